@@ -1,0 +1,49 @@
+"""The one error class of the project, and how a tool shows it."""
+
+import functools
+import sys
+
+
+class FcnError(Exception):
+    """Something the user can mend: what is wrong, where, and what to do.
+
+    what: one sentence with both numbers (found, expected) where there are two.
+    do: what to do about it, one sentence.
+    file, line: where it stands in a text; line counts from 1.
+    layer, type: the layer's name and its Caffe type.
+    """
+
+    def __init__(self, what, *, do='', file=None, line=None, layer=None, type=None):
+        self.what, self.do, self.file, self.line = what, do, file, line
+        self.layer, self.type = layer, type
+        super().__init__(str(self))
+
+    def __str__(self):
+        where = ''
+        if self.file is not None:
+            where += f'{self.file}:{self.line}: ' if self.line else f'{self.file}: '
+        if self.layer is not None:
+            where += f"layer '{self.layer}'" + (f' ({self.type})' if self.type else '') + ': '
+        text = where + self.what
+        if self.do:
+            text += ('' if text.endswith('.') else '.') + ' ' + self.do
+        return text
+
+    def at(self, *, file=None, line=None, layer=None, type=None):
+        """A copy of this error with the places that it does not have yet."""
+        return FcnError(self.what, do=self.do, file=self.file or file, line=self.line or line,
+                        layer=self.layer or layer, type=self.type or type)
+
+
+def tool(main):
+    """Decorate a script's main: an FcnError becomes one line on stderr and exit status 1."""
+    @functools.wraps(main)
+    def run(*args, **kwargs):
+        try:
+            return main(*args, **kwargs)
+        except FcnError as error:
+            print(f'error: {error}', file=sys.stderr)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            sys.exit(130)
+    return run
