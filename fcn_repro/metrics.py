@@ -1,0 +1,120 @@
+"""The paper's four metrics from a streaming confusion matrix, and their upper bound."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+
+from fcn_repro.errors import FcnError
+
+
+class Metrics(NamedTuple):
+    """Fractions in [0, 1], in the paper's order; the last two are (n,) float64, NaN = left out."""
+
+    pixel_accuracy: float
+    mean_accuracy: float
+    mean_iu: float
+    fw_iu: float
+    class_accuracy: np.ndarray
+    class_iu: np.ndarray
+
+
+class Confusion:
+    """Counts of (ground truth, prediction) pairs over any number of images.
+
+    n: number of classes. hist: (n, n) int64, rows are ground truth, columns predictions.
+    """
+
+    def __init__(self, n):
+        if n < 1:
+            raise FcnError(f'{n} classes', do='Give the number of classes, at least 1.')
+        self.n = n
+        self.hist = np.zeros((n, n), np.int64)
+
+    def add(self, label, prediction):
+        """Count one image; two arrays of one shape (a leading 1 more or less does not matter).
+
+        Labels outside [0, n), such as void 255, do not count. A prediction outside [0, n) where
+        the label counts is an FcnError, and so are shapes that differ.
+        """
+        label, prediction = _whole(label, 'label'), _whole(prediction, 'prediction')
+        if label.shape != prediction.shape:
+            raise FcnError(f'the label is {label.shape}, the prediction {prediction.shape}',
+                           do='Compare them at one size.')
+        counted = (label >= 0) & (label < self.n)
+        rows, columns = label[counted].astype(np.int64), prediction[counted].astype(np.int64)
+        if columns.size and not 0 <= columns.min() <= columns.max() < self.n:
+            wrong = columns.min() if columns.min() < 0 else columns.max()
+            raise FcnError(f'the prediction holds class {wrong}, there are {self.n} classes',
+                           do=f'Predict classes 0 to {self.n - 1}.')
+        pairs = np.bincount(rows * self.n + columns, minlength=self.n ** 2)
+        self.hist += pairs.reshape(self.n, self.n)
+
+    def metrics(self, rule='paper'):
+        return metrics(self.hist, rule)
+
+
+def metrics(hist, rule='paper'):
+    """Metrics of a confusion matrix (CVPR 2015, section 5; rows are ground truth).
+
+    rule: what happens to a class without a pixel of ground truth. 'paper' leaves it out of the
+    means. 'release' (score.py) counts its IU as 0 if it was predicted anywhere.
+    """
+    if rule not in ('paper', 'release'):
+        raise FcnError(f'there is no rule {rule!r}', do="Give 'paper' or 'release'.")
+    hist = np.asarray(hist)
+    if not hist.any():
+        raise FcnError('no pixel has been counted', do='Check that the labels are not all void.')
+    right, truth = np.diag(hist).astype(np.float64), hist.sum(1).astype(np.float64)
+    union = truth + hist.sum(0) - right
+    part = union > 0 if rule == 'release' else truth > 0
+    accuracy, iu = np.full(len(hist), np.nan), np.full(len(hist), np.nan)
+    np.divide(right, truth, out=accuracy, where=truth > 0)
+    np.divide(right, union, out=iu, where=part)
+    total, here = truth.sum(), truth > 0
+    return Metrics(
+        pixel_accuracy=float(right.sum() / total), mean_accuracy=float(np.nanmean(accuracy)),
+        mean_iu=float(np.nanmean(iu)), fw_iu=float((truth[here] * iu[here]).sum() / total),
+        class_accuracy=accuracy, class_iu=iu)
+
+
+def coarse(label, factor):
+    """A label map as a grid of factor x factor cells can hold it, at the size of the label.
+
+    Every pixel takes the label of its cell's centre, (factor // 2, factor // 2) from the cell's
+    corner, kept inside the map: nearest neighbour down and up again. A void centre (255) takes
+    the nearest labelled pixel instead; a map that is all void stays so.
+    """
+    void = label == 255
+    if void.any() and not void.all():
+        label = label[tuple(distance_transform_edt(void, return_distances=False,
+                                                   return_indices=True))]
+    y, x = (np.minimum(np.arange(size) // factor * factor + factor // 2, size - 1)
+            for size in label.shape)
+    return label[np.ix_(y, x)]
+
+
+def upper_bound(labels, factor, n):
+    """The best metrics at a coarse stride: ground truth down and up again (CVPR, appendix A).
+
+    labels: an iterable of (H, W) label maps; factor: the stride in pixels; n: classes.
+    """
+    if factor < 1:
+        raise FcnError(f'the factor is {factor}', do='Give a stride of at least 1 pixel.')
+    confusion = Confusion(n)
+    for label in labels:
+        label = np.asarray(label)
+        if not (label == 255).all():
+            confusion.add(label, coarse(label, factor))
+    return confusion.metrics()
+
+
+def _whole(array, kind):
+    """The array without leading axes of length 1; FcnError unless it holds whole numbers."""
+    array = np.asarray(array)
+    while array.ndim > 2 and array.shape[0] == 1:
+        array = array[0]
+    if array.dtype.kind == 'f' and not (array == np.floor(array)).all():
+        raise FcnError(f'the {kind} holds numbers that are not whole',
+                       do='Give class indices, such as the argmax of the scores.')
+    return array

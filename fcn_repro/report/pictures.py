@@ -1,0 +1,93 @@
+"""Pictures of label maps in the VOC colour map."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fcn_repro.data.palette import palette
+from fcn_repro.errors import FcnError
+
+GAP = 6     # white pixels between panels and between strips
+
+
+def save_label_png(prediction, path):
+    """Write an (H, W) map of class indices below 256 as an 8-bit PNG with the VOC palette."""
+    image = Image.fromarray(_indices(prediction, 'prediction'))
+    image.putpalette(palette(256).reshape(-1).tolist())         # makes it mode 'P'
+    _write(image, path)
+
+
+def strip(image, label, prediction):
+    """image | ground truth | prediction side by side, (H, W', 3) uint8 RGB.
+
+    image: (H, W, 3) uint8 RGB; label and prediction: (H, W) class indices, 255 void.
+    Without a ground truth (label None) there are two panels.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise FcnError(f'the image is {image.shape} {image.dtype}, (H, W, 3) uint8 is needed',
+                       do='Undo the mean with data.image.from_blob.')
+    panels = [image]
+    for kind, labels in (('ground truth', label), ('prediction', prediction)):
+        if labels is None and kind == 'ground truth':
+            continue
+        labels = _indices(labels, kind)
+        if labels.shape != image.shape[:2]:
+            raise FcnError(f'the {kind} is {labels.shape}, the image {image.shape[:2]}',
+                           do='Give them at one size.')
+        panels.append(palette(256)[labels])
+    gap = np.full((len(image), GAP, 3), 255, np.uint8)
+    return np.concatenate([panels[0], *(p for panel in panels[1:] for p in (gap, panel))], 1)
+
+
+def side_by_side(image, label, prediction, path):
+    """Write the strip of one image as a PNG and return it, for a contact sheet."""
+    picture = strip(image, label, prediction)
+    _write(Image.fromarray(picture), path)
+    return picture
+
+
+def contact_sheet(strips, path):
+    """Write several strips below one another as one PNG; narrow ones get a white margin."""
+    strips = list(strips)
+    if not strips:
+        raise FcnError('there are no strips for the contact sheet', file=path,
+                       do='Give at least one.')
+    height = sum(len(s) for s in strips) + GAP * (len(strips) - 1)
+    sheet = np.full((height, max(s.shape[1] for s in strips), 3), 255, np.uint8)
+    y = 0
+    for picture in strips:
+        sheet[y:y + len(picture), :picture.shape[1]] = picture
+        y += len(picture) + GAP
+    _write(Image.fromarray(sheet), path)
+
+
+def _indices(labels, kind):
+    """(H, W) uint8 of an array of whole numbers in 0 to 255; else an FcnError."""
+    labels = np.asarray(labels)
+    small = labels.astype(np.uint8)
+    if labels.ndim != 2 or (small != labels).any():
+        raise FcnError(f'the {kind} is {labels.shape} {labels.dtype}, (H, W) class indices from '
+                       '0 to 255 are needed', do='Give the argmax of the scores of one image.')
+    return small
+
+
+def _write(image, path):
+    """Save a PNG beside its place, then move it there: a reader never sees half of it."""
+    path = Path(path)
+    data = io.BytesIO()
+    image.save(data, 'PNG')
+    beside = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(data.getvalue())
+        os.replace(beside, path)
+    except OSError as error:
+        raise FcnError(f'the picture cannot be written: {error.strerror}', file=path,
+                       do='Check the folder, its rights and the space on the disk.') from error
+    finally:
+        if beside.exists():
+            beside.unlink()

@@ -1,0 +1,49 @@
+"""The metrics as aligned text."""
+
+import numpy as np
+
+from fcn_repro.errors import FcnError
+
+
+def metrics_table(metrics, names=None):
+    """The four metrics in the paper's order, then each class's IU, in percent.
+
+    names: a class name for each index, or None for the bare indices. A class that the rule leaves
+    out of the means shows '-'.
+    """
+    iu = metrics.class_iu
+    names = _names(names, len(iu))
+    values = (metrics.pixel_accuracy, metrics.mean_accuracy, metrics.mean_iu, metrics.fw_iu)
+    lines = ['pixel acc.  mean acc.  mean IU  f.w. IU',
+             ''.join(f'{100 * v:{w}.1f}' for v, w in zip(values, (10, 11, 9, 9))), '']
+    width = max(len('class'), *map(len, names))
+    lines.append(f'{"class":{width}}     IU')
+    lines += [f'{name:{width}}  {_percent(v):>5}' for name, v in zip(names, iu)]
+    return '\n'.join(lines)
+
+
+def one_class_warning(hist, names=None):
+    """A sentence if the net predicts one class only where the ground truth has others, or None.
+
+    hist: (n, n) confusion matrix, rows are ground truth.
+    """
+    hist = np.asarray(hist)
+    names = _names(names, len(hist))
+    predicted, there = np.flatnonzero(hist.sum(0)), np.flatnonzero(hist.sum(1))
+    if len(predicted) != 1 or (len(there) == 1 and there[0] == predicted[0]):
+        return None
+    return (f'warning: every pixel is predicted as {names[predicted[0]]}, the ground truth has '
+            f'{len(there)} classes: the net has not learned yet, or its weights are not loaded')
+
+
+def _names(names, n):
+    if names is None:
+        return [str(i) for i in range(n)]
+    if len(names) != n:
+        raise FcnError(f'there are {len(names)} class names for {n} classes',
+                       do='Give one name a class in label order (classes.txt).')
+    return list(names)
+
+
+def _percent(value):
+    return '-' if np.isnan(value) else f'{100 * value:.1f}'
