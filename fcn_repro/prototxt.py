@@ -173,11 +173,12 @@ def _error(error, file):
     if match := re.search(r'Message type "(\w+)" has no field named "(\w+)"', text):
         text = f"{match[1]} has no field '{match[2]}'"
         do = nearest(match[2], list(CAFFE[match[1]].DESCRIPTOR.fields_by_name))
-    elif match := re.search(r'Enum type "([\w.]+)" has no value \w+ (?:number )?"?(\w+)', text):
+    elif match := re.search(r'Enum type "([\w.]+)" has no value \w+ (?:number )?("?)(\w+)', text):
         message, _, enum = match[1].rpartition('.')
         known = (CAFFE[message].DESCRIPTOR.enum_types_by_name[enum].values_by_name
                  if message else CAFFE.enums[enum])
-        text, do = f"{match[1]} has no value '{match[2]}'", nearest(match[2], list(known))
+        text = f"{match[1]} has no value {match[2]}{match[3]}{match[2]}"
+        do = 'Write it without quotes.' if match[2] else nearest(match[3], list(known))
     elif match := re.search(r'type "(\w+)" should not have multiple "(\w+)"', text):
         text, do = f"{match[1]} has '{match[2]}' more than once", 'Keep one.'
     elif re.search('[\udc80-\udcff]', text):
