@@ -1,0 +1,98 @@
+"""What every layer type is made of: arity, parameters, shape, forward.
+
+A layer is built once for its node and holds no tensor: `shape` and `parameters` are functions of
+the bottoms' shapes, `forward` of the bottoms and the parameters. Backward is autograd's.
+"""
+
+from dataclasses import dataclass, field
+
+from ..errors import FcnError
+from ..proto import TRAIN, FillerParameter
+
+ANY = None      # in an arity: no upper limit
+
+
+@dataclass
+class RunState:
+    """What a net's layers share. position counts the forward passes before this one: data layers
+    and Dropout are functions of it and of the seed, so a restored run goes on to the same bits."""
+    phase: int
+    seed: int = 0
+    position: int = 0
+    folder: str = '.'           # relative paths in the text start here
+    overrides: dict = field(default_factory=dict)   # keys of a data layer's param_str to replace
+
+
+class Layer:
+    """Base of all layer types; `type` is Caffe's name of it."""
+
+    type = None
+    bottoms = 1          # how many, or (least, most)
+    tops = 1
+    loss = False         # Caffe's LossLayer: the first top has loss weight 1 unless given
+    fields = None        # name of its message in LayerParameter
+    unsupported = ()     # fields of that message that are rejected when they are set
+
+    def __init__(self, node, state):
+        self.node, self.state = node, state
+        self.param = getattr(node.param, self.fields) if self.fields else None
+        self._check_arity('bottom', len(node.bottoms), self.bottoms)
+        self._check_arity('top', len(node.tops), self.tops)
+        for name in self.unsupported:
+            if self.param.HasField(name):
+                raise self.error(f'{self.fields}.{name} is not supported', 'Remove the field.')
+        self.setup()
+
+    def setup(self):
+        """Read the message's fields; reject what makes no sense."""
+
+    def parameters(self, bottoms):
+        """[(shape, filler), …] of the parameter blobs for these bottom shapes."""
+        return []
+
+    def shape(self, bottoms):
+        """The top shapes for these bottom shapes: a list of tuples."""
+        raise NotImplementedError(self.type)
+
+    def forward(self, bottoms, params):
+        """The top tensors, a list, of the bottom tensors and the parameter tensors."""
+        raise NotImplementedError(self.type)
+
+    @property
+    def train(self):
+        phase = self.node.param.phase if self.node.param.HasField('phase') else self.state.phase
+        return phase == TRAIN
+
+    def loss_weights(self):
+        """One weight a top (LayerParameter.loss_weight; 1, 0, … for a loss layer without it)."""
+        given = list(self.node.param.loss_weight)
+        count = len(self.node.tops)
+        if given and len(given) != len(self.node.param.top):
+            raise self.error(f'{len(given)} loss_weight for {count} tops', 'Give one for each top.')
+        return given or [1.0 if self.loss and i == 0 else 0.0 for i in range(count)]
+
+    def axis(self, axis, shape, what='axis'):
+        """A possibly negative axis of a blob as a non-negative one."""
+        if not -len(shape) <= axis < len(shape):
+            raise self.error(f'{what} {axis} is outside a blob of shape {show(shape)}',
+                             f'Use {-len(shape)} to {len(shape) - 1}.')
+        return axis % len(shape)
+
+    def error(self, what, do=''):
+        return FcnError(what, do=do, line=self.node.line, layer=self.node.name, type=self.type)
+
+    def _check_arity(self, what, count, allowed):
+        least, most = allowed if isinstance(allowed, tuple) else (allowed, allowed)
+        if count < least or (most is not ANY and count > most):
+            wanted = least if least == most else f'{least} to {most}' if most else f'{least} or more'
+            raise self.error(f'{count} {what}s, but this type takes {wanted}',
+                             f'Mend the {what} lines of the layer.')
+
+
+def show(shape):
+    """(2, 3, 4) as 2x3x4."""
+    return 'x'.join(str(d) for d in shape) or 'scalar'
+
+
+def constant(value=0.0):
+    return FillerParameter(type='constant', value=value)

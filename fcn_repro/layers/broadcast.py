@@ -1,0 +1,36 @@
+"""What Bias and Scale share: an operand whose axes match the bottom's from `axis` on."""
+
+from .base import Layer, show
+
+
+class BroadcastLayer(Layer):
+    bottoms = (1, 2)
+
+    def operand_shape(self, bottoms):
+        """Shape of the second bottom, or of the parameter: num_axes axes from `axis` on."""
+        if len(bottoms) == 2:
+            return tuple(bottoms[1])
+        if self.param.num_axes == 0:
+            return ()
+        start = self.axis(self.param.axis, bottoms[0])
+        if self.param.num_axes == -1:
+            return tuple(bottoms[0][start:])
+        if start + self.param.num_axes > len(bottoms[0]):
+            raise self.error(f'axis {start} + num_axes {self.param.num_axes} is more than the '
+                             f'{len(bottoms[0])} axes of the bottom', 'Mend num_axes.')
+        return tuple(bottoms[0][start:start + self.param.num_axes])
+
+    def shape(self, bottoms):
+        shape = self.operand_shape(bottoms)
+        start = self.axis(self.param.axis, bottoms[0]) if shape else 0
+        if tuple(bottoms[0][start:start + len(shape)]) != shape:
+            raise self.error(f'an operand of {show(shape)} does not fit {show(bottoms[0])} from '
+                             f'axis {start} on', 'Mend axis, or the second bottom.')
+        return [bottoms[0]]
+
+    def broadcast(self, operand, x):
+        """The operand with axes of 1 appended, so that torch broadcasts it over x."""
+        if operand.dim() == 0:
+            return operand
+        start = self.axis(self.param.axis, x.shape)
+        return operand.reshape(*operand.shape, *[1] * (x.dim() - start - operand.dim()))

@@ -1,0 +1,35 @@
+"""Concat along an axis (Caffe's concat_layer)."""
+
+import torch
+
+from .base import ANY, Layer, show
+
+
+class Concat(Layer):
+    """bottoms that agree in all axes but one -> a top with that axis summed."""
+
+    type = 'Concat'
+    bottoms = (1, ANY)
+    fields = 'concat_param'
+
+    def setup(self):
+        if self.param.HasField('axis') and self.param.HasField('concat_dim'):
+            raise self.error('both axis and concat_dim', 'Keep axis: concat_dim is its old name.')
+
+    def along(self, shape):
+        legacy = self.param.HasField('concat_dim')
+        return self.axis(self.param.concat_dim if legacy else self.param.axis, shape)
+
+    def shape(self, bottoms):
+        axis = self.along(bottoms[0])
+        for i, bottom in enumerate(bottoms):
+            if len(bottom) != len(bottoms[0]) or any(
+                    a != b for j, (a, b) in enumerate(zip(bottom, bottoms[0])) if j != axis):
+                raise self.error(f'bottom {i} is {show(bottom)}, bottom 0 is {show(bottoms[0])}: '
+                                 f'they may differ in axis {axis} alone', 'Crop them first.')
+        top = list(bottoms[0])
+        top[axis] = sum(bottom[axis] for bottom in bottoms)
+        return [tuple(top)]
+
+    def forward(self, bottoms, params):
+        return [torch.cat(bottoms, self.along(bottoms[0].shape))]

@@ -1,0 +1,19 @@
+"""Convolution: N-D, with group, dilation, rectangular kernels, axis (Caffe's conv_layer)."""
+
+from .spatial import CONV, SpatialLayer
+
+
+class Convolution(SpatialLayer):
+    """bottom (N, C, …) -> top (N, num_output, …); weight (num_output, C / group, kernel …)."""
+
+    type = 'Convolution'
+    functions = CONV
+
+    def weight_shape(self, channels):
+        return self.param.num_output, channels // self.param.group
+
+    def extent(self, size, kernel, stride, pad, dilation):
+        return (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+
+    def run(self, conv, x, weight, bias, stride, pad, dilation):
+        return conv(x, weight, bias, stride, pad, dilation, self.param.group)

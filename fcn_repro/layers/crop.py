@@ -1,0 +1,46 @@
+"""Crop: the first bottom, cut to the second's size at an offset (Caffe's crop_layer)."""
+
+from .base import Layer, show
+
+
+class Crop(Layer):
+    """bottoms: what is cut, and the blob that gives the size of `axis` and all axes after it.
+
+    One offset serves all those axes; none means 0. The second bottom gets no gradient.
+    """
+
+    type = 'Crop'
+    bottoms = 2
+    fields = 'crop_param'
+
+    def window(self, bottom, reference):
+        """[(axis, offset, size), …] of what is kept of a bottom of shape `bottom`."""
+        if len(bottom) != len(reference):
+            raise self.error(f'cannot crop {show(bottom)} to {show(reference)}: they differ in '
+                             'the number of axes', 'Crop blobs of equally many axes.')
+        start = self.axis(self.param.axis, bottom)
+        offsets = list(self.param.offset) or [0]
+        count = len(bottom) - start
+        if len(offsets) not in (1, count):
+            raise self.error(f'{len(offsets)} offsets for {count} axes from axis {start} on',
+                             f'Give 1 or {count}.')
+        offsets = offsets * count if len(offsets) == 1 else offsets
+        window = [(start + i, o, reference[start + i]) for i, o in enumerate(offsets)]
+        for axis, offset, size in window:
+            if offset + size > bottom[axis]:
+                raise self.error(f'the crop leaves its input: axis {axis} is {bottom[axis]}, but '
+                                 f'offset {offset} + size {size} = {offset + size}',
+                                 'Use a smaller offset or more padding.')
+        return window
+
+    def shape(self, bottoms):
+        top = list(bottoms[0])
+        for axis, _, size in self.window(*bottoms):
+            top[axis] = size
+        return [tuple(top)]
+
+    def forward(self, bottoms, params):
+        top = bottoms[0]
+        for axis, offset, size in self.window(bottoms[0].shape, bottoms[1].shape):
+            top = top.narrow(axis, offset, size)
+        return [top]

@@ -1,0 +1,22 @@
+"""Deconvolution: the transpose of Convolution (Caffe's deconv_layer)."""
+
+from .spatial import CONV_TRANSPOSE, SpatialLayer
+
+
+class Deconvolution(SpatialLayer):
+    """bottom (N, C, …) -> top (N, num_output, …); weight (C, num_output / group, kernel …).
+
+    Caffe stores it dense (group 1): FCN's bilinear upsampling has all but the diagonal at zero.
+    """
+
+    type = 'Deconvolution'
+    functions = CONV_TRANSPOSE
+
+    def weight_shape(self, channels):
+        return channels, self.param.num_output // self.param.group
+
+    def extent(self, size, kernel, stride, pad, dilation):
+        return stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
+
+    def run(self, conv, x, weight, bias, stride, pad, dilation):
+        return conv(x, weight, bias, stride, pad, 0, self.param.group, dilation)

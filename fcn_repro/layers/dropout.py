@@ -1,0 +1,32 @@
+"""Dropout: scaled when training, the identity when testing (Caffe's dropout_layer)."""
+
+import zlib
+
+import torch
+
+from .base import Layer
+
+
+class Dropout(Layer):
+    """Any shape. The mask is a function of the net's seed, the layer's name and the number of
+    forward passes so far, so that a restored run draws what an uninterrupted one would."""
+
+    type = 'Dropout'
+    fields = 'dropout_param'
+
+    def setup(self):
+        if not 0 <= self.param.dropout_ratio < 1:
+            raise self.error(f'dropout_ratio {self.param.dropout_ratio} is not in [0, 1)')
+
+    def shape(self, bottoms):
+        return list(bottoms)
+
+    def forward(self, bottoms, params):
+        x, ratio = bottoms[0], self.param.dropout_ratio
+        if not self.train:
+            return [x.view_as(x)]
+        key = f'{self.state.seed}/{self.node.name}/{self.state.position}'
+        generator = torch.Generator(x.device).manual_seed(zlib.crc32(key.encode()))
+        keep = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        keep.bernoulli_(1 - ratio, generator=generator)
+        return [x * keep.mul_(1 / (1 - ratio))]

@@ -1,0 +1,72 @@
+"""Eltwise: SUM with coefficients, PROD, MAX (Caffe's eltwise_layer)."""
+
+import torch
+
+from ..proto import EltwiseParameter
+from .base import ANY, Layer, show
+
+
+class Eltwise(Layer):
+    """bottoms of one shape -> a top of that shape.
+
+    MAX: a tie of inputs 0 and 1 goes to input 1; a later input wins only if strictly greater.
+    PROD with stable_prod_grad false: Caffe divides the product by the input.
+    """
+
+    type = 'Eltwise'
+    bottoms = (2, ANY)
+    fields = 'eltwise_param'
+
+    def setup(self):
+        count = len(self.param.coeff)
+        if count and count != len(self.node.bottoms):
+            raise self.error(f'{count} coeff for {len(self.node.bottoms)} bottoms',
+                             'Give one for each bottom, or none.')
+        if count and self.param.operation == EltwiseParameter.PROD:
+            raise self.error('coeff with operation PROD', 'Caffe takes coeff only with SUM.')
+
+    def shape(self, bottoms):
+        for i, bottom in enumerate(bottoms):
+            if tuple(bottom) != tuple(bottoms[0]):
+                raise self.error(f'bottom {i} is {show(bottom)}, bottom 0 is {show(bottoms[0])}',
+                                 'Crop them to one shape first.')
+        return [bottoms[0]]
+
+    def forward(self, bottoms, params):
+        if self.param.operation == EltwiseParameter.PROD:
+            stable = self.param.stable_prod_grad
+            return [_product(bottoms) if stable else UnstableProduct.apply(*bottoms)]
+        if self.param.operation == EltwiseParameter.MAX:
+            return [_maximum(bottoms)]
+        top = None
+        for x, c in zip(bottoms, list(self.param.coeff) or [1] * len(bottoms)):
+            term = x if c == 1 else x * c
+            top = term if top is None else top + term
+        return [top]
+
+
+def _product(bottoms):
+    top = bottoms[0]
+    for x in bottoms[1:]:
+        top = top * x
+    return top
+
+
+def _maximum(bottoms):
+    top = torch.where(bottoms[0] > bottoms[1], bottoms[0], bottoms[1])
+    for x in bottoms[2:]:
+        top = torch.where(x > top, x, top)
+    return top
+
+
+class UnstableProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *bottoms):
+        top = _product(bottoms)
+        ctx.save_for_backward(top, *bottoms)
+        return top
+
+    @staticmethod
+    def backward(ctx, grad):
+        top, *bottoms = ctx.saved_tensors
+        return tuple(top / x * grad for x in bottoms)

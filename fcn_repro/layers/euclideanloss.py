@@ -1,0 +1,23 @@
+"""EuclideanLoss: half the mean squared distance (Caffe's euclidean_loss_layer)."""
+
+import math
+
+from .base import Layer, show
+
+
+class EuclideanLoss(Layer):
+    """bottoms a, b of equally many values -> sum (a - b)² / (2 N), N the first axis of a."""
+
+    type = 'EuclideanLoss'
+    bottoms = 2
+    loss = True
+
+    def shape(self, bottoms):
+        a, b = bottoms
+        if a[0] != b[0] or math.prod(a) != math.prod(b):
+            raise self.error(f'bottoms of {show(a)} and {show(b)}', 'They must agree.')
+        return [()]
+
+    def forward(self, bottoms, params):
+        a, b = bottoms
+        return [(a - b.reshape(a.shape)).square().sum() / (2 * a.shape[0])]

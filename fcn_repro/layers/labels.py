@@ -1,0 +1,34 @@
+"""What SoftmaxWithLoss and Accuracy share: how labels lie beside scores, and their checks."""
+
+import math
+
+from .base import show
+
+
+def label_layout(layer, axis, scores, labels):
+    """The class axis of `scores`, after checking that there is one label for each position."""
+    axis = layer.axis(axis, scores)
+    wanted = math.prod(scores) // scores[axis] if scores[axis] else 0
+    if math.prod(labels) != wanted:
+        raise layer.error(f'{math.prod(labels)} labels ({show(labels)}) for {wanted} positions of '
+                          f'scores {show(scores)} (class axis {axis})',
+                          'Give one label for each position.')
+    return axis
+
+
+def labels_of(layer, blob, classes, ignore):
+    """Labels as int64 (Caffe truncates floats) with ignored ones at 0, and where they count.
+
+    Raises FcnError for a label outside 0 … classes - 1 that is not `ignore` (Caffe reads past the
+    blob there).
+    """
+    labels = blob.detach().long()
+    valid = labels != ignore if ignore is not None else labels == labels
+    wrong = valid & ((labels < 0) | (labels >= classes))
+    if wrong.any():
+        bad = labels[wrong]
+        raise layer.error(f'{bad.numel()} labels outside 0 … {classes - 1}, such as '
+                          f'{bad[0].item()}, with ignore_label '
+                          f'{ignore if ignore is not None else "not set"}',
+                          'Mend the labels, num_output of the scores, or loss_param.ignore_label.')
+    return labels.masked_fill(~valid, 0), valid

@@ -1,0 +1,30 @@
+"""LRN: local response normalisation across or within channels (Caffe's lrn_layer)."""
+
+import torch.nn.functional as F
+
+from ..proto import LRNParameter
+from .base import Layer
+
+
+class LRN(Layer):
+    """(N, C, H, W) -> the same. ACROSS_CHANNELS: x (k + alpha/n sum x²)^-beta over n channels.
+    WITHIN_CHANNEL: x (1 + alpha AVE-pool(x²))^-beta over n x n pixels; Caffe ignores k there."""
+
+    type = 'LRN'
+    fields = 'lrn_param'
+
+    def setup(self):
+        if self.param.local_size % 2 == 0:
+            raise self.error(f'local_size {self.param.local_size} is even', 'Caffe takes odd only.')
+
+    def shape(self, bottoms):
+        if len(bottoms[0]) != 4:
+            raise self.error(f'a bottom of {len(bottoms[0])} axes', 'LRN takes (N, C, H, W).')
+        return list(bottoms)
+
+    def forward(self, bottoms, params):
+        x, p, n = bottoms[0], self.param, self.param.local_size
+        if p.norm_region == LRNParameter.ACROSS_CHANNELS:
+            return [F.local_response_norm(x, n, p.alpha, p.beta, p.k)]
+        mean = F.avg_pool2d(x * x, n, 1, (n - 1) // 2)
+        return [x * (1 + p.alpha * mean).pow(-p.beta)]

@@ -1,0 +1,105 @@
+"""Pooling: MAX (with mask) and AVE, ceil or floor, global (Caffe's pooling_layer)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from ..proto import PoolingParameter
+from .base import Layer, show
+
+LOWEST = -torch.finfo(torch.float32).max      # what Caffe's MAX starts from: -FLT_MAX
+
+
+class Pooling(Layer):
+    """(N, C, H, W) -> (N, C, h, w), and for MAX optionally the mask: y * W + x of the maximum.
+
+    h = ceil((H + 2 pad - k) / s) + 1; with pad > 0 the last window is dropped if it would start
+    at H + pad or later. The MAX gradient goes to the first maximum in row order; the AVE divisor
+    counts padding up to H + pad.
+    """
+
+    type = 'Pooling'
+    tops = (1, 2)
+    fields = 'pooling_param'
+
+    def setup(self):
+        p = self.param
+        self.max = p.pool == PoolingParameter.MAX
+        if p.pool == PoolingParameter.STOCHASTIC:
+            raise self.error('pool: STOCHASTIC is not supported', 'Use MAX or AVE.')
+        if len(self.node.tops) == 2 and not self.max:
+            raise self.error('a second top (the mask) with pool: AVE', 'Remove it, or use MAX.')
+        sides = p.HasField('kernel_h') and p.HasField('kernel_w')
+        either = p.HasField('kernel_h') or p.HasField('kernel_w')
+        if p.global_pooling and (either or p.HasField('kernel_size')):
+            raise self.error('global_pooling with a kernel size', 'Remove the kernel size.')
+        if not p.global_pooling and p.HasField('kernel_size') == sides:
+            raise self.error('give kernel_size, or kernel_h and kernel_w')
+        self.kernel = (p.kernel_h, p.kernel_w) if either else (p.kernel_size,) * 2
+        self.stride = self._pair('stride')
+        self.pad = self._pair('pad')
+        if p.global_pooling and (self.pad != (0, 0) or self.stride != (1, 1)):
+            raise self.error('global_pooling with pad or stride', 'Remove them.')
+        if not p.global_pooling and (min(self.kernel) < 1 or min(self.stride) < 1):
+            raise self.error(f'kernel {show(self.kernel)}, stride {show(self.stride)}',
+                             'Both must be positive.')
+        if not p.global_pooling and any(a >= k for a, k in zip(self.pad, self.kernel)):
+            raise self.error(f'pad {show(self.pad)} is not under the kernel {show(self.kernel)}')
+
+    def _pair(self, name):
+        p = self.param
+        h, w = p.HasField(f'{name}_h'), p.HasField(f'{name}_w')
+        if h != w or (h and p.HasField(name)):
+            raise self.error(f'give {name}, or both {name}_h and {name}_w')
+        return (getattr(p, f'{name}_h'), getattr(p, f'{name}_w')) if h else (getattr(p, name),) * 2
+
+    def shape(self, bottoms):
+        if len(bottoms[0]) != 4:
+            raise self.error(f'a bottom of shape {show(bottoms[0])}', 'Pooling takes 4 axes.')
+        n, c, *size = bottoms[0]
+        kernel = size if self.param.global_pooling else self.kernel
+        top = tuple(self._extent(*axis) for axis in zip(size, kernel, self.stride, self.pad))
+        if min(top) < 1:
+            raise self.error(f'a bottom of {show(bottoms[0])} is smaller than the kernel '
+                             f'{show(kernel)}', 'Use a larger input.')
+        return [(n, c, *top)] * len(self.node.tops)
+
+    def _extent(self, size, kernel, stride, pad):
+        ceil = self.param.round_mode == PoolingParameter.CEIL
+        out = (math.ceil if ceil else math.floor)((size + 2 * pad - kernel) / stride) + 1
+        if any(self.pad) and (out - 1) * stride >= size + pad:
+            out -= 1
+        return out
+
+    def forward(self, bottoms, params):
+        x = bottoms[0]
+        height, width = x.shape[2:]
+        h, w = self.shape([x.shape])[0][2:]
+        kernel = (height, width) if self.param.global_pooling else self.kernel
+        x, before, pad = self._padded(x, (h, w), kernel)
+        if not self.max:
+            return [F.avg_pool2d(x, kernel, self.stride, pad, ceil_mode=True)[:, :, :h, :w]]
+        if len(self.node.tops) == 1:
+            return [F.max_pool2d(x, kernel, self.stride, pad, ceil_mode=True)[:, :, :h, :w]]
+        y, index = F.max_pool2d(x, kernel, self.stride, pad, ceil_mode=True, return_indices=True)
+        mask = (index // x.shape[3] - before[0]) * width + index % x.shape[3] - before[1]
+        return [y[:, :, :h, :w], mask[:, :, :h, :w].to(y.dtype)]
+
+    def _padded(self, x, out, kernel):
+        """x with what torch's pooling cannot do for itself, rows and columns put before it, and
+        the padding that is left for torch.
+
+        torch wants pad <= kernel / 2. And it drops a last window that starts outside also where
+        pad is 0; Caffe does not (stride over kernel): there x is lengthened by what Caffe's
+        windows start from, so that an empty one gives -FLT_MAX (MAX) or NaN (AVE).
+        """
+        pad, before = self.pad, (0, 0)
+        if any(2 * p > k for p, k in zip(pad, kernel)):
+            x = F.pad(x, (pad[1], pad[1], pad[0], pad[0]), value=LOWEST if self.max else 0)
+            pad, before = (0, 0), pad
+        last = [(o - 1) * s - p for o, s, p in zip(out, self.stride, pad)]
+        beyond = [max(0, start + 1 - size) for start, size in zip(last, x.shape[2:])]
+        if any(beyond):
+            x = F.pad(x, (0, beyond[1], 0, beyond[0]), value=LOWEST if self.max else math.nan)
+        return x, before, pad

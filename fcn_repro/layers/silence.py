@@ -1,0 +1,17 @@
+"""Silence: takes blobs so that they are no outputs of the net (Caffe's silence_layer)."""
+
+from .base import ANY, Layer
+
+
+class Silence(Layer):
+    """bottoms of any shape, no top; their gradient is zero."""
+
+    type = 'Silence'
+    bottoms = (1, ANY)
+    tops = 0
+
+    def shape(self, bottoms):
+        return []
+
+    def forward(self, bottoms, params):
+        return []

@@ -1,0 +1,19 @@
+"""Softmax over an axis (Caffe's softmax_layer)."""
+
+import torch
+
+from .base import Layer
+
+
+class Softmax(Layer):
+    """Any shape; probabilities along `axis` (default 1)."""
+
+    type = 'Softmax'
+    fields = 'softmax_param'
+
+    def shape(self, bottoms):
+        self.axis(self.param.axis, bottoms[0])
+        return list(bottoms)
+
+    def forward(self, bottoms, params):
+        return [torch.softmax(bottoms[0], self.axis(self.param.axis, bottoms[0].shape))]

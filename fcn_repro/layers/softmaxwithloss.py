@@ -1,0 +1,82 @@
+"""SoftmaxWithLoss (Caffe's softmax_loss_layer)."""
+
+import math
+
+import torch
+
+from ..proto import LossParameter
+from .base import Layer
+from .labels import label_layout, labels_of
+
+FLT_MIN = torch.finfo(torch.float32).tiny
+
+
+class SoftmaxWithLoss(Layer):
+    """bottoms: scores (…, C, …) and labels -> the loss, a scalar, and optionally the
+    probabilities. The sum of -log p over pixels that are not ignored, divided by: VALID their
+    number; FULL all positions; BATCH_SIZE those before the class axis; NONE 1; never under 1.
+
+    p is clamped at FLT_MIN in the loss (at most 87.3 a pixel), not in its gradient, as in Caffe.
+    """
+
+    type = 'SoftmaxWithLoss'
+    bottoms = 2
+    tops = (1, 2)
+    loss = True
+    fields = 'loss_param'
+
+    def setup(self):
+        p = self.param
+        if p.HasField('normalization'):
+            self.normalization = p.normalization
+        elif p.HasField('normalize'):
+            self.normalization = LossParameter.VALID if p.normalize else LossParameter.BATCH_SIZE
+        else:
+            self.normalization = LossParameter.VALID
+        self.ignore = p.ignore_label if p.HasField('ignore_label') else None
+
+    def class_axis(self, scores, labels):
+        return label_layout(self, self.node.param.softmax_param.axis, scores, labels)
+
+    def shape(self, bottoms):
+        self.class_axis(*bottoms)
+        return [(), bottoms[0]][:len(self.node.tops)]
+
+    def forward(self, bottoms, params):
+        scores, blob = bottoms
+        axis = self.class_axis(scores.shape, blob.shape)
+        inner = scores.shape[:axis] + scores.shape[axis + 1:]
+        labels, valid = labels_of(self, blob.reshape(inner), scores.shape[axis], self.ignore)
+        norm = self.normalizer(scores.shape, axis, valid)
+        loss, prob = SoftmaxLoss.apply(scores, labels.unsqueeze(axis), valid.unsqueeze(axis), axis,
+                                       norm)
+        return [loss, prob][:len(self.node.tops)]
+
+    def normalizer(self, scores, axis, valid):
+        if self.normalization == LossParameter.VALID:
+            return valid.sum().clamp(min=1)
+        outer = math.prod(scores[:axis])
+        count = {LossParameter.FULL: outer * math.prod(scores[axis + 1:]),
+                 LossParameter.BATCH_SIZE: outer, LossParameter.NONE: 1}[self.normalization]
+        return torch.tensor(max(1, count), device=valid.device)
+
+
+class SoftmaxLoss(torch.autograd.Function):
+    """The gradient is prob - onehot in closed form, so that only prob is kept for backward."""
+
+    @staticmethod
+    def forward(ctx, scores, labels, valid, axis, norm):
+        prob = torch.softmax(scores, axis)
+        own = prob.gather(axis, labels).clamp(min=FLT_MIN)
+        loss = -(own.log() * valid).sum() / norm
+        ctx.save_for_backward(prob, labels, valid, norm)
+        ctx.axis = axis
+        ctx.mark_non_differentiable(prob)
+        return loss, prob
+
+    @staticmethod
+    def backward(ctx, grad, _):
+        prob, labels, valid, norm = ctx.saved_tensors
+        own = prob.gather(ctx.axis, labels)
+        out = prob.scatter(ctx.axis, labels, own - 1)
+        return out.mul_(valid).mul_(grad / norm), None, None, None, None

@@ -1,0 +1,101 @@
+"""What Convolution and Deconvolution share: Caffe's base_conv_layer, its fields and checks."""
+
+import torch.nn.functional as F
+
+from .base import ANY, Layer, show
+
+MAX_SPATIAL = 3
+
+
+class SpatialLayer(Layer):
+    """N-D convolution of either direction. Bottoms share the weights; leading axes are batch.
+
+    Parameters: weight (see `weight_shape`) and, with bias_term, bias (num_output,).
+    """
+
+    bottoms = tops = (1, ANY)
+    fields = 'convolution_param'
+
+    def setup(self):
+        p = self.param
+        if len(self.node.bottoms) != len(self.node.tops):
+            raise self.error(f'{len(self.node.bottoms)} bottoms for {len(self.node.tops)} tops',
+                             'Give one top for each bottom.')
+        if p.num_output < 1:
+            raise self.error('convolution_param.num_output is missing or 0', 'Set it.')
+        if p.group < 1 or p.num_output % p.group:
+            raise self.error(f'num_output {p.num_output} is no multiple of group {p.group}',
+                             'Change one of them.')
+
+    def geometry(self, bottom):
+        """Channel axis of a bottom shape, and kernel, stride, pad, dilation per spatial axis."""
+        channel = self.axis(self.param.axis, bottom)
+        count = len(bottom) - channel - 1
+        if not 1 <= count <= MAX_SPATIAL:
+            raise self.error(f'{count} spatial axes in a bottom of shape {show(bottom)}',
+                             f'1 to {MAX_SPATIAL} are supported; mend axis or the bottom.')
+        kernel = self._per_axis('kernel_size', 'kernel', count, None)
+        stride = self._per_axis('stride', 'stride', count, 1)
+        pad = self._per_axis('pad', 'pad', count, 0)
+        dilation = self._per_axis('dilation', None, count, 1)
+        for name, values in ('kernel_size', kernel), ('stride', stride), ('dilation', dilation):
+            if min(values) < 1:
+                raise self.error(f'{name} {show(values)} is not positive', 'Mend the field.')
+        return channel, kernel, stride, pad, dilation
+
+    def _per_axis(self, name, short, count, default):
+        """A repeated field (one value, or one an axis), or its _h and _w form in 2-D."""
+        p, given = self.param, list(getattr(self.param, name))
+        if short and (p.HasField(f'{short}_h') or p.HasField(f'{short}_w')):
+            if given:
+                raise self.error(f'both {name} and {short}_h / {short}_w', 'Give one of the two.')
+            if count != 2:
+                raise self.error(f'{short}_h and {short}_w on {count} spatial axes',
+                                 f'Use repeated {name}.')
+            return getattr(p, f'{short}_h'), getattr(p, f'{short}_w')
+        if not given and default is None:
+            raise self.error(f'convolution_param.{name} is missing', 'Set it.')
+        if len(given) not in (0, 1, count):
+            raise self.error(f'{len(given)} values of {name} for {count} spatial axes',
+                             f'Give 1 or {count}.')
+        given = given or [default]
+        return tuple(given * count if len(given) == 1 else given)
+
+    def parameters(self, bottoms):
+        channel, kernel, *_ = self.geometry(bottoms[0])
+        channels, group = bottoms[0][channel], self.param.group
+        if channels % group:
+            raise self.error(f'{channels} input channels are no multiple of group {group}',
+                             'Change group or the bottom.')
+        out = [(self.weight_shape(channels) + kernel, self.param.weight_filler)]
+        if self.param.bias_term:
+            out.append(((self.param.num_output,), self.param.bias_filler))
+        return out
+
+    def shape(self, bottoms):
+        out = []
+        for bottom in bottoms:
+            channel, kernel, stride, pad, dilation = self.geometry(bottom)
+            spatial = tuple(self.extent(size, *axis) for size, *axis in
+                            zip(bottom[channel + 1:], kernel, stride, pad, dilation))
+            if min(spatial) < 1:
+                raise self.error(f'a bottom of {show(bottom)} gives an empty top '
+                                 f'({show(spatial)}) with kernel {show(kernel)}, pad {show(pad)}',
+                                 'Use a larger input, a smaller kernel or more padding.')
+            out.append((*bottom[:channel], self.param.num_output, *spatial))
+        return out
+
+    def forward(self, bottoms, params):
+        weight, bias = params[0], params[1] if len(params) > 1 else None
+        tops = []
+        for x in bottoms:
+            channel, _, stride, pad, dilation = self.geometry(x.shape)
+            run = self.functions[x.dim() - channel - 2]
+            flat = x if channel == 1 else x.reshape(-1, *x.shape[channel:])
+            y = self.run(run, flat, weight, bias, stride, pad, dilation)
+            tops.append(y if channel == 1 else y.reshape(*x.shape[:channel], *y.shape[1:]))
+        return tops
+
+
+CONV = F.conv1d, F.conv2d, F.conv3d
+CONV_TRANSPOSE = F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d

@@ -1,0 +1,16 @@
+"""Split: one blob for several consumers, whose gradients add up (Caffe's split_layer)."""
+
+from .base import ANY, Layer
+
+
+class Split(Layer):
+    """bottom of any shape -> tops that are views of it."""
+
+    type = 'Split'
+    tops = (1, ANY)
+
+    def shape(self, bottoms):
+        return list(bottoms) * len(self.node.tops)
+
+    def forward(self, bottoms, params):
+        return [bottoms[0].view_as(bottoms[0]) for _ in self.node.tops]

@@ -1,0 +1,265 @@
+"""Net: a graph that runs. One small layer for each node; blobs and params in pycaffe's words."""
+
+import zlib
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from . import weights
+from .blob import Blob, InputBlob
+from .errors import FcnError
+from .fillers import fill
+from .graph import AUTOMATIC, Graph, build, nearest
+from .layers import TYPES, RunState
+from .layers.base import show
+from .params import make_params
+from .plan import make_plan
+from .prototxt import read_net
+
+ALL = 'all'
+
+
+class Net(nn.Module):
+    """A Caffe net for one phase.
+
+    graph: from `graph.build`; `Net.read(path, phase)` does both.
+    seed: of the fillers and the dropout masks. passes: functions (graph, keep) -> graph, applied
+    to each plan with the blobs it must deliver: asking for a blob makes a pass step aside there.
+    folder: where relative paths in the text start. overrides: keys of a Python data layer's
+    param_str to replace (another folder, another split).
+
+    Raises FcnError, with file, line and layer, for everything that does not fit.
+    """
+
+    def __init__(self, graph: Graph, seed=0, passes=(), folder='.', overrides=None):
+        super().__init__()
+        self.graph, self.passes = graph, tuple(passes)
+        self.state = RunState(graph.phase, seed, 0, str(folder), overrides or {})
+        self.layers, self.plans, self.total_loss = {}, {}, None
+        self.shapes, self.declared = self.infer()
+        self.blobs = {graph.values[v]: (InputBlob if graph.values[v] in graph.inputs else Blob)
+                      (graph.values[v], shape) for v, shape in self.shapes.items()
+                      if graph.values[v] != AUTOMATIC}
+        with self.located():
+            self.params = make_params(graph.nodes, self.declared, graph.force_backward,
+                                      self.filled)
+        for i, blob in enumerate(self.learnable_params):
+            self.register_parameter(f'p{i}', blob.parameter)
+
+    @classmethod
+    def read(cls, path, phase, level=0, stages=(), **options):
+        """The net of a prototxt file, for a phase; options as for Net."""
+        auto_tops = {name: 1 for name, layer in TYPES.items() if layer.loss}
+        graph = build(read_net(path), phase, level, stages, auto_tops)
+        return cls(graph, **{'folder': Path(path).parent, **options})
+
+    # ---- before anything runs ----------------------------------------------------------------
+
+    def infer(self, known=None):
+        """({value: shape}, {layer: its parameters' shapes and fillers}) from the shapes of the
+        sources: those in `known`, else the layers' own."""
+        shapes, declared = dict(known or {}), {}
+        for node in self.graph.nodes:
+            with self.located():
+                layer, bottoms = self.layer(node), [shapes[v] for v in node.bottoms]
+                wanted = layer.parameters(bottoms)
+                if wanted and node.name in declared:
+                    raise layer.error('another layer of this name has parameters too',
+                                      'Rename one: weights go by the name.')
+                if wanted:
+                    declared[node.name] = wanted
+                if not all(v in shapes for v in node.tops):
+                    shapes.update(zip(node.tops, map(tuple, layer.shape(bottoms)), strict=True))
+        return shapes, declared
+
+    def layer(self, node):
+        """The layer of a node, made once."""
+        if id(node) not in self.layers:
+            if node.type not in TYPES:
+                raise FcnError(f"unknown layer type '{node.type}'", line=node.line,
+                               layer=node.name, do=nearest(node.type, TYPES) or
+                               f'Known types: {", ".join(sorted(TYPES))}.')
+            self.layers[id(node)] = TYPES[node.type](node, self.state), node
+        return self.layers[id(node)][0]
+
+    def located(self):
+        """A with block in which an FcnError learns the net's file."""
+        return Located(self.graph.file)
+
+    def filled(self, layer, i, shape, filler):
+        """A parameter's first values: a function of the seed and its name alone."""
+        key = f'{self.state.seed}/{layer}/{i}'
+        generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
+        try:
+            return fill(shape, filler, generator)
+        except FcnError as error:
+            raise error.at(layer=layer) from None
+
+    # ---- running -----------------------------------------------------------------------------
+
+    def forward(self, blobs=(), stop_after=None, **inputs):
+        """Run once; returns {name: tensor} of the outputs and of `blobs`.
+
+        blobs: further names to keep, data and (after backward) diff, or 'all'.
+        stop_after: the layer to stop at; its tops take the outputs' place.
+        inputs: data of Input layers, at any shape the net can take; else their blobs' data.
+        `total_loss` is afterwards the sum of loss weight times top, 0-d, or None.
+        """
+        blobs = frozenset(self.graph.values if blobs == ALL else blobs)
+        plan = self.plan(blobs, stop_after)
+        values, losses = self.feed(inputs), []
+        self.reshape({v: tuple(t.shape) for v, t in values.items()})
+        for step in plan.steps:
+            with self.located():
+                tops = step.layer.forward(bottoms_of(step, values), self.params_of(step.node))
+            values.update(zip(step.node.tops, tops, strict=True))
+            losses += [weight * values[v].sum() for v, weight in step.losses]
+            self.observe(step.node.tops, values, plan)
+            for v in step.release:
+                del values[v]
+        self.state.position += 1
+        self.total_loss = sum(losses) if losses else None
+        return self.deliver(plan, values)
+
+    def plan(self, blobs, stop_after=None):
+        """What runs for these wanted blobs; made once."""
+        key = blobs, stop_after
+        if key not in self.plans:
+            self.plans[key] = make_plan(self.graph, self.layer, self.passes, blobs, stop_after)
+        return self.plans[key]
+
+    def feed(self, inputs):
+        """{value: tensor} of the layers without bottoms: given, kept in a blob, or read."""
+        unknown = sorted(set(inputs) - set(self.graph.inputs))
+        if unknown:
+            raise FcnError(f"'{unknown[0]}' is no input of this net", file=self.graph.file,
+                           do=f'Its inputs: {", ".join(self.graph.inputs) or "none"}.')
+        for name, data in inputs.items():
+            self.blobs[name].keep(torch.as_tensor(data), None)
+        values = {}
+        for node in self.graph.nodes:
+            if node.type == 'Input':
+                tops = [self.blobs[self.graph.values[v]].data for v in node.tops]
+            elif not node.bottoms:
+                with self.located():
+                    tops = self.layer(node).forward([], self.params_of(node))
+            else:
+                continue
+            values.update(zip(node.tops, map(self.place, tops), strict=True))
+        return values
+
+    def place(self, tensor):
+        """A fed tensor where and as the parameters are."""
+        like = next(self.parameters(), tensor)
+        tensor = tensor.detach().to(like.device, like.dtype if like.is_floating_point() else None)
+        return tensor.requires_grad_() if self.graph.force_backward else tensor
+
+    def reshape(self, fed):
+        """Infer all shapes anew where the fed ones changed; the parameters must still fit."""
+        if fed.items() <= self.shapes.items():
+            return
+        shapes, declared = self.infer(fed)
+        for name, wanted in declared.items():
+            for i, ((new, _), (old, _)) in enumerate(zip(wanted, self.declared[name])):
+                if tuple(new) != tuple(old):
+                    raise FcnError(f'parameter {i} is {show(old)}, but this input needs '
+                                   f'{show(new)}', file=self.graph.file, layer=name,
+                                   do='Feed the size that the net was built for, or cast it into '
+                                      'a fully convolutional net.')
+        self.shapes = shapes
+
+    def params_of(self, node):
+        return [blob.tensor for owner in node.owners for blob in self.params.get(owner, ())]
+
+    def observe(self, tops, values, plan):
+        """Have autograd keep the gradients of values that somebody wants to see."""
+        for v in tops:
+            if v in plan.observed and values[v].requires_grad:
+                values[v].retain_grad()
+
+    def deliver(self, plan, values):
+        """Put what was wanted into the blobs, and return it by name."""
+        for name, blob in self.blobs.items():
+            if name in plan.deliver:
+                first, last = plan.deliver[name]
+                blob.keep(values[last], values[first])
+            elif name not in self.graph.inputs:
+                blob.keep(None, None)
+        return {name: values[last] for name, (_, last) in plan.deliver.items()}
+
+    def backward(self, **diffs):
+        """Add the gradients of `total_loss`, or those that follow from the top diffs given by
+        blob name, to the diffs of params and of the blobs that were asked for."""
+        if diffs:
+            tops = [(self.blobs[name]._data, torch.as_tensor(d)) for name, d in diffs.items()]
+            tops = [(t, d.to(t).reshape(t.shape)) for t, d in tops if t.requires_grad]
+            if tops:
+                torch.autograd.backward(*map(list, zip(*tops)))
+        elif self.total_loss is None:
+            raise FcnError('there is no loss to start backward from', file=self.graph.file,
+                           do='Give the diffs of outputs, or use a net with a loss layer.')
+        elif self.total_loss.requires_grad:
+            self.total_loss.backward()
+
+    def clear_param_diffs(self):
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    # ---- parameters --------------------------------------------------------------------------
+
+    @property
+    def learnable_params(self):
+        """The parameter blobs that are not shared from another, in net order."""
+        return [blob for blobs in self.params.values() for blob in blobs if blob.owner is None]
+
+    def copy_from(self, source):
+        """Copy weights by layer name from a caffemodel, an HDF5 file or Weights. Returns rows that
+        say what happened to each layer (weights.format_rows makes a table of them)."""
+        source = source if isinstance(source, weights.Weights) else weights.read_weights(source)
+        types = {node.name: node.type for node in self.graph.nodes}
+        data = {name: [blob.data for blob in blobs] for name, blobs in self.params.items()}
+        with torch.no_grad():
+            return weights.copy_weights(data, types, source)
+
+    def share_with(self, other):
+        """Use the parameters of `other` from now on, for the layers that both have."""
+        for name, blobs in self.params.items():
+            for i, (mine, its) in enumerate(zip(blobs, other.params.get(name, ()))):
+                if mine.shape != its.shape:
+                    raise FcnError(f'cannot share parameter {i}: {show(mine.shape)} here, '
+                                   f'{show(its.shape)} there', file=self.graph.file, layer=name,
+                                   do='Share between nets of equal layers.')
+                mine.parameter = its.parameter
+        for i, blob in enumerate(self.learnable_params):
+            self.register_parameter(f'p{i}', blob.parameter)
+
+    def save_hdf5(self, path, extra=None):
+        """Write the parameters in Caffe's HDF5 layout: a shared one under its owner alone.
+        extra: {name: value} for a further group that Caffe ignores."""
+        owned = {node.name: [blob.data.cpu().numpy() for blob in self.params.get(node.name, ())
+                             if blob.owner is None] for node in self.graph.nodes}
+        weights.write_hdf5(path, owned, extra)
+
+
+def bottoms_of(step, values):
+    """A step's bottom tensors, with its propagate_down obeyed."""
+    out = []
+    for v in step.node.bottoms:
+        x = values[v].detach() if v in step.cut else values[v]
+        out.append(x.requires_grad_() if v in step.force and not x.requires_grad else x)
+    return out
+
+
+class Located:
+    """A with block in which an FcnError without a file gets this one."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, FcnError) and error.file is None:
+            raise error.at(file=self.file) from None

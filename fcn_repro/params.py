@@ -1,0 +1,64 @@
+"""A net's parameter blobs: made from what the layers declare, shared by name as Caffe shares."""
+
+import math
+
+from torch import nn
+
+from .blob import ParamBlob
+from .errors import FcnError
+from .layers.base import show
+from .proto import ParamSpec
+
+
+def make_params(nodes, declared, force_backward, filled):
+    """{layer name: [ParamBlob, …]} in net order.
+
+    declared: {layer name: [(shape, filler), …]}; filled(layer, i, shape, filler) gives the values.
+    A parameter whose ParamSpec has a name that an earlier one has is that one (Net::AppendParam):
+    share_mode STRICT wants equal shapes, PERMISSIVE equal counts. A parameter with lr_mult 0 has
+    no gradient unless force_backward.
+    """
+    named, params = {}, {}
+    for node in nodes:
+        shapes = declared.get(node.name, [])
+        specs = list(node.param.param)
+        if len(specs) > len(shapes):
+            raise FcnError(f'{len(specs)} param entries for {len(shapes)} parameters',
+                           line=node.line, layer=node.name, type=node.type,
+                           do='Remove the param entries that are too many.')
+        if not shapes:
+            continue
+        params[node.name] = []
+        for i, (shape, filler) in enumerate(shapes):
+            spec = specs[i] if i < len(specs) else ParamSpec()
+            if spec.name and spec.name in named:
+                blob = _share(named[spec.name], node, i, shape, spec)
+            else:
+                blob = ParamBlob(f'{node.name}/{i}',
+                                 nn.Parameter(filled(node.name, i, shape, filler)), shape, spec)
+                named.setdefault(spec.name, blob)
+            params[node.name].append(blob)
+    for blob in (b for blobs in params.values() for b in blobs if b.owner is None):
+        blob.parameter.requires_grad_(force_backward or blob.lr_mult != 0)
+    return params
+
+
+def _share(owner, node, i, shape, spec):
+    def fail(what, do):
+        return FcnError(f"parameter {i} shares '{spec.name}' with {owner.name}: {what}", do=do,
+                        line=node.line, layer=node.name, type=node.type)
+    if spec.share_mode == ParamSpec.PERMISSIVE:
+        if math.prod(shape) != math.prod(owner.shape):
+            raise fail(f'{math.prod(shape)} against {math.prod(owner.shape)} values',
+                       'Shared parameters must be equally large.')
+    elif tuple(shape) != owner.shape:
+        raise fail(f'{show(shape)} against {show(owner.shape)}',
+                   'Make the shapes equal, or set share_mode: PERMISSIVE.')
+    for field in 'lr_mult', 'decay_mult':
+        if spec.HasField(field):
+            value = getattr(spec, field)
+            if owner.given[field] and getattr(owner, field) != value:
+                raise fail(f'{field} {value} against {getattr(owner, field)}', 'Give one value.')
+            setattr(owner, field, value)
+            owner.given[field] = True
+    return ParamBlob(f'{node.name}/{i}', owner.parameter, shape, spec, owner)

@@ -1,0 +1,78 @@
+"""A plan: which nodes run, in which order, to deliver a set of blobs, and what is freed when."""
+
+import copy
+from dataclasses import dataclass, replace
+
+from .errors import FcnError
+from .graph import AUTOMATIC, Node
+
+# Their backward does not read their own output, so an in-place ReLU may really overwrite it.
+OVERWRITABLE = {'Convolution', 'Deconvolution', 'InnerProduct'}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node: its layer, (top, loss weight) pairs, bottoms that get no gradient, bottoms that
+    must get one, and the values that nobody reads after it."""
+    node: Node
+    layer: object
+    losses: tuple[tuple[int, float], ...]
+    cut: tuple[int, ...]
+    force: tuple[int, ...]
+    release: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """deliver: {blob name: (value whose gradient is its diff, value that is its data)}."""
+    steps: tuple[Step, ...]
+    deliver: dict
+    observed: frozenset
+
+
+def make_plan(graph, layer_of, passes, blobs, stop_after):
+    """The plan that delivers the outputs (or, with stop_after, that layer's tops) and `blobs`.
+
+    passes: functions (graph, keep) -> graph; keep names the blobs that must stay.
+    layer_of(node) gives a node's layer.
+    """
+    if stop_after is not None:
+        nodes = graph.upto(stop_after)
+        graph = replace(graph, nodes=nodes, outputs=tuple(
+            graph.values[v] for v in nodes[-1].tops if graph.values[v] != AUTOMATIC))
+    made = {v for node in graph.nodes for v in node.tops}
+    deliver = {name: _first_and_last(graph, name, made)
+               for name in dict.fromkeys([*graph.outputs, *sorted(blobs)]) if name != AUTOMATIC}
+    for optimise in passes:
+        graph = optimise(graph, frozenset(deliver))
+    keep = {v for pair in deliver.values() for v in pair}
+    nodes = [node for node in graph.nodes if node.bottoms]
+    steps = [_step(graph, node, layer_of, keep, set().union(*(n.bottoms for n in nodes[i + 1:])))
+             for i, node in enumerate(nodes)]
+    observed = frozenset(deliver[name][0] for name in blobs if name != AUTOMATIC)
+    return Plan(tuple(steps), deliver, observed)
+
+
+def _first_and_last(graph, name, made):
+    """The values of a blob before and after its in-place layers, of those that are made."""
+    first, last = graph.first(name), graph.last(name)
+    if first not in made:
+        raise FcnError(f"blob '{name}' is not made by the layers up to "
+                       f"'{graph.nodes[-1].name}'", file=graph.file, do='Stop later.')
+    return first, last if last in made else max(
+        v for v in made if graph.values[v] == name)
+
+
+def _step(graph, node, layer_of, keep, later):
+    layer = layer_of(node)
+    bottom, = node.bottoms[:1]
+    if node.type == 'ReLU' and bottom not in keep and bottom not in later \
+            and graph.values[bottom] == graph.values[node.tops[0]] \
+            and graph.producer(bottom).type in OVERWRITABLE:
+        layer = copy.copy(layer)
+        layer.reuse = True
+    down = list(node.param.propagate_down) if not node.parts else []
+    release = tuple(v for v in {*node.bottoms, *node.tops} if v not in later and v not in keep)
+    return Step(node, layer, tuple((v, w) for v, w in zip(node.tops, layer.loss_weights()) if w),
+                tuple(v for v, d in zip(node.bottoms, down) if not d),
+                tuple(v for v, d in zip(node.bottoms, down) if d), release)
