@@ -1,0 +1,236 @@
+"""Handwritten digits: the bundled ones or MNIST's, drawn large on textured ground, one by one.
+
+The digits are the 1,797 images of the UCI Optical Recognition of Handwritten Digits (DIGITS.md).
+`DigitDataLayer` feeds stage 0 of the mini recipe, a classifier of single digits; `scenes.py`
+composes whole scenes with the same drawing functions, so that both see the same kind of image.
+"""
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from fcn_repro.data.image import check_mean, to_blob
+from fcn_repro.errors import FcnError
+
+MEAN = (104.00699, 116.66877, 122.67892)    # BGR, the mean pixel that the VGG16 nets subtract
+DIGIT_SIZES = (130, 190)                    # height of a digit in pixels, least and most
+HELD_OUT = 5                                # every fifth bundled digit of a class is for val
+SPLITS = ('train', 'val')
+MNIST_FILES = {'train': ('train-images-idx3-ubyte', 'train-labels-idx1-ubyte'),
+               'val': ('t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte')}
+
+
+def load_digits(split, mnist=None):
+    """Images (N,h,w) uint8, ink bright, 0..255, and labels (N,) uint8 0..9 of 'train' or 'val'.
+
+    Without `mnist` the bundled digits, of which every fifth of a class is held out for val; with
+    `mnist` the IDX files of that folder, plain or .gz, in the split that they come in. Train and
+    val share no digit either way.
+    """
+    if split not in SPLITS:
+        raise FcnError(f"split '{split}' is none of {', '.join(SPLITS)}", do='Name one of them.')
+    if mnist is not None:
+        return load_mnist(split, mnist)
+    with np.load(Path(__file__).with_name('digits.npz')) as file:
+        images, labels = file['images'], file['labels']     # (1797,8,8) 0..16, (1797,)
+    rank = np.zeros(len(labels), int)                       # the how-manieth of its class
+    for digit in range(10):
+        rank[labels == digit] = np.arange((labels == digit).sum())
+    chosen = (rank % HELD_OUT == HELD_OUT - 1) == (split == 'val')
+    return np.round(images[chosen] * (255 / 16)).astype(np.uint8), labels[chosen]
+
+
+def load_mnist(split, folder):
+    """MNIST's images (N,28,28) and labels (N,), the strokes thickened to be as bold as UCI's."""
+    images, labels = (read_idx(find_idx(folder, name), dims)
+                      for name, dims in zip(MNIST_FILES[split], (3, 1)))
+    if len(images) != len(labels):
+        raise FcnError(f'{len(images)} images but {len(labels)} labels', file=folder,
+                       do='Take the image and the label file of the same release.')
+    if labels.max(initial=0) > 9:
+        raise FcnError(f'label {labels.max()} is no digit, 0 to 9', file=folder,
+                       do="Give MNIST's own label files.")
+    bold = [np.asarray(Image.fromarray(image).filter(ImageFilter.MaxFilter(3))) for image in images]
+    return np.stack(bold), labels
+
+
+def find_idx(folder, name):
+    """The path of one IDX file in the folder, under its plain name or with .gz."""
+    for path in (Path(folder, name), Path(folder, name + '.gz')):
+        if path.is_file():
+            return path
+    raise FcnError(f"neither '{name}' nor '{name}.gz' is there", file=folder,
+                   do="Put MNIST's four IDX files into one folder and name that.")
+
+
+def read_idx(path, dims):
+    """An IDX file of unsigned bytes with `dims` axes as a uint8 array, from path (.gz or plain)."""
+    data = Path(path).read_bytes()
+    if data[:2] == b'\x1f\x8b':
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise FcnError(f'damaged gzip file ({error})', file=path,
+                           do='Get the file again.') from error
+    magic, head = bytes((0, 0, 8, dims)), 4 + 4 * dims
+    if data[:4] != magic:
+        raise FcnError(f'starts with {data[:4].hex(" ")}, an IDX file of bytes with {dims} axes '
+                       f'with {magic.hex(" ")}', file=path, do="Give MNIST's own file here.")
+    if len(data) < head:
+        raise FcnError(f'{len(data)} bytes, less than the {head} of the header', file=path,
+                       do='Get the file again.')
+    shape = np.frombuffer(data, '>u4', dims, 4).astype(int)
+    if len(data) - head != shape.prod():
+        raise FcnError(f'{len(data) - head} bytes after the header, {shape.prod()} expected for '
+                       f'shape {tuple(int(n) for n in shape)}', file=path, do='Get the file again.')
+    if shape.prod() == 0:
+        raise FcnError('no image or label in it', file=path, do="Give MNIST's own file here.")
+    return np.frombuffer(data, np.uint8, -1, head).reshape(shape)
+
+
+def render(image, height):
+    """Alpha (height,w) float32 in 0..1 of one digit (h,w) uint8, scaled up smoothly.
+
+    The ink's bounding box is stretched to `height` with its own proportions; alpha rises from 0
+    to 1 within about two pixels around a third of the full ink, so alpha > 0.5 is the label mask.
+    """
+    rows, cols = np.nonzero(image > 48)
+    if len(rows) == 0:
+        raise FcnError('a digit without ink', do='Leave blank images out of the files.')
+    ink = image[rows.min():rows.max() + 1, cols.min():cols.max() + 1].astype(np.float32) / 255
+    ink = np.pad(ink, 2)
+    scale = 1.05 * height / (ink.shape[0] - 4)
+    shape = tuple(round(n * scale) for n in ink.shape)
+    smooth = resize(ink, *shape)
+    alpha = np.clip((smooth - 0.33) * (0.25 * scale) + 0.5, 0, 1)
+    rows, cols = np.nonzero(alpha > 0.5)
+    alpha = alpha[rows.min():rows.max() + 1, cols.min():cols.max() + 1]
+    return resize(alpha, height, max(1, round(alpha.shape[1] * height / alpha.shape[0])))
+
+
+def resize(field, height, width):
+    """A float32 field (h,w) resized by PIL's bicubic filter."""
+    return np.asarray(Image.fromarray(field).resize((width, height), Image.BICUBIC))
+
+
+def texture(rng, height, width, colour, strength):
+    """An RGB texture (height,width,3) float32 around `colour`: two octaves of noise and stripes.
+
+    strength 0 gives the plain colour, 1 a mottle of about +-40 grey levels in a second colour.
+    """
+    field = np.zeros((height, width), np.float32)
+    for cell, weight in ((40, 0.7), (12, 0.35)):
+        grid = rng.standard_normal((height // cell + 3, width // cell + 3)).astype(np.float32)
+        field += weight * resize(grid, height, width)
+    angle, period, phase = rng.uniform(0, np.pi), rng.uniform(8, 24), rng.uniform(0, 2 * np.pi)
+    rows = np.arange(height, dtype=np.float32)[:, None] * np.float32(np.sin(angle))
+    cols = np.arange(width, dtype=np.float32) * np.float32(np.cos(angle))
+    field += np.float32(rng.uniform(0, 0.6)) * np.sin((rows + cols) * np.float32(6.2832 / period)
+                                                      + np.float32(phase))
+    tint = (rng.uniform(8, 32, 3) * rng.choice((-1, 1), 3)).astype(np.float32)
+    return np.float32(colour) + field[..., None] * (tint * np.float32(strength))
+
+
+def two_colours(rng, strength):
+    """Colours (2,3) of ground and, always lighter, ink; strength 0 is the mean grey and white.
+
+    On the mean grey a net sees zeros but for the digit, which is what makes it start to learn.
+    """
+    dark = rng.uniform(70, 150)
+    light = rng.uniform(dark + 75, 240)
+    muted = np.array(((dark,), (light,))) + rng.uniform(-45, 45, (2, 3))
+    plain = np.array((MEAN[::-1], (240,) * 3))
+    return plain + strength * (muted - plain)
+
+
+def paint(canvas, alpha, top, left, ink):
+    """Lay ink (h,w,3) over the canvas (H,W,3) at (top,left) where alpha (h,w) says; in place."""
+    height, width = alpha.shape
+    place = canvas[top:top + height, left:left + width]
+    place += alpha[..., None] * (ink - place)
+
+
+def to_uint8(canvas):
+    return np.clip(np.round(canvas), 0, 255).astype(np.uint8)
+
+
+class DigitDataLayer:
+    """Single digits for a classifier: batch k is a pure function of the parameters and k.
+
+    params:
+    - split: 'train' (drawn with replacement) or 'val' (the held-out digits in order)
+    - batch_size: images a batch (default 32)
+    - size: height and width of an image (default 224)
+    - seed: (default 1337)
+    - mean: BGR values to subtract
+    - curriculum: batches over which train goes from plain and centred to shifted and textured
+      (default 0: hard from the start); val is always hard
+    - digit_sizes: least and most height of a digit in pixels
+    - mnist: folder of MNIST's IDX files, instead of the bundled digits
+
+    batch(k) gives data (B,3,size,size) float32, BGR minus mean, and label (B,) float32.
+    len() is the number of batches that it takes to see every digit once; the last one of val
+    starts again with the first digits where it would be short.
+    """
+
+    tops = 2
+
+    def __init__(self, params):
+        known = {'split': None, 'batch_size': 32, 'size': 224, 'seed': 1337, 'mean': MEAN,
+                 'curriculum': 0, 'digit_sizes': DIGIT_SIZES, 'mnist': None}
+        unknown = sorted(set(params) - set(known))
+        if unknown:
+            raise FcnError(f"unknown parameter '{unknown[0]}'", type='DigitDataLayer',
+                           do=f"Known are: {', '.join(known)}.")
+        if params.get('split') not in SPLITS:
+            raise FcnError(f"split is {params.get('split')!r}, not one of {', '.join(SPLITS)}",
+                           type='DigitDataLayer', do="Give 'split' in param_str.")
+        for name, value in {**known, **params}.items():
+            setattr(self, name, value)
+        check_sizes(self)
+        self.images, self.labels = load_digits(self.split, self.mnist)
+        self.mean = check_mean(self.mean)
+
+    def __len__(self):
+        return -(-len(self.images) // self.batch_size)
+
+    def batch(self, k):
+        """(data (B,3,size,size), label (B,)) of batch k >= 0, both float32."""
+        rng = np.random.default_rng((self.seed, SPLITS.index(self.split), k))
+        hard = 1.0
+        if self.split == 'train':
+            chosen = rng.integers(len(self.images), size=self.batch_size)
+            hard = min(1.0, k / self.curriculum) if self.curriculum else 1.0
+        else:
+            chosen = (k * self.batch_size + np.arange(self.batch_size)) % len(self.images)
+        data = np.stack([self.draw(rng, self.images[i], hard) for i in chosen])
+        return data, self.labels[chosen].astype(np.float32)
+
+    def draw(self, rng, image, hard):
+        """One digit as data (3,size,size) float32; hard 0 is plain and centred, 1 is a scene."""
+        low, high = self.digit_sizes
+        height = (low + high) / 2 + hard * rng.uniform(low - high, high - low) / 2
+        alpha = render(image, round(height))
+        if alpha.shape[1] > self.size:
+            alpha = alpha[:, :self.size]
+        room = np.array((self.size, self.size)) - alpha.shape
+        top, left = (int(n) for n in room // 2 + hard * rng.uniform(-0.5, 0.5, 2) * (room - 1))
+        ground, ink = two_colours(rng, hard)
+        canvas = texture(rng, self.size, self.size, ground, hard)
+        paint(canvas, alpha, top, left, texture(rng, *alpha.shape, ink, hard))
+        return to_blob(to_uint8(canvas), self.mean)
+
+
+def check_sizes(layer):
+    """Raise FcnError where batch size, image size, curriculum or digit sizes make no sense."""
+    low, high = layer.digit_sizes
+    for name, value, least in (('batch_size', layer.batch_size, 1), ('seed', layer.seed, 0),
+                               ('curriculum', layer.curriculum, 0),
+                               ('least of digit_sizes', low, 16),
+                               ('most of digit_sizes', high, low), ('size', layer.size, high)):
+        if value < least:
+            raise FcnError(f'{name} is {value}, at least {least} is needed',
+                           type='DigitDataLayer', do='Change it in param_str.')
