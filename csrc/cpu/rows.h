@@ -1,0 +1,132 @@
+// The three row loops of the CPU backend. They are separable: expand a row of the input to the
+// output's width, blend expanded rows; backward blends first and contracts what is left.
+// A portable build compiles each loop for several instruction sets and picks one at run time.
+#pragma once
+
+#include <algorithm>
+#include <type_traits>
+
+#include "../upcrop_math.h"
+
+#if defined(FCN_PORTABLE) && defined(__x86_64__) && !defined(__clang__) && __GNUC__ >= 12
+#define FCN_CLONES \
+  __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define FCN_CLONES
+#endif
+
+#define FCN_INLINE inline __attribute__((always_inline))
+
+namespace fcn {
+
+// sum[c] (+)= weights[0] * rows[0][c] + ... of exactly `count` rows
+template <int count, bool add, typename T, typename Acc>
+FCN_CLONES void blend_few(const T* const* rows, const Acc* weights, int64_t n,
+                          Acc* __restrict__ sum) {
+  for (int64_t c = 0; c < n; ++c) {
+    Acc value = add ? sum[c] : Acc(0);
+    for (int r = 0; r < count; ++r) value += weights[r] * static_cast<Acc>(rows[r][c]);
+    sum[c] = value;
+  }
+}
+
+// sum[c] = the weighted sum of `count` rows, in their order; 0 without any
+template <typename T, typename Acc>
+void blend(const T* const* rows, const Acc* weights, int64_t count, int64_t n, Acc* sum) {
+  int64_t r = count % 4;
+  if (r == 0) blend_few<0, false>(rows, weights, n, sum);
+  if (r == 1) blend_few<1, false>(rows, weights, n, sum);
+  if (r == 2) blend_few<2, false>(rows, weights, n, sum);
+  if (r == 3) blend_few<3, false>(rows, weights, n, sum);
+  for (; r < count; r += 4) blend_few<4, true>(rows + r, weights + r, n, sum);
+}
+
+// Calls f with `count` as a compile-time constant where it is a stride or kernel of the FCN nets
+template <typename F>
+FCN_INLINE void for_count(int64_t count, F f) {
+  switch (count) {
+    case 2: return f(std::integral_constant<int64_t, 2>());
+    case 4: return f(std::integral_constant<int64_t, 4>());
+    case 8: return f(std::integral_constant<int64_t, 8>());
+    case 16: return f(std::integral_constant<int64_t, 16>());
+    case 32: return f(std::integral_constant<int64_t, 32>());
+    case 64: return f(std::integral_constant<int64_t, 64>());
+    default: return f(count);
+  }
+}
+
+// wide (n cells) = taps[cell] * now + taps[cell + stride] * before, of one value or `inner` each
+template <typename T, typename Acc>
+FCN_INLINE void lerp(const T* before, const T* now, const Acc* taps, int64_t stride, int64_t n,
+                     int64_t inner, Acc* __restrict__ wide) {
+  if (inner == 1) {
+    const Acc a = static_cast<Acc>(*before), b = static_cast<Acc>(*now);
+    for_count(n, [=](auto count) __attribute__((always_inline)) {
+      for (int64_t o = 0; o < count; ++o) wide[o] = taps[o + stride] * a + taps[o] * b;
+    });
+    return;
+  }
+  for (int64_t o = 0; o < n; ++o)
+    for (int64_t c = 0; c < inner; ++c)
+      wide[o * inner + c] = taps[o + stride] * static_cast<Acc>(before[c]) +
+                            taps[o] * static_cast<Acc>(now[c]);
+}
+
+// wide (n cells) += taps[cell] * value
+template <typename T, typename Acc>
+FCN_INLINE void add_taps(const T* value, const Acc* taps, int64_t n, int64_t inner,
+                         Acc* __restrict__ wide) {
+  for (int64_t o = 0; o < n; ++o)
+    for (int64_t c = 0; c < inner; ++c)
+      wide[o * inner + c] += taps[o] * static_cast<Acc>(value[c]);
+}
+
+// One row of the input (axis.in cells of `inner` values) as wide as the output, in blocks of one
+// stride: the outputs between input i's first cell and the next one's read inputs i, i - 1, ...
+template <typename T, typename Acc>
+FCN_CLONES void expand(const T* row, const Acc* taps, const Axis& axis, int64_t inner,
+                       Acc* __restrict__ wide) {
+  int64_t o = 0;
+  for (int64_t i = axis.shift / axis.stride; o < axis.out; ++i) {
+    const int64_t first = tap(axis, o, i);
+    const int64_t n = std::min(axis.stride - first, axis.out - o);
+    Acc* block = wide + o * inner;
+    if (axis.k == 2 * axis.stride && i > 0 && i < axis.in) {
+      lerp(row + (i - 1) * inner, row + i * inner, taps + first, axis.stride, n, inner, block);
+    } else {
+      std::fill(block, block + n * inner, Acc(0));
+      for (int64_t j = sources(axis, o).begin; j < std::min(i + 1, axis.in); ++j) {
+        const int64_t t = tap(axis, o, j);
+        add_taps(row + j * inner, taps + t, std::min(n, axis.k - t), inner, block);
+      }
+    }
+    o += n;
+  }
+}
+
+// The adjoint of expand: a row of the output back to the input's width; `sum` holds inner values
+template <typename T, typename Acc>
+FCN_CLONES void contract(const Acc* wide, const Acc* taps, const Axis& axis, int64_t inner,
+                         Acc* __restrict__ sum, T* __restrict__ row) {
+  for (int64_t i = 0; i < axis.in; ++i) {
+    const Span from = targets(axis, i);
+    const Acc* weights = taps + tap(axis, from.begin, i);
+    const Acc* first = wide + from.begin * inner;
+    const int64_t count = from.end - from.begin;
+    if (inner == 1) {
+      Acc value = 0;
+      for_count(count, [&](auto n) __attribute__((always_inline)) {
+#pragma omp simd reduction(+ : value)
+        for (int64_t o = 0; o < n; ++o) value += weights[o] * first[o];
+      });
+      row[i] = static_cast<T>(value);
+    } else {
+      for (int64_t c = 0; c < inner; ++c) sum[c] = 0;
+      for (int64_t o = 0; o < count; ++o)
+        for (int64_t c = 0; c < inner; ++c) sum[c] += weights[o] * first[o * inner + c];
+      for (int64_t c = 0; c < inner; ++c) row[i * inner + c] = static_cast<T>(sum[c]);
+    }
+  }
+}
+
+}  // namespace fcn

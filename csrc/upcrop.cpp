@@ -1,0 +1,114 @@
+// Schemas and argument checks of the fused op, once for all backends.
+#include "upcrop.h"
+
+#include <ATen/OpMathType.h>
+#include <ATen/ops/empty.h>
+#include <torch/library.h>
+
+#include <limits>
+
+TORCH_LIBRARY(fcn_repro, m) {
+  m.def(
+      "upcrop(Tensor x, Tensor taps_y, Tensor taps_x, int[2] stride, int[2] pad, "
+      "SymInt[2] offset, SymInt[2] size) -> Tensor");
+  m.def(
+      "upcrop_backward(Tensor grad, Tensor taps_y, Tensor taps_x, int[2] stride, int[2] pad, "
+      "SymInt[2] offset, SymInt[2] in_size) -> Tensor");
+}
+
+namespace fcn {
+namespace {
+
+void check_taps(const char* op, const char* name, const at::Tensor& taps, const at::Tensor& x) {
+  TORCH_CHECK_VALUE(taps.dim() == 1 && taps.numel() > 0, op, ": ", name, " has shape ",
+                    taps.sizes(), ", expected one axis with at least one tap. Pass the 1-D "
+                    "factors of the kernel, as bilinear_taps gives them.");
+  TORCH_CHECK_VALUE(taps.device() == x.device(), op, ": ", name, " is on ", taps.device(),
+                    ", the tensor on ", x.device(), ". Move the taps there, once.");
+  const auto expected = at::toOpMathType(x.scalar_type());
+  TORCH_CHECK_VALUE(taps.scalar_type() == expected, op, ": ", name, " is ", taps.scalar_type(),
+                    ", expected ", expected, " for a tensor of ", x.scalar_type(),
+                    ". Convert the taps, once, to the type that ops.tap_dtype names.");
+}
+
+void check_tensors(const char* op, const char* name, const at::Tensor& x,
+                   const at::Tensor& taps_y, const at::Tensor& taps_x) {
+  TORCH_CHECK_VALUE(x.dim() == 4, op, ": ", name, " has ", x.dim(), " axes with shape ",
+                    x.sizes(), ", expected 4 (N, C, H, W).");
+  const auto type = x.scalar_type();
+  TORCH_CHECK_VALUE(type == at::kFloat || type == at::kDouble || type == at::kHalf ||
+                        type == at::kBFloat16, op, ": ", name, " is ", type,
+                    ", expected Float, Double, Half or BFloat16. Convert it first.");
+  check_taps(op, "taps_y", taps_y, x);
+  check_taps(op, "taps_x", taps_x, x);
+}
+
+int64_t checked(const char* op, const char* name, at::IntArrayRef pair, int axis, int64_t least) {
+  constexpr int64_t most = std::numeric_limits<int32_t>::max();
+  TORCH_CHECK_VALUE(pair.size() == 2, op, ": ", name, " has ", pair.size(),
+                    " numbers, expected 2 (y, x).");
+  TORCH_CHECK_VALUE(pair[axis] >= least && pair[axis] <= most, op, ": ", name, " is ", pair[axis],
+                    " along ", axis == 0 ? "y" : "x", ", expected ", least, " to ", most, ".");
+  return pair[axis];
+}
+
+Axis check_axis(const char* op, int axis, at::IntArrayRef in, at::IntArrayRef out,
+                const at::Tensor& taps, at::IntArrayRef stride, at::IntArrayRef pad,
+                at::IntArrayRef offset) {
+  const char* where = axis == 0 ? "y" : "x";
+  const int64_t pads = checked(op, "pad", pad, axis, 0), k = taps.numel();
+  const int64_t start = checked(op, "offset", offset, axis, 0);
+  const Axis a{checked(op, "input size", in, axis, 1), checked(op, "crop size", out, axis, 1), k,
+               checked(op, "stride", stride, axis, 1), start + pads};
+  const int64_t whole = (a.in - 1) * a.stride + k - 2 * pads;
+  TORCH_CHECK_VALUE(whole >= 1, op, ": the deconvolution's output is ", whole, " cells along ",
+                    where, " (", a.in, " cells, kernel ", k, ", stride ", a.stride, ", pad ", pads,
+                    "), expected at least 1. Lower the pad.");
+  TORCH_CHECK_VALUE(start + a.out <= whole, op, ": the crop ends at cell ", start + a.out,
+                    " along ", where, " (offset ", start, " + size ", a.out,
+                    "), the deconvolution's output at ", whole,
+                    ". Lower the offset or the size, or pad the input more.");
+  return a;
+}
+
+// channels_last stays so; everything else, views included, gives the contiguous format.
+at::MemoryFormat format_of(const at::Tensor& x) {
+  const bool last = x.is_contiguous(at::MemoryFormat::ChannelsLast) && !x.is_contiguous();
+  return last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+}
+
+Upcrop prepare(const at::Tensor& source, const at::Tensor& taps_y, const at::Tensor& taps_x,
+               const Axis& y, const Axis& x, int64_t height, int64_t width) {
+  const auto format = format_of(source);
+  const bool last = format == at::MemoryFormat::ChannelsLast;
+  const int64_t n = source.size(0), c = source.size(1);
+  return Upcrop{source.contiguous(format), taps_y.contiguous(), taps_x.contiguous(),
+                at::empty({n, c, height, width}, source.options().memory_format(format)),
+                y, x, last ? n : n * c, last ? c : 1};
+}
+
+}  // namespace
+
+Upcrop prepare_forward(const at::Tensor& x, const at::Tensor& taps_y, const at::Tensor& taps_x,
+                       at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset,
+                       at::IntArrayRef size) {
+  const char* op = "upcrop";
+  check_tensors(op, "x", x, taps_y, taps_x);
+  const auto in = x.sizes().slice(2);
+  const Axis ay = check_axis(op, 0, in, size, taps_y, stride, pad, offset);
+  const Axis ax = check_axis(op, 1, in, size, taps_x, stride, pad, offset);
+  return prepare(x, taps_y, taps_x, ay, ax, ay.out, ax.out);
+}
+
+Upcrop prepare_backward(const at::Tensor& grad, const at::Tensor& taps_y,
+                        const at::Tensor& taps_x, at::IntArrayRef stride, at::IntArrayRef pad,
+                        at::IntArrayRef offset, at::IntArrayRef in_size) {
+  const char* op = "upcrop_backward";
+  check_tensors(op, "grad", grad, taps_y, taps_x);
+  const auto out = grad.sizes().slice(2);
+  const Axis ay = check_axis(op, 0, in_size, out, taps_y, stride, pad, offset);
+  const Axis ax = check_axis(op, 1, in_size, out, taps_x, stride, pad, offset);
+  return prepare(grad, taps_y, taps_x, ay, ax, ay.in, ax.in);
+}
+
+}  // namespace fcn

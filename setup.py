@@ -1,0 +1,44 @@
+"""Builds fcn_repro._C: the CPU sources always, CUDA's where torch has CUDA and nvcc is found.
+
+Local builds use this machine's instructions. A wheel, or FCN_REPRO_PORTABLE=1, picks them when it
+runs instead. TORCH_CUDA_ARCH_LIST names other GPUs; whether one is present does not matter.
+Metadata is in pyproject.toml.
+"""
+
+import os
+import platform
+import shutil
+import sys
+from glob import glob
+
+import torch
+from setuptools import setup
+from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
+
+nvcc = shutil.which(os.path.join(CUDA_HOME, 'bin', 'nvcc')) if CUDA_HOME else None
+cuda = bool(torch.version.cuda and nvcc)
+portable = os.environ.get('FCN_REPRO_PORTABLE', '0') == '1' or 'bdist_wheel' in sys.argv
+
+cxx = ['-O3', '-std=c++20', '-fopenmp', '-Wall']
+if portable:
+    cxx.append('-DFCN_PORTABLE')
+elif platform.machine() == 'x86_64':
+    cxx.append('-march=native')
+else:
+    cxx.append('-mcpu=native')
+
+if cuda:
+    os.environ.setdefault('TORCH_CUDA_ARCH_LIST', '8.0;9.0;10.0+PTX')
+
+folders = ['csrc', 'csrc/cpu'] + ['csrc/cuda'] * cuda
+sources = [name for folder in folders for name in glob(f'{folder}/*.c*')]  # .cpp and .cu
+extension = (CUDAExtension if cuda else CppExtension)(
+    'fcn_repro._C',
+    sorted(sources),
+    depends=glob('csrc/**/*.h', recursive=True),
+    extra_compile_args={'cxx': cxx, 'nvcc': ['-O3', '-std=c++20']},
+    extra_link_args=['-fopenmp'],
+    py_limited_api=True,
+)
+setup(ext_modules=[extension], cmdclass={'build_ext': BuildExtension},
+      options={'bdist_wheel': {'py_limited_api': 'cp311'}})
