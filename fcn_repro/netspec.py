@@ -75,11 +75,12 @@ class Function:
     def _home(self, layer, name):
         """The message that a keyword belongs to."""
         field = PARAM_FIELDS.get(self.type_name)
-        if name.endswith('param') or field is None:
+        if name.endswith('param') or (name in LayerParameter.DESCRIPTOR.fields_by_name and (
+                field is None or name not in getattr(layer, field).DESCRIPTOR.fields_by_name)):
             return layer
-        own = LayerParameter.DESCRIPTOR.fields_by_name[field].message_type.fields_by_name
-        if name not in own and name in LayerParameter.DESCRIPTOR.fields_by_name:
-            return layer
+        if field is None:
+            raise FcnError(f"'{name}' cannot be placed: this type has no message of its own name",
+                           do=f"Name the message: convolution_param={{'{name}': ...}} or another.")
         return getattr(layer, field)
 
 
