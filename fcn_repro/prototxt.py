@@ -177,7 +177,8 @@ def _error(error, file):
         message, _, enum = match[1].rpartition('.')
         known = (CAFFE[message].DESCRIPTOR.enum_types_by_name[enum].values_by_name
                  if message else CAFFE.enums[enum])
-        text = f"{match[1]} has no value {match[2] or "'"}{match[3]}{match[2] or "'"}"
+        quote = match[2] or "'"
+        text = f'{match[1]} has no value {quote}{match[3]}{quote}'
         do = 'Write it without quotes.' if match[2] else nearest(match[3], list(known))
     elif match := re.search(r'type "(\w+)" should not have multiple "(\w+)"', text):
         text, do = f"{match[1]} has '{match[2]}' more than once", 'Keep one.'
