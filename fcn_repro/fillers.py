@@ -1,0 +1,96 @@
+"""First values of parameters, as in include/caffe/filler.hpp. The random stream is our own."""
+
+import math
+
+import torch
+
+from .errors import FcnError
+
+FAN_IN, FAN_OUT, AVERAGE = 0, 1, 2            # FillerParameter.VarianceNorm
+
+
+def fill(shape, filler, generator):
+    """A new float32 CPU tensor of `shape`.
+
+    filler: a FillerParameter (type, value, min, max, mean, std, sparse, variance_norm).
+    generator: a torch.Generator on the CPU, which random fillers advance.
+    FcnError on an unknown type, on values that Caffe rejects, and on an empty shape.
+    """
+    shape = tuple(shape)
+    if filler.type not in FILLERS:
+        raise FcnError(f"unknown filler '{filler.type}'", do=f"Use one of {', '.join(FILLERS)}.")
+    if math.prod(shape) == 0:
+        reject(filler, f'the parameter of shape {shape} is empty', 'Check the sizes of the layer.')
+    if filler.type != 'gaussian' and filler.sparse != -1:
+        reject(filler, f'sparse is {filler.sparse}, but only gaussian knows it', 'Remove sparse.')
+    return FILLERS[filler.type](torch.empty(shape), filler, generator)
+
+
+def reject(filler, what, do):
+    raise FcnError(f'filler {filler.type}: {what}', do=do)
+
+
+def constant(out, filler, generator):
+    return out.fill_(filler.value)
+
+
+def uniform(out, filler, generator):
+    if filler.min > filler.max:
+        reject(filler, f'min {filler.min} is above max {filler.max}', 'Exchange them.')
+    return out.uniform_(filler.min, filler.max, generator=generator)
+
+
+def gaussian(out, filler, generator):
+    if not filler.std > 0:
+        reject(filler, f'std is {filler.std}, it must be above 0', 'Use constant for one value.')
+    out.normal_(filler.mean, filler.std, generator=generator)
+    if filler.sparse == -1:
+        return out
+    if not 0 <= filler.sparse <= out.shape[0]:
+        reject(filler, f'sparse is {filler.sparse}, it must lie in 0 to {out.shape[0]} (outputs)',
+               'Change sparse, or remove it.')
+    keep = torch.empty_like(out).bernoulli_(filler.sparse / out.shape[0], generator=generator)
+    return out * keep
+
+
+def positive_unitball(out, filler, generator):
+    """Each out[i] is positive and sums to 1."""
+    out.uniform_(0, 1, generator=generator)
+    rows = out.view(out.shape[0] if out.dim() else 1, -1)
+    rows /= rows.sum(1, keepdim=True)
+    return out
+
+
+def fan(shape, norm):
+    """The n of xavier and msra; shape (outputs, inputs, ...), for a single axis fan_out = count."""
+    if not shape:
+        raise FcnError('xavier and msra fillers need an output axis, the parameter has no axes',
+                       do='Use constant, uniform or gaussian.')
+    count = math.prod(shape)
+    fan_in, fan_out = count // shape[0], count // shape[1] if len(shape) > 1 else count
+    return {FAN_IN: fan_in, FAN_OUT: fan_out, AVERAGE: (fan_in + fan_out) / 2}[norm]
+
+
+def xavier(out, filler, generator):
+    bound = math.sqrt(3 / fan(out.shape, filler.variance_norm))
+    return out.uniform_(-bound, bound, generator=generator)
+
+
+def msra(out, filler, generator):
+    std = math.sqrt(2 / fan(out.shape, filler.variance_norm))
+    return out.normal_(0, std, generator=generator)
+
+
+def bilinear(out, filler, generator):
+    """The same kernel in every (output, input) pair; surgery.interp fills the diagonal only."""
+    if out.dim() != 4 or out.shape[2] != out.shape[3]:
+        reject(filler, f'the shape {tuple(out.shape)} is not (outputs, inputs, k, k)',
+               'Use it for square Convolution or Deconvolution filters.')
+    size = out.shape[3]
+    half = math.ceil(size / 2)
+    tap = 1 - (torch.arange(size) / half - (size - 1) / (2 * half)).abs()
+    return out.copy_(tap[:, None] * tap)
+
+
+FILLERS = {f.__name__: f for f in (constant, uniform, gaussian, positive_unitball, xavier, msra,
+                                   bilinear)}

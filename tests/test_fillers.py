@@ -1,0 +1,101 @@
+"""Fillers: Caffe's arrays, the statistics of Caffe's draws, properties, bad input."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from goldens import DATA
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fcn_repro.errors import FcnError
+from fcn_repro.fillers import FILLERS, fill
+from fcn_repro.surgery import upsample_filt
+
+FILES = DATA / 'fillers'
+NORMS = {None: 0, 'FAN_IN': 0, 'FAN_OUT': 1, 'AVERAGE': 2}
+
+
+def parameter(type='constant', **values):
+    """A FillerParameter with the defaults of caffe.proto."""
+    return SimpleNamespace(**{'type': type, 'value': 0., 'min': 0., 'max': 1., 'mean': 0.,
+                              'std': 1., 'sparse': -1, 'variance_norm': 0} | values)
+
+
+def draw(shape, filler, seed=1):
+    return fill(shape, filler, torch.Generator().manual_seed(seed))
+
+
+def test_deterministic_fillers():
+    with h5py.File(FILES / 'deterministic.h5') as golden:
+        for blob in golden['bilinear'].values():
+            np.testing.assert_array_equal(draw(blob.shape, parameter('bilinear')), blob[()])
+        for blob in golden['default'].values():
+            np.testing.assert_array_equal(draw(blob.shape, parameter()), blob[()])
+        for blob in golden['constant'].values():
+            value = float(blob[()].ravel()[0])
+            np.testing.assert_array_equal(draw(blob.shape, parameter(value=value)), blob[()])
+
+
+def as_parameter(stat):
+    """The filler of one entry: a bare type, or fields in text format."""
+    if ':' not in stat['filler']:
+        return parameter(stat['filler'], variance_norm=NORMS[stat.get('variance_norm')])
+    words = stat['filler'].replace(':', '').split()
+    return parameter(**{k: json.loads(v) for k, v in zip(words[::2], words[1::2])})
+
+
+@pytest.mark.parametrize('stat', json.loads((FILES / 'random_stats.json').read_text())['stats'],
+                         ids=lambda s: f"{s['filler']}-{s.get('variance_norm')}-{s['layer']}")
+def test_random_fillers_are_distributed_as_caffes(stat):
+    ours = draw(stat['shape'], as_parameter(stat)).double()
+    spread = stat['std'] / math.sqrt(ours.numel())
+    assert ours.mean() == pytest.approx(stat['mean'], abs=8 * spread)    # two draws, 5.6 sigma each
+    assert ours.std() == pytest.approx(stat['std'], rel=0.03)
+    width = stat['max'] - stat['min']
+    loose = 0.01 if stat['filler'].startswith(('xavier', 'type: "uniform')) else 0.15
+    assert ours.min() == pytest.approx(stat['min'], abs=loose * width)
+    assert ours.max() == pytest.approx(stat['max'], abs=loose * width)
+    if 'zero_fraction' in stat:
+        assert (ours == 0).double().mean() == pytest.approx(stat['zero_fraction'], abs=0.005)
+    if 'row_sums_min' in stat:
+        assert (ours.sum(1) - 1).abs().max() < 1e-6 and ours.min() >= 0
+
+
+@given(size=st.integers(1, 70))
+def test_bilinear_is_surgerys_kernel(size):
+    ours = draw((2, 3, size, size), parameter('bilinear'))
+    assert np.abs(ours.numpy() - upsample_filt(size)).max() < 1e-6
+
+
+@given(type=st.sampled_from(sorted(FILLERS)), seed=st.integers(0, 2**31),
+       shape=st.sampled_from([(3, 2, 4, 4), (1, 1, 1, 1), (5, 1, 2, 2)]))
+def test_a_draw_is_a_function_of_its_seed(type, seed, shape):
+    a, b = (draw(shape, parameter(type), seed) for _ in range(2))
+    assert torch.equal(a, b) and a.dtype == torch.float32 and a.shape == shape
+
+
+def test_fan_out_of_a_single_axis_is_its_count():
+    values = draw((10000,), parameter('xavier', variance_norm=1))
+    assert 0.99 < values.abs().max() / math.sqrt(3 / 10000) <= 1
+
+
+@pytest.mark.parametrize('shape, filler, text', [
+    ((2, 2), parameter('xaver'), "unknown filler 'xaver'. Use one of constant, uniform"),
+    ((2, 0), parameter(), r'shape \(2, 0\) is empty'),
+    ((2, 2), parameter('xavier', sparse=3), 'sparse is 3, but only gaussian'),
+    ((2, 2), parameter('gaussian', sparse=3), 'sparse is 3, it must lie in 0 to 2'),
+    ((2, 2), parameter('gaussian', sparse=-2), 'sparse is -2'),
+    ((2, 2), parameter('gaussian', std=0.), 'std is 0.0'),
+    ((2, 2), parameter('uniform', min=2.), 'min 2.0 is above max 1.0'),
+    ((2, 2), parameter('bilinear'), r'the shape \(2, 2\)'),
+    ((2, 2, 3, 4), parameter('bilinear'), r'the shape \(2, 2, 3, 4\)'),
+    ((), parameter('msra'), 'has no axes'),
+])
+def test_what_is_rejected(shape, filler, text):
+    with pytest.raises(FcnError, match=text):
+        draw(shape, filler)
