@@ -32,6 +32,8 @@ class Net(nn.Module):
     Raises FcnError, with file, line and layer, for everything that does not fit.
     """
 
+    channels_last = False       # memory format of what is fed: runtime.place sets it
+
     def __init__(self, graph: Graph, seed=0, passes=(), folder='.', overrides=None):
         super().__init__()
         self.graph, self.passes = graph, tuple(passes)
@@ -152,7 +154,9 @@ class Net(nn.Module):
     def place(self, tensor):
         """A fed tensor where and as the parameters are."""
         like = next(self.parameters(), tensor)
-        tensor = tensor.detach().to(like.device, like.dtype if like.is_floating_point() else None)
+        tensor = tensor.detach().to(like.device, like.dtype)
+        if self.channels_last and tensor.dim() == 4:
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
         return tensor.requires_grad_() if self.graph.force_backward else tensor
 
     def reshape(self, fed):
@@ -237,8 +241,9 @@ class Net(nn.Module):
     def save_hdf5(self, path, extra=None):
         """Write the parameters in Caffe's HDF5 layout: a shared one under its owner alone.
         extra: {name: value} for a further group that Caffe ignores."""
-        owned = {node.name: [blob.data.cpu().numpy() for blob in self.params.get(node.name, ())
-                             if blob.owner is None] for node in self.graph.nodes}
+        owned = {node.name: [blob.data if blob.owner is None else None
+                             for blob in self.params.get(node.name, ())]
+                 for node in self.graph.nodes}
         weights.write_hdf5(path, owned, extra)
 
 

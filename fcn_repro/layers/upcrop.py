@@ -1,0 +1,53 @@
+"""UpCrop: a Deconvolution and the Crop behind it as one layer, made by passes.fuse_upcrop."""
+
+from .. import ops
+from .base import Layer
+from .crop import Crop
+from .deconvolution import Deconvolution
+
+
+class UpCrop(Layer):
+    """bottoms: what is upsampled (N, C, H, W), and the blob that gives the size; top (N, C, h, w).
+
+    Owns the Deconvolution's weight. Where that is one separable kernel for each channel (FCN's
+    bilinear ones, dense and diagonal, or grouped) and is not being learned, nothing outside the
+    crop is computed; otherwise the two layers run as they stand. Proven once per weight version.
+    """
+
+    type = 'UpCrop'
+    bottoms = 2
+    _proven = None
+
+    def setup(self):
+        if not self.node.parts:
+            raise self.error('this type is made by a pass, not written in a text',
+                             'Write a Deconvolution and a Crop.')
+        up, cut = self.node.parts
+        self.up, self.cut = Deconvolution(up, self.state), Crop(cut, self.state)
+
+    def parameters(self, bottoms):
+        return self.up.parameters(bottoms[:1])
+
+    def shape(self, bottoms):
+        return self.cut.shape([self.up.shape(bottoms[:1])[0], bottoms[1]])
+
+    def forward(self, bottoms, params):
+        x, reference = bottoms
+        whole = self.up.shape([x.shape])[0]
+        window = self.cut.window(whole, reference.shape)
+        taps = None if params[0].requires_grad else self.taps(params[0])
+        if taps is None or window[0][0] < 2:
+            return self.cut.forward([*self.up.forward([x], params), reference], [])
+        _, _, stride, pad, _ = self.up.geometry(x.shape)
+        (_, top, height), (_, left, width) = window
+        return [ops.upcrop(x, *taps, stride, pad, (top, left), (height, width))]
+
+    def taps(self, weight):
+        """The weight's (taps_y, taps_x) for ops.upcrop, or None."""
+        key = weight.data_ptr(), weight._version, weight.dtype, weight.device
+        if self._proven is None or self._proven[0] != key:
+            taps = ops.recognise_bilinear(weight.detach(), self.up.param.group)
+            if taps is not None:
+                taps = [t.to(weight.device, ops.tap_dtype(weight.dtype)) for t in taps]
+            self._proven = key, taps
+        return self._proven[1]

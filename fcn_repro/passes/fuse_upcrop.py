@@ -1,0 +1,42 @@
+"""fuse_upcrop: Deconvolution + Crop -> UpCrop."""
+
+from dataclasses import replace
+
+from ..graph import Graph
+
+
+def fuse_upcrop(graph: Graph, keep=frozenset()) -> Graph:
+    """Put each Deconvolution and the Crop behind it together, at the Crop's place.
+
+    Precondition: the Deconvolution has one bottom, no bias and no dilation, and group 1 or
+    num_output; its top is read by the Crop alone, as the first bottom, and is not in `keep`; the
+    Crop cuts from axis 2 on. Whether the weights are bilinear is seen when the net runs.
+    """
+    pairs = {}
+    for node in graph.nodes:
+        crop = _crop_behind(graph, node, keep)
+        if crop is not None:
+            pairs[crop.name] = node
+    ups = {id(node) for node in pairs.values()}
+    nodes = tuple(_fused(pairs[node.name], node) if node.type == 'Crop' and node.name in pairs
+                  else node for node in graph.nodes if id(node) not in ups)
+    return replace(graph, nodes=nodes)
+
+
+def _crop_behind(graph, node, keep):
+    if node.type != 'Deconvolution' or len(node.bottoms) != 1:
+        return None
+    p, top = node.param.convolution_param, node.tops[0]
+    consumers = graph.consumers(top)
+    if p.bias_term or any(d != 1 for d in p.dilation) or p.group not in (1, p.num_output) \
+            or graph.values[top] in keep or node.param.loss_weight or len(consumers) != 1:
+        return None
+    crop = consumers[0]
+    fits = crop.type == 'Crop' and crop.bottoms[0] == top and crop.bottoms[1] != top \
+        and crop.param.crop_param.axis in (2, -2) and not node.param.propagate_down \
+        and not crop.param.propagate_down
+    return crop if fits else None
+
+
+def _fused(up, crop):
+    return replace(crop, type='UpCrop', bottoms=(up.bottoms[0], crop.bottoms[1]), parts=(up, crop))

@@ -1,0 +1,265 @@
+"""Solver: Caffe's SGD from a solver.prototxt, with snapshots that a run can go on from.
+
+One iteration, in Caffe's order: iter_size forward and backward passes that add up their
+gradients, clipping, division by iter_size, weight decay, update. Snapshots hold what Caffe's do,
+and in a group that Caffe ignores the seed, the number of forward passes so far, the loss window and
+the thread count, so that a restored run goes on to the same bits on the CPU.
+"""
+
+import logging
+import math
+from collections import deque
+from pathlib import Path
+
+import torch
+
+from .errors import FcnError
+from .lr_policy import check_policy, current_step, learning_rate
+from .net import Net
+from .passes import DEFAULT
+from .prototxt import read_solver
+from .proto import TEST, TRAIN
+from .runtime import place
+from .weights import read_solverstate, write_solverstate
+
+log = logging.getLogger(__name__)
+
+# Fields of SolverParameter that are not obeyed here; a solver that sets one is refused by name.
+UNSUPPORTED = ('net_param', 'train_net_param', 'test_net_param', 'debug_info', 'layer_wise_reduce')
+
+
+class Solver:
+    """path: a solver.prototxt. Its nets' paths start at its folder, or else where we are.
+
+    prefix: replaces snapshot_prefix. seed: replaces random_seed (0 where neither is given, so that
+    every run can be repeated). overrides: for the nets' data layers, as in Net.
+    """
+
+    def __init__(self, path, *, prefix=None, seed=None, device='cpu', channels_last=True,
+                 overrides=None, passes=DEFAULT, max_iter=None):
+        self.text = read_solver(path)
+        self.param = p = self.text.message
+        self._check()
+        if max_iter is not None:
+            p.max_iter = max_iter
+        self.prefix = Path(prefix or p.snapshot_prefix)
+        self.seed = seed if seed is not None else max(int(p.random_seed), 0)
+        options = dict(seed=self.seed, passes=passes, overrides=overrides)
+        state = p.train_state
+        self.net = place(Net.read(self._net_path(p.train_net or p.net), TRAIN, state.level,
+                                  tuple(state.stage), **options), device, channels_last)
+        self.test_nets = [place(net, device, channels_last) for net in self._make_tests(options)]
+        self.history = [torch.zeros_like(blob.parameter) for blob in self.net.learnable_params]
+        self.iter, self.current_step, self.stop = 0, 0, False
+        self.losses, self.smoothed_loss, self.rate = deque(maxlen=max(1, p.average_loss)), 0.0, 0.0
+        for file in p.weights:
+            for name in file.split(','):
+                self.net.copy_from(self._path(name.strip()))
+
+    # ---- reading the solver --------------------------------------------------------------------
+
+    def _check(self):
+        p = self.param
+        try:
+            for name in UNSUPPORTED:
+                field = p.DESCRIPTOR.fields_by_name[name]
+                if len(getattr(p, name)) if field.is_repeated else p.HasField(name):
+                    raise FcnError(f'{name} is not supported', line=self.text.lines.get(name),
+                                   do='Remove it; name net files with net, train_net, test_net.')
+            if p.type != 'SGD':
+                raise FcnError(f"solver type '{p.type}' is not supported", do='Use "SGD".',
+                               line=self.text.lines.get('type'))
+            if not p.train_net and not p.net:
+                raise FcnError('no train_net and no net', do='Name the net file.')
+            check_policy(p)
+            if p.regularization_type not in ('L1', 'L2'):
+                raise FcnError(f"regularization_type '{p.regularization_type}'",
+                               do='Use "L1" or "L2".')
+        except FcnError as error:
+            raise error.at(file=self.text.file) from None
+
+    def _path(self, name):
+        beside = Path(self.text.file).parent / name
+        return beside if beside.exists() else Path(name)
+
+    def _net_path(self, name):
+        path = self._path(name)
+        if not path.exists():
+            raise FcnError(f"the net '{name}' is neither beside the solver nor here",
+                           file=self.text.file, do='Mend train_net, test_net or net.')
+        return path
+
+    def _make_tests(self, options):
+        """The test nets: those that test_net names, and `net` for further test_iter entries."""
+        p = self.param
+        names = list(p.test_net)
+        names += [p.net] * (len(p.test_iter) - len(names) if p.HasField('net') else 0)
+        if not self._tests():
+            return
+        if len(p.test_iter) != len(names):
+            raise FcnError(f'{len(p.test_iter)} test_iter for {len(names)} test nets',
+                           file=self.text.file, do='Give one test_iter for each test net.')
+        for i, name in enumerate(names):
+            state = p.test_state[i] if i < len(p.test_state) else None
+            net = Net.read(self._net_path(name), TEST, state.level if state else 0,
+                           tuple(state.stage) if state else (), **options)
+            net.share_with(self.net)
+            yield net
+
+    def _tests(self):
+        """Whether this run ever tests: the release's solvers make a test net and never use it."""
+        p = self.param
+        return 0 < p.test_interval <= p.max_iter or \
+            (p.test_interval and p.test_initialization and (p.test_net or p.test_iter))
+
+    # ---- iterations ----------------------------------------------------------------------------
+
+    def run(self, until=None):
+        """Iterate up to `until` (max_iter), snapshots included; yields after each iteration.
+
+        Ends early, with a snapshot, when `stop` is set. FcnError when the loss is no number.
+        """
+        until = self.param.max_iter if until is None else until
+        every = self.param.snapshot
+        while self.iter < until and not self.stop:
+            self.iterate()
+            if every and self.iter % every == 0 and self.iter < until:
+                self.snapshot()
+            yield self
+        if self.param.snapshot_after_train or self.stop:
+            self.snapshot()
+
+    def step(self, count):
+        """pycaffe's step: `count` iterations, the loss window started anew."""
+        self.losses.clear()
+        for _ in range(count):
+            self.iterate()
+
+    def iterate(self):
+        """One iteration; afterwards `loss`, `smoothed_loss`, `rate` are those of this one."""
+        p = self.param
+        self.net.clear_param_diffs()
+        if self.test_nets and self.iter % p.test_interval == 0 and (
+                self.iter or p.test_initialization):
+            self.test()
+        loss, outputs = 0.0, {}
+        for _ in range(p.iter_size):
+            outputs = self.net.forward()
+            self.net.backward()
+            loss += 0.0 if self.net.total_loss is None else self.net.total_loss.item()
+        self.loss = loss / p.iter_size
+        if not math.isfinite(self.loss):
+            raise FcnError(f'the loss became {self.loss} at iteration {self.iter}',
+                           file=self.text.file, do=f'Lower base_lr ({p.base_lr:g}), or check the '
+                           'data and the weights; the latest snapshot is untouched.')
+        self.losses.append(self.loss)
+        self.smoothed_loss = sum(self.losses) / len(self.losses)
+        self.current_step = current_step(p, self.iter, self.current_step)
+        self.rate = float(learning_rate(p, self.iter, self.current_step))
+        if p.display and self.iter % p.display == 0:
+            self._display(outputs)
+        self.update()
+        self.iter += 1
+
+    @torch.no_grad()
+    def update(self):
+        """Caffe's SGD: history = momentum history + lr diff; data -= history (lr in float32)."""
+        p = self.param
+        clip = self._clip_factor() / p.iter_size
+        for blob, history in zip(self.net.learnable_params, self.history):
+            rate, decay = self.rate * blob.lr_mult, p.weight_decay * blob.decay_mult
+            if rate == 0 or blob.parameter.grad is None:
+                continue
+            diff = blob.parameter.grad
+            if clip != 1:
+                diff.mul_(clip)
+            if decay:
+                data = blob.parameter
+                diff.add_(data if p.regularization_type == 'L2' else data.sign(), alpha=decay)
+            history.mul_(p.momentum).add_(diff, alpha=rate)
+            blob.parameter.sub_(history)
+
+    def _clip_factor(self):
+        limit = self.param.clip_gradients
+        if limit < 0:
+            return 1.0
+        norm = math.sqrt(sum(float(blob.diff.square().sum()) for blob in
+                             self.net.learnable_params))
+        return limit / norm if norm > limit else 1.0
+
+    def _display(self, outputs):
+        """The lines that parsers of Caffe's logs look for."""
+        log.info('Iteration %d, loss = %.6g', self.iter, self.smoothed_loss)
+        lines = [(name, v) for name, top in outputs.items() for v in top.flatten()[:100].tolist()]
+        for i, (name, value) in enumerate(lines):
+            log.info('    Train net output #%d: %s = %.6g', i, name, value)
+        log.info('Iteration %d, lr = %.6g', self.iter, self.rate)
+
+    @torch.no_grad()
+    def test(self):
+        """Average the outputs of each test net over its test_iter passes; [{name: value}]."""
+        results = []
+        for i, (net, count) in enumerate(zip(self.test_nets, self.param.test_iter)):
+            log.info('Iteration %d, Testing net (#%d)', self.iter, i)
+            sums = {}
+            for _ in range(count):
+                for name, top in net.forward().items():
+                    sums[name] = sums.get(name, 0) + top.float().mean().item() / count
+            for j, (name, value) in enumerate(sums.items()):
+                log.info('    Test net output #%d: %s = %.6g', j, name, value)
+            results.append(sums)
+        return results
+
+    # ---- snapshots -----------------------------------------------------------------------------
+
+    def snapshot(self):
+        """Write PREFIX_iter_N.caffemodel.h5 and .solverstate.h5, each beside and then renamed, the
+        state last: a state that exists is whole. Returns the paths."""
+        stem = f'{self.prefix}_iter_{self.iter}'
+        model, state = Path(f'{stem}.caffemodel.h5'), Path(f'{stem}.solverstate.h5')
+        make_folder(model.parent)
+        self.net.save_hdf5(model)
+        extra = {'seed': self.seed, 'position': self.net.state.position,
+                 'losses': list(self.losses), 'threads': torch.get_num_threads(),
+                 'torch': str(torch.__version__)}
+        write_solverstate(state, self.iter, str(model), self.current_step,
+                          [h.contiguous() for h in self.history], extra)
+        log.info('Snapshotting solver state to %s', state)
+        return model, state
+
+    @torch.no_grad()
+    def restore(self, path):
+        """Go on from a .solverstate.h5, ours or Caffe's; the weights are those it names, which may
+        also lie beside it. One of ours goes on to the same bits, with its thread count."""
+        state = read_solverstate(path)
+        named = Path(state.learned_net)
+        model = named if named.exists() else Path(path).parent / named.name
+        if not model.exists():
+            raise FcnError(f"the weights it names, '{named}', are not there", file=str(path),
+                           do='Put the .caffemodel.h5 beside the state.')
+        shapes = [tuple(h.shape) for h in self.history]
+        found = [tuple(h.shape) for h in state.history]
+        if found != shapes:
+            raise FcnError(f'its history has {len(found)} blobs, those of another net: this one '
+                           f'has {len(shapes)}' if len(found) != len(shapes) else
+                           'its history has blobs of other shapes than this net',
+                           file=str(path), do='Restore with the solver that wrote it.')
+        self.net.copy_from(model)
+        for mine, its in zip(self.history, state.history):
+            mine.copy_(torch.as_tensor(its))
+        self.iter, self.current_step = state.iter, state.current_step
+        extra = state.extra
+        if 'position' in extra:
+            self.seed = self.net.state.seed = int(extra['seed'])
+            self.net.state.position = int(extra['position'])
+            self.losses.extend(float(loss) for loss in extra['losses'])
+            torch.set_num_threads(int(extra['threads']))
+        log.info('Restoring previous solver status from %s', path)
+
+
+def make_folder(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FcnError(f'cannot make the folder {folder}: {error.strerror}',
+                       do='Choose another --out or free some space.') from None

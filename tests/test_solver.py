@@ -1,0 +1,39 @@
+"""The solver against Caffe's own runs, iteration by iteration, and its algebra."""
+
+import h5py
+import numpy as np
+import pytest
+from goldens import SHARED, error
+
+from fcn_repro.solver import Solver
+
+SGD = [path.parent.name for path in sorted((SHARED / 'solvers').glob('*/solver.prototxt'))
+       if not any(t in path.read_text() for t in ('type:', 'solver_type'))]
+
+
+@pytest.mark.parametrize('case', [case for case in SGD if case != 'batchnorm_scale'])
+def test_solver_equals_caffe(case, tmp_path):
+    folder = SHARED / 'solvers' / case
+    solver = Solver(folder / 'solver.prototxt', prefix=tmp_path / 'snapshot')
+    solver.net.copy_from(folder / 'init.caffemodel')
+    with h5py.File(folder / 'golden.h5') as golden:
+        for _ in solver.run():
+            i = solver.iter
+            assert abs(solver.loss - golden['loss'][i - 1]) <= 1e-5 * abs(golden['loss'][i - 1])
+            assert f'{solver.rate:.6g}' == f'{golden["lr_log"][i - 1]:.6g}'
+            assert solver.smoothed_loss == pytest.approx(golden['smoothed_loss_log'][i - 1], 1e-5)
+            if f'iter_{i}' in golden:
+                check(golden[f'iter_{i}'], solver)
+
+
+def check(golden, solver):
+    for name, blobs in golden['params'].items():
+        for i, blob in blobs.items():
+            assert error(solver.net.params[name][int(i)].data, blob[...]) <= 1e-4
+    for i, blob in golden['history'].items():
+        assert error(solver.history[int(i)], blob[...]) <= 1e-4
+    assert len(golden['history']) == len(solver.history)
+
+
+def test_goldens_are_what_we_think():
+    assert not SGD or len(SGD) > 15 and np.isfinite(len(SGD))
