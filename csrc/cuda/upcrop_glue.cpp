@@ -21,6 +21,7 @@ template <> struct Device<at::BFloat16> { using type = __nv_bfloat16; };
 
 template <bool forward, typename T>
 void launch_on_stream(const Upcrop& op) {
+  const c10::cuda::CUDAGuard guard(op.source.device());
   using D = typename Device<T>::type;
   using Acc = at::opmath_type<T>;
   const D* source = reinterpret_cast<const D*>(op.source.const_data_ptr<T>());
@@ -40,7 +41,6 @@ void launch_on_stream(const Upcrop& op) {
 at::Tensor upcrop_cuda(const at::Tensor& x, const at::Tensor& taps_y, const at::Tensor& taps_x,
                        at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset,
                        at::IntArrayRef size) {
-  const c10::cuda::CUDAGuard guard(x.device());
   const Upcrop op = prepare_forward(x, taps_y, taps_x, stride, pad, offset, size);
   if (op.result.numel() == 0) return op.result;
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, x.scalar_type(), "upcrop",
@@ -52,7 +52,6 @@ at::Tensor upcrop_backward_cuda(const at::Tensor& grad, const at::Tensor& taps_y
                                 const at::Tensor& taps_x, at::IntArrayRef stride,
                                 at::IntArrayRef pad, at::IntArrayRef offset,
                                 at::IntArrayRef in_size) {
-  const c10::cuda::CUDAGuard guard(grad.device());
   const Upcrop op = prepare_backward(grad, taps_y, taps_x, stride, pad, offset, in_size);
   if (op.result.numel() == 0) return op.result;
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, grad.scalar_type(), "upcrop_backward",
