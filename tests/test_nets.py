@@ -1,56 +1,143 @@
 """Whole FCN nets against Caffe: every blob, every gradient, every shape, at several sizes."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
-from goldens import SHARED, error, sampled
+import torch
+from goldens import DATA, SHARED, error, sampled
+from ties import WatchedNet, freedom
 
 from fcn_repro.net import Net
 from fcn_repro.proto import TEST
 
-NETS = sorted(path.parent.name for path in (SHARED / 'nets').glob('*/net.prototxt'))
-RUNS = sorted((path.parent.name, path.name) for path in (SHARED / 'nets').glob('*/golden_*.h5'))
+# The folder of each net: the copies of three of them, and all eight where they are.
+FOLDERS = {path.parent.name: path.parent for root in (SHARED, DATA)
+           for path in sorted((root / 'nets').glob('*/net.prototxt'))}
+RUNS = sorted({(path.parent.name, path.name): path for root in (SHARED, DATA)
+               for path in (root / 'nets').glob('*/golden_*.h5')}.items())
+SHAPES = json.loads((DATA / 'nets' / 'shapes.json').read_text())['nets']
+ACTIVATIONS, GRADIENTS = 1e-5, 1e-4
 
 
-def compare(group, ours, limit):
-    for name, dataset in group.items():
-        if isinstance(dataset, h5py.Group):
-            compare(dataset, lambda i, name=name: ours(name)[int(i)].diff, limit)
-            continue
-        shape, step, values = sampled(dataset)
-        blob = np.asarray(ours(name))
-        assert blob.shape == shape, name
-        assert error(blob.reshape(-1)[::step], values.reshape(-1)) <= limit, name
-        total = float(np.abs(blob, dtype=np.float64).sum())
-        assert abs(total - dataset.attrs['abs_sum']) <= limit * max(dataset.attrs['abs_sum'], 1e-30)
+def read(name, force=False):
+    net = WatchedNet.read(FOLDERS[name] / 'net.prototxt', TEST)
+    if force:
+        net = WatchedNet(replace(net.graph, force_backward=True))
+    net.copy_from(FOLDERS[name] / 'weights.caffemodel')
+    return net
 
 
-@pytest.mark.parametrize('name, run', RUNS)
-def test_net_equals_caffe(name, run):
-    folder = SHARED / 'nets' / name
-    net = Net.read(folder / 'net.prototxt', TEST)
-    if run.endswith('_force.h5'):
-        net = forced(folder / 'net.prototxt')
-    net.copy_from(folder / ('weights.caffemodel' if '64x64' in run else 'weights.caffemodel.h5'))
-    with h5py.File(folder / run) as golden:
+@pytest.mark.parametrize('path', [path for _, path in RUNS],
+                         ids=[f'{name}-{run[7:-3]}' for (name, run), _ in RUNS])
+def test_net_equals_caffe(path):
+    net = read(path.parent.name, force='force' in path.stem)
+    with h5py.File(path) as golden:
         net.forward(blobs='all', **{k: v[...] for k, v in golden['inputs'].items()})
         net.backward()
-        if 'blobs' in golden:
-            compare(golden['blobs'], lambda blob: net.blobs[blob].data, 1e-5)
         for top, loss in golden.attrs.items():
             if top.startswith('loss/'):
-                assert error(net.blobs[top[5:]].data, loss) <= 1e-5
-        assert error(net.total_loss.detach(), golden.attrs['total_loss']) <= 1e-5
-        if 'blob_diffs' in golden:
-            compare(golden['blob_diffs'], lambda blob: net.blobs[blob].diff, 1e-4)
-        compare(golden['param_diffs'], net.params.__getitem__, 1e-4)
+                assert error(net.blobs[top[5:]].data, loss) <= ACTIVATIONS
+        assert error(net.total_loss.detach(), golden.attrs['total_loss']) <= ACTIVATIONS
+        check_activations(net, golden)
+        check_param_diffs(net, golden['param_diffs'])
+        check_blob_diffs(net, golden)
 
 
-def forced(path):
-    import dataclasses
+def check_activations(net, golden):
+    if 'blobs' not in golden:
+        return
+    assert set(golden['blobs']) | set(golden['inputs']) == set(net.blobs)
+    for name, dataset in golden['blobs'].items():
+        shape, step, values = sampled(dataset)
+        blob = np.asarray(net.blobs[name].data)
+        assert blob.shape == shape, name
+        assert error(blob.reshape(-1)[::step], values.reshape(-1)) <= ACTIVATIONS, name
+        assert_sums(name, blob, dataset, ('sum', 'abs_sum'), ACTIVATIONS)
 
-    from fcn_repro.graph import build
-    from fcn_repro.prototxt import read_net
-    return Net(dataclasses.replace(build(read_net(path), TEST), force_backward=True))
+
+def check_param_diffs(net, golden):
+    for layer, blobs in golden.items():
+        assert len(blobs) == len(net.params[layer])
+        for i, dataset in blobs.items():
+            shape, step, values = sampled(dataset)
+            diff = np.asarray(net.params[layer][int(i)].diff)
+            assert diff.shape == shape, layer
+            assert error(diff.reshape(-1)[::step], values.reshape(-1)) <= GRADIENTS, layer
+            assert_sums(layer, diff, dataset, ('sum', 'abs_sum'), GRADIENTS)
+
+
+def check_blob_diffs(net, golden):
+    """Every entry: within the limit, and within what a choice among tied maxima can change. That
+    choice moves a gradient along the band and leaves its sum, which must agree everywhere."""
+    free, compared, exact = freedom(net), 0, 0
+    for name, dataset in [*golden.get('blob_diffs', {}).items(),
+                          *golden.get('input_diffs', {}).items()]:
+        part = 'step' in dataset.attrs
+        shape, step, values = sampled(dataset) if part else (dataset.shape, 1, dataset[...])
+        diff, values = np.asarray(net.blobs[name].diff), values.reshape(-1)
+        assert diff.shape == shape, name
+        room = np.asarray(free.get(net.graph.first(name), torch.zeros(shape))).reshape(-1)[::step]
+        limit = GRADIENTS * np.abs(values).max(initial=0)
+        assert (np.abs(diff.reshape(-1)[::step] - values) <= limit + room).all(), name
+        if part:
+            determined = net.graph.first(name) not in free
+            sums = ('sum', 'abs_sum') if determined else ('sum',)
+            assert_sums(name, diff, dataset, sums, GRADIENTS)
+        print(f'{name}: {(room <= limit).sum()} of {room.size} entries are determined')
+        compared, exact = compared + room.size, exact + (room <= limit).sum()
+    if 'blob_diffs' in golden:
+        assert exact >= 0.5 * compared, f'{exact} of {compared} entries are determined'
+    check_above_the_last_pooling(net, free)
+
+
+def check_above_the_last_pooling(net, free):
+    """No tie reaches these gradients; a ReLU's input may still be 0 up to rounding."""
+    last = max(i for i, node in enumerate(net.graph.nodes) if node.type == 'Pooling')
+    for v in (v for node in net.graph.nodes[last + 1:] for v in node.tops if v in free):
+        assert (free[v] > 0).sum() <= 1e-2 * free[v].numel(), net.graph.values[v]
+
+
+def assert_sums(name, ours, dataset, sums, limit):
+    """The sums over a whole array that is stored in part."""
+    for attr in sums:
+        values = np.abs(ours) if attr == 'abs_sum' else ours
+        gap = abs(float(values.sum(dtype=np.float64)) - dataset.attrs[attr])
+        assert gap <= limit * dataset.attrs['abs_sum'] + 1e-30, f'{attr} of {name}'
+
+
+@pytest.mark.parametrize('name', FOLDERS)
+def test_shapes_equal_caffes(name):
+    net = Net.read(FOLDERS[name] / 'net.prototxt', TEST)
+    for case in SHAPES[name]:
+        shapes, _ = net.infer({net.graph.first(blob): tuple(case['blobs'][blob])
+                               for blob in net.graph.inputs})
+        for blob, shape in case['blobs'].items():
+            assert shapes[net.graph.first(blob)] == tuple(shape), (case['input'], blob)
+            assert shapes[net.graph.last(blob)] == tuple(shape), (case['input'], blob)
+        assert {blob for blob in net.blobs if '_split_' not in blob} == set(case['blobs'])
+
+
+@pytest.mark.parametrize('name', [name for name in FOLDERS
+                                  if (FOLDERS[name] / 'weights.caffemodel.h5').exists()])
+def test_both_weight_files_hold_the_same(name):
+    binary = read(name)
+    hdf5 = Net.read(FOLDERS[name] / 'net.prototxt', TEST)
+    hdf5.copy_from(FOLDERS[name] / 'weights.caffemodel.h5')
+    for layer, blobs in binary.params.items():
+        for ours, its in zip(blobs, hdf5.params[layer], strict=True):
+            assert torch.equal(ours.data, its.data), layer
+
+
+def test_a_wrong_gradient_is_seen():
+    """The comparison of blob diffs has teeth: it fails when a gradient outside ties is wrong."""
+    net = read('fcn32s')
+    with h5py.File(FOLDERS['fcn32s'] / 'golden_1x3x64x64.h5') as golden:
+        net.forward(blobs='all', **{k: v[...] for k, v in golden['inputs'].items()})
+        net.backward()
+        check_blob_diffs(net, golden)
+        net.blobs['conv5_3'].diff[...] *= 1.001
+        with pytest.raises(AssertionError, match='conv5_3'):
+            check_blob_diffs(net, golden)

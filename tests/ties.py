@@ -1,0 +1,104 @@
+"""How far a gradient is undetermined: which of tied maxima a max-pooling window feeds is rounding.
+
+A first pad of 100 puts a band around the image in which activations are constant, so that pooling
+windows there hold equal values, up to rounding in whoever computed them. Caffe gives a window's
+gradient to the largest, and that is chance. `freedom` walks a net backwards from such windows and
+bounds, for every entry of every gradient, what that chance can change; it is 0 where none can.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from fcn_repro.net import Net
+
+CLOSE = 1e-5        # of a blob's largest value: further apart than float32 rounding
+
+
+class WatchedNet(Net):
+    """A net that keeps every value of a run by number, before and after in-place layers."""
+
+    def feed(self, inputs):
+        self.seen = super().feed(inputs)
+        self.watch(self.seen.values())
+        return dict(self.seen)
+
+    def observe(self, tops, values, plan):
+        super().observe(tops, values, plan)
+        self.seen.update((v, values[v]) for v in tops)
+        self.watch(values[v] for v in tops)
+
+    def watch(self, tensors):
+        for tensor in tensors:
+            if tensor.requires_grad:
+                tensor.retain_grad()
+
+
+def freedom(net):
+    """{value: tensor >= 0} of a WatchedNet after forward(blobs='all') and backward: by how much
+    each entry of its gradient may differ, whichever tied maxima are chosen, and whichever sign a
+    ReLU's input has that is 0 up to rounding. Values whose gradient is determined are left out."""
+    free = {}
+    for node in reversed([node for node in net.graph.nodes if node.bottoms]):
+        bottoms = [net.seen[v].detach() for v in node.bottoms]
+        tops = [free.get(v, torch.zeros_like(net.seen[v])) for v in node.tops]
+        rule = RULES.get(node.type, linear)
+        if rule is linear and not any(top.any() for top in tops):
+            continue
+        for v, more in zip(node.bottoms, rule(net, node, bottoms, tops)):
+            if more is not None and net.seen[v].requires_grad and more.any():
+                free[v] = free[v] + more if v in free else more
+    return free
+
+
+def given(net, node):
+    """The magnitude of the gradient that a node's top has."""
+    grad = net.seen[node.tops[0]].grad
+    return torch.zeros_like(net.seen[node.tops[0]]) if grad is None else grad.abs()
+
+
+def pooling(net, node, bottoms, free):
+    """Where a window has several maxima, each may get all of its gradient, or nothing."""
+    x, layer = bottoms[0], net.layer(node)
+    assert layer.max and layer.pad == (0, 0)
+    (height, width), (h, w) = x.shape[2:], net.seen[node.tops[0]].shape[2:]
+    whole = [(n - 1) * s + k for n, s, k in zip((h, w), layer.stride, layer.kernel)]
+    x = F.pad(x, (0, whole[1] - width, 0, whole[0] - height), value=-torch.inf)
+    windows = x.flatten(0, 1)[:, None].unfold(2, layer.kernel[0], layer.stride[0]) \
+        .unfold(3, layer.kernel[1], layer.stride[1])[:, 0].flatten(3)      # (N C, h, w, k k)
+    maxima = windows >= windows.amax(-1, keepdim=True) - close(bottoms[0])
+    several = maxima.sum(-1, keepdim=True) > 1
+    most = free[0] + given(net, node) * several.view(free[0].shape)
+    most = maxima * most.reshape(-1, h, w, 1)
+    out = F.fold(most.flatten(1, 2).transpose(1, 2), whole, layer.kernel, stride=layer.stride)
+    return [out[:, 0, :height, :width].reshape(bottoms[0].shape)]
+
+
+def relu(net, node, bottoms, free):
+    """What is clearly negative gets nothing; what is 0 up to rounding gets all or nothing."""
+    x, = bottoms
+    unclear = x.abs() <= close(x)
+    return [torch.where(unclear, given(net, node) + free[0], free[0] * (x > 0))]
+
+
+def lrn(net, node, bottoms, free):
+    """|J|' free, from above: J = delta s^-beta - 2 alpha beta / n x_i x_j s^-(beta + 1), s >= 1."""
+    x, p = bottoms[0].abs(), net.layer(node).param
+    assert p.k == 1 and p.norm_region == p.ACROSS_CHANNELS
+    n = p.local_size
+    around = n * F.avg_pool3d((x * free[0])[:, None], (n, 1, 1), 1, (n // 2, 0, 0))[:, 0]
+    return [free[0] + 2 * p.alpha * p.beta / n * x * around]
+
+
+def linear(net, node, bottoms, free):
+    """The layer's own derivative, with the magnitudes of its weights."""
+    xs = [torch.zeros_like(x, requires_grad=True) for x in bottoms]
+    tops = net.layer(node).forward(xs, [p.detach().abs() for p in net.params_of(node)])
+    found = torch.autograd.grad(tops, xs, free, allow_unused=True)
+    return [None if g is None else g.abs() for g in found]
+
+
+def close(x):
+    return CLOSE * x.abs().max()
+
+
+RULES = {'Pooling': pooling, 'ReLU': relu, 'LRN': lrn}
