@@ -1,5 +1,5 @@
 """Caffe's learning rate policies (SGDSolver::GetLearningRate), in the precision that C++ gives them:
-float32, but double for `exp` and for a power with an integer exponent, rounded to float32 in the end."""
+float32, but double for a power with an integer exponent, rounded to float32 in the end."""
 
 import math
 
@@ -31,7 +31,8 @@ def poly(p, it, step):
 
 
 def sigmoid(p, it, step):
-    return F(p.base_lr / (1 + math.exp(-F(p.gamma) * (F(it) - F(p.stepsize)))))
+    e = F(math.exp(-F(p.gamma) * (F(it) - F(p.stepsize))))      # numpy's float32 exp is off by 1 ulp
+    return F(p.base_lr) * (F(1) / (F(1) + e))
 
 
 POLICIES = {'fixed': fixed, 'step': by_step, 'exp': exp, 'inv': inv, 'multistep': by_step,

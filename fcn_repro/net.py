@@ -26,8 +26,8 @@ class Net(nn.Module):
     graph: from `graph.build`; `Net.read(path, phase)` does both.
     seed: of the fillers and the dropout masks. passes: functions (graph, keep) -> graph, applied
     to each plan with the blobs it must deliver: asking for a blob makes a pass step aside there.
-    folder: where relative paths in the text start. overrides: keys of a Python data layer's
-    param_str to replace (another folder, another split).
+    folder: where relative paths in the text start. overrides: {class of a Python data layer: keys
+    of its param_str to replace} (another folder, another split).
 
     Raises FcnError, with file, line and layer, for everything that does not fit.
     """

@@ -20,7 +20,7 @@ class RunState:
     seed: int = 0
     position: int = 0
     folder: str = '.'           # relative paths in the text start here
-    overrides: dict = field(default_factory=dict)   # keys of a data layer's param_str to replace
+    overrides: dict = field(default_factory=dict)   # {Python layer: keys of its param_str}
 
 
 class Layer:

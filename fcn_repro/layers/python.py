@@ -1,6 +1,7 @@
 """Python: a data layer by module and class name, served by the readers of fcn_repro.data."""
 
 import ast
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 import torch
@@ -9,19 +10,23 @@ from .. import data
 from ..errors import FcnError
 from .base import ANY, Layer
 
+READING = ThreadPoolExecutor(2, 'reading')
+
 
 class Python(Layer):
     """tops: the blobs of the sample at the net's position, each at its own size.
 
-    param_str is a Python literal, a dict, as in the FCN release. Keys in the run state's
-    `overrides` replace those that param_str has (another folder for the same text).
+    param_str is a Python literal, a dict, as in the FCN release. What the run state's `overrides`
+    has under the class name replaces its keys (another folder for the same text).
     """
 
     type = 'Python'
     bottoms = 0
     tops = (1, ANY)
     fields = 'python_param'
-    _kept = None
+
+    def setup(self):
+        self._futures = {}
 
     @cached_property
     def reader(self):
@@ -32,7 +37,8 @@ class Python(Layer):
             raise self.error(f"no Python layer '{key[1]}' of module '{key[0]}'", f'Known: {known}.')
         try:
             params = ast.literal_eval(self.param.param_str or '{}')
-            reader = data.python_layers[key](self._override(params))
+            overrides = self.state.overrides.get(key[1], {})
+            reader = data.python_layers[key]({**params, **overrides})
         except FcnError as error:
             raise error.at(line=self.node.line, layer=self.node.name, type=self.type) from None
         except (ValueError, SyntaxError):
@@ -43,14 +49,18 @@ class Python(Layer):
                              'Mend the top lines.')
         return reader
 
-    def _override(self, params):
-        return params | {k: v for k, v in self.state.overrides.items() if k in params}
-
     def batch(self):
-        """The blobs at the net's position; kept, since shape and forward both need them."""
-        if self._kept is None or self._kept[0] != self.state.position:
-            self._kept = self.state.position, self.reader.batch(self.state.position)
-        return self._kept[1]
+        """The blobs at the net's position. The next ones are read meanwhile, in a thread: batches
+        are a function of the position alone, so reading ahead changes nothing."""
+        here = self.state.position
+        for k in here, here + 1:
+            if k not in self._futures:
+                self._futures[k] = READING.submit(self.reader.batch, k)
+        self._futures = {k: f for k, f in self._futures.items() if k in (here, here + 1)}
+        try:
+            return self._futures[here].result()
+        except FcnError as error:
+            raise error.at(layer=self.node.name, type=self.type) from None
 
     def shape(self, bottoms):
         return [blob.shape for blob in self.batch()]

@@ -1,5 +1,7 @@
 """UpCrop: a Deconvolution and the Crop behind it as one layer, made by passes.fuse_upcrop."""
 
+import torch
+
 from .. import ops
 from .base import Layer
 from .crop import Crop
@@ -35,7 +37,8 @@ class UpCrop(Layer):
         x, reference = bottoms
         whole = self.up.shape([x.shape])[0]
         window = self.cut.window(whole, reference.shape)
-        taps = None if params[0].requires_grad else self.taps(params[0])
+        learned = params[0].requires_grad and torch.is_grad_enabled()
+        taps = None if learned else self.taps(params[0])
         if taps is None or window[0][0] < 2:
             return self.cut.forward([*self.up.forward([x], params), reference], [])
         _, _, stride, pad, _ = self.up.geometry(x.shape)

@@ -1,0 +1,68 @@
+# make build && make train-fcn32s     everything from nothing: data, classifier, FCN-32s, its score
+# make test                           the default tests
+#
+# PYTHON  python to start from          VENV   where it is installed; empty: into no venv, PYTHON
+# TORCH   what pip installs as torch           has torch already
+# VOC, SBD, WEIGHTS, CLASSES            your data, see README
+# NET, ITERATIONS, RESTORE=1, FRESH=1   of train-fcn32s and eval
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+NET ?= $(if $(VOC),voc-fcn32s,mini-fcn32s)
+
+PY := $(if $(VENV),$(VENV)/bin/python,$(PYTHON))
+export PYTHONPATH := $(CURDIR)
+unexport OPENBLAS_CORETYPE
+
+OPTIONS = $(if $(VOC),--voc '$(VOC)') $(if $(SBD),--sbd '$(SBD)')
+TRAIN = $(OPTIONS) $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(CLASSES),--classes $(CLASSES)) \
+        $(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(RESTORE),--restore) \
+        $(if $(FRESH),--fresh)
+
+.PHONY: build train-fcn32s eval test test-slow lint cuda-check bench wheel clean
+
+build: $(if $(VENV),$(VENV)/installed)
+	@$(MAKE) --no-print-directory build/built-$$($(PY) -c "import importlib.metadata as m; \
+	    print(m.version('torch'))")
+
+$(VENV)/installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+# One stamp a torch version: the extension is built against the torch that is there.
+build/built-%: setup.py $(wildcard csrc/* csrc/*/*)
+	$(PY) setup.py --quiet build_ext --inplace
+	$(if $(VENV),$(PY) -c "import pathlib, site; pathlib.Path(site.getsitepackages()[0], \
+	    'fcn_repro.pth').write_text('$(CURDIR)\n')")
+	rm -f build/built-* && touch $@
+
+train-fcn32s: build
+	@$(PY) tools/train.py $(NET) $(TRAIN)
+
+eval: build
+	@$(PY) tools/eval_voc.py --stage $(NET) $(OPTIONS) $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+
+test: build
+	@$(PY) -m pytest -n 2
+
+test-slow: build
+	@$(PY) -m pytest -m slow
+
+lint: build
+	@$(PY) -m ruff check .
+
+cuda-check: build
+	@$(PY) tools/cuda_check.py
+
+bench: build
+	@$(PY) benchmarks/upcrop.py
+	@$(PY) benchmarks/fcn8s.py
+
+wheel: build
+	$(PY) -m pip wheel --quiet --no-build-isolation --no-deps -w dist .
+
+clean:
+	rm -rf build dist fcn_repro/_C*.so *.egg-info

@@ -1,0 +1,56 @@
+"""A val net's score as the paper reports it: four metrics, IU of each class, time, pictures."""
+
+import json
+import os
+from pathlib import Path
+from statistics import median
+
+from tqdm import tqdm
+
+from .infer import data_layer, evaluate
+from .report import contact_sheet, metrics_table, one_class_warning, side_by_side
+
+
+def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
+    """Evaluate a val net on its data, print the tables, and write them and pictures below `out`.
+
+    pictures: image | ground truth | prediction strips, spread over the data. count: images (all).
+    rule: 'paper' or 'release' (a class that is absent but predicted counts as 0).
+    Returns the Metrics. Writes metrics.json, pictures/<id>.png and pictures.png.
+    """
+    data, out = data_layer(net), Path(out)
+    total = len(data) if count is None else min(count, len(data))
+    wanted = {round(i * (total - 1) / max(1, pictures - 1)) for i in range(min(pictures, total))}
+    seconds, strips = [], []
+    bar = tqdm(evaluate(net, count), total=total, unit='image', disable=None, dynamic_ncols=True)
+    for k, (sample, prediction, time, confusion) in enumerate(bar):
+        seconds.append(time)
+        if k in wanted:
+            path = out / 'pictures' / f'{sample.id}.png'
+            strips.append(side_by_side(sample.image, sample.label, prediction, path))
+    metrics = confusion.metrics(rule)
+    names = data.classes if data.classes and len(data.classes) == len(confusion.hist) else None
+    print(f'\n{total} images, rule of the {rule}; median {1000 * median(seconds):.0f} ms an image')
+    print(metrics_table(metrics, names))
+    warning = one_class_warning(confusion.hist, names)
+    if warning:
+        print(warning)
+    _write_json(out / 'metrics.json', metrics, confusion, seconds, rule, names)
+    if strips:
+        contact_sheet(strips, out / 'pictures.png')
+        print(f'pictures (image, ground truth, prediction): {out}/pictures.png')
+    return metrics
+
+
+def _write_json(path, metrics, confusion, seconds, rule, names):
+    iu = [None if v != v else float(v) for v in metrics.class_iu]
+    text = json.dumps({
+        'pixel_accuracy': float(metrics.pixel_accuracy), 'mean_iu': float(metrics.mean_iu),
+        'mean_accuracy': float(metrics.mean_accuracy), 'fw_iu': float(metrics.fw_iu),
+        'class_iu': dict(zip(names or map(str, range(len(iu))), iu)), 'rule': rule,
+        'images': len(seconds), 'median_seconds': median(seconds),
+        'confusion': confusion.hist.tolist()}, indent=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix('.json.new')
+    beside.write_text(text)
+    os.replace(beside, path)

@@ -1,0 +1,209 @@
+"""The staged recipe as a table, and how one stage is trained: every step in the order of time."""
+
+import signal
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from . import models, surgery
+from .data.scenes import make_scenes
+from .errors import FcnError
+from .evaluation import evaluate_and_report
+from .net import Net
+from .netspec import write_text
+from .passes import DEFAULT
+from .proto import TEST
+from .prototxt import read_solver
+from .report.progress import TrainingBar, human, log_to
+from .runs import complete, newest_state, set_aside, snapshots
+from .runtime import pick_device, place, training_seconds
+from .solver import Solver, make_folder
+from .weights import format_rows
+
+PROTOTXT = Path(__file__).parents[1] / 'prototxt'
+SCENES = Path('data/digits/VOC')
+LONG = 2 * 3600          # seconds of training from which on the estimate is the first line
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row: the folder of prototxt/ is the stage's name. parent: the stage it starts from;
+    weights: the file that the user has to give instead; accuracy: the least on held-out data."""
+    parent: str | None = None
+    weights: str = ''
+    accuracy: float | None = None
+
+
+STAGES = {
+    'mini-classifier': Stage(accuracy=0.90),
+    'mini-fcn32s': Stage(parent='mini-classifier'),
+    'voc-fcn32s': Stage(weights='VGG_ILSVRC_16_layers.caffemodel'),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line can change. weights: a file, or 'none' to start from random ones;
+    restore: a .solverstate.h5, or 'newest'; classes: of a data set that is not VOC's."""
+    voc: str | None = None
+    sbd: str | None = None
+    classes: int | None = None
+    weights: str | None = None
+    out: str | None = None
+    solver: str = 'solver.prototxt'
+    iterations: int | None = None
+    seed: int | None = None
+    device: str | None = None
+    restore: str | None = None
+    fresh: bool = False
+    pictures: int = 8
+
+
+def train(name, options):
+    """Train a stage from its parent, then evaluate it. Returns the path of its weights, or None
+    where a signal stopped it."""
+    stage, out = STAGES[name], Path(options.out or f'runs/{name}')
+    if options.fresh and snapshots(out):
+        set_aside(out)
+    folder = definition(name, options, out)
+    solver_file = folder / options.solver
+    max_iter = options.iterations or read_solver(solver_file).message.max_iter
+    weights = None if options.restore else complete(out, max_iter)
+    if weights is not None:
+        print(f'{out}: trained already, up to iteration {max_iter} (--fresh starts anew)')
+    else:
+        source = starting_weights(name, stage, options)
+        if name.startswith('mini-fcn') and not options.voc:
+            make_scenes(SCENES)
+        make_folder(out)
+        weights = learn(name, solver_file, source, out, options)
+        if weights is None:
+            return None
+    net = val_net(folder, weights, options)
+    if stage.accuracy is None:
+        evaluate_and_report(net, out / 'eval', options.pictures)
+    else:
+        check_accuracy(net, stage.accuracy, weights)
+    return weights
+
+
+def definition(name, options, out):
+    """The folder of the stage's prototxt files: the shipped one, or one written for the data."""
+    if not options.voc or (options.sbd and options.classes is None):
+        return PROTOTXT / name
+    model = models.MODELS[name].on_data(classes=options.classes, voc_dir=str(options.voc))
+    if options.weights == 'none':
+        model = replace(model, settings={**model.settings, 'weight_filler': {'type': 'msra'}})
+    for file, text in model.files().items():
+        make_folder(out / 'net')
+        write_text(text, out / 'net' / file)
+    return out / 'net'
+
+
+def starting_weights(name, stage, options):
+    """The file that training starts from, after training the parent where that is missing; None
+    for random weights or a restored run."""
+    if options.restore or options.weights == 'none' or (options.weights is None
+                                                        and not (stage.parent or stage.weights)):
+        return None
+    if options.weights is not None:
+        return options.weights
+    if stage.parent is None:
+        raise FcnError(f'{name} starts from ImageNet weights, and none are given',
+                       do=f'Give --weights {stage.weights} (make: WEIGHTS=…), or, for a data set '
+                          'of your own, --weights none.')
+    print(f'{name} starts from {stage.parent}:')
+    weights = train(stage.parent, Options(seed=options.seed, device=options.device))
+    if weights is None:
+        raise KeyboardInterrupt
+    return weights
+
+
+def data_overrides(options):
+    """What the data layers read in place of the folders that the prototxt names."""
+    voc = {'voc_dir': str(options.voc or SCENES)}
+    both = {'classes': options.classes} if options.classes else {}
+    sbd = {'sbdd_dir': str(options.sbd)} if options.sbd else {}
+    return {'VOCSegDataLayer': voc | sbd | both, 'SBDDSegDataLayer': sbd | both}
+
+
+def learn(name, solver_file, source, out, options):
+    """Run the solver to its end; returns the final weights, None where a signal stopped it."""
+    device = pick_device(options.device)
+    solver = Solver(solver_file, prefix=out / 'train', seed=options.seed, device=device,
+                    overrides=data_overrides(options), max_iter=options.iterations)
+    introduce(name, solver, device)
+    log_to(out / 'train.log')
+    if options.restore:
+        state = newest_state(out) if options.restore == 'newest' else options.restore
+        solver.restore(state)
+        print(f'restored {state}')
+    elif source is not None:
+        print(format_rows(solver.net.copy_from(source)))
+    if not options.restore:
+        surgery.interp(tensors(solver.net), [n for n in solver.net.params if 'up' in n])
+    batch = next(iter(solver.net.shapes.values()))[0] * solver.param.iter_size
+    with stopped_by_signals(solver), TrainingBar(solver, batch) as bar:
+        for _ in solver.run():
+            bar.update()
+    if solver.stop:
+        print(f'stopped at iteration {solver.iter} with a snapshot; go on with --restore '
+              '(make: RESTORE=1)')
+        return None
+    return snapshots(out)[-1]
+
+
+def introduce(name, solver, device):
+    """Say what is trained, and first of all how long that takes where it is hours."""
+    p, net = solver.param, solver.net
+    left = p.max_iter - solver.iter
+    seconds = training_seconds(net, device) * p.iter_size * left
+    if seconds > LONG:
+        print(f'{name}: {left} iterations would take about {human(seconds)} on this machine '
+              f'({device}, {torch.get_num_threads()} threads). Use a GPU, or --iterations for a '
+              'try (make: ITERATIONS=…).')
+    count = sum(blob.parameter.numel() for blob in net.learnable_params)
+    print(f'{name}: {len(net.graph.nodes)} layers, {count / 1e6:.1f}M parameters, '
+          f'{p.max_iter} iterations of {p.iter_size} x {next(iter(net.shapes.values()))[0]} '
+          f'images, base_lr {p.base_lr:g}, momentum {p.momentum:g}, torch {torch.__version__} on '
+          f'{device}; about {human(seconds)}')
+
+
+@contextmanager
+def stopped_by_signals(solver):
+    """SIGINT and SIGTERM end the run after the current iteration, with a snapshot."""
+    def stop(number, frame):
+        solver.stop = True
+    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def tensors(net):
+    """{layer: its parameter tensors}, as surgery takes them."""
+    return {name: [blob.data for blob in blobs] for name, blobs in net.params.items()}
+
+
+def val_net(folder, weights, options):
+    """The stage's val net with trained weights, ready to run."""
+    net = Net.read(folder / 'val.prototxt', TEST, passes=DEFAULT,
+                   overrides=data_overrides(options))
+    net.copy_from(weights)
+    return place(net, pick_device(options.device))
+
+
+def check_accuracy(net, least, weights):
+    """Run a classifier's val net over all its data. FcnError where it is under `least`."""
+    data = next(net.layer(node).reader for node in net.graph.nodes if node.type == 'Python')
+    with torch.no_grad():
+        accuracy = sum(net.forward()['accuracy'].item() for _ in range(len(data))) / len(data)
+    print(f'accuracy on held-out data: {100 * accuracy:.1f} %')
+    if accuracy < least:
+        raise FcnError(f'the classifier reached {100 * accuracy:.1f} % on held-out data, '
+                       f'{100 * least:.0f} % are needed', file=str(weights),
+                       do='Train it longer (--iterations) or from another --seed.')

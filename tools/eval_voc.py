@@ -1,0 +1,52 @@
+"""Score a net on a folder laid out as PASCAL VOC is: the four metrics, IU by class, pictures."""
+
+import argparse
+from pathlib import Path
+
+from fcn_repro.errors import tool
+from fcn_repro.evaluation import evaluate_and_report
+from fcn_repro.net import Net
+from fcn_repro.passes import DEFAULT
+from fcn_repro.proto import TEST
+from fcn_repro.runs import newest_weights
+from fcn_repro.runtime import pick_device, place
+from fcn_repro.stages import PROTOTXT, SCENES
+from fcn_repro.weights import format_rows
+
+
+@tool
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--net', metavar='FILE', help='a val prototxt with a VOC data layer '
+                        '(default: val.prototxt of --stage)')
+    parser.add_argument('--stage', default='mini-fcn32s', help='net and weights of this stage')
+    parser.add_argument('--weights', metavar='FILE', help='default: the newest of runs/STAGE')
+    parser.add_argument('--voc', metavar='DIR', help='default: the digit scenes')
+    parser.add_argument('--sbd', metavar='DIR', help='to compute the split seg11valid')
+    parser.add_argument('--split', help='default: the one that the net names')
+    parser.add_argument('--rule', choices=('paper', 'release'), default='paper',
+                        help='paper: classes absent from the ground truth are left out; release: '
+                        'IU 0 if predicted (default: %(default)s)')
+    parser.add_argument('--images', type=int, metavar='N', help='only the first N')
+    parser.add_argument('--pictures', type=int, default=8, metavar='N')
+    parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/eval')
+    parser.add_argument('--device')
+    args = parser.parse_args()
+
+    run = Path('runs', args.stage)
+    written = run / 'net' / 'val.prototxt'
+    net_file = args.net or (written if written.exists() else PROTOTXT / args.stage / 'val.prototxt')
+    overrides = {'voc_dir': args.voc, 'sbdd_dir': args.sbd, 'split': args.split}
+    if args.voc is None and args.net is None and not written.exists():
+        overrides['voc_dir'] = str(SCENES)
+    overrides = {k: v for k, v in overrides.items() if v is not None}
+    net = Net.read(net_file, TEST, passes=DEFAULT, overrides={'VOCSegDataLayer': overrides})
+    weights = args.weights or newest_weights(run)
+    print(f'{net_file} with {weights}')
+    print(format_rows(net.copy_from(weights)))
+    place(net, pick_device(args.device))
+    evaluate_and_report(net, args.out or run / 'eval', args.pictures, args.images, args.rule)
+
+
+if __name__ == '__main__':
+    main()

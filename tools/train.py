@@ -1,0 +1,37 @@
+"""Train a stage of the recipe, from its parent's weights to the score of its val set."""
+
+import argparse
+import sys
+
+from fcn_repro.errors import tool
+from fcn_repro.stages import STAGES, Options, train
+
+
+@tool
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('stage', choices=STAGES)
+    parser.add_argument('--voc', metavar='DIR', help='folder laid out as VOC2011 is '
+                        '(default: scenes of handwritten digits, made from a seed)')
+    parser.add_argument('--sbd', metavar='DIR', help="SBD's dataset folder, to train on")
+    parser.add_argument('--classes', type=int, metavar='N', help='with background; for a data set '
+                        "that is not VOC's: the nets are written for it")
+    parser.add_argument('--weights', metavar='FILE', help="a caffemodel or Caffe's HDF5 to start "
+                        "from instead of the parent stage; 'none': random weights")
+    parser.add_argument('--out', metavar='DIR', help='the run (default: runs/STAGE)')
+    parser.add_argument('--solver', default='solver.prototxt', help='which solver of the stage: '
+                        'solver_heavy.prototxt has the summed loss and momentum 0.99')
+    parser.add_argument('--iterations', type=int, metavar='N', help="instead of max_iter")
+    parser.add_argument('--seed', type=int, metavar='N')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, … (default: a GPU if there is one)')
+    parser.add_argument('--restore', nargs='?', const='newest', metavar='STATE',
+                        help='go on from a .solverstate.h5 (default: the newest of the run)')
+    parser.add_argument('--fresh', action='store_true', help='set an earlier run aside')
+    parser.add_argument('--pictures', type=int, default=8, metavar='N')
+    options = vars(parser.parse_args())
+    if train(options.pop('stage'), Options(**options)) is None:
+        sys.exit(130)
+
+
+if __name__ == '__main__':
+    main()
