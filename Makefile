@@ -30,13 +30,13 @@ $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH)
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PY) -c "import pathlib, site; \
+	    pathlib.Path(site.getsitepackages()[0], 'fcn_repro.pth').write_text('$(CURDIR)')"
 	touch $@
 
 # One stamp a torch version: the extension is built against the torch that is there.
 build/built-%: setup.py $(wildcard csrc/* csrc/*/*)
 	$(PY) setup.py --quiet build_ext --inplace
-	$(if $(VENV),$(PY) -c "import pathlib, site; pathlib.Path(site.getsitepackages()[0], \
-	    'fcn_repro.pth').write_text('$(CURDIR)\n')")
 	rm -f build/built-* && touch $@
 
 train-fcn32s: build

@@ -8,6 +8,7 @@ from statistics import median
 from tqdm import tqdm
 
 from .infer import data_layer, evaluate
+from .metrics import Confusion
 from .report import contact_sheet, metrics_table, one_class_warning, side_by_side
 
 
@@ -22,8 +23,10 @@ def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
     total = len(data) if count is None else min(count, len(data))
     wanted = {round(i * (total - 1) / max(1, pictures - 1)) for i in range(min(pictures, total))}
     seconds, strips = [], []
-    bar = tqdm(evaluate(net, count), total=total, unit='image', disable=None, dynamic_ncols=True)
-    for k, (sample, prediction, time, confusion) in enumerate(bar):
+    confusion = Confusion(net.blobs['score'].shape[1])
+    bar = tqdm(evaluate(net, confusion, count), total=total, unit='image', disable=None,
+               dynamic_ncols=True)
+    for k, (sample, prediction, time) in enumerate(bar):
         seconds.append(time)
         if k in wanted:
             path = out / 'pictures' / f'{sample.id}.png'

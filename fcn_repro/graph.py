@@ -11,8 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from .errors import FcnError
-from .prototxt import NetText, filter_net
 from .proto import LayerParameter
+from .prototxt import NetText, filter_net
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,9 @@ class Graph:
 
 def nearest(name, known):
     """What to do about a name that is not known: the nearest one that is."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"Did you mean '{near[0]}'?" if near else ''
+    known = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), known, 1)
+    return f"Did you mean '{known[near[0]]}'?" if near else ''
 
 
 def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:

@@ -5,7 +5,6 @@ import time
 import torch
 
 from .errors import FcnError
-from .metrics import Confusion
 
 
 def data_layer(net):
@@ -32,19 +31,17 @@ def predict(net, score='score', **inputs):
         return out[0].argmax(0).to(torch.uint8).cpu().numpy()
 
 
-def evaluate(net, count=None, score='score'):
-    """Run a val net over its data in order; yields (sample, prediction, seconds, confusion).
+def evaluate(net, confusion, count=None, score='score'):
+    """Run a val net over its data in order; yields (sample, prediction, seconds).
 
-    count: number of images (all). The confusion matrix grows with each; seconds are those of the
-    forward pass, data reading included. FcnError where labels and scores differ in size.
+    count: number of images (all). Each is added to the Confusion; seconds are those of the forward
+    pass, with what is left of reading the image (the next one is read meanwhile).
     """
     data = data_layer(net)
-    classes = net.blobs[score].shape[1]
-    confusion = Confusion(classes)
     net.state.position = 0
     for k in range(len(data) if count is None else min(count, len(data))):
         sample, start = data.sample(k), time.perf_counter()
         prediction = predict(net, score)
         seconds = time.perf_counter() - start
         confusion.add(sample.label, prediction)
-        yield sample, prediction, seconds, confusion
+        yield sample, prediction, seconds

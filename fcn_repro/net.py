@@ -80,8 +80,8 @@ class Net(nn.Module):
         if id(node) not in self.layers:
             if node.type not in TYPES:
                 raise FcnError(f"unknown layer type '{node.type}'", line=node.line,
-                               layer=node.name, do=nearest(node.type, TYPES) or
-                               f'Known types: {", ".join(sorted(TYPES))}.')
+                               layer=node.name, do=f'{nearest(node.type, TYPES)} Known types: '
+                               f'{", ".join(sorted(TYPES))}.'.lstrip())
             self.layers[id(node)] = TYPES[node.type](node, self.state), node
         return self.layers[id(node)][0]
 

@@ -17,8 +17,8 @@ from .errors import FcnError
 from .lr_policy import check_policy, current_step, learning_rate
 from .net import Net
 from .passes import DEFAULT
-from .prototxt import read_solver
 from .proto import TEST, TRAIN
+from .prototxt import read_solver
 from .runtime import place
 from .weights import read_solverstate, write_solverstate
 
@@ -44,7 +44,7 @@ class Solver:
             p.max_iter = max_iter
         self.prefix = Path(prefix or p.snapshot_prefix)
         self.seed = seed if seed is not None else max(int(p.random_seed), 0)
-        options = dict(seed=self.seed, passes=passes, overrides=overrides)
+        options = {'seed': self.seed, 'passes': passes, 'overrides': overrides}
         state = p.train_state
         self.net = place(Net.read(self._net_path(p.train_net or p.net), TRAIN, state.level,
                                   tuple(state.stage), **options), device, channels_last)

@@ -24,7 +24,8 @@ class Accuracy(Layer):
 
     def forward(self, bottoms, params):
         axis = label_layout(self, self.param.axis, bottoms[0].shape, bottoms[1].shape)
-        scores = bottoms[0].detach().movedim(axis, -1).flatten(0, -2)    # (pixels, C)
+        scores = bottoms[0].detach().movedim(axis, -1)
+        scores = scores.reshape(-1, scores.shape[-1])                   # (pixels, C)
         ignore = self.param.ignore_label if self.param.HasField('ignore_label') else None
         labels, valid = labels_of(self, bottoms[1].reshape(-1), scores.shape[1], ignore)
         own = scores.gather(1, labels[:, None])

@@ -38,6 +38,7 @@ class Layer:
         self.param = getattr(node.param, self.fields) if self.fields else None
         self._check_arity('bottom', len(node.bottoms), self.bottoms)
         self._check_arity('top', len(node.tops), self.tops)
+        self.loss_weights()
         for name in self.unsupported:
             if self.param.HasField(name):
                 raise self.error(f'{self.fields}.{name} is not supported', 'Remove the field.')
@@ -64,12 +65,12 @@ class Layer:
         return phase == TRAIN
 
     def loss_weights(self):
-        """One weight a top (LayerParameter.loss_weight; 1, 0, … for a loss layer without it)."""
-        given = list(self.node.param.loss_weight)
+        """One weight a top (LayerParameter.loss_weight; 1 for a loss layer without it)."""
         count = len(self.node.tops)
-        if given and len(given) != len(self.node.param.top):
+        given = list(self.node.param.loss_weight) or [1.0] * self.loss
+        if given and len(given) != count:
             raise self.error(f'{len(given)} loss_weight for {count} tops', 'Give one for each top.')
-        return given or [1.0 if self.loss and i == 0 else 0.0 for i in range(count)]
+        return given or [0.0] * count
 
     def axis(self, axis, shape, what='axis'):
         """A possibly negative axis of a blob as a non-negative one."""
@@ -84,7 +85,8 @@ class Layer:
     def _check_arity(self, what, count, allowed):
         least, most = allowed if isinstance(allowed, tuple) else (allowed, allowed)
         if count < least or (most is not ANY and count > most):
-            wanted = least if least == most else f'{least} to {most}' if most else f'{least} or more'
+            wanted = least if least == most else f'{least} or more' if most is ANY \
+                else f'{least} to {most}'
             raise self.error(f'{count} {what}s, but this type takes {wanted}',
                              f'Mend the {what} lines of the layer.')
 
