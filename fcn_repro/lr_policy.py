@@ -1,5 +1,5 @@
-"""Caffe's learning rate policies (SGDSolver::GetLearningRate), in the precision that C++ gives them:
-float32, but double for a power with an integer exponent, rounded to float32 in the end."""
+"""Caffe's learning rate policies (SGDSolver::GetLearningRate), in the precision that they have in
+C++: float32, but double for a power with an integer exponent, rounded to float32 in the end."""
 
 import math
 
@@ -31,7 +31,8 @@ def poly(p, it, step):
 
 
 def sigmoid(p, it, step):
-    e = F(math.exp(-F(p.gamma) * (F(it) - F(p.stepsize))))      # numpy's float32 exp is off by 1 ulp
+    # in float64 and rounded: numpy's own float32 exp is off by one ulp
+    e = F(math.exp(-F(p.gamma) * (F(it) - F(p.stepsize))))
     return F(p.base_lr) * (F(1) / (F(1) + e))
 
 
