@@ -40,9 +40,14 @@ def conv_relu(bottom, num_output, weight_filler, kernel_size=3, pad=1):
     return conv, L.ReLU(conv, in_place=True)
 
 
-def vgg16(n, widths, weight_filler, pad):
-    """conv1_1 ... pool5 onto n.data; pad is conv1_1's. Returns pool5, 1/32 of the size."""
+def vgg16(n, widths, weight_filler, pad, input_scale=1):
+    """conv1_1 ... pool5 onto n.data; pad is conv1_1's. Returns pool5, 1/32 of the size.
+
+    input_scale: VGG16's own weights take values up to 150; a net that learns from random ones
+    diverges on those, and a Power layer in front brings them to about 1."""
     top = n.data
+    if input_scale != 1:
+        top = n.scaled = L.Power(top, scale=input_scale)
     for group, (width, convs) in enumerate(zip(widths, CONVS), 1):
         for i in range(1, convs + 1):
             n[f'conv{group}_{i}'], top = conv_relu(
@@ -73,7 +78,7 @@ def fuse(n, top, up, pool, classes):
 
 
 def fcn(stride, data=None, *, classes=21, widths=WIDTHS, fc=4096, fc6_kernel=7, normalize=False,
-        weight_filler=None, ignore_label=255, shape=(1, 3, 500, 500)):
+        weight_filler=None, ignore_label=255, shape=(1, 3, 500, 500), input_scale=1, dropout=0.5):
     """The fully convolutional VGG16 with stride 32, 16 or 8, a NetParameter.
 
     data: settings of the data layer (python_data) with tops data (N,3,H,W) and label (N,1,H,W);
@@ -84,12 +89,12 @@ def fcn(stride, data=None, *, classes=21, widths=WIDTHS, fc=4096, fc6_kernel=7, 
     if stride not in (32, 16, 8):
         raise FcnError(f'there is no FCN with stride {stride}', do='Use 32, 16 or 8.')
     n = start(data, shape)
-    top = vgg16(n, widths, weight_filler, pad=100)
+    top = vgg16(n, widths, weight_filler, 100, input_scale)
     for name, kernel in (('6', fc6_kernel), ('7', 1)):
         n['fc' + name], top = conv_relu(top, fc, weight_filler, kernel, pad=0)
         n['relu' + name] = top
         if data is not None:
-            top = n['drop' + name] = L.Dropout(top, dropout_ratio=0.5, in_place=True)
+            top = n['drop' + name] = L.Dropout(top, dropout_ratio=dropout, in_place=True)
     top = n.score_fr = score(top, classes)
     if stride <= 16:
         top = fuse(n, top, 'upscore2', 'pool4', classes)
@@ -104,21 +109,23 @@ def fcn(stride, data=None, *, classes=21, widths=WIDTHS, fc=4096, fc6_kernel=7, 
     return n.to_proto()
 
 
-def classifier(data=None, *, classes, widths=WIDTHS, fc=4096, size=224, weight_filler=None):
+def classifier(data=None, *, classes, widths=WIDTHS, fc=4096, size=224, weight_filler=None,
+               input_scale=1, dropout=0.5):
     """The VGG16 classifier under the FCN's layer names, a NetParameter.
 
     data: as in fcn, label (N,); None gives the deploy net, an Input (1,3,size,size). The scores
     are score_cls (N,classes). fc6 sees size / 32 cells a side.
     """
     n = start(data, (1, 3, size, size))
-    top = vgg16(n, widths, weight_filler, pad=1)
+    top = vgg16(n, widths, weight_filler, 1, input_scale)
     filler = {'weight_filler': weight_filler} if weight_filler else {}
     for name in '67':
         n['fc' + name] = L.InnerProduct(top, num_output=fc, param=PARAM, **filler)
         top = n['relu' + name] = L.ReLU(n['fc' + name], in_place=True)
         if data is not None:
-            top = n['drop' + name] = L.Dropout(top, dropout_ratio=0.5, in_place=True)
-    n.score_cls = L.InnerProduct(top, num_output=classes, param=PARAM)
+            top = n['drop' + name] = L.Dropout(top, dropout_ratio=dropout, in_place=True)
+    n.score_cls = L.InnerProduct(top, num_output=classes, param=PARAM,
+                                 weight_filler={'type': 'gaussian', 'std': 0.01})
     if data is not None:
         n.loss = L.SoftmaxWithLoss(n.score_cls, n.label)
         n.accuracy = L.Accuracy(n.score_cls, n.label)
@@ -241,7 +248,8 @@ def voc(stride, base_lr, root):
                  val_images=736, recipes=(Recipe(base_lr, pixels=375 * 500),))
 
 
-MINI = {'classes': 11, 'widths': (8, 16, 32, 64, 64), 'fc': 256, 'weight_filler': {'type': 'msra'}}
+MINI = {'classes': 11, 'widths': (8, 16, 32, 64, 64), 'fc': 256, 'dropout': 0.1,
+        'weight_filler': {'type': 'msra'}, 'input_scale': 0.015625}
 MINI_PIXELS = 256 * 320
 
 
@@ -261,8 +269,8 @@ def mini(stride, base_lr, max_iter):
 def mini_classifier():
     """The small classifier whose weights mini-fcn32s starts from."""
     train, val = (python_data('digit_layers', 'DigitDataLayer', seed=1337, split=split, mean=MEAN,
-                              size=224, batch_size=16) for split in ('train', 'val'))
-    recipe = Recipe(1e-2, momentum=0.9, max_iter=2000, snapshot=1000, normalize=None,
+                              size=224, batch_size=32) for split in ('train', 'val'))
+    recipe = Recipe(3e-3, momentum=0.9, max_iter=1000, snapshot=1000, normalize=None,
                     prefix='runs/mini-classifier/train')
     return Model(classifier, MINI, train, val, val_images=100, recipes=(recipe,))
 
