@@ -1,5 +1,6 @@
 """The staged recipe as a table, and how one stage is trained: every step in the order of time."""
 
+import math
 import signal
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ import torch
 
 from . import models, surgery
 from .data.scenes import make_scenes
+from .data.voc import VocFolder
 from .errors import FcnError
 from .evaluation import evaluate_and_report
 from .net import Net
@@ -90,10 +92,14 @@ def train(name, options):
 
 
 def definition(name, options, out):
-    """The folder of the stage's prototxt files: the shipped one, or one written for the data."""
+    """The folder of the stage's prototxt files: the shipped one, or one written for the data (a
+    summed loss keeps base_lr x pixels, so the size of its first image counts)."""
     if not options.voc or (options.sbd and options.classes is None):
         return PROTOTXT / name
-    model = models.MODELS[name].on_data(classes=options.classes, voc_dir=str(options.voc))
+    data = VocFolder(options.voc, 'val')
+    pixels = math.prod(data.image(0).shape[:2])
+    model = models.MODELS[name].on_data(classes=options.classes, voc_dir=str(options.voc),
+                                        val_images=len(data), pixels=pixels)
     if options.weights == 'none':
         model = replace(model, settings={**model.settings, 'weight_filler': {'type': 'msra'}})
     for file, text in model.files().items():
