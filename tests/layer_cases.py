@@ -1,0 +1,300 @@
+"""Random layers of every type: settings and bottoms, drawn by hypothesis.
+
+CASES maps Caffe's type name to a strategy of Cases. Sources (HDF5Data, Python) read files and are
+given theirs by the test.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from hypothesis import strategies as st
+
+from fcn_repro.graph import Node
+from fcn_repro.layers import TYPES, RunState
+from fcn_repro.proto import TEST, LayerParameter
+from fcn_repro.surgery import upsample_filt
+
+
+@dataclass
+class Case:
+    """A layer and its bottoms; learn: which bottoms have a gradient; params: None draws them."""
+    type: str
+    bottoms: list
+    settings: dict = field(default_factory=dict)
+    tops: int = 1
+    learn: tuple = (0,)
+    params: list | None = None
+    parts: tuple = ()
+
+    def layer(self, phase=TEST):
+        return make_layer(self.type, len(self.bottoms), self.tops, self.settings, phase, self.parts)
+
+    def shapes(self):
+        return [tuple(x.shape) for x in self.bottoms]
+
+    def weights(self, layer):
+        """The parameter tensors, none of them symmetric or zero."""
+        if self.params is not None:
+            return self.params
+        return [distinct(shape, 7 + i) for i, (shape, _) in enumerate(
+            layer.parameters(self.shapes()))]
+
+
+def make_node(type, bottoms, tops, settings, parts=()):
+    param = LayerParameter(name='it', type=type, bottom=[f'b{i}' for i in range(bottoms)],
+                           top=[f't{i}' for i in range(tops)], **settings)
+    return Node('it', type, param, tuple(range(bottoms)),
+                tuple(range(bottoms, bottoms + tops)), 1, parts)
+
+
+def make_layer(type, bottoms, tops, settings, phase=TEST, parts=()):
+    return TYPES[type](make_node(type, bottoms, tops, settings, parts), RunState(phase))
+
+
+def distinct(shape, seed=0):
+    """Float64 values in (-1, 1), all different, none near 0: no ties and no kinks."""
+    count = max(1, torch.Size(shape).numel())
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return ((2 * order + 1 - count + (count % 2) * 0.5) / (count + 1)).double().reshape(shape)
+
+
+def ints(draw, least, most):
+    return draw(st.integers(least, most))
+
+
+def blob(draw, least=1, most=4, seed=0, size=4):
+    """A tensor of `least` to `most` axes."""
+    return distinct([ints(draw, 1, size) for _ in range(ints(draw, least, most))], seed)
+
+
+@st.composite
+def unary(draw, type, **settings):
+    return Case(type, [blob(draw)], {k: draw(v) for k, v in settings.items()})
+
+
+@st.composite
+def convolution(draw):
+    kernel, stride, pad, dilation = axes(draw)
+    size = [max(1, d * (k - 1) + 1 - 2 * p) + ints(draw, 0, 3)
+            for k, p, d in zip(kernel, pad, dilation)]
+    group = ints(draw, 1, 2)
+    x = distinct([ints(draw, 1, 2), group * ints(draw, 1, 2), *size])
+    return Case('Convolution', [x], spatial(draw, group, kernel, stride, pad, dilation))
+
+
+@st.composite
+def deconvolution(draw):
+    kernel, stride, pad, dilation = axes(draw)
+    size = [ints(draw, 1, 3) for _ in kernel]
+    pad = [min(p, (s * (n - 1) + d * (k - 1)) // 2)
+           for n, k, s, p, d in zip(size, kernel, stride, pad, dilation)]
+    group = ints(draw, 1, 2)
+    x = distinct([ints(draw, 1, 2), group * ints(draw, 1, 2), *size])
+    return Case('Deconvolution', [x], spatial(draw, group, kernel, stride, pad, dilation))
+
+
+def axes(draw):
+    count = ints(draw, 1, 3)
+    return tuple([ints(draw, least, most) for _ in range(count)]
+                 for least, most in ((1, 3), (1, 3), (0, 2), (1, 2)))
+
+
+def spatial(draw, group, kernel, stride, pad, dilation):
+    return {'convolution_param': {
+        'num_output': group * ints(draw, 1, 2), 'group': group, 'kernel_size': kernel,
+        'stride': stride, 'pad': pad, 'dilation': dilation, 'bias_term': draw(st.booleans())}}
+
+
+@st.composite
+def pooling(draw, most_stride=3):
+    """Windows without an empty one (stride up to the kernel): those give -FLT_MAX or NaN."""
+    shape = [ints(draw, 1, 2), ints(draw, 1, 2)]
+    maximum = draw(st.booleans())
+    settings = {'pool': 'MAX' if maximum else 'AVE'}
+    if ints(draw, 0, 5) == 0:
+        settings['global_pooling'] = True
+        shape += [ints(draw, 1, 5), ints(draw, 1, 5)]
+    else:
+        for side in 'hw':
+            kernel = ints(draw, 1, 4)
+            pad = ints(draw, 0, kernel - 1)
+            settings[f'kernel_{side}'], settings[f'pad_{side}'] = kernel, pad
+            settings[f'stride_{side}'] = ints(draw, 1, min(kernel, most_stride))
+            shape.append(max(1, kernel - 2 * pad) + ints(draw, 0, 5))
+        settings['round_mode'] = draw(st.sampled_from(['CEIL', 'FLOOR']))
+    tops = ints(draw, 1, 2) if maximum else 1
+    return Case('Pooling', [distinct(shape)], {'pooling_param': settings}, tops)
+
+
+@st.composite
+def crop(draw):
+    rank = ints(draw, 1, 5)
+    axis = ints(draw, -rank, rank - 1)
+    size = [ints(draw, 1, 3) for _ in range(rank)]
+    cut = rank - axis % rank
+    one = draw(st.booleans())
+    offsets = [ints(draw, 0, 2) for _ in range(1 if one else cut)]
+    whole = [n + (offsets * cut if one else offsets)[i - axis % rank] + ints(draw, 0, 2)
+             if i >= axis % rank else ints(draw, 1, 3) for i, n in enumerate(size)]
+    return Case('Crop', [distinct(whole), distinct(size, 1)],
+                {'crop_param': {'axis': axis, 'offset': offsets}})
+
+
+@st.composite
+def upcrop(draw):
+    factor, channels = ints(draw, 1, 4), ints(draw, 1, 3)
+    size = [ints(draw, 1, 3), ints(draw, 1, 3)]
+    pad, kernel = ints(draw, 0, factor // 2), 2 * factor
+    whole = [factor * (n - 1) + kernel - 2 * pad for n in size]
+    offset = [ints(draw, 0, n - 1) for n in whole]
+    cut = [ints(draw, 1, n - o) for n, o in zip(whole, offset)]
+    weight = torch.zeros(channels, channels, kernel, kernel, dtype=torch.float64)
+    weight[range(channels), range(channels)] = torch.as_tensor(upsample_filt(kernel)).double()
+    up = make_node('Deconvolution', 1, 1, {'convolution_param': {
+        'num_output': channels, 'kernel_size': [kernel], 'stride': [factor], 'pad': [pad],
+        'bias_term': False}})
+    end = make_node('Crop', 2, 1, {'crop_param': {'axis': 2, 'offset': offset}})
+    return Case('UpCrop', [distinct([ints(draw, 1, 2), channels, *size]),
+                           distinct([1, 1, *cut], 1)], params=[weight], parts=(up, end))
+
+
+@st.composite
+def inner_product(draw):
+    x = blob(draw)
+    axis = ints(draw, -x.dim(), x.dim() - 1)
+    return Case('InnerProduct', [x], {'inner_product_param': {
+        'num_output': ints(draw, 1, 3), 'axis': axis, 'transpose': draw(st.booleans()),
+        'bias_term': draw(st.booleans())}})
+
+
+@st.composite
+def lrn(draw):
+    x = distinct([ints(draw, 1, 2), ints(draw, 1, 5), ints(draw, 1, 4), ints(draw, 1, 4)])
+    return Case('LRN', [x], {'lrn_param': {
+        'local_size': draw(st.sampled_from([1, 3, 5])), 'alpha': 0.5, 'beta': 0.75,
+        'norm_region': draw(st.sampled_from(['ACROSS_CHANNELS', 'WITHIN_CHANNEL']))}})
+
+
+@st.composite
+def broadcast(draw, type, param):
+    x = blob(draw)
+    axis = ints(draw, 0, x.dim() - 1)
+    count = ints(draw, 0, x.dim() - axis)
+    settings = {'axis': axis - draw(st.sampled_from([0, x.dim()]))}
+    if type == 'Scale':
+        settings['bias_term'] = draw(st.booleans())
+    if draw(st.booleans()):
+        return Case(type, [x, distinct(x.shape[axis:axis + count], 1)], {param: settings},
+                    learn=(0, 1))
+    return Case(type, [x], {param: settings | {'num_axes': draw(st.sampled_from([count, -1]))}})
+
+
+@st.composite
+def several(draw, type, tops=1, **settings):
+    """Two to four bottoms of one shape."""
+    x = blob(draw)
+    count = ints(draw, 2, 4)
+    bottoms = [distinct(x.shape, i) + i / 1000 for i in range(count)]
+    return Case(type, bottoms, {k: draw(v) for k, v in settings.items()}, tops,
+                tuple(range(count)))
+
+
+@st.composite
+def concat(draw):
+    x = blob(draw)
+    axis = ints(draw, -x.dim(), x.dim() - 1)
+    bottoms = []
+    for i in range(ints(draw, 1, 3)):
+        shape = list(x.shape)
+        shape[axis] = ints(draw, 1, 3)
+        bottoms.append(distinct(shape, i))
+    return Case('Concat', bottoms, {'concat_param': {'axis': axis}},
+                learn=tuple(range(len(bottoms))))
+
+
+@st.composite
+def softmax(draw):
+    x = blob(draw)
+    return Case('Softmax', [x],
+                {'softmax_param': {'axis': ints(draw, -x.dim(), x.dim() - 1)}})
+
+
+def scores_and_labels(draw):
+    """Scores, labels with one that is ignored, and the class axis."""
+    x = distinct([ints(draw, 1, 3) for _ in range(ints(draw, 1, 4))])
+    axis = ints(draw, -x.dim(), x.dim() - 1)
+    inner = [n for i, n in enumerate(x.shape) if i != axis % x.dim()]
+    labels = torch.arange(torch.Size(inner).numel()).reshape(inner) * 7 % x.shape[axis]
+    labels.view(-1)[:1] = 255
+    return x, labels.double(), axis
+
+
+@st.composite
+def softmax_with_loss(draw):
+    x, labels, axis = scores_and_labels(draw)
+    tops = ints(draw, 1, 2)
+    return Case('SoftmaxWithLoss', [x, labels], {
+        'softmax_param': {'axis': axis}, 'loss_weight': [1, 0][:tops], 'loss_param': {
+            'ignore_label': 255,
+            'normalization': draw(st.sampled_from(['FULL', 'VALID', 'BATCH_SIZE', 'NONE']))}},
+        tops)
+
+
+@st.composite
+def accuracy(draw):
+    x, labels, axis = scores_and_labels(draw)
+    return Case('Accuracy', [x, labels], {'accuracy_param': {
+        'axis': axis, 'ignore_label': 255, 'top_k': ints(draw, 1, x.shape[axis])}},
+        tops=ints(draw, 1, 2), learn=())
+
+
+@st.composite
+def euclidean(draw):
+    x = blob(draw)
+    return Case('EuclideanLoss', [x, distinct(x.shape, 1).reshape(x.shape[0], -1)], learn=(0, 1))
+
+
+@st.composite
+def split(draw):
+    return Case('Split', [blob(draw)], tops=ints(draw, 1, 3))
+
+
+@st.composite
+def inputs(draw):
+    shapes = [list(blob(draw).shape) for _ in range(ints(draw, 1, 3))]
+    return Case('Input', [], {'input_param': {'shape': [{'dim': s} for s in shapes]}},
+                tops=len(shapes), learn=())
+
+
+def power(*powers):
+    return st.fixed_dictionaries({'power': st.sampled_from(powers),
+                                  'scale': st.sampled_from([1, 0, -0.5, 0.25]),
+                                  'shift': st.sampled_from([0, 1.5, 2])})
+
+
+CASES = {
+    'Accuracy': accuracy(),
+    'Bias': broadcast('Bias', 'bias_param'),
+    'Concat': concat(),
+    'Convolution': convolution(),
+    'Crop': crop(),
+    'Deconvolution': deconvolution(),
+    'Dropout': unary('Dropout'),
+    'Eltwise': several('Eltwise', eltwise_param=st.fixed_dictionaries({
+        'operation': st.sampled_from(['SUM', 'PROD', 'MAX']), 'stable_prod_grad': st.booleans()})),
+    'EuclideanLoss': euclidean(),
+    'InnerProduct': inner_product(),
+    'Input': inputs(),
+    'LRN': lrn(),
+    'Pooling': pooling(),
+    'Power': unary('Power', power_param=power(0, 1, 2, 3)),
+    'ReLU': unary('ReLU', relu_param=st.fixed_dictionaries(
+        {'negative_slope': st.sampled_from([0, 0.1, 1])})),
+    'Scale': broadcast('Scale', 'scale_param'),
+    'Silence': several('Silence', tops=0),
+    'Softmax': softmax(),
+    'SoftmaxWithLoss': softmax_with_loss(),
+    'Split': split(),
+    'UpCrop': upcrop(),
+}
+SOURCES = {'HDF5Data', 'Python'}
