@@ -249,7 +249,7 @@ def voc(stride, base_lr, root):
 
 
 MINI = {'classes': 11, 'widths': (8, 16, 32, 64, 64), 'fc': 256, 'dropout': 0.1,
-        'weight_filler': {'type': 'msra'}, 'input_scale': 0.015625}
+        'weight_filler': {'type': 'msra'}, 'input_scale': 0.01}
 MINI_PIXELS = 256 * 320
 
 
@@ -267,12 +267,15 @@ def mini(stride, base_lr, max_iter):
 
 
 def mini_classifier():
-    """The small classifier whose weights mini-fcn32s starts from."""
-    train, val = (python_data('digit_layers', 'DigitDataLayer', seed=1337, split=split, mean=MEAN,
-                              size=224, batch_size=32) for split in ('train', 'val'))
-    recipe = Recipe(3e-3, momentum=0.9, max_iter=1000, snapshot=1000, normalize=None,
+    """The small classifier whose weights mini-fcn32s starts from. 200 pixels give 7x7 cells under
+    fc6, as VGG16's 224 do, at four fifths of the work."""
+    data = {'seed': 1337, 'mean': MEAN, 'size': 200, 'batch_size': 32}
+    train = python_data('digit_layers', 'DigitDataLayer', split='train', curriculum=200, **data)
+    val = python_data('digit_layers', 'DigitDataLayer', split='val', **data)
+    recipe = Recipe(5e-3, momentum=0.9, max_iter=500, snapshot=250, normalize=None,
                     prefix='runs/mini-classifier/train')
-    return Model(classifier, MINI, train, val, val_images=100, recipes=(recipe,))
+    return Model(classifier, {**MINI, 'classes': 10, 'size': 200}, train, val, val_images=12,
+                 recipes=(recipe,))
 
 
 MODELS = {                                          # folder -> how its files are made
@@ -280,7 +283,7 @@ MODELS = {                                          # folder -> how its files ar
     'voc-fcn16s': voc(16, 1e-12, '../../data'),     # the release's paths differ by folder
     'voc-fcn8s': voc(8, 1e-14, '../data'),
     'mini-classifier': mini_classifier(),
-    'mini-fcn32s': mini(32, 1e-2, max_iter=2000),
+    'mini-fcn32s': mini(32, 1e-2, max_iter=3500),
     'mini-fcn16s': mini(16, 1e-3, max_iter=1000),
     'mini-fcn8s': mini(8, 1e-3, max_iter=1000),
 }
