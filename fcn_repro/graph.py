@@ -94,6 +94,7 @@ def nearest(name, known):
 def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:
     """Filter `net` for the state, resolve its blobs and insert Splits.
 
+    phase: TRAIN or TEST, number or name.
     auto_tops: {type: number of tops} of the types whose tops may be left out (loss layers).
     Raises FcnError for a bottom that no layer before makes and for a blob made twice.
     """
@@ -104,8 +105,8 @@ def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:
     outputs = sorted(values[v] for node in nodes for v in node.tops if v not in read
                      and values[v] != AUTOMATIC)
     inputs = [values[v] for node in nodes if node.type == 'Input' for v in node.tops]
-    return Graph(net.message.name, net.file, phase, tuple(nodes), tuple(values), tuple(inputs),
-                 tuple(outputs), net.message.force_backward)
+    return Graph(net.message.name, net.file, net.message.state.phase, tuple(nodes),
+                 tuple(values), tuple(inputs), tuple(outputs), net.message.force_backward)
 
 
 AUTOMATIC = '(automatic)'   # the name that Caffe gives a top which the text leaves out

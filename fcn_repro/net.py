@@ -172,6 +172,9 @@ class Net(nn.Module):
                                    do='Feed the size that the net was built for, or cast it into '
                                       'a fully convolutional net.')
         self.shapes = shapes
+        for v, shape in shapes.items():
+            if self.graph.values[v] != AUTOMATIC:
+                self.blobs[self.graph.values[v]].shape = shape
 
     def params_of(self, node):
         return [blob.tensor for owner in node.owners for blob in self.params.get(owner, ())]
@@ -196,8 +199,8 @@ class Net(nn.Module):
         """Add the gradients of `total_loss`, or those that follow from the top diffs given by
         blob name, to the diffs of params and of the blobs that were asked for."""
         if diffs:
-            tops = [(self.blobs[name]._data, torch.as_tensor(d)) for name, d in diffs.items()]
-            tops = [(t, d.to(t).reshape(t.shape)) for t, d in tops if t.requires_grad]
+            tops = [self.start(name, torch.as_tensor(diff)) for name, diff in diffs.items()]
+            tops = [(top, diff) for top, diff in tops if top.requires_grad]
             if tops:
                 torch.autograd.backward(*map(list, zip(*tops)))
         elif self.total_loss is None:
@@ -205,6 +208,15 @@ class Net(nn.Module):
                            do='Give the diffs of outputs, or use a net with a loss layer.')
         elif self.total_loss.requires_grad:
             self.total_loss.backward()
+
+    def start(self, name, diff):
+        """A kept top and its given diff, to start backward from."""
+        self.graph.first(name)                  # an error if there is no such blob
+        data = self.blobs[name].data
+        if diff.numel() != data.numel():
+            raise FcnError(f"the diff of '{name}' is {show(diff.shape)}, the blob is "
+                           f'{show(data.shape)}', file=self.graph.file, do='Give one of its shape.')
+        return self.blobs[name]._data, diff.to(data).reshape(data.shape)
 
     def clear_param_diffs(self):
         for parameter in self.parameters():
