@@ -1,15 +1,17 @@
 """A val net's score as the paper reports it: four metrics, IU of each class, time, pictures."""
 
 import json
-import os
 from pathlib import Path
 from statistics import median
 
 from tqdm import tqdm
 
-from .infer import data_layer, evaluate
+from .errors import FcnError
+from .infer import data_layer, evaluate, score_layer
 from .metrics import Confusion
+from .netspec import write_text
 from .report import contact_sheet, metrics_table, one_class_warning, side_by_side
+from .runs import make_folder
 
 
 def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
@@ -17,9 +19,14 @@ def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
 
     pictures: image | ground truth | prediction strips, spread over the data. count: images (all).
     rule: 'paper' or 'release' (a class that is absent but predicted counts as 0).
-    Returns the Metrics. Writes metrics.json, pictures/<id>.png and pictures.png.
+    Returns the Metrics. Writes metrics.json, pictures/<id>.png and pictures.png. FcnError for bad
+    data, a net without a score, and a folder that cannot be written.
     """
     data, out = data_layer(net), Path(out)
+    score_layer(net, 'score')
+    if count is not None and count < 1:
+        raise FcnError(f'{count} images to evaluate', do='Give 1 or more.')
+    make_folder(out)
     total = len(data) if count is None else min(count, len(data))
     wanted = {round(i * (total - 1) / max(1, pictures - 1)) for i in range(min(pictures, total))}
     seconds, strips = [], []
@@ -53,7 +60,4 @@ def _write_json(path, metrics, confusion, seconds, rule, names):
         'class_iu': dict(zip(names or map(str, range(len(iu))), iu)), 'rule': rule,
         'images': len(seconds), 'median_seconds': median(seconds),
         'confusion': confusion.hist.tolist()}, indent=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix('.json.new')
-    beside.write_text(text)
-    os.replace(beside, path)
+    write_text(text, path)

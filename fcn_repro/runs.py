@@ -5,6 +5,8 @@ from pathlib import Path
 
 from .errors import FcnError
 
+NEWEST = 'newest'       # in place of a solver state's path: the latest of the run
+
 
 def iteration(path):
     """The N of a snapshot PREFIX_iter_N.*"""
@@ -13,7 +15,7 @@ def iteration(path):
 
 def snapshots(out, kind='caffemodel'):
     """Snapshots of a run, oldest first; kind: caffemodel or solverstate."""
-    return sorted(Path(out).glob(f'*_iter_*.{kind}.h5'), key=iteration)
+    return sorted(Path(out).glob(f'*_iter_[0-9]*.{kind}.h5'), key=iteration)
 
 
 def newest_weights(out):
@@ -21,7 +23,7 @@ def newest_weights(out):
     found = snapshots(out)
     if not found:
         raise FcnError('there are no weights here', file=str(out),
-                       do='Train first, or give the weights file.')
+                       do='Train first (tools/train.py), or name a file with --weights.')
     return found[-1]
 
 
@@ -42,15 +44,28 @@ def complete(out, max_iter):
     found = snapshots(out)
     if not found or iteration(found[-1]) >= max_iter:
         return found[-1] if found else None
-    raise FcnError(f'{out} holds a run that stopped at iteration {iteration(found[-1])} of '
-                   f'{max_iter}', do='Give --restore (make: RESTORE=1) to go on with it, or '
+    raise FcnError(f'this run stopped at iteration {iteration(found[-1])} of {max_iter}',
+                   file=str(out), do='Give --restore (make: RESTORE=1) to go on with it, or '
                    '--fresh (make: FRESH=1) to start anew.')
 
 
 def set_aside(out):
     """Rename a run's folder, so that nothing that was there is lost."""
     n = 1
-    while (old := out.with_name(f'{out.name}.old{n}')).exists():
+    while (old := out.parent / f'{out.name}.old{n}').exists():
         n += 1
-    out.rename(old)
+    try:
+        out.rename(old)
+    except OSError as error:
+        raise FcnError(f'the earlier run cannot be renamed to {old}: {error.strerror}',
+                       file=str(out), do='Give another --out.') from None
     print(f'{out}: the run that was there is now {old}')
+
+
+def make_folder(folder):
+    """Make a Path and its parents; FcnError where that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FcnError(f'cannot make this folder: {error.strerror}', file=str(folder),
+                       do='Give another --out, or mend its rights or the space.') from None

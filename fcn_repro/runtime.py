@@ -12,10 +12,14 @@ def pick_device(name=None):
     """A torch device: `name`, or the GPU where there is one."""
     if name is None:
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
-    device = torch.device(name)
-    if device.type == 'cuda' and not torch.cuda.is_available():
-        raise FcnError(f"device '{name}' is not there: this torch sees no GPU",
-                       do='Use --device cpu, or a torch with CUDA.')
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise FcnError(f"device '{name}' is unknown", do='Use cpu, cuda or cuda:1.') from None
+    if device.type == 'cuda' and not (device.index or 0) < torch.cuda.device_count():
+        raise FcnError(f"device '{name}' is not there: this torch sees "
+                       f'{torch.cuda.device_count()} GPUs', do='Use --device cpu, another GPU, or '
+                       'a torch built for CUDA.')
     return device
 
 

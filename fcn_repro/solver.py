@@ -19,6 +19,7 @@ from .net import Net
 from .passes import DEFAULT
 from .proto import TEST, TRAIN
 from .prototxt import read_solver
+from .runs import make_folder
 from .runtime import place
 from .weights import read_solverstate, write_solverstate
 
@@ -121,6 +122,8 @@ class Solver:
         """
         until = self.param.max_iter if until is None else until
         every = self.param.snapshot
+        log.info('Solving %s', self.net.graph.name)
+        log.info('Learning Rate Policy: %s', self.param.lr_policy)
         while self.iter < until and not self.stop:
             self.iterate()
             if every and self.iter % every == 0 and self.iter < until:
@@ -229,14 +232,16 @@ class Solver:
 
     @torch.no_grad()
     def restore(self, path):
-        """Go on from a .solverstate.h5, ours or Caffe's; the weights are those it names, which may
-        also lie beside it. One of ours goes on to the same bits, with its thread count."""
+        """Go on from a .solverstate.h5, ours or Caffe's, and the weights of the name that it gives,
+        beside it or, failing that, where it says. One of ours goes on to the same bits, with its
+        thread count. After an FcnError the solver is as it was."""
         state = read_solverstate(path)
         named = Path(state.learned_net)
-        model = named if named.exists() else Path(path).parent / named.name
-        if not model.exists():
-            raise FcnError(f"the weights it names, '{named}', are not there", file=str(path),
-                           do='Put the .caffemodel.h5 beside the state.')
+        beside = Path(path).parent / named.name
+        model = beside if beside.is_file() else named
+        if not model.is_file():
+            raise FcnError(f"the weights '{state.learned_net}' that this state names are not there",
+                           file=str(path), do='Put them beside the state, or restore another one.')
         shapes = [tuple(h.shape) for h in self.history]
         found = [tuple(h.shape) for h in state.history]
         if found != shapes:
@@ -248,6 +253,7 @@ class Solver:
         for mine, its in zip(self.history, state.history):
             mine.copy_(torch.as_tensor(its))
         self.iter, self.current_step = state.iter, state.current_step
+        self.losses.clear()
         extra = state.extra
         if 'position' in extra:
             self.seed = self.net.state.seed = int(extra['seed'])
@@ -255,11 +261,3 @@ class Solver:
             self.losses.extend(float(loss) for loss in extra['losses'])
             torch.set_num_threads(int(extra['threads']))
         log.info('Restoring previous solver status from %s', path)
-
-
-def make_folder(folder):
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FcnError(f'cannot make the folder {folder}: {error.strerror}',
-                       do='Choose another --out or free some space.') from None

@@ -19,9 +19,18 @@ from .passes import DEFAULT
 from .proto import TEST
 from .prototxt import read_solver
 from .report.progress import TrainingBar, human, log_to
-from .runs import complete, newest_state, set_aside, snapshots
+from .runs import (
+    NEWEST,
+    complete,
+    iteration,
+    make_folder,
+    newest_state,
+    newest_weights,
+    set_aside,
+    snapshots,
+)
 from .runtime import pick_device, place, training_seconds
-from .solver import Solver, make_folder
+from .solver import Solver
 from .weights import format_rows
 
 PROTOTXT = Path(__file__).parents[1] / 'prototxt'
@@ -65,25 +74,29 @@ class Options:
 
 def train(name, options):
     """Train a stage from its parent, then evaluate it. Returns the path of its weights, or None
-    where a signal stopped it."""
+    where a signal stopped it. All that can be checked is checked before anything is touched."""
     stage, out = STAGES[name], Path(options.out or f'runs/{name}')
+    check(name, options)
+    model, max_iter = own_model(name, options), iterations(name, options)
+    state = state_to_restore(stage, out, options)
     if options.fresh and snapshots(out):
         set_aside(out)
-    folder = definition(name, options, out)
-    solver_file = folder / options.solver
-    max_iter = options.iterations or read_solver(solver_file).message.max_iter
-    weights = None if options.restore else complete(out, max_iter)
+    weights = None if state else complete(out, max_iter)
     if weights is not None:
-        print(f'{out}: trained already, up to iteration {max_iter} (--fresh starts anew)')
+        print(f'{out}: trained already, up to iteration {iteration(weights)} (--fresh starts anew)')
+        source = None
     else:
-        source = starting_weights(name, stage, options)
-        if name.startswith('mini-fcn') and not options.voc:
-            make_scenes(SCENES)
-        make_folder(out)
-        weights = learn(name, solver_file, source, out, options)
-        if weights is None:
-            return None
-    net = val_net(folder, weights, options)
+        source = None if state else starting_weights(name, stage, options)
+    if name.startswith('mini-fcn') and not options.voc:
+        make_scenes(SCENES)
+    folder = PROTOTXT / name if model is None else definition(model, out)
+    net = val_net(folder, options)
+    if weights is None:
+        weights = learn(name, folder / options.solver, source, state, out, options)
+    if weights is None:
+        return None
+    net.copy_from(weights)
+    place(net, pick_device(options.device))
     if stage.accuracy is None:
         evaluate_and_report(net, out / 'eval', options.pictures)
     else:
@@ -91,28 +104,70 @@ def train(name, options):
     return weights
 
 
-def definition(name, options, out):
-    """The folder of the stage's prototxt files: the shipped one, or one written for the data (a
-    summed loss keeps base_lr x pixels, so the size of its first image counts)."""
-    if not options.voc or (options.sbd and options.classes is None):
-        return PROTOTXT / name
+def check(name, options):
+    """FcnError for options that make no sense together."""
+    if options.iterations is not None and options.iterations < 1:
+        raise FcnError(f'{options.iterations} iterations', do='Give --iterations 1 or more.')
+    if options.restore and options.fresh:
+        raise FcnError('--restore goes on with a run and --fresh starts anew', do='Give one.')
+    if options.classes is not None and not options.voc:
+        raise FcnError('--classes is for a data set of your own', do='Give its folder with --voc.')
+    if options.sbd and (options.classes is not None or not name.startswith('voc-')):
+        raise FcnError(f"--sbd is for the voc stages with VOC's own 21 classes, not for {name}" +
+                       (f' with --classes {options.classes}' if options.classes else ''),
+                       do='Leave out --sbd, or train voc-fcn32s without --classes.')
+
+
+def iterations(name, options):
+    """How far a stage is trained."""
+    return options.iterations or read_solver(PROTOTXT / name / options.solver).message.max_iter
+
+
+def own_model(name, options):
+    """The stage's model for a data set of the user's own (a summed loss keeps base_lr x pixels, so
+    the size of its first image counts); None where the shipped files will do."""
+    if not options.voc or options.sbd:
+        return None
     data = VocFolder(options.voc, 'val')
     pixels = math.prod(data.image(0).shape[:2])
     model = models.MODELS[name].on_data(classes=options.classes, voc_dir=str(options.voc),
                                         val_images=len(data), pixels=pixels)
     if options.weights == 'none':
         model = replace(model, settings={**model.settings, 'weight_filler': {'type': 'msra'}})
-    for file, text in model.files().items():
-        make_folder(out / 'net')
-        write_text(text, out / 'net' / file)
-    return out / 'net'
+    return model
+
+
+def definition(model, out):
+    """The folder with the model's prototxt files; those that a run was made with stay."""
+    folder = out / 'net'
+    if not (snapshots(out) and folder.exists()):
+        make_folder(folder)
+        for file, text in model.files().items():
+            write_text(text, folder / file)
+    return folder
+
+
+def stopped(name):
+    """Whether the stage's own run ended before its last iteration."""
+    found = snapshots(f'runs/{name}')
+    return bool(found) and iteration(found[-1]) < iterations(name, Options())
+
+
+def state_to_restore(stage, out, options):
+    """The snapshot to go on from, or None. Where the parent's run was stopped and this stage has
+    none yet, --restore goes on with the parent."""
+    if options.restore != NEWEST:
+        return options.restore
+    own = snapshots(out, 'solverstate') or options.weights or not stage.parent
+    if not own and stopped(stage.parent):
+        return None
+    return newest_state(out)
 
 
 def starting_weights(name, stage, options):
     """The file that training starts from, after training the parent where that is missing; None
-    for random weights or a restored run."""
-    if options.restore or options.weights == 'none' or (options.weights is None
-                                                        and not (stage.parent or stage.weights)):
+    for random weights."""
+    if options.weights == 'none' or not (options.weights or stage.parent or stage.weights):
         return None
     if options.weights is not None:
         return options.weights
@@ -121,7 +176,9 @@ def starting_weights(name, stage, options):
                        do=f'Give --weights {stage.weights} (make: WEIGHTS=…), or, for a data set '
                           'of your own, --weights none.')
     print(f'{name} starts from {stage.parent}:')
-    weights = train(stage.parent, Options(seed=options.seed, device=options.device))
+    weights = train(stage.parent, Options(
+        seed=options.seed, device=options.device, fresh=options.fresh and stopped(stage.parent),
+        restore=options.restore))
     if weights is None:
         raise KeyboardInterrupt
     return weights
@@ -129,27 +186,33 @@ def starting_weights(name, stage, options):
 
 def data_overrides(options):
     """What the data layers read in place of the folders that the prototxt names."""
-    voc = {'voc_dir': str(options.voc or SCENES)}
+    voc = {'voc_dir': str(options.voc)} if options.voc else {}
     both = {'classes': options.classes} if options.classes else {}
     sbd = {'sbdd_dir': str(options.sbd)} if options.sbd else {}
     return {'VOCSegDataLayer': voc | sbd | both, 'SBDDSegDataLayer': sbd | both}
 
 
-def learn(name, solver_file, source, out, options):
+def val_net(folder, options):
+    """The stage's val net: made before training, so that missing data is found then."""
+    return Net.read(folder / 'val.prototxt', TEST, passes=DEFAULT,
+                    overrides=data_overrides(options))
+
+
+def learn(name, solver_file, source, state, out, options):
     """Run the solver to its end; returns the final weights, None where a signal stopped it."""
     device = pick_device(options.device)
     solver = Solver(solver_file, prefix=out / 'train', seed=options.seed, device=device,
                     overrides=data_overrides(options), max_iter=options.iterations)
-    introduce(name, solver, device)
+    make_folder(out)
     log_to(out / 'train.log')
-    if options.restore:
-        state = newest_state(out) if options.restore == 'newest' else options.restore
+    if state:
         solver.restore(state)
-        print(f'restored {state}')
-    elif source is not None:
-        print(format_rows(solver.net.copy_from(source)))
-    if not options.restore:
+        table = f'restored {state}'
+    else:
+        table = '' if source is None else format_rows(solver.net.copy_from(source))
         surgery.interp(tensors(solver.net), [n for n in solver.net.params if 'up' in n])
+    introduce(name, solver, device)
+    print(table or 'every layer starts from its filler')
     batch = next(iter(solver.net.shapes.values()))[0] * solver.param.iter_size
     with stopped_by_signals(solver), TrainingBar(solver, batch) as bar:
         for _ in solver.run():
@@ -158,7 +221,7 @@ def learn(name, solver_file, source, out, options):
         print(f'stopped at iteration {solver.iter} with a snapshot; go on with --restore '
               '(make: RESTORE=1)')
         return None
-    return snapshots(out)[-1]
+    return newest_weights(out)
 
 
 def introduce(name, solver, device):
@@ -193,14 +256,6 @@ def stopped_by_signals(solver):
 def tensors(net):
     """{layer: its parameter tensors}, as surgery takes them."""
     return {name: [blob.data for blob in blobs] for name, blobs in net.params.items()}
-
-
-def val_net(folder, weights, options):
-    """The stage's val net with trained weights, ready to run."""
-    net = Net.read(folder / 'val.prototxt', TEST, passes=DEFAULT,
-                   overrides=data_overrides(options))
-    net.copy_from(weights)
-    return place(net, pick_device(options.device))
 
 
 def check_accuracy(net, least, weights):

@@ -10,7 +10,7 @@ from fcn_repro.passes import DEFAULT
 from fcn_repro.proto import TEST
 from fcn_repro.runs import newest_weights
 from fcn_repro.runtime import pick_device, place
-from fcn_repro.stages import PROTOTXT, SCENES
+from fcn_repro.stages import PROTOTXT
 from fcn_repro.weights import format_rows
 
 
@@ -21,7 +21,7 @@ def main():
                         '(default: val.prototxt of --stage)')
     parser.add_argument('--stage', default='mini-fcn32s', help='net and weights of this stage')
     parser.add_argument('--weights', metavar='FILE', help='default: the newest of runs/STAGE')
-    parser.add_argument('--voc', metavar='DIR', help='default: the digit scenes')
+    parser.add_argument('--voc', metavar='DIR', help='default: the one that the net names')
     parser.add_argument('--sbd', metavar='DIR', help='to compute the split seg11valid')
     parser.add_argument('--split', help='default: the one that the net names')
     parser.add_argument('--rule', choices=('paper', 'release'), default='paper',
@@ -37,8 +37,6 @@ def main():
     written = run / 'net' / 'val.prototxt'
     net_file = args.net or (written if written.exists() else PROTOTXT / args.stage / 'val.prototxt')
     overrides = {'voc_dir': args.voc, 'sbdd_dir': args.sbd, 'split': args.split}
-    if args.voc is None and args.net is None and not written.exists():
-        overrides['voc_dir'] = str(SCENES)
     overrides = {k: v for k, v in overrides.items() if v is not None}
     net = Net.read(net_file, TEST, passes=DEFAULT, overrides={'VOCSegDataLayer': overrides})
     weights = args.weights or newest_weights(run)

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from fcn_repro.errors import tool
+from fcn_repro.runs import NEWEST
 from fcn_repro.stages import STAGES, Options, train
 
 
@@ -24,7 +25,7 @@ def main():
     parser.add_argument('--iterations', type=int, metavar='N', help="instead of max_iter")
     parser.add_argument('--seed', type=int, metavar='N')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, … (default: a GPU if there is one)')
-    parser.add_argument('--restore', nargs='?', const='newest', metavar='STATE',
+    parser.add_argument('--restore', nargs='?', const=NEWEST, metavar='STATE',
                         help='go on from a .solverstate.h5 (default: the newest of the run)')
     parser.add_argument('--fresh', action='store_true', help='set an earlier run aside')
     parser.add_argument('--pictures', type=int, default=8, metavar='N')

@@ -40,7 +40,8 @@ class Python(Layer):
             overrides = self.state.overrides.get(key[1], {})
             reader = data.python_layers[key]({**params, **overrides})
         except FcnError as error:
-            raise error.at(line=self.node.line, layer=self.node.name, type=self.type) from None
+            line = self.node.line if error.file is None else None
+            raise error.at(line=line, layer=self.node.name, type=self.type) from None
         except (ValueError, SyntaxError):
             raise self.error(f'param_str is no Python literal: {self.param.param_str}',
                              "Write a dict such as {'split': 'train'}.") from None

@@ -1,9 +1,12 @@
 """What a person sees while a net trains: a bar on the screen, Caffe's lines in a file."""
 
 import logging
+import sys
 import time
 
 from tqdm import tqdm
+
+from fcn_repro.errors import FcnError
 
 ROOT = logging.getLogger('fcn_repro')
 
@@ -18,12 +21,25 @@ class CaffeFormatter(logging.Formatter):
                 f'{record.filename}:{record.lineno}] {record.getMessage()}')
 
 
+class LogFile(logging.FileHandler):
+    """A file in which no line is lost: FcnError where one cannot be written."""
+
+    def handleError(self, record):
+        error = sys.exception()
+        raise FcnError(f'the log cannot be written: {error}', file=self.baseFilename,
+                       do='Check the folder, its rights and the space on the disk.') from error
+
+
 def log_to(path):
     """Send the project's log lines to a file, added at its end; returns the handler."""
     for old in list(ROOT.handlers):
         ROOT.removeHandler(old)
         old.close()
-    handler = logging.FileHandler(path, encoding='utf-8')
+    try:
+        handler = LogFile(path, encoding='utf-8')
+    except OSError as error:
+        raise FcnError(f'the log cannot be opened: {error.strerror}', file=str(path),
+                       do='Check the folder and its rights.') from None
     handler.setFormatter(CaffeFormatter())
     ROOT.setLevel(logging.INFO)
     ROOT.addHandler(handler)
