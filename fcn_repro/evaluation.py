@@ -28,7 +28,8 @@ def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
         raise FcnError(f'{count} images to evaluate', do='Give 1 or more.')
     make_folder(out)
     total = len(data) if count is None else min(count, len(data))
-    wanted = {round(i * (total - 1) / max(1, pictures - 1)) for i in range(min(pictures, total))}
+    pictures = min(pictures, total)
+    wanted = {round(i * (total - 1) / max(1, pictures - 1)) for i in range(pictures)}
     seconds, strips = [], []
     confusion = Confusion(net.blobs['score'].shape[1])
     bar = tqdm(evaluate(net, confusion, count), total=total, unit='image', disable=None,

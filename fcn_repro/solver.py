@@ -21,7 +21,7 @@ from .proto import TEST, TRAIN
 from .prototxt import read_solver
 from .runs import make_folder
 from .runtime import place
-from .weights import read_solverstate, write_solverstate
+from .weights import assign, read_solverstate, write_solverstate
 
 log = logging.getLogger(__name__)
 
@@ -251,7 +251,7 @@ class Solver:
                            file=str(path), do='Restore with the solver that wrote it.')
         self.net.copy_from(model)
         for mine, its in zip(self.history, state.history):
-            mine.copy_(torch.as_tensor(its))
+            assign(mine, its)
         self.iter, self.current_step = state.iter, state.current_step
         self.losses.clear()
         extra = state.extra

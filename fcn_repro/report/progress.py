@@ -55,8 +55,8 @@ class TrainingBar:
         self.start, self.first = time.perf_counter(), solver.iter
         total = solver.param.max_iter
         self.bar = tqdm(total=total, initial=solver.iter, unit='it', dynamic_ncols=True,
-                        disable=None, bar_format='{l_bar}{bar}| {n}/{total} [{elapsed}<{remaining}'
-                        '{postfix}]')
+                        disable=None, bar_format='{percentage:3.0f}%|{bar}| iteration {n}/{total}'
+                        '{postfix}, {remaining} left')
 
     def update(self):
         s = self.solver
