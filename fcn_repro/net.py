@@ -89,14 +89,14 @@ class Net(nn.Module):
         """A with block in which an FcnError learns the net's file."""
         return Located(self.graph.file)
 
-    def filled(self, layer, i, shape, filler):
+    def filled(self, node, i, shape, filler):
         """A parameter's first values: a function of the seed and its name alone."""
-        key = f'{self.state.seed}/{layer}/{i}'
+        key = f'{self.state.seed}/{node.name}/{i}'
         generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
         try:
             return fill(shape, filler, generator)
         except FcnError as error:
-            raise error.at(layer=layer) from None
+            raise error.at(line=node.line, layer=node.name, type=node.type) from None
 
     # ---- running -----------------------------------------------------------------------------
 

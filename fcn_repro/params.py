@@ -13,7 +13,7 @@ from .proto import ParamSpec
 def make_params(nodes, declared, force_backward, filled):
     """{layer name: [ParamBlob, …]} in net order.
 
-    declared: {layer name: [(shape, filler), …]}; filled(layer, i, shape, filler) gives the values.
+    declared: {layer name: [(shape, filler), …]}; filled(node, i, shape, filler) gives the values.
     A parameter whose ParamSpec has a name that an earlier one has is that one (Net::AppendParam):
     share_mode STRICT wants equal shapes, PERMISSIVE equal counts. A parameter with lr_mult 0 has
     no gradient unless force_backward.
@@ -35,7 +35,7 @@ def make_params(nodes, declared, force_backward, filled):
                 blob = _share(named[spec.name], node, i, shape, spec)
             else:
                 blob = ParamBlob(f'{node.name}/{i}',
-                                 nn.Parameter(filled(node.name, i, shape, filler)), shape, spec)
+                                 nn.Parameter(filled(node, i, shape, filler)), shape, spec)
                 named.setdefault(spec.name, blob)
             params[node.name].append(blob)
     for blob in (b for blobs in params.values() for b in blobs if b.owner is None):

@@ -78,7 +78,7 @@ def test_fillers_are_a_function_of_seed_and_name():
         assert torch.equal(blob.data, same.data) and not torch.equal(blob.data, changed.data)
     assert torch.equal(longer.params['b'][0].data, ours.params['b'][0].data)
     assert message(net, DATA_2 + conv('a', 'data').replace('gaussian', 'gausian')).startswith(
-        "net.prototxt: layer 'a': ")
+        "net.prototxt:2: layer 'a' (Convolution): unknown filler 'gausian'. Use one of constant")
 
 
 def test_save_and_copy_round_trip(tmp_path):

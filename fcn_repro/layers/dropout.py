@@ -16,7 +16,8 @@ class Dropout(Layer):
 
     def setup(self):
         if not 0 <= self.param.dropout_ratio < 1:
-            raise self.error(f'dropout_ratio {self.param.dropout_ratio} is not in [0, 1)')
+            raise self.error(f'dropout_ratio {self.param.dropout_ratio} is not in [0, 1)',
+                             'Give the share of the values that is dropped.')
 
     def shape(self, bottoms):
         return list(bottoms)

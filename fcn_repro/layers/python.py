@@ -37,13 +37,15 @@ class Python(Layer):
             raise self.error(f"no Python layer '{key[1]}' of module '{key[0]}'", f'Known: {known}.')
         try:
             params = ast.literal_eval(self.param.param_str or '{}')
+            if not isinstance(params, dict):
+                raise ValueError(f'a {type(params).__name__}')
             overrides = self.state.overrides.get(key[1], {})
             reader = data.python_layers[key]({**params, **overrides})
         except FcnError as error:
             line = self.node.line if error.file is None else None
             raise error.at(line=line, layer=self.node.name, type=self.type) from None
         except (ValueError, SyntaxError):
-            raise self.error(f'param_str is no Python literal: {self.param.param_str}',
+            raise self.error(f'param_str is no Python dict: {self.param.param_str}',
                              "Write a dict such as {'split': 'train'}.") from None
         if reader.tops != len(self.node.tops):
             raise self.error(f'{len(self.node.tops)} tops, but {key[1]} makes {reader.tops}',
