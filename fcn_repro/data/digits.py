@@ -134,15 +134,15 @@ def texture(rng, height, width, colour, strength):
     return np.float32(colour) + field[..., None] * (tint * np.float32(strength))
 
 
-def two_colours(rng, strength):
-    """Colours (2,3) of ground and, always lighter, ink; strength 0 is the mean grey and white.
+def colours(rng, strength, inks=1):
+    """Colours (1 + inks,3) of a ground and of inks, always lighter; strength 0 is grey and white.
 
     On the mean grey a net sees zeros but for the digit, which is what makes it start to learn.
     """
     dark = rng.uniform(70, 150)
-    light = rng.uniform(dark + 75, 240)
-    muted = np.array(((dark,), (light,))) + rng.uniform(-45, 45, (2, 3))
-    plain = np.array((MEAN[::-1], (240,) * 3))
+    light = rng.uniform(dark + 90, 245, inks)
+    muted = np.array((dark, *light))[:, None] + rng.uniform(-45, 45, (1 + inks, 3))
+    plain = np.array((MEAN[::-1], *[(240,) * 3] * inks))
     return plain + strength * (muted - plain)
 
 
@@ -218,7 +218,7 @@ class DigitDataLayer:
             alpha = alpha[:, :self.size]
         room = np.array((self.size, self.size)) - alpha.shape
         top, left = (int(n) for n in room // 2 + hard * rng.uniform(-0.5, 0.5, 2) * (room - 1))
-        ground, ink = two_colours(rng, hard)
+        ground, ink = colours(rng, hard)
         canvas = texture(rng, self.size, self.size, ground, hard)
         paint(canvas, alpha, top, left, texture(rng, *alpha.shape, ink, hard))
         return to_blob(to_uint8(canvas), self.mean)

@@ -17,12 +17,12 @@ from PIL import Image, ImageFilter
 from fcn_repro.data.digits import (
     DIGIT_SIZES,
     SPLITS,
+    colours,
     load_digits,
     paint,
     render,
     texture,
     to_uint8,
-    two_colours,
 )
 from fcn_repro.data.image import VOID
 from fcn_repro.data.palette import palette
@@ -138,12 +138,9 @@ def draw_scene(rng, images, labels, stamp):
     else:
         raise FcnError(f'{few} digits of {stamp["digit_sizes"]} pixels found no place in a scene '
                        f'of {stamp["size"]}', do='Ask for fewer or smaller ones.')
-    ground = two_colours(rng, 1)[0]
+    ground, *inks = colours(rng, 1, len(placed))
     canvas = texture(rng, *stamp['size'], ground, 1)
-    for alpha, top, left in placed:
-        ink = two_colours(rng, 1)[1]
-        while ink.mean() < ground.mean() + 75:
-            ink = two_colours(rng, 1)[1]
+    for (alpha, top, left), ink in zip(placed, inks):
         paint(canvas, alpha, top, left, texture(rng, *alpha.shape, ink, 1))
     return to_uint8(canvas), label
 
