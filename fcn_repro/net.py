@@ -103,11 +103,12 @@ class Net(nn.Module):
     def forward(self, blobs=(), stop_after=None, **inputs):
         """Run once; returns {name: tensor} of the outputs and of `blobs`.
 
-        blobs: further names to keep, data and (after backward) diff, or 'all'.
+        blobs: name or names to keep as well, data and (after backward) diff, or 'all'.
         stop_after: the layer to stop at; its tops take the outputs' place.
         inputs: data of Input layers, at any shape the net can take; else their blobs' data.
         `total_loss` is afterwards the sum of loss weight times top, 0-d, or None.
         """
+        blobs = (blobs,) if isinstance(blobs, str) and blobs != ALL else blobs
         blobs = frozenset(self.graph.values if blobs == ALL else blobs)
         plan = self.plan(blobs, stop_after)
         values, losses = self.feed(inputs), []
