@@ -226,12 +226,16 @@ def write_hdf5(path, params, extra=None):
 
 
 def write_text(file, name, text):
-    """A fixed-length, null-terminated string, the kind that H5LTmake_dataset_string makes."""
+    """A fixed-length, null-terminated string, the kind that H5LTmake_dataset_string makes; without
+    the time of writing, so that equal runs write equal files."""
     raw = text.encode()
     kind = h5py.h5t.C_S1.copy()
     kind.set_size(len(raw) + 1)
     kind.set_strpad(h5py.h5t.STR_NULLTERM)
-    made = h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create(h5py.h5s.SCALAR))
+    timeless = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    timeless.set_obj_track_times(False)
+    made = h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create(h5py.h5s.SCALAR),
+                           timeless)
     made.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array(raw, f'S{len(raw) + 1}'), kind)
 
 

@@ -242,13 +242,14 @@ class Solver:
         if not model.is_file():
             raise FcnError(f"the weights '{state.learned_net}' that this state names are not there",
                            file=str(path), do='Put them beside the state, or restore another one.')
-        shapes = [tuple(h.shape) for h in self.history]
+        wanted = [tuple(h.shape) for h in self.history]
         found = [tuple(h.shape) for h in state.history]
-        if found != shapes:
-            raise FcnError(f'its history has {len(found)} blobs, those of another net: this one '
-                           f'has {len(shapes)}' if len(found) != len(shapes) else
-                           'its history has blobs of other shapes than this net',
-                           file=str(path), do='Restore with the solver that wrote it.')
+        if found != wanted:
+            wrong = [i for i, (its, mine) in enumerate(zip(found, wanted)) if its != mine]
+            raise FcnError('this is the state of another net: its history has ' + (
+                f'shape {found[wrong[0]]} in blob {wrong[0]}, here it is {wanted[wrong[0]]}'
+                if wrong else f'{len(found)} blobs, here it is {len(wanted)}'),
+                file=str(path), do='Restore with the solver and net that wrote it.')
         self.net.copy_from(model)
         for mine, its in zip(self.history, state.history):
             assign(mine, its)

@@ -25,7 +25,7 @@ class Dropout(Layer):
     def forward(self, bottoms, params):
         x, ratio = bottoms[0], self.param.dropout_ratio
         if not self.train:
-            return [x.view_as(x)]
+            return [x.expand_as(x)]      # a view of its own, strides and all
         key = f'{self.state.seed}/{self.node.name}/{self.state.position}'
         generator = torch.Generator(x.device).manual_seed(zlib.crc32(key.encode()))
         keep = torch.empty(x.shape, dtype=x.dtype, device=x.device)

@@ -21,4 +21,4 @@ class Power(Layer):
             return [torch.full_like(x, value) + 0 * x.detach()]
         y = x if p.scale == 1 else x * p.scale
         y = y if p.shift == 0 else y + p.shift
-        return [y.view_as(y) if p.power == 1 else y.pow(p.power)]
+        return [y.expand_as(y) if p.power == 1 else y.pow(p.power)]

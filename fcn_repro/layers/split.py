@@ -13,4 +13,4 @@ class Split(Layer):
         return list(bottoms) * len(self.node.tops)
 
     def forward(self, bottoms, params):
-        return [bottoms[0].view_as(bottoms[0]) for _ in self.node.tops]
+        return [bottoms[0].expand_as(bottoms[0]) for _ in self.node.tops]

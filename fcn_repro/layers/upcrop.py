@@ -49,8 +49,9 @@ class UpCrop(Layer):
         """The weight's (taps_y, taps_x) for ops.upcrop, or None."""
         key = weight.data_ptr(), weight._version, weight.dtype, weight.device
         if self._proven is None or self._proven[0] != key:
-            taps = ops.recognise_bilinear(weight.detach(), self.up.param.group)
-            if taps is not None:
-                taps = [t.to(weight.device, ops.tap_dtype(weight.dtype)) for t in taps]
+            with torch.inference_mode(False):       # so that training can use them later
+                taps = ops.recognise_bilinear(weight.detach(), self.up.param.group)
+                if taps is not None:
+                    taps = [t.to(weight.device, ops.tap_dtype(weight.dtype)) for t in taps]
             self._proven = key, taps
         return self._proven[1]
