@@ -6,10 +6,12 @@
 
 import argparse
 import os
+from pathlib import Path
 
 from fcn_repro.errors import FcnError, tool
 from fcn_repro.models import MODELS
 from fcn_repro.netspec import write_text
+from fcn_repro.runs import make_folder
 
 
 @tool
@@ -29,7 +31,7 @@ def main():
     folders = {args.out: MODELS[args.model].on_data(*own)} if args.model else {
         os.path.join(args.out, name): model for name, model in MODELS.items()}
     for folder, model in folders.items():
-        os.makedirs(folder, exist_ok=True)
+        make_folder(Path(folder))
         for name, text in model.files().items():
             write_text(text, os.path.join(folder, name))
         print(f'{folder}: {len(model.files())} files')

@@ -52,14 +52,17 @@ def make_scenes(out_dir, seed=1337, train=600, val=100, size=(256, 320), digits=
     check_stamp(stamp)
     if out_dir.exists() and any(out_dir.iterdir()) and read_stamp(out_dir) == stamp:
         return False
-    out_dir.absolute().parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=out_dir.name + '.', dir=out_dir.absolute().parent))
+    parent = out_dir.absolute().parent
     try:
-        write_scenes(part, stamp)
-        part.chmod(0o755)
-        replace_folder(part, out_dir)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=out_dir.name + '.', dir=parent) as beside:
+            part = Path(beside, 'scenes')
+            part.mkdir()
+            write_scenes(part, stamp)
+            replace_folder(part, out_dir)
+    except OSError as error:
+        raise FcnError(f'the scenes cannot be written: {error.strerror or error}', file=out_dir,
+                       do='Check the folder, its rights and the space on the disk.') from error
     return True
 
 
