@@ -12,6 +12,8 @@ that end in `param`, and those of the layer itself (name, loss_weight), stay whe
 
 import os
 from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 
 from google.protobuf import text_format
 
@@ -184,11 +186,13 @@ def net_text(message, comment=''):
 
 def write_text(text, path):
     """Write a text file whole or not at all."""
-    beside = f'{path}.{os.getpid()}.part'
+    beside = Path(f'{path}.{os.getpid()}.part')
     try:
-        with open(beside, 'w', encoding='utf-8') as file:
-            file.write(text)
+        beside.write_text(text, encoding='utf-8')
         os.replace(beside, path)
     except OSError as error:
         raise FcnError(f'cannot write the file: {error.strerror}', file=str(path),
-                       do='Check the folder.') from None
+                       do='Check the folder, its rights and the space on the disk.') from None
+    finally:
+        with suppress(OSError):
+            beside.unlink()

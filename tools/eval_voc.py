@@ -36,9 +36,11 @@ def main():
     run = Path('runs', args.stage)
     written = run / 'net' / 'val.prototxt'
     net_file = args.net or (written if written.exists() else PROTOTXT / args.stage / 'val.prototxt')
-    overrides = {'voc_dir': args.voc, 'sbdd_dir': args.sbd, 'split': args.split}
-    overrides = {k: v for k, v in overrides.items() if v is not None}
-    net = Net.read(net_file, TEST, passes=DEFAULT, overrides={'VOCSegDataLayer': overrides})
+    both = {'randomize': False, 'split': args.split, 'sbdd_dir': args.sbd}
+    overrides = {'VOCSegDataLayer': {**both, 'voc_dir': args.voc}, 'SBDDSegDataLayer': both}
+    overrides = {layer: {k: v for k, v in params.items() if v is not None}
+                 for layer, params in overrides.items()}
+    net = Net.read(net_file, TEST, passes=DEFAULT, overrides=overrides)
     weights = args.weights or newest_weights(run)
     print(f'{net_file} with {weights}')
     print(format_rows(net.copy_from(weights)))
