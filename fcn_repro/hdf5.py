@@ -10,6 +10,7 @@ Caffe does not look at. A layer name with '/' becomes nested groups; Caffe itsel
 import contextlib
 import math
 import os
+import re
 from dataclasses import dataclass, field
 
 import h5py
@@ -42,8 +43,11 @@ def is_hdf5(path):
 
 
 def first_line(error):
-    """What h5py says without addresses; the system's own words where it has a number."""
-    return os.strerror(error.errno) if getattr(error, 'errno', None) else str(error).split('\n')[0]
+    """The system's own words where h5py has its number or quotes them, else its first line."""
+    if number := getattr(error, 'errno', None):
+        return os.strerror(number)
+    quoted = re.search(r"error message = '([^']*)'", str(error))
+    return quoted[1] if quoted else str(error).split('\n')[0]
 
 
 # Reading

@@ -153,8 +153,7 @@ class Solver:
         self.loss = loss / p.iter_size
         if not math.isfinite(self.loss):
             raise FcnError(f'the loss became {self.loss} at iteration {self.iter}',
-                           file=self.text.file, do=f'Lower base_lr ({p.base_lr:g}), or check the '
-                           'data and the weights; the latest snapshot is untouched.')
+                           file=self.text.file, do=self._remedy())
         self.losses.append(self.loss)
         self.smoothed_loss = sum(self.losses) / len(self.losses)
         self.current_step = current_step(p, self.iter, self.current_step)
@@ -163,6 +162,10 @@ class Solver:
             self._display(outputs)
         self.update()
         self.iter += 1
+
+    def _remedy(self):
+        return (f'Lower base_lr ({self.param.base_lr:g}), or check the data and the weights; the '
+                'latest snapshot is untouched.')
 
     @torch.no_grad()
     def update(self):
@@ -217,7 +220,12 @@ class Solver:
 
     def snapshot(self):
         """Write PREFIX_iter_N.caffemodel.h5 and .solverstate.h5, each beside and then renamed, the
-        state last: a state that exists is whole. Returns the paths."""
+        state last: a state that exists is whole. Returns the paths. FcnError for weights that are
+        no numbers, and where a file cannot be written."""
+        for name, blobs in self.net.params.items():
+            if not all(blob.parameter.isfinite().all() for blob in blobs):
+                raise FcnError(f'the weights became NaN or infinite by iteration {self.iter}',
+                               file=self.text.file, layer=name, do=self._remedy())
         stem = f'{self.prefix}_iter_{self.iter}'
         model, state = Path(f'{stem}.caffemodel.h5'), Path(f'{stem}.solverstate.h5')
         make_folder(model.parent)

@@ -112,6 +112,8 @@ def check(name, options):
         raise FcnError('--restore goes on with a run and --fresh starts anew', do='Give one.')
     if options.classes is not None and not options.voc:
         raise FcnError('--classes is for a data set of your own', do='Give its folder with --voc.')
+    if options.classes is not None and not 1 <= options.classes <= 255:
+        raise FcnError(f'{options.classes} classes', do='Give --classes 1 to 255.')
     if options.sbd and (options.classes is not None or not name.startswith('voc-')):
         raise FcnError(f"--sbd is for the voc stages with VOC's own 21 classes, not for {name}" +
                        (f' with --classes {options.classes}' if options.classes else ''),

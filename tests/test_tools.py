@@ -10,16 +10,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 from PIL import Image
-from small_runs import (
-    ROOT,
-    assert_error,
-    call,
-    contents,
-    small_stage,
-    small_voc,
-    start,
-    wait,
-)
+from small_runs import ROOT, assert_error, call, contents, small_stage, small_voc, start, wait
 
 from fcn_repro import stages
 from fcn_repro.report.progress import TrainingBar, human

@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from contextlib import suppress
 
 from tqdm import tqdm
 
@@ -26,7 +27,12 @@ class LogFile(logging.FileHandler):
 
     def handleError(self, record):
         error = sys.exception()
-        raise FcnError(f'the log cannot be written: {error}', file=self.baseFilename,
+        if not isinstance(error, OSError):
+            raise error
+        stream, self.stream = self.stream, None
+        with suppress(OSError):         # what it still holds cannot be written either
+            stream.close()
+        raise FcnError(f'the log cannot be written: {error.strerror}', file=self.baseFilename,
                        do='Check the folder, its rights and the space on the disk.') from error
 
 
