@@ -17,7 +17,6 @@ from small_runs import (
     assert_error,
     call,
     contents,
-    small_stage,
     small_voc,
     start,
     wait,
@@ -43,12 +42,6 @@ RESUMED = ['lr_fixed', 'lr_multistep', 'shared_params']
 @pytest.fixture
 def solver_file(tmp_path):
     return write_stage(tmp_path / 'net', small_voc(tmp_path / 'voc'))
-
-
-@pytest.fixture
-def small(tmp_path, monkeypatch):
-    """The stage `small`; its folder."""
-    return small_stage(tmp_path, monkeypatch)[0]
 
 
 def record(solver, until=None):
@@ -258,60 +251,3 @@ def test_signal_to_a_training_process(stopped, number, tmp_path, capsys, monkeyp
         assert f'restored run/train_iter_{last}.solverstate.h5\n' in further.out
         assert f'iteration {last + 1}/{last + 1}: loss' in further.out
         assert (tmp_path / f'run/train_iter_{last + 1}.caffemodel.h5').exists()
-
-
-# The run's folder
-
-def test_nothing_to_restore(small, capsys):
-    done = call(capsys, 'train', 'small', '--weights', 'none', '--restore')
-    assert_error(done, 'runs/small: there is no snapshot to restore', 'without --restore')
-    done = call(capsys, 'train', 'small', '--weights', 'none', '--restore', 'x.solverstate.h5')
-    assert_error(done, 'x.solverstate.h5: cannot be read', 'Check the path')
-
-
-def test_finished_runs_are_kept_extended_or_set_aside(small, tmp_path, capsys):
-    done = call(capsys, 'train', 'small', '--weights', 'none', '--iterations', 3)
-    assert done.status == 0 and not done.err
-    run = tmp_path / 'runs/small'
-    before = contents(run)
-
-    done = call(capsys, 'train', 'small', '--weights', 'none', '--iterations', 2)
-    assert done.status == 0 and 'trained already, up to iteration 3' in done.out
-    assert {p: b for p, b in contents(run).items() if p.suffix == '.h5'} == {
-        p: b for p, b in before.items() if p.suffix == '.h5'}
-
-    before = contents(run)
-    assert_error(call(capsys, 'train', 'small', '--weights', 'none'),
-                 'runs/small: this run stopped at iteration 3 of 6', '--restore', '--fresh')
-    assert_error(call(capsys, 'train', 'small', '--restore', '--fresh'), '--restore', '--fresh',
-                 'Give one')
-    assert contents(run) == before
-
-    done = call(capsys, 'train', 'small', '--restore')
-    assert done.status == 0 and 'iteration 6/6' in done.out
-    before = contents(run)
-    for n in (1, 2):
-        done = call(capsys, 'train', 'small', '--weights', 'none', '--fresh', '--iterations', 1)
-        assert done.status == 0
-        assert f'runs/small: the run that was there is now runs/small.old{n}\n' in done.out
-    assert contents(tmp_path / 'runs/small.old1') == before
-    assert len(list(run.glob('*.solverstate.h5'))) == 1
-
-
-def test_restore_reaches_a_stopped_parent(tmp_path, capsys, monkeypatch):
-    """The child of a run that was stopped says how to go on, and --restore does."""
-    small_stage(tmp_path, monkeypatch, 'parent')
-    small_stage(tmp_path, monkeypatch, 'child', parent='parent')
-    assert call(capsys, 'train', 'parent', '--iterations', 3).status == 0
-    assert_error(call(capsys, 'train', 'child'), 'runs/parent: this run stopped at iteration 3')
-    done = call(capsys, 'train', 'child', '--restore')
-    assert done.status == 0
-    assert 'restored runs/parent/train_iter_3.solverstate.h5' in done.out
-    assert done.out.index('parent: ') < done.out.index('child: 10 layers')
-    assert_error(call(capsys, 'train', 'child', '--restore', '--iterations', 9, '--fresh'), 'Give')
-
-    shutil.rmtree('runs')
-    assert call(capsys, 'train', 'parent', '--iterations', 3).status == 0
-    done = call(capsys, 'train', 'child', '--fresh')
-    assert done.status == 0 and 'runs/parent: the run that was there is now' in done.out
-    assert_error(call(capsys, 'train', 'child', '--restore', '--out', 'elsewhere'), 'elsewhere')

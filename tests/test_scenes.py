@@ -271,7 +271,7 @@ def test_a_broken_run_leaves_nothing_and_keeps_the_old_scenes(tmp_path, monkeypa
     def broken(*args):
         raise OSError('No space left on device')
     monkeypatch.setattr('fcn_repro.data.scenes.write_label', broken)
-    with pytest.raises(FcnError, match='No space left on device. Check the folder'):
+    with pytest.raises(FcnError, match='No space left on device'):
         make_scenes(out, train=2, val=0)
     assert hashlib.sha256(repr(files_of(out)).encode()).digest() == old
     assert [path.name for path in tmp_path.iterdir()] == ['scenes']
