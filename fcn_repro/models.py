@@ -248,7 +248,7 @@ def voc(stride, base_lr, root):
                  val_images=736, recipes=(Recipe(base_lr, pixels=375 * 500),))
 
 
-MINI = {'classes': 11, 'widths': (8, 16, 32, 64, 64), 'fc': 256, 'dropout': 0.1,
+MINI = {'classes': 11, 'widths': (8, 16, 32, 64, 64), 'fc': 512, 'dropout': 0.1,
         'weight_filler': {'type': 'msra'}, 'input_scale': 0.01}
 MINI_PIXELS = 256 * 320
 
@@ -269,12 +269,12 @@ def mini(stride, base_lr, max_iter):
 def mini_classifier():
     """The small classifier whose weights mini-fcn32s starts from. 200 pixels give 7x7 cells under
     fc6, as VGG16's 224 do, at four fifths of the work."""
-    data = {'seed': 1337, 'mean': MEAN, 'size': 200, 'batch_size': 32}
-    train = python_data('digit_layers', 'DigitDataLayer', split='train', curriculum=200, **data)
+    data = {'seed': 1337, 'mean': MEAN, 'size': 200, 'batch_size': 16}
+    train = python_data('digit_layers', 'DigitDataLayer', split='train', curriculum=300, **data)
     val = python_data('digit_layers', 'DigitDataLayer', split='val', **data)
-    recipe = Recipe(5e-3, momentum=0.9, max_iter=500, snapshot=250, normalize=None,
+    recipe = Recipe(3e-3, momentum=0.9, max_iter=900, snapshot=450, normalize=None,
                     prefix='runs/mini-classifier/train')
-    return Model(classifier, {**MINI, 'classes': 10, 'size': 200}, train, val, val_images=12,
+    return Model(classifier, {**MINI, 'classes': 10, 'size': 200}, train, val, val_images=23,
                  recipes=(recipe,))
 
 
@@ -283,7 +283,7 @@ MODELS = {                                          # folder -> how its files ar
     'voc-fcn16s': voc(16, 1e-12, '../../data'),     # the release's paths differ by folder
     'voc-fcn8s': voc(8, 1e-14, '../data'),
     'mini-classifier': mini_classifier(),
-    'mini-fcn32s': mini(32, 1e-2, max_iter=3500),
+    'mini-fcn32s': mini(32, 1e-2, max_iter=2000),
     'mini-fcn16s': mini(16, 1e-3, max_iter=1000),
     'mini-fcn8s': mini(8, 1e-3, max_iter=1000),
 }
