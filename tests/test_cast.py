@@ -50,9 +50,10 @@ def test_mini_classifier_cast_gives_the_same_and_a_grid(tmp_path):
 
 
 def test_a_transposed_inner_product_is_refused():
-    text = '''layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 } } }
+    text = '''layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 4 } } }
 layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
   inner_product_param { num_output: 2 transpose: true } }'''
     net = Net(build(parse_net(text, 'net.prototxt'), TEST))
-    with pytest.raises(FcnError, match=r"net.prototxt:2: layer 'fc' \(InnerProduct\): only an"):
+    with pytest.raises(FcnError, match=r"net.prototxt:3: layer 'fc' \(InnerProduct\): only an"):
         cast_classifier(net)

@@ -296,14 +296,3 @@ def test_upcrop_is_made_by_a_pass_alone():
                                         'by a pass, not written in a text. Write a Deconvolution'):
         net(DATA_3 + layer('UpCrop', 'y', 'data size', 'y'))
     assert UpCrop.type == 'UpCrop'
-
-
-def test_a_net_trains_after_it_ran_in_inference_mode():
-    """The taps that are found in inference mode must not be inference tensors."""
-    ours = Net.read(PROTOTXT / 'mini-fcn32s' / 'deploy.prototxt', 'TEST', passes=passes.DEFAULT)
-    make_bilinear(ours)
-    with torch.inference_mode():
-        ours.forward(data=torch.zeros(1, 3, 32, 32))
-    out = ours.forward(data=torch.zeros(1, 3, 32, 32))['score']
-    ours.backward(score=torch.ones_like(out))
-    assert steps(ours).count('UpCrop') == 1
