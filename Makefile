@@ -3,7 +3,7 @@
 #
 # PYTHON  python to start from          VENV   where it is installed; empty: into no venv, PYTHON
 # TORCH   what pip installs as torch           has torch already
-# VOC, SBD, WEIGHTS, CLASSES            your data, see README
+# VOC, SBD, WEIGHTS, CLASSES, MNIST     your data, see README
 # NET, ITERATIONS, RESTORE=1, FRESH=1   of train-fcn32s and eval
 
 PYTHON ?= python3
@@ -16,7 +16,7 @@ export PYTHONPATH := $(CURDIR)
 unexport OPENBLAS_CORETYPE
 
 OPTIONS = $(if $(VOC),--voc '$(VOC)') $(if $(SBD),--sbd '$(SBD)')
-TRAIN = $(OPTIONS) $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(CLASSES),--classes $(CLASSES)) \
+TRAIN = $(OPTIONS) $(if $(MNIST),--mnist '$(MNIST)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(CLASSES),--classes $(CLASSES)) \
         $(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(RESTORE),--restore) \
         $(if $(FRESH),--fresh)
 

@@ -34,7 +34,8 @@ from .solver import Solver
 from .weights import format_rows
 
 PROTOTXT = Path(__file__).parents[1] / 'prototxt'
-SCENES = Path('data/digits/VOC')
+SCENES = Path('data/digits/VOC')        # what the mini nets' prototxt names
+MNIST_SCENES = Path('data/mnist/VOC')
 LONG = 2 * 3600          # seconds of training from which on the estimate is the first line
 
 
@@ -56,11 +57,16 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line can change. weights: a file, or 'none' to start from random ones;
-    restore: a .solverstate.h5, or 'newest'; classes: of a data set that is not VOC's."""
+    """What the command line can change.
+
+    classes: of a data set that is not VOC's; mnist: folder of MNIST's IDX files, for the mini
+    stages to draw these digits; weights: a file, or 'none' to start from random ones; restore: a
+    .solverstate.h5, or 'newest'.
+    """
     voc: str | None = None
     sbd: str | None = None
     classes: int | None = None
+    mnist: str | None = None
     weights: str | None = None
     out: str | None = None
     solver: str = 'solver.prototxt'
@@ -75,7 +81,7 @@ class Options:
 def train(name, options):
     """Train a stage from its parent, then evaluate it. Returns the path of its weights, or None
     where a signal stopped it. All that can be checked is checked before anything is touched."""
-    stage, out = STAGES[name], Path(options.out or f'runs/{name}')
+    stage, out = STAGES[name], run_folder(name, options)
     check(name, options)
     model, max_iter = own_model(name, options), iterations(name, options)
     state = state_to_restore(stage, out, options)
@@ -88,7 +94,7 @@ def train(name, options):
     else:
         source = None if state else starting_weights(name, stage, options)
     if name.startswith('mini-fcn') and not options.voc:
-        make_scenes(SCENES)
+        make_scenes(MNIST_SCENES if options.mnist else SCENES, mnist=options.mnist)
     folder = PROTOTXT / name if model is None else definition(model, out)
     net = val_net(folder, options)
     if weights is None:
@@ -104,6 +110,11 @@ def train(name, options):
     return weights
 
 
+def run_folder(name, options):
+    """Where a stage's run lies."""
+    return Path(options.out or f'runs/{name}' + ('-mnist' if options.mnist else ''))
+
+
 def check(name, options):
     """FcnError for options that make no sense together."""
     if options.iterations is not None and options.iterations < 1:
@@ -114,6 +125,8 @@ def check(name, options):
         raise FcnError('--classes is for a data set of your own', do='Give its folder with --voc.')
     if options.classes is not None and not 1 <= options.classes <= 255:
         raise FcnError(f'{options.classes} classes', do='Give --classes 1 to 255.')
+    if options.mnist and (options.voc or not name.startswith('mini-')):
+        raise FcnError('--mnist is for the mini stages on digit scenes', do='Leave it out.')
     if options.sbd and (options.classes is not None or not name.startswith('voc-')):
         raise FcnError(f"--sbd is for the voc stages with VOC's own 21 classes, not for {name}" +
                        (f' with --classes {options.classes}' if options.classes else ''),
@@ -149,9 +162,9 @@ def definition(model, out):
     return folder
 
 
-def stopped(name):
+def stopped(name, mnist):
     """Whether the stage's own run ended before its last iteration."""
-    found = snapshots(f'runs/{name}')
+    found = snapshots(run_folder(name, Options(mnist=mnist)))
     return bool(found) and iteration(found[-1]) < iterations(name, Options())
 
 
@@ -161,7 +174,7 @@ def state_to_restore(stage, out, options):
     if options.restore != NEWEST:
         return options.restore
     own = snapshots(out, 'solverstate') or options.weights or not stage.parent
-    if not own and stopped(stage.parent):
+    if not own and stopped(stage.parent, options.mnist):
         return None
     return newest_state(out)
 
@@ -179,8 +192,8 @@ def starting_weights(name, stage, options):
                           'of your own, --weights none.')
     print(f'{name} starts from {stage.parent}:')
     weights = train(stage.parent, Options(
-        seed=options.seed, device=options.device, fresh=options.fresh and stopped(stage.parent),
-        restore=options.restore))
+        seed=options.seed, device=options.device, mnist=options.mnist, restore=options.restore,
+        fresh=options.fresh and stopped(stage.parent, options.mnist)))
     if weights is None:
         raise KeyboardInterrupt
     return weights
@@ -188,10 +201,13 @@ def starting_weights(name, stage, options):
 
 def data_overrides(options):
     """What the data layers read in place of the folders that the prototxt names."""
-    voc = {'voc_dir': str(options.voc)} if options.voc else {}
+    voc_dir = options.voc or (MNIST_SCENES if options.mnist else None)
+    voc = {'voc_dir': str(voc_dir)} if voc_dir else {}
     both = {'classes': options.classes} if options.classes else {}
     sbd = {'sbdd_dir': str(options.sbd)} if options.sbd else {}
-    return {'VOCSegDataLayer': voc | sbd | both, 'SBDDSegDataLayer': sbd | both}
+    mnist = {'mnist': str(options.mnist)} if options.mnist else {}
+    return {'VOCSegDataLayer': voc | sbd | both, 'SBDDSegDataLayer': sbd | both,
+            'DigitDataLayer': mnist}
 
 
 def val_net(folder, options):

@@ -1,9 +1,12 @@
 """A run's folder: finished, stopped, extended, set aside; and that of the stage it starts from."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 from small_runs import assert_error, call, contents, small_stage
+
+from fcn_repro.stages import Options, data_overrides, run_folder
 
 
 @pytest.fixture
@@ -65,3 +68,12 @@ def test_restore_reaches_a_stopped_parent(tmp_path, capsys, monkeypatch):
     done = call(capsys, 'train', 'child', '--fresh')
     assert done.status == 0 and 'runs/parent: the run that was there is now' in done.out
     assert_error(call(capsys, 'train', 'child', '--restore', '--out', 'elsewhere'), 'elsewhere')
+
+
+def test_mnist_has_runs_and_scenes_of_its_own():
+    options = Options(mnist='idx')
+    assert run_folder('mini-fcn32s', options) == Path('runs/mini-fcn32s-mnist')
+    assert run_folder('mini-fcn32s', Options()) == Path('runs/mini-fcn32s')
+    replaced = data_overrides(options)
+    assert replaced['DigitDataLayer'] == {'mnist': 'idx'}
+    assert replaced['VOCSegDataLayer'] == {'voc_dir': 'data/mnist/VOC'}

@@ -198,6 +198,7 @@ def test_log_has_the_lines_of_test_nets(small, tmp_path, capsys):
     (['--iterations', 0], ['0 iterations', '--iterations 1']),
     (['--classes', 3], ['--classes', 'Give its folder with --voc']),
     (['--sbd', 'x'], ['--sbd', 'voc stages', 'not for small', 'Leave out']),
+    (['--mnist', 'x'], ['--mnist', 'mini stages', 'Leave it out']),
     (['--device', 'gpu'], ["'gpu' is unknown", 'Use cpu']),
     (['--device', 'cuda:99'], ["'cuda:99' is not there", 'GPUs', '--device cpu']),
     (['--solver', 'none.prototxt'], ['none.prototxt', 'cannot read the file', 'Check the path']),
