@@ -174,9 +174,11 @@ class Solver:
         clip = self._clip_factor() / p.iter_size
         for blob, history in zip(self.net.learnable_params, self.history):
             rate, decay = self.rate * blob.lr_mult, p.weight_decay * blob.decay_mult
-            if rate == 0 or blob.parameter.grad is None:
+            if rate == 0:
                 continue
             diff = blob.parameter.grad
+            if diff is None:            # not under the loss: Caffe's diff is 0, and still decays
+                diff = torch.zeros_like(blob.parameter)
             if clip != 1:
                 diff.mul_(clip)
             if decay:

@@ -32,3 +32,19 @@ def check(golden, solver):
     for i, blob in golden['history'].items():
         assert error(solver.history[int(i)], blob[...]) <= 1e-4
     assert len(golden['history']) == len(solver.history)
+
+
+def test_a_parameter_that_is_not_under_the_loss_decays(tmp_path):
+    """Its diff is 0 in Caffe, and weight decay is added to that (SGDSolver::Regularize)."""
+    (tmp_path / 'net.prototxt').write_text('''
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 1 dim: 1 dim: 1 } } }
+layer { name: "a" type: "Convolution" bottom: "x" top: "a" convolution_param {
+  num_output: 1 kernel_size: 1 bias_term: false weight_filler { type: "constant" value: 1 } } }
+layer { name: "b" type: "Convolution" bottom: "x" top: "b" loss_weight: 1 convolution_param {
+  num_output: 1 kernel_size: 1 bias_term: false weight_filler { type: "constant" value: 1 } } }
+''')
+    (tmp_path / 'solver.prototxt').write_text('''net: "net.prototxt" base_lr: 0.5 momentum: 0.5
+lr_policy: "fixed" weight_decay: 0.5 max_iter: 2''')
+    solver = Solver(tmp_path / 'solver.prototxt', prefix=tmp_path / 'run')
+    solver.step(2)                  # 1 - .25 = .75, then .75 - (.125 + .1875)
+    assert solver.net.params['a'][0].data.item() == 0.4375
