@@ -48,9 +48,8 @@ def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
     print(metrics_table(metrics, names))
     if factor:
         most = bound.metrics().mean_iu
-        print(f'mean IU of the ground truth itself at stride {factor} (appendix A, nearest '
-              f'neighbour): {100 * most:.1f}; the net reaches {100 * metrics.mean_iu / most:.0f} % '
-              'of it')
+        print(f'the ground truth itself at stride {factor}, by nearest neighbour (appendix A): mean '
+              f'IU {100 * most:.1f}; the net reaches {100 * metrics.mean_iu / most:.0f} % of that')
     warning = one_class_warning(confusion.hist, names)
     if warning:
         print(warning)
