@@ -28,8 +28,7 @@ def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
         raise FcnError(f'{count} images to evaluate', do='Give 1 or more.')
     make_folder(out)
     total = len(data) if count is None else min(count, len(data))
-    pictures = min(pictures, total)
-    wanted = {round(i * (total - 1) / max(1, pictures - 1)) for i in range(pictures)}
+    wanted = spread(min(pictures, total), total)
     seconds, strips = [], []
     confusion = Confusion(net.blobs['score'].shape[1])
     bound, factor = Confusion(confusion.n), stride(net)
@@ -47,9 +46,7 @@ def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
     print(f'\n{total} images, rule of the {rule}; median {1000 * median(seconds):.0f} ms an image')
     print(metrics_table(metrics, names))
     if factor:
-        most = bound.metrics().mean_iu
-        print(f'the ground truth itself at stride {factor}, by nearest neighbour (appendix A): mean '
-              f'IU {100 * most:.1f}; the net reaches {100 * metrics.mean_iu / most:.0f} % of that')
+        print(_beside_the_bound(metrics.mean_iu, bound.metrics().mean_iu, factor))
     warning = one_class_warning(confusion.hist, names)
     if warning:
         print(warning)
@@ -58,6 +55,16 @@ def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
         contact_sheet(strips, out / 'pictures.png')
         print(f'pictures (image, ground truth, prediction): {out}/pictures.png')
     return metrics
+
+
+def _beside_the_bound(mean_iu, most, factor):
+    return (f'the ground truth itself at stride {factor}, by nearest neighbour (appendix A): mean '
+            f'IU {100 * most:.1f}; the net reaches {100 * mean_iu / most:.0f} % of that')
+
+
+def spread(count, total):
+    """`count` of the numbers below `total`, evenly spread."""
+    return {round(i * (total - 1) / max(1, count - 1)) for i in range(count)}
 
 
 def stride(net):
