@@ -24,10 +24,8 @@ def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
     """
     data, out = data_layer(net), Path(out)
     score_layer(net, 'score')
-    if count is not None and count < 1:
-        raise FcnError(f'{count} images to evaluate', do='Give 1 or more.')
+    total = how_many(count, data)
     make_folder(out)
-    total = len(data) if count is None else min(count, len(data))
     wanted = spread(min(pictures, total), total)
     seconds, strips = [], []
     confusion = Confusion(net.blobs['score'].shape[1])
@@ -42,13 +40,12 @@ def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
             path = out / 'pictures' / f'{sample.id}.png'
             strips.append(side_by_side(sample.image, sample.label, prediction, path))
     metrics = confusion.metrics(rule)
-    names = data.classes if data.classes and len(data.classes) == len(confusion.hist) else None
+    names = data.classes if data.classes and len(data.classes) == confusion.n else None
     print(f'\n{total} images, rule of the {rule}; median {1000 * median(seconds):.0f} ms an image')
     print(metrics_table(metrics, names))
     if factor:
         print(_beside_the_bound(metrics.mean_iu, bound.metrics().mean_iu, factor))
-    warning = one_class_warning(confusion.hist, names)
-    if warning:
+    if (warning := one_class_warning(confusion.hist, names)):
         print(warning)
     _write_json(out / 'metrics.json', metrics, confusion, seconds, rule, names)
     if strips:
@@ -60,6 +57,13 @@ def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
 def _beside_the_bound(mean_iu, most, factor):
     return (f'the ground truth itself at stride {factor}, by nearest neighbour (appendix A): mean '
             f'IU {100 * most:.1f}; the net reaches {100 * mean_iu / most:.0f} % of that')
+
+
+def how_many(count, data):
+    """The number of images to evaluate: all, or the first `count`."""
+    if count is not None and count < 1:
+        raise FcnError(f'{count} images to evaluate', do='Give 1 or more.')
+    return len(data) if count is None else min(count, len(data))
 
 
 def spread(count, total):
