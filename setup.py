@@ -11,6 +11,13 @@ import shutil
 import sys
 from glob import glob
 
+# nvcc on the PATH may be a script outside its toolkit; torch would look for headers beside it.
+TOOLKIT = '/usr/local/cuda'
+found = shutil.which('nvcc')
+root = os.path.dirname(os.path.dirname(os.path.realpath(found))) if found else ''
+if not os.path.exists(f'{root}/include/cuda_runtime.h') and os.path.exists(f'{TOOLKIT}/bin/nvcc'):
+    os.environ.setdefault('CUDA_HOME', TOOLKIT)
+
 import torch
 from setuptools import setup
 from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
