@@ -283,7 +283,7 @@ MODELS = {                                          # folder -> how its files ar
     'voc-fcn16s': voc(16, 1e-12, '../../data'),     # the release's paths differ by folder
     'voc-fcn8s': voc(8, 1e-14, '../data'),
     'mini-classifier': mini_classifier(),
-    'mini-fcn32s': mini(32, 1e-2, max_iter=2000),
-    'mini-fcn16s': mini(16, 1e-3, max_iter=1000),
-    'mini-fcn8s': mini(8, 1e-3, max_iter=1000),
+    'mini-fcn32s': mini(32, 5e-3, max_iter=2000),
+    'mini-fcn16s': mini(16, 3e-3, max_iter=400),
+    'mini-fcn8s': mini(8, 3e-3, max_iter=400),
 }
