@@ -43,11 +43,12 @@ def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
     names = data.classes if data.classes and len(data.classes) == confusion.n else None
     print(f'\n{total} images, rule of the {rule}; median {1000 * median(seconds):.0f} ms an image')
     print(metrics_table(metrics, names))
+    most = bound.metrics().mean_iu if factor else None
     if factor:
-        print(_beside_the_bound(metrics.mean_iu, bound.metrics().mean_iu, factor))
+        print(_beside_the_bound(metrics.mean_iu, most, factor))
     if (warning := one_class_warning(confusion.hist, names)):
         print(warning)
-    _write_json(out / 'metrics.json', metrics, confusion, seconds, rule, names)
+    _write_json(out / 'metrics.json', metrics, most, confusion, seconds, rule, names)
     if strips:
         contact_sheet(strips, out / 'pictures.png')
         print(f'pictures (image, ground truth, prediction): {out}/pictures.png')
@@ -77,12 +78,13 @@ def stride(net):
     return max(ups[-1].param.convolution_param.stride, default=1) if ups else 0
 
 
-def _write_json(path, metrics, confusion, seconds, rule, names):
+def _write_json(path, metrics, bound, confusion, seconds, rule, names):
     iu = [None if v != v else float(v) for v in metrics.class_iu]
     text = json.dumps({
         'pixel_accuracy': float(metrics.pixel_accuracy), 'mean_iu': float(metrics.mean_iu),
         'mean_accuracy': float(metrics.mean_accuracy), 'fw_iu': float(metrics.fw_iu),
         'class_iu': dict(zip(names or map(str, range(len(iu))), iu)), 'rule': rule,
+        'bound': bound, 'of_bound': bound and metrics.mean_iu / bound,
         'images': len(seconds), 'median_seconds': median(seconds),
         'confusion': confusion.hist.tolist()}, indent=1)
     write_text(text, path)
