@@ -29,7 +29,6 @@ LARGER = {                  # lines allowed, and why
     'fcn_repro/layers/spatial.py': (110, 'both convolutions, in N axes, both forms of each field'),
     'fcn_repro/layers/pooling.py': (110, 'two methods, mask, rounding, what torch cannot pad'),
     'fcn_repro/layers/softmaxwithloss.py': (90, 'the loss and its own backward'),
-    'tests/test_scenes.py': (320, 'the one data set that is made here, its files and its looks'),
 }
 
 
