@@ -31,8 +31,10 @@ def poly(p, it, step):
 
 
 def sigmoid(p, it, step):
-    # in float64 and rounded: numpy's own float32 exp is off by one ulp
-    e = F(math.exp(-F(p.gamma) * (F(it) - F(p.stepsize))))
+    # in float64 and rounded: numpy's own float32 exp is off by one ulp; far before stepsize it is
+    # infinite in float32, and the rate 0
+    power = -F(p.gamma) * (F(it) - F(p.stepsize))
+    e = F(math.exp(power)) if power < 88.7 else F(math.inf)
     return F(p.base_lr) * (F(1) / (F(1) + e))
 
 

@@ -129,8 +129,23 @@ class Solver:
             if every and self.iter % every == 0 and self.iter < until:
                 self.snapshot()
             yield self
-        if self.param.snapshot_after_train or self.stop:
+        if self.param.snapshot_after_train or self.stop or (every and self.iter % every == 0):
             self.snapshot()
+        if self.iter == self.param.max_iter and not self.stop:
+            self._last_look()
+
+    @torch.no_grad()
+    def _last_look(self):
+        """As Caffe ends a run: the loss of one more forward pass, and a test, where it is time."""
+        p = self.param
+        if p.display and self.iter % p.display == 0:
+            self.net.forward()
+            if self.net.total_loss is not None:
+                self.losses.append(self.net.total_loss.item())
+                self.smoothed_loss = sum(self.losses) / len(self.losses)
+            log.info('Iteration %d, loss = %.6g', self.iter, self.smoothed_loss)
+        if self.test_nets and self.iter % p.test_interval == 0:
+            self.test()
 
     def step(self, count):
         """pycaffe's step: `count` iterations, the loss window started anew."""
@@ -174,7 +189,7 @@ class Solver:
         clip = self._clip_factor() / p.iter_size
         for blob, history in zip(self.net.learnable_params, self.history):
             rate, decay = self.rate * blob.lr_mult, p.weight_decay * blob.decay_mult
-            if rate == 0:
+            if blob.lr_mult == 0:       # its history is 0; at a rate of 0 that of others goes on
                 continue
             diff = blob.parameter.grad
             if diff is None:            # not under the loss: Caffe's diff is 0, and still decays

@@ -1,9 +1,13 @@
 """The solver against Caffe's own runs, iteration by iteration, and its algebra."""
 
+import logging
+
 import h5py
 import pytest
 from goldens import SHARED, error
 
+from fcn_repro.lr_policy import learning_rate
+from fcn_repro.prototxt import parse_solver
 from fcn_repro.solver import Solver
 
 SGD = [path.parent.name for path in sorted((SHARED / 'solvers').glob('*/solver.prototxt'))
@@ -48,3 +52,49 @@ lr_policy: "fixed" weight_decay: 0.5 max_iter: 2''')
     solver = Solver(tmp_path / 'solver.prototxt', prefix=tmp_path / 'run')
     solver.step(2)                  # 1 - .25 = .75, then .75 - (.125 + .1875)
     assert solver.net.params['a'][0].data.item() == 0.4375
+
+
+NET = '''
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 1 dim: 1 dim: 1 } } }
+layer { name: "a" type: "Convolution" bottom: "x" top: "a" loss_weight: 1 convolution_param {
+  num_output: 1 kernel_size: 1 bias_term: false weight_filler { type: "constant" value: 1 } } }
+'''
+
+
+def one_weight(folder, text):
+    """A solver of a net with one weight, whose gradient is the input."""
+    (folder / 'net.prototxt').write_text(NET)
+    (folder / 'solver.prototxt').write_text(f'net: "net.prototxt" momentum: 0.5 {text}')
+    return Solver(folder / 'solver.prototxt', prefix=folder / 'run')
+
+
+def test_momentum_goes_on_at_a_rate_of_0(tmp_path):
+    """Caffe's update adds momentum times history whatever the rate is."""
+    solver = one_weight(tmp_path, 'base_lr: 0.5 lr_policy: "step" gamma: 0 stepsize: 1')
+    solver.net.blobs['x'].data.fill_(1)
+    solver.step(2)
+    assert solver.rate == 0
+    assert solver.net.params['a'][0].data.item() == 1 - 0.5 - 0.25
+
+
+def test_a_run_ends_with_a_look_and_a_test(tmp_path, caplog):
+    """Solver::Solve: one more forward pass for display, one more test; the snapshot is older."""
+    solver = one_weight(tmp_path, 'base_lr: 0.5 lr_policy: "fixed" max_iter: 4 display: 2 '
+                        'test_interval: 2 test_iter: 1 snapshot: 2 snapshot_after_train: false')
+    with caplog.at_level(logging.INFO, 'fcn_repro'):
+        list(solver.run())
+    lines = [r.getMessage() for r in caplog.records]
+    at = [line for line in lines if ', loss =' in line or 'Testing' in line]
+    assert at == [f'Iteration {i}, {what}' for i in (0, 2) for what in
+                  ('Testing net (#0)', 'loss = 0')] + [
+                  'Iteration 4, loss = 0', 'Iteration 4, Testing net (#0)']
+    assert sorted(p.name for p in tmp_path.glob('*.solverstate.h5')) == [
+        'run_iter_2.solverstate.h5', 'run_iter_4.solverstate.h5']
+    assert lines[-1].startswith('    Test net output')
+
+
+def test_sigmoid_far_before_its_step_is_a_rate_of_0():
+    """exp(1000) is infinite in Caffe's float32, and 1 / (1 + infinity) is 0."""
+    p = parse_solver('base_lr: 1 lr_policy: "sigmoid" gamma: 0.01 stepsize: 100000').message
+    assert learning_rate(p, 0, 0) == 0
+    assert learning_rate(p, 100000, 0) == 0.5
