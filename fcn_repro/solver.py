@@ -136,14 +136,15 @@ class Solver:
 
     @torch.no_grad()
     def _last_look(self):
-        """As Caffe ends a run: the loss of one more forward pass, and a test, where it is time."""
+        """As Caffe ends a run: the loss of one more forward pass, and a test, where it is time.
+        The state stays as the snapshot has it."""
         p = self.param
         if p.display and self.iter % p.display == 0:
             self.net.forward()
-            if self.net.total_loss is not None:
-                self.losses.append(self.net.total_loss.item())
-                self.smoothed_loss = sum(self.losses) / len(self.losses)
-            log.info('Iteration %d, loss = %.6g', self.iter, self.smoothed_loss)
+            self.net.state.position -= 1
+            losses = deque(self.losses, self.losses.maxlen)
+            losses.append(0.0 if self.net.total_loss is None else self.net.total_loss.item())
+            log.info('Iteration %d, loss = %.6g', self.iter, sum(losses) / len(losses))
         if self.test_nets and self.iter % p.test_interval == 0:
             self.test()
 

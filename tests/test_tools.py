@@ -162,7 +162,7 @@ def test_log_is_what_parsers_of_caffes_logs_read(small, tmp_path, capsys):
     assert first == 0
     losses = [line for line in lines if ', loss = ' in line]
     rates = [line for line in lines if ', lr = ' in line]
-    assert [int(re.search(r'Iteration (\d+)', line)[1]) for line in losses] == list(range(6))
+    assert [int(re.search(r'Iteration (\d+)', line)[1]) for line in losses] == list(range(7))
     assert [re.search(r'lr = ([-+]?[0-9]*\.?[0-9]+([eE]?[-+]?[0-9]+)?)', line)[1]
             for line in rates] == ['0.01', '0.01', '0.005', '0.005', '0.0025', '0.0025']
     assert [line.split()[8] for line in rates][:3] == ['0.01', '0.01', '0.005']
@@ -170,7 +170,7 @@ def test_log_is_what_parsers_of_caffes_logs_read(small, tmp_path, capsys):
     found = [output.search(line).groups() for line in lines if 'Train net' in line]
     assert [f[:2] for f in found] == [('0', 'loss')] * 6
     smoothed = [float(line.split(', loss = ')[1]) for line in losses]
-    assert len(set(smoothed)) == 6 and all(s > 0 for s in smoothed)
+    assert len(set(smoothed)) == 7 and all(s > 0 for s in smoothed)
     snapshots = [line for line in lines if 'Snapshotting solver state to ' in line]
     assert [line.split('_iter_')[1] for line in snapshots] == ['3.solverstate.h5',
                                                                '6.solverstate.h5']
@@ -179,7 +179,7 @@ def test_log_is_what_parsers_of_caffes_logs_read(small, tmp_path, capsys):
     longer = (tmp_path / 'runs/small/train.log').read_text().splitlines()
     assert longer[:len(lines)] == lines and 'Restoring previous solver' in longer[len(lines)]
     assert [int(line.split('Iteration ')[1].split(',')[0]) for line in longer[len(lines):]
-            if ', loss = ' in line] == [6, 7]
+            if ', loss = ' in line] == [6, 7, 8]
 
 
 def test_log_has_the_lines_of_test_nets(small, tmp_path, capsys):
