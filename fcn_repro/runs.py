@@ -1,9 +1,11 @@
 """A run's folder: its snapshots, whether it is complete, and how an old one is set aside."""
 
+import ast
 import re
 from pathlib import Path
 
 from .errors import FcnError
+from .prototxt import read_net
 
 NEWEST = 'newest'       # in place of a solver state's path: the latest of the run
 
@@ -47,6 +49,21 @@ def complete(out, max_iter):
     raise FcnError(f'this run stopped at iteration {iteration(found[-1])} of {max_iter}',
                    file=str(out), do='Give --restore (make: RESTORE=1) to go on with it, or '
                    '--fresh (make: FRESH=1) to start anew.')
+
+
+def same_data(out, voc):
+    """FcnError where a run has other data than voc, a folder of the user's own (None: what the
+    shipped nets name): its weights would be scored, or trained further, on what they are not for.
+    """
+    written = out / 'net' / 'val.prototxt'      # there where the nets were written for own data
+    its = None
+    if written.exists():
+        param = read_net(written).message.layer[0].python_param
+        its = ast.literal_eval(param.param_str)['voc_dir']
+    if snapshots(out) and (its and Path(its).resolve()) != (voc and Path(voc).resolve()):
+        raise FcnError(f"the run here has {its or 'the data of the shipped nets'}, not "
+                       f"{voc or 'these'}", file=str(out), do='Give another --out, or --fresh '
+                       '(make: FRESH=1) to set it aside.')
 
 
 def set_aside(out):

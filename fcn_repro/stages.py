@@ -26,6 +26,7 @@ from .runs import (
     make_folder,
     newest_state,
     newest_weights,
+    same_data,
     set_aside,
     snapshots,
 )
@@ -87,6 +88,7 @@ def train(name, options):
     state = state_to_restore(stage, out, options)
     if options.fresh and snapshots(out):
         set_aside(out)
+    same_data(out, options.voc if model else None)
     weights = None if state else complete(out, max_iter)
     if weights is not None:
         print(f'{out}: trained already, up to iteration {iteration(weights)} (--fresh starts anew)')

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_runs import assert_error, call, contents, small_stage
+from small_runs import assert_error, call, contents, small_stage, small_voc
 
 from fcn_repro.stages import Options, data_overrides, run_folder
 
@@ -49,6 +49,26 @@ def test_finished_runs_are_kept_extended_or_set_aside(small, tmp_path, capsys):
         assert f'runs/small: the run that was there is now runs/small.old{n}\n' in done.out
     assert contents(tmp_path / 'runs/small.old1') == before
     assert len(list(run.glob('*.solverstate.h5'))) == 1
+
+
+def test_a_run_keeps_its_data(tmp_path, capsys, monkeypatch):
+    """A finished run is neither scored nor gone on with on other data of as many classes."""
+    small_voc(tmp_path / 'a', 3), small_voc(tmp_path / 'b', 3)
+    monkeypatch.chdir(tmp_path)
+    words = ['mini-fcn32s', '--weights', 'none', '--iterations', 1, '--classes', 3, '--voc']
+    assert call(capsys, 'train', *words, 'a').status == 0
+    before = contents(tmp_path / 'runs')
+    for more in ([], ['--restore']):
+        assert_error(call(capsys, 'train', *words, 'b', *more), 'runs/mini-fcn32s: the run here '
+                     'has a, not b', '--out', '--fresh')
+    assert_error(call(capsys, 'train', *words[:5]), 'has a, not these')
+    assert contents(tmp_path / 'runs') == before
+    assert 'trained already' in call(capsys, 'train', *words, tmp_path / 'a').out
+
+    shutil.rmtree(tmp_path / 'runs/mini-fcn32s/net')        # as a run on the shipped data
+    assert_error(call(capsys, 'train', *words, 'b'), 'has the data of the shipped nets, not b')
+    assert not (tmp_path / 'runs/mini-fcn32s/net').exists()
+    assert call(capsys, 'train', *words, 'b', '--fresh').status == 0
 
 
 def test_restore_reaches_a_stopped_parent(tmp_path, capsys, monkeypatch):
