@@ -1,5 +1,7 @@
 """Bilinear taps by Caffe's two rules, and the proof that a weight is made of 1-D taps."""
 
+from pathlib import Path
+
 import h5py
 import pytest
 import torch
@@ -7,6 +9,8 @@ from goldens import DATA
 
 from fcn_repro import ops
 from fcn_repro.errors import FcnError
+from fcn_repro.net import Net
+from fcn_repro.passes import DEFAULT
 
 DENSE = ['deconv_crop_k4s2_off1_2', 'deconv_crop_k32s16_off27', 'deconv_crop_k64s32_off19_dense',
          'deconv_crop_pad', 'deconv_crop_grouped_bias', 'deconv_k16s8_dense', 'deconv_group2']
@@ -71,3 +75,17 @@ def test_recognise_leaves_learned_kernels(name):
         weight = torch.from_numpy(next(iter(file['params'].values()))['0'][...])
     for group in (1, 2, weight.shape[0]):
         assert ops.recognise_bilinear(weight, group) is None
+
+
+def test_a_net_made_in_inference_mode():
+    """torch counts no versions of such weights: they are proven anew each time."""
+    path = Path(__file__).parents[1] / 'prototxt/mini-fcn32s/deploy.prototxt'
+    with torch.inference_mode():
+        nets = [Net.read(path, 'TEST', passes=passes) for passes in (DEFAULT, ())]
+        for value in 1, 2:
+            for net in nets:
+                net.params['score_fr'][1].data.fill_(1)
+                net.params['upscore'][0].data.fill_(value)
+            one, other = (net.forward(data=torch.zeros(1, 3, 40, 32))['score'] for net in nets)
+            torch.testing.assert_close(one, other)
+            assert one.any()

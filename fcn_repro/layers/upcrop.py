@@ -47,8 +47,9 @@ class UpCrop(Layer):
 
     def taps(self, weight):
         """The weight's (taps_y, taps_x) for ops.upcrop, or None."""
-        key = weight.data_ptr(), weight._version, weight.dtype, weight.device
-        if self._proven is None or self._proven[0] != key:
+        counted = not weight.is_inference()         # torch counts no versions of such tensors
+        key = counted and (weight.data_ptr(), weight._version, weight.dtype, weight.device)
+        if not counted or self._proven is None or self._proven[0] != key:
             with torch.inference_mode(False):       # so that training can use them later
                 taps = ops.recognise_bilinear(weight.detach(), self.up.param.group)
                 if taps is not None:
