@@ -12,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from layer_cases import CASES, SOURCES, Case, distinct, make_layer, pooling, upcrop
 
+from fcn_repro.errors import FcnError
 from fcn_repro.layers import TYPES
 from fcn_repro.proto import TEST, TRAIN
 
@@ -85,6 +86,11 @@ def test_sources_give_the_shapes_that_they_say(tmp_path):
             assert [tuple(t.shape) for t in layer.forward([], [])] == layer.shape([])
     rows.state.position = 1
     assert rows.forward([], [])[1].tolist() == [3, 4, 0]      # goes on from the start
+    rows = make_layer('HDF5Data', 0, 2, {'hdf5_data_param': {'source': 'rows.h5',
+                                                             'batch_size': 3}})
+    rows.state.folder = tmp_path
+    with pytest.raises(FcnError, match='is no text'):
+        rows.shape([])
 
 
 # Algebra

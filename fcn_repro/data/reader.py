@@ -105,6 +105,9 @@ def read_ids(path, layout):
 def _read_text(path):
     try:
         return path.read_text(encoding='utf-8-sig')
+    except OSError as error:
+        raise FcnError(f'the file cannot be read: {error.strerror}', file=path,
+                       do='Check its rights.') from error
     except UnicodeDecodeError as error:
         raise FcnError(f'the file is not text: {error}', file=path,
                        do='Write one name a line, in UTF-8.') from error

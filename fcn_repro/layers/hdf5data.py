@@ -37,6 +37,9 @@ class HDF5Data(Layer):
             files = source.read_text().split()
         except OSError as error:
             raise self.error(f'cannot read {source}: {error.strerror}', 'Mend source.') from None
+        except UnicodeDecodeError:
+            raise self.error(f'{source} is no text', 'Give a text file that names the HDF5 files, '
+                             'one a line.') from None
         if not files:
             raise self.error(f'{source} lists no file', 'Name one HDF5 file a line.')
         parts = [self._read(Path(self.state.folder, file)) for file in files]
