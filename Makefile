@@ -15,8 +15,9 @@ PY := $(if $(VENV),$(VENV)/bin/python,$(PYTHON))
 export PYTHONPATH := $(CURDIR)
 unexport OPENBLAS_CORETYPE
 
-OPTIONS = $(if $(VOC),--voc '$(VOC)') $(if $(SBD),--sbd '$(SBD)')
-TRAIN = $(OPTIONS) $(if $(MNIST),--mnist '$(MNIST)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(CLASSES),--classes $(CLASSES)) \
+OPTIONS = $(if $(VOC),--voc '$(VOC)') $(if $(SBD),--sbd '$(SBD)') \
+          $(if $(MNIST),--mnist '$(MNIST)')
+TRAIN = $(OPTIONS) $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(CLASSES),--classes $(CLASSES)) \
         $(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(RESTORE),--restore) \
         $(if $(FRESH),--fresh)
 

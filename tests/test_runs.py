@@ -97,3 +97,11 @@ def test_mnist_has_runs_and_scenes_of_its_own():
     replaced = data_overrides(options)
     assert replaced['DigitDataLayer'] == {'mnist': 'idx'}
     assert replaced['VOCSegDataLayer'] == {'voc_dir': 'data/mnist/VOC'}
+
+
+def test_mnist_run_is_evaluated(small, tmp_path, capsys):
+    """`make eval MNIST=…` scores the run and the scenes of `make train-fcn32s MNIST=…`."""
+    words = ['eval_voc', '--stage', 'small', '--mnist', 'idx']
+    assert_error(call(capsys, *words), 'data/mnist/VOC', 'no such folder')
+    small_voc(tmp_path / 'data/mnist/VOC')
+    assert_error(call(capsys, *words), 'runs/small-mnist: there are no weights')

@@ -1,7 +1,6 @@
 """Score a net on a folder laid out as PASCAL VOC is: the four metrics, IU by class, pictures."""
 
 import argparse
-from pathlib import Path
 
 from fcn_repro.errors import tool
 from fcn_repro.evaluation import evaluate_and_report
@@ -10,7 +9,7 @@ from fcn_repro.passes import DEFAULT
 from fcn_repro.proto import TEST
 from fcn_repro.runs import newest_weights
 from fcn_repro.runtime import pick_device, place
-from fcn_repro.stages import PROTOTXT
+from fcn_repro.stages import MNIST_SCENES, PROTOTXT, Options, run_folder
 from fcn_repro.weights import format_rows
 
 
@@ -23,6 +22,8 @@ def main():
     parser.add_argument('--weights', metavar='FILE', help='default: the newest of runs/STAGE')
     parser.add_argument('--voc', metavar='DIR', help='default: the one that the net names')
     parser.add_argument('--sbd', metavar='DIR', help='to compute the split seg11valid')
+    parser.add_argument('--mnist', metavar='DIR', help='the run, and the scenes, that --mnist of '
+                        'train.py made')
     parser.add_argument('--split', help='default: the one that the net names')
     parser.add_argument('--rule', choices=('paper', 'release'), default='paper',
                         help='paper: classes absent from the ground truth are left out; release: '
@@ -33,11 +34,12 @@ def main():
     parser.add_argument('--device')
     args = parser.parse_args()
 
-    run = Path('runs', args.stage)
+    run = run_folder(args.stage, Options(mnist=args.mnist))
+    voc = args.voc or (args.mnist and str(MNIST_SCENES))
     written = run / 'net' / 'val.prototxt'
     net_file = args.net or (written if written.exists() else PROTOTXT / args.stage / 'val.prototxt')
     both = {'randomize': False, 'split': args.split, 'sbdd_dir': args.sbd}
-    overrides = {'VOCSegDataLayer': {**both, 'voc_dir': args.voc}, 'SBDDSegDataLayer': both}
+    overrides = {'VOCSegDataLayer': {**both, 'voc_dir': voc}, 'SBDDSegDataLayer': both}
     overrides = {layer: {k: v for k, v in params.items() if v is not None}
                  for layer, params in overrides.items()}
     net = Net.read(net_file, TEST, passes=DEFAULT, overrides=overrides)
