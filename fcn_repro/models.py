@@ -220,6 +220,8 @@ class Model:
         """This model for another data set: folders as VOC's under voc_dir, this many classes,
         val images, and pixels per image (on which the rate of a summed loss depends)."""
         model = self
+        if classes is not None and not 1 <= classes <= 255:
+            raise FcnError(f'{classes} classes', do='Give --classes 1 to 255.')
         if classes is not None:
             model = replace(model, settings={**model.settings, 'classes': classes})
         if voc_dir is not None and self.net is not fcn:

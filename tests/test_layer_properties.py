@@ -69,6 +69,15 @@ def test_what_has_no_gradient(type, data):
     assert not any(top.requires_grad for top in case.layer().forward(bottoms, []))
 
 
+@pytest.mark.parametrize('shift, power, value', [(0, -1, math.inf), (-1, 0.5, math.nan),
+                                                 (2, 3, 8), (5, 0, 1)])
+def test_power_of_a_constant(shift, power, value):
+    """With scale 0, where C's pow gives infinity or NaN too."""
+    layer = make_layer('Power', 1, 1, {'power_param': {'scale': 0, 'shift': shift, 'power': power}})
+    top, = layer.forward([torch.ones(2)], [])
+    torch.testing.assert_close(top, torch.full((2,), float(value)), equal_nan=True)
+
+
 def test_sources_give_the_shapes_that_they_say(tmp_path):
     with h5py.File(tmp_path / 'rows.h5', 'w') as file:
         file['a'], file['b'] = np.arange(30.).reshape(5, 2, 3), np.arange(5.)

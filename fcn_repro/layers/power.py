@@ -17,8 +17,7 @@ class Power(Layer):
     def forward(self, bottoms, params):
         x, p = bottoms[0], self.param
         if p.power * p.scale == 0:
-            value = 1.0 if p.power == 0 else p.shift ** p.power
-            return [torch.full_like(x, value) + 0 * x.detach()]
+            return [torch.full_like(x, p.shift).pow(p.power) + 0 * x.detach()]
         y = x if p.scale == 1 else x * p.scale
         y = y if p.shift == 0 else y + p.shift
         return [y.expand_as(y) if p.power == 1 else y.pow(p.power)]
