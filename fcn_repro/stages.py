@@ -229,10 +229,13 @@ def learn(name, solver_file, source, state, out, options):
         solver.restore(state)
         table = f'restored {state}'
     else:
-        table = '' if source is None else format_rows(solver.net.copy_from(source))
-        surgery.interp(tensors(solver.net), [n for n in solver.net.params if 'up' in n])
+        table = 'every layer starts from its filler' if source is None else \
+            format_rows(solver.net.copy_from(source))
+        ups = [name for name in solver.net.params if 'up' in name]
+        surgery.interp(tensors(solver.net), ups)
+        table += ''.join(f'\n{up} made bilinear' for up in ups)
     introduce(name, solver, device)
-    print(table or 'every layer starts from its filler')
+    print(table)
     batch = next(iter(solver.net.shapes.values()))[0] * solver.param.iter_size
     with stopped_by_signals(solver), TrainingBar(solver, batch) as bar:
         for _ in solver.run():

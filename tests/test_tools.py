@@ -52,8 +52,8 @@ def test_train_then_eval(tmp_path):
     assert re.fullmatch(r'mini-fcn32s: \d+ layers, \d+\.\dM parameters, 3 iterations of 1 x 1 '
                         r'images, base_lr \S+, momentum 0.9, torch \S+ on \w+; about \S+ .*',
                         lines[0])
-    assert lines[1] == 'every layer starts from its filler'
-    assert re.fullmatch(r'iteration 3/3: loss \S+, lr \S+, [\d.]+ images/s, 0 s left', lines[2])
+    assert lines[1:3] == ['every layer starts from its filler', 'upscore made bilinear']
+    assert re.fullmatch(r'iteration 3/3: loss \S+, lr \S+, [\d.]+ images/s, 0 s left', lines[3])
     assert '2 images, rule of the paper; median ' in done.out
     shown = four(done.out)
     for name in ('sky', 'road', 'car'):

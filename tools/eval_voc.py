@@ -1,6 +1,7 @@
 """Score a net on a folder laid out as PASCAL VOC is: the four metrics, IU by class, pictures."""
 
 import argparse
+from pathlib import Path
 
 from fcn_repro.errors import tool
 from fcn_repro.evaluation import evaluate_and_report
@@ -30,7 +31,8 @@ def main():
                         'IU 0 if predicted (default: %(default)s)')
     parser.add_argument('--images', type=int, metavar='N', help='only the first N')
     parser.add_argument('--pictures', type=int, default=8, metavar='N')
-    parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/eval')
+    parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/eval, or '
+                        'runs/eval/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
     args = parser.parse_args()
 
@@ -47,7 +49,8 @@ def main():
     print(f'{net_file} with {weights}')
     print(format_rows(net.copy_from(weights)))
     place(net, pick_device(args.device))
-    evaluate_and_report(net, args.out or run / 'eval', args.pictures, args.images, args.rule)
+    own = Path('runs', 'eval', Path(weights).stem) if args.net or args.weights else run / 'eval'
+    evaluate_and_report(net, args.out or own, args.pictures, args.images, args.rule)
 
 
 if __name__ == '__main__':
