@@ -1,5 +1,6 @@
 """The one error class of the project, and how a tool shows it."""
 
+import difflib
 import functools
 import sys
 
@@ -33,6 +34,13 @@ class FcnError(Exception):
         """A copy of this error with the places that it does not have yet."""
         return FcnError(self.what, do=self.do, file=self.file or file, line=self.line or line,
                         layer=self.layer or layer, type=self.type or type)
+
+
+def nearest(name, known):
+    """What to do about a name that is not known: the nearest one that is, in either case; or ''."""
+    known = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), known, 1)
+    return f"Did you mean '{known[near[0]]}'?" if near else ''
 
 
 def tool(main):

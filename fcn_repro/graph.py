@@ -6,11 +6,10 @@ explicit. Where a value has several consumers a Split node stands in between, na
 names it (Net::Init and InsertSplits in BVLC Caffe).
 """
 
-import difflib
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from .errors import FcnError
+from .errors import FcnError, nearest
 from .proto import LayerParameter
 from .prototxt import NetText, filter_net
 
@@ -82,13 +81,6 @@ class Graph:
             return ', '.join(self.values[v] for v in values) or '-'
         return '\n'.join(f'{node.name:<24} {node.type:<16} {names(node.bottoms)} -> '
                          f'{names(node.tops)}' for node in self.nodes)
-
-
-def nearest(name, known):
-    """What to do about a name that is not known: the nearest one that is."""
-    known = {each.lower(): each for each in known}
-    near = difflib.get_close_matches(name.lower(), known, 1)
-    return f"Did you mean '{known[near[0]]}'?" if near else ''
 
 
 def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:

@@ -8,9 +8,9 @@ from torch import nn
 
 from . import weights
 from .blob import Blob, InputBlob
-from .errors import FcnError
+from .errors import FcnError, nearest
 from .fillers import fill
-from .graph import AUTOMATIC, Graph, build, nearest
+from .graph import AUTOMATIC, Graph, build
 from .layers import TYPES, RunState
 from .layers.base import show
 from .params import make_params

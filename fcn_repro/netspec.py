@@ -19,7 +19,7 @@ from google.protobuf import text_format
 
 from .errors import FcnError
 from .proto import CAFFE, LayerParameter, NetParameter
-from .prototxt import nearest
+from .prototxt import nearest_or_all
 
 # layer type -> its parameter field, where the message is named after the type
 PARAM_FIELDS = {field.message_type.name.removesuffix('Parameter'): field.name
@@ -93,7 +93,7 @@ def assign(message, name, value):
     field = message.DESCRIPTOR.fields_by_name.get(name)
     if field is None:
         raise FcnError(f"{kind} has no field '{name}'",
-                       do=nearest(name, list(message.DESCRIPTOR.fields_by_name)))
+                       do=nearest_or_all(name, list(message.DESCRIPTOR.fields_by_name)))
     old = getattr(message, name)
     try:
         if hasattr(old, 'extend'):

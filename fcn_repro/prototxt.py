@@ -1,13 +1,12 @@
 """Nets and solvers from prototxt text: parsed, made current, filtered for a phase."""
 
-import difflib
 import os
 import re
 from dataclasses import dataclass, replace
 
 from google.protobuf import text_format
 
-from .errors import FcnError
+from .errors import FcnError, nearest
 from .proto import CAFFE, TEST, TRAIN, NetParameter, SolverParameter
 from .proto.scan import scan
 from .proto.upgrade import upgrade_net, upgrade_solver
@@ -172,14 +171,14 @@ def _error(error, file):
     do = ''
     if match := re.search(r'Message type "(\w+)" has no field named "(\w+)"', text):
         text = f"{match[1]} has no field '{match[2]}'"
-        do = nearest(match[2], list(CAFFE[match[1]].DESCRIPTOR.fields_by_name))
+        do = nearest_or_all(match[2], list(CAFFE[match[1]].DESCRIPTOR.fields_by_name))
     elif match := re.search(r'Enum type "([\w.]+)" has no value \w+ (?:number )?("?)(\w+)', text):
         message, _, enum = match[1].rpartition('.')
         known = (CAFFE[message].DESCRIPTOR.enum_types_by_name[enum].values_by_name
                  if message else CAFFE.enums[enum])
         quote = match[2] or "'"
         text = f'{match[1]} has no value {quote}{match[3]}{quote}'
-        do = 'Write it without quotes.' if match[2] else nearest(match[3], list(known))
+        do = 'Write it without quotes.' if match[2] else nearest_or_all(match[3], list(known))
     elif match := re.search(r'type "(\w+)" should not have multiple "(\w+)"', text):
         text, do = f"{match[1]} has '{match[2]}' more than once", 'Keep one.'
     elif re.search('[\udc80-\udcff]', text):
@@ -191,9 +190,6 @@ def _error(error, file):
     return FcnError(text, do=do, file=file, line=error.GetLine())
 
 
-def nearest(name, known):
+def nearest_or_all(name, known):
     """What to do about an unknown name: the nearest known one, or all of them."""
-    close = difflib.get_close_matches(name, known, 1, 0.6)
-    if close:
-        return f"Did you mean '{close[0]}'?"
-    return f"Known: {', '.join(known)}."
+    return nearest(name, known) or f"Known: {', '.join(known)}."
