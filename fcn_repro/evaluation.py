@@ -7,9 +7,9 @@ from statistics import median
 from tqdm import tqdm
 
 from .errors import FcnError
+from .files import write_text
 from .infer import data_layer, evaluate, score_layer
 from .metrics import Confusion, coarse
-from .netspec import write_text
 from .report import contact_sheet, metrics_table, one_class_warning, side_by_side
 from .runs import make_folder
 

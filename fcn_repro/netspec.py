@@ -10,10 +10,7 @@ A keyword goes to the message of the layer's own type (num_output to convolution
 that end in `param`, and those of the layer itself (name, loss_weight), stay where they are.
 """
 
-import os
 from collections import Counter
-from contextlib import suppress
-from pathlib import Path
 
 from google.protobuf import text_format
 
@@ -182,17 +179,3 @@ def net_text(message, comment=''):
     """Prototxt text of a message, under the comment's lines."""
     head = ''.join(f'# {line}'.rstrip() + '\n' for line in comment.splitlines())
     return head + text_format.MessageToString(message, as_utf8=True)
-
-
-def write_text(text, path):
-    """Write a text file whole or not at all."""
-    beside = Path(f'{path}.{os.getpid()}.part')
-    try:
-        beside.write_text(text, encoding='utf-8')
-        os.replace(beside, path)
-    except OSError as error:
-        raise FcnError(f'cannot write the file: {error.strerror}', file=str(path),
-                       do='Check the folder, its rights and the space on the disk.') from None
-    finally:
-        with suppress(OSError):
-            beside.unlink()

@@ -13,8 +13,8 @@ from .data.scenes import make_scenes
 from .data.voc import VocFolder
 from .errors import FcnError
 from .evaluation import evaluate_and_report
+from .files import write_text
 from .net import Net
-from .netspec import write_text
 from .passes import DEFAULT
 from .proto import TEST
 from .prototxt import read_solver

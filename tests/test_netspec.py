@@ -9,8 +9,9 @@ import pytest
 from google.protobuf import text_format
 
 from fcn_repro.errors import FcnError
+from fcn_repro.files import write_text
 from fcn_repro.models import MODELS, classifier, fcn, python_data, summed_rate
-from fcn_repro.netspec import L, NetSpec, P, net_text, to_proto, write_text
+from fcn_repro.netspec import L, NetSpec, P, net_text, to_proto
 from fcn_repro.proto import LayerParameter
 from fcn_repro.prototxt import parse_net, parse_solver, read_net, read_solver
 

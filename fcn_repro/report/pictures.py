@@ -1,7 +1,6 @@
 """Pictures of label maps in the VOC colour map."""
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from PIL import Image
 
 from fcn_repro.data.palette import palette
 from fcn_repro.errors import FcnError
+from fcn_repro.files import write_bytes
 
 GAP = 6     # white pixels between panels and between strips
 
@@ -76,18 +76,12 @@ def _indices(labels, kind):
 
 
 def _write(image, path):
-    """Save a PNG beside its place, then move it there: a reader never sees half of it."""
-    path = Path(path)
-    data = io.BytesIO()
+    """Save a PNG, whole or not at all, and its folder with it."""
+    path, data, failed = Path(path), io.BytesIO(), 'the picture cannot be written'
     image.save(data, 'PNG')
-    beside = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(data.getvalue())
-        os.replace(beside, path)
     except OSError as error:
-        raise FcnError(f'the picture cannot be written: {error.strerror}', file=path,
-                       do='Check the folder, its rights and the space on the disk.') from error
-    finally:
-        if beside.exists():
-            beside.unlink()
+        raise FcnError(f'{failed}: {error.strerror}', file=str(path),
+                       do='Check the folder, its rights and the space on the disk.') from None
+    write_bytes(data.getvalue(), path, failed)
