@@ -21,7 +21,7 @@ TRAIN = $(OPTIONS) $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(CLASSES),--cla
         $(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(RESTORE),--restore) \
         $(if $(FRESH),--fresh)
 
-.PHONY: build train-fcn32s eval test test-slow lint cuda-check bench wheel clean
+.PHONY: build train-fcn32s eval test test-slow lint cuda-check gpu-check bench wheel clean
 
 build: $(if $(VENV),$(VENV)/installed)
 	@$(MAKE) --no-print-directory build/built-$$($(PY) -c "import importlib.metadata as m; \
@@ -57,6 +57,9 @@ lint: build
 
 cuda-check: build
 	@$(PY) tools/cuda_check.py
+
+gpu-check: build
+	@$(PY) tools/gpu_check.py
 
 bench: build
 	@$(PY) benchmarks/upcrop.py
