@@ -1,9 +1,7 @@
 """Solver: Caffe's SGD from a solver.prototxt, with snapshots that a run can go on from.
 
 One iteration, in Caffe's order: iter_size forward and backward passes that add up their
-gradients, clipping, division by iter_size, weight decay, update. Snapshots hold what Caffe's do,
-and in a group that Caffe ignores the seed, the number of forward passes so far, the loss window and
-the thread count, so that a restored run goes on to the same bits on the CPU.
+gradients, clipping, division by iter_size, weight decay, update.
 """
 
 import logging
@@ -13,15 +11,14 @@ from pathlib import Path
 
 import torch
 
+from . import snapshots
 from .errors import FcnError
 from .lr_policy import check_policy, current_step, learning_rate
 from .net import Net
 from .passes import DEFAULT
 from .proto import TEST, TRAIN
 from .prototxt import read_solver
-from .runs import make_folder
 from .runtime import place
-from .weights import assign, read_solverstate, write_solverstate
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +166,7 @@ class Solver:
         self.loss = loss / p.iter_size
         if not math.isfinite(self.loss):
             raise FcnError(f'the loss became {self.loss} at iteration {self.iter}',
-                           file=self.text.file, do=self._remedy())
+                           file=self.text.file, do=self.remedy())
         self.losses.append(self.loss)
         self.smoothed_loss = sum(self.losses) / len(self.losses)
         self.current_step = current_step(p, self.iter, self.current_step)
@@ -179,7 +176,8 @@ class Solver:
         self.update()
         self.iter += 1
 
-    def _remedy(self):
+    def remedy(self):
+        """What to do about a loss or weights that are no numbers."""
         return (f'Lower base_lr ({self.param.base_lr:g}), or check the data and the weights; the '
                 'latest snapshot is untouched.')
 
@@ -237,54 +235,11 @@ class Solver:
     # ---- snapshots -----------------------------------------------------------------------------
 
     def snapshot(self):
-        """Write PREFIX_iter_N.caffemodel.h5 and .solverstate.h5, each beside and then renamed, the
-        state last: a state that exists is whole. Returns the paths. FcnError for weights that are
-        no numbers, and where a file cannot be written."""
-        for name, blobs in self.net.params.items():
-            if not all(blob.parameter.isfinite().all() for blob in blobs):
-                raise FcnError(f'the weights became NaN or infinite by iteration {self.iter}',
-                               file=self.text.file, layer=name, do=self._remedy())
-        stem = f'{self.prefix}_iter_{self.iter}'
-        model, state = Path(f'{stem}.caffemodel.h5'), Path(f'{stem}.solverstate.h5')
-        make_folder(model.parent)
-        self.net.save_hdf5(model)
-        extra = {'seed': self.seed, 'position': self.net.state.position,
-                 'losses': list(self.losses), 'threads': torch.get_num_threads(),
-                 'torch': str(torch.__version__)}
-        write_solverstate(state, self.iter, str(model), self.current_step,
-                          [h.contiguous() for h in self.history], extra)
-        log.info('Snapshotting solver state to %s', state)
-        return model, state
+        """Write PREFIX_iter_N.caffemodel.h5 and .solverstate.h5; returns the paths. FcnError as
+        snapshots.write says."""
+        return snapshots.write(self)
 
-    @torch.no_grad()
     def restore(self, path):
-        """Go on from a .solverstate.h5, ours or Caffe's, and the weights of the name that it gives,
-        beside it or, failing that, where it says. One of ours goes on to the same bits, with its
-        thread count. After an FcnError the solver is as it was."""
-        state = read_solverstate(path)
-        named = Path(state.learned_net)
-        beside = Path(path).parent / named.name
-        model = beside if beside.is_file() else named
-        if not model.is_file():
-            raise FcnError(f"the weights '{state.learned_net}' that this state names are not there",
-                           file=str(path), do='Put them beside the state, or restore another one.')
-        wanted = [tuple(h.shape) for h in self.history]
-        found = [tuple(h.shape) for h in state.history]
-        if found != wanted:
-            wrong = [i for i, (its, mine) in enumerate(zip(found, wanted)) if its != mine]
-            raise FcnError('this is the state of another net: its history has ' + (
-                f'shape {found[wrong[0]]} in blob {wrong[0]}, here it is {wanted[wrong[0]]}'
-                if wrong else f'{len(found)} blobs, here it is {len(wanted)}'),
-                file=str(path), do='Restore with the solver and net that wrote it.')
-        self.net.copy_from(model)
-        for mine, its in zip(self.history, state.history):
-            assign(mine, its)
-        self.iter, self.current_step = state.iter, state.current_step
-        self.losses.clear()
-        extra = state.extra
-        if 'position' in extra:
-            self.seed = self.net.state.seed = int(extra['seed'])
-            self.net.state.position = int(extra['position'])
-            self.losses.extend(float(loss) for loss in extra['losses'])
-            torch.set_num_threads(int(extra['threads']))
-        log.info('Restoring previous solver status from %s', path)
+        """Go on from a .solverstate.h5; see snapshots.restore. After an FcnError the solver is as
+        it was."""
+        snapshots.restore(self, path)
