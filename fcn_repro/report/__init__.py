@@ -1,8 +1,9 @@
 """What a person looks at: pictures in the VOC colours, and tables of the metrics."""
 
 from fcn_repro.data.palette import palette
+from fcn_repro.report.overlay import overlay, save_overlay, shares
 from fcn_repro.report.pictures import contact_sheet, save_label_png, side_by_side, strip
 from fcn_repro.report.tables import metrics_table, one_class_warning
 
-__all__ = ['contact_sheet', 'metrics_table', 'one_class_warning', 'palette', 'save_label_png',
-           'side_by_side', 'strip']
+__all__ = ['contact_sheet', 'metrics_table', 'one_class_warning', 'overlay', 'palette',
+           'save_label_png', 'save_overlay', 'shares', 'side_by_side', 'strip']

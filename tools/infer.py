@@ -1,0 +1,128 @@
+"""Label images with a trained net: a palette PNG and an overlay each; or draw the class grid of a
+classifier over them.
+
+    python tools/infer.py photo.jpg
+    python tools/infer.py a.jpg folder --stage voc-fcn8s --weights fcn8s.caffemodel --out out
+    python tools/infer.py scene.jpg --heatmap
+"""
+
+import argparse
+from pathlib import Path
+
+from fcn_repro.errors import FcnError, nearest, tool
+from fcn_repro.heatmap import Heat, cast_net
+from fcn_repro.infer import Labels, image_input
+from fcn_repro.models import MEAN
+from fcn_repro.net import Net
+from fcn_repro.passes import DEFAULT
+from fcn_repro.photos import find_photos, process
+from fcn_repro.proto import TEST
+from fcn_repro.prototxt import read_solver
+from fcn_repro.runs import iteration, snapshots
+from fcn_repro.runtime import pick_device, place
+from fcn_repro.stages import PROTOTXT
+from fcn_repro.weights import FILLER, format_rows
+
+FINEST = 'mini-fcn8s', 'mini-fcn16s', 'mini-fcn32s'
+
+
+@tool
+def main():
+    args = arguments()
+    device, photos = pick_device(args.device), find_photos(args.images)
+    net_file, weights, out = choose(args)
+    print(f'{net_file} with {weights}')
+    net = Net.read(net_file, TEST, passes=DEFAULT)
+    size = net.shapes[image_input(net)][2:]
+    if args.heatmap:
+        net = cast_net(net)
+    report(net.copy_from(weights), weights)
+    if args.heatmap:
+        job = Heat(net, size, args.mean, args.classes, args.top or 3, args.scale or 1,
+                   args.save_scores)
+    else:
+        job = Labels(net, args.mean, args.classes)
+    place(net, device)
+    process(photos, job, args.out or out)
+    print(f'written to {args.out or out}')
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='files, or folders of them')
+    parser.add_argument('--stage', help='net and weights of this stage (default: the finest '
+                        'finished mini FCN of runs/; with --heatmap mini-classifier)')
+    parser.add_argument('--net', metavar='FILE', help="a deploy prototxt, in the stage's place")
+    parser.add_argument('--weights', metavar='FILE', help='default: the newest of runs/STAGE')
+    parser.add_argument('--classes', metavar='FILE', help='class names, one a line')
+    parser.add_argument('--mean', type=float, nargs=3, default=MEAN, metavar=('B', 'G', 'R'))
+    parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/infer, or '
+                        'runs/infer/WEIGHTS for a net or weights of your own')
+    parser.add_argument('--device')
+    grid = parser.add_argument_group("a classifier's class grid")
+    grid.add_argument('--heatmap', action='store_true', help='cast a classifier into a fully '
+                      'convolutional net, and draw its probabilities')
+    grid.add_argument('--top', type=int, metavar='N', help='classes to draw (default: 3)')
+    grid.add_argument('--scale', type=float, metavar='S', help='of the image for the net')
+    grid.add_argument('--save-scores', action='store_true', help='write NAME.npz as well')
+    args = parser.parse_args()
+    for name in () if args.heatmap else ('top', 'scale', 'save_scores'):
+        if getattr(args, name) not in (None, False):
+            raise FcnError(f'--{name.replace("_", "-")} is for the class grid of a classifier',
+                           do='Give --heatmap, or leave it out.')
+    return args
+
+
+def choose(args):
+    """(deploy prototxt, weights, where the results go by default)."""
+    if (args.net or args.weights) and not args.stage and not (args.net and args.weights):
+        raise FcnError(f"{'--net' if args.net else '--weights'} without "
+                       f"{'--weights' if args.net else '--net'}",
+                       do='Give both, or the --stage that has the other.')
+    stage = args.stage or (args.net and 'own') or ('mini-classifier' if args.heatmap else finest())
+    run = Path('runs', stage)
+    written, shipped = (folder / 'deploy.prototxt' for folder in (run / 'net', PROTOTXT / stage))
+    net = args.net or (written if written.exists() else shipped)
+    if not args.net and not net.exists():
+        raise FcnError(f"there is no net of the stage '{stage}'", do=nearest(
+            stage, [p.parent.name for p in PROTOTXT.glob('*/deploy.prototxt')]) or
+            'Give --net and --weights.')
+    if not args.weights and not snapshots(run):
+        raise FcnError('there are no weights here', file=str(run), do=f'{trained()}Train it '
+                       f'(tools/train.py {stage}), or give --weights.')
+    own = args.net or args.weights
+    weights = args.weights or snapshots(run)[-1]
+    return net, weights, Path('runs/infer', Path(weights).stem) if own else run / 'infer'
+
+
+def finest():
+    """The mini FCN of the smallest stride whose training in runs/ reached its end."""
+    for stage in FINEST:
+        found = snapshots(Path('runs', stage))
+        last = read_solver(PROTOTXT / stage / 'solver.prototxt').message.max_iter
+        if found and iteration(found[-1]) >= last:
+            return stage
+    raise FcnError(f"no finished run of {', '.join(FINEST)} is in runs/", do=f'{trained()}Train '
+                   'one (make train-fcn32s), or give --net and --weights.')
+
+
+def trained():
+    """A sentence with the stages that have weights in runs/; '' where there is none."""
+    found = [f'{run.name} (iteration {iteration(snapshots(run)[-1])})'
+             for run in sorted(Path('runs').glob('*')) if snapshots(run)]
+    return f"Stages with weights: {', '.join(found)}. " if found else ''
+
+
+def report(rows, weights):
+    """What became of the weights: a line, or the table where a layer has none."""
+    unset = [row.layer for row in rows if row.action == FILLER]
+    print(format_rows(rows) if unset else format_rows(rows).splitlines()[-1])
+    if unset:
+        print(f"warning: {weights} has nothing for {', '.join(unset)}, which "
+              f"{'stays' if len(unset) == 1 else 'stay'} at the filler: the results may mean "
+              'nothing')
+
+
+if __name__ == '__main__':
+    main()
