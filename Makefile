@@ -1,15 +1,18 @@
 # make build && make train-fcn32s     everything from nothing: data, classifier, FCN-32s, its score
+# make staged                         all stages with their controls: Table 2 in miniature
 # make test                           the default tests
 #
 # PYTHON  python to start from          VENV   where it is installed; empty: into no venv, PYTHON
 # TORCH   what pip installs as torch           has torch already
 # VOC, SBD, WEIGHTS, CLASSES, MNIST     your data, see README
-# NET, ITERATIONS, RESTORE=1, FRESH=1   of train-fcn32s and eval
+# NET, ITERATIONS, RESTORE=1, FRESH=1   of train-fcn32s, train-fcn16s, train-fcn8s and eval
+# KEEP    snapshots that are kept       SEEDS  of staged
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
-NET ?= $(if $(VOC),voc-fcn32s,mini-fcn32s)
+FAMILY ?= $(if $(VOC),voc,mini)
+NET ?= $(FAMILY)-fcn32s
 
 PY := $(if $(VENV),$(VENV)/bin/python,$(PYTHON))
 export PYTHONPATH := $(CURDIR)
@@ -19,9 +22,9 @@ OPTIONS = $(if $(VOC),--voc '$(VOC)') $(if $(SBD),--sbd '$(SBD)') \
           $(if $(MNIST),--mnist '$(MNIST)')
 TRAIN = $(OPTIONS) $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(CLASSES),--classes $(CLASSES)) \
         $(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(RESTORE),--restore) \
-        $(if $(FRESH),--fresh)
+        $(if $(FRESH),--fresh) $(if $(KEEP),--keep $(KEEP))
 
-.PHONY: build train-fcn32s eval test test-slow lint cuda-check gpu-check bench wheel clean
+.PHONY: build staged eval test test-slow lint cuda-check gpu-check bench wheel clean
 
 build: $(if $(VENV),$(VENV)/installed)
 	@$(MAKE) --no-print-directory build/built-$$($(PY) -c "import importlib.metadata as m; \
@@ -40,8 +43,14 @@ build/built-%: setup.py $(wildcard csrc/* csrc/*/*)
 	$(PY) setup.py --quiet build_ext --inplace
 	rm -f build/built-* && touch $@
 
-train-fcn32s: build
-	@$(PY) tools/train.py $(NET) $(TRAIN)
+# train-fcn32s, -fcn16s, -fcn8s, -fcn8s-atonce, … each from the stage before it
+train-%: build
+	@$(PY) tools/train.py $(if $(filter file,$(origin NET)),$(FAMILY)-$*,$(NET)) $(TRAIN)
+
+staged: build
+	@$(PY) tools/staged.py --family $(FAMILY) $(if $(SEEDS),--seeds $(SEEDS)) $(OPTIONS) \
+	    $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(CLASSES),--classes $(CLASSES)) \
+	    $(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(KEEP),--keep $(KEEP))
 
 eval: build
 	@$(PY) tools/eval_voc.py --stage $(NET) $(OPTIONS) $(if $(WEIGHTS),--weights '$(WEIGHTS)')

@@ -1,6 +1,7 @@
 """A val net's score as the paper reports it: four metrics, IU of each class, time, pictures."""
 
 import json
+import logging
 from pathlib import Path
 from statistics import median
 
@@ -12,6 +13,24 @@ from .infer import data_layer, evaluate, score_layer
 from .metrics import Confusion, coarse
 from .report import contact_sheet, metrics_table, one_class_warning, side_by_side
 from .runs import make_folder
+
+log = logging.getLogger(__name__)
+
+
+def val_score(net, iteration):
+    """Score a val net while it is trained, as the release's solve.py does between its steps; the
+    line that says so, which the log gets in four."""
+    confusion = Confusion(net.blobs['score'].shape[1])
+    for _ in evaluate(net, confusion):
+        pass
+    m = confusion.metrics()
+    values = {'overall accuracy': m.pixel_accuracy, 'mean accuracy': m.mean_accuracy,
+              'mean IU': m.mean_iu, 'fwavacc': m.fw_iu}
+    for name, value in values.items():
+        log.info('Iteration %d, %s = %.6g', iteration, name, value)
+    return (f'val at iteration {iteration}: pixel acc. {100 * m.pixel_accuracy:.1f}, mean acc. '
+            f'{100 * m.mean_accuracy:.1f}, mean IU {100 * m.mean_iu:.1f}, f.w. IU '
+            f'{100 * m.fw_iu:.1f}')
 
 
 def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from data_folders import save_jpeg, save_palette_png, write_split
 
-from fcn_repro import stages
+from fcn_repro import stages, training
 
 ROOT = Path(__file__).parents[1]
 SIZE = 24, 32
@@ -101,7 +101,7 @@ def small_stage(tmp_path, monkeypatch, name='small', **row):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stages, 'PROTOTXT', tmp_path / 'prototxt')
     monkeypatch.setitem(stages.STAGES, name, stages.Stage(**row))
-    monkeypatch.setattr(stages, 'training_seconds', lambda net, device: 0.01)
+    monkeypatch.setattr(training, 'training_seconds', lambda net, device: 0.01)
     return tmp_path / 'prototxt' / name, voc
 
 

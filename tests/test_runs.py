@@ -3,10 +3,13 @@
 import shutil
 from pathlib import Path
 
+import h5py
 import pytest
-from small_runs import assert_error, call, contents, small_stage, small_voc
+from small_runs import NET, assert_error, call, contents, small_stage, small_voc, write_stage
 
+from fcn_repro.solver import Solver
 from fcn_repro.stages import Options, data_overrides, run_folder
+from fcn_repro.weights import read_extra
 
 
 @pytest.fixture
@@ -71,11 +74,19 @@ def test_a_run_keeps_its_data(tmp_path, capsys, monkeypatch):
     assert call(capsys, 'train', *words, 'b', '--fresh').status == 0
 
 
+def stop_parent(folder):
+    """A run of three of the stage's six iterations."""
+    shutil.rmtree('runs', ignore_errors=True)
+    solver = Solver(folder / 'solver.prototxt', prefix='runs/parent/train')
+    for _ in solver.run(3):
+        pass
+
+
 def test_restore_reaches_a_stopped_parent(tmp_path, capsys, monkeypatch):
     """The child of a run that was stopped says how to go on, and --restore does."""
-    small_stage(tmp_path, monkeypatch, 'parent')
-    small_stage(tmp_path, monkeypatch, 'child', parent='parent')
-    assert call(capsys, 'train', 'parent', '--iterations', 3).status == 0
+    folder, _ = small_stage(tmp_path, monkeypatch, 'parent')
+    small_stage(tmp_path, monkeypatch, 'child', parent='parent', trains_parent=True)
+    stop_parent(folder)
     assert_error(call(capsys, 'train', 'child'), 'runs/parent: this run stopped at iteration 3')
     done = call(capsys, 'train', 'child', '--restore')
     assert done.status == 0
@@ -83,11 +94,101 @@ def test_restore_reaches_a_stopped_parent(tmp_path, capsys, monkeypatch):
     assert done.out.index('parent: ') < done.out.index('child: 10 layers')
     assert_error(call(capsys, 'train', 'child', '--restore', '--iterations', 9, '--fresh'), 'Give')
 
-    shutil.rmtree('runs')
-    assert call(capsys, 'train', 'parent', '--iterations', 3).status == 0
+    stop_parent(folder)
     done = call(capsys, 'train', 'child', '--fresh')
     assert done.status == 0 and 'runs/parent: the run that was there is now' in done.out
     assert_error(call(capsys, 'train', 'child', '--restore', '--out', 'elsewhere'), 'elsewhere')
+
+
+def test_a_parent_that_asks_to_be_trained(tmp_path, capsys, monkeypatch):
+    """Stages out of order, a parent that was stopped: what to do is said, nothing is written."""
+    folder, _ = small_stage(tmp_path, monkeypatch, 'parent')
+    small_stage(tmp_path, monkeypatch, 'child', parent='parent')
+    assert_error(call(capsys, 'train', 'child'), 'runs/parent: child starts from parent, which has '
+                 'not been trained', '--weights')
+    assert not (tmp_path / 'runs').exists()
+    stop_parent(folder)
+    assert_error(call(capsys, 'train', 'child'), 'whose run stopped at iteration 3 of 6',
+                 'RESTORE=1', '--weights runs/parent/train_iter_3.caffemodel.h5')
+    assert not (tmp_path / 'runs/child').exists()
+    done = call(capsys, 'train', 'child', '--weights', 'runs/parent/train_iter_3.caffemodel.h5')
+    assert done.status == 0
+    shutil.rmtree('runs')
+    assert call(capsys, 'train', 'parent', '--iterations', 2).status == 0   # all that was asked
+    done = call(capsys, 'train', 'child', '--iterations', 2)
+    assert done.status == 0 and 'conv1     copied' in done.out
+
+
+def test_weights_say_where_they_come_from(tmp_path, capsys, monkeypatch):
+    small_stage(tmp_path, monkeypatch, 'parent')
+    small_stage(tmp_path, monkeypatch, 'child', parent='parent', score_every=2)
+    assert call(capsys, 'train', 'parent').status == 0
+    done = call(capsys, 'train', 'child', '--seed', 3)
+    assert done.status == 0 and done.out.count('val at iteration ') == 2
+    parent, child = (read_extra(f'runs/{name}/train_iter_6.caffemodel.h5')
+                     for name in ('parent', 'child'))
+    assert (parent['stage'], parent['parent'], parent['seed'], parent['classes']) == (
+        'parent', 'random weights', 0, 3)
+    assert (child['stage'], child['parent_stage'], child['seed'], child['max_iter']) == (
+        'child', 'parent', 3, 6)
+    assert child['parent'] == 'runs/parent/train_iter_6.caffemodel.h5'
+    assert child['data'] == parent['data'] and len(child['data']) == 64
+    assert child['commit'] == parent['commit'] == child['parent_commit']
+
+
+def test_a_parent_of_other_data_is_refused(tmp_path, capsys, monkeypatch):
+    _, voc = small_stage(tmp_path, monkeypatch, 'parent')
+    small_stage(tmp_path, monkeypatch, 'child', parent='parent')
+    assert call(capsys, 'train', 'parent').status == 0
+    weights = 'runs/parent/train_iter_6.caffemodel.h5'
+    with h5py.File(weights, 'r+') as file:
+        file['fcn_repro'].attrs['classes'] = 4
+    assert_error(call(capsys, 'train', 'child'), f'{weights}: the parent was trained on 4 classes, '
+                 'here are 3', '--weights')
+    with h5py.File(weights, 'r+') as file:
+        file['fcn_repro'].attrs['classes'] = 3
+    split = voc / 'ImageSets/Segmentation/train.txt'
+    split.write_text('im3\n')
+    assert_error(call(capsys, 'train', 'child'), f'{weights}: the parent was trained on other data')
+    assert not list((tmp_path / 'runs').glob('child/*.h5'))
+    assert call(capsys, 'train', 'child', '--weights', weights).status == 0
+
+
+def test_half_written_parent(tmp_path, capsys, monkeypatch):
+    small_stage(tmp_path, monkeypatch, 'parent')
+    small_stage(tmp_path, monkeypatch, 'child', parent='parent')
+    assert call(capsys, 'train', 'parent').status == 0
+    weights = tmp_path / 'runs/parent/train_iter_6.caffemodel.h5'
+    weights.write_bytes(weights.read_bytes()[:3000])
+    assert_error(call(capsys, 'train', 'child'), 'train_iter_6.caffemodel.h5', 'cut short')
+
+
+def test_parent_of_another_width(tmp_path, capsys, monkeypatch):
+    small_stage(tmp_path, monkeypatch, 'parent')
+    folder, voc = small_stage(tmp_path, monkeypatch, 'child', parent='parent')
+    write_stage(folder, voc, NET.replace('num_output: 4', 'num_output: 6'))
+    assert call(capsys, 'train', 'parent').status == 0
+    assert_error(call(capsys, 'train', 'child'), "layer 'conv1'", '(4, 3, 3, 3)', '(6, 3, 3, 3)')
+    assert not list((tmp_path / 'runs').glob('child/*.h5'))
+
+
+def test_solver_of_a_missing_net(tmp_path, capsys, monkeypatch):
+    folder, _ = small_stage(tmp_path, monkeypatch, 'small')
+    (folder / 'train.prototxt').unlink()
+    assert_error(call(capsys, 'train', 'small'), "the net 'train.prototxt' is neither beside")
+
+
+def test_restore_with_a_changed_solver(tmp_path, capsys, monkeypatch):
+    """Refused with the difference, unless it is forced."""
+    folder, _ = small_stage(tmp_path, monkeypatch, 'small')
+    assert call(capsys, 'train', 'small', '--iterations', 3).status == 0
+    solver = folder / 'solver.prototxt'
+    solver.write_text(solver.read_text().replace('base_lr: 0.01', 'base_lr: 0.002'))
+    done = call(capsys, 'train', 'small', '--restore')
+    assert done.status == 1 and '-base_lr: 0.01' in done.err and '+base_lr: 0.002' in done.err
+    assert '--force' in done.err
+    done = call(capsys, 'train', 'small', '--restore', '--force')
+    assert done.status == 0 and 'iteration 6/6' in done.out
 
 
 def test_mnist_has_runs_and_scenes_of_its_own():

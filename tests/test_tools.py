@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from small_runs import ROOT, assert_error, call, contents, small_stage, small_voc, start, wait
 
-from fcn_repro import stages
+from fcn_repro import training
 from fcn_repro.report.progress import TrainingBar, human
 from fcn_repro.solver import Solver
 from fcn_repro.weights import read_weights, write_hdf5
@@ -84,7 +84,7 @@ def test_train_then_eval(tmp_path):
 
 def test_the_estimate_is_the_first_line(small, capsys, monkeypatch):
     """Where training takes hours; it counts what is left, and the passes of an iteration."""
-    monkeypatch.setattr(stages, 'training_seconds', lambda net, device: 10 * 3600)
+    monkeypatch.setattr(training, 'training_seconds', lambda net, device: 10 * 3600)
     done = call(capsys, 'train', 'small', '--iterations', 3)
     first = done.out.splitlines()[0]
     assert first.startswith('small: 3 iterations would take about 2 days on this machine (cpu, ')
@@ -201,7 +201,9 @@ def test_log_has_the_lines_of_test_nets(small, tmp_path, capsys):
     (['--mnist', 'x'], ['--mnist', 'mini stages', 'Leave it out']),
     (['--device', 'gpu'], ["'gpu' is unknown", 'Use cpu']),
     (['--device', 'cuda:99'], ["'cuda:99' is not there", 'GPUs', '--device cpu']),
-    (['--solver', 'none.prototxt'], ['none.prototxt', 'cannot read the file', 'Check the path']),
+    (['--solver', 'x.prototxt'], ["small has no solver 'x.prototxt'", 'one of solver.prototxt']),
+    (['--force'], ['--force is for --restore', 'Give both']),
+    (['--keep', 0], ['0 snapshots', '--keep 1 or more']),
     (['--weights', 'none.caffemodel'], ['none.caffemodel: cannot be read', 'Check the path']),
 ], ids=lambda v: ' '.join(map(str, v)) if str(v[0]).startswith('--') else '')
 def test_train_refuses(small, tmp_path, capsys, words, parts):

@@ -5,6 +5,7 @@ them failed. compute-sanitizer does not work in every virtual machine: where it 
 that is said, and does not count as a failure.
 """
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,7 @@ def run(name, command):
 
 @tool
 def main():
+    argparse.ArgumentParser(description=__doc__).parse_args()
     if not torch.cuda.is_available():
         raise FcnError('torch sees no GPU here', do='Run this on a machine with one.')
     print(f'{torch.cuda.get_device_name()}, torch {torch.__version__}')

@@ -5,7 +5,8 @@ import sys
 
 from fcn_repro.errors import tool
 from fcn_repro.runs import NEWEST
-from fcn_repro.stages import STAGES, Options, train
+from fcn_repro.stages import STAGES, Options
+from fcn_repro.training import train
 
 
 @tool
@@ -20,14 +21,20 @@ def main():
     parser.add_argument('--mnist', metavar='DIR', help="MNIST's IDX files: scenes of these digits")
     parser.add_argument('--weights', metavar='FILE', help="a caffemodel or Caffe's HDF5 to start "
                         "from instead of the parent stage; 'none': random weights")
-    parser.add_argument('--out', metavar='DIR', help='the run (default: runs/STAGE)')
-    parser.add_argument('--solver', default='solver.prototxt', help='which solver of the stage: '
-                        'solver_heavy.prototxt has the summed loss and momentum 0.99')
+    parser.add_argument('--out', metavar='DIR', help='the run (default: runs/STAGE, with the '
+                        'name of another solver)')
+    parser.add_argument('--runs', metavar='DIR', default='runs', help='where the runs of all '
+                        'stages lie (default: %(default)s)')
+    parser.add_argument('--solver', default='solver.prototxt', help='which solver of the stage '
+                        'trains it; its folder in prototxt/ has them')
     parser.add_argument('--iterations', type=int, metavar='N', help="instead of max_iter")
     parser.add_argument('--seed', type=int, metavar='N')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, … (default: a GPU if there is one)')
     parser.add_argument('--restore', nargs='?', const=NEWEST, metavar='STATE',
                         help='go on from a .solverstate.h5 (default: the newest of the run)')
+    parser.add_argument('--force', action='store_true', help='restore even though solver, net or '
+                        'data have changed')
+    parser.add_argument('--keep', type=int, metavar='N', help='snapshots; older ones are removed')
     parser.add_argument('--fresh', action='store_true', help='set an earlier run aside')
     parser.add_argument('--pictures', type=int, default=8, metavar='N')
     options = vars(parser.parse_args())

@@ -6,6 +6,7 @@ composes whole scenes with the same drawing functions, so that both see the same
 """
 
 import gzip
+import hashlib
 import zlib
 from pathlib import Path
 
@@ -23,17 +24,17 @@ MNIST_FILES = {'train': ('train-images-idx3-ubyte', 'train-labels-idx1-ubyte'),
                'val': ('t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte')}
 
 
-def load_digits(split, mnist=None):
+def load_digits(split, mnist=None, bold=True):
     """Images (N,h,w) uint8, ink bright, 0..255, and labels (N,) uint8 0..9 of 'train' or 'val'.
 
     Without `mnist` the bundled digits, of which every fifth of a class is held out for val; with
-    `mnist` the IDX files of that folder, plain or .gz, in the split that they come in. Train and
-    val share no digit either way.
+    `mnist` the IDX files of that folder, plain or .gz, in the split that they come in, with bolder
+    strokes unless `bold` is False. Train and val share no digit either way.
     """
     if split not in SPLITS:
         raise FcnError(f"split '{split}' is none of {', '.join(SPLITS)}", do='Name one of them.')
     if mnist is not None:
-        return load_mnist(split, mnist)
+        return load_mnist(split, mnist, bold)
     with np.load(Path(__file__).with_name('digits.npz')) as file:
         images, labels = file['images'], file['labels']     # (1797,8,8) 0..16, (1797,)
     rank = np.zeros(len(labels), int)                       # the how-manieth of its class
@@ -43,8 +44,8 @@ def load_digits(split, mnist=None):
     return np.round(images[chosen] * (255 / 16)).astype(np.uint8), labels[chosen]
 
 
-def load_mnist(split, folder):
-    """MNIST's images (N,28,28) and labels (N,), the strokes thickened to be as bold as UCI's."""
+def load_mnist(split, folder, bold=True):
+    """MNIST's images (N,28,28) and labels (N,); bold: the strokes thickened to be as UCI's."""
     images, labels = (read_idx(find_idx(folder, name), dims)
                       for name, dims in zip(MNIST_FILES[split], (3, 1)))
     if len(images) != len(labels):
@@ -53,8 +54,10 @@ def load_mnist(split, folder):
     if labels.max(initial=0) > 9:
         raise FcnError(f'label {labels.max()} is no digit, 0 to 9', file=folder,
                        do="Give MNIST's own label files.")
-    bold = [np.asarray(Image.fromarray(image).filter(ImageFilter.MaxFilter(3))) for image in images]
-    return np.stack(bold), labels
+    if bold:
+        images = np.stack([np.asarray(Image.fromarray(image).filter(ImageFilter.MaxFilter(3)))
+                           for image in images])
+    return images, labels
 
 
 def find_idx(folder, name):
@@ -196,6 +199,10 @@ class DigitDataLayer:
 
     def __len__(self):
         return -(-len(self.images) // self.batch_size)
+
+    def fingerprint(self):
+        """SHA-256 of the digits and their labels."""
+        return hashlib.sha256(self.images.tobytes() + self.labels.tobytes()).hexdigest()
 
     def batch(self, k):
         """(data (B,3,size,size), label (B,)) of batch k >= 0, both float32."""

@@ -54,6 +54,10 @@ class SegDataLayer:
     def __len__(self):
         return len(self.reader)
 
+    def fingerprint(self):
+        """The Reader's."""
+        return self.reader.fingerprint()
+
     @property
     def ids(self):
         """The ids of the split, in file order (not in the order of consumption)."""

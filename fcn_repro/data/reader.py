@@ -1,5 +1,6 @@
 """The one reader: a list of ids, and for each an image and a label of the same size."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +56,17 @@ class Reader:
 
     def __len__(self):
         return len(self.ids)
+
+    def fingerprint(self):
+        """SHA-256 of the split: its ids, and of each the size of image and label in bytes. It does
+        not depend on where the folder lies."""
+        digest = hashlib.sha256()
+        for id_ in self.ids:
+            sizes = [(self.folder / form.format(id_)).stat().st_size
+                     for form in (self.images, self.labels)
+                     if (self.folder / form.format(id_)).is_file()]
+            digest.update(f'{id_} {sizes}\n'.encode())
+        return digest.hexdigest()
 
     def image(self, i):
         """The i-th image, (H, W, 3) uint8 RGB; for splits that have no labels."""

@@ -78,6 +78,15 @@ class TrainingBar:
             print(f'iteration {s.iter}/{s.param.max_iter}: {text}, '
                   f'{human(left)} left', flush=True)
 
+    def aside(self, function, *args):
+        """Print the line that a function returns; its time is not that of an iteration."""
+        start = time.perf_counter()
+        line = function(*args)
+        self.start += time.perf_counter() - start
+        self.bar.clear()
+        print(line, flush=True)
+        self.bar.refresh()
+
     def __enter__(self):
         return self
 

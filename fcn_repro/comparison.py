@@ -1,0 +1,164 @@
+"""Table 2 of the paper in miniature: every stage, and the controls without which it says little."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+from .errors import FcnError
+from .evaluation import spread
+from .files import write_text
+from .infer import data_layer, predict
+from .metrics import Confusion, coarse
+from .prototxt import read_solver
+from .report.refinement import refinement
+from .runs import NEWEST, make_folder, newest_weights, snapshots
+from .runtime import pick_device, place
+from .stages import ON, SOLVER, run_folder, shipped, stopped
+from .training import train, val_net
+
+SLOW = 'solver_slow.prototxt'
+METRICS = ('pixel_accuracy', 'mean_accuracy', 'mean_iu', 'fw_iu')
+FACTORS = (128, 64, 32, 16, 8, 4)       # of Appendix A
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a stage under one of its solvers. paper: the mean IU that the paper
+    (at once: the release) has for it on VOC2011's seg11valid."""
+    label: str
+    stage: str
+    solver: str = SOLVER
+    paper: float | None = None
+
+
+ROWS = (
+    Row('FCN-32s-fixed', 'fcn32s-fixed', paper=45.4),
+    Row('FCN-32s', 'fcn32s', paper=59.4),
+    Row('FCN-32s, trained on', 'fcn32s', ON),
+    Row('FCN-16s', 'fcn16s', paper=62.4),
+    Row('FCN-16s, slow', 'fcn16s', SLOW),
+    Row('FCN-16s, trained on', 'fcn16s', ON),
+    Row('FCN-8s', 'fcn8s', paper=62.7),
+    Row('FCN-8s, slow', 'fcn8s', SLOW),
+    Row('FCN-8s at once', 'fcn8s-atonce', paper=65.4),
+)
+STEPS = ('FCN-32s', 'FCN-16s', 'FCN-8s')        # the columns of Figure 4
+NOTES = '''\
+trained on: as long again as the next stage and at its rate, so 16s and 8s are compared with it;
+slow: at the paper's rate, a hundredth of that of the stage before.'''
+
+
+def rows_of(family):
+    """The rows that a family (mini, voc) has solvers for, under its stages' names."""
+    rows = [replace(row, stage=f'{family}-{row.stage}') for row in ROWS]
+    return [row for row in rows if (shipped(row.stage) / row.solver).exists()]
+
+
+def compare(family, options, seeds=1):
+    """Train every row that is not trained yet, for each seed, and score it. Writes table.md,
+    table.json and refinement.png into RUNS/staged; returns the table, or None where a signal
+    stopped a run. FcnError as in train."""
+    if seeds < 1:
+        raise FcnError(f'{seeds} seeds', do='Give 1 or more.')
+    rows, results = rows_of(family), {}
+    for seed in range(seeds):
+        for row in rows:
+            its = for_seed(options, seed, row)
+            print(f'\n== {row.label}, seed {seed}: {run_folder(row.stage, its)}', flush=True)
+            scored = result(row, its)
+            if scored is None:
+                return None
+            results.setdefault(row.label, []).append(scored)
+    out = Path(options.runs, 'staged')
+    make_folder(out)
+    first = [for_seed(options, 0, row) for row in rows]
+    table = format_table(rows, results, first, bounds(rows[0].stage, first[0]))
+    write_text(table + '\n', out / 'table.md')
+    write_text(json.dumps(results, indent=1), out / 'table.json')
+    draw_refinement([(row, its) for row, its in zip(rows, first) if row.label in STEPS],
+                    out / 'refinement.png', options.pictures)
+    print(f'\n{table}\n\nin {out}: table.md, table.json, refinement.png (as in Figure 4)')
+    return table
+
+
+def for_seed(options, seed, row):
+    """The options of one run. Each seed has a folder of runs of its own; the first one's is where
+    tools/train.py puts them. Weights given are for the stages without a parent."""
+    runs = Path(options.runs, f'seed{seed}') if seed else Path(options.runs)
+    its = replace(options, seed=seed or None, runs=str(runs), solver=row.solver)
+    starts = row.solver != ON and row.stage.removeprefix('voc-') in (
+        'fcn32s', 'fcn32s-fixed', 'fcn8s-atonce')
+    return its if starts else replace(its, weights=None)
+
+
+def result(row, options):
+    """The metrics of a row's finished run, which is trained, or gone on with, where it is not;
+    None where a signal stopped it."""
+    out = run_folder(row.stage, options)
+    file = out / 'eval' / 'metrics.json'
+    unfinished = stopped(row.stage, options)
+    there = snapshots(out) and not unfinished and file.exists()
+    if there and file.stat().st_mtime > newest_weights(out).stat().st_mtime:
+        print('there already')
+    elif train(row.stage, replace(options, restore=NEWEST if unfinished else None)) is None:
+        return None
+    return {name: 100 * json.loads(file.read_text())[name] for name in METRICS}
+
+
+def bounds(stage, options):
+    """{factor: the mean IU of the val set's ground truth sampled at it} (Appendix A)."""
+    data = data_layer(val_net(folder_of(stage, options), options))
+    classes = options.classes or len(data.classes or ()) or 21
+    sums = {factor: Confusion(classes) for factor in FACTORS}
+    for k in range(len(data)):
+        label = data.sample(k).label
+        for factor, confusion in sums.items():
+            confusion.add(label, coarse(label, factor))
+    return {factor: 100 * confusion.metrics().mean_iu for factor, confusion in sums.items()}
+
+
+def folder_of(stage, options):
+    """Where a run's prototxt files lie."""
+    own = run_folder(stage, options) / 'net'
+    return own if own.exists() else shipped(stage)
+
+
+def format_table(rows, results, options, bound):
+    """Markdown, in the order of the paper's columns: means over the seeds, and their spread."""
+    seeds = len(results[rows[0].label])
+    lines = [f'| {seeds} seed{"s" * (seeds > 1)} | iterations | base_lr | pixel acc. | mean acc. | '
+             'mean IU | f.w. IU | paper, mean IU on VOC |',
+             '|---|--:|--:|--:|--:|--:|--:|--:|']
+    for row, its in zip(rows, options):
+        solver = read_solver(folder_of(row.stage, its) / row.solver).message
+        cells = [cell([scored[name] for scored in results[row.label]]) for name in METRICS]
+        length = its.iterations or solver.max_iter
+        lines.append(f'| {row.label} | {length} | {solver.base_lr:.3g} | {" | ".join(cells)} | '
+                     f'{row.paper or ""} |')
+    lines += ['', NOTES, '', 'Upper bound of mean IU for labels at stride ' + ', '.join(
+        f'{factor}: {value:.1f}' for factor, value in bound.items()) + ' (Appendix A)']
+    return '\n'.join(lines)
+
+
+def cell(values):
+    """A mean, and the standard deviation where there are several values."""
+    return f'{mean(values):.1f}' + (f' ±{stdev(values):.1f}' if len(values) > 1 else '')
+
+
+def draw_refinement(runs, path, count):
+    """Image, the prediction of each run, ground truth, as in Figure 4, of `count` val images."""
+    nets = []
+    for row, its in runs:
+        net = val_net(folder_of(row.stage, its), its)
+        net.copy_from(newest_weights(run_folder(row.stage, its)))
+        nets.append(place(net, pick_device(its.device)))
+    data, strips = data_layer(nets[0]), []
+    for k in sorted(spread(min(count, len(data)), len(data))):
+        sample = data.sample(k)
+        maps = []
+        for net in nets:
+            net.state.position = k
+            maps.append(predict(net))
+        strips.append((sample.image, [*maps, sample.label]))
+    refinement(strips, [*(row.label for row, _ in runs), 'ground truth'], path)

@@ -1,0 +1,232 @@
+"""How one stage is trained: every step in the order of time."""
+
+import signal
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from . import surgery
+from .data.scenes import make_scenes
+from .errors import FcnError
+from .evaluation import evaluate_and_report, val_score
+from .net import Net
+from .passes import DEFAULT
+from .proto import TEST
+from .provenance import check_parent, provenance
+from .report.progress import TrainingBar, human, log_to
+from .runs import (
+    NEWEST,
+    complete,
+    iteration,
+    make_folder,
+    newest_state,
+    newest_weights,
+    same_data,
+    set_aside,
+    snapshots,
+)
+from .runtime import pick_device, place, training_seconds
+from .solver import Solver
+from .stages import (
+    MNIST_SCENES,
+    SCENES,
+    STAGES,
+    check,
+    data_overrides,
+    definition,
+    iterations,
+    length,
+    own_model,
+    parent_run,
+    parent_weights,
+    run_folder,
+    shipped,
+    stopped,
+)
+from .weights import FILLER, format_rows
+
+LONG = 2 * 3600          # seconds of training from which on the estimate is the first line
+
+
+def train(name, options):
+    """Train a stage from its parent, then evaluate it. Returns the path of its weights, or None
+    where a signal stopped it. All that can be checked is checked before anything is touched."""
+    check(name, options)
+    stage, out = STAGES[name], run_folder(name, options)
+    model, max_iter = own_model(name, options), iterations(name, options)
+    state = state_to_restore(name, out, options)
+    if options.fresh and snapshots(out):
+        set_aside(out)
+    same_data(out, options.voc if model else None)
+    weights = None if state else complete(out, max_iter)
+    if weights is not None:
+        print(f'{out}: trained already, up to iteration {iteration(weights)} (--fresh starts anew)')
+        source = None
+    else:
+        source = None if state else starting_weights(name, options)
+    if name.startswith('mini-fcn') and not options.voc:
+        make_scenes(MNIST_SCENES if options.mnist else SCENES, mnist=options.mnist)
+    folder = shipped(name) if model is None else definition(model, out)
+    net = val_net(folder, options)
+    if weights is None:
+        weights = learn(name, folder / options.solver, net, source, state, out, options)
+    if weights is None:
+        return None
+    net.copy_from(weights)
+    place(net, pick_device(options.device))
+    if stage.accuracy is None:
+        evaluate_and_report(net, out / 'eval', options.pictures)
+    else:
+        check_accuracy(net, stage.accuracy, weights)
+    return weights
+
+
+def state_to_restore(name, out, options):
+    """The snapshot to go on from, or None. Where the parent's run was stopped and this stage has
+    none yet, --restore goes on with the parent."""
+    if options.restore != NEWEST:
+        return options.restore
+    parent = parent_run(name, options)
+    if not (snapshots(out, 'solverstate') or options.weights) and parent and stopped(*parent):
+        return None
+    return newest_state(out)
+
+
+def starting_weights(name, options):
+    """The file that training starts from, after training the parent where that is missing and the
+    stage's row says so; None for random weights."""
+    stage, parent = STAGES[name], parent_run(name, options)
+    if options.weights == 'none' or not (options.weights or parent or stage.weights):
+        return None
+    if options.weights is not None:
+        return options.weights
+    if parent is None:
+        raise FcnError(f'{name} starts from ImageNet weights, and none are given',
+                       do=f'Give --weights {stage.weights} (make: WEIGHTS=…), or, for a data set '
+                          'of your own, --weights none.')
+    unfinished = stopped(*parent)
+    by_itself = stage.trains_parent and parent[0] == stage.parent
+    if not by_itself and not (options.restore and unfinished):
+        return parent_weights(name, *parent)
+    print(f'{name} starts from {parent[0]}:')
+    goal = length(*parent) if snapshots(run_folder(*parent)) else None
+    weights = train(parent[0], replace(parent[1], fresh=options.fresh and unfinished,
+                                       restore=options.restore if unfinished else None,
+                                       iterations=goal))
+    if weights is None:
+        raise KeyboardInterrupt
+    return weights
+
+
+def val_net(folder, options):
+    """The stage's val net: made before training, so that missing data is found then."""
+    return Net.read(folder / 'val.prototxt', TEST, passes=DEFAULT,
+                    overrides=data_overrides(options))
+
+
+def learn(name, solver_file, val, source, state, out, options):
+    """Run the solver to its end; returns the final weights, None where a signal stopped it."""
+    device, stage = pick_device(options.device), STAGES[name]
+    solver = Solver(solver_file, prefix=out / 'train', seed=options.seed, device=device,
+                    overrides=data_overrides(options), max_iter=options.iterations,
+                    keep=options.keep)
+    solver.provenance = provenance(name, solver.net, source, state, solver.param.max_iter)
+    make_folder(out)
+    log_to(out / 'train.log')
+    if state:
+        solver.restore(state, options.force)
+        happened = f'restored {state}'
+    else:
+        found = source is not None and options.weights is None and parent_run(name, options)
+        if found and STAGES[found[0]].accuracy is None:     # a classifier has other data
+            check_parent(solver.provenance, source)
+        happened = prepare(solver.net, stage.surgeries, source)
+    introduce(name, solver, device)
+    print(happened)
+    val.share_with(solver.net)
+    place(val, device)
+    batch = next(iter(solver.net.shapes.values()))[0] * solver.param.iter_size
+    with stopped_by_signals(solver), TrainingBar(solver, batch) as bar:
+        for _ in solver.run():
+            bar.update()
+            if stage.score_every and solver.iter % stage.score_every == 0 and \
+                    solver.iter < solver.param.max_iter:
+                bar.aside(val_score, val, solver.iter)
+    if solver.stop:
+        print(f'stopped at iteration {solver.iter} with a snapshot; go on with --restore '
+              '(make: RESTORE=1)')
+        return None
+    return newest_weights(out)
+
+
+def prepare(net, surgeries, source):
+    """What is done to a net before its first iteration; says what happened.
+
+    transplant: weights by name, InnerProduct cast into Convolution; without a source everything
+    starts from its filler. zero scores: the score layers that the source lacks. interp: layers
+    named `up` become bilinear.
+    """
+    if source is None:
+        happened, fresh = 'every layer starts from its filler', list(net.params)
+    elif 'transplant' in surgeries:
+        rows = net.copy_from(source)
+        happened, fresh = format_rows(rows), [row.layer for row in rows if row.action == FILLER]
+    else:
+        raise FcnError('this stage takes no weights', file=str(source), do='Leave out --weights.')
+    if 'zero scores' in surgeries:
+        for layer in fresh:
+            if layer.startswith('score'):
+                for blob in net.params[layer]:
+                    blob.data.zero_()
+    if 'interp' in surgeries:
+        ups = [name for name in net.params if 'up' in name]
+        surgery.interp(tensors(net), ups)
+        happened += ''.join(f'\n{up} made bilinear' for up in ups)
+    return happened
+
+
+def introduce(name, solver, device):
+    """Say what is trained, and first of all how long that takes where it is hours."""
+    p, net = solver.param, solver.net
+    left = p.max_iter - solver.iter
+    seconds = training_seconds(net, device) * p.iter_size * left
+    if seconds > LONG:
+        print(f'{name}: {left} iterations would take about {human(seconds)} on this machine '
+              f'({device}, {torch.get_num_threads()} threads). Use a GPU, or --iterations for a '
+              'try (make: ITERATIONS=…).')
+    count = sum(blob.parameter.numel() for blob in net.learnable_params)
+    print(f'{name}: {len(net.graph.nodes)} layers, {count / 1e6:.1f}M parameters, '
+          f'{p.max_iter} iterations of {p.iter_size} x {next(iter(net.shapes.values()))[0]} '
+          f'images, base_lr {p.base_lr:g}, momentum {p.momentum:g}, torch {torch.__version__} on '
+          f'{device}; about {human(seconds)}')
+
+
+@contextmanager
+def stopped_by_signals(solver):
+    """SIGINT and SIGTERM end the run after the current iteration, with a snapshot."""
+    def stop(number, frame):
+        solver.stop = True
+    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def tensors(net):
+    """{layer: its parameter tensors}, as surgery takes them."""
+    return {name: [blob.data for blob in blobs] for name, blobs in net.params.items()}
+
+
+def check_accuracy(net, least, weights):
+    """Run a classifier's val net over all its data. FcnError where it is under `least`."""
+    data = next(net.layer(node).reader for node in net.graph.nodes if node.type == 'Python')
+    with torch.no_grad():
+        accuracy = sum(net.forward()['accuracy'].item() for _ in range(len(data))) / len(data)
+    print(f'accuracy on held-out data: {100 * accuracy:.1f} %')
+    if accuracy < least:
+        raise FcnError(f'the classifier reached {100 * accuracy:.1f} % on held-out data, '
+                       f'{100 * least:.0f} % are needed', file=str(weights),
+                       do='Train it longer (--iterations) or from another --seed.')
