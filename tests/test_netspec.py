@@ -167,6 +167,44 @@ def test_heavy_recipe_keeps_the_step():
         assert not heavy_net.layer[-1].loss_param.normalize
 
 
+@pytest.mark.parametrize('model', [m for m in MODELS if 'fcn' in m and not m.endswith('fixed')])
+def test_solver_variants(model):
+    """The papers' three: heavy and online take equal steps on one summed loss; accumulated makes
+    one update from 20 images, of as many images in all."""
+    def solver(name):
+        return read_solver(ROOT / f'prototxt/{model}/solver{name}.prototxt').message
+    heavy = solver('' if model.startswith('voc') else '_heavy')
+    online, accumulated = solver('_online'), solver('_accumulated')
+    assert (heavy.momentum, online.momentum, accumulated.momentum) == pytest.approx((.99, .9, .9))
+    assert (heavy.iter_size, online.iter_size, accumulated.iter_size) == (1, 1, 20)
+    assert online.train_net == heavy.train_net and online.max_iter == heavy.max_iter
+    assert online.base_lr / (1 - online.momentum) == pytest.approx(
+        heavy.base_lr / (1 - heavy.momentum), rel=5e-3)
+    assert accumulated.max_iter * 20 == heavy.max_iter
+    mean = read_net(ROOT / f'prototxt/{model}/{accumulated.train_net}').message.layer[-1]
+    assert mean.loss_param.normalize
+    if model == 'voc-fcn32s':
+        assert accumulated.base_lr == pytest.approx(1e-4)       # CVPR 2015, section 4.3, VGG16
+
+
+def test_at_once_scales_the_skips():
+    for model, scales in (('voc-fcn8s-atonce', (0.01, 0.0001)), ('mini-fcn8s-atonce', (1, 1))):
+        layers = {layer.name: layer for layer in
+                  read_net(ROOT / f'prototxt/{model}/train.prototxt').message.layer}
+        for pool, scale in zip(('pool4', 'pool3'), scales):
+            layer = layers[f'scale_{pool}']
+            assert layer.scale_param.filler.value == pytest.approx(scale)
+            assert [p.lr_mult for p in layer.param] == [0]
+            assert layers[f'score_{pool}'].bottom[:] == [f'scale_{pool}']
+
+
+def test_fixed_learns_the_score_alone():
+    for model in ('voc-fcn32s-fixed', 'mini-fcn32s-fixed'):
+        net = read_net(ROOT / f'prototxt/{model}/train.prototxt').message
+        assert [layer.name for layer in net.layer if any(p.lr_mult for p in layer.param)] == [
+            'score_fr']
+
+
 def test_classifier_and_fcn_share_layers():
     """Same names; a fc6 of the classifier has as many weights as the FCN's 7x7 convolution."""
     source = python_data('digit_layers', 'DigitDataLayer', split='train')
