@@ -149,7 +149,8 @@ REFUSED = [
      'hdf5_data_param.batch_size is missing or 0. Set it.'),
     ('Python', '', 'a', 'python_param { module: "voc_layers" layer: "Foo" }',
      "no Python layer 'Foo' of module 'voc_layers'. Known: voc_layers.VOCSegDataLayer, "
-     'voc_layers.SBDDSegDataLayer, digit_layers.DigitDataLayer.'),
+     'voc_layers.SBDDSegDataLayer, digit_layers.DigitDataLayer, m2nist_layers.M2nistDataLayer, '
+     'm2nist_layers.M2nistDigitDataLayer.'),
     ('Python', '', 'a', 'python_param { module: "voc_layers" layer: "VOCSegDataLayer" '
      'param_str: "[1]" }', "param_str is no Python dict: [1]. Write a dict such as "
      "{'split': 'train'}."),

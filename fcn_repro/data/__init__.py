@@ -7,6 +7,8 @@ _CLASSES = {
     ('voc_layers', 'VOCSegDataLayer'): 'fcn_repro.data.voc:VOCSegDataLayer',
     ('voc_layers', 'SBDDSegDataLayer'): 'fcn_repro.data.sbd:SBDDSegDataLayer',
     ('digit_layers', 'DigitDataLayer'): 'fcn_repro.data.digits:DigitDataLayer',
+    ('m2nist_layers', 'M2nistDataLayer'): 'fcn_repro.data.m2nist:M2nistDataLayer',
+    ('m2nist_layers', 'M2nistDigitDataLayer'): 'fcn_repro.data.m2nist:M2nistDigitDataLayer',
 }
 
 

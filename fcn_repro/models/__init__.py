@@ -6,6 +6,7 @@ same layers with fewer channels.
 
 from dataclasses import replace
 
+from .m2nist import M2NIST
 from .recipe import MEAN, Model, Recipe, summed_rate, voc_data
 from .vgg import classifier, fcn, python_data
 
@@ -101,4 +102,5 @@ MODELS = {                                          # folder -> how its files ar
     'mini-fcn8s': mini(8, 'mini-fcn8s'),
     'mini-fcn8s-atonce': mini(8, 'mini-fcn8s-atonce', sum(MINI_ITER.values()),
                               skip_scales=(1, 1)),
+    **M2NIST,
 }

@@ -30,7 +30,7 @@ average_loss: 20
 base_lr: {base_lr:g}
 lr_policy: "fixed"
 momentum: {momentum:g}
-weight_decay: 0.0005
+weight_decay: {weight_decay:g}
 # {batch}
 iter_size: {iter_size}
 max_iter: {max_iter}
@@ -56,6 +56,7 @@ class Recipe:
     prefix: str = 'snapshot/train'
     suffix: str = ''
     net: str = ''
+    weight_decay: float = 0.0005
 
     def solver_text(self, val_images):
         """The solver's prototxt."""

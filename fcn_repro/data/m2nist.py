@@ -1,0 +1,289 @@
+"""M2NIST: grey scenes of up to three digits, drawn here or read from the published arrays.
+
+The published set (F. Ahmad, M2NIST, CC BY-SA 4.0) is 5000 scenes of 64x84 pixels, up to three of
+MNIST's 28x28 images each, white on black, in two files of NumPy: combined.npy (N,64,84) and
+segmented.npy (N,64,84,11), a mask of 0 and 1 for each digit and, last, for the background. Without
+them such scenes are drawn from the bundled digits, or from MNIST's files, by the same rule: a pixel
+with any ink is the digit's. Train and val of what is drawn here share no digit.
+"""
+
+import hashlib
+import tokenize
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from fcn_repro.data import digits
+from fcn_repro.data.order import SampleOrder
+from fcn_repro.data.reader import Sample
+from fcn_repro.errors import FcnError
+
+BACKGROUND = 10                             # channel k is digit k, as in the published arrays
+CLASSES = (*(str(digit) for digit in range(10)), 'background')
+SIZE, BOX = (64, 84), 28                    # of a scene, and of a digit's image in it
+HEIGHTS = (17, 21)                          # of a bundled digit in its box; MNIST's fit 20 pixels
+SCENES = {'train': 4500, 'val': 500}        # drawn ones, as many as are published
+TRIES = 30                                  # places for a digit, before it is left out
+THIN = 5            # quarter pixels, window of the filter that makes strokes as thin as MNIST's
+SHIFT = 3                                   # pixels off the centre, of the classifier's digits
+VERSION = 1         # of the drawing; raise it when the same seed gives other scenes
+PARAMS = {'split': None, 'batch_size': 16, 'seed': 1337, 'mnist': None}
+
+
+class Digits:
+    """The digits of a split in boxes of 28x28 pixels, MNIST's as they are, bundled ones drawn.
+
+    labels: (N,) uint8 0..9. images: (N,h,w) uint8, as load_digits gives them.
+    """
+
+    def __init__(self, split, mnist=None):
+        self.images, self.labels = digits.load_digits(split, mnist, bold=False)
+        self.drawn = {}
+        if mnist is not None and self.images.shape[1:] != (BOX, BOX):
+            height, width = self.images.shape[1:]
+            raise FcnError(f'the images are {height}x{width}, {BOX}x{BOX} are needed', file=mnist,
+                           do="Give MNIST's own image files.")
+
+    def __len__(self):
+        return len(self.images)
+
+    def box(self, rng, i):
+        """Digit i as (28,28) uint8, ink bright on 0; rng draws the height of a bundled one."""
+        if self.images.shape[1:] == (BOX, BOX):
+            return self.images[i]
+        low, high = HEIGHTS
+        key = int(i), int(rng.integers(low, high + 1))
+        if key not in self.drawn:
+            self.drawn[key] = boxed(self.images[i], key[1])
+        return self.drawn[key]
+
+
+def boxed(image, height):
+    """A digit (h,w) uint8 at this height in the middle of a box (28,28) uint8.
+
+    Drawn four times as large, thinned and averaged down, it has grey edges as MNIST's have."""
+    alpha = digits.render(image, 4 * height)[:, :4 * BOX]
+    width = max(1, round(alpha.shape[1] / 4))
+    large = Image.fromarray(digits.to_uint8(255 * alpha)).filter(ImageFilter.MinFilter(THIN))
+    box, top, left = np.zeros((BOX, BOX), np.uint8), (BOX - height) // 2, (BOX - width) // 2
+    box[top:top + height, left:left + width] = large.resize((width, height), Image.BOX)
+    return box
+
+
+def draw_scene(rng, source):
+    """One scene of a Digits: image (64,84) uint8, ink bright on 0, and label (64,84) uint8: the
+    digit wherever there is ink, BACKGROUND elsewhere. One to three digits whose ink does not
+    overlap; one that finds no place is left out."""
+    image, label = np.zeros(SIZE, np.uint8), np.full(SIZE, BACKGROUND, np.uint8)
+    for _ in range(rng.integers(1, 4)):
+        index = rng.integers(len(source))
+        box = source.box(rng, index)
+        for _ in range(TRIES):
+            top, left = (int(rng.integers(n - BOX + 1)) for n in SIZE)
+            place = np.s_[top:top + BOX, left:left + BOX]
+            if not ((image[place] > 0) & (box > 0)).any():
+                image[place] |= box
+                label[place][box > 0] = source.labels[index]
+                break
+    return image, label
+
+
+class DrawnScenes:
+    """Scene i of a split, a pure function of seed, split and i, from the bundled digits or, with
+    `mnist`, from the folder of MNIST's IDX files."""
+
+    labels, classes = '', CLASSES           # the label file, for messages: here the folder itself
+
+    def __init__(self, split, seed=1337, mnist=None):
+        self.split, self.seed = split, seed
+        self.digits = Digits(split, mnist)
+        self.folder = Path(mnist or digits.__file__)
+
+    def __len__(self):
+        return SCENES[self.split]
+
+    def fingerprint(self):
+        """SHA-256 of what the scenes are drawn from."""
+        return sha256(str((VERSION, self.seed)).encode(), self.digits.images, self.digits.labels)
+
+    def load(self, i):
+        """The i-th Sample, its image (64,84,3) uint8 with three equal channels."""
+        rng = np.random.default_rng((self.seed, digits.SPLITS.index(self.split), i))
+        image, label = draw_scene(rng, self.digits)
+        return Sample(f'{self.split}_{i + 1:04d}', np.stack([image] * 3, 2), label)
+
+
+class PublishedScenes:
+    """The scenes of combined.npy and segmented.npy in a folder: the last tenth is val.
+
+    Only the scenes asked for are read. FcnError for a missing or damaged file, other shapes, and,
+    when it is read, a scene with other values than 0 to 255, or masks other than 0 and 1.
+    """
+
+    labels, classes = 'segmented.npy', CLASSES
+
+    def __init__(self, split, folder):
+        self.folder = Path(folder)
+        self.images = open_array(self.folder / 'combined.npy', SIZE)
+        self.masks = open_array(self.folder / self.labels, (*SIZE, len(CLASSES)))
+        count = len(self.images)
+        if count != len(self.masks):
+            raise FcnError(f'{len(self.masks)} scenes, but combined.npy beside it has {count}',
+                           file=self.folder / self.labels, do='Take both files of one release.')
+        if count < 2:
+            raise FcnError(f'{count} scene(s), a train and a val part need 2 at least',
+                           file=self.folder / 'combined.npy', do='Get the file again.')
+        first_val = count - max(1, count // 10)
+        self.range = range(first_val) if split == 'train' else range(first_val, count)
+
+    def __len__(self):
+        return len(self.range)
+
+    def fingerprint(self):
+        """SHA-256 of the split's images."""
+        return sha256(self.images[self.range.start:self.range.stop])
+
+    def load(self, i):
+        """The i-th Sample of the split, named by its number in the files (from 0). A pixel that
+        several masks claim is the lowest of these digits'."""
+        k = self.range[i]
+        image, masks = self.images[k], self.masks[k]
+        if (image != image.astype(np.uint8)).any():
+            raise FcnError(f'scene {k} has values from {image.min()} to {image.max()}, whole '
+                           'numbers from 0 to 255 are needed', file=self.folder / 'combined.npy',
+                           do='Get the file again.')
+        nobodys = (masks.sum(2) == 0).sum()
+        if nobodys or ((masks != 0) & (masks != 1)).any():
+            raise FcnError(f'scene {k} has {nobodys} pixels in none of its 11 masks' if nobodys else
+                           f'scene {k} has values from {masks.min()} to {masks.max()}, masks of 0 '
+                           'and 1 are needed', file=self.folder / self.labels,
+                           do='Get the file again.')
+        return Sample(f'scene_{k:04d}', np.stack([image.astype(np.uint8)] * 3, 2),
+                      masks.argmax(2).astype(np.uint8))
+
+
+def open_array(path, shape):
+    """The array (N, *shape) of numbers in a .npy file, mapped and not read."""
+    try:
+        array = np.lib.format.open_memmap(path, mode='r')
+    except FileNotFoundError:
+        raise FcnError('there is no such file', file=path, do="Name the folder with M2NIST's "
+                       'combined.npy and segmented.npy.') from None
+    except (OSError, ValueError, TypeError, EOFError, OverflowError, SyntaxError,
+            tokenize.TokenError) as error:
+        raise FcnError(f'not a whole array file of NumPy: {error}', file=path,
+                       do='Get the file again.') from error
+    if array.shape[1:] != shape or array.ndim != 1 + len(shape) or array.dtype.kind not in 'buif':
+        wanted = ', '.join(map(str, shape))
+        raise FcnError(f'the array is {array.shape} {array.dtype}, (N, {wanted}) numbers are '
+                       'needed', file=path, do="Give M2NIST's own file here.")
+    return array
+
+
+def sha256(*parts):
+    """The hash of bytes and arrays, as hex."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part)
+    return digest.hexdigest()
+
+
+def take(layer, params, known):
+    """Set the params of param_str as attributes of a data layer, checked, with the defaults of
+    `known` for what is not given."""
+    name = type(layer).__name__
+    for key in params:
+        if key not in known:
+            raise FcnError(f"unknown parameter '{key}'", type=name,
+                           do=f"Known are: {', '.join(known)}.")
+    if params.get('split') not in digits.SPLITS:
+        raise FcnError(f"split is {params.get('split')!r}, not one of {', '.join(digits.SPLITS)}",
+                       type=name, do="Give 'split' in param_str.")
+    for key, value in {**known, **params}.items():
+        setattr(layer, key, value)
+    for key, least in (('batch_size', 1), ('seed', 0)):
+        value = getattr(layer, key)
+        if type(value) is not int or value < least:
+            raise FcnError(f'{key} is {value!r}, a whole number from {least} on is needed',
+                           type=name, do='Change it in param_str.')
+
+
+class M2nistDigitDataLayer:
+    """Single digits for the classifier: batch k is a pure function of the parameters and k.
+
+    params: split ('train': drawn with replacement, or 'val': in order), batch_size (default 16),
+    seed (default 1337), mnist (folder of MNIST's IDX files, instead of the bundled digits).
+    batch(k) gives data (B,1,28,28) float32 in 0..1, the digit up to SHIFT pixels off the centre,
+    and label (B,) float32. len() is the number of batches that it takes to see every digit once;
+    the last one of val starts again with the first digits where it would be short.
+    """
+
+    tops = 2
+
+    def __init__(self, params):
+        take(self, params, PARAMS)
+        self.digits = Digits(self.split, self.mnist)
+
+    def __len__(self):
+        return -(-len(self.digits) // self.batch_size)
+
+    def fingerprint(self):
+        """SHA-256 of the digits and their labels."""
+        return sha256(self.digits.images, self.digits.labels)
+
+    def batch(self, k):
+        """(data (B,1,28,28), label (B,)) of batch k >= 0."""
+        rng = np.random.default_rng((self.seed, digits.SPLITS.index(self.split), k))
+        count = self.batch_size
+        chosen = rng.integers(len(self.digits), size=count) if self.split == 'train' else \
+            (k * count + np.arange(count)) % len(self.digits)
+        data = np.zeros((count, 1, BOX, BOX), np.float32)
+        for place, i in zip(data[:, 0], chosen):
+            box = np.pad(self.digits.box(rng, i), SHIFT)
+            top, left = rng.integers(2 * SHIFT + 1, size=2)
+            place[:] = box[top:top + BOX, left:left + BOX] / np.float32(255)
+        return data, self.digits.labels[chosen].astype(np.float32)
+
+
+class M2nistDataLayer:
+    """Scenes: batch k is a pure function of the parameters and k.
+
+    params: as M2nistDigitDataLayer's, and
+    m2nist: folder of combined.npy and segmented.npy, instead of scenes drawn from digits.
+    batch(k) gives data (B,1,64,84) float32 in 0..1 and label (B,1,64,84) float32, 0 to 9 the digits
+    and 10 background. len() is the number of batches that hold the split once.
+    """
+
+    tops, classes = 2, CLASSES
+
+    def __init__(self, params):
+        take(self, params, {**PARAMS, 'm2nist': None})
+        if self.m2nist is not None and self.mnist is not None:
+            raise FcnError('both mnist and m2nist are given', type=type(self).__name__,
+                           do='Give the folder of one of them.')
+        self.reader = DrawnScenes(self.split, self.seed, self.mnist) if self.m2nist is None else \
+            PublishedScenes(self.split, self.m2nist)
+        self.order = SampleOrder(len(self.reader), self.seed, self.split == 'train')
+
+    def __len__(self):
+        return -(-len(self.reader) // self.batch_size)
+
+    def fingerprint(self):
+        """The scenes'."""
+        return self.reader.fingerprint()
+
+    def sample(self, k):
+        """The Sample of the k-th batch, where a batch is one scene (as a val net's is)."""
+        if self.batch_size != 1:
+            raise FcnError(f'batch_size is {self.batch_size}, scenes are scored one by one',
+                           type=type(self).__name__, do="Give 'batch_size': 1 in param_str.")
+        return self.reader.load(self.order[k])
+
+    def batch(self, k):
+        """(data (B,1,64,84), label (B,1,64,84)) of batch k >= 0."""
+        first = k * self.batch_size
+        scenes = [self.reader.load(self.order[first + i]) for i in range(self.batch_size)]
+        data = np.stack([scene.image[None, :, :, 0] for scene in scenes])
+        label = np.stack([scene.label[None] for scene in scenes])
+        return data / np.float32(255), label.astype(np.float32)

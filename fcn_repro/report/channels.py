@@ -1,0 +1,59 @@
+"""Every channel of a net's output beside the ground truth's, as small pictures in a grid."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from fcn_repro.data.image import VOID
+from fcn_repro.data.palette import palette
+from fcn_repro.errors import FcnError
+
+GAP, TEXT = 4, 12       # pixels between panels, and of a title
+
+
+def softmax(scores):
+    """Probabilities (C, H, W) float64 of scores (C, H, W)."""
+    e = np.exp(scores - scores.max(0).astype(np.float64))
+    return e / e.sum(0)
+
+
+def channels(image, label, scores, names):
+    """The grid of one image, (H', W', 3) uint8 RGB.
+
+    image: (H, W, 3) uint8 RGB. label: (H, W) class indices, 255 void. scores: (C, H, W), as the
+    net gives them. names: C titles. In the upper row the image, the label map, and where each class
+    is, white on black; below, under the same titles, the predicted map and the probability of each
+    class. In the maps the last class, the background of M2NIST, is black, and class k has the VOC
+    colour k + 1.
+    """
+    scores = np.asarray(scores)
+    wanted = (len(names), *image.shape[:2])
+    if scores.shape != wanted or label.shape != wanted[1:]:
+        raise FcnError(f'the scores are {scores.shape} and the label {label.shape}, for '
+                       f'{len(names)} classes and this image {wanted} and {wanted[1:]} are needed',
+                       do='Give them at one size, one channel a class.')
+    masks = label == np.arange(len(names))[:, None, None]
+    rows = ([image, coloured(label, len(names)), *map(grey, masks)],
+            [blank(image), coloured(scores.argmax(0), len(names)), *map(grey, softmax(scores))])
+    height, width = np.add(image.shape[:2], GAP)
+    sheet = Image.new('RGB', (width * len(rows[0]) - GAP, TEXT + GAP + 2 * height - GAP), 'white')
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
+    for column, name in enumerate(('image', 'labels', *names)):
+        draw.text((column * width, 0), name, 'black', font)
+        for row, panels in enumerate(rows):
+            sheet.paste(Image.fromarray(panels[column]),
+                        (column * width, TEXT + GAP + row * height))
+    return np.asarray(sheet)
+
+
+def coloured(label, classes):
+    """A label map (H, W) in the VOC colours, the last class black, void as VOC has it."""
+    return palette(256)[np.where(label == VOID, VOID, (label.astype(int) + 1) % classes)]
+
+
+def grey(values):
+    """Values (H, W) in 0..1 as (H, W, 3) uint8, 1 white."""
+    return np.rint(255 * np.repeat(values[:, :, None], 3, 2)).astype(np.uint8)
+
+
+def blank(image):
+    return np.full_like(image, 255)
