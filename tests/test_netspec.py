@@ -17,7 +17,7 @@ from fcn_repro.prototxt import parse_net, parse_solver, read_net, read_solver
 
 ROOT = Path(__file__).parent.parent
 FACTS = json.loads((ROOT / 'tests/data/formats/voc_nets.json').read_text())
-VOC = ('voc-fcn32s', 'voc-fcn16s', 'voc-fcn8s')
+VOC = ('voc-fcn32s', 'voc-fcn16s', 'voc-fcn8s', 'voc-fcn8s-atonce')
 
 
 def data():
@@ -88,11 +88,24 @@ def row(name, type, bottoms, tops, params, settings):
     return text_format.Merge(settings, layer)
 
 
+def head(model):
+    """The rows above the trunk; at once there is a fixed factor in front of each skip's scores."""
+    plain = model.removesuffix('-atonce')
+    for name, type, bottoms, *rest in FACTS['heads'][plain]:
+        if model != plain and bottoms in ('pool4', 'pool3'):
+            scale = 0.01 if bottoms == 'pool4' else 0.0001
+            yield (f'scale_{bottoms}', 'Scale', bottoms, f'scale_{bottoms}', '0',
+                   f'scale_param {{ filler {{ type: "constant" value: {scale} }} }}')
+            bottoms = f'scale_{bottoms}'
+        yield name, type, bottoms, *rest
+
+
 @pytest.mark.parametrize('model', VOC)
 def test_voc_nets_are_the_releases(model):
-    body = FACTS['trunk'] + FACTS['heads'][model]
+    body = [*FACTS['trunk'], *head(model)]
     for split in ('train', 'val'):
-        rows = [FACTS['data'][f'{model}/{split}'], *body, FACTS['loss']]
+        data = FACTS['data'][f'{model.removesuffix("-atonce")}/{split}']
+        rows = [data, *body, FACTS['loss']]
         net = read_net(ROOT / f'prototxt/{model}/{split}.prototxt').message
         assert list(net.layer) == [row(*r) for r in rows]
     rows = [FACTS['deploy_input'], *(r for r in body if r[1] != 'Dropout')]
@@ -100,12 +113,13 @@ def test_voc_nets_are_the_releases(model):
     assert list(net.layer) == [row(*r) for r in rows]
 
 
-@pytest.mark.parametrize('model, base_lr', [*zip(VOC, ('1e-10', '1e-12', '1e-14'))])
+@pytest.mark.parametrize('model, base_lr', [*zip(VOC, ('1e-10', '1e-12', '1e-14', '1e-10'))])
 def test_voc_solvers_are_the_releases(model, base_lr):
+    max_iter = 300000 if model == 'voc-fcn8s-atonce' else 100000
     assert read_solver(ROOT / f'prototxt/{model}/solver.prototxt').message == parse_solver(f'''
         train_net: "train.prototxt" test_net: "val.prototxt" test_iter: 736 test_interval: 999999999
         display: 20 average_loss: 20 lr_policy: "fixed" base_lr: {base_lr} momentum: 0.99
-        iter_size: 1 max_iter: 100000 weight_decay: 0.0005 snapshot: 4000
+        iter_size: 1 max_iter: {max_iter} weight_decay: 0.0005 snapshot: 4000
         snapshot_prefix: "snapshot/train" test_initialization: false''').message
 
 
