@@ -12,7 +12,7 @@ from fcn_repro.evaluation import evaluate_and_report
 from fcn_repro.models import MODELS
 from fcn_repro.net import Net
 from fcn_repro.proto import TEST
-from fcn_repro.report.channels import GAP, TEXT, channels
+from fcn_repro.report.channels import GAP, PAGE, TEXT, channels
 from fcn_repro.solver import Solver
 
 
@@ -108,7 +108,7 @@ def test_a_grid_of_channels():
     for c in range(11):
         panel = lower[:, (2 + c) * width:][:, :84, 0]
         assert np.array_equal(panel == 255, label == c)
-    assert (lower[:, :84] == 255).all() and (picture[:TEXT, 2 * width:] < 99).any()
+    assert (lower[20:, :84] == PAGE).all() and (picture[:TEXT, 2 * width:] < 99).any()
     with pytest.raises(FcnError, match=r'the scores are \(10, 64, 84\).*\(11, 64, 84\)'):
         channels(np.stack([image] * 3, 2), label, scores[:10], CLASSES)
 

@@ -8,6 +8,7 @@ from fcn_repro.data.palette import palette
 from fcn_repro.errors import FcnError
 
 GAP, TEXT = 4, 12       # pixels between panels, and of a title
+PAGE = 215              # grey, since panels are black or white
 
 
 def softmax(scores):
@@ -32,16 +33,19 @@ def channels(image, label, scores, names):
                        f'{len(names)} classes and this image {wanted} and {wanted[1:]} are needed',
                        do='Give them at one size, one channel a class.')
     masks = label == np.arange(len(names))[:, None, None]
-    rows = ([image, coloured(label, len(names)), *map(grey, masks)],
-            [blank(image), coloured(scores.argmax(0), len(names)), *map(grey, softmax(scores))])
+    maps = [coloured(labels, len(names)) for labels in (label, scores.argmax(0))]
+    rows = ([image, maps[0], *map(grey, masks)],
+            [np.full_like(image, PAGE), maps[1], *map(grey, softmax(scores))])
     height, width = np.add(image.shape[:2], GAP)
-    sheet = Image.new('RGB', (width * len(rows[0]) - GAP, TEXT + GAP + 2 * height - GAP), 'white')
+    size = width * len(rows[0]) - GAP, TEXT + GAP + 2 * height - GAP
+    sheet = Image.new('RGB', size, (PAGE,) * 3)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
     for column, name in enumerate(('image', 'labels', *names)):
         draw.text((column * width, 0), name, 'black', font)
         for row, panels in enumerate(rows):
             sheet.paste(Image.fromarray(panels[column]),
                         (column * width, TEXT + GAP + row * height))
+    draw.text((0, TEXT + GAP + height), 'prediction', 'black', font)
     return np.asarray(sheet)
 
 
@@ -53,7 +57,3 @@ def coloured(label, classes):
 def grey(values):
     """Values (H, W) in 0..1 as (H, W, 3) uint8, 1 white."""
     return np.rint(255 * np.repeat(values[:, :, None], 3, 2)).astype(np.uint8)
-
-
-def blank(image):
-    return np.full_like(image, 255)
