@@ -65,7 +65,7 @@ def train(name, options):
         source = None
     else:
         source = None if state else starting_weights(name, options)
-    if name.startswith('mini-fcn') and not options.voc:
+    if name.startswith(('mini-fcn', 'scratch-fcn')) and not options.voc:
         make_scenes(MNIST_SCENES if options.mnist else SCENES, mnist=options.mnist)
     folder = shipped(name) if model is None else definition(model, out)
     net = val_net(folder, options)

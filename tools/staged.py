@@ -16,8 +16,9 @@ from fcn_repro.stages import Options
 @tool
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--family', choices=('mini', 'voc'), default='mini',
-                        help='the narrow nets, or those of the release (default: %(default)s)')
+    parser.add_argument('--family', choices=('mini', 'voc', 'scratch'), default='mini',
+                        help='the narrow nets, those of the release, or as wide ones that start '
+                        'from random weights (default: %(default)s)')
     parser.add_argument('--seeds', type=int, default=1, metavar='N', help='runs of each row '
                         '(default: %(default)s); the table shows their mean and spread')
     parser.add_argument('--voc', metavar='DIR', help='folder laid out as VOC2011 is '

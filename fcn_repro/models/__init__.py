@@ -1,14 +1,14 @@
 """The shipped models: the files of each folder under prototxt/.
 
 The VOC nets are the reference release's (voc-fcn32s, 16s, 8s, 8s-atonce); the mini nets have the
-same layers with fewer channels.
+same layers with fewer channels; the scratch nets are as wide as VGG16 and need no weights.
 """
 
 from dataclasses import replace
 
 from .m2nist import M2NIST
 from .recipe import MEAN, Model, Recipe, summed_rate, voc_data
-from .vgg import classifier, fcn, python_data
+from .vgg import WIDTHS, classifier, fcn, python_data
 
 PIXELS = 375 * 500      # of a VOC image, about
 PAPER_LR = 1e-4         # CVPR 2015 for VGG16: a mean loss, minibatches of 20 images
@@ -47,12 +47,12 @@ MINI_LR = {32: 5e-3, 16: 3e-3, 8: 3e-3}
 MINI_ITER = {32: 2000, 16: 400, 8: 400}
 
 
-def mini(stride, folder, max_iter=None, **settings):
+def mini(stride, folder, max_iter=None, controls=True, longer=1, **settings):
     """A small FCN on the digit scenes. Its solvers: the paper's momentum and mean loss, one image
     a step; accumulated, 20 of them; heavy and online, the release's summed loss; slow, the rate of
     the paper and the release, a hundredth of the stage before; on, the control of the next stage:
-    trained on at its rate for as long."""
-    base_lr, images = MINI_LR[stride], max_iter or MINI_ITER[stride]
+    trained on at its rate for as long. controls: whether to write the last two."""
+    base_lr, images = MINI_LR[stride], longer * (max_iter or MINI_ITER[stride])
     prefix = f'runs/{folder}/train'
     mean = Recipe(base_lr, momentum=0.9, max_iter=images, snapshot=min(images, 500), normalize=True,
                   prefix=prefix)
@@ -65,16 +65,21 @@ def mini(stride, folder, max_iter=None, **settings):
         variant('accumulated', iter_size=20, max_iter=images // 20, snapshot=images // 20),
         variant('online', base_lr=summed_rate(base_lr, 0.9, MINI_PIXELS, 0.9), **summed),
         variant('heavy', base_lr=summed_rate(base_lr, 0.9, MINI_PIXELS), momentum=0.99, **summed)]
-    if stride < 32 and not settings:
+    if stride < 32 and controls:
         recipes.append(variant('slow', base_lr=MINI_LR[32] / 100 ** {16: 1, 8: 2}[stride]))
-    if stride > 8:
-        then = stride // 2
-        recipes.append(variant('on', base_lr=MINI_LR[then], max_iter=MINI_ITER[then],
-                               snapshot=MINI_ITER[then]))
+    if stride > 8 and controls:
+        then = longer * MINI_ITER[stride // 2]
+        recipes.append(variant('on', base_lr=MINI_LR[stride // 2], max_iter=then,
+                               snapshot=min(then, 500)))
     if settings.get('fixed'):
         del recipes[1:]
     return Model(fcn, {'stride': stride, **MINI, **settings}, voc_data('data/digits/VOC', 'train'),
                  voc_data('data/digits/VOC', 'val'), val_images=100, recipes=tuple(recipes))
+
+
+def scratch(stride, folder, **changes):
+    """VGG16's own width from random weights, by the recipe of the mini nets, four times as long."""
+    return mini(stride, folder, longer=4, widths=WIDTHS, fc=4096, dropout=0.5, **changes)
 
 
 def mini_classifier():
@@ -97,10 +102,13 @@ MODELS = {                                          # folder -> how its files ar
     'voc-fcn8s-atonce': voc(8, 1e-10, '../data', max_iter=300000, skip_scales=(0.01, 0.0001)),
     'mini-classifier': mini_classifier(),
     'mini-fcn32s': mini(32, 'mini-fcn32s'),
-    'mini-fcn32s-fixed': mini(32, 'mini-fcn32s-fixed', fixed=True),
+    'mini-fcn32s-fixed': mini(32, 'mini-fcn32s-fixed', controls=False, fixed=True),
     'mini-fcn16s': mini(16, 'mini-fcn16s'),
     'mini-fcn8s': mini(8, 'mini-fcn8s'),
-    'mini-fcn8s-atonce': mini(8, 'mini-fcn8s-atonce', sum(MINI_ITER.values()),
+    'mini-fcn8s-atonce': mini(8, 'mini-fcn8s-atonce', sum(MINI_ITER.values()), controls=False,
                               skip_scales=(1, 1)),
+    'scratch-fcn32s': scratch(32, 'scratch-fcn32s'),
+    'scratch-fcn16s': scratch(16, 'scratch-fcn16s'),
+    'scratch-fcn8s': scratch(8, 'scratch-fcn8s'),
     **M2NIST,
 }
