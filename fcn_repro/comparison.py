@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
+import numpy as np
+
 from .errors import FcnError
 from .evaluation import spread
 from .files import write_text
@@ -18,7 +20,9 @@ from .stages import ON, SOLVER, run_folder, shipped, stopped
 from .training import train, val_net
 
 SLOW = 'solver_slow.prototxt'
-METRICS = ('pixel_accuracy', 'mean_accuracy', 'mean_iu', 'fw_iu')
+TITLES = {'pixel_accuracy': 'pixel acc.', 'mean_accuracy': 'mean acc.', 'mean_iu': 'mean IU',
+          'fw_iu': 'f.w. IU', 'figure_iu': 'figure IU'}
+METRICS = list(TITLES)[:4]
 FACTORS = (128, 64, 32, 16, 8, 4)       # of Appendix A
 
 
@@ -46,7 +50,8 @@ ROWS = (
 STEPS = ('FCN-32s', 'FCN-16s', 'FCN-8s')        # the columns of Figure 4
 NOTES = '''\
 trained on: as long again as the next stage and at its rate, so 16s and 8s are compared with it;
-slow: at the paper's rate, a hundredth of that of the stage before.'''
+slow: at the paper's rate, a hundredth of that of the stage before;
+figure IU: all classes but the background as one, so the outlines alone.'''
 
 
 def rows_of(family):
@@ -103,7 +108,18 @@ def result(row, options):
         print('there already')
     elif train(row.stage, replace(options, restore=NEWEST if unfinished else None)) is None:
         return None
-    return {name: 100 * json.loads(file.read_text())[name] for name in METRICS}
+    metrics = json.loads(file.read_text())
+    scored = {name: 100 * metrics[name] for name in METRICS}
+    if next(iter(metrics['class_iu'])) == 'background':
+        scored['figure_iu'] = figure_iu(metrics['confusion'])
+    return scored
+
+
+def figure_iu(confusion):
+    """IU, in percent, of everything that is not class 0, the background, taken as one class: the
+    outlines alone, whatever name the net gives to what is inside them."""
+    hist = np.asarray(confusion, float)
+    return 100 * hist[1:, 1:].sum() / (hist.sum() - hist[0, 0])
 
 
 def bounds(stage, options):
@@ -126,13 +142,13 @@ def folder_of(stage, options):
 
 def format_table(rows, results, options, bound):
     """Markdown, in the order of the paper's columns: means over the seeds, and their spread."""
-    seeds = len(results[rows[0].label])
-    lines = [f'| {seeds} seed{"s" * (seeds > 1)} | iterations | base_lr | pixel acc. | mean acc. | '
-             'mean IU | f.w. IU | paper, mean IU on VOC |',
-             '|---|--:|--:|--:|--:|--:|--:|--:|']
+    seeds, columns = len(results[rows[0].label]), list(results[rows[0].label][0])
+    lines = [f'| {seeds} seed{"s" * (seeds > 1)} | iterations | base_lr | '
+             f'{" | ".join(TITLES[name] for name in columns)} | paper, mean IU on VOC |',
+             '|---|' + '--:|' * (len(columns) + 3)]
     for row, its in zip(rows, options):
         solver = read_solver(folder_of(row.stage, its) / row.solver).message
-        cells = [cell([scored[name] for scored in results[row.label]]) for name in METRICS]
+        cells = [cell([scored[name] for scored in results[row.label]]) for name in columns]
         length = its.iterations or solver.max_iter
         lines.append(f'| {row.label} | {length} | {solver.base_lr:.3g} | {" | ".join(cells)} | '
                      f'{row.paper or ""} |')

@@ -10,7 +10,7 @@ from PIL import Image
 from small_runs import SIZE, assert_error, call, contents, small_stage
 
 from fcn_repro import comparison
-from fcn_repro.comparison import ROWS, bounds, cell, compare, for_seed, rows_of
+from fcn_repro.comparison import ROWS, bounds, cell, compare, figure_iu, for_seed, rows_of
 from fcn_repro.errors import FcnError
 from fcn_repro.models import MINI_ITER, MODELS
 from fcn_repro.prototxt import read_solver
@@ -112,6 +112,11 @@ def test_bounds_are_those_of_the_labels(family):
     bound = bounds('small-fcn32s', Options(classes=3, voc='voc'))
     assert list(bound) == [128, 64, 32, 16, 8, 4]
     assert all(0 < value <= 100 for value in bound.values())
+
+
+def test_figure_iu_is_that_of_the_outlines():
+    """Names do not count: pixels given the wrong digit are still inside."""
+    assert figure_iu([[5, 1, 0], [2, 3, 4], [0, 0, 5]]) == pytest.approx(100 * 12 / 15)
 
 
 def test_refinement_refuses(tmp_path):
