@@ -7,6 +7,7 @@
 # VOC, SBD, WEIGHTS, CLASSES, MNIST     your data, see README
 # NET, ITERATIONS, RESTORE=1, FRESH=1   of train-fcn32s, train-fcn16s, train-fcn8s and eval
 # KEEP    snapshots that are kept       SEEDS  of staged
+# FAMILY  mini, voc (with VOC), scratch: narrow nets, the release's, as wide from random weights
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -43,9 +44,11 @@ build/built-%: setup.py $(wildcard csrc/* csrc/*/*)
 	$(PY) setup.py --quiet build_ext --inplace
 	rm -f build/built-* && touch $@
 
-# train-fcn32s, -fcn16s, -fcn8s, -fcn8s-atonce, … each from the stage before it
+# train-fcn32s, -fcn16s, -fcn8s, -fcn8s-atonce, … of the FAMILY, each from the stage before it; or
+# a stage by its whole name
+STAGE = $(if $(wildcard prototxt/$*/solver.prototxt),$*,$(FAMILY)-$*)
 train-%: build
-	@$(PY) tools/train.py $(if $(filter file,$(origin NET)),$(FAMILY)-$*,$(NET)) $(TRAIN)
+	@$(PY) tools/train.py $(if $(filter file,$(origin NET)),$(STAGE),$(NET)) $(TRAIN)
 
 staged: build
 	@$(PY) tools/staged.py --family $(FAMILY) $(if $(SEEDS),--seeds $(SEEDS)) $(OPTIONS) \
