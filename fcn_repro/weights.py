@@ -13,19 +13,12 @@ import numpy as np
 import torch
 
 from .errors import FcnError
-from .hdf5 import (
-    SolverState,
-    is_hdf5,
-    memory,
-    read_hdf5,
-    read_solverstate,
-    write_hdf5,
-    write_solverstate,
-)
+from .hdf5 import SolverState, is_hdf5, read_extra, read_hdf5, read_solverstate
+from .hdf5_write import memory, write_hdf5, write_solverstate
 from .wire import read_binaryproto, read_net
 
 __all__ = ['Row', 'SolverState', 'Weights', 'copy_weights', 'format_rows', 'modern',
-           'read_binaryproto', 'read_solverstate', 'read_weights', 'write_hdf5',
+           'read_binaryproto', 'read_extra', 'read_solverstate', 'read_weights', 'write_hdf5',
            'write_solverstate']
 
 CHUNK = 1 << 22                 # numbers copied at a time, so that no large layer is held twice

@@ -79,6 +79,13 @@ def read_state(path):
     return iteration, learned_net, step, history
 
 
+def check_fields(path):
+    """FcnError where a file is no protobuf message, or one cut short."""
+    reader = Reader(path)
+    for _ in reader.fields(0, reader.size):
+        pass
+
+
 def read_binaryproto(path):
     """The array of a lone BlobProto, such as a mean image (N,C,H,W or C,H,W)."""
     reader = Reader(path)
