@@ -38,7 +38,7 @@ class Net(nn.Module):
         super().__init__()
         self.graph, self.passes = graph, tuple(passes)
         self.state = RunState(graph.phase, seed, 0, str(folder), overrides or {})
-        self.layers, self.plans, self.total_loss = {}, {}, None
+        self.layers, self.plans, self.total_loss, self.spent = {}, {}, None, False
         self.shapes, self.declared = self.infer()
         self.blobs = {graph.values[v]: (InputBlob if graph.values[v] in graph.inputs else Blob)
                       (graph.values[v], shape) for v, shape in self.shapes.items()
@@ -122,7 +122,7 @@ class Net(nn.Module):
             for v in step.release:
                 del values[v]
         self.state.position += 1
-        self.total_loss = sum(losses) if losses else None
+        self.total_loss, self.spent = sum(losses) if losses else None, False
         return self.deliver(plan, values)
 
     def plan(self, blobs, stop_after=None):
@@ -198,7 +198,11 @@ class Net(nn.Module):
 
     def backward(self, **diffs):
         """Add the gradients of `total_loss`, or those that follow from the top diffs given by
-        blob name, to the diffs of params and of the blobs that were asked for."""
+        blob name, to the diffs of params and of the blobs that were asked for. Once after each
+        forward pass: it frees what it needed."""
+        if self.spent:
+            raise FcnError('backward ran already after this forward pass', file=self.graph.file,
+                           do='Run forward before each backward; diffs of params add up.')
         if diffs:
             tops = [self.start(name, torch.as_tensor(diff)) for name, diff in diffs.items()]
             tops = [(top, diff) for top, diff in tops if top.requires_grad]
@@ -209,6 +213,7 @@ class Net(nn.Module):
                            do='Give the diffs of outputs, or use a net with a loss layer.')
         elif self.total_loss.requires_grad:
             self.total_loss.backward()
+        self.spent = True
 
     def start(self, name, diff):
         """A kept top and its given diff, to start backward from."""

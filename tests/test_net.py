@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from texts import conv, diffs, image, inputs, layer, message, net
 
+from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 
 DATA_2 = inputs(data=(1, 2, 6, 6))
@@ -232,6 +233,18 @@ def test_propagate_down():
     ours.forward(blobs='all', data=image(1, 2, 6, 6))
     ours.backward()
     assert ours.blobs['a'].diff.any() and ours.blobs['data'].diff.any()
+
+
+def test_backward_once_after_each_forward():
+    ours = net(LABELLED + conv('b', 'data') + layer('SoftmaxWithLoss', 'loss', 'b label', 'loss'))
+    seen = []
+    for _ in range(2):                      # diffs of params add up, as in Caffe
+        ours.forward(data=image(1, 2, 6, 6))
+        ours.backward()
+        seen.append(ours.params['b'][0].diff.clone())
+        with pytest.raises(FcnError, match=r'ran already after this forward .* Run forward'):
+            ours.backward()
+    assert seen[0].any() and torch.allclose(seen[1], 2 * seen[0])
 
 
 # State
