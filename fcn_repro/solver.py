@@ -30,11 +30,13 @@ class Solver:
     """path: a solver.prototxt. Its nets' paths start at its folder, or else where we are.
 
     prefix: replaces snapshot_prefix. seed: replaces random_seed (0 where neither is given, so that
-    every run can be repeated). overrides: for the nets' data layers, as in Net.
+    every run can be repeated). overrides: for the nets' data layers, as in Net. keep: how many
+    snapshots of the run stay, the newest ones (None: all). provenance: {name: number or text} that
+    the snapshots say of themselves; one of another provenance['data'] is not restored.
     """
 
     def __init__(self, path, *, prefix=None, seed=None, device='cpu', channels_last=True,
-                 overrides=None, passes=DEFAULT, max_iter=None):
+                 overrides=None, passes=DEFAULT, max_iter=None, keep=None, provenance=None):
         self.text = read_solver(path)
         self.param = p = self.text.message
         self._check()
@@ -43,9 +45,12 @@ class Solver:
         self.prefix = Path(prefix or p.snapshot_prefix)
         self.seed = seed if seed is not None else max(int(p.random_seed), 0)
         options = {'seed': self.seed, 'passes': passes, 'overrides': overrides}
-        state = p.train_state
-        self.net = place(Net.read(self._net_path(p.train_net or p.net), TRAIN, state.level,
-                                  tuple(state.stage), **options), device, channels_last)
+        self.keep, self.provenance = keep, dict(provenance or {})
+        snapshots.check_options(self)
+        path, state = self._net_path(p.train_net or p.net), p.train_state
+        self.net = place(Net.read(path, TRAIN, state.level, tuple(state.stage), **options),
+                         device, channels_last)
+        self.net_text = snapshots.net_text(path, state)
         self.test_nets = [place(net, device, channels_last) for net in self._make_tests(options)]
         self.history = [torch.zeros_like(blob.parameter) for blob in self.net.learnable_params]
         self.iter, self.current_step, self.stop = 0, 0, False
@@ -115,8 +120,10 @@ class Solver:
     def run(self, until=None):
         """Iterate up to `until` (max_iter), snapshots included; yields after each iteration.
 
-        Ends early, with a snapshot, when `stop` is set. FcnError when the loss is no number.
+        Ends early, with a snapshot, when `stop` is set. FcnError when the loss is no number, and at
+        once where the disk has no room for a snapshot.
         """
+        snapshots.prepare(self)
         until = self.param.max_iter if until is None else until
         every = self.param.snapshot
         log.info('Solving %s', self.net.graph.name)
@@ -178,8 +185,8 @@ class Solver:
 
     def remedy(self):
         """What to do about a loss or weights that are no numbers."""
-        return (f'Lower base_lr ({self.param.base_lr:g}), or check the data and the weights; the '
-                'latest snapshot is untouched.')
+        return (f'Lower base_lr ({self.param.base_lr:g}; --restore with another needs --force), '
+                'or check the data and the weights; the latest snapshot is untouched.')
 
     @torch.no_grad()
     def update(self):
@@ -239,7 +246,7 @@ class Solver:
         snapshots.write says."""
         return snapshots.write(self)
 
-    def restore(self, path):
+    def restore(self, path, force=False):
         """Go on from a .solverstate.h5; see snapshots.restore. After an FcnError the solver is as
         it was."""
-        snapshots.restore(self, path)
+        return snapshots.restore(self, path, force)

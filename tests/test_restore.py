@@ -26,7 +26,7 @@ from small_runs import (
 from fcn_repro.errors import FcnError
 from fcn_repro.runs import iteration
 from fcn_repro.solver import Solver
-from fcn_repro.stages import stopped_by_signals
+from fcn_repro.training import stopped_by_signals
 from fcn_repro.weights import read_solverstate, write_solverstate
 
 GO_ON = '''

@@ -199,7 +199,8 @@ def test_a_run_goes_on_after_its_data_are_mended(small, capsys):
     good = path.read_bytes()
     assert call(capsys, 'train', 'small', '--iterations', 3).status == 0
     truncate(small[1], LATER)
-    assert_error(call(capsys, 'train', 'small', '--restore'), path, 'copy it again')
+    assert '+++ data now' in call(capsys, 'train', 'small', '--restore').err
+    assert_error(call(capsys, 'train', 'small', '--restore', '--force'), path, 'copy it again')
     path.write_bytes(good)
     assert_error(call(capsys, 'train', 'small'), 'stopped at iteration 3 of 6', '--restore')
     assert call(capsys, 'train', 'small', '--restore').status == 0
@@ -212,15 +213,15 @@ def test_a_run_goes_on_after_its_data_are_mended(small, capsys):
 @pytest.mark.parametrize('rate', ['1e30', '1e6'])
 def test_a_loss_that_is_no_number(small, capsys, rate):
     """The latest snapshot stays, and none is written of what diverged."""
+    change(small[0] / 'solver.prototxt', 'base_lr: 0.01', f'base_lr: {rate}')
+    change(small[0] / 'solver.prototxt', 'stepsize: 2', 'stepsize: 1000')
     assert call(capsys, 'train', 'small', '--iterations', 1).status == 0
     before = run_files(small[2])
-    change(small[0] / 'solver.prototxt', 'base_lr: 0.01', f'base_lr: {rate}')
     change(small[0] / 'solver.prototxt', 'max_iter: 6', 'max_iter: 600')
-    change(small[0] / 'solver.prototxt', 'stepsize: 2', 'stepsize: 1000')
     change(small[0] / 'solver.prototxt', 'snapshot: 3', 'snapshot: 0')
     done = call(capsys, 'train', 'small', '--restore')
     assert_error(done, small[0] / 'solver.prototxt', 'the loss became', 'at iteration ',
-                 'Lower base_lr', 'snapshot is untouched')
+                 'Lower base_lr', '--force', 'snapshot is untouched')
     assert run_files(small[2]) == before
 
 
