@@ -37,8 +37,8 @@ def classifier(data=None):
 def upsample(bottom, kernel, name):
     """A learned Deconvolution by 2 of all 11 channels onto all 11.
 
-    It starts from random weights, as the tutorials' do: from bilinear ones on the diagonal it
-    learned more slowly, since what it is to draw are strokes, not smooth regions."""
+    It starts from random weights, as the tutorials' do: what it is to draw are strokes, not smooth
+    regions, and from bilinear weights mean IU was 18 after 2000 iterations, not 51."""
     return L.Deconvolution(bottom, name=name, param=PARAM, convolution_param={
         'num_output': 11, 'kernel_size': kernel, 'stride': 2, 'weight_filler': MSRA})
 
@@ -69,7 +69,8 @@ def model(net, layer, folder, batch_sizes, val_images, **recipe):
 
 
 # The FCN's loss is summed over the pixels of a scene, as the release's is. Against their mean an L2
-# of 1e-3 outweighs the digits, a twentieth of the pixels: it learned half as much in as long.
+# of 1e-3 outweighs the digits, a twentieth of the pixels: mean IU was 26 after 2000 iterations, at
+# a rate that makes the same steps otherwise, not 51.
 M2NIST = {
     'm2nist-classifier': model(classifier, 'M2nistDigitDataLayer', 'm2nist-classifier', (32, 32),
                                12, base_lr=1e-2, max_iter=1000, snapshot=500, normalize=None),
