@@ -4,7 +4,7 @@
 #
 # PYTHON  python to start from          VENV   where it is installed; empty: into no venv, PYTHON
 # TORCH   what pip installs as torch           has torch already
-# VOC, SBD, WEIGHTS, CLASSES, MNIST     your data, see README
+# VOC, SBD, WEIGHTS, CLASSES, MNIST, M2NIST   your data, see README
 # NET, ITERATIONS, RESTORE=1, FRESH=1   of train-fcn32s, train-fcn16s, train-fcn8s and eval
 # KEEP    snapshots that are kept       SEEDS  of staged
 # FAMILY  mini, voc (with VOC), scratch: narrow nets, the release's, as wide from random weights
@@ -21,9 +21,9 @@ unexport OPENBLAS_CORETYPE
 
 OPTIONS = $(if $(VOC),--voc '$(VOC)') $(if $(SBD),--sbd '$(SBD)') \
           $(if $(MNIST),--mnist '$(MNIST)')
-TRAIN = $(OPTIONS) $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(CLASSES),--classes $(CLASSES)) \
-        $(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(RESTORE),--restore) \
-        $(if $(FRESH),--fresh) $(if $(KEEP),--keep $(KEEP))
+TRAIN = $(OPTIONS) $(if $(M2NIST),--m2nist '$(M2NIST)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
+        $(if $(CLASSES),--classes $(CLASSES)) $(if $(ITERATIONS),--iterations $(ITERATIONS)) \
+        $(if $(RESTORE),--restore) $(if $(FRESH),--fresh) $(if $(KEEP),--keep $(KEEP))
 
 .PHONY: build staged eval test test-slow lint cuda-check gpu-check bench wheel clean
 

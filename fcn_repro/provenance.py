@@ -5,7 +5,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .errors import FcnError
-from .hdf5 import is_hdf5
 from .weights import read_extra
 
 ROOT = Path(__file__).parents[1]
@@ -50,9 +49,8 @@ def provenance(stage, net, parent, state, max_iter):
     mine = {'stage': stage, 'commit': commit(), 'data': data_hash(net), 'classes': classes_of(net),
             'max_iter': max_iter}
     if state:
-        said = read_extra(state)
-        return mine | {key: said[key] for key in said if key.startswith('parent')}
-    said = read_extra(parent) if parent and is_hdf5(parent) else {}
+        return mine             # restoring adds what the state knows of the parent
+    said = read_extra(parent) if parent else {}
     return mine | {'parent': str(parent or 'random weights'),
                    **{f'parent_{key}': str(said.get(key, '')) for key in ('stage', 'commit')}}
 

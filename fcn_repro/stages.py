@@ -26,6 +26,7 @@ class Stage:
     is trained without being asked for. weights: the file that the user has to give instead.
     surgeries: what is done to the net before the first iteration, see training.SURGERIES.
     score_every: iterations between scores of the val set. accuracy: a classifier's least.
+    channels: whether pictures of all channels are drawn.
     """
     parent: str | None = None
     trains_parent: bool = False
@@ -33,6 +34,7 @@ class Stage:
     surgeries: tuple[str, ...] = ('transplant', 'zero scores', 'interp')
     score_every: int = 0
     accuracy: float | None = None
+    channels: bool = False
 
 
 def fine_tuned(parent, score_every, **more):
@@ -48,6 +50,9 @@ STAGES = {
     'mini-fcn16s': fine_tuned('mini-fcn32s', 200),
     'mini-fcn8s': fine_tuned('mini-fcn16s', 200),
     'mini-fcn8s-atonce': fine_tuned('mini-classifier', 500, trains_parent=True),
+    'm2nist-classifier': Stage(surgeries=(), accuracy=0.90),
+    'm2nist': fine_tuned('m2nist-classifier', 1000, trains_parent=True, surgeries=('transplant',),
+                         channels=True),
     'scratch-fcn32s': Stage(score_every=500),
     'scratch-fcn16s': fine_tuned('scratch-fcn32s', 500),
     'scratch-fcn8s': fine_tuned('scratch-fcn16s', 500),
@@ -64,15 +69,17 @@ ON = 'solver_on.prototxt'       # trains a stage's own result on: the control of
 class Options:
     """What the command line can change.
 
-    classes: of a data set that is not VOC's; mnist: folder of MNIST's IDX files, for the mini
-    stages to draw these digits; weights: a file, or 'none' to start from random ones; restore: a
-    .solverstate.h5, or 'newest'; force: restore it even where solver, net or data are others than
-    those that wrote it; keep: how many snapshots; runs: the folder of all runs.
+    classes: of a data set that is not VOC's; mnist: folder of MNIST's IDX files, for the mini and
+    m2nist stages to draw these digits; m2nist: folder of the published scenes; weights: a file, or
+    'none' to start from random ones; restore: a .solverstate.h5, or 'newest'; force: restore it
+    even where solver, net or data are others than those that wrote it; keep: how many snapshots;
+    runs: the folder of all runs.
     """
     voc: str | None = None
     sbd: str | None = None
     classes: int | None = None
     mnist: str | None = None
+    m2nist: str | None = None
     weights: str | None = None
     out: str | None = None
     runs: str = 'runs'
@@ -93,9 +100,10 @@ def shipped(name):
 
 
 def run_folder(name, options):
-    """Where a stage's run lies: runs/STAGE, with the names of another solver and of MNIST."""
+    """Where a stage's run lies: runs/STAGE, with the names of another solver and of its data."""
     variant = Path(options.solver).stem.removeprefix('solver').replace('_', '-')
-    return Path(options.out or Path(options.runs, name + variant + '-mnist' * bool(options.mnist)))
+    variant += '-mnist' * bool(options.mnist) + '-published' * bool(options.m2nist)
+    return Path(options.out or Path(options.runs, name + variant))
 
 
 def check(name, options):
@@ -112,8 +120,12 @@ def check(name, options):
         raise FcnError('--classes is for a data set of your own', do='Give its folder with --voc.')
     if options.classes is not None and not 1 <= options.classes <= 255:
         raise FcnError(f'{options.classes} classes', do='Give --classes 1 to 255.')
-    if options.mnist and (options.voc or not name.startswith('mini-')):
-        raise FcnError('--mnist is for the mini stages on digit scenes', do='Leave it out.')
+    if options.mnist and (options.voc or not name.startswith(('mini-', 'm2nist'))):
+        raise FcnError('--mnist is for the mini and m2nist stages on digits', do='Leave it out.')
+    if options.m2nist and (options.mnist or name != 'm2nist'):
+        raise FcnError('--m2nist is for the stage m2nist, in place of --mnist', do='Leave it out.')
+    if options.voc and name.startswith('m2nist'):
+        raise FcnError(f'{name} takes no VOC folder', do='Leave out --voc (make: VOC=…).')
     if options.sbd and (options.classes is not None or not name.startswith('voc-')):
         raise FcnError(f"--sbd is for the voc stages with VOC's own 21 classes, not for {name}" +
                        (f' with --classes {options.classes}' if options.classes else ''),
@@ -163,8 +175,10 @@ def data_overrides(options):
     seed = {'seed': 1337 + options.seed} if options.seed else {}
     sbd = {'sbdd_dir': str(options.sbd)} if options.sbd else {}
     mnist = {'mnist': str(options.mnist)} if options.mnist else {}
+    published = {'m2nist': str(options.m2nist)} if options.m2nist else mnist
     return {'VOCSegDataLayer': voc | sbd | both | seed, 'SBDDSegDataLayer': sbd | both | seed,
-            'DigitDataLayer': mnist | seed}
+            'DigitDataLayer': mnist | seed, 'M2nistDigitDataLayer': mnist,
+            'M2nistDataLayer': published}
 
 
 # ---- the parent --------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from . import surgery
+from .channels import channel_pictures
 from .data.scenes import make_scenes
 from .errors import FcnError
 from .evaluation import evaluate_and_report, val_score
@@ -77,6 +78,9 @@ def train(name, options):
     place(net, pick_device(options.device))
     if stage.accuracy is None:
         evaluate_and_report(net, out / 'eval', options.pictures)
+        if stage.channels:
+            channel_pictures(net, out / 'eval' / 'channels.png')
+            print(f'all channels: {out}/eval/channels.png')
     else:
         check_accuracy(net, stage.accuracy, weights)
     return weights
@@ -135,8 +139,8 @@ def learn(name, solver_file, val, source, state, out, options):
     make_folder(out)
     log_to(out / 'train.log')
     if state:
-        solver.restore(state, options.force)
-        happened = f'restored {state}'
+        changed = solver.restore(state, options.force)
+        happened = f'restored {state}' + (f', although it differs:\n{changed}' if changed else '')
     else:
         found = source is not None and options.weights is None and parent_run(name, options)
         if found and STAGES[found[0]].accuracy is None:     # a classifier has other data
@@ -196,7 +200,8 @@ def introduce(name, solver, device):
               f'({device}, {torch.get_num_threads()} threads). Use a GPU, or --iterations for a '
               'try (make: ITERATIONS=…).')
     count = sum(blob.parameter.numel() for blob in net.learnable_params)
-    print(f'{name}: {len(net.graph.nodes)} layers, {count / 1e6:.1f}M parameters, '
+    size = f'{count / 1e6:.1f}M' if count >= 1e5 else f'{count / 1e3:.1f}k'
+    print(f'{name}: {len(net.graph.nodes)} layers, {size} parameters, '
           f'{p.max_iter} iterations of {p.iter_size} x {next(iter(net.shapes.values()))[0]} '
           f'images, base_lr {p.base_lr:g}, momentum {p.momentum:g}, torch {torch.__version__} on '
           f'{device}; about {human(seconds)}')

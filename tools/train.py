@@ -19,6 +19,8 @@ def main():
     parser.add_argument('--classes', type=int, metavar='N', help='with background; for a data set '
                         "that is not VOC's: the nets are written for it")
     parser.add_argument('--mnist', metavar='DIR', help="MNIST's IDX files: scenes of these digits")
+    parser.add_argument('--m2nist', metavar='DIR', help='folder of combined.npy and segmented.npy, '
+                        'for the stage m2nist (default: such scenes, made from a seed)')
     parser.add_argument('--weights', metavar='FILE', help="a caffemodel or Caffe's HDF5 to start "
                         "from instead of the parent stage; 'none': random weights")
     parser.add_argument('--out', metavar='DIR', help='the run (default: runs/STAGE, with the '
