@@ -20,6 +20,8 @@ def main():
     parser.add_argument('--net', metavar='FILE', help='a val prototxt with a VOC data layer '
                         '(default: val.prototxt of --stage)')
     parser.add_argument('--stage', default='mini-fcn32s', help='net and weights of this stage')
+    parser.add_argument('--runs', metavar='DIR', default='runs', help='where the runs of all '
+                        'stages lie (default: %(default)s)')
     parser.add_argument('--weights', metavar='FILE', help='default: the newest of runs/STAGE')
     parser.add_argument('--voc', metavar='DIR', help='default: the one that the net names')
     parser.add_argument('--sbd', metavar='DIR', help='to compute the split seg11valid')
@@ -36,7 +38,7 @@ def main():
     parser.add_argument('--device')
     args = parser.parse_args()
 
-    run = run_folder(args.stage, Options(mnist=args.mnist))
+    run = run_folder(args.stage, Options(mnist=args.mnist, runs=args.runs))
     voc = args.voc or (args.mnist and str(MNIST_SCENES))
     written = run / 'net' / 'val.prototxt'
     net_file = args.net or (written if written.exists() else PROTOTXT / args.stage / 'val.prototxt')
