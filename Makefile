@@ -56,7 +56,8 @@ staged: build
 	    $(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(KEEP),--keep $(KEEP))
 
 eval: build
-	@$(PY) tools/eval_voc.py --stage $(NET) $(OPTIONS) $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+	@$(PY) tools/eval_voc.py --stage $(NET) $(OPTIONS) \
+	    $(if $(M2NIST),--m2nist '$(M2NIST)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
 test: build
 	@$(PY) -m pytest -n 2

@@ -13,13 +13,24 @@ from .files import write_text
 from .infer import data_layer, predict
 from .metrics import Confusion, coarse
 from .prototxt import read_solver
+from .provenance import check_run, parentage
 from .report.refinement import refinement
-from .runs import NEWEST, make_folder, newest_weights, snapshots
+from .runs import NEWEST, iteration, make_folder, newest_weights, snapshots
 from .runtime import pick_device, place
-from .stages import ON, SOLVER, run_folder, shipped, stopped
-from .training import train, val_net
+from .stages import (
+    ON,
+    SLOW,
+    SOLVER,
+    STAGES,
+    finished,
+    iterations,
+    parent_run,
+    run_folder,
+    shipped,
+    stopped,
+)
+from .training import identity, make_data, parent_now, train, val_net
 
-SLOW = 'solver_slow.prototxt'
 TITLES = {'pixel_accuracy': 'pixel acc.', 'mean_accuracy': 'mean acc.', 'mean_iu': 'mean IU',
           'fw_iu': 'f.w. IU', 'figure_iu': 'figure IU'}
 METRICS = list(TITLES)[:4]
@@ -50,7 +61,7 @@ ROWS = (
 STEPS = ('FCN-32s', 'FCN-16s', 'FCN-8s')        # the columns of Figure 4
 NOTES = '''\
 trained on: as long again as the next stage and at its rate, so 16s and 8s are compared with it;
-slow: at the paper's rate, a hundredth of that of the stage before;
+slow: at the paper's rates, each a hundredth of that of the stage before;
 figure IU: all classes but the background as one, so the outlines alone.'''
 
 
@@ -62,11 +73,13 @@ def rows_of(family):
 
 def compare(family, options, seeds=1):
     """Train every row that is not trained yet, for each seed, and score it. Writes table.md,
-    table.json and refinement.png into RUNS/staged; returns the table, or None where a signal
-    stopped a run. FcnError as in train."""
+    table.json and refinement.png into RUNS/staged-FAMILY; returns the table, or None where a
+    signal stopped a run. FcnError as in train, and for a run that is not what its row says."""
+    rows, results = rows_of(family), {}
     if seeds < 1:
         raise FcnError(f'{seeds} seeds', do='Give 1 or more.')
-    rows, results = rows_of(family), {}
+    if options.weights and not any(takes_weights(row) for row in rows):
+        raise FcnError(f'no stage of {family} takes weights', do='Leave out --weights.')
     for seed in range(seeds):
         for row in rows:
             its = for_seed(options, seed, row)
@@ -75,44 +88,70 @@ def compare(family, options, seeds=1):
             if scored is None:
                 return None
             results.setdefault(row.label, []).append(scored)
-    out = Path(options.runs, 'staged')
+    out = Path(options.runs, f'staged-{family}')
     make_folder(out)
     first = [for_seed(options, 0, row) for row in rows]
     table = format_table(rows, results, first, bounds(rows[0].stage, first[0]))
     write_text(table + '\n', out / 'table.md')
     write_text(json.dumps(results, indent=1), out / 'table.json')
-    draw_refinement([(row, its) for row, its in zip(rows, first) if row.label in STEPS],
-                    out / 'refinement.png', options.pictures)
-    print(f'\n{table}\n\nin {out}: table.md, table.json, refinement.png (as in Figure 4)')
+    print(f'\n{table}\n\nin {out}: table.md, table.json')
+    if options.pictures:
+        draw_refinement([(row, its) for row, its in zip(rows, first) if row.label in STEPS],
+                        out / 'refinement.png', options.pictures)
+        print(f'{out}/refinement.png: 32s, 16s, 8s and the ground truth, as in Figure 4')
     return table
+
+
+def takes_weights(row):
+    """Whether a row starts from weights that the user gives."""
+    return row.solver != ON and STAGES[row.stage].parent is None
 
 
 def for_seed(options, seed, row):
     """The options of one run. Each seed has a folder of runs of its own; the first one's is where
-    tools/train.py puts them. Weights given are for the stages without a parent."""
+    tools/train.py puts them."""
     runs = Path(options.runs, f'seed{seed}') if seed else Path(options.runs)
-    its = replace(options, seed=seed or None, runs=str(runs), solver=row.solver)
-    starts = row.solver != ON and row.stage.removeprefix('voc-') in (
-        'fcn32s', 'fcn32s-fixed', 'fcn8s-atonce')
-    return its if starts else replace(its, weights=None)
+    return replace(options, seed=seed or None, runs=str(runs), solver=row.solver,
+                   weights=options.weights if takes_weights(row) else None)
 
 
 def result(row, options):
     """The metrics of a row's finished run, which is trained, or gone on with, where it is not;
-    None where a signal stopped it."""
-    out = run_folder(row.stage, options)
-    file = out / 'eval' / 'metrics.json'
-    unfinished = stopped(row.stage, options)
-    there = snapshots(out) and not unfinished and file.exists()
-    if there and file.stat().st_mtime > newest_weights(out).stat().st_mtime:
+    None where a signal stopped it. FcnError where the run that is there is another one."""
+    out, parent = run_folder(row.stage, options), parent_run(row.stage, options)
+    if there(row.stage, options):
         print('there already')
-    elif train(row.stage, replace(options, restore=NEWEST if unfinished else None)) is None:
-        return None
-    metrics = json.loads(file.read_text())
+    else:
+        go_on = stopped(row.stage, options) or (not snapshots(out) and parent and stopped(*parent))
+        if train(row.stage, replace(options, restore=NEWEST if go_on else None)) is None:
+            return None
+    metrics = json.loads((out / 'eval' / 'metrics.json').read_text())
     scored = {name: 100 * metrics[name] for name in METRICS}
+    scored['iterations'] = iteration(newest_weights(out))
     if next(iter(metrics['class_iu'])) == 'background':
         scored['figure_iu'] = figure_iu(metrics['confusion'])
     return scored
+
+
+def there(stage, options):
+    """Whether a stage's run is finished and scored. FcnError where it is not the one asked for."""
+    done = finished(stage, options)
+    file = run_folder(stage, options) / 'eval' / 'metrics.json'
+    if not done or iteration(done) != iterations(stage, options) or not file.exists():
+        return False
+    make_data(stage, options)
+    folder, parent = folder_of(stage, options), parent_now(stage, options)
+    net = val_net(folder, options)
+    check_run(done, identity(stage, folder, net, options) | (parentage(parent) if parent else {}))
+    return file.stat().st_mtime > done.stat().st_mtime and \
+        is_score(json.loads(file.read_text()), data_layer(net))
+
+
+def is_score(metrics, data):
+    """Whether metrics.json is the score of all of the data, by the rule of the paper: eval_voc may
+    have written another one."""
+    return (metrics['rule'], metrics['images'], metrics.get('data')) == (
+        'paper', len(data), data.fingerprint())
 
 
 def figure_iu(confusion):
@@ -142,14 +181,15 @@ def folder_of(stage, options):
 
 def format_table(rows, results, options, bound):
     """Markdown, in the order of the paper's columns: means over the seeds, and their spread."""
-    seeds, columns = len(results[rows[0].label]), list(results[rows[0].label][0])
+    first = results[rows[0].label]
+    seeds, columns = len(first), [name for name in TITLES if name in first[0]]
     lines = [f'| {seeds} seed{"s" * (seeds > 1)} | iterations | base_lr | '
              f'{" | ".join(TITLES[name] for name in columns)} | paper, mean IU on VOC |',
              '|---|' + '--:|' * (len(columns) + 3)]
     for row, its in zip(rows, options):
         solver = read_solver(folder_of(row.stage, its) / row.solver).message
         cells = [cell([scored[name] for scored in results[row.label]]) for name in columns]
-        length = its.iterations or solver.max_iter
+        length = ', '.join({str(scored['iterations']): 1 for scored in results[row.label]})
         lines.append(f'| {row.label} | {length} | {solver.base_lr:.3g} | {" | ".join(cells)} | '
                      f'{row.paper or ""} |')
     lines += ['', NOTES, '', 'Upper bound of mean IU for labels at stride ' + ', '.join(

@@ -67,7 +67,8 @@ def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
         print(_beside_the_bound(metrics.mean_iu, most, factor))
     if (warning := one_class_warning(confusion.hist, names)):
         print(warning)
-    _write_json(out / 'metrics.json', metrics, most, confusion, seconds, rule, names)
+    _write_json(out / 'metrics.json', metrics, most, confusion, seconds, rule, names,
+                data.fingerprint())
     if strips:
         contact_sheet(strips, out / 'pictures.png')
         print(f'pictures (image, ground truth, prediction): {out}/pictures.png')
@@ -97,13 +98,13 @@ def stride(net):
     return max(ups[-1].param.convolution_param.stride, default=1) if ups else 0
 
 
-def _write_json(path, metrics, bound, confusion, seconds, rule, names):
+def _write_json(path, metrics, bound, confusion, seconds, rule, names, data):
     iu = [None if v != v else float(v) for v in metrics.class_iu]
     text = json.dumps({
         'pixel_accuracy': float(metrics.pixel_accuracy), 'mean_iu': float(metrics.mean_iu),
         'mean_accuracy': float(metrics.mean_accuracy), 'fw_iu': float(metrics.fw_iu),
         'class_iu': dict(zip(names or map(str, range(len(iu))), iu)), 'rule': rule,
         'bound': bound, 'of_bound': bound and metrics.mean_iu / bound,
-        'images': len(seconds), 'median_seconds': median(seconds),
+        'images': len(seconds), 'data': data, 'median_seconds': median(seconds),
         'confusion': confusion.hist.tolist()}, indent=1)
     write_text(text, path)

@@ -1,39 +1,39 @@
-"""Where weights come from: the commit, the data, the parent; kept in every snapshot."""
+"""What a run is: stage, data, seed, parent. Its snapshots say so; later calls compare."""
 
+import hashlib
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .errors import FcnError
+from .layers.python import make_reader
+from .prototxt import read_net
 from .weights import read_extra
 
 ROOT = Path(__file__).parents[1]
+WORDS = {'stage': 'stage', 'classes': 'number of classes', 'data': 'data (hash)', 'seed': 'seed',
+         'parent_sha256': 'parent, its weights having the SHA-256'}
 
 
 def commit():
     """The checkout's commit, '+' where files have changed since; else the installed version."""
-    try:
-        done = subprocess.run(['git', '-C', ROOT, 'describe', '--always', '--abbrev=40',
-                               '--exclude=*', '--dirty=+'], capture_output=True, text=True)
-    except FileNotFoundError:
-        done = None
-    if done and done.returncode == 0:
-        return done.stdout.strip()
+    if (ROOT / '.git').exists():
+        try:
+            done = subprocess.run(['git', '-C', ROOT, 'describe', '--always', '--abbrev=40',
+                                   '--exclude=*', '--dirty=+'], capture_output=True, text=True)
+        except FileNotFoundError:
+            return 'unknown'
+        return done.stdout.strip() or 'unknown'
     try:
         return version('fcn_repro')
     except PackageNotFoundError:
         return 'unknown'
 
 
-def data_readers(net):
-    """The readers of a net's Python data layers that know what they read."""
-    readers = [net.layer(node).reader for node in net.graph.nodes if node.type == 'Python']
-    return [reader for reader in readers if hasattr(reader, 'fingerprint')]
-
-
-def data_hash(net):
-    """The hash of what a net's data layers read; '' where they do not say."""
-    return ' '.join(reader.fingerprint() for reader in data_readers(net))
+def data_hash(net_file, overrides):
+    """The hash of what a net's Python data layers read; '' without them."""
+    layers = [layer for layer in read_net(net_file).message.layer if layer.type == 'Python']
+    return ' '.join(make_reader(layer.python_param, overrides).fingerprint() for layer in layers)
 
 
 def classes_of(net):
@@ -42,28 +42,36 @@ def classes_of(net):
     return net.shapes[losses[-1].bottoms[0]][1] if losses else 0
 
 
-def provenance(stage, net, parent, state, max_iter):
-    """What a stage's snapshots say of it: stage, commit, data, classes, max_iter, and of its parent
-    the file, stage and commit. parent: the weights that it starts from; state: the solver state
-    that it goes on from, which knows its parent; None where there is none."""
-    mine = {'stage': stage, 'commit': commit(), 'data': data_hash(net), 'classes': classes_of(net),
-            'max_iter': max_iter}
-    if state:
-        return mine             # restoring adds what the state knows of the parent
-    said = read_extra(parent) if parent else {}
-    return mine | {'parent': str(parent or 'random weights'),
-                   **{f'parent_{key}': str(said.get(key, '')) for key in ('stage', 'commit')}}
+def parentage(parent):
+    """What snapshots say of the weights `parent` that a run started from; None: random ones."""
+    if parent is None:
+        return {'parent': 'random weights', 'parent_sha256': ''}
+    said = read_extra(parent)
+    with open(parent, 'rb') as file:
+        digest = hashlib.file_digest(file, 'sha256').hexdigest()
+    return {'parent': str(parent), 'parent_sha256': digest,
+            **{f'parent_{key}': str(said.get(key, '')) for key in ('stage', 'commit')}}
 
 
 def check_parent(mine, parent):
     """FcnError where an FCN's weights `parent`, a file, say that they are of other data or another
-    number of classes than `mine`, a provenance."""
+    number of classes than `mine`."""
     said = read_extra(parent)
-    for key, word in (('classes', 'classes'), ('data', 'data')):
-        its = said.get(key)
-        if its is not None and its != mine[key]:
-            shown = f'{its} {word}, here are {mine[key]}' if key == 'classes' else \
-                f'other data ({str(its)[:12]}…, here {str(mine[key])[:12]}…)'
-            raise FcnError(f'the parent was trained on {shown}', file=str(parent),
+    for key in ('classes', 'data'):
+        if key in said and said[key] != mine[key]:
+            raise FcnError(f'the parent was trained with another {WORDS[key]}: {said[key]}, here '
+                           f'it is {mine[key]}', file=str(parent),
                            do='Train the stages before this one on the same data; to start from '
                               'these weights all the same, name them with --weights.')
+
+
+def check_run(weights, mine):
+    """FcnError where the run that made `weights` is not the one that is asked for, `mine`: what is
+    there would be taken for what it is not."""
+    said = read_extra(weights)
+    for key, word in WORDS.items():
+        if key in said and key in mine and said[key] != mine[key]:
+            raise FcnError(f"the run here has another {word}: {said[key] or 'none'}, here it is "
+                           f"{mine[key] or 'none'}", file=str(Path(weights).parent),
+                           do='Give another --out or --runs, or --fresh (make: FRESH=1) to set it '
+                              'aside.')

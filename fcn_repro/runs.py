@@ -39,14 +39,17 @@ def newest_state(out):
 
 
 def complete(out, max_iter):
-    """The final weights of a run that reached max_iter, None for a folder without snapshots.
+    """The final weights of a run that reached max_iter, None for a folder without a run.
 
-    FcnError for a run in between: it is neither overwritten nor gone on with unasked.
+    FcnError for a run in between: it is neither overwritten nor gone on with unasked. Weights
+    without a solver state, which a run that was killed meanwhile leaves, are no run.
     """
-    found = snapshots(out)
-    if not found or iteration(found[-1]) >= max_iter:
-        return found[-1] if found else None
-    raise FcnError(f'this run stopped at iteration {iteration(found[-1])} of {max_iter}',
+    found, states = snapshots(out), snapshots(out, 'solverstate')
+    if found and iteration(found[-1]) >= max_iter:
+        return found[-1]
+    if not states:
+        return None
+    raise FcnError(f'this run stopped at iteration {iteration(states[-1])} of {max_iter}',
                    file=str(out), do='Give --restore (make: RESTORE=1) to go on with it, or '
                    '--fresh (make: FRESH=1) to start anew.')
 

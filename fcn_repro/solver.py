@@ -26,6 +26,21 @@ log = logging.getLogger(__name__)
 UNSUPPORTED = ('net_param', 'train_net_param', 'test_net_param', 'debug_info', 'layer_wise_reduce')
 
 
+def beside(file, name):
+    """A file that a solver names: beside the solver, or else where we are."""
+    path = Path(file).parent / name
+    return path if path.exists() else Path(name)
+
+
+def net_path(file, name):
+    """The path of a net that the solver `file` names; FcnError where there is none."""
+    path = beside(file, name)
+    if not path.exists():
+        raise FcnError(f"the net '{name}' is neither beside the solver nor here", file=str(file),
+                       do='Mend train_net, test_net or net.')
+    return path
+
+
 class Solver:
     """path: a solver.prototxt. Its nets' paths start at its folder, or else where we are.
 
@@ -47,7 +62,7 @@ class Solver:
         options = {'seed': self.seed, 'passes': passes, 'overrides': overrides}
         self.keep, self.provenance = keep, dict(provenance or {})
         snapshots.check_options(self)
-        path, state = self._net_path(p.train_net or p.net), p.train_state
+        path, state = net_path(self.text.file, p.train_net or p.net), p.train_state
         self.net = place(Net.read(path, TRAIN, state.level, tuple(state.stage), **options),
                          device, channels_last)
         self.net_text = snapshots.net_text(path, state)
@@ -57,7 +72,7 @@ class Solver:
         self.losses, self.smoothed_loss, self.rate = deque(maxlen=max(1, p.average_loss)), 0.0, 0.0
         for file in p.weights:
             for name in file.split(','):
-                self.net.copy_from(self._path(name.strip()))
+                self.net.copy_from(beside(self.text.file, name.strip()))
 
     # ---- reading the solver --------------------------------------------------------------------
 
@@ -81,17 +96,6 @@ class Solver:
         except FcnError as error:
             raise error.at(file=self.text.file) from None
 
-    def _path(self, name):
-        beside = Path(self.text.file).parent / name
-        return beside if beside.exists() else Path(name)
-
-    def _net_path(self, name):
-        path = self._path(name)
-        if not path.exists():
-            raise FcnError(f"the net '{name}' is neither beside the solver nor here",
-                           file=self.text.file, do='Mend train_net, test_net or net.')
-        return path
-
     def _make_tests(self, options):
         """The test nets: those that test_net names, and `net` for further test_iter entries."""
         p = self.param
@@ -104,7 +108,7 @@ class Solver:
                            file=self.text.file, do='Give one test_iter for each test net.')
         for i, name in enumerate(names):
             state = p.test_state[i] if i < len(p.test_state) else None
-            net = Net.read(self._net_path(name), TEST, state.level if state else 0,
+            net = Net.read(net_path(self.text.file, name), TEST, state.level if state else 0,
                            tuple(state.stage) if state else (), **options)
             net.share_with(self.net)
             yield net
@@ -125,7 +129,7 @@ class Solver:
         """
         snapshots.prepare(self)
         until = self.param.max_iter if until is None else until
-        every = self.param.snapshot
+        first, every = self.iter, self.param.snapshot
         log.info('Solving %s', self.net.graph.name)
         log.info('Learning Rate Policy: %s', self.param.lr_policy)
         while self.iter < until and not self.stop:
@@ -133,7 +137,8 @@ class Solver:
             if every and self.iter % every == 0 and self.iter < until:
                 self.snapshot()
             yield self
-        if self.param.snapshot_after_train or self.stop or (every and self.iter % every == 0):
+        if self.iter > first and (self.param.snapshot_after_train or self.stop or
+                                  (every and self.iter % every == 0)):
             self.snapshot()
         if self.iter == self.param.max_iter and not self.stop:
             self._last_look()

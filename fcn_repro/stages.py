@@ -9,7 +9,7 @@ from .errors import FcnError
 from .files import write_text
 from .models import MODELS
 from .prototxt import read_solver
-from .runs import iteration, make_folder, newest_weights, snapshots
+from .runs import iteration, make_folder, newest_weights, same_data, snapshots
 from .weights import read_extra
 
 PROTOTXT = Path(__file__).parents[1] / 'prototxt'
@@ -63,6 +63,7 @@ STAGES = {
     'voc-fcn8s-atonce': VGG16,
 }
 ON = 'solver_on.prototxt'       # trains a stage's own result on: the control of the next stage
+SLOW = 'solver_slow.prototxt'   # at the paper's rate, a hundredth of that of the stage before
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,10 @@ def check(name, options):
         raise FcnError(f"--sbd is for the voc stages with VOC's own 21 classes, not for {name}" +
                        (f' with --classes {options.classes}' if options.classes else ''),
                        do='Leave out --sbd, or train voc-fcn32s without --classes.')
+    if options.weights == 'none' and name.startswith('voc-') and (options.sbd or not options.voc):
+        raise FcnError(f"{name} is the release's net, all of whose layers start from 0", do='Give '
+                       '--weights FILE; or, for random weights, --voc and --classes, or a scratch '
+                       'stage.')
     if not (shipped(name) / options.solver).is_file():
         there = ', '.join(sorted(p.name for p in shipped(name).glob('solver*.prototxt')))
         raise FcnError(f"{name} has no solver '{options.solver}'", file=str(shipped(name)),
@@ -159,7 +164,7 @@ def own_model(name, options):
 def definition(model, out):
     """The folder with the model's prototxt files; those that a run was made with stay."""
     folder = out / 'net'
-    if not (snapshots(out) and folder.exists()):
+    if not (snapshots(out, 'solverstate') and folder.exists()):
         make_folder(folder)
         for file, text in model.files().items():
             write_text(text, folder / file)
@@ -185,12 +190,14 @@ def data_overrides(options):
 
 def parent_run(name, options):
     """(stage, options) of the run that a stage starts from; None where it has no parent. The
-    control trains the stage's own result on."""
+    control trains the stage's own result on; at the paper's rates the parent has them as well."""
     parent = name if options.solver == ON else STAGES[name].parent
     if parent is None:
         return None
     its = Options(seed=options.seed, device=options.device, keep=options.keep, mnist=options.mnist,
                   runs=options.runs)
+    if options.solver == SLOW and (shipped(parent) / SLOW).exists():
+        its = replace(its, solver=SLOW)
     if STAGES[parent].accuracy is None:         # a classifier has data of its own
         its = replace(its, voc=options.voc, sbd=options.sbd, classes=options.classes)
     return parent, its
@@ -202,24 +209,31 @@ def length(name, options):
     return int(wanted or iterations(name, options))
 
 
-def stopped(name, options):
-    """Whether the stage's run ended before its last iteration."""
+def finished(name, options):
+    """The weights of a stage's run that reached its end, or None."""
     found = snapshots(run_folder(name, options))
-    return bool(found) and iteration(found[-1]) < length(name, options)
+    return found[-1] if found and iteration(found[-1]) >= length(name, options) else None
+
+
+def stopped(name, options):
+    """Whether the stage's run ended before its last iteration, and can be gone on with."""
+    return bool(snapshots(run_folder(name, options), 'solverstate')) and \
+        finished(name, options) is None
 
 
 def parent_weights(child, name, options):
     """The newest weights of a finished parent; FcnError where it is missing or was stopped."""
-    folder = run_folder(name, options)
-    target = name.partition('-')[2]
-    found = snapshots(folder)
-    if not found:
+    folder, weights = run_folder(name, options), finished(name, options)
+    target = name.partition('-')[2] or name
+    if stopped(name, options):
+        state = snapshots(folder, 'solverstate')[-1]
+        raise FcnError(f'{child} starts from {name}, whose run stopped at iteration '
+                       f'{iteration(state)} of {length(name, options)}', file=str(folder),
+                       do=f'Go on with it: make train-{target} RESTORE=1; or start from it as it '
+                          f'is: --weights {snapshots(folder)[-1]} (make: WEIGHTS=…).')
+    if weights is None:
         raise FcnError(f'{child} starts from {name}, which has not been trained', file=str(folder),
                        do=f'Train it first: make train-{target} (make staged does all), or '
                           'tools/train.py; or give --weights FILE (make: WEIGHTS=…).')
-    if stopped(name, options):
-        raise FcnError(f'{child} starts from {name}, whose run stopped at iteration '
-                       f'{iteration(found[-1])} of {length(name, options)}', file=str(folder),
-                       do=f'Go on with it: make train-{target} RESTORE=1; or start from it as it '
-                          f'is: --weights {found[-1]} (make: WEIGHTS=…).')
-    return found[-1]
+    same_data(folder, options.voc if not options.sbd else None)
+    return weights

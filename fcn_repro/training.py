@@ -14,7 +14,8 @@ from .evaluation import evaluate_and_report, val_score
 from .net import Net
 from .passes import DEFAULT
 from .proto import TEST
-from .provenance import check_parent, provenance
+from .prototxt import read_solver
+from .provenance import check_parent, check_run, classes_of, commit, data_hash, parentage
 from .report.progress import TrainingBar, human, log_to
 from .runs import (
     NEWEST,
@@ -28,7 +29,7 @@ from .runs import (
     snapshots,
 )
 from .runtime import pick_device, place, training_seconds
-from .solver import Solver
+from .solver import Solver, net_path
 from .stages import (
     MNIST_SCENES,
     SCENES,
@@ -36,6 +37,7 @@ from .stages import (
     check,
     data_overrides,
     definition,
+    finished,
     iterations,
     length,
     own_model,
@@ -56,40 +58,71 @@ def train(name, options):
     check(name, options)
     stage, out = STAGES[name], run_folder(name, options)
     model, max_iter = own_model(name, options), iterations(name, options)
-    state = state_to_restore(name, out, options)
-    if options.fresh and snapshots(out):
+    state, fresh = state_to_restore(name, out, options), options.fresh and snapshots(out)
+    if not fresh:
+        same_data(out, options.voc if model else None)
+    weights = None if state or fresh else complete(out, max_iter)
+    source = None if state or weights else starting_weights(name, options)
+    make_data(name, options)
+    folder = shipped(name)
+    net = val_net(folder, options) if model is None else None
+    if fresh:
         set_aside(out)
-    same_data(out, options.voc if model else None)
-    weights = None if state else complete(out, max_iter)
+    if model is not None:
+        folder = definition(model, out)
+        net = val_net(folder, options)
+    mine = identity(name, folder, net, options)
     if weights is not None:
+        check_run(weights, mine | (parentage(now) if (now := parent_now(name, options)) else {}))
         print(f'{out}: trained already, up to iteration {iteration(weights)} (--fresh starts anew)')
-        source = None
     else:
-        source = None if state else starting_weights(name, options)
-    if name.startswith(('mini-fcn', 'scratch-fcn')) and not options.voc:
-        make_scenes(MNIST_SCENES if options.mnist else SCENES, mnist=options.mnist)
-    folder = shipped(name) if model is None else definition(model, out)
-    net = val_net(folder, options)
-    if weights is None:
-        weights = learn(name, folder / options.solver, net, source, state, out, options)
+        weights = learn(name, folder / options.solver, net, source, state, mine, options)
     if weights is None:
         return None
     net.copy_from(weights)
     place(net, pick_device(options.device))
-    if stage.accuracy is None:
-        evaluate_and_report(net, out / 'eval', options.pictures)
-        if stage.channels:
-            channel_pictures(net, out / 'eval' / 'channels.png')
-            print(f'all channels: {out}/eval/channels.png')
-    else:
+    if stage.accuracy is not None:
         check_accuracy(net, stage.accuracy, weights)
+        return weights
+    evaluate_and_report(net, out / 'eval', options.pictures)
+    if stage.channels:
+        channel_pictures(net, out / 'eval' / 'channels.png')
+        print(f'all channels: {out}/eval/channels.png')
     return weights
+
+
+def identity(name, folder, val, options):
+    """What tells this run from another one in the same place."""
+    file = folder / options.solver
+    solver = read_solver(file).message
+    seed = options.seed if options.seed is not None else max(int(solver.random_seed), 0)
+    return {'stage': name, 'classes': options.classes or classes_of(val), 'seed': seed,
+            'data': data_hash(net_path(file, solver.train_net), data_overrides(options))}
+
+
+def parent_now(name, options):
+    """The weights that a run would start from, where they are there; None for random ones."""
+    if options.weights is not None or parent_run(name, options) is None:
+        return options.weights if options.weights != 'none' else None
+    return finished(*parent_run(name, options))
+
+
+def make_data(name, options):
+    """The scenes that a stage's prototxt names, where they are not there yet."""
+    if name.startswith(('mini-fcn', 'scratch-fcn')) and not options.voc:
+        make_scenes(MNIST_SCENES if options.mnist else SCENES, mnist=options.mnist)
 
 
 def state_to_restore(name, out, options):
     """The snapshot to go on from, or None. Where the parent's run was stopped and this stage has
     none yet, --restore goes on with the parent."""
     if options.restore != NEWEST:
+        later = [path for path in snapshots(out, 'solverstate')
+                 if options.restore and iteration(path) > iteration(options.restore)]
+        if later:
+            raise FcnError(f'this run has a later snapshot, of iteration {iteration(later[-1])}, '
+                           'which would be taken for its newest', file=str(out),
+                           do='Give another --out, or move the later ones away.')
         return options.restore
     parent = parent_run(name, options)
     if not (snapshots(out, 'solverstate') or options.weights) and parent and stopped(*parent):
@@ -129,22 +162,24 @@ def val_net(folder, options):
                     overrides=data_overrides(options))
 
 
-def learn(name, solver_file, val, source, state, out, options):
+def learn(name, solver_file, val, source, state, mine, options):
     """Run the solver to its end; returns the final weights, None where a signal stopped it."""
-    device, stage = pick_device(options.device), STAGES[name]
+    device, stage, out = pick_device(options.device), STAGES[name], run_folder(name, options)
     solver = Solver(solver_file, prefix=out / 'train', seed=options.seed, device=device,
                     overrides=data_overrides(options), max_iter=options.iterations,
                     keep=options.keep)
-    solver.provenance = provenance(name, solver.net, source, state, solver.param.max_iter)
+    found = source is not None and options.weights is None and parent_run(name, options)
+    if found and STAGES[found[0]].accuracy is None:     # a classifier has other data
+        check_parent(mine, source)
+    said = {'commit': commit(), 'max_iter': solver.param.max_iter,
+            **{key: value for key, value in mine.items() if key != 'seed'}}
+    solver.provenance = said if state else said | parentage(source)     # a state knows its parent
     make_folder(out)
     log_to(out / 'train.log')
     if state:
         changed = solver.restore(state, options.force)
         happened = f'restored {state}' + (f', although it differs:\n{changed}' if changed else '')
     else:
-        found = source is not None and options.weights is None and parent_run(name, options)
-        if found and STAGES[found[0]].accuracy is None:     # a classifier has other data
-            check_parent(solver.provenance, source)
         happened = prepare(solver.net, stage.surgeries, source)
     introduce(name, solver, device)
     print(happened)
@@ -161,7 +196,8 @@ def learn(name, solver_file, val, source, state, out, options):
         print(f'stopped at iteration {solver.iter} with a snapshot; go on with --restore '
               '(make: RESTORE=1)')
         return None
-    return newest_weights(out)
+    last = out / f'train_iter_{solver.iter}.caffemodel.h5'
+    return last if last.exists() else newest_weights(out)
 
 
 def prepare(net, surgeries, source):

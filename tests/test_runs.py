@@ -143,13 +143,14 @@ def test_a_parent_of_other_data_is_refused(tmp_path, capsys, monkeypatch):
     weights = 'runs/parent/train_iter_6.caffemodel.h5'
     with h5py.File(weights, 'r+') as file:
         file['fcn_repro'].attrs['classes'] = 4
-    assert_error(call(capsys, 'train', 'child'), f'{weights}: the parent was trained on 4 classes, '
-                 'here are 3', '--weights')
+    assert_error(call(capsys, 'train', 'child'), f'{weights}: the parent was trained with '
+                 'another number of classes: 4, here it is 3', '--weights')
     with h5py.File(weights, 'r+') as file:
         file['fcn_repro'].attrs['classes'] = 3
     split = voc / 'ImageSets/Segmentation/train.txt'
     split.write_text('im3\n')
-    assert_error(call(capsys, 'train', 'child'), f'{weights}: the parent was trained on other data')
+    assert_error(call(capsys, 'train', 'child'), f'{weights}: the parent was trained with '
+                 'another data (hash)')
     assert not list((tmp_path / 'runs').glob('child/*.h5'))
     assert call(capsys, 'train', 'child', '--weights', weights).status == 0
 

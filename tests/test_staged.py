@@ -41,7 +41,7 @@ def test_table_of_two_seeds(family, tmp_path, capsys):
     for label, row in cells.items():
         assert row[:2] == ['2', '0.01'] and all(re.fullmatch(r'\d+\.\d ±\d+\.\d', value)
                                                 for value in row[2:6])
-        scored = json.loads((tmp_path / 'runs/staged/table.json').read_text())[label]
+        scored = json.loads((tmp_path / 'runs/staged-small/table.json').read_text())[label]
         run = label.replace('FCN-', 'small-fcn')
         for seed, folder in zip(scored, ('runs', 'runs/seed1'), strict=True):
             metrics = json.loads((tmp_path / folder / run / 'eval/metrics.json').read_text())
@@ -49,8 +49,8 @@ def test_table_of_two_seeds(family, tmp_path, capsys):
         assert row[4] == cell([seed['mean_iu'] for seed in scored])
     assert [row[6] for row in cells.values()] == ['59.4', '62.4', '62.7']
     assert 'stride 128: ' in table and '32: ' in table
-    assert (tmp_path / 'runs/staged/table.md').read_text() == table + '\n'
-    sheet = Image.open(tmp_path / 'runs/staged/refinement.png')
+    assert (tmp_path / 'runs/staged-small/table.md').read_text() == table + '\n'
+    sheet = Image.open(tmp_path / 'runs/staged-small/refinement.png')
     assert sheet.height == HEAD + 2 * SIZE[0] + 6
 
     before = contents(tmp_path / 'runs')

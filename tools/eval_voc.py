@@ -10,7 +10,7 @@ from fcn_repro.passes import DEFAULT
 from fcn_repro.proto import TEST
 from fcn_repro.runs import newest_weights
 from fcn_repro.runtime import pick_device, place
-from fcn_repro.stages import MNIST_SCENES, PROTOTXT, Options, run_folder
+from fcn_repro.stages import PROTOTXT, Options, data_overrides, run_folder
 from fcn_repro.weights import format_rows
 
 
@@ -27,6 +27,8 @@ def main():
     parser.add_argument('--sbd', metavar='DIR', help='to compute the split seg11valid')
     parser.add_argument('--mnist', metavar='DIR', help='the run, and the scenes, that --mnist of '
                         'train.py made')
+    parser.add_argument('--m2nist', metavar='DIR', help='the run, and the scenes, that --m2nist of '
+                        'train.py took')
     parser.add_argument('--split', help='default: the one that the net names')
     parser.add_argument('--rule', choices=('paper', 'release'), default='paper',
                         help='paper: classes absent from the ground truth are left out; release: '
@@ -38,14 +40,14 @@ def main():
     parser.add_argument('--device')
     args = parser.parse_args()
 
-    run = run_folder(args.stage, Options(mnist=args.mnist, runs=args.runs))
-    voc = args.voc or (args.mnist and str(MNIST_SCENES))
+    options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
+                      runs=args.runs)
+    run = run_folder(args.stage, options)
     written = run / 'net' / 'val.prototxt'
     net_file = args.net or (written if written.exists() else PROTOTXT / args.stage / 'val.prototxt')
-    both = {'randomize': False, 'split': args.split, 'sbdd_dir': args.sbd}
-    overrides = {'VOCSegDataLayer': {**both, 'voc_dir': voc}, 'SBDDSegDataLayer': both}
-    overrides = {layer: {k: v for k, v in params.items() if v is not None}
-                 for layer, params in overrides.items()}
+    overrides = data_overrides(options)
+    for layer in 'VOCSegDataLayer', 'SBDDSegDataLayer':
+        overrides[layer] |= {'randomize': False} | ({'split': args.split} if args.split else {})
     net = Net.read(net_file, TEST, passes=DEFAULT, overrides=overrides)
     weights = args.weights or newest_weights(run)
     print(f'{net_file} with {weights}')

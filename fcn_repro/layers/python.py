@@ -13,6 +13,22 @@ from .base import ANY, Layer
 READING = ThreadPoolExecutor(2, 'reading')
 
 
+def make_reader(param, overrides):
+    """The data layer that a PythonParameter names; overrides: {class name: params}."""
+    key = param.module, param.layer
+    if key not in data.python_layers:
+        known = ', '.join('.'.join(k) for k in data.python_layers)
+        raise FcnError(f"no Python layer '{key[1]}' of module '{key[0]}'", do=f'Known: {known}.')
+    try:
+        params = ast.literal_eval(param.param_str or '{}')
+        if not isinstance(params, dict):
+            raise ValueError(f'a {type(params).__name__}')
+    except (ValueError, SyntaxError):
+        raise FcnError(f'param_str is no Python dict: {param.param_str}',
+                       do="Write a dict such as {'split': 'train'}.") from None
+    return data.python_layers[key]({**params, **overrides.get(key[1], {})})
+
+
 class Python(Layer):
     """tops: the blobs of the sample at the net's position, each at its own size.
 
@@ -31,24 +47,14 @@ class Python(Layer):
     @cached_property
     def reader(self):
         """The data layer, made when it is first needed: a net can be described without its data."""
-        key = self.param.module, self.param.layer
-        if key not in data.python_layers:
-            known = ', '.join('.'.join(k) for k in data.python_layers)
-            raise self.error(f"no Python layer '{key[1]}' of module '{key[0]}'", f'Known: {known}.')
         try:
-            params = ast.literal_eval(self.param.param_str or '{}')
-            if not isinstance(params, dict):
-                raise ValueError(f'a {type(params).__name__}')
-            overrides = self.state.overrides.get(key[1], {})
-            reader = data.python_layers[key]({**params, **overrides})
+            reader = make_reader(self.param, self.state.overrides)
         except FcnError as error:
             line = self.node.line if error.file is None else None
             raise error.at(line=line, layer=self.node.name, type=self.type) from None
-        except (ValueError, SyntaxError):
-            raise self.error(f'param_str is no Python dict: {self.param.param_str}',
-                             "Write a dict such as {'split': 'train'}.") from None
+        name = self.param.layer
         if reader.tops != len(self.node.tops):
-            raise self.error(f'{len(self.node.tops)} tops, but {key[1]} makes {reader.tops}',
+            raise self.error(f'{len(self.node.tops)} tops, but {name} makes {reader.tops}',
                              'Mend the top lines.')
         return reader
 
