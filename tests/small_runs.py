@@ -12,6 +12,7 @@ import numpy as np
 from data_folders import save_jpeg, save_palette_png, write_split
 
 from fcn_repro import stages, training
+from fcn_repro.solver import Solver
 
 ROOT = Path(__file__).parents[1]
 SIZE = 24, 32
@@ -90,6 +91,27 @@ def write_stage(folder, voc, net=NET, solver=SOLVER):
     (folder / 'val.prototxt').write_text(DATA % (voc, 'val') + net)
     (folder / 'solver.prototxt').write_text(solver)
     return folder / 'solver.prototxt'
+
+
+def solver_maker(tmp_path, monkeypatch):
+    """A function that makes a solver of the small stage, its texts with (old, new) replaced; under
+    tmp_path, where we then are, as is its data, voc."""
+    voc = small_voc(tmp_path / 'voc')
+    monkeypatch.chdir(tmp_path)
+
+    def make(*changes, prefix='run/train', net=NET, solver=SOLVER, **options):
+        for old, new in changes:
+            assert old in net + solver, old
+            net, solver = net.replace(old, new), solver.replace(old, new)
+        return Solver(write_stage(tmp_path / 'net', voc, net, solver), prefix=prefix, **options)
+    return make
+
+
+def run(solver, until=None):
+    """Iterate a solver up to there, or to its end; the solver."""
+    for _ in solver.run(until):
+        pass
+    return solver
 
 
 def small_stage(tmp_path, monkeypatch, name='small', **row):

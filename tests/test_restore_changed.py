@@ -7,7 +7,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from small_runs import NET, SOLVER, small_voc, write_stage
+from small_runs import run, solver_maker
 
 from fcn_repro import snapshots
 from fcn_repro.errors import FcnError
@@ -16,27 +16,8 @@ from fcn_repro.weights import read_solverstate, write_solverstate
 
 
 @pytest.fixture
-def voc(tmp_path):
-    return small_voc(tmp_path / 'voc')
-
-
-@pytest.fixture
-def make(tmp_path, voc, monkeypatch):
-    """A solver of the small stage, its texts with (old, new) replaced."""
-    monkeypatch.chdir(tmp_path)
-
-    def make(*changes, prefix='run/train', net=NET, solver=SOLVER, **options):
-        for old, new in changes:
-            assert old in net + solver, old
-            net, solver = net.replace(old, new), solver.replace(old, new)
-        return Solver(write_stage(tmp_path / 'net', voc, net, solver), prefix=prefix, **options)
-    return make
-
-
-def run(solver, until):
-    for _ in solver.run(until):
-        pass
-    return solver
+def make(tmp_path, monkeypatch):
+    return solver_maker(tmp_path, monkeypatch)
 
 
 def refused(solver, path, *parts):
@@ -106,12 +87,12 @@ def test_max_iter_counts_for_poly(make):
     assert '-max_iter: 6' in refused(make(poly, max_iter=7), state)
 
 
-def test_other_data_are_refused(make, state, voc):
+def test_other_data_are_refused(make, state):
     assert refused(make(provenance={'data': 'beef'}), state) == [
         '--- data of the state', '+++ data now', '@@', '-data: f00d', '+data: beef']
     for unknown in ({'data': ''}, {}, {'data': 'f00d'}):
         assert make(provenance=unknown).restore(state) == ''
-    shutil.copytree(voc, 'copy')
+    shutil.copytree('voc', 'copy')
     solver = make(overrides={'VOCSegDataLayer': {'voc_dir': 'copy'}})
     assert '+VOCSegDataLayer.voc_dir: ' + os.path.abspath('copy') in refused(solver, state)
     run(solver, 1)

@@ -10,12 +10,11 @@ import h5py
 import numpy as np
 import pytest
 from goldens import DATA
-from small_runs import NET, ROOT, SOLVER, contents, small_voc, write_stage
+from small_runs import ROOT, contents, run, solver_maker
 
 from fcn_repro import hdf5_write, snapshots
 from fcn_repro.errors import FcnError
 from fcn_repro.runs import iteration
-from fcn_repro.solver import Solver
 from fcn_repro.weights import read_extra, read_weights, write_hdf5
 
 SAID = {'commit': 'c0ffee', 'data': 'f00d', 'parent': 'runs/é.h5', 'classes': 3, 'dirty': True,
@@ -23,27 +22,8 @@ SAID = {'commit': 'c0ffee', 'data': 'f00d', 'parent': 'runs/é.h5', 'classes': 3
 
 
 @pytest.fixture
-def voc(tmp_path):
-    return small_voc(tmp_path / 'voc')
-
-
-@pytest.fixture
-def make(tmp_path, voc, monkeypatch):
-    """A solver of the small stage, its texts with (old, new) replaced."""
-    monkeypatch.chdir(tmp_path)
-
-    def make(*changes, prefix='run/train', net=NET, solver=SOLVER, **options):
-        for old, new in changes:
-            assert old in net + solver, old
-            net, solver = net.replace(old, new), solver.replace(old, new)
-        return Solver(write_stage(tmp_path / 'net', voc, net, solver), prefix=prefix, **options)
-    return make
-
-
-def run(solver, until):
-    for _ in solver.run(until):
-        pass
-    return solver
+def make(tmp_path, monkeypatch):
+    return solver_maker(tmp_path, monkeypatch)
 
 
 def held(folder='run'):
