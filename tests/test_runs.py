@@ -5,8 +5,22 @@ from pathlib import Path
 
 import h5py
 import pytest
-from small_runs import NET, assert_error, call, contents, small_stage, small_voc, write_stage
+from small_runs import (
+    NET,
+    SOLVER,
+    assert_error,
+    call,
+    contents,
+    run,
+    small_stage,
+    small_voc,
+    write_stage,
+)
 
+from fcn_repro import training
+from fcn_repro.evaluation import evaluate_and_report
+from fcn_repro.net import Net
+from fcn_repro.proto import TEST
 from fcn_repro.solver import Solver
 from fcn_repro.stages import Options, data_overrides, run_folder
 from fcn_repro.weights import read_extra
@@ -77,9 +91,7 @@ def test_a_run_keeps_its_data(tmp_path, capsys, monkeypatch):
 def stop_parent(folder):
     """A run of three of the stage's six iterations."""
     shutil.rmtree('runs', ignore_errors=True)
-    solver = Solver(folder / 'solver.prototxt', prefix='runs/parent/train')
-    for _ in solver.run(3):
-        pass
+    run(Solver(folder / 'solver.prototxt', prefix='runs/parent/train'), 3)
 
 
 def test_restore_reaches_a_stopped_parent(tmp_path, capsys, monkeypatch):
@@ -134,6 +146,34 @@ def test_weights_say_where_they_come_from(tmp_path, capsys, monkeypatch):
     assert child['parent'] == 'runs/parent/train_iter_6.caffemodel.h5'
     assert child['data'] == parent['data'] and len(child['data']) == 64
     assert child['commit'] == parent['commit'] == child['parent_commit']
+
+
+def test_scores_while_training(tmp_path, capsys, monkeypatch):
+    """Each is that of its iteration's snapshot, and the training does not notice them."""
+    fast = SOLVER.replace('base_lr: 0.01', 'base_lr: 0.1').replace('snapshot: 3', 'snapshot: 1')
+    monkeypatch.setattr(training, 'commit', lambda: 'c0ffee')
+    runs = {}
+    for every in (1, 0):
+        folder, voc = small_stage(tmp_path, monkeypatch, score_every=every)
+        write_stage(folder, voc, NET, fast)
+        done = call(capsys, 'train', 'small', '--fresh')
+        assert done.status == 0
+        lines = [line for line in done.out.splitlines() if line.startswith('val at iteration ')]
+        assert len({line.partition(':')[2] for line in lines}) == len(lines) == 5 * every
+        for k, line in enumerate(lines, 1):
+            assert line == f'val at iteration {k}: {score(folder, k)}'
+        runs[every] = {path: data for path, data in contents(tmp_path / 'runs/small').items()
+                       if path.suffix == '.h5'}
+    assert len(runs[1]) == 12 and runs[1] == runs[0]
+
+
+def score(folder, k):
+    """What a new val net gets with the snapshot of iteration k."""
+    net = Net.read(folder / 'val.prototxt', TEST)
+    net.copy_from(f'runs/small/train_iter_{k}.caffemodel.h5')
+    m = evaluate_and_report(net, 'fresh', pictures=0)
+    return (f'pixel acc. {100 * m.pixel_accuracy:.1f}, mean acc. {100 * m.mean_accuracy:.1f}, '
+            f'mean IU {100 * m.mean_iu:.1f}, f.w. IU {100 * m.fw_iu:.1f}')
 
 
 def test_a_parent_of_other_data_is_refused(tmp_path, capsys, monkeypatch):

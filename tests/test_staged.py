@@ -3,13 +3,14 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from small_runs import SIZE, assert_error, call, contents, small_stage
+from small_runs import SIZE, assert_error, call, contents, run, small_stage, small_voc
 
-from fcn_repro import comparison
+from fcn_repro import comparison, training
 from fcn_repro.comparison import ROWS, bounds, cell, compare, figure_iu, for_seed, rows_of
 from fcn_repro.errors import FcnError
 from fcn_repro.models import MINI_ITER, MODELS
@@ -17,6 +18,7 @@ from fcn_repro.prototxt import read_solver
 from fcn_repro.report.refinement import HEAD, refinement
 from fcn_repro.solver import Solver
 from fcn_repro.stages import ON, STAGES, Options, run_folder, shipped
+from fcn_repro.weights import read_extra
 
 
 @pytest.fixture
@@ -42,9 +44,9 @@ def test_table_of_two_seeds(family, tmp_path, capsys):
         assert row[:2] == ['2', '0.01'] and all(re.fullmatch(r'\d+\.\d ±\d+\.\d', value)
                                                 for value in row[2:6])
         scored = json.loads((tmp_path / 'runs/staged-small/table.json').read_text())[label]
-        run = label.replace('FCN-', 'small-fcn')
+        stage = label.replace('FCN-', 'small-fcn')
         for seed, folder in zip(scored, ('runs', 'runs/seed1'), strict=True):
-            metrics = json.loads((tmp_path / folder / run / 'eval/metrics.json').read_text())
+            metrics = json.loads((tmp_path / folder / stage / 'eval/metrics.json').read_text())
             assert seed['mean_iu'] == 100 * metrics['mean_iu']
         assert row[4] == cell([seed['mean_iu'] for seed in scored])
     assert [row[6] for row in cells.values()] == ['59.4', '62.4', '62.7']
@@ -61,9 +63,7 @@ def test_table_of_two_seeds(family, tmp_path, capsys):
 
 
 def test_a_stopped_run_is_gone_on_with(family, tmp_path, capsys):
-    solver = Solver(shipped('small-fcn32s') / 'solver.prototxt', prefix='runs/small-fcn32s/train')
-    for _ in solver.run(1):
-        pass
+    run(Solver(shipped('small-fcn32s') / 'solver.prototxt', prefix='runs/small-fcn32s/train'), 1)
     compare('small', Options(pictures=1))
     out = capsys.readouterr().out
     assert 'restored runs/small-fcn32s/train_iter_1.solverstate.h5' in out
@@ -72,7 +72,49 @@ def test_a_stopped_run_is_gone_on_with(family, tmp_path, capsys):
     assert 'runs/small-fcn16s: trained already' in capsys.readouterr().out
 
 
-def test_command_line(family, capsys, monkeypatch):
+@pytest.fixture
+def narrow(tmp_path, monkeypatch):
+    """The scratch nets with a few channels; their solvers, rows and files are the shipped ones."""
+    small_voc(tmp_path / 'data')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training, 'training_seconds', lambda net, device: 0.01)
+    for name in ('scratch-fcn32s', 'scratch-fcn16s', 'scratch-fcn8s'):
+        model = MODELS[name]
+        monkeypatch.setitem(MODELS, name, replace(
+            model, settings={**model.settings, 'widths': (2,) * 5, 'fc': 4}))
+
+
+def test_command_line(narrow, tmp_path, capsys):
+    """A family as it is shipped, on a data set of one's own: each row has its solver's rate, starts
+    from where it says, and is there when the words are said again."""
+    words = ['--family', 'scratch', '--voc', 'data', '--classes', 3, '--iterations', 2,
+             '--pictures', 1, '--keep', 1, '--runs', 'all']
+    done = call(capsys, 'staged', *words)
+    assert done.status == 0 and not done.err, done
+    cells = lines(done.out)
+    assert list(cells) == [row.label for row in rows_of('scratch')] and len(cells) == 7
+    for row in rows_of('scratch'):
+        rate = read_solver(shipped(row.stage) / row.solver).message.base_lr
+        assert cells[row.label][:2] == ['2', f'{rate:.3g}']
+        assert f'== {row.label}, seed 0: all/{row.stage}' in done.out
+    assert done.out.count('restored') == 0 and re.search(r'\nin \d+ s\n$', done.out)
+    parents = {folder.name: read_extra(folder / 'train_iter_2.caffemodel.h5')['parent']
+               for folder in (tmp_path / 'all').glob('scratch-*')}
+    assert parents == {
+        'scratch-fcn32s': 'random weights',
+        **{name: f'all/scratch-{parent}/train_iter_2.caffemodel.h5' for name, parent in (
+            ('scratch-fcn32s-on', 'fcn32s'), ('scratch-fcn16s', 'fcn32s'),
+            ('scratch-fcn16s-slow', 'fcn32s'), ('scratch-fcn16s-on', 'fcn16s'),
+            ('scratch-fcn8s', 'fcn16s'), ('scratch-fcn8s-slow', 'fcn16s-slow'))}}
+    assert sorted(path.name for path in (tmp_path / 'all/staged-scratch').iterdir()) == [
+        'refinement.png', 'table.json', 'table.md']
+    assert (tmp_path / 'all/staged-scratch/table.md').read_text() in done.out
+    again = call(capsys, 'staged', *words)
+    assert again.status == 0 and again.out.count('there already') == 7
+    assert lines(again.out) == cells
+
+
+def test_wrong_words(family, capsys, monkeypatch):
     monkeypatch.setattr(comparison, 'ROWS', ())
     assert_error(call(capsys, 'staged', '--seeds', 0), '0 seeds', '1 or more')
 
