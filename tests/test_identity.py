@@ -8,6 +8,7 @@ from functools import partial
 import h5py
 import numpy as np
 import pytest
+from data_folders import write_split
 from small_runs import NET, assert_error, call, contents, small_stage, small_voc, write_stage
 
 from fcn_repro import training
@@ -191,25 +192,6 @@ def test_force_without_restore(trained, tmp_path):
                        '--force is for --restore. Give both, or neither')
 
 
-def test_restore_with_a_changed_net(train, tmp_path):
-    """Refused with the difference, unless it is forced."""
-    assert train('parent --iterations 3').status == 0
-    write_stage(tmp_path / 'prototxt/parent', tmp_path / 'voc', NET.replace(
-        'type: "Dropout" bottom', 'type: "Dropout" dropout_param { dropout_ratio: 0.25 } bottom'))
-    before = contents(tmp_path / 'runs')
-    done = train('parent --restore')
-    assert done.status == 1 and done.err.startswith(
-        'error: runs/parent/train_iter_3.solverstate.h5: net, solver or data are not those')
-    assert '@@ layer "drop1" @@' in done.err and '+    dropout_ratio: 0.25\n' in done.err
-    assert '--force' in done.err
-    left = contents(tmp_path / 'runs')
-    assert {path: left[path] for path in before if path.suffix != '.log'} == {
-        path: data for path, data in before.items() if path.suffix != '.log'}
-    done = train('parent --restore --force')
-    assert done.status == 0 and 'although it differs:\n' in done.out
-    assert '+    dropout_ratio: 0.25\n' in done.out and 'iteration 6/6' in done.out
-
-
 # The comparison
 
 @pytest.fixture
@@ -240,12 +222,13 @@ def test_runs_of_another_length(compared, tmp_path):
     assert weights_and_states(tmp_path / 'runs') == weights
 
 
-@pytest.mark.parametrize('words', ['--images 1', '--rule release', '--split train'])
+@pytest.mark.parametrize('words', ['--images 1', '--rule release', '--split other'])
 def test_a_score_that_is_another(compared, tmp_path, capsys, words):
     """By tools/eval_voc.py: the run is scored again, for the table that it was."""
     table = (tmp_path / 'runs/staged-small/table.json').read_text()
     weights = weights_and_states(tmp_path / 'runs')
     prototxt = tmp_path / 'prototxt/small-fcn16s/val.prototxt'
+    write_split(tmp_path / 'voc', 'other', ['im2', 'im3'])
     done = call(capsys, 'eval_voc', '--net', prototxt, '--weights',
                 'runs/small-fcn16s/train_iter_2.caffemodel.h5', '--out', 'runs/small-fcn16s/eval',
                 *words.split())
@@ -291,16 +274,19 @@ def test_weights_that_no_row_takes(compared, tmp_path, capsys):
 
 def test_scenes_that_were_deleted(tmp_path, monkeypatch, capsys):
     """They are made again, and are the run's own; scenes of another kind are not."""
-    name, size = 'mini-fcn-small', {'size': (60, 70), 'digits': (1, 1), 'digit_sizes': (20, 30)}
+    name, size = 'mini-fcn-fcn32s', {'size': (60, 70), 'digits': (1, 1), 'digit_sizes': (20, 30)}
     folder, _ = small_stage(tmp_path, monkeypatch, name)
     write_stage(folder, 'data/digits/VOC', NET.replace('num_output: 3', 'num_output: 11'))
     monkeypatch.setattr(training, 'make_scenes', partial(make_scenes, train=3, val=2, **size))
-    done = call(capsys, 'train', name, '--iterations', 1)
-    assert done.status == 0, done
+    options = Options(iterations=1, pictures=0)
+    compare('mini-fcn', options)
     scenes = contents(tmp_path / 'data')
     shutil.rmtree('data')
     assert_kept(tmp_path, lambda: call(capsys, 'train', name, '--iterations', 1), f'runs/{name}', 1)
     assert contents(tmp_path / 'data') == scenes
+    shutil.rmtree('data')
+    compare('mini-fcn', options)
+    assert contents(tmp_path / 'data') == scenes and 'there already' in capsys.readouterr().out
     shutil.rmtree('data')
     monkeypatch.setattr(training, 'make_scenes', partial(make_scenes, train=4, val=2, **size))
     assert_refused(tmp_path, lambda: call(capsys, 'train', name, '--iterations', 1),

@@ -232,6 +232,24 @@ def test_restore_with_a_changed_solver(tmp_path, capsys, monkeypatch):
     assert done.status == 0 and 'iteration 6/6' in done.out
 
 
+def test_restore_with_a_changed_net(small, tmp_path, capsys):
+    """So it is; but for the log, nothing is written."""
+    assert call(capsys, 'train', 'small', '--iterations', 3).status == 0
+    write_stage(tmp_path / 'prototxt/small', tmp_path / 'voc', NET.replace(
+        'type: "Dropout" bottom', 'type: "Dropout" dropout_param { dropout_ratio: 0.25 } bottom'))
+    before = contents(tmp_path / 'runs')
+    done = call(capsys, 'train', 'small', '--restore')
+    assert done.status == 1 and done.err.startswith(
+        'error: runs/small/train_iter_3.solverstate.h5: net, solver or data are not those')
+    assert '@@ layer "drop1" @@' in done.err and '+    dropout_ratio: 0.25\n' in done.err
+    assert '--force' in done.err
+    log = Path('small/train.log')
+    assert contents(tmp_path / 'runs') | {log: before[log]} == before
+    done = call(capsys, 'train', 'small', '--restore', '--force')
+    assert done.status == 0 and 'although it differs:\n' in done.out
+    assert '+    dropout_ratio: 0.25\n' in done.out and 'iteration 6/6' in done.out
+
+
 def test_mnist_has_runs_and_scenes_of_its_own():
     options = Options(mnist='idx')
     assert run_folder('mini-fcn32s', options) == Path('runs/mini-fcn32s-mnist')
