@@ -158,7 +158,7 @@ def figure_iu(confusion):
     """IU, in percent, of everything that is not class 0, the background, taken as one class: the
     outlines alone, whatever name the net gives to what is inside them."""
     hist = np.asarray(confusion, float)
-    return 100 * hist[1:, 1:].sum() / (hist.sum() - hist[0, 0])
+    return float(100 * hist[1:, 1:].sum() / (hist.sum() - hist[0, 0]))
 
 
 def bounds(stage, options):
