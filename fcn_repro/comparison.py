@@ -13,9 +13,9 @@ from .files import write_text
 from .infer import data_layer, predict
 from .metrics import Confusion, coarse
 from .prototxt import read_solver
-from .provenance import check_run, parentage
+from .provenance import check_run
 from .report.refinement import refinement
-from .runs import NEWEST, iteration, make_folder, newest_weights, snapshots
+from .runs import NEWEST, iteration, make_folder, newest_state, newest_weights, snapshots
 from .runtime import pick_device, place
 from .stages import (
     ON,
@@ -29,7 +29,7 @@ from .stages import (
     shipped,
     stopped,
 )
-from .training import identity, make_data, parent_now, train, val_net
+from .training import identity, make_data, parentage_now, train, val_net
 
 TITLES = {'pixel_accuracy': 'pixel acc.', 'mean_accuracy': 'mean acc.', 'mean_iu': 'mean IU',
           'fw_iu': 'f.w. IU', 'figure_iu': 'figure IU'}
@@ -122,7 +122,10 @@ def result(row, options):
     if there(row.stage, options):
         print('there already')
     else:
-        go_on = stopped(row.stage, options) or (not snapshots(out) and parent and stopped(*parent))
+        begun = stopped(row.stage, options)
+        if begun:
+            check_run(newest_state(out), parentage_now(row.stage, options))
+        go_on = begun or (not snapshots(out) and parent and stopped(*parent))
         if train(row.stage, replace(options, restore=NEWEST if go_on else None)) is None:
             return None
     metrics = json.loads((out / 'eval' / 'metrics.json').read_text())
@@ -140,9 +143,9 @@ def there(stage, options):
     if not done or iteration(done) != iterations(stage, options) or not file.exists():
         return False
     make_data(stage, options)
-    folder, parent = folder_of(stage, options), parent_now(stage, options)
+    folder = folder_of(stage, options)
     net = val_net(folder, options)
-    check_run(done, identity(stage, folder, net, options) | (parentage(parent) if parent else {}))
+    check_run(done, identity(stage, folder, net, options) | parentage_now(stage, options))
     return file.stat().st_mtime > done.stat().st_mtime and \
         is_score(json.loads(file.read_text()), data_layer(net))
 

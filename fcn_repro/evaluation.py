@@ -67,11 +67,11 @@ def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
         print(_beside_the_bound(metrics.mean_iu, most, factor))
     if (warning := one_class_warning(confusion.hist, names)):
         print(warning)
-    _write_json(out / 'metrics.json', metrics, most, confusion, seconds, rule, names,
-                data.fingerprint())
     if strips:
         contact_sheet(strips, out / 'pictures.png')
         print(f'pictures (image, ground truth, prediction): {out}/pictures.png')
+    _write_json(out / 'metrics.json', metrics, most, confusion, seconds, rule, names,
+                data.fingerprint())         # last: where it is, all is there
     return metrics
 
 

@@ -71,7 +71,7 @@ def check_run(weights, mine):
     said = read_extra(weights)
     for key, word in WORDS.items():
         if key in said and key in mine and said[key] != mine[key]:
-            raise FcnError(f"the run here has another {word}: {said[key] or 'none'}, here it is "
-                           f"{mine[key] or 'none'}", file=str(Path(weights).parent),
+            raise FcnError(f"the run here has another {word}: {str(said[key]) or 'none'}, here "
+                           f"it is {str(mine[key]) or 'none'}", file=str(Path(weights).parent),
                            do='Give another --out or --runs, or --fresh (make: FRESH=1) to set it '
                               'aside.')

@@ -73,7 +73,7 @@ def train(name, options):
         net = val_net(folder, options)
     mine = identity(name, folder, net, options)
     if weights is not None:
-        check_run(weights, mine | (parentage(now) if (now := parent_now(name, options)) else {}))
+        check_run(weights, mine | parentage_now(name, options))
         print(f'{out}: trained already, up to iteration {iteration(weights)} (--fresh starts anew)')
     else:
         weights = learn(name, folder / options.solver, net, source, state, mine, options)
@@ -100,11 +100,13 @@ def identity(name, folder, val, options):
             'data': data_hash(net_path(file, solver.train_net), data_overrides(options))}
 
 
-def parent_now(name, options):
-    """The weights that a run would start from, where they are there; None for random ones."""
-    if options.weights is not None or parent_run(name, options) is None:
-        return options.weights if options.weights != 'none' else None
-    return finished(*parent_run(name, options))
+def parentage_now(name, options):
+    """The parentage of a run that would start now; {} where the weights for it are not there."""
+    parent = parent_run(name, options)
+    if options.weights == 'none' or not (options.weights or parent or STAGES[name].weights):
+        return parentage(None)
+    now = options.weights or (parent and finished(*parent))
+    return parentage(now) if now else {}
 
 
 def make_data(name, options):

@@ -62,7 +62,7 @@ def assert_kept(tmp_path, done, run, last=6):
 
 def test_another_seed(trained, tmp_path):
     assert_refused(tmp_path, lambda: trained('parent --seed 5'), 'runs/parent: the run here has '
-                   'another seed: ', ', here it is 5. ' + REMEDY)
+                   'another seed: 0, here it is 5. ' + REMEDY)
     assert_kept(tmp_path, lambda: trained('parent --seed 0'), 'runs/parent')
     assert trained('parent --seed 5 --fresh').status == 0
     assert read_extra(f'runs/parent/{LAST}')['seed'] == 5
@@ -118,6 +118,9 @@ def test_other_weights_given(trained, tmp_path):
                    'run here has another parent, its weights having the SHA-256: ', REMEDY)
     assert_refused(tmp_path, lambda: trained('parent --weights one.h5'), 'runs/parent: ',
                    'SHA-256: none, here it is ')
+    for words in ('child', 'child --out runs/third'):
+        assert_refused(tmp_path, lambda words=words: trained(f'{words} --weights none'),
+                       'another parent, its weights having the SHA-256: ', ', here it is none')
     shutil.move('one.h5', 'renamed.h5')
     for weights in ('--weights renamed.h5', ''):        # the parent's own are the same
         assert_kept(tmp_path, lambda words=weights: trained(f'child {words}{third}'), 'runs/third')

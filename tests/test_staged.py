@@ -72,6 +72,19 @@ def test_a_stopped_run_is_gone_on_with(family, tmp_path, capsys):
     assert 'runs/small-fcn16s: trained already' in capsys.readouterr().out
 
 
+def test_a_stopped_run_of_another_parent(family, tmp_path, capsys):
+    """It is not gone on with, for a table that would be refused when it is made again."""
+    for stage, count in (('fcn32s', 2), ('fcn16s', 4)):
+        assert call(capsys, 'train', f'small-{stage}', '--iterations', count).status == 0
+    for path in (tmp_path / 'runs/small-fcn16s').glob('*_iter_4.*'):
+        path.unlink()
+    assert call(capsys, 'train', 'small-fcn32s', '--fresh', '--iterations', 4).status == 0
+    before = contents(tmp_path / 'runs')
+    with pytest.raises(FcnError, match='runs/small-fcn16s: the run here has another parent'):
+        compare('small', replace(family, iterations=4))
+    assert contents(tmp_path / 'runs') == before
+
+
 @pytest.fixture
 def narrow(tmp_path, monkeypatch):
     """The scratch nets with a few channels; their solvers, rows and files are the shipped ones."""
