@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from .data.image import _open as open_image
+from .data.image import open_image
 from .errors import FcnError
 from .runs import make_folder
 

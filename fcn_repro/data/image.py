@@ -11,7 +11,7 @@ _MODES = {'1': 'black and white', 'L': 'grey', 'LA': 'grey with alpha', 'P': 'in
           'CMYK': 'CMYK', 'RGBA': 'RGB with alpha', 'I': '32-bit grey', 'I;16': '16-bit grey'}
 
 
-def _open(path, kind):
+def open_image(path, kind):
     """The decoded Pillow image; a missing or damaged file is an FcnError."""
     try:
         with Image.open(path) as image:
@@ -30,7 +30,7 @@ def read_image(path):
 
     Grey, CMYK and other modes are an FcnError: the channels would mean something else.
     """
-    image, _ = _open(path, 'image')
+    image, _ = open_image(path, 'image')
     if image.mode != 'RGB':
         raise FcnError(
             f'the image is {_MODES.get(image.mode, image.mode)} (mode {image.mode!r}), '
@@ -44,7 +44,7 @@ def read_label(path):
 
     The indices of a palette PNG, or the values of an 8-bit grey one; colours are an FcnError.
     """
-    image, bits = _open(path, 'label')
+    image, bits = open_image(path, 'label')
     if image.mode in ('RGB', 'RGBA'):
         raise FcnError(
             f'the label is coded in colours (mode {image.mode!r}), class indices are needed',

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fcn_repro.report.pictures import GAP, _write
+from fcn_repro.report.pictures import GAP, write_png
 
 SIDES = 400, 640        # an image's longer side in the picture, at least and at most
 DARK = 0.35             # what is left of the image, in grey, under the grid
@@ -89,4 +89,4 @@ def tile(panels, titles):
 
 def save_heatmap(image, caption, grids, titles, stride, first, path):
     """Write the heatmap as a PNG."""
-    _write(Image.fromarray(heatmap(image, caption, grids, titles, stride, first)), path)
+    write_png(Image.fromarray(heatmap(image, caption, grids, titles, stride, first)), path)

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fcn_repro.data.palette import palette
-from fcn_repro.report.pictures import _indices, _write
+from fcn_repro.report.pictures import indices, write_png
 
 OPACITY = 0.55      # of the colours over the image
 
@@ -37,7 +37,7 @@ def overlay(image, labels, names):
     as the image is unless it has a name other than background. Returns (H', W', 3) uint8 RGB, the
     blend at its top left; the legend's text grows with the image.
     """
-    labels = _indices(labels, 'prediction')
+    labels = indices(labels, 'prediction')
     plain = 0 if names[0] in ('background', '0') else None
     rows = [(None if i == plain else tuple(map(int, palette(256)[i])), f'{name}  {percent(share)}')
             for i, name, share in shares(labels, names)]
@@ -50,7 +50,7 @@ def overlay(image, labels, names):
 
 def save_overlay(image, labels, names, path):
     """Write the overlay as a PNG."""
-    _write(Image.fromarray(overlay(image, labels, names)), path)
+    write_png(Image.fromarray(overlay(image, labels, names)), path)
 
 
 def text_size(image):

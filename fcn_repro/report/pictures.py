@@ -15,9 +15,9 @@ GAP = 6     # white pixels between panels and between strips
 
 def save_label_png(prediction, path):
     """Write an (H, W) map of class indices below 256 as an 8-bit PNG with the VOC palette."""
-    image = Image.fromarray(_indices(prediction, 'prediction'))
+    image = Image.fromarray(indices(prediction, 'prediction'))
     image.putpalette(palette(256).reshape(-1).tolist())         # makes it mode 'P'
-    _write(image, path)
+    write_png(image, path)
 
 
 def strip(image, label, prediction):
@@ -34,7 +34,7 @@ def strip(image, label, prediction):
     for kind, labels in (('ground truth', label), ('prediction', prediction)):
         if labels is None and kind == 'ground truth':
             continue
-        labels = _indices(labels, kind)
+        labels = indices(labels, kind)
         if labels.shape != image.shape[:2]:
             raise FcnError(f'the {kind} is {labels.shape}, the image {image.shape[:2]}',
                            do='Give them at one size.')
@@ -46,7 +46,7 @@ def strip(image, label, prediction):
 def side_by_side(image, label, prediction, path):
     """Write the strip of one image as a PNG and return it, for a contact sheet."""
     picture = strip(image, label, prediction)
-    _write(Image.fromarray(picture), path)
+    write_png(Image.fromarray(picture), path)
     return picture
 
 
@@ -62,10 +62,10 @@ def contact_sheet(strips, path):
     for picture in strips:
         sheet[y:y + len(picture), :picture.shape[1]] = picture
         y += len(picture) + GAP
-    _write(Image.fromarray(sheet), path)
+    write_png(Image.fromarray(sheet), path)
 
 
-def _indices(labels, kind):
+def indices(labels, kind):
     """(H, W) uint8 of an array of whole numbers in 0 to 255; else an FcnError."""
     labels = np.asarray(labels)
     small = labels.astype(np.uint8)
@@ -75,7 +75,7 @@ def _indices(labels, kind):
     return small
 
 
-def _write(image, path):
+def write_png(image, path):
     """Save a PNG, whole or not at all, and its folder with it."""
     path, data, failed = Path(path), io.BytesIO(), 'the picture cannot be written'
     image.save(data, 'PNG')

@@ -5,7 +5,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fcn_repro.data.palette import palette
 from fcn_repro.errors import FcnError
-from fcn_repro.report.pictures import GAP, _write
+from fcn_repro.report.pictures import GAP, write_png
 
 HEAD = 26       # pixels above the panels, for their titles
 
@@ -30,4 +30,4 @@ def refinement(rows, titles, path):
         for i, panel in enumerate((image, *(colours[np.asarray(labels)] for labels in maps))):
             sheet.paste(Image.fromarray(panel), (i * (width + GAP), y))
         y += len(image) + GAP
-    _write(sheet, path)
+    write_png(sheet, path)
