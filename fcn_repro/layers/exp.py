@@ -1,0 +1,26 @@
+"""Exp: base ^ (shift + scale x) (Caffe's exp_layer)."""
+
+import math
+
+from .base import Layer
+
+
+class Exp(Layer):
+    """Any shape. Base -1 stands for e."""
+
+    type = 'Exp'
+    fields = 'exp_param'
+
+    def setup(self):
+        base = self.param.base
+        if base != -1 and not 0 < base < math.inf:
+            raise self.error(f'base {base} is not positive and finite', 'Give one, or -1 for e.')
+        log_base = 1.0 if base == -1 else math.log(base)
+        self.inner, self.outer = log_base * self.param.scale, math.exp(log_base * self.param.shift)
+
+    def shape(self, bottoms):
+        return list(bottoms)
+
+    def forward(self, bottoms, params):
+        y = (bottoms[0] if self.inner == 1 else bottoms[0] * self.inner).exp()
+        return [y if self.outer == 1 else y * self.outer]

@@ -1,0 +1,27 @@
+"""PReLU: a ReLU with a learned slope below 0 (Caffe's prelu_layer)."""
+
+import torch.nn.functional as F
+
+from .base import Layer, constant, show
+
+
+class PReLU(Layer):
+    """bottom (N, C, …), top alike. Parameter: the slope of each channel (C,), or with
+    channel_shared one for all (); filler default 0.25. At 0 the slope is that below 0."""
+
+    type = 'PReLU'
+    fields = 'prelu_param'
+
+    def parameters(self, bottoms):
+        p, shape = self.param, bottoms[0]
+        if len(shape) < 2:
+            raise self.error(f'a bottom of shape {show(shape)} has {len(shape)} axes, not 2 or '
+                             'more', 'Reshape it: the channels are its axis 1.')
+        slopes = () if p.channel_shared else (shape[1],)
+        return [(slopes, p.filler if p.HasField('filler') else constant(0.25))]
+
+    def shape(self, bottoms):
+        return list(bottoms)
+
+    def forward(self, bottoms, params):
+        return [F.prelu(bottoms[0], params[0])]
