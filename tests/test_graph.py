@@ -114,9 +114,9 @@ def test_duplicate_top():
 def test_unknown_type():
     error = message(net, DATA_2 + layer('Relu', 'r', 'data', 'y'))
     assert error.startswith("net.prototxt:2: layer 'r': unknown layer type 'Relu'. Did you mean "
-                            "'ReLU'? Known types: Accuracy, ")
-    error = message(net, DATA_2 + layer('Flatten', 'f', 'data', 'y'))
-    assert error.startswith("net.prototxt:2: layer 'f': unknown layer type 'Flatten'. Known types:")
+                            "'ReLU'? Known types: AbsVal, Accuracy, ")
+    error = message(net, DATA_2 + layer('Warp', 'f', 'data', 'y'))
+    assert error.startswith("net.prototxt:2: layer 'f': unknown layer type 'Warp'. Known types:")
 
 
 def test_unknown_blob_and_layer():

@@ -10,7 +10,8 @@ import torch
 from data_folders import make_voc
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from layer_cases import CASES, SOURCES, Case, distinct, make_layer, pooling, upcrop
+from layer_case import Case, distinct, make_layer
+from layer_cases import CASES, SOURCES, pooling, upcrop
 
 from fcn_repro.errors import FcnError
 from fcn_repro.layers import TYPES
@@ -39,13 +40,17 @@ def test_forward_has_the_shape_that_shape_says(type, data):
     assert all(top.dtype == torch.float64 for top in tops)
 
 
-@pytest.mark.parametrize('type', sorted(set(CASES) - {'Accuracy', 'Input', 'Silence'}))
+FLAT = {'Accuracy', 'ArgMax', 'Threshold'}       # no gradient at all
+GIVEN = {'BatchNorm', 'UpCrop'}                 # parameters that are not learned
+
+
+@pytest.mark.parametrize('type', sorted(set(CASES) - FLAT - {'Input', 'Silence'}))
 @some
 @given(st.data())
 def test_gradients_are_those_of_the_forward_pass(type, data):
     case = data.draw(CASES[type])
     layer = case.layer()
-    weights = [w.clone().requires_grad_(type != 'UpCrop') for w in case.weights(layer)]
+    weights = [w.clone().requires_grad_(type not in GIVEN) for w in case.weights(layer)]
     bottoms = [x.clone().requires_grad_(i in case.learn) for i, x in enumerate(case.bottoms)]
     count = len(bottoms)
 
@@ -58,13 +63,13 @@ def test_gradients_are_those_of_the_forward_pass(type, data):
         assert torch.autograd.gradcheck(run, (*bottoms, *weights), fast_mode=True)
 
 
-@pytest.mark.parametrize('type', ['Accuracy', 'Crop'])
+@pytest.mark.parametrize('type', ['BatchReindex', 'Crop', 'Filter', *sorted(FLAT)])
 @some
 @given(st.data())
 def test_what_has_no_gradient(type, data):
-    """Accuracy has none; Crop has none for its second bottom."""
+    """Accuracy, ArgMax, Threshold have none; the others have none for their last bottom."""
     case = data.draw(CASES[type])
-    bottoms = [x.clone().requires_grad_(i == 1 or type == 'Accuracy')
+    bottoms = [x.clone().requires_grad_(type in FLAT or i == len(case.bottoms) - 1)
                for i, x in enumerate(case.bottoms)]
     assert not any(top.requires_grad for top in case.layer().forward(bottoms, []))
 

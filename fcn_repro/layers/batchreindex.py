@@ -1,0 +1,28 @@
+"""BatchReindex: items of the batch chosen by index (Caffe's batch_reindex_layer)."""
+
+import torch
+
+from .base import Layer, show
+
+
+class BatchReindex(Layer):
+    """bottoms: x (N, …) and indices (M,) -> (M, …). An item chosen twice gets both gradients; one
+    not chosen gets 0, and so do the indices. Indices are cut to whole numbers."""
+
+    type = 'BatchReindex'
+    bottoms = 2
+
+    def shape(self, bottoms):
+        items, indices = bottoms
+        if len(indices) != 1 or not items:
+            raise self.error(f'bottoms of shape {show(items)} and {show(indices)}',
+                             'The first needs a batch axis, the second, the indices, one axis.')
+        return [(indices[0], *items[1:])]
+
+    def forward(self, bottoms, params):
+        x, indices = bottoms[0], bottoms[1].detach()
+        wrong = indices[~((indices >= 0) & (indices < x.shape[0]))]
+        if wrong.numel():
+            raise self.error(f'{wrong.numel()} indices outside 0 … {x.shape[0] - 1}, such as '
+                             f'{wrong[0].item():g}', 'Mend the second bottom.')
+        return [x.index_select(0, indices.to(torch.int64))]

@@ -1,0 +1,37 @@
+"""Filter: the items of the batch whose selector is not zero (Caffe's filter_layer)."""
+
+from .base import ANY, Layer, show
+
+
+class Filter(Layer):
+    """bottoms: blobs (N, …) and last the selector (N,) or (N, 1, …) -> each blob but the selector
+    with the chosen items alone. An item left out gets the gradient 0, and so does the selector.
+
+    How many are chosen is known when the net runs: `shape` says N, as Caffe does at setup.
+    """
+
+    type = 'Filter'
+    bottoms = (2, ANY)
+    tops = (1, ANY)
+
+    def setup(self):
+        tops, wanted = len(self.node.tops), len(self.node.bottoms) - 1
+        if tops != wanted:
+            raise self.error(f'{tops} tops for {wanted} bottoms and a selector',
+                             'Give one top for each bottom but the last.')
+
+    def shape(self, bottoms):
+        *items, selector = bottoms
+        if not selector or any(n != 1 for n in selector[1:]):
+            raise self.error(f'a selector of shape {show(selector)}',
+                             'Only its first axis may be other than 1.')
+        for i, bottom in enumerate(items):
+            if not bottom or bottom[0] != selector[0]:
+                raise self.error(f'bottom {i} is {show(bottom)}, the selector '
+                                 f'{show(selector)}', 'Their first axes must agree.')
+        return items
+
+    def forward(self, bottoms, params):
+        *items, selector = bottoms
+        chosen = selector.detach().reshape(-1) != 0
+        return [x[chosen] for x in items]

@@ -1,0 +1,29 @@
+"""Flatten: axes made one (Caffe's flatten_layer)."""
+
+import math
+
+from .base import Layer, show
+
+
+class Flatten(Layer):
+    """bottom -> the axes from axis to end_axis, both included, as one. An end_axis just before
+    axis puts in an axis of 1, as in Caffe."""
+
+    type = 'Flatten'
+    fields = 'flatten_param'
+
+    def setup(self):
+        if self.node.param.bottom[0] == self.node.param.top[0]:
+            raise self.error('in-place Flatten', 'Give the top a name of its own.')
+
+    def shape(self, bottoms):
+        shape = tuple(bottoms[0])
+        start = self.axis(self.param.axis, shape)
+        end = self.axis(self.param.end_axis, shape, 'end_axis') + 1
+        if end < start:
+            raise self.error(f'end_axis {end - 1} lies before axis {start} of a bottom of shape '
+                             f'{show(shape)}', 'Mend one of them.')
+        return [(*shape[:start], math.prod(shape[start:end]), *shape[end:])]
+
+    def forward(self, bottoms, params):
+        return [bottoms[0].reshape(self.shape([bottoms[0].shape])[0])]

@@ -1,0 +1,23 @@
+"""Tile: a blob repeated along an axis (Caffe's tile_layer)."""
+
+from .base import Layer
+
+
+class Tile(Layer):
+    """bottom -> that axis `tiles` times as long, the whole of it again and again."""
+
+    type = 'Tile'
+    fields = 'tile_param'
+
+    def setup(self):
+        if self.param.tiles < 1:
+            raise self.error(f'tiles {self.param.tiles} (0 where it is not set)', 'Give 1 or more.')
+
+    def shape(self, bottoms):
+        shape, axis = list(bottoms[0]), self.axis(self.param.axis, bottoms[0])
+        shape[axis] *= self.param.tiles
+        return [tuple(shape)]
+
+    def forward(self, bottoms, params):
+        x, axis = bottoms[0], self.axis(self.param.axis, bottoms[0].shape)
+        return [x.repeat(*(self.param.tiles if i == axis else 1 for i in range(x.dim())))]
