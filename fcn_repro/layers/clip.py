@@ -15,7 +15,7 @@ class Clip(Layer):
             if not self.param.HasField(name):
                 raise self.error(f'clip_param.{name} is missing', 'Set it.')
         if not self.param.min <= self.param.max:
-            raise self.error(f'min {self.param.min} is not up to max {self.param.max}',
+            raise self.error(f'min {self.param.min:g} is above max {self.param.max:g}',
                              'Mend one of them.')
 
     def shape(self, bottoms):

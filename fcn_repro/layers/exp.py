@@ -14,7 +14,7 @@ class Exp(Layer):
     def setup(self):
         base = self.param.base
         if base != -1 and not 0 < base < math.inf:
-            raise self.error(f'base {base} is not positive and finite', 'Give one, or -1 for e.')
+            raise self.error(f'base {base:g} is not positive and finite', 'Give one, or -1 for e.')
         log_base = 1.0 if base == -1 else math.log(base)
         self.inner, self.outer = log_base * self.param.scale, math.exp(log_base * self.param.shift)
 

@@ -15,7 +15,7 @@ class Log(Layer):
     def setup(self):
         base = self.param.base
         if base != -1 and (base == 1 or not 0 < base < math.inf):
-            raise self.error(f'base {base} is not positive, finite and other than 1',
+            raise self.error(f'base {base:g} is not positive, finite and other than 1',
                              'Give such a one, or -1 for e.')
         self.outer = 1.0 if base == -1 else 1 / math.log(base)
 

@@ -11,7 +11,8 @@ class Tile(Layer):
 
     def setup(self):
         if self.param.tiles < 1:
-            raise self.error(f'tiles {self.param.tiles} (0 where it is not set)', 'Give 1 or more.')
+            raise self.error(f'tile_param.tiles is {self.param.tiles or "missing or 0"}',
+                             'Give 1 or more.')
 
     def shape(self, bottoms):
         shape, axis = list(bottoms[0]), self.axis(self.param.axis, bottoms[0])
