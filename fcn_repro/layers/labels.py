@@ -32,3 +32,18 @@ def labels_of(layer, blob, classes, ignore):
                           f'{ignore if ignore is not None else "not set"}',
                           'Mend the labels, num_output of the scores, or loss_param.ignore_label.')
     return labels.masked_fill(~valid, 0), valid
+
+
+def indices(layer, blob, count, what, do):
+    """A blob as int64 (truncated, as Caffe does) for rows of `count` values.
+
+    Raises FcnError for one outside 0 … count - 1 (Caffe reads past the blob there): `what` they
+    are and what to `do`.
+    """
+    out = blob.detach().long()
+    wrong = (out < 0) | (out >= count)
+    if wrong.any():
+        bad = out[wrong]
+        raise layer.error(f'{bad.numel()} {what} outside 0 … {count - 1}, such as '
+                          f'{bad[0].item()}', do)
+    return out

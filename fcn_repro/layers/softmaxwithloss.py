@@ -1,12 +1,11 @@
 """SoftmaxWithLoss (Caffe's softmax_loss_layer)."""
 
-import math
-
 import torch
 
 from ..proto import LossParameter
 from .base import Layer
 from .labels import label_layout, labels_of
+from .losses import normalization, normalizer
 
 FLT_MIN = torch.finfo(torch.float32).tiny
 
@@ -27,12 +26,7 @@ class SoftmaxWithLoss(Layer):
 
     def setup(self):
         p = self.param
-        if p.HasField('normalization'):
-            self.normalization = p.normalization
-        elif p.HasField('normalize'):
-            self.normalization = LossParameter.VALID if p.normalize else LossParameter.BATCH_SIZE
-        else:
-            self.normalization = LossParameter.VALID
+        self.normalization = normalization(p, LossParameter.VALID)
         self.ignore = p.ignore_label if p.HasField('ignore_label') else None
 
     def class_axis(self, scores, labels):
@@ -47,18 +41,10 @@ class SoftmaxWithLoss(Layer):
         axis = self.class_axis(scores.shape, blob.shape)
         inner = scores.shape[:axis] + scores.shape[axis + 1:]
         labels, valid = labels_of(self, blob.reshape(inner), scores.shape[axis], self.ignore)
-        norm = self.normalizer(scores.shape, axis, valid)
+        norm = normalizer(self.normalization, scores.shape, axis, valid)
         loss, prob = SoftmaxLoss.apply(scores, labels.unsqueeze(axis), valid.unsqueeze(axis), axis,
                                        norm)
         return [loss, prob][:len(self.node.tops)]
-
-    def normalizer(self, scores, axis, valid):
-        if self.normalization == LossParameter.VALID:
-            return valid.sum().clamp(min=1)
-        outer = math.prod(scores[:axis])
-        count = {LossParameter.FULL: outer * math.prod(scores[axis + 1:]),
-                 LossParameter.BATCH_SIZE: outer, LossParameter.NONE: 1}[self.normalization]
-        return torch.tensor(max(1, count), device=valid.device)
 
 
 class SoftmaxLoss(torch.autograd.Function):

@@ -1,0 +1,56 @@
+"""What loss layers share: normalisation, and gradients that Caffe defines apart from its loss."""
+
+import math
+
+import torch
+
+from ..proto import LossParameter
+from .base import show
+
+
+def normalization(param, default):
+    """The mode of a LossParameter: `normalization` wins over its old form `normalize`."""
+    if param.HasField('normalization'):
+        return param.normalization
+    if param.HasField('normalize'):
+        return LossParameter.VALID if param.normalize else LossParameter.BATCH_SIZE
+    return default
+
+
+def normalizer(mode, scores, axis, valid):
+    """What a loss is divided by, a 0-d tensor that is never under 1. scores: their shape, `axis`
+    the one that has no label of its own; valid: where a label counts.
+
+    VALID: the number of labels that count; FULL: of all; BATCH_SIZE: the positions before
+    `axis`; NONE: 1.
+    """
+    if mode == LossParameter.VALID:
+        return valid.sum().clamp(min=1)
+    outer = math.prod(scores[:axis])
+    count = {LossParameter.FULL: outer * math.prod(scores[axis + 1:]),
+             LossParameter.BATCH_SIZE: outer, LossParameter.NONE: 1}[mode]
+    return torch.tensor(max(1, count), device=valid.device)
+
+
+def with_slope(value, x, slope):
+    """`value`, detached, with the gradient `slope` at x: for a loss whose backward pass is not
+    its derivative in Caffe."""
+    return value.detach() + slope.detach() * (x - x.detach())
+
+
+def same_first(layer, bottoms):
+    """Check of every loss layer: scores (or what it compares) and labels have one first axis."""
+    first, second = bottoms[:2]
+    if not first or not second or first[0] != second[0]:
+        raise layer.error(f'bottoms of {show(first)} and {show(second)}',
+                          'Their first axes, the batch, must agree.')
+
+
+def rows(layer, bottoms):
+    """(N, K) of scores (N, …), after checking that there is one label for each of the N rows."""
+    same_first(layer, bottoms)
+    scores, labels = bottoms
+    if math.prod(labels) != scores[0]:
+        raise layer.error(f'{math.prod(labels)} labels ({show(labels)}) for {scores[0]} rows of '
+                          f'scores {show(scores)}', 'Give one label for each row.')
+    return scores[0], math.prod(scores[1:])
