@@ -149,7 +149,9 @@ class Net(nn.Module):
                     tops = self.layer(node).forward([], self.params_of(node))
             else:
                 continue
-            values.update(zip(node.tops, map(self.place, tops), strict=True))
+            if node.name not in self.params:        # what Parameter gives is learned
+                tops = map(self.place, tops)
+            values.update(zip(node.tops, tops, strict=True))
         return values
 
     def place(self, tensor):

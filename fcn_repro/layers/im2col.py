@@ -1,0 +1,46 @@
+"""Im2col: the patches that a convolution reads, as channels (Caffe's im2col_layer)."""
+
+import math
+
+import torch.nn.functional as F
+
+from .base import show
+from .spatial import SpatialLayer
+
+
+class Im2col(SpatialLayer):
+    """(…, C, spatial) -> (…, C * k1 * k2 …, windows), row c * k1 * k2 + i * k2 + j being channel
+    c at (i, j) of each window. Of convolution_param: kernel, stride, pad, dilation, axis."""
+
+    type = 'Im2col'
+    bottoms = tops = 1
+
+    def setup(self):
+        """Without the checks of num_output and group, which Caffe does not read here."""
+
+    def parameters(self, bottoms):
+        return []
+
+    def shape(self, bottoms):
+        bottom = bottoms[0]
+        channel, kernel, stride, pad, dilation = self.geometry(bottom)
+        spatial = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in
+                        zip(bottom[channel + 1:], kernel, stride, pad, dilation))
+        if min(spatial) < 1:
+            raise self.error(f'a bottom of {show(bottom)} gives an empty top ({show(spatial)}) '
+                             f'with kernel {show(kernel)}, pad {show(pad)}',
+                             'Use a larger input, a smaller kernel or more padding.')
+        return [(*bottom[:channel], bottom[channel] * math.prod(kernel), *spatial)]
+
+    def forward(self, bottoms, params):
+        x = bottoms[0]
+        top, = self.shape([x.shape])
+        channel, kernel, stride, pad, dilation = self.geometry(x.shape)
+        count = len(kernel)
+        x = F.pad(x, [p for p in reversed(pad) for _ in range(2)])
+        for i in range(count):              # each appends an axis: the places in a window
+            extent = dilation[i] * (kernel[i] - 1) + 1
+            x = x.unfold(channel + 1 + i, extent, stride[i])[..., ::dilation[i]]
+        windows = range(channel + 1, channel + 1 + count)
+        places = range(channel + 1 + count, channel + 1 + 2 * count)
+        return [x.permute(*range(channel + 1), *places, *windows).reshape(top)]

@@ -1,0 +1,25 @@
+"""Parameter: a learned blob as a top (Caffe's parameter_layer)."""
+
+from .base import Layer, constant
+
+
+class Parameter(Layer):
+    """No bottom; the top is the parameter, of parameter_param.shape, at first zero."""
+
+    type = 'Parameter'
+    bottoms = 0
+    fields = 'parameter_param'
+
+    def setup(self):
+        if not self.param.shape.dim or min(self.param.shape.dim) < 1:
+            raise self.error('parameter_param.shape is missing or empty',
+                             'Give it a positive dim for each axis.')
+
+    def parameters(self, bottoms):
+        return [(tuple(self.param.shape.dim), constant())]
+
+    def shape(self, bottoms):
+        return [tuple(self.param.shape.dim)]
+
+    def forward(self, bottoms, params):
+        return params

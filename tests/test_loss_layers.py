@@ -1,0 +1,207 @@
+"""The loss layers, normalisation, Embed, Im2col, Parameter, DummyData, SPP: what they refuse, and
+what no golden of one layer shows."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from layer_case import distinct, make_layer
+from texts import image, inputs, layer, message
+from texts import net as build_net
+
+from fcn_repro.proto import TRAIN, BlobProto
+
+INPUTS = inputs(x=(2, 3, 6, 5), l=(2, 1, 6, 5), r=(2, 3), n=(2,), m=(3,), v=(2, 3, 2, 2, 2))
+BN, DUMMY = 'batch_norm_param', 'dummy_data_param'
+REFUSED = [
+    ('SigmoidCrossEntropyLoss', 'x l', 'y', '', '60 targets (2x1x6x5) for 180 scores (2x3x6x5). '
+     'Give one target for each score.'),
+    ('SigmoidCrossEntropyLoss', 'r m', 'y', '',
+     'bottoms of 2x3 and 3. Their first axes, the batch, must agree.'),
+    ('HingeLoss', 'r m', 'y', '',
+     'bottoms of 2x3 and 3. Their first axes, the batch, must agree.'),
+    ('HingeLoss', 'x l', 'y', '', '60 labels (2x1x6x5) for 2 rows of scores 2x3x6x5. Give one '
+     'label for each row.'),
+    ('MultinomialLogisticLoss', 'r r', 'y', '',
+     '6 labels (2x3) for 2 rows of scores 2x3. Give one label for each row.'),
+    ('InfogainLoss', 'r n', 'y', '', 'no matrix: infogain_loss_param.source is missing. Set it, '
+     'or give the matrix as the third bottom.'),
+    ('InfogainLoss', 'r n m', 'y', '', 'an infogain matrix of 3 for 3 classes. It must be 3x3.'),
+    ('InfogainLoss', 'r n m', 'y', 'loss_param { normalize: true }',
+     'loss_param.normalize is not known here. Use normalization.'),
+    ('InfogainLoss', 'x n m', 'y', '', '2 labels (2) for 60 positions of scores 2x3x6x5 (class '
+     'axis 1). Give one label for each position.'),
+    ('ContrastiveLoss', 'r r', 'y', '', '2 bottoms, but this type takes 3. Mend the bottom lines '
+     'of the layer.'),
+    ('ContrastiveLoss', 'x x n', 'y', '', 'bottoms of 2x3x6x5 and 2x3x6x5. Both must be N x C.'),
+    ('ContrastiveLoss', 'r r m', 'y', '', '3 marks (3) for 2 pairs. Give one for each pair.'),
+    ('BatchNorm', 'n', 'y', '', 'a bottom of shape 2. BatchNorm takes (N, C, …).'),
+    ('BatchNorm', 'x', 'y', 'param { } param { lr_mult: 0 }', 'lr_mult 1 of parameter 0, a running '
+     'statistic. Set lr_mult: 0; to learn a scale and a bias add a Scale layer.'),
+    ('BatchNorm', 'x', 'y', 'param { lr_mult: 0 } ' * 4, '4 param entries for 3 parameters. '
+     'Remove the param entries that are too many.'),
+    ('MVN', 'v', 'y', '', 'a bottom of 5 axes. MVN takes up to 4.'),
+    ('Embed', 'n', 'y', 'embed_param { input_dim: 2 }',
+     'embed_param.num_output is missing or 0. Set it.'),
+    ('Embed', 'n', 'y', 'embed_param { num_output: 2 }',
+     'embed_param.input_dim is missing or 0. Set it.'),
+    ('Im2col', 'x', 'y', '', 'convolution_param.kernel_size is missing. Set it.'),
+    ('Im2col', 'x', 'y', 'convolution_param { kernel_size: 7 }', 'a bottom of 2x3x6x5 gives an '
+     'empty top (0x-1) with kernel 7x7, pad 0x0. Use a larger input, a smaller kernel or more '
+     'padding.'),
+    ('Parameter', '', 'y', '', 'parameter_param.shape is missing or empty. Give it a positive dim '
+     'for each axis.'),
+    ('DummyData', '', 'y', '', '0 shape for 1 tops. Give one, or one for each top.'),
+    ('DummyData', '', 'y z w', f'{DUMMY} {{ shape {{ dim: 1 }} shape {{ dim: 2 }} }}',
+     '2 shape for 3 tops. Give one, or one for each top.'),
+    ('DummyData', '', 'y', f'{DUMMY} {{ shape {{ dim: 1 }} num: 2 }}',
+     'both shape and num. Keep shape: the other is its old form.'),
+    ('DummyData', '', 'y', f'{DUMMY} {{ num: 2 channels: 1 height: 1 }}',
+     '0 width for 1 tops. Give one, or one for each top.'),
+    ('DummyData', '', 'y z w', f'{DUMMY} {{ shape {{ dim: 1 }} data_filler {{ }} data_filler {{ }} '
+     '}', '2 data_filler for 3 tops. Give none, one, or one for each top.'),
+    ('DummyData', '', 'y', f'{DUMMY} {{ shape {{ dim: 1 }} data_filler {{ type: "nope" }} }}',
+     "unknown filler 'nope'. Use one of constant, uniform, gaussian, positive_unitball, xavier, "
+     'msra, bilinear.'),
+    ('SPP', 'x', 'y', '', 'spp_param.pyramid_height is missing or 0. Set it.'),
+    ('SPP', 'x', 'y', 'spp_param { pyramid_height: 2 pool: STOCHASTIC }',
+     'pool: STOCHASTIC is not supported. Use MAX or AVE.'),
+    ('SPP', 'r', 'y', 'spp_param { pyramid_height: 1 }',
+     'a bottom of shape 2x3. SPP takes (N, C, H, W).'),
+    ('SPP', 'x', 'y', 'spp_param { pyramid_height: 3 }', '4x4 bins in a bottom of 2x3x6x5 need '
+     'pad 1x2 with kernel 2x2. Lower pyramid_height, or use a larger input.'),
+]
+
+
+@pytest.mark.parametrize('type, bottoms, tops, more, wanted', REFUSED)
+def test_refused_with_file_line_layer_and_remedy(type, bottoms, tops, more, wanted):
+    assert message(build_net, INPUTS + layer(type, 'it', bottoms, tops, more)) == \
+        f"net.prototxt:7: layer 'it' ({type}): {wanted}"
+
+
+@pytest.mark.parametrize('type, bottoms, more, what, do', [
+    ('HingeLoss', 'r n', '', 'labels', 'Mend the labels, or num_output of the scores.'),
+    ('MultinomialLogisticLoss', 'r n', '', 'labels',
+     'Mend the labels, or num_output of the layer below.'),
+    ('Embed', 'n', 'embed_param { input_dim: 3 num_output: 2 }', 'indices',
+     'Mend the bottom, or embed_param.input_dim.')])
+def test_an_index_beyond_its_rows(type, bottoms, more, what, do):
+    net = build_net(INPUTS + layer(type, 'it', bottoms, 'y', more))
+    for bad in 3, -1:
+        assert message(net.forward, n=torch.tensor([0., bad])) == \
+            f"net.prototxt:7: layer 'it' ({type}): 1 {what} outside 0 … 2, such as {bad}. {do}"
+
+
+def test_the_infogain_matrix_of_a_file(tmp_path):
+    matrix = distinct((3, 3)).float()
+    (tmp_path / 'h.binaryproto').write_bytes(BlobProto(
+        num=1, channels=1, height=3, width=3, data=matrix.flatten().tolist()).SerializeToString())
+    text = inputs(x=(2, 3), l=(2,), h=(3, 3)) + layer('InfogainLoss', 'a', 'x l h', 'a') + layer(
+        'InfogainLoss', 'b', 'x l', 'b', 'infogain_loss_param { source: "h.binaryproto" }')
+    out = build_net(text, folder=tmp_path).forward(x=image(2, 3), l=torch.tensor([2, 0]), h=matrix)
+    assert torch.equal(out['a'], out['b']) and out['a'] != 0
+    assert message(build_net, text, folder=tmp_path / 'no') == (
+        f"net.prototxt:5: layer 'b' (InfogainLoss): infogain_loss_param.source {tmp_path}/no/"
+        'h.binaryproto: cannot be read: No such file or directory. Check the path and its '
+        'permissions.')
+
+
+def test_infogain_with_the_unit_matrix_is_the_softmax_loss():
+    x, labels = distinct((2, 3, 4)).requires_grad_(), torch.arange(8).view(2, 4) % 3
+    both = []
+    for type, more in ('InfogainLoss', [torch.eye(3).double()]), ('SoftmaxWithLoss', []):
+        loss, = make_layer(type, 2 + len(more), 1, {}).forward([x, labels.double(), *more], [])
+        both.append((loss, *torch.autograd.grad(loss, x)))
+    torch.testing.assert_close(*both)
+
+
+# BatchNorm
+
+NORM = inputs(x=(4, 3, 2, 2)) + layer('BatchNorm', 'bn', 'x', 'y')
+
+
+def test_running_statistics_converge_to_those_of_the_batch():
+    """Both phases on one set of parameters: only TRAIN writes, and TEST divides by the factor."""
+    train, test = build_net(NORM, 'TRAIN'), build_net(NORM)
+    test.share_with(train)
+    x = 3 * image(4, 3, 2, 2) + 5
+    wanted = F.batch_norm(x, None, None, training=True, eps=1e-5)
+    torch.testing.assert_close(train.forward(x=x)['y'], wanted)
+    sums = [blob.data.clone() for blob in train.params['bn']]
+    unbiased = torch.nn.functional.batch_norm(x, x.mean((0, 2, 3)), x.var((0, 2, 3)), eps=1e-5)
+    torch.testing.assert_close(test.forward(x=x)['y'], unbiased)
+    assert all(torch.equal(a, b.data) for a, b in zip(sums, train.params['bn']))
+    train.forward(x=x)
+    for before, after in zip(sums, train.params['bn']):
+        torch.testing.assert_close(after.data, 1.999 * before)
+    assert [blob.lr_mult for blob in train.learnable_params] == [0, 0, 0]
+
+
+def test_statistics_that_are_stored_may_be_empty_or_of_one_value():
+    fresh = build_net(NORM).forward(x=image(4, 3, 2, 2))['y']
+    torch.testing.assert_close(fresh, image(4, 3, 2, 2) / 1e-5 ** 0.5)       # mean 0, variance 0
+    norm = make_layer('BatchNorm', 1, 1, {}, TRAIN)
+    params = [torch.zeros(2), torch.zeros(2), torch.zeros(1)]
+    y, = norm.forward([torch.tensor([[3., 4.]])], params)
+    assert y.tolist() == [[0, 0]]
+    assert [p.tolist() for p in params] == [[3, 4], [0, 0], [1]]
+
+
+def test_mvn_of_fewer_axes_has_four():
+    net = build_net(inputs(x=(2, 3)) + layer('MVN', 'm', 'x', 'y', 'mvn_param { across_channels: '
+                                             'true normalize_variance: false }'))
+    y = net.forward(x=torch.tensor([[1., 2, 6], [0, 0, 3]]))['y']
+    assert y.shape == (2, 3, 1, 1) and y.flatten().tolist() == [-2, -1, 3, -1, -1, 2]
+
+
+# Sources
+
+def test_a_parameter_is_learned_from_its_consumers():
+    net = build_net(inputs(x=(2, 3)) + layer('Parameter', 'w', '', 'w', 'parameter_param { shape { '
+                    'dim: 2 dim: 3 } }') + layer('EuclideanLoss', 'l', 'w x', 'l'), 'TRAIN')
+    x = image(2, 3)
+    for _ in range(2):                      # diffs add up, in the parameter and in the blob
+        net.forward(blobs=['w'], x=x)
+        net.backward()
+    torch.testing.assert_close(net.params['w'][0].diff, -x)
+    assert torch.equal(net.blobs['w'].diff, net.params['w'][0].diff)
+    assert net.blobs['w'].data.tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_dummy_data_is_a_function_of_seed_name_and_position():
+    text = layer('DummyData', 'd', '', 'a b c', f'{DUMMY} {{ num: 4 channels: 1 height: 2 width: 3 '
+                 'data_filler { value: 7 } data_filler { type: "uniform" min: 2 max: 3 } '
+                 'data_filler { type: "gaussian" std: 0.1 } }')
+    first, second = (build_net(text) for _ in range(2))
+    out = first.forward()
+    assert all(top.shape == (4, 1, 2, 3) for top in out.values())
+    assert (out['a'] == 7).all() and ((out['b'] >= 2) & (out['b'] < 3)).all()
+    again = second.forward()
+    assert all(torch.equal(out[name], again[name]) for name in out)
+    for other in first.forward(), build_net(text, seed=1).forward():
+        assert torch.equal(other['a'], out['a'])
+        assert not torch.equal(other['b'], out['b']) and not torch.equal(other['c'], out['c'])
+    plain = build_net(layer('DummyData', 'd', '', 'a b', f'{DUMMY} {{ shape {{ dim: 2 }} shape {{ '
+                            'dim: 3 dim: 1 } }')).forward()
+    assert plain['a'].tolist() == [0, 0] and plain['b'].tolist() == [[0], [0], [0]]
+
+
+# Algebra
+
+@pytest.mark.parametrize('group', [{}, {'dilation': [2], 'stride': [2], 'pad': [1]}])
+def test_convolution_is_a_product_with_im2col(group):
+    x, field = distinct((2, 3, 7, 8)), {'kernel_size': [3], 'bias_term': False, **group}
+    conv = make_layer('Convolution', 1, 1, {'convolution_param': field | {'num_output': 4}})
+    weight = distinct((4, 3, 3, 3), 1)
+    columns, = make_layer('Im2col', 1, 1, {'convolution_param': field}).forward([x], [])
+    product = torch.einsum('ok,nkhw->nohw', weight.flatten(1), columns)
+    torch.testing.assert_close(product, conv.forward([x], [weight])[0])
+
+
+@pytest.mark.parametrize('pool', ['MAX', 'AVE'])
+def test_spp_of_a_size_that_its_bins_divide_has_no_padding(pool):
+    x = distinct((2, 3, 8, 4))
+    adaptive = F.adaptive_max_pool2d if pool == 'MAX' else F.adaptive_avg_pool2d
+    top, = make_layer('SPP', 1, 1, {'spp_param': {'pyramid_height': 3, 'pool': pool}}).forward(
+        [x], [])
+    wanted = torch.cat([adaptive(x, bins).flatten(1) for bins in (1, 2, 4)], 1)
+    torch.testing.assert_close(top, wanted)
