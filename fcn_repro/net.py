@@ -154,6 +154,15 @@ class Net(nn.Module):
             values.update(zip(node.tops, tops, strict=True))
         return values
 
+    def set_input_arrays(self, data, labels):
+        """pycaffe's: the rows that the net's first layer, a MemoryData, gives batch by batch."""
+        first = self.graph.nodes[0]
+        if first.type != 'MemoryData':
+            raise FcnError('the first layer takes no arrays', file=self.graph.file, type=first.type,
+                           layer=first.name, do='Make it a MemoryData layer.')
+        with self.located():
+            self.layer(first).reset(data, labels)
+
     def place(self, tensor):
         """A fed tensor where and as the parameters are."""
         like = next(self.parameters(), tensor)

@@ -240,4 +240,4 @@ CASES = {
     **LOSS_CASES,
     **NEURON_CASES,
 }
-SOURCES = {'DummyData', 'HDF5Data', 'Python'}
+SOURCES = {'DummyData', 'HDF5Data', 'MemoryData', 'Python'}

@@ -74,7 +74,7 @@ def test_every_registered_type_has_a_case():
     for path in (DATA / 'layers').glob('*.prototxt'):
         covered |= set(re.findall(r'type: "(\w+)"', path.read_text()))
     # passes, solvers, data, the test of the loss layers; made by the graph
-    elsewhere = {'UpCrop', 'HDF5Data', 'Python', 'DummyData', 'Split'}
+    elsewhere = {'UpCrop', 'HDF5Data', 'Python', 'DummyData', 'MemoryData', 'Split'}
     assert set(TYPES) - elsewhere <= covered
 
 

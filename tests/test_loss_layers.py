@@ -62,6 +62,12 @@ REFUSED = [
     ('DummyData', '', 'y', f'{DUMMY} {{ shape {{ dim: 1 }} data_filler {{ type: "nope" }} }}',
      "unknown filler 'nope'. Use one of constant, uniform, gaussian, positive_unitball, xavier, "
      'msra, bilinear.'),
+    ('MemoryData', '', 'y z', 'memory_data_param { batch_size: 2 channels: 3 height: 4 }',
+     'batch_size, channels, height, width of memory_data_param are 2x3x4x0. All four must be given '
+     'and positive.'),
+    ('MemoryData', '', 'y z', 'transform_param { scale: 2 } memory_data_param { batch_size: 2 '
+     'channels: 3 height: 4 width: 1 }', 'transform_param, but arrays are not transformed. Remove '
+     'it, and transform the arrays before they are given.'),
     ('SPP', 'x', 'y', '', 'spp_param.pyramid_height is missing or 0. Set it.'),
     ('SPP', 'x', 'y', 'spp_param { pyramid_height: 2 pool: STOCHASTIC }',
      'pool: STOCHASTIC is not supported. Use MAX or AVE.'),
@@ -183,6 +189,35 @@ def test_dummy_data_is_a_function_of_seed_name_and_position():
     plain = build_net(layer('DummyData', 'd', '', 'a b', f'{DUMMY} {{ shape {{ dim: 2 }} shape {{ '
                             'dim: 3 dim: 1 } }')).forward()
     assert plain['a'].tolist() == [0, 0] and plain['b'].tolist() == [[0], [0], [0]]
+
+
+MEMORY = layer('MemoryData', 'd', '', 'data label', 'memory_data_param { batch_size: 2 channels: 3 '
+               'height: 1 width: 2 }')
+
+
+def test_memory_data_gives_batch_by_batch():
+    net = build_net(MEMORY)
+    assert net.blobs['data'].shape == (2, 3, 1, 2) and net.blobs['label'].shape == (2, 1, 1, 1)
+    where = "net.prototxt:1: layer 'd' (MemoryData): "
+    assert message(net.forward) == where + \
+        'no data. Call net.set_input_arrays(data, labels) before forward.'
+    data, labels = image(6, 3, 1, 2), torch.arange(6)
+    net.set_input_arrays(data.numpy(), labels.numpy())
+    for first in 0, 2, 4, 0, 2:                     # and from the start again
+        out = net.forward()
+        assert torch.equal(out['data'], data[first:first + 2])
+        assert out['label'].flatten().tolist() == [first, first + 1]
+    net.set_input_arrays(data[:2], labels[:2])      # new arrays start at their first row
+    assert net.forward()['label'].flatten().tolist() == [0, 1]
+    assert message(net.set_input_arrays, data[:3], labels[:3]) == where + \
+        '3 rows are no multiple of batch_size 2. Give whole batches.'
+    for bad in (data, labels[:5]), (data[:, :2], labels):
+        assert message(net.set_input_arrays, *bad) == where + \
+            f'arrays of {"x".join(map(str, bad[0].shape))} and {len(bad[1])}. Give data nx3x1x2 ' \
+            'and n labels.'
+    assert message(build_net(NORM).set_input_arrays, data, labels) == \
+        "net.prototxt: layer 'x' (Input): the first layer takes no arrays. Make it a MemoryData " \
+        'layer.'
 
 
 # Algebra

@@ -1,4 +1,4 @@
-"""What SoftmaxWithLoss and Accuracy share: how labels lie beside scores, and their checks."""
+"""What layers with labels share: how they lie beside scores, and their checks."""
 
 import math
 

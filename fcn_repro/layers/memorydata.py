@@ -1,0 +1,54 @@
+"""MemoryData: batches of arrays that the caller gives (Caffe's memory_data_layer)."""
+
+import torch
+
+from .base import Layer, show
+
+SIDES = 'batch_size', 'channels', 'height', 'width'
+
+
+class MemoryData(Layer):
+    """No bottom; tops data (batch_size, channels, height, width) and label (batch_size, 1, 1, 1),
+    the next rows in each forward pass, from the start again after the last.
+
+    `Net.set_input_arrays` gives the rows. Caffe, too, applies no transform_param to arrays.
+    """
+
+    type = 'MemoryData'
+    bottoms = 0
+    tops = 2
+    fields = 'memory_data_param'
+
+    def setup(self):
+        sides = tuple(getattr(self.param, name) for name in SIDES)
+        if min(sides) < 1:
+            raise self.error(f'{", ".join(SIDES)} of memory_data_param are {show(sides)}',
+                             'All four must be given and positive.')
+        if self.node.param.HasField('transform_param'):
+            raise self.error('transform_param, but arrays are not transformed',
+                             'Remove it, and transform the arrays before they are given.')
+        self.sides, self.rows = sides, None
+
+    def reset(self, data, labels):
+        """Take data (n, channels, height, width) and n labels; the next pass starts at row 0.
+
+        FcnError for other shapes, and where n is no multiple of batch_size.
+        """
+        data, labels = torch.as_tensor(data), torch.as_tensor(labels)
+        if tuple(data.shape[1:]) != self.sides[1:] or labels.numel() != len(data):
+            raise self.error(f'arrays of {show(data.shape)} and {show(labels.shape)}',
+                             f'Give data nx{show(self.sides[1:])} and n labels.')
+        if not len(data) or len(data) % self.sides[0]:
+            raise self.error(f'{len(data)} rows are no multiple of batch_size {self.sides[0]}',
+                             'Give whole batches.')
+        self.rows, self.start = (data, labels.reshape(-1, 1, 1, 1)), self.state.position
+
+    def shape(self, bottoms):
+        return [self.sides, (self.sides[0], 1, 1, 1)]
+
+    def forward(self, bottoms, params):
+        if self.rows is None:
+            raise self.error('no data', 'Call net.set_input_arrays(data, labels) before forward.')
+        batch = self.sides[0]
+        first = (self.state.position - self.start) * batch % len(self.rows[0])
+        return [rows[first:first + batch] for rows in self.rows]
