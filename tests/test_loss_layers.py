@@ -5,10 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from layer_case import distinct, make_layer
-from texts import image, inputs, layer, message
+from texts import conv, image, inputs, layer, message
 from texts import net as build_net
 
 from fcn_repro.proto import TRAIN, BlobProto
+from fcn_repro.solver import Solver
 
 INPUTS = inputs(x=(2, 3, 6, 5), l=(2, 1, 6, 5), r=(2, 3), n=(2,), m=(3,), v=(2, 3, 2, 2, 2))
 BN, DUMMY = 'batch_norm_param', 'dummy_data_param'
@@ -133,7 +134,7 @@ def test_running_statistics_converge_to_those_of_the_batch():
     wanted = F.batch_norm(x, None, None, training=True, eps=1e-5)
     torch.testing.assert_close(train.forward(x=x)['y'], wanted)
     sums = [blob.data.clone() for blob in train.params['bn']]
-    unbiased = torch.nn.functional.batch_norm(x, x.mean((0, 2, 3)), x.var((0, 2, 3)), eps=1e-5)
+    unbiased = F.batch_norm(x, x.mean((0, 2, 3)), x.var((0, 2, 3)), eps=1e-5)
     torch.testing.assert_close(test.forward(x=x)['y'], unbiased)
     assert all(torch.equal(a, b.data) for a, b in zip(sums, train.params['bn']))
     train.forward(x=x)
@@ -150,6 +151,26 @@ def test_statistics_that_are_stored_may_be_empty_or_of_one_value():
     y, = norm.forward([torch.tensor([[3., 4.]])], params)
     assert y.tolist() == [[0, 0]]
     assert [p.tolist() for p in params] == [[3, 4], [0, 0], [1]]
+
+
+def test_running_statistics_and_dummy_data_after_a_restore(tmp_path):
+    """Two passes an iteration, weight decay, a test net: the sums are those of the passes alone."""
+    (tmp_path / 'net.prototxt').write_text(layer(
+        'DummyData', 'd', '', 'x l', f'{DUMMY} {{ shape {{ dim: 4 dim: 3 dim: 5 dim: 5 }} shape {{ '
+        'dim: 4 dim: 5 dim: 5 } data_filler { type: "gaussian" } data_filler { value: 1 } }')
+        + conv('c', 'x') + layer('BatchNorm', 'bn', 'c', 'c')
+        + layer('Scale', 's', 'c', 'c') + layer('SoftmaxWithLoss', 'loss', 'c l', 'loss'))
+    (tmp_path / 'solver.prototxt').write_text(
+        f'net: "{tmp_path}/net.prototxt" base_lr: 0.1 lr_policy: "fixed" momentum: 0.9 '
+        f'weight_decay: 0.1 max_iter: 4 snapshot: 2 snapshot_prefix: "{tmp_path}/it" iter_size: 2 '
+        'snapshot_format: HDF5 test_iter: 1 test_interval: 2 random_seed: 3')
+    whole, again = (Solver(tmp_path / 'solver.prototxt', prefix=tmp_path / 'it') for _ in range(2))
+    losses = [whole.loss for _ in whole.run()]
+    again.restore(tmp_path / 'it_iter_2.solverstate.h5')
+    assert [again.loss for _ in again.run()] == losses[2:]
+    for ours, wanted in zip(again.net.learnable_params, whole.net.learnable_params, strict=True):
+        assert torch.equal(ours.data, wanted.data), ours.name
+    assert whole.net.params['bn'][2].data.item() == pytest.approx(sum(0.999 ** i for i in range(8)))
 
 
 def test_mvn_of_fewer_axes_has_four():
