@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 IDLE = ('net', 'train_net', 'test_net', 'test_net_param', 'test_state', 'test_iter',
         'test_interval', 'test_compute_loss', 'test_initialization', 'display', 'average_loss',
         'max_iter', 'snapshot', 'snapshot_prefix', 'snapshot_diff', 'snapshot_format',
-        'snapshot_after_train', 'solver_mode', 'device_id', 'debug_info', 'weights')
+        'snapshot_after_train', 'solver_mode', 'device_id', 'debug_info', 'weights',
+        'layer_wise_reduce')
 OWN = ('seed', 'iteration', 'loss', 'position', 'losses', 'threads', 'torch')
 SHOWN = 40                      # lines of a difference
 
@@ -235,19 +236,22 @@ def model_of(state):
 
 
 def check_history(solver, state):
-    """FcnError where the history is another net's or has values that are no numbers."""
+    """FcnError where the history is another net's or solver type's, or has values that are no
+    numbers."""
     wanted = [tuple(h.shape) for h in solver.history]
     found = [tuple(h.shape) for h in state.history]
     if found != wanted:
         wrong = [i for i, (its, mine) in enumerate(zip(found, wanted)) if its != mine]
-        raise FcnError('this is the state of another net: its history has ' + (
+        raise FcnError('this is the state of another net or solver type: its history has ' + (
             f'shape {found[wrong[0]]} in blob {wrong[0]}, here it is {wanted[wrong[0]]}'
             if wrong else f'{len(found)} blobs, here it is {len(wanted)}'),
             file=state.file, do='Restore with the solver and net that wrote it.')
     owned = [(name, i) for name, blobs in solver.net.params.items()
              for i, blob in enumerate(blobs) if blob.owner is None]
-    for (name, i), array in zip(owned, state.history):
-        check_finite(name, f'{i} of the history', array, state.file)
+    for k, array in enumerate(state.history):
+        name, i = owned[k % len(owned)]
+        which = 'history' if k < len(owned) else 'second history'
+        check_finite(name, f'{i} of the {which}', array, state.file)
 
 
 def check_pair(source, state):

@@ -1,7 +1,7 @@
-"""Solver: Caffe's SGD from a solver.prototxt, with snapshots that a run can go on from.
+"""Solver: Caffe's solvers from a solver.prototxt, with snapshots that a run can go on from.
 
 One iteration, in Caffe's order: iter_size forward and backward passes that add up their
-gradients, clipping, division by iter_size, weight decay, update.
+gradients, clipping, division by iter_size, weight decay, update (update_rules.py).
 """
 
 import logging
@@ -19,11 +19,13 @@ from .passes import DEFAULT
 from .proto import TEST, TRAIN
 from .prototxt import read_solver
 from .runtime import place
+from .update_rules import RULES, check_rule
 
 log = logging.getLogger(__name__)
 
 # Fields of SolverParameter that are not obeyed here; a solver that sets one is refused by name.
-UNSUPPORTED = ('net_param', 'train_net_param', 'test_net_param', 'debug_info', 'layer_wise_reduce')
+# (layer_wise_reduce may be set: it is about several GPUs, and changes nothing on one device.)
+UNSUPPORTED = ('net_param', 'train_net_param', 'test_net_param', 'debug_info')
 
 
 def beside(file, name):
@@ -67,7 +69,8 @@ class Solver:
                          device, channels_last)
         self.net_text = snapshots.net_text(path, state)
         self.test_nets = [place(net, device, channels_last) for net in self._make_tests(options)]
-        self.history = [torch.zeros_like(blob.parameter) for blob in self.net.learnable_params]
+        self.history = [torch.zeros_like(blob.parameter) for _ in range(RULES[p.type].histories)
+                        for blob in self.net.learnable_params]      # Caffe's order
         self.iter, self.current_step, self.stop = 0, 0, False
         self.losses, self.smoothed_loss, self.rate = deque(maxlen=max(1, p.average_loss)), 0.0, 0.0
         for file in p.weights:
@@ -84,9 +87,7 @@ class Solver:
                 if len(getattr(p, name)) if field.is_repeated else p.HasField(name):
                     raise FcnError(f'{name} is not supported', line=self.text.lines.get(name),
                                    do='Remove it; name net files with net, train_net, test_net.')
-            if p.type != 'SGD':
-                raise FcnError(f"solver type '{p.type}' is not supported", do='Use "SGD".',
-                               line=self.text.lines.get('type'))
+            check_rule(p, self.text.lines)
             if not p.train_net and not p.net:
                 raise FcnError('no train_net and no net', do='Name the net file.')
             check_policy(p)
@@ -195,12 +196,13 @@ class Solver:
 
     @torch.no_grad()
     def update(self):
-        """Caffe's SGD: history = momentum history + lr diff; data -= history (lr in float32)."""
-        p = self.param
+        """Clip, divide by iter_size, add weight decay, and subtract what the solver's rule says
+        (rates in float32)."""
+        p, rule, params = self.param, RULES[self.param.type], self.net.learnable_params
         clip = self._clip_factor() / p.iter_size
-        for blob, history in zip(self.net.learnable_params, self.history):
+        for i, blob in enumerate(params):
             rate, decay = self.rate * blob.lr_mult, p.weight_decay * blob.decay_mult
-            if blob.lr_mult == 0:       # its history is 0; at a rate of 0 that of others goes on
+            if blob.lr_mult == 0 and rule.rated:    # at a rate of 0 the others' histories go on
                 continue
             diff = blob.parameter.grad
             if diff is None:            # not under the loss: Caffe's diff is 0, and still decays
@@ -210,8 +212,9 @@ class Solver:
             if decay:
                 data = blob.parameter
                 diff.add_(data if p.regularization_type == 'L2' else data.sign(), alpha=decay)
-            history.mul_(p.momentum).add_(diff, alpha=rate)
-            blob.parameter.sub_(history)
+            step = rule.step(diff, self.history[i::len(params)], rate, p, self.iter + 1)
+            if blob.lr_mult:            # else the data is not even touched
+                blob.parameter.sub_(step)
 
     def _clip_factor(self):
         limit = self.param.clip_gradients

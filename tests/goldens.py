@@ -8,6 +8,12 @@ DATA = Path(__file__).parent / 'data'
 SHARED = Path(__file__).parents[2] / 'shared' / 'goldens'     # further cases, where it is there
 
 
+def solver_cases():
+    """{name: folder} of Caffe's solver runs: those of tests/data, and the others where they are."""
+    return {path.parent.name: path.parent for root in (SHARED, DATA)
+            for path in sorted(root.glob('solvers/*/solver.prototxt'))}
+
+
 def error(ours, golden):
     """max|a - golden| / max|golden|; NaN equals NaN; 0 for two zero arrays."""
     ours, golden = np.asarray(ours, np.float64), np.asarray(golden, np.float64)

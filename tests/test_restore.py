@@ -10,10 +10,11 @@ import time
 import h5py
 import numpy as np
 import pytest
-from goldens import DATA, SHARED, error
+from goldens import error, solver_cases
 from small_runs import (
     NET,
     ROOT,
+    SOLVER,
     assert_error,
     call,
     contents,
@@ -36,7 +37,11 @@ solver = Solver(sys.argv[1], prefix='train')
 solver.restore('train_iter_3.solverstate.h5')
 for _ in solver.run(): print(solver.loss.hex(), solver.smoothed_loss.hex(), solver.rate)
 '''
-RESUMED = ['lr_fixed', 'lr_multistep', 'shared_params']
+CASES = solver_cases()
+RESUMED = ['lr_fixed', 'lr_multistep', 'shared_params', 'nesterov', 'adagrad', 'rmsprop',
+           'adadelta', 'adam', 'adam_defaults', 'shared_params_adam']
+TYPES = {'Nesterov': 'momentum: 0.9', 'AdaGrad': '', 'RMSProp': 'rms_decay: 0.9',
+         'AdaDelta': 'momentum: 0.9', 'Adam': 'momentum: 0.9'}
 
 
 @pytest.fixture
@@ -84,6 +89,22 @@ def test_restore_is_the_uninterrupted_run(solver_file, tmp_path, monkeypatch):
         (loss, smoothed, str(rate)) for loss, smoothed, rate in log[3:]]
 
 
+@pytest.mark.parametrize('kind', TYPES)
+def test_every_solver_type_goes_on_to_the_same_bits(kind, tmp_path):
+    """The files say it all: weights, every history, iteration, loss window."""
+    text = SOLVER.replace('momentum: 0.9', f'type: "{kind}" {TYPES[kind]}')
+    file = write_stage(tmp_path / 'net', small_voc(tmp_path / 'voc'), solver=text)
+    first = Solver(file, prefix=tmp_path / 'run/train')
+    log = record(first)
+    assert any(h.any() for h in first.history[-5:])
+    whole = contents(tmp_path / 'run')
+    for name in ('train_iter_6.caffemodel.h5', 'train_iter_6.solverstate.h5'):
+        os.remove(tmp_path / 'run' / name)
+    second = Solver(file, prefix=tmp_path / 'run/train')
+    second.restore(tmp_path / 'run/train_iter_3.solverstate.h5')
+    assert record(second) == log[3:] and contents(tmp_path / 'run') == whole
+
+
 def test_the_seed_counts(solver_file, tmp_path):
     runs = [record(Solver(solver_file, prefix=tmp_path / 'train', seed=seed), 1)
             for seed in (1, 2, 1)]
@@ -114,10 +135,9 @@ def test_snapshot_says_what_caffe_ignores(solver_file, tmp_path):
 @pytest.mark.parametrize('form', ['', '.h5'])
 @pytest.mark.parametrize('case', RESUMED)
 def test_restore_from_caffe(case, form, tmp_path):
-    folder = next((f / 'solvers' / case for f in (DATA, SHARED) if (f / 'solvers' / case).exists()),
-                  None)
-    if folder is None:
+    if case not in CASES:
         pytest.skip('this golden is not among the files of tests/data')
+    folder = CASES[case]
     solver = Solver(folder / 'solver.prototxt', prefix=tmp_path / 'train')
     solver.restore(folder / f'snapshot_iter_5.solverstate{form}')
     with h5py.File(folder / 'golden.h5') as golden:
@@ -179,6 +199,8 @@ def test_history_of_another_net(snapped):
     solver, model, state = snapped
     write_solverstate(state, 1, str(model), 0, solver.history[:2])
     refused(solver, state, state, '2 blobs', '5', 'solver and net that wrote it')
+    write_solverstate(state, 1, str(model), 0, [*solver.history] * 2)
+    refused(solver, state, 'another net or solver type', '10 blobs', '5')
     write_solverstate(state, 1, str(model), 0, [np.zeros(3)] * 5)
     refused(solver, state, state, 'blob 0', '(3,)', '(4, 3, 3, 3)')
 

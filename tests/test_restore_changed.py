@@ -127,6 +127,24 @@ def test_weights_of_another_run_are_refused(make, tmp_path):
     solver.restore('run/train_iter_1.solverstate.h5')
 
 
+def test_a_changed_solver_type_is_refused(make, state):
+    """Where the histories are of other numbers even when it is forced."""
+    adam = ('momentum: 0.9', 'type: "Adam" momentum: 0.9')
+    assert '+type: "Adam"' in refused(make(adam), state)
+    with pytest.raises(FcnError, match='solver type: its history has 5 blobs, here it is 10'):
+        make(adam).restore(state, force=True)
+    run(make(adam), 2)
+    with h5py.File('run/train_iter_2.solverstate.h5', 'a') as opened:
+        opened['history/8'][:2] = np.nan
+    refused(make(adam), 'run/train_iter_2.solverstate.h5', "layer 'score_fr'",
+            'blob 1 of the second history has 2 of 3')
+
+
+def test_one_device_reduces_nothing(make, state):
+    """layer_wise_reduce is about several GPUs."""
+    assert make(('momentum', 'layer_wise_reduce: false momentum')).restore(state) == ''
+
+
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_none(make, state, value):
     """In the history or the weights: with file, layer, blob and count; nothing is copied."""

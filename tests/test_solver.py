@@ -4,19 +4,22 @@ import logging
 
 import h5py
 import pytest
-from goldens import SHARED, error
+from goldens import error, solver_cases
 
+from fcn_repro.layers import TYPES
 from fcn_repro.lr_policy import learning_rate
 from fcn_repro.prototxt import parse_solver
 from fcn_repro.solver import Solver
+from fcn_repro.weights import read_solverstate
 
-SGD = [path.parent.name for path in sorted((SHARED / 'solvers').glob('*/solver.prototxt'))
-       if not any(t in path.read_text() for t in ('type:', 'solver_type'))]
+CASES = solver_cases()
+if 'BatchNorm' not in TYPES:
+    CASES.pop('batchnorm_scale', None)
 
 
-@pytest.mark.parametrize('case', [case for case in SGD if case != 'batchnorm_scale'])
+@pytest.mark.parametrize('case', sorted(CASES))
 def test_solver_equals_caffe(case, tmp_path):
-    folder = SHARED / 'solvers' / case
+    folder = CASES[case]
     solver = Solver(folder / 'solver.prototxt', prefix=tmp_path / 'snapshot')
     solver.net.copy_from(folder / 'init.caffemodel')
     with h5py.File(folder / 'golden.h5') as golden:
@@ -36,6 +39,20 @@ def check(golden, solver):
     for i, blob in golden['history'].items():
         assert error(solver.history[int(i)], blob[...]) <= 1e-4
     assert len(golden['history']) == len(solver.history)
+
+
+@pytest.mark.parametrize('case', ['adadelta', 'adam', 'nesterov', 'shared_params_adam'])
+def test_state_file_equals_caffes(case, tmp_path):
+    """All first histories, then all second ones, as Caffe's two formats have them."""
+    solver = Solver(CASES[case] / 'solver.prototxt', prefix=tmp_path / 'snapshot')
+    solver.net.copy_from(CASES[case] / 'init.caffemodel')
+    solver.step(5)
+    ours = read_solverstate(solver.snapshot()[1])
+    for form in ('', '.h5'):
+        caffes = read_solverstate(CASES[case] / f'snapshot_iter_5.solverstate{form}')
+        assert (ours.iter, ours.current_step) == (caffes.iter, caffes.current_step)
+        for mine, its in zip(ours.history, caffes.history, strict=True):
+            assert error(mine, its.reshape(mine.shape)) <= 1e-4
 
 
 def test_a_parameter_that_is_not_under_the_loss_decays(tmp_path):
