@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from layer_case import Case, blob, distinct, ints, make_node, unary
 from layer_cases_loss import LOSS_CASES
 from layer_cases_neuron import NEURON_CASES
+from layer_cases_recurrent import RECURRENT_CASES
 
 from fcn_repro.surgery import upsample_filt
 
@@ -239,5 +240,6 @@ CASES = {
     'UpCrop': upcrop(),
     **LOSS_CASES,
     **NEURON_CASES,
+    **RECURRENT_CASES,
 }
 SOURCES = {'DummyData', 'HDF5Data', 'MemoryData', 'Python'}

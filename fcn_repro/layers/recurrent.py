@@ -1,0 +1,80 @@
+"""What LSTM and RNN share: bottoms, parameters, state (Caffe's recurrent_layer)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from .base import Layer, show
+
+
+class RecurrentLayer(Layer):
+    """bottoms: x (T, N, …), N streams of T steps; cont (T, N), 0 where a stream begins and 1 where
+    it goes on; optionally x_static (N, …); with expose_hidden the first states, (1, N, num_output)
+    each -> the outputs (T, N, num_output); with expose_hidden the last states too.
+
+    Parameters: input weight and bias, static weight (if there is x_static), state weight, and the
+    type's own. Without expose_hidden each forward pass starts from the last states of the pass
+    before, at first from 0; they are in no snapshot. No gradient runs from pass to pass, nor to
+    the exposed states and cont, as in Caffe; unlike there, T may change.
+    """
+
+    fields = 'recurrent_param'
+    unsupported = ('debug_info',)
+    gates = states = 1          # per unit: sums of inputs, and state blobs
+
+    @property
+    def exposed(self):
+        return self.states if self.param.expose_hidden else 0
+
+    @property
+    def bottoms(self):
+        return 2 + self.exposed, 3 + self.exposed
+
+    @property
+    def tops(self):
+        return 1 + self.exposed
+
+    def setup(self):
+        if not self.param.num_output:
+            raise self.error('recurrent_param.num_output is missing or 0', 'Set it.')
+        self.static, self.carried = len(self.node.bottoms) > 2 + self.exposed, []
+
+    def shape(self, bottoms):
+        x, cont = bottoms[:2]
+        if len(x) < 3 or tuple(cont) != tuple(x[:2]):
+            raise self.error(f'x of {show(x)} and cont of {show(cont)}',
+                             'Give (steps, streams, …) and (steps, streams).')
+        if self.static and (len(bottoms[2]) < 2 or bottoms[2][0] != x[1]):
+            raise self.error(f'x_static of {show(bottoms[2])} for {x[1]} streams',
+                             'Give (streams, …).')
+        state = 1, x[1], self.param.num_output
+        for shape in bottoms[2 + self.static:]:
+            if tuple(shape) != state:
+                raise self.error(f'a first state of {show(shape)}', f'Give {show(state)}.')
+        return [(*x[:2], state[2])] + [state] * self.exposed
+
+    def parameters(self, bottoms):
+        self.shape(bottoms)
+        p, wide = self.param, self.gates * self.param.num_output
+        static = [((wide, math.prod(bottoms[2][1:])), p.weight_filler)] if self.static else []
+        return [((wide, math.prod(bottoms[0][2:])), p.weight_filler), ((wide,), p.bias_filler),
+                *static, ((wide, p.num_output), p.weight_filler)]
+
+    def forward(self, bottoms, params):
+        x, cont, rest = bottoms[0].flatten(2), bottoms[1].detach(), list(params)
+        sums = F.linear(x, rest.pop(0), rest.pop(0))
+        if self.static:
+            sums = sums + F.linear(bottoms[2].flatten(1), rest.pop(0))
+        blank = x.new_zeros(x.shape[1], self.param.num_output)
+        first = [blob[0] for blob in bottoms[2 + self.static:]] or self.carried
+        states = [blob.detach().to(blank)[:len(blank)] for blob in first]
+        if not states or len(states[0]) < len(blank):       # more streams than in the pass before
+            states = [blank] * self.states
+        outputs, weight = [], rest.pop(0)
+        for total, on in zip(sums, cont.unsqueeze(-1)):
+            states = self.step(states, total + F.linear(states[0] * on, weight), on)
+            outputs.append(states[0])
+        self.carried = [state.detach() for state in states]
+        exposed = self.carried[:self.exposed]
+        return [self.output(torch.stack(outputs), rest), *(blob.unsqueeze(0) for blob in exposed)]
