@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .errors import FcnError
+from .graph import build
 from .layers.python import make_reader
 from .prototxt import read_net
 from .weights import read_extra
@@ -31,9 +32,17 @@ def commit():
 
 
 def data_hash(net_file, overrides):
-    """The hash of what a net's Python data layers read; '' without them."""
-    layers = [layer for layer in read_net(net_file).message.layer if layer.type == 'Python']
-    return ' '.join(make_reader(layer.python_param, overrides).fingerprint() for layer in layers)
+    """The hash of what a train net's Python data layers read; '' without them. FcnError where one
+    cannot be made."""
+    hashes = []
+    for node in build(read_net(net_file), 'TRAIN').nodes:
+        if node.type == 'Python':
+            try:
+                hashes.append(make_reader(node.param.python_param, overrides).fingerprint())
+            except FcnError as error:
+                here = {'file': str(net_file), 'line': node.line} if error.file is None else {}
+                raise error.at(layer=node.name, type=node.type, **here) from None
+    return ' '.join(hashes)
 
 
 def classes_of(net):

@@ -36,6 +36,8 @@ def beside(file, name):
 
 def net_path(file, name):
     """The path of a net that the solver `file` names; FcnError where there is none."""
+    if not name:
+        raise FcnError('no train_net and no net', file=str(file), do='Name the net file.')
     path = beside(file, name)
     if not path.exists():
         raise FcnError(f"the net '{name}' is neither beside the solver nor here", file=str(file),
@@ -88,8 +90,6 @@ class Solver:
                     raise FcnError(f'{name} is not supported', line=self.text.lines.get(name),
                                    do='Remove it; name net files with net, train_net, test_net.')
             check_rule(p, self.text.lines)
-            if not p.train_net and not p.net:
-                raise FcnError('no train_net and no net', do='Name the net file.')
             check_policy(p)
             if p.regularization_type not in ('L1', 'L2'):
                 raise FcnError(f"regularization_type '{p.regularization_type}'",

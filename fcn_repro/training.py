@@ -97,7 +97,8 @@ def identity(name, folder, val, options):
     solver = read_solver(file).message
     seed = options.seed if options.seed is not None else max(int(solver.random_seed), 0)
     return {'stage': name, 'classes': options.classes or classes_of(val), 'seed': seed,
-            'data': data_hash(net_path(file, solver.train_net), data_overrides(options))}
+            'data': data_hash(net_path(file, solver.train_net or solver.net),
+                              data_overrides(options))}
 
 
 def parentage_now(name, options):
