@@ -1,7 +1,7 @@
 """Random layers of every type: settings and bottoms, drawn by hypothesis.
 
-CASES maps Caffe's type name to a strategy of Cases. Sources (HDF5Data, Python) read files and are
-given theirs by the test.
+CASES maps Caffe's type name to a strategy of Cases. Sources (HDF5Data, Python) read
+files, HDF5Output writes one: their tests stand apart.
 """
 
 import torch
@@ -242,4 +242,4 @@ CASES = {
     **NEURON_CASES,
     **RECURRENT_CASES,
 }
-SOURCES = {'DummyData', 'HDF5Data', 'MemoryData', 'Python'}
+SOURCES = {'DummyData', 'HDF5Data', 'HDF5Output', 'ImageData', 'MemoryData', 'Python'}

@@ -73,8 +73,9 @@ def test_every_registered_type_has_a_case():
     covered = set()
     for path in (DATA / 'layers').glob('*.prototxt'):
         covered |= set(re.findall(r'type: "(\w+)"', path.read_text()))
-    # passes, solvers, data, tests of the loss and the recurrent layers; made by the graph
-    elsewhere = {'UpCrop', 'HDF5Data', 'Python', 'DummyData', 'MemoryData', 'LSTMUnit', 'Split'}
+    # passes, solvers, data, tests of the loss, recurrent and image layers; made by the graph
+    elsewhere = {'UpCrop', 'HDF5Data', 'Python', 'DummyData', 'MemoryData', 'LSTMUnit', 'ImageData',
+                 'HDF5Output', 'Split'}
     assert set(TYPES) - elsewhere <= covered
 
 

@@ -1,0 +1,95 @@
+"""Lists of images and labels, and their images as OpenCV gives them, for ImageData layers."""
+
+import zlib
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from fcn_repro.errors import FcnError
+
+from .image import open_image
+
+_MODES = '1', 'L', 'LA', 'P', 'RGB', 'RGBA'
+
+
+class ImageList:
+    """list[k] is the (image, label) of the k-th consumed line of a text file, over and over.
+
+    shuffle: in a new order in each epoch; rand_skip: less than this many lines are left out at the
+    start. Both are functions of `key`, a text. FcnError for a file that is no such list.
+    """
+
+    def __init__(self, path, key, shuffle=False, rand_skip=0):
+        self.lines, self.key = read_list(path), key
+        self.shuffle, self.shuffled = shuffle, (-1, [])
+        self.skip = int(torch.randint(rand_skip or 1, (), generator=self._draws('skip')))
+        if self.skip >= len(self.lines):
+            raise FcnError(f'rand_skip {rand_skip} for {len(self.lines)} images', file=path,
+                           do='Lower rand_skip.')
+
+    def __getitem__(self, k):
+        epoch, i = divmod(self.skip + k, len(self.lines))
+        if self.shuffle:
+            if self.shuffled[0] != epoch:
+                self.shuffled = epoch, self._order(epoch, len(self.lines))
+            i = self.shuffled[1][i]
+        return self.lines[i]
+
+    def _order(self, what, count):
+        return torch.randperm(count, generator=self._draws(what)).tolist()
+
+    def _draws(self, what):
+        return torch.Generator().manual_seed(zlib.crc32(f'{self.key}/{what}'.encode()))
+
+
+def read_list(path):
+    """[(image, label), …] of a text file with one 'image label' a line; the label is a whole
+    number after the last space."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise FcnError(f'cannot be read: {error.strerror}', file=path, do='Mend source.') from None
+    except UnicodeDecodeError:
+        raise FcnError('is no text', file=path, do="Give a text file with 'image label' "
+                       'lines.') from None
+    if not lines:
+        raise FcnError('lists no image', file=path, do="Write one 'image label' a line.")
+    return [_entry(line.rstrip(), path, i + 1) for i, line in enumerate(lines)]
+
+
+def _entry(line, path, number):
+    image, _, label = line.rpartition(' ')
+    try:
+        label = int(label)
+    except ValueError:
+        image = ''
+    if not image.strip():
+        raise FcnError(f"'{line}' is no image and whole number", file=path, line=number,
+                       do="Write 'image label'.")
+    return image, label
+
+
+def load_image(path, color=True, size=None):
+    """An image file as (3, H, W) uint8 BGR, or (1, H, W) grey; alpha is dropped.
+
+    size: (H, W) to resize to, bilinear between pixel centres without smoothing, as cv::resize.
+    Pillow decodes. Beside OpenCV 5 on four photographs: colours equal; grey made of colours within
+    1 level (of a JPEG, 0.2% of the pixels up to 11, where OpenCV keeps the file's own grey);
+    resizing adds 1 level. Another JPEG library may differ more. EXIF orientation is not applied.
+    """
+    image, _ = open_image(path, 'image')
+    if image.mode not in _MODES:
+        raise FcnError(f'the image has mode {image.mode!r}', file=path,
+                       do="Convert it once and save it: Image.open(f).convert('RGB').save(f).")
+    if image.mode == 'P':
+        image = image.convert('RGBA')           # a transparent palette entry keeps its colour
+    if color:
+        array = np.array(image.convert('RGB'))[:, :, ::-1].transpose(2, 0, 1)
+    else:
+        array = np.array(image.convert('L'))[None]
+    array = np.ascontiguousarray(array)
+    if size in (None, array.shape[1:]):
+        return array
+    wide = torch.from_numpy(array)[None].float()
+    return F.interpolate(wide, size, mode='bilinear')[0].round().byte().numpy()

@@ -1,0 +1,50 @@
+"""HDF5Output: writes two blobs to an HDF5 file (Caffe's hdf5_output_layer)."""
+
+from pathlib import Path
+
+from ..errors import FcnError
+from ..hdf5_write import writing
+from .base import Layer, show
+
+
+class HDF5Output(Layer):
+    """bottoms: data and label, of up to 4 axes and one length -> float32 /data and /label, of 4
+    axes each, in hdf5_output_param.file_name (from the folder of the net's text on). No top, no
+    gradient.
+
+    The file is complete or not there, written by the first forward pass. A second one is an
+    error, as in Caffe: its rows have no place.
+    """
+
+    type = 'HDF5Output'
+    bottoms = 2
+    tops = 0
+    fields = 'hdf5_output_param'
+
+    def setup(self):
+        if not self.param.file_name:
+            raise self.error('hdf5_output_param.file_name is missing', 'Set it.')
+        self.path, self.written = Path(self.state.folder, self.param.file_name), False
+
+    def shape(self, bottoms):
+        return []
+
+    def parameters(self, bottoms):          # the net asks this of a layer without tops too
+        if max(map(len, bottoms)) > 4 or bottoms[0][:1] != bottoms[1][:1]:
+            raise self.error(f'bottoms of {show(bottoms[0])} and {show(bottoms[1])}',
+                             'Give up to 4 axes, and equally many rows.')
+        return []
+
+    def forward(self, bottoms, params):
+        if self.written:
+            raise self.error(f'{self.path} holds the rows of the forward pass before',
+                             'Run one pass, with all rows in a batch, or make a new net.')
+        try:
+            with writing(self.path) as file:
+                for name, blob in zip(('data', 'label'), bottoms):
+                    shape = (*blob.shape, 1, 1, 1, 1)[:4]
+                    file[name] = blob.detach().float().cpu().reshape(shape).numpy()
+        except FcnError as error:
+            raise error.at(layer=self.node.name, type=self.type) from None
+        self.written = True
+        return []

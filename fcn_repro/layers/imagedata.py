@@ -1,0 +1,74 @@
+"""ImageData: batches of the images and labels that a text file lists (Caffe's image_data_layer)."""
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..data.listed import ImageList, load_image
+from ..errors import FcnError
+from .base import Layer, show
+from .transform import Transform
+
+
+class ImageData(Layer):
+    """No bottom; tops data (batch_size, 3, H, W), BGR (is_color: false: one grey channel), and
+    label (batch_size,): the next lines of `source` in each forward pass, over and over.
+
+    The size is that of the batch's first image, after new_height and new_width and transform_param;
+    the others must have it too. Files are root_folder and the line's name, put together as they
+    are; relative ones start at the folder of the net's text. shuffle (a new order in each epoch)
+    and rand_skip are functions of the net's seed and the layer's name. See
+    data.listed.load_image for what differs from OpenCV's images.
+    """
+
+    type = 'ImageData'
+    bottoms = 0
+    tops = 2
+    fields = 'image_data_param'
+    unsupported = 'scale', 'mean_file', 'crop_size', 'mirror'   # their place is transform_param
+
+    def setup(self):
+        p = self.param
+        if p.batch_size < 1:
+            raise self.error('image_data_param.batch_size is 0', 'Set it.')
+        if (p.new_height > 0) != (p.new_width > 0):
+            raise self.error(f'new_height {p.new_height} and new_width {p.new_width}',
+                             'Give both or none.')
+        self.size = (p.new_height, p.new_width) if p.new_height else None
+        self.transform = Transform(self)
+
+    @cached_property
+    def list(self):
+        return self.located(ImageList, Path(self.state.folder, self.param.source),
+                            f'{self.state.seed}/{self.node.name}', self.param.shuffle,
+                            self.param.rand_skip)
+
+    def image(self, k):
+        name = Path(self.state.folder, self.param.root_folder + self.list[k][0])
+        return self.located(load_image, name, self.param.is_color, self.size)
+
+    def located(self, read, *what):
+        try:
+            return read(*what)
+        except FcnError as error:
+            raise error.at(layer=self.node.name, type=self.type) from None
+
+    def shape(self, bottoms):
+        batch = self.param.batch_size
+        first = self.image(self.state.position * batch)
+        return [(batch, *self.transform.shape(first.shape)), (batch,)]
+
+    def forward(self, bottoms, params):
+        batch, images = self.param.batch_size, []
+        picks = range(self.state.position * batch, (self.state.position + 1) * batch)
+        for k in picks:
+            image = self.transform(self.image(k), k)
+            if images and image.shape != images[0].shape:
+                raise self.error(f'{self.list[k][0]} gives {show(image.shape)}, the first of its '
+                                 f'batch {show(images[0].shape)}',
+                                 'Set new_height and new_width, crop_size, or batch_size: 1.')
+            images.append(image)
+        labels = [float(self.list[k][1]) for k in picks]
+        return [torch.from_numpy(np.stack(images)), torch.tensor(labels)]
