@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from goldens import DATA, SHARED, error, sampled
-from ties import WatchedNet, freedom
 
 from fcn_repro.net import Net
+from fcn_repro.parity.ties import WatchedNet, freedom
 from fcn_repro.proto import TEST
 
 # The folder of each net: the copies of three of them, and all eight where they are.

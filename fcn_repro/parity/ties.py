@@ -41,7 +41,7 @@ def freedom(net):
     for node in reversed([node for node in net.graph.nodes if node.bottoms]):
         bottoms = [net.seen[v].detach() for v in node.bottoms]
         tops = [free.get(v, torch.zeros_like(net.seen[v])) for v in node.tops]
-        rule = RULES.get(node.type, linear)
+        rule = RULES.get(node.type, linear if node.type in LINEAR else determined)
         if rule is linear and not any(top.any() for top in tops):
             continue
         for v, more in zip(node.bottoms, rule(net, node, bottoms, tops)):
@@ -59,10 +59,12 @@ def given(net, node):
 def pooling(net, node, bottoms, free):
     """Where a window has several maxima, each may get all of its gradient, or nothing."""
     x, layer = bottoms[0], net.layer(node)
-    assert layer.max and layer.pad == (0, 0)
+    if layer.param.global_pooling or not layer.max:
+        return determined(net, node, bottoms, free)
     (height, width), (h, w) = x.shape[2:], net.seen[node.tops[0]].shape[2:]
-    whole = [(n - 1) * s + k for n, s, k in zip((h, w), layer.stride, layer.kernel)]
-    x = F.pad(x, (0, whole[1] - width, 0, whole[0] - height), value=-torch.inf)
+    (top, left), grid = layer.pad, zip((h, w), layer.stride, layer.kernel, x.shape[2:], layer.pad)
+    whole = [max((n - 1) * s + k, size + pad) for n, s, k, size, pad in grid]
+    x = F.pad(x, (left, whole[1] - width - left, top, whole[0] - height - top), value=-torch.inf)
     windows = x.flatten(0, 1)[:, None].unfold(2, layer.kernel[0], layer.stride[0]) \
         .unfold(3, layer.kernel[1], layer.stride[1])[:, 0].flatten(3)      # (N C, h, w, k k)
     maxima = windows >= windows.amax(-1, keepdim=True) - close(bottoms[0])
@@ -70,7 +72,7 @@ def pooling(net, node, bottoms, free):
     most = free[0] + given(net, node) * several.view(free[0].shape)
     most = maxima * most.reshape(-1, h, w, 1)
     out = F.fold(most.flatten(1, 2).transpose(1, 2), whole, layer.kernel, stride=layer.stride)
-    return [out[:, 0, :height, :width].reshape(bottoms[0].shape)]
+    return [out[:, 0, top:top + height, left:left + width].reshape(bottoms[0].shape)]
 
 
 def relu(net, node, bottoms, free):
@@ -83,7 +85,8 @@ def relu(net, node, bottoms, free):
 def lrn(net, node, bottoms, free):
     """|J|' free, from above: J = delta s^-beta - 2 alpha beta / n x_i x_j s^-(beta + 1), s >= 1."""
     x, p = bottoms[0].abs(), net.layer(node).param
-    assert p.k == 1 and p.norm_region == p.ACROSS_CHANNELS
+    if p.k != 1 or p.norm_region != p.ACROSS_CHANNELS:
+        return determined(net, node, bottoms, free)
     n = p.local_size
     around = n * F.avg_pool3d((x * free[0])[:, None], (n, 1, 1), 1, (n // 2, 0, 0))[:, 0]
     return [free[0] + 2 * p.alpha * p.beta / n * x * around]
@@ -97,8 +100,21 @@ def linear(net, node, bottoms, free):
     return [None if g is None else g.abs() for g in found]
 
 
+def determined(net, node, bottoms, free):
+    """A type without a rule: nothing is allowed below it. Gaps there count in full."""
+    return [None] * len(bottoms)
+
+
+def eltwise(net, node, bottoms, free):
+    """A sum is linear; nothing is said of products and maxima."""
+    p = net.layer(node).param
+    return (linear if p.operation == p.SUM else determined)(net, node, bottoms, free)
+
+
 def close(x):
     return CLOSE * x.abs().max()
 
 
-RULES = {'Pooling': pooling, 'ReLU': relu, 'LRN': lrn}
+LINEAR = {'Concat', 'Convolution', 'Crop', 'Deconvolution', 'Dropout', 'Flatten', 'InnerProduct',
+          'Reshape', 'Slice', 'Split'}
+RULES = {'Eltwise': eltwise, 'Pooling': pooling, 'ReLU': relu, 'LRN': lrn}

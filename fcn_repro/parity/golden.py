@@ -1,0 +1,99 @@
+"""Reading a golden file whole, before anything is computed."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from fcn_repro.errors import FcnError
+from fcn_repro.hdf5 import is_hdf5, reading
+
+
+class Group(dict):
+    """{name: Group or Array} of an HDF5 group; attrs: its attributes; path: its name in `file`."""
+
+    def __init__(self, attrs, file, path):
+        super().__init__()
+        self.attrs, self.file, self.path = dict(attrs), file, path
+
+    def group(self, name):
+        """The group of this name, empty where there is none. FcnError where it is a dataset."""
+        found = self.get(name, Group({}, self.file, f'{self.path}{name}/'))
+        if not isinstance(found, Group):
+            raise FcnError(f"'{found.path}' is a dataset, not a group", file=str(self.file),
+                           do='Give a file in the format of the goldens.')
+        return found
+
+    def need(self, name, kind='dataset'):
+        """What stands under this name. FcnError where nothing does."""
+        if name not in self:
+            raise FcnError(f"has no {kind} '{self.path}{name}' (it holds: "
+                           f"{', '.join(sorted(self)) or 'nothing'})", file=str(self.file),
+                           do='Give a file in the format of the goldens.')
+        return self[name]
+
+    def attr(self, name):
+        """The attribute of this name. FcnError where there is none."""
+        if name not in self.attrs:
+            raise FcnError(f"'/{self.path}' has no attribute '{name}' (it has: "
+                           f"{', '.join(sorted(self.attrs)) or 'none'})", file=str(self.file),
+                           do='Give a file in the format of the goldens.')
+        return self.attrs[name]
+
+
+class Array:
+    """values: the numbers stored; shape: of the whole array, of whose entries, flattened, every
+    `step`-th is stored; sums: {'sum': ..., 'abs_sum': ...} of the whole one, where given."""
+
+    def __init__(self, dataset, file):
+        self.values, self.path = np.asarray(dataset[()]), dataset.name[1:]
+        if self.values.dtype.kind not in 'fiub':
+            raise FcnError(f"dataset '{self.path}' has type {dataset.dtype}, no numbers",
+                           file=str(file), do='Give a file in the format of the goldens.')
+        attrs, self.file = dataset.attrs, str(file)
+        self.shape = tuple(int(d) for d in attrs.get('shape', self.values.shape))
+        self.step = int(attrs.get('step', 1))
+        self.sums = {name: float(attrs[name]) for name in ('sum', 'abs_sum') if name in attrs}
+        count = -(-int(np.prod(self.shape)) // self.step) if self.step > 0 else -1
+        if count != self.values.size:
+            raise FcnError(f"dataset '{self.path}' has {self.values.size} values, but shape "
+                           f'{self.shape} and step {self.step} make {count}', file=str(file),
+                           do='Write it again: full.reshape(-1)[::step], with shape and step.')
+
+
+def read_golden(path):
+    """A Group with everything in the file. FcnError where it is damaged or holds other things."""
+    if not is_hdf5(path):
+        raise FcnError('is no HDF5 file', file=str(path), do='Give a golden: it is cut short, or '
+                       'another file.')
+    with reading(str(path)) as file:
+        return copied(file, path, '')
+
+
+def copied(group, file, path):
+    found = Group(group.attrs, file, path)
+    for name, item in group.items():
+        found[name] = (copied(item, file, f'{path}{name}/') if isinstance(item, h5py.Group)
+                       else Array(item, file))
+    return found
+
+
+def held(path, group='/'):
+    """The names in a group of an HDF5 file, to tell what it is; none where it cannot be read:
+    whoever reads it then says why."""
+    try:
+        with h5py.File(path, 'r') as file:
+            found = file.get(group)
+            return set(found) if isinstance(found, h5py.Group) else set()
+    except (OSError, RuntimeError, ValueError, TypeError):
+        return set()
+
+
+def read_json(path):
+    """What a JSON file holds. FcnError where it cannot be read."""
+    try:
+        return json.loads(Path(path).read_text('utf-8'))
+    except (OSError, ValueError) as error:
+        raise FcnError(f'is no JSON that can be read: {error}', file=str(path),
+                       do='It is cut short or damaged: copy or write it again.') from None
