@@ -97,6 +97,13 @@ def test_mean_file_is_subtracted_where_the_crop_lies(folder):
     assert message(build_net, text('new_height: 5 new_width: 9', 'mean_file: "mean.binaryproto"'),
                    folder=folder) == ("net.prototxt:1: layer 'd' (ImageData): an image of 3x5x9 "
                                       'and a mean of 3x6x9 (mean_file). They must agree.')
+    for bad in (2, 3, *SIDES), SIDES:
+        (folder / 'mean.binaryproto').write_bytes(blob(np.zeros(bad)))
+        assert f'a mean of {"x".join(map(str, bad))} (mean_file)' in message(
+            build_net, text('', 'mean_file: "mean.binaryproto"'), folder=folder)
+    (folder / 'mean.binaryproto').unlink()
+    assert f"{folder}/mean.binaryproto: layer 'd' (ImageData): " in message(
+        build_net, text('', 'mean_file: "mean.binaryproto"'), folder=folder)
 
 
 def test_shuffled_is_a_permutation_in_each_epoch_and_a_function_of_the_position(folder):

@@ -33,7 +33,7 @@ class Transform:
                 mean = read_binaryproto(Path(layer.state.folder, self.param.mean_file))
             except FcnError as error:
                 raise error.at(layer=layer.node.name, type=layer.type) from None
-            self.mean = mean.reshape(mean.shape[-3:]).astype(np.float32)
+            self.mean = np.float32(mean[0] if mean.shape[:-3] == (1,) else mean)
 
     def shape(self, image):
         """The shape (C, H, W) after the transform of an image of such a shape; FcnError if it is
