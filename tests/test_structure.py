@@ -14,6 +14,7 @@ MODULES = [path for path in CODE if PACKAGE in path.relative_to(ROOT).parts]
 
 # From the top down: nothing imports, at any distance, what stands before it in its line.
 CHAINS = ('tools stages solver net layers ops errors', 'net graph prototxt proto errors',
+          'pycaffe solver net layers ops errors', 'pycaffe coords netspec proto',
           'passes graph proto', 'passes layers ops')
 APART = {                   # may reach nothing but these, at any distance
     'data': {'errors'},

@@ -1,0 +1,199 @@
+"""pycaffe's io: images from files, resized and transformed for a net; arrays as messages.
+
+Images are (H, W, channels), float32 from 0 to 1, RGB; a net's input is (channels, H, W).
+"""
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from ..errors import FcnError
+from ..layers.base import show
+from .proto.caffe_pb2 import BlobProto, BlobProtoVector, Datum
+
+GREY = 0.2125, 0.7154, 0.0721           # luminance of R, G and B, as scikit-image has it
+
+
+# Messages
+
+def blobproto_to_array(blob, return_diff=False):
+    """The data (or the diff) of a BlobProto in its shape, new or of the old four fields."""
+    values = np.array(blob.diff if return_diff else blob.data)
+    if any(blob.HasField(name) for name in ('num', 'channels', 'height', 'width')):
+        return values.reshape(blob.num, blob.channels, blob.height, blob.width)
+    return values.reshape(tuple(blob.shape.dim))
+
+
+def array_to_blobproto(arr, diff=None):
+    """A BlobProto of an array of any shape, and of a diff of the same shape."""
+    blob = BlobProto()
+    blob.shape.dim.extend(arr.shape)
+    blob.data.extend(arr.astype(float).flat)
+    if diff is not None:
+        blob.diff.extend(diff.astype(float).flat)
+    return blob
+
+
+def arraylist_to_blobprotovector_str(arraylist):
+    """Arrays as the bytes of a BlobProtoVector."""
+    return BlobProtoVector(blobs=map(array_to_blobproto, arraylist)).SerializeToString()
+
+
+def blobprotovector_str_to_arraylist(data):
+    """The arrays in the bytes of a BlobProtoVector."""
+    return [blobproto_to_array(blob) for blob in BlobProtoVector.FromString(data).blobs]
+
+
+def array_to_datum(arr, label=None):
+    """A Datum of a (channels, H, W) array: bytes where it is uint8, else floats."""
+    if arr.ndim != 3:
+        raise ValueError(f'a datum has 3 axes (channels, height, width), not {arr.ndim}')
+    datum = Datum(channels=arr.shape[0], height=arr.shape[1], width=arr.shape[2])
+    if arr.dtype == np.uint8:
+        datum.data = arr.tobytes()
+    else:
+        datum.float_data.extend(arr.astype(float).flat)
+    if label is not None:
+        datum.label = label
+    return datum
+
+
+def datum_to_array(datum):
+    """The (channels, H, W) array of a Datum, uint8 or float64; its label is datum.label."""
+    values = np.frombuffer(datum.data, np.uint8).copy() if datum.data else \
+        np.array(datum.float_data, float)
+    return values.reshape(datum.channels, datum.height, datum.width)
+
+
+# Images
+
+def load_image(filename, color=True):
+    """(H, W, 3) of a file, or with color=False (H, W, 1), float32 from 0 to 1."""
+    try:
+        with Image.open(filename) as image:
+            deep = image.mode.startswith('I') or image.mode == 'F'
+            plain = image.mode in ('L', 'RGB') or deep
+            pixels = np.asarray(image if plain else image.convert('RGB'), np.float64)
+    except OSError as error:
+        raise FcnError(f'cannot read the image: {error}', file=str(filename),
+                       do='Check the path and the file.') from None
+    pixels = pixels / (65535 if deep else 255)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3 if color else 1, axis=2)
+    elif not color:
+        pixels = (pixels @ GREY)[:, :, None]
+    return pixels.astype(np.float32)
+
+
+def resize_image(im, new_dims, interp_order=1):
+    """(H, W, channels) at another (height, width), interpolated by splines of an order.
+
+    With 1 or 3 channels pixels are areas, and what lies outside counts as the image's minimum, as
+    in scikit-image; else corners meet corners, as in scipy.ndimage.zoom. No anti-aliasing.
+    """
+    factors = (new_dims[0] / im.shape[0], new_dims[1] / im.shape[1], 1)
+    if im.shape[-1] not in (1, 3):
+        return ndimage.zoom(im, factors, order=interp_order).astype(np.float32)
+    low, high = im.min(), im.max()
+    if low == high:
+        return np.full((*new_dims, im.shape[-1]), low, np.float32)
+    unit = ndimage.zoom((im - low) / (high - low), factors, order=interp_order,
+                        mode='grid-constant', grid_mode=True)
+    return (unit * (high - low) + low).astype(np.float32)
+
+
+def oversample(images, crop_dims):
+    """(10 N, h, w, channels): of each image the four corners and the centre, then their mirrors."""
+    h, w = crop_dims
+    height, width = images[0].shape[:2]
+    corners = [(y, x) for y in (0, height - h) for x in (0, width - w)]
+    corners.append((int(height / 2 - h / 2), int(width / 2 - w / 2)))
+    crops = []
+    for image in images:
+        cut = [image[y:y + h, x:x + w] for y, x in corners]
+        crops += cut + [crop[:, ::-1] for crop in cut]
+    return np.array(crops, np.float32)
+
+
+class Transformer:
+    """What is done to an image before it is fed: resize, transpose, channel_swap, raw_scale, mean,
+    input_scale, in this order, each where it was set.
+
+    inputs: {input name: shape of its blob, (N, channels, H, W)}.
+    """
+
+    def __init__(self, inputs):
+        self.inputs = inputs
+        self.transpose, self.channel_swap, self.raw_scale = {}, {}, {}
+        self.mean, self.input_scale = {}, {}
+
+    def _check(self, name):
+        if name not in self.inputs:
+            raise FcnError(f"'{name}' is no input", do=f'Its inputs: {", ".join(self.inputs)}.')
+
+    def preprocess(self, in_, data):
+        """(channels, H, W) for the input in_ of an (H', W', channels) image."""
+        self._check(in_)
+        size, image = tuple(self.inputs[in_][2:]), np.array(data, np.float32)
+        if image.shape[:2] != size:
+            image = resize_image(image, size)
+        if in_ in self.transpose:
+            image = image.transpose(self.transpose[in_])
+        if in_ in self.channel_swap:
+            image = image[list(self.channel_swap[in_])]
+        image = image * np.float32(self.raw_scale.get(in_, 1)) - self.mean.get(in_, 0)
+        return (image * np.float32(self.input_scale.get(in_, 1))).astype(np.float32)
+
+    def deprocess(self, in_, data):
+        """The image of what preprocess made, but for its size."""
+        self._check(in_)
+        image = np.squeeze(data) / self.input_scale.get(in_, 1) + self.mean.get(in_, 0)
+        image = image / self.raw_scale.get(in_, 1)
+        if in_ in self.channel_swap:
+            image = image[np.argsort(self.channel_swap[in_])]
+        if in_ in self.transpose:
+            image = image.transpose(np.argsort(self.transpose[in_]))
+        return image
+
+    def set_transpose(self, in_, order):
+        """Order of axes: (2, 0, 1) makes (channels, H, W) of (H, W, channels)."""
+        self._check(in_)
+        if len(order) != len(self.inputs[in_]) - 1:
+            raise FcnError(f'{len(order)} axes to transpose for {len(self.inputs[in_]) - 1}',
+                           do='Give as many as the input has, but the first.')
+        self.transpose[in_] = order
+
+    def set_channel_swap(self, in_, order):
+        """Order of channels, after transpose: (2, 1, 0) makes BGR of RGB."""
+        self._check(in_)
+        if len(order) != self.inputs[in_][1]:
+            raise FcnError(f'{len(order)} channels to swap for {self.inputs[in_][1]}',
+                           do='Give each channel once.')
+        self.channel_swap[in_] = order
+
+    def set_raw_scale(self, in_, scale):
+        """A factor before the mean is taken off: 255 for nets of 0 to 255."""
+        self._check(in_)
+        self.raw_scale[in_] = scale
+
+    def set_mean(self, in_, mean):
+        """What is taken off: one number a channel, or an image, resized to the input's size."""
+        self._check(in_)
+        shape, mean = tuple(self.inputs[in_][1:]), np.asarray(mean, np.float32)
+        if mean.ndim == 1 and len(mean) != shape[0]:
+            raise ValueError(f'a mean of {len(mean)} channels for {shape[0]}')
+        if mean.ndim not in (1, 2, 3):
+            raise ValueError(f'a mean of shape {show(mean.shape)}: give (channels,), (H, W) or '
+                             '(channels, H, W)')
+        if mean.ndim == 1:
+            mean = mean[:, None, None]
+        else:
+            mean = mean[None] if mean.ndim == 2 else mean
+            if mean.shape[1:] != shape[1:]:
+                mean = resize_image(mean.transpose(1, 2, 0), shape[1:]).transpose(2, 0, 1)
+        self.mean[in_] = mean
+
+    def set_input_scale(self, in_, scale):
+        """A factor after the mean was taken off."""
+        self._check(in_)
+        self.input_scale[in_] = scale

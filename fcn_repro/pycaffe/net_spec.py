@@ -1,0 +1,28 @@
+"""pycaffe's net_spec: nets written in Python."""
+
+from ..errors import FcnError
+from ..netspec import Function, NetSpec, Top, to_proto
+from ..netspec import L as _layers
+from ..netspec import P as params
+
+__all__ = ['Function', 'Layers', 'NetSpec', 'Top', 'layers', 'params', 'to_proto']
+
+
+class NoTop(FcnError, TypeError):
+    """A bottom that is none; pycaffe raises TypeError."""
+
+
+class Layers:
+    """layers.<Type>(*bottoms, **settings), as fcn_repro.netspec.L."""
+
+    def __getattr__(self, type_name):
+        def layer(*bottoms, **settings):
+            for i, bottom in enumerate(bottoms):
+                if not isinstance(bottom, Top):
+                    raise NoTop(f'bottom {i} is a {type(bottom).__name__}, not a Top',
+                                type=type_name, do='Give what another layers.<Type>() returned.')
+            return getattr(_layers, type_name)(*bottoms, **settings)
+        return layer
+
+
+layers = Layers()

@@ -1,0 +1,1 @@
+"""Where pycaffe has its messages: caffe.proto.caffe_pb2."""

@@ -1,0 +1,162 @@
+"""pycaffe's solvers, over fcn_repro.solver."""
+
+import torch
+
+from .. import solver
+from ..errors import FcnError
+from ..lr_policy import current_step, learning_rate
+from ..prototxt import read_solver
+from ..runtime import pick_device
+from . import mode
+from .arrays import settle
+from .caffemodel import write_caffemodel
+from .layerwise import Layerwise
+from .net import Net
+
+
+class LayerwiseSolver(solver.Solver):
+    """A Solver whose nets run layer by layer, and which has its test nets in any case.
+
+    rule: the solver type, instead of the file's.
+    """
+
+    def __init__(self, path, rule=None):
+        self.rule, self.callbacks = rule, []
+        given = read_solver(path).message.random_seed
+        super().__init__(path, seed=int(given) if given >= 0 else mode.seed(), passes=(),
+                         device=pick_device(mode.device()), channels_last=False)
+        self.net = Layerwise.over(self.net)
+        self.test_nets = [Layerwise.over(net) for net in self.test_nets]
+
+    def _check(self):
+        self.param.type = self.rule or self.param.type
+        super()._check()
+
+    def _tests(self):
+        p = self.param
+        if (p.test_net or p.test_iter) and p.test_interval < 1:
+            raise FcnError(f'test_interval is {p.test_interval}, but there are test nets',
+                           file=self.text.file, do='Give test_interval, or remove test_iter.')
+        return bool(p.test_net or p.test_iter)
+
+    def step(self, count):
+        """`count` iterations with Caffe's snapshots among them, the loss window started anew."""
+        self.losses.clear()
+        for _ in range(count):
+            self.iterate()
+            if self.param.snapshot and self.iter % self.param.snapshot == 0:
+                self.snapshot()
+
+    def iterate(self):
+        for on_start, _ in self.callbacks:
+            on_start()
+        super().iterate()
+
+    def update(self):
+        for _, on_gradients_ready in self.callbacks:
+            on_gradients_ready()
+        settle()
+        super().update()
+
+    def snapshot(self):
+        """The files of Solver.snapshot; unless snapshot_format is HDF5, PREFIX_iter_N.caffemodel as
+        well, which scripts go on from."""
+        paths = super().snapshot()
+        if self.param.snapshot_format == self.param.BINARYPROTO:
+            write_caffemodel(self.net, str(paths[0]).removesuffix('.h5'))
+        return paths
+
+    @torch.no_grad()
+    def apply_update(self):
+        """The update of one iteration from the diffs as they are."""
+        self.current_step = current_step(self.param, self.iter, self.current_step)
+        self.rate = float(learning_rate(self.param, self.iter, self.current_step))
+        settle()
+        super().update()
+        self.iter += 1
+
+
+class Solver:
+    """Solver(file): net and test_nets are pycaffe Nets. The file's paths start at its folder, or
+    else where we are. FcnError for what does not fit, with file and line."""
+
+    _rule = None            # of a subclass: its type, whatever the file says
+
+    def __init__(self, solver_file):
+        self._solver = LayerwiseSolver(str(solver_file), self._rule)
+        self.net = Net._of(self._solver.net)
+        self.test_nets = [Net._of(net) for net in self._solver.test_nets]
+
+    iter = property(lambda self: self._solver.iter)
+    param = property(lambda self: self._solver.param)
+    lr = property(lambda self: self._solver.rate)
+
+    def step(self, n):
+        """n iterations, with tests and snapshots where they fall."""
+        settle()
+        self._solver.step(n)
+
+    def solve(self, resume=None):
+        """Iterate to max_iter, from a .solverstate file if one is given."""
+        if resume is not None:
+            self.restore(resume)
+        settle()
+        for _ in self._solver.run():
+            pass
+
+    def apply_update(self):
+        """Clip, decay and update with the params' diffs as they are; iter goes up by one."""
+        self._solver.apply_update()
+
+    def add_callback(self, on_start, on_gradients_ready):
+        """Call the first before each iteration, the second before its update; both without
+        arguments."""
+        self._solver.callbacks.append((on_start, on_gradients_ready))
+
+    def snapshot(self):
+        """Write the weights and the state under snapshot_prefix."""
+        settle()
+        self._solver.snapshot()
+
+    def restore(self, state_file):
+        """Go on from a .solverstate file."""
+        settle()
+        self._solver.restore(str(state_file))
+
+    def share_weights(self, net):
+        """Let a net use this solver's parameters."""
+        net.share_with(self.net)
+
+
+class SGDSolver(Solver):
+    """Momentum, whatever type the file names; the other classes likewise."""
+    _rule = 'SGD'
+
+
+class NesterovSolver(SGDSolver):
+    _rule = 'Nesterov'
+
+
+class AdaGradSolver(SGDSolver):
+    _rule = 'AdaGrad'
+
+
+class RMSPropSolver(SGDSolver):
+    _rule = 'RMSProp'
+
+
+class AdaDeltaSolver(SGDSolver):
+    _rule = 'AdaDelta'
+
+
+class AdamSolver(SGDSolver):
+    _rule = 'Adam'
+
+
+CLASSES = {cls._rule: cls for cls in (SGDSolver, NesterovSolver, AdaGradSolver, RMSPropSolver,
+                                      AdaDeltaSolver, AdamSolver)}
+
+
+def get_solver(solver_file):
+    """The solver of the type that the file names."""
+    return CLASSES.get(read_solver(solver_file).message.type, Solver)(solver_file)
