@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 DATA = Path(__file__).parent / 'data'
@@ -30,3 +31,14 @@ def error(ours, golden):
 def sampled(dataset):
     """(full shape, step, values) of a possibly subsampled golden array."""
     return tuple(dataset.attrs['shape']), int(dataset.attrs['step']), dataset[...]
+
+
+def spoil(path, name, change):
+    """Change a dataset in place: change(array) -> None, or 'delete'."""
+    with h5py.File(path, 'r+') as file:
+        if change == 'delete':
+            del file[name]
+            return
+        values = file[name][()]
+        change(values.reshape(-1))
+        file[name][...] = values

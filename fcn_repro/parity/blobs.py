@@ -8,7 +8,7 @@ from fcn_repro.errors import FcnError, nearest
 
 from .case import DEPARTS, OK, error
 from .golden import read_golden
-from .layers import arrays, diff_of, fill, inputs_of, read_net
+from .layers import diff_of, fill, read_net, whole
 from .ties import WatchedNet, freedom
 
 DATA, DIFF, PARAM_DIFF = 'data', 'diff', 'param diff'
@@ -42,9 +42,9 @@ def compare_blobs(net_file, weights, golden_file, limit=1e-5, gradients=1e-4):
         net.copy_from(weights)
     fill(net, golden)
     for _ in range(int(golden.attrs.get('nforward', 1))):
-        net.forward(blobs='all', **inputs_of(golden))
-    data = {**golden.group('blobs'), **golden.group('outputs')}
-    diffs = {**golden.group('blob_diffs'), **golden.group('input_diffs')}
+        net.forward(blobs='all', **whole(golden, 'inputs'))
+    data = golden.blobs('blobs') | golden.blobs('outputs')
+    diffs = golden.blobs('blob_diffs') | golden.blobs('input_diffs')
     if not data and not diffs and not golden.group('param_diffs'):
         raise FcnError(f"has nothing to compare (it holds: {', '.join(sorted(golden)) or 'nothing'}"
                        ')', file=str(golden_file), do='It needs outputs, blobs or diffs.')
@@ -52,7 +52,7 @@ def compare_blobs(net_file, weights, golden_file, limit=1e-5, gradients=1e-4):
     rows = [row(DATA, name, net.blobs[name].data, data[name], limit, maker(net, name))
             for name in net.blobs if name in data]
     if diffs or golden.group('param_diffs'):
-        net.backward(**arrays(golden.group('output_diffs')))
+        net.backward(**whole(golden, 'output_diffs'))
         free = freedom(net)
         room = {name: np.asarray(free.get(net.graph.first(name), 0)) for name in diffs}
         rows += [row(DIFF, name, diff_of(net, name), diffs[name], gradients, reader(net, name),
@@ -70,7 +70,7 @@ def check_names(net, blobs, file):
 
 
 def param_rows(net, golden, limit):
-    for layer, stored in reversed(golden.group('param_diffs').items()):
+    for layer, stored in reversed(golden.params('param_diffs').items()):
         blobs = net.params.get(layer, ())
         for i, array in stored.items():
             if not i.isdigit() or int(i) >= len(blobs):

@@ -76,7 +76,7 @@ def check_binary(case, path, name, limits):
     golden, model = read_golden(path), Path(path).with_name(f'{name}.caffemodel')
     ours = modern(read_weights(model))
     for group in (g for g in (name, f'{name}_loaded') if g in golden):
-        for layer, blobs in golden[group].items():
+        for layer, blobs in golden.params(group).items():
             for i, blob in blobs.items():
                 found = np.asarray(ours[layer][int(i)]).astype(blob.values.dtype)
                 case.exact(f'{group}/{layer}/{i}', found.reshape(blob.shape), blob.values)
@@ -85,8 +85,8 @@ def check_binary(case, path, name, limits):
         return
     net = Net.read(text, proto.TEST)
     net.copy_from(model)
-    compare_params(case, 'net', net, golden.group(f'{name}_loaded'), 0.0, lambda blob: blob.data)
-    forward = golden.group(f'{name}_forward')
+    compare_params(case, 'net', net, golden.params(f'{name}_loaded'), 0.0, lambda blob: blob.data)
+    forward = golden.blobs(f'{name}_forward')
     out = net.forward(**{k: v.values for k, v in forward.items() if k in net.graph.inputs})
     for top in case.expect('forward', out, [k for k in forward if k not in net.graph.inputs]):
         case.compare(f'forward/{top}', out[top].detach(), forward[top], limits.activations)
@@ -110,5 +110,5 @@ def check_load(case, folder, name, limits):
         taken = False
     case.equal(f"taken ({rule.get('message') or 'Caffe takes it'})", taken, rule['accepted'])
     if taken and rule['accepted']:
-        compare_params(case, 'params', net, read_golden(Path(folder, 'loaded.h5')).need(
-            name, 'group'), 0.0, lambda blob: blob.data)
+        compare_params(case, 'params', net, read_golden(Path(folder, 'loaded.h5')).params(
+            name), 0.0, lambda blob: blob.data)

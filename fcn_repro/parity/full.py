@@ -35,16 +35,16 @@ def check_full(case, path, photo, limits):
                        do='Put it there, or leave this case out.')
     label = golden.need('label').values
     net = load(str(whole.attr('net')), label.shape)
-    wanted = [name for name in golden.group('blobs') if name in net.blobs]
+    wanted = [name for name in golden.blobs('blobs') if name in net.blobs]
     net.forward(blobs=['score', *wanted], data=to_blob(read_image(image), MEAN)[None],
                 label=label[None, None].astype(np.float32))
     check_scores(case, net, golden, label, limits)
-    for name in case.expect('blobs', wanted, golden.group('blobs')):
-        case.compare(f'blobs/{name}', net.blobs[name].data, golden['blobs'][name],
+    for name in case.expect('blobs', wanted, golden.blobs('blobs')):
+        case.compare(f'blobs/{name}', net.blobs[name].data, golden.blobs('blobs')[name],
                      limits.activations)
     if 'param_diffs' in golden:
         net.backward()
-        compare_params(case, 'param_diffs', net, golden['param_diffs'], limits.gradients,
+        compare_params(case, 'param_diffs', net, golden.params('param_diffs'), limits.gradients,
                        lambda blob: blob.diff)
 
 

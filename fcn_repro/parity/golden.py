@@ -25,9 +25,21 @@ class Group(dict):
                            do='Give a file in the format of the goldens.')
         return found
 
+    def blobs(self, name):
+        """{blob: Array} of a group; a blob's name with '/' is groups within groups."""
+        return dict(flat(self.group(name), ''))
+
+    def params(self, name):
+        """{layer: {i: Array}} of a group."""
+        found = {}
+        for path, array in flat(self.group(name), ''):
+            layer, _, i = path.rpartition('/')
+            found.setdefault(layer, {})[i] = array
+        return found
+
     def need(self, name, kind='dataset'):
-        """What stands under this name. FcnError where nothing does."""
-        if name not in self:
+        """The dataset, or the group, of this name. FcnError where there is none."""
+        if not isinstance(self.get(name), Group if kind == 'group' else Array):
             raise FcnError(f"has no {kind} '{self.path}{name}' (it holds: "
                            f"{', '.join(sorted(self)) or 'nothing'})", file=str(self.file),
                            do='Give a file in the format of the goldens.')
@@ -60,6 +72,14 @@ class Array:
             raise FcnError(f"dataset '{self.path}' has {self.values.size} values, but shape "
                            f'{self.shape} and step {self.step} make {count}', file=str(file),
                            do='Write it again: full.reshape(-1)[::step], with shape and step.')
+
+
+def flat(group, prefix):
+    for name, item in group.items():
+        if isinstance(item, Group):
+            yield from flat(item, f'{prefix}{name}/')
+        else:
+            yield prefix + name, item
 
 
 def read_golden(path):

@@ -20,23 +20,24 @@ def check_layer(case, path, limits):
     net = read_net(Path(path).with_suffix('.prototxt'), golden)
     fill(net, golden)
     for _ in range(int(golden.attrs.get('nforward', 1))):
-        net.forward(blobs='all', **inputs_of(golden))
+        net.forward(blobs='all', **whole(golden, 'inputs'))
     outputs = {name for name in net.graph.outputs if name in net.blobs}
-    for name in case.expect('outputs', outputs, golden.need('outputs', 'group')):
-        case.compare(f'outputs/{name}', net.blobs[name].data, golden['outputs'][name], limit)
-    for name in existing(case, 'blobs', net.blobs, golden):
-        case.compare(f'blobs/{name}', net.blobs[name].data, golden['blobs'][name], limit)
-    if net.total_loss is not None:
-        case.number('loss', net.total_loss.item(), golden.attr('loss'), limits.losses)
-    compare_params(case, 'params_after', net, golden.group('params_after'), limit,
+    golden.need('outputs', 'group')
+    stored = golden.blobs('outputs')
+    for name in case.expect('outputs', outputs, stored):
+        case.compare(f'outputs/{name}', net.blobs[name].data, stored[name], limit)
+    for name, array in existing(case, 'blobs', net.blobs, golden):
+        case.compare(f'blobs/{name}', net.blobs[name].data, array, limit)
+    case.number('loss', loss_of(net), golden.attr('loss'), limits.losses)
+    compare_params(case, 'params_after', net, golden.params('params_after'), limit,
                    lambda blob: blob.data)
     if 'output_diffs' not in golden:
         return
-    net.backward(**arrays(golden['output_diffs']))
+    net.backward(**whole(golden, 'output_diffs'))
     for group in 'input_diffs', 'blob_diffs':
-        for name in existing(case, group, net.blobs, golden):
-            case.compare(f'{group}/{name}', diff_of(net, name), golden[group][name], limit)
-    compare_params(case, 'param_diffs', net, golden.group('param_diffs'), limit,
+        for name, array in existing(case, group, net.blobs, golden):
+            case.compare(f'{group}/{name}', diff_of(net, name), array, limit)
+    compare_params(case, 'param_diffs', net, golden.params('param_diffs'), limit,
                    lambda blob: blob.diff)
 
 
@@ -52,26 +53,28 @@ def read_net(path, golden, kind=Net):
     return net
 
 
-def arrays(group):
-    """{name: values} of a golden's group."""
-    return {name: array.values.reshape(array.shape) for name, array in group.items()}
+def loss_of(net):
+    """What Caffe's forward pass returns: 0 where no top has a loss weight."""
+    return 0.0 if net.total_loss is None else net.total_loss.item()
 
 
-def inputs_of(golden):
-    """{name: values} of the golden's inputs. FcnError where only a part of one is stored."""
-    for name, array in golden.group('inputs').items():
+def whole(golden, group):
+    """{blob: values} of what is fed. FcnError where only a part of it is stored."""
+    for name, array in golden.blobs(group).items():
         if array.step != 1:
-            raise FcnError(f"of the input '{name}' only every {array.step}th value is stored",
-                           file=str(golden.file), do='Store inputs in full: they are fed.')
-    return arrays(golden.group('inputs'))
+            raise FcnError(f"of '{group}/{name}' only every {array.step}th value is stored",
+                           file=str(golden.file), do='Store in full what is fed.')
+    return {name: array.values.reshape(array.shape)
+            for name, array in golden.blobs(group).items()}
 
 
 def fill(net, golden):
     """Set the params that a golden gives. FcnError where they are not the net's."""
-    for layer, blobs in golden.group('params').items():
+    for layer, blobs in golden.params('params').items():
         for i, array in blobs.items():
             found = net.params.get(layer, ())
-            if not i.isdigit() or int(i) >= len(found) or array.shape != found[int(i)].shape:
+            fits = i.isdecimal() and int(i) < len(found) and array.step == 1
+            if not fits or array.shape != tuple(found[int(i)].shape):
                 shapes = [tuple(blob.shape) for blob in found]
                 raise FcnError(f"the golden's param '{layer}/{i}' of shape {array.shape} is not "
                                f"the net's: it has {shapes or 'none there'}",
@@ -80,10 +83,10 @@ def fill(net, golden):
 
 
 def existing(case, group, ours, golden):
-    """The names in a golden's group that we have too; the others depart."""
-    for name in golden.group(group):
+    """(name, Array) of what a golden's group and we have; what we lack departs."""
+    for name, array in golden.blobs(group).items():
         if name in ours:
-            yield name
+            yield name, array
         else:
             case.differ(f'{group}/{name}', 'the net lacks it')
 
@@ -93,7 +96,7 @@ def compare_params(case, group, net, golden, limit, get, whole=True):
     ParamBlob is compared; whole: must it have all layers?"""
     owned = [name for name, blobs in net.params.items() if any(b.owner is None for b in blobs)]
     for layer in dict.fromkeys([*golden, *owned] if golden and whole else golden):
-        stored = golden.group(layer)
+        stored = golden.get(layer, {})
         blobs = {str(i): blob for i, blob in enumerate(net.params.get(layer, ()))
                  if blob.owner is None or str(i) in stored}
         for i in case.expect(f'{group}/{layer}', blobs, stored):

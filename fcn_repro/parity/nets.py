@@ -10,7 +10,7 @@ from fcn_repro.proto import TEST
 from fcn_repro.weights import modern, read_solverstate, read_weights
 
 from .golden import read_golden, read_json
-from .layers import compare_params, existing, inputs_of, read_net
+from .layers import compare_params, existing, loss_of, read_net, whole
 from .ties import WatchedNet, freedom
 
 
@@ -20,21 +20,20 @@ def check_net(case, path, weights, limits):
     golden = read_golden(path)
     net = read_net(Path(path).with_name('net.prototxt'), golden, WatchedNet)
     net.copy_from(weights)
-    net.forward(blobs='all', **inputs_of(golden))
+    net.forward(blobs='all', **whole(golden, 'inputs'))
     if 'blobs' in golden:
         compared = {name for name in net.blobs if name not in golden.group('inputs')}
-        for name in case.expect('blobs', compared, golden['blobs']):
-            case.compare(f'blobs/{name}', net.blobs[name].data, golden['blobs'][name],
-                         limits.activations)
+        stored = golden.blobs('blobs')
+        for name in case.expect('blobs', compared, stored):
+            case.compare(f'blobs/{name}', net.blobs[name].data, stored[name], limits.activations)
     for name in (name for name in golden.attrs if name.startswith('loss/')):
         case.equal(f'{name} is a blob', name[5:] in net.blobs, True)
         if name[5:] in net.blobs:
             case.number(name, float(net.blobs[name[5:]].data), golden.attrs[name], limits.losses)
-    if net.total_loss is not None:
-        case.number('loss', net.total_loss.item(), golden.attr('total_loss'), limits.losses)
+    case.number('loss', loss_of(net), golden.attr('total_loss'), limits.losses)
     if any(name.endswith('_diffs') for name in golden):
         net.backward()
-        compare_params(case, 'param_diffs', net, golden.group('param_diffs'), limits.gradients,
+        compare_params(case, 'param_diffs', net, golden.params('param_diffs'), limits.gradients,
                        lambda blob: blob.diff, whole='blobs' in golden)
         compare_blob_diffs(case, net, golden, limits.gradients)
 
@@ -42,9 +41,9 @@ def check_net(case, path, weights, limits):
 def compare_blob_diffs(case, net, golden, limit):
     free = freedom(net)
     for group in 'blob_diffs', 'input_diffs':
-        for name in existing(case, group, net.blobs, golden):
+        for name, array in existing(case, group, net.blobs, golden):
             value = net.graph.first(name)
-            case.compare(f'{group}/{name}', net.blobs[name].diff, golden[group][name], limit,
+            case.compare(f'{group}/{name}', net.blobs[name].diff, array, limit,
                          np.asarray(free[value]) if value in free else 0,
                          sums=('sum',) if value in free else ('sum', 'abs_sum'))
 

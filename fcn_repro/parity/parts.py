@@ -26,7 +26,7 @@ def check_metrics(case, path, name, limits):
     """Ground truth and predictions: the histogram exactly, the metrics in float64."""
     golden = read_golden(path).group(name)
     confusion = Confusion(int(golden.attr('n_cl')))
-    for i, label in golden.group('gt').items():
+    for i, label in golden.blobs('gt').items():
         confusion.add(label.values, golden.group('pred').need(i).values)
     found = confusion.metrics('release')
     case.exact('hist', confusion.hist, golden.need('hist').values)
@@ -57,7 +57,8 @@ def check_crop(case, entry, limits):
 
 def check_fillers(case, path, limits):
     """bilinear/, constant/ and default/: the same to the last bit."""
-    for kind, blobs in read_golden(path).items():
+    golden = read_golden(path)
+    for kind, blobs in ((kind, golden.blobs(kind)) for kind in golden):
         for name, blob in blobs.items():
             fields = {'type': 'bilinear'} if kind == 'bilinear' else {}
             if kind == 'constant':
@@ -95,10 +96,11 @@ def check_filler_statistics(case, stat, limits):
 def check_interp_expand(case, path, limits):
     """The release's surgery: bilinear kernels, a score layer and an input layer grown."""
     golden = read_golden(path)
-    for name in (name for name in golden.group('interp') if name.startswith('before')):
-        params = {name: [tensor(golden['interp'][name])]}
+    kernels = golden.group('interp')
+    for name in (name for name in kernels if name.startswith('before')):
+        params = {name: [tensor(kernels.need(name))]}
         interp(params, [name])
-        after = golden['interp'].need(name.replace('before', 'after'))
+        after = kernels.need(name.replace('before', 'after'))
         case.exact(f'interp/{after.path}', params[name][0], after.values)
     score = golden.need('expand_score', 'group')
     old = [tensor(score.need(f'old_{kind}')) for kind in ('weight', 'bias')]
@@ -127,15 +129,15 @@ def check_cast(case, path, limits):
         transplant(parts['fullconv'], parts['fc'])
     for name, net in nets.items():
         group = golden.group(name)
-        for layer, blobs in group.group('params').items():
+        for layer, blobs in group.params('params').items():
             for i, blob in blobs.items():
                 case.exact(f'{name}/params/{layer}/{i}', net.params[layer][int(i)].data,
                            blob.values)
     for net, inputs, blob in (
-            (fc, data, golden.need('fc').need('fc7')),
-            (cast, data, golden.need('fullconv').need('fc7-conv')),
+            (fc, data, golden.group('fc').need('fc7')),
+            (cast, data, golden.group('fullconv').need('fc7-conv')),
             (cast, {'data': golden.need('data_large').values},
-             golden.need('fullconv').need('fc7-conv_large'))):
+             golden.group('fullconv').need('fc7-conv_large'))):
         top = blob.path.split('/')[-1].removesuffix('_large')
         case.compare(blob.path, net.forward(blobs=top, **inputs)[top].detach(), blob,
                      limits.activations)

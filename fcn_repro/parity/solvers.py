@@ -62,12 +62,13 @@ def recorded(net):
 
 def compare_state(case, name, solver, golden, limit):
     """golden: params/<layer>/<i> and history/<i>, or {}."""
-    compare_params(case, f'{name}/params', solver.net, golden.group('params'), limit,
+    compare_params(case, f'{name}/params', solver.net, golden.params('params'), limit,
                    lambda blob: blob.data)
     if 'history' in golden:
+        stored = golden.blobs('history')
         ours = {str(i): history for i, history in enumerate(solver.history)}
-        for i in case.expect(f'{name}/history', ours, golden['history']):
-            case.compare(f'{name}/history/{i}', ours[i], golden['history'][i], limit)
+        for i in case.expect(f'{name}/history', ours, stored):
+            case.compare(f'{name}/history/{i}', ours[i], stored[i], limit)
 
 
 def compare_snapshot(case, path, solver, limit):
@@ -116,14 +117,14 @@ def check_staged(case, folder, limits):
             prepare(solver.net, ('transplant', 'interp'), source)
             losses, wanted = [], golden.group(stage)
             compare_params(case, f'{stage}/params_start', solver.net,
-                           wanted.need('params_start', 'group'), limits.params,
+                           wanted.params('params_start'), limits.params,
                            lambda blob: blob.data)
             for _ in wanted.need('loss').values:
                 solver.iterate()
                 losses.append(solver.loss)
             case.number(f'{stage}/loss', losses, wanted['loss'].values, limits.losses)
             compare_params(case, f'{stage}/params_end', solver.net,
-                           wanted.need('params_end', 'group'), limits.params,
+                           wanted.params('params_end'), limits.params,
                            lambda blob: blob.data)
             for path in sorted(Path(folder).glob(f'weights_{stage}.caffemodel*')):
                 compare_snapshot(case, path, solver, limits.params)
