@@ -213,7 +213,7 @@ def test_wrong_words(scored, capsys, words, parts):
                                         'Use the net definition']),
     ('kernel_size: 1', 'kernel_size: 1 stride: 2', ['val.prototxt', "layer 'score'", '16x16',
                                                     '32x32', 'Crop it']),
-    ('type: "Python"', 'type: "DummyData"', ['val.prototxt:1', "'DummyData'"]),
+    ('type: "Python"', 'type: "LiveData"', ['val.prototxt:1', "'LiveData'"]),
     ("'mean'", "'means'", ['val.prototxt:1', "layer 'data'", "'means'", 'Known: ']),
     ('VOCSegDataLayer', 'NYUDSegDataLayer', ['val.prototxt:1', 'NYUDSegDataLayer', 'Known: ']),
 ])

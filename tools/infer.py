@@ -19,7 +19,7 @@ from fcn_repro.photos import find_photos, process
 from fcn_repro.proto import TEST
 from fcn_repro.runs import iteration, snapshots
 from fcn_repro.runtime import pick_device, place
-from fcn_repro.stages import PROTOTXT, Options, stopped
+from fcn_repro.stages import PROTOTXT, Options, finished
 from fcn_repro.weights import FILLER, format_rows
 
 FINEST = 'mini-fcn8s', 'mini-fcn16s', 'mini-fcn32s'
@@ -98,7 +98,7 @@ def choose(args):
 def finest():
     """The mini FCN of the smallest stride whose training in runs/ reached its end."""
     for stage in FINEST:
-        if snapshots(Path('runs', stage)) and not stopped(stage, Options()):
+        if finished(stage, Options()):
             return stage
     raise FcnError(f"no finished run of {', '.join(FINEST)} is in runs/", do=f'{trained()}Train '
                    'one (make train-fcn32s), or give --net and --weights.')
