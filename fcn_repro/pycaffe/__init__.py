@@ -19,6 +19,7 @@ from .solvers import (
     SGDSolver,
     get_solver,
 )
+from .userlayer import Layer
 
 __all__ = [
     'TEST',
@@ -26,6 +27,7 @@ __all__ = [
     'AdaDeltaSolver',
     'AdaGradSolver',
     'AdamSolver',
+    'Layer',
     'NesterovSolver',
     'Net',
     'NetSpec',

@@ -57,5 +57,7 @@ class Memory:
 
     def reshape(self, shape):
         """Another shape: new memory, of zeros."""
-        if self.shape != tuple(shape) and not self.source:
+        if self.source:
+            self.source.reshape(shape)
+        elif self.shape != tuple(shape):
             self._data = torch.zeros(tuple(shape), device=self.device)

@@ -12,6 +12,8 @@ import torch
 from ..graph import AUTOMATIC
 from ..net import Net
 from .arrays import Memory, settle
+from .blob import diff_of
+from .userlayer import UserPython
 
 
 class Layerwise(Net):
@@ -26,6 +28,7 @@ class Layerwise(Net):
         mine.records, mine.memory = {}, mine.make_memory()
         mine.needed = mine.find_needed()
         mine.constants = mine.fill_constants()
+        mine.connect()
         return mine
 
     # ---- before anything runs ----------------------------------------------------------------
@@ -44,6 +47,14 @@ class Layerwise(Net):
                 memory[v] = new if name == AUTOMATIC else homes.setdefault(name, new)
                 memory[v].reshape(self.shapes[v])
         return memory
+
+    def connect(self):
+        """Let users' layers work on this net's blobs."""
+        for node in self.graph.nodes:
+            if isinstance(self.layer(node), UserPython):
+                self.layer(node).connect([self.memory[v] for v in node.bottoms],
+                                         [self.memory[v] for v in node.tops],
+                                         self.params.get(node.name, []))
 
     def find_needed(self):
         """The values that get a diff in backward: those above a parameter that is learned, all
@@ -95,6 +106,8 @@ class Layerwise(Net):
         if node.type == 'Input':
             return [self.memory[v].data for v in node.tops]
         layer, in_place = self.layer(node), self.in_place(node)
+        if isinstance(layer, UserPython):
+            return layer.run()
         keep = layer.train or in_place or hasattr(layer, 'carried')     # of LSTM and RNN
         self.records.pop(i, None)
         with self.located(), torch.set_grad_enabled(keep):
@@ -146,10 +159,14 @@ class Layerwise(Net):
         """Backward through the layers first down to last, both included, from their tops' diffs."""
         settle()
         for i in range(first, last - 1, -1):
-            node = self.graph.nodes[i]
+            node, layer = self.graph.nodes[i], self.layer(self.graph.nodes[i])
+            if isinstance(layer, UserPython):
+                if self.needed.intersection(node.tops):
+                    layer.run_back(self.wanted(node, self.needed))
+                continue
             if i not in self.records and node.type != 'Input':
                 with self.located(), torch.enable_grad():
-                    self.records[i] = self.compute(node, self.layer(node), False)
+                    self.records[i] = self.compute(node, layer, False)
             bottoms, params, tops = self.records.get(i, ([], [], []))
             starts = [(top, self.memory[v].diff.reshape(top.shape))
                       for v, top in zip(node.tops, tops) if top.requires_grad]
@@ -191,9 +208,3 @@ class Layerwise(Net):
             if parameter.grad is not None:
                 parameter.grad.zero_()
 
-
-def diff_of(parameter):
-    """The diff of a parameter, zeros until a backward pass adds to it."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad

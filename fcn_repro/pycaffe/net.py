@@ -1,6 +1,5 @@
 """pycaffe's Net, its blobs and layers (python/caffe/pycaffe.py and _caffe.cpp of BVLC Caffe)."""
 
-import math
 import warnings
 from collections import OrderedDict
 from itertools import zip_longest
@@ -13,72 +12,15 @@ from ..errors import FcnError, nearest
 from ..layers.base import show
 from ..runtime import pick_device, place
 from . import mode
-from .arrays import array, settle
+from .arrays import settle
+from .blob import Blob, Param
 from .caffemodel import write_caffemodel
-from .layerwise import Layerwise, diff_of
+from .layerwise import Layerwise
+from .userlayer import user_layers
 
 
 class UnknownLayer(FcnError, ValueError):
     """A layer name that the net does not have; pycaffe raises ValueError."""
-
-
-class Blob:
-    """data and diff: float32 arrays, the blob's own memory; shape: a tuple."""
-
-    def __init__(self, memory, name=''):
-        self._memory, self._name = memory, name
-
-    @property
-    def data(self):
-        return array(self._memory.data)
-
-    @property
-    def diff(self):
-        return array(self._memory.diff)
-
-    @property
-    def shape(self):
-        return tuple(self._memory.shape)
-
-    @property
-    def count(self):
-        return math.prod(self.shape)
-
-    def reshape(self, *shape):
-        """Another shape, at once; the data is zero until it is written."""
-        settle()
-        if not all(isinstance(d, int | np.integer) and d >= 0 for d in shape):
-            raise FcnError(f"blob '{self._name}' cannot have the shape {shape}",
-                           do='Give whole numbers of 0 or more, one for each axis.')
-        self._memory.reshape(tuple(map(int, shape)))
-
-    def _legacy(self, axis):
-        if len(self.shape) > 4:
-            raise FcnError(f"blob '{self._name}' ({show(self.shape)}) has {len(self.shape)} axes; "
-                           'num, channels, height and width are those of at most 4',
-                           do='Use shape.')
-        return self.shape[axis] if axis < len(self.shape) else 1
-
-    num = property(lambda self: self._legacy(0))
-    channels = property(lambda self: self._legacy(1))
-    height = property(lambda self: self._legacy(2))
-    width = property(lambda self: self._legacy(3))
-
-
-class Param(Blob):
-    """A parameter blob: writing into data changes the net, and every net that shares it."""
-
-    def __init__(self, blob):
-        super().__init__(blob, blob.name)
-
-    @property
-    def diff(self):
-        return array(diff_of(self._memory.parameter).view(self.shape))
-
-    def reshape(self, *shape):
-        if tuple(shape) != self.shape:
-            raise FcnError(f"parameter '{self._name}' is {show(self.shape)}, not {show(shape)}",
-                           do='Change the layer in the prototxt instead.')
 
 
 class LayerView:
@@ -100,8 +42,9 @@ class Net:
             warnings.warn(f'Net(file, weights, phase) is the old form: Net({network_file!r}, '
                           f'{level}, weights={phase!r})', DeprecationWarning, stacklevel=2)
             phase, level, weights = level, 0, phase
-        net = engine.Net.read(network_file, phase, level, tuple(stages or ()),
-                              seed=mode.seed() or 0)
+        with user_layers():
+            net = engine.Net.read(network_file, phase, level, tuple(stages or ()),
+                                  seed=mode.seed() or 0)
         self._wrap(Layerwise.over(place(net, pick_device(mode.device()), channels_last=False)))
         if weights is not None:
             self.copy_from(weights)

@@ -12,6 +12,7 @@ from .arrays import settle
 from .caffemodel import write_caffemodel
 from .layerwise import Layerwise
 from .net import Net
+from .userlayer import user_layers
 
 
 class LayerwiseSolver(solver.Solver):
@@ -23,8 +24,9 @@ class LayerwiseSolver(solver.Solver):
     def __init__(self, path, rule=None):
         self.rule, self.callbacks = rule, []
         given = read_solver(path).message.random_seed
-        super().__init__(path, seed=int(given) if given >= 0 else mode.seed(), passes=(),
-                         device=pick_device(mode.device()), channels_last=False)
+        with user_layers():
+            super().__init__(path, seed=int(given) if given >= 0 else mode.seed(), passes=(),
+                             device=pick_device(mode.device()), channels_last=False)
         self.net = Layerwise.over(self.net)
         self.test_nets = [Layerwise.over(net) for net in self.test_nets]
 

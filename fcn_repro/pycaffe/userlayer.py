@@ -1,0 +1,152 @@
+"""Layers written in Python by a user: subclasses of caffe.Layer with setup, reshape, forward and
+backward on blobs (python_layer.hpp of BVLC Caffe)."""
+
+import importlib
+import importlib.util
+import sys
+from contextlib import contextmanager
+
+import torch
+
+from ..data import python_layers
+from ..errors import FcnError
+from ..layers import TYPES
+from ..layers.base import ANY, constant
+from ..layers.base import Layer as EngineLayer
+from ..layers.python import Python
+from .arrays import Memory, settle
+from .blob import Blob, Param
+
+
+class Layer:
+    """What a user's layer derives from.
+
+    param_str: the text of the layer's python_param; phase: TRAIN or TEST; blobs: its parameters,
+    which setup adds by self.blobs.add_blob(*shape).
+    """
+
+    def __init__(self, param=None):
+        self.param_str, self.phase, self.blobs = '', None, BlobVec()
+
+    def setup(self, bottom, top):
+        """Called once, when the net is made."""
+
+    def reshape(self, bottom, top):
+        """Give the tops their shapes; called before each forward."""
+
+    def forward(self, bottom, top):
+        """Write the tops' data."""
+
+    def backward(self, top, propagate_down, bottom):
+        """Write the diffs of those bottoms for which propagate_down is true."""
+
+
+class BlobVec(list):
+    def add_blob(self, *shape):
+        """Append a blob of a shape, zeros."""
+        self.append(Blob(Memory('cpu')))
+        self[-1].reshape(*shape)
+
+
+class UserPython(EngineLayer):
+    """The engine's side of a user's layer. Until `connect` its blobs have memory of their own."""
+
+    type = 'Python'
+    bottoms = tops = (0, ANY)
+    fields = 'python_param'
+
+    def setup(self):
+        self.instance = self.find()(self.node.param)
+        self.instance.param_str = self.param.param_str
+        self.instance.phase = self.state.phase
+        self.instance.blobs = BlobVec()
+        self.bottom = [Blob(Memory('cpu')) for _ in self.node.bottoms]
+        self.top = [Blob(Memory('cpu')) for _ in self.node.tops]
+        self.seen = None                # the bottoms' shapes that reshape was called for
+
+    def find(self):
+        """The class that python_param names."""
+        module = importlib.import_module(self.param.module)
+        if not hasattr(module, self.param.layer):
+            raise self.error(f"module '{self.param.module}' ({getattr(module, '__file__', '?')}) "
+                             f"has no class '{self.param.layer}'", 'Mend python_param.')
+        return getattr(module, self.param.layer)
+
+    def ready(self, shapes):
+        """Call setup, the first time, and reshape, for bottoms of other shapes than before."""
+        shapes = [tuple(shape) for shape in shapes]
+        if shapes != self.seen:
+            for blob, shape in zip(self.bottom, shapes, strict=True):
+                blob.reshape(*shape)
+            if self.seen is None:
+                self.instance.setup(self.bottom, self.top)
+            self.instance.reshape(self.bottom, self.top)
+            self.seen = shapes
+
+    def parameters(self, bottoms):
+        self.ready(bottoms)
+        return [(blob.shape, constant()) for blob in self.instance.blobs]
+
+    def shape(self, bottoms):
+        self.ready(bottoms)
+        return [blob.shape for blob in self.top]
+
+    @torch.no_grad()
+    def connect(self, bottom, top, params):
+        """Let the user's blobs be those of the net: Memories, Memories and ParamBlobs."""
+        for blob, memory in zip(self.top, top, strict=True):
+            memory.data.copy_(blob._memory.data)
+        for blob, memory in zip(self.bottom + self.top, bottom + top, strict=True):
+            blob._memory = memory
+        for i, param in enumerate(params):
+            param.data.copy_(self.instance.blobs[i]._memory.data)
+            self.instance.blobs[i] = Param(param)
+
+    def run(self):
+        """The user's reshape and forward on the net's blobs; the tops' data."""
+        self.instance.reshape(self.bottom, self.top)
+        self.instance.forward(self.bottom, self.top)
+        settle()
+        self.seen = [blob.shape for blob in self.bottom]
+        return [blob._memory.data for blob in self.top]
+
+    def run_back(self, propagate_down):
+        """The user's backward on the net's blobs."""
+        self.instance.backward(self.top, propagate_down, self.bottom)
+        settle()
+
+
+class Chosen:
+    """The layer of a Python node: the user's, where the module is on the path, else one of this
+    project's own data layers."""
+
+    loss = False
+
+    def __new__(cls, node, state):
+        param = node.param.python_param
+        if on_path(param.module):
+            return UserPython(node, state)
+        if (param.module, param.layer) in python_layers:
+            return Python(node, state)
+        known = ', '.join('.'.join(key) for key in python_layers)
+        raise FcnError(f"there is no Python module '{param.module}' on the path", line=node.line,
+                       layer=node.name, type=node.type,
+                       do=f'Put {param.module}.py beside the script. Known without: {known}.')
+
+
+def on_path(module):
+    """Can this module be imported?"""
+    try:
+        return module in sys.modules or importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):           # no such package; an empty or relative name
+        return False
+
+
+@contextmanager
+def user_layers():
+    """A with block in which nets are made with the users' Python layers."""
+    before, TYPES['Python'] = TYPES['Python'], Chosen
+    try:
+        yield
+    finally:
+        TYPES['Python'] = before

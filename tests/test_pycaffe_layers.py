@@ -1,0 +1,159 @@
+"""Layers that users write in Python, on the blobs of a pycaffe net."""
+
+import sys
+
+import numpy as np
+import pytest
+from texts import conv, inputs, layer, message
+
+import fcn_repro.pycaffe as caffe
+
+MODULE = '''
+import json
+import numpy as np
+import caffe
+
+class Count(caffe.Layer):
+    """A data layer: 0, 1, 2, ... at sizes that grow."""
+    def setup(self, bottom, top):
+        self.at = json.loads(self.param_str)['first']
+
+    def reshape(self, bottom, top):
+        top[0].reshape(1, 2, 3 + self.at, 4)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = self.at
+        self.at += 1
+
+    def backward(self, top, propagate_down, bottom):
+        raise AssertionError('a data layer has no backward')
+
+class SquareLoss(caffe.Layer):
+    def setup(self, bottom, top):
+        if len(bottom) != 2:
+            raise Exception('two bottoms')
+
+    def reshape(self, bottom, top):
+        self.diff = np.zeros_like(bottom[0].data)
+        top[0].reshape(1)
+
+    def forward(self, bottom, top):
+        self.diff[...] = bottom[0].data - bottom[1].data
+        top[0].data[...] = (self.diff ** 2).sum() / bottom[0].num / 2
+
+    def backward(self, top, propagate_down, bottom):
+        for i, sign in enumerate((1, -1)):
+            if propagate_down[i]:
+                bottom[i].diff[...] = sign * self.diff / bottom[i].num * top[0].diff[0]
+
+class Scale(caffe.Layer):
+    def setup(self, bottom, top):
+        self.blobs.add_blob(1)
+        self.blobs[0].data[0] = 3
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = self.blobs[0].data[0] * bottom[0].data
+
+    def backward(self, top, propagate_down, bottom):
+        self.blobs[0].diff[0] += (top[0].diff * bottom[0].data).sum()
+        bottom[0].diff[...] = self.blobs[0].data[0] * top[0].diff
+'''
+
+
+def python(name, bottoms, tops, kind, more='', param='', module='mine'):
+    return layer('Python', name, bottoms, tops, f'{more} python_param {{ module: "{module}" '
+                 f"layer: \"{kind}\" param_str: '{param}' }}")
+
+
+PAIR = inputs(data=(2, 2, 3, 4), target=(2, 3, 3, 4)) + conv('a', 'data')
+OURS = PAIR + python('s', 'a', 'b', 'Scale') \
+    + python('loss', 'b target', 'loss', 'SquareLoss', 'loss_weight: 0.5')
+ITS = PAIR + layer('Scale', 's', 'a', 'b', 'scale_param { axis: 0 num_axes: 0 filler { value: 3 } '
+                   '}') + layer('EuclideanLoss', 'loss', 'b target', 'loss', 'loss_weight: 0.5')
+COUNT = python('count', '', 'data', 'Count', param='{"first": 2}') + conv('a', 'data') \
+    + layer('Reduction', 'sum', 'a', 'sum', 'loss_weight: 1')
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a module `mine`, where we then are, and where `import caffe` means pycaffe."""
+    (tmp_path / 'mine.py').write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(sys.modules, 'caffe', caffe)
+    monkeypatch.delitem(sys.modules, 'mine', raising=False)
+    yield tmp_path
+    sys.modules.pop('mine', None)
+
+
+def net(folder, text, phase=caffe.TRAIN):
+    (folder / 'net.prototxt').write_text(text)
+    return caffe.Net(str(folder / 'net.prototxt'), phase)
+
+
+def test_layers_in_python_equal_the_built_in_ones(folder):
+    ours, its = net(folder, OURS), net(folder, ITS)
+    rng = np.random.default_rng(0)
+    for shape in (2, 2, 3, 4), (1, 2, 5, 3):
+        for each in ours, its:
+            each.blobs['data'].reshape(*shape)
+            each.blobs['target'].reshape(shape[0], 3, *shape[2:])
+        given = {name: rng.standard_normal(blob.shape) for name, blob in
+                 [(name, ours.blobs[name]) for name in ours.inputs]}
+        for each in ours, its:
+            each.clear_param_diffs()
+            each.forward(**given)
+            each.backward()
+        for name, blob in its.blobs.items():
+            np.testing.assert_allclose(ours.blobs[name].data.ravel(), blob.data.ravel(), 1e-5, 1e-6)
+            np.testing.assert_allclose(ours.blobs[name].diff.ravel(), blob.diff.ravel(), 1e-5, 1e-6)
+        for name in 'a', 's':
+            np.testing.assert_allclose(ours.params[name][0].diff.ravel(),
+                                       its.params[name][0].diff.ravel(), 1e-4, 1e-5)
+    assert ours.layer_dict['s'].blobs[0].data == [3] and not ours.blobs['target'].diff.any()
+
+
+def test_a_data_layer_counts_passes(folder):
+    ours = net(folder, COUNT)
+    for i in 2, 3, 4:
+        ours.forward()
+        assert ours.blobs['data'].shape == (1, 2, 3 + i, 4) and (ours.blobs['data'].data == i).all()
+        assert ours.blobs['a'].shape == (1, 3, 3 + i, 4)
+        ours.backward()
+    ours.forward(start='a')
+    assert (ours.blobs['data'].data == 4).all()
+
+
+def test_a_solver_learns_through_them(folder):
+    (folder / 'net.prototxt').write_text(OURS)
+    (folder / 'solver.prototxt').write_text('net: "net.prototxt" base_lr: 0.01 lr_policy: "fixed" '
+                                            'test_iter: 1 test_interval: 1000')
+    solver = caffe.SGDSolver('solver.prototxt')
+    solver.net.blobs['data'].data[...] = solver.net.blobs['target'].data[...] = 1
+    losses = [float(solver.net.forward()['loss'][0])]
+    for _ in range(5):
+        solver.step(1)
+        losses.append(float(solver.net.blobs['loss'].data[0]))
+    assert losses[-1] < losses[1] and solver.net.params['s'][0].data[0] != 3
+    assert (solver.test_nets[0].params['s'][0].data == solver.net.params['s'][0].data).all()
+    solver.net.save('w.caffemodel')
+    again = net(folder, OURS)
+    again.copy_from('w.caffemodel')
+    assert again.params['s'][0].data == solver.net.params['s'][0].data
+
+
+def test_what_is_wrong(folder):
+    assert message(net, folder, python('x', '', 'data', 'A', module='none_such')).endswith(
+        "net.prototxt:1: layer 'x' (Python): there is no Python module 'none_such' on the path. "
+        'Put none_such.py beside the script. Known without: voc_layers.VOCSegDataLayer, '
+        'voc_layers.SBDDSegDataLayer, digit_layers.DigitDataLayer, m2nist_layers.M2nistDataLayer, '
+        'm2nist_layers.M2nistDigitDataLayer.')
+    assert "has no class 'Cuont'" in message(net, folder, python('x', '', 'data', 'Cuont'))
+    with pytest.raises(Exception, match='two bottoms'):       # the user's own
+        net(folder, PAIR + python('loss', 'a', 'loss', 'SquareLoss'))
+    for module in '', '..', 'no.such':
+        assert 'there is no Python module' in message(
+            net, folder, python('x', '', 'data', 'A', module=module))
