@@ -53,14 +53,13 @@ class Case:
         if ours.shape != golden.shape:
             return self.differ(what, f'has shape {ours.shape}, the golden {golden.shape}')
         room = np.broadcast_to(room, ours.shape).reshape(-1)[::golden.step]
-        found = error(ours.reshape(-1)[::golden.step], golden.values.reshape(-1), room)
-        self.gaps.append(Gap(what, found, limit))
-        scale = golden.sums.get('abs_sum') or 1
+        found = [(error(ours.reshape(-1)[::golden.step], golden.values.reshape(-1), room), '')]
         for name in sums if golden.step > 1 else ():
             if name in golden.sums:
                 total = float((np.abs(ours) if name == 'abs_sum' else ours).sum(dtype=np.float64))
-                self.gaps.append(Gap(f'{name} of {what}', abs(total - golden.sums[name]) / scale,
-                                     limit))
+                gap = abs(total - golden.sums[name]) / (golden.sums.get('abs_sum') or 1)
+                found.append((np.inf if np.isnan(gap) else gap, f'by its {name}'))
+        self.gaps.append(Gap(what, max(found)[0], limit, max(found)[1]))
 
     def number(self, what, ours, golden, limit):
         """Compare numbers, or arrays entry by entry: each error is relative to its own golden."""
