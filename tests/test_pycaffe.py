@@ -159,6 +159,28 @@ def test_reshape_and_shapes(made):
     assert 'this input needs 3x3x1x1' in message(net.forward)
 
 
+def test_backward_without_a_loss_and_without_a_forward_pass(made):
+    net = made(DEPLOY.removeprefix(FORCE).replace('ReLU', 'TanH'))
+    net.blobs['data'].data[...] = noise(4, 2, 3, 3)
+    net.blobs['a'].diff[...] = top = noise(4, 3, 3, 3, seed=1)
+    assert not net.backward(start='a')['data'].any()            # no force_backward
+    np.testing.assert_allclose(net.params['a'][1].diff, top.sum((0, 2, 3)), rtol=1e-4)
+
+
+def test_a_recurrent_layer_keeps_its_state_in_backward(made):
+    text = FORCE + inputs(x=(3, 2, 4), cont=(3, 2)) + layer(
+        'LSTM', 'h', 'x cont', 'h', 'recurrent_param { num_output: 3 weight_filler { '
+        'type: "gaussian" std: 1 } }')
+    net, plain = made(text), made(text)
+    given = {'x': noise(3, 2, 4), 'cont': np.ones((3, 2))}
+    for _ in range(2):
+        net.forward(**given)
+        plain.forward(**given)
+        net.backward(h=np.ones((3, 2, 3)))
+        assert (net.blobs['h'].data == plain.blobs['h'].data).all()
+    assert net.blobs['x'].diff.any()
+
+
 def test_all_rows_batch_by_batch(made):
     net, rows = made(DEPLOY), noise(10, 2, 3, 3)
     out = net.forward_all(blobs=['data'], data=rows)

@@ -35,12 +35,12 @@ def test_a_solver_equals_caffe(tmp_path, monkeypatch):
     assert solver.iter == 30 and solver.lr == pytest.approx(0.05) and solver.param.max_iter == 30
 
 
-@pytest.mark.parametrize('name', ['restore', 'solve'])
+@pytest.mark.parametrize('name', ['restore', 'restore-binary', 'solve'])
 def test_a_solver_goes_on_from_caffes_snapshot(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = DATA / 'solvers' / 'lr_fixed'
     solver = caffe.SGDSolver(str(folder / 'solver.prototxt'))
-    state = str(folder / 'snapshot_iter_5.solverstate.h5')
+    state = str(folder / f"snapshot_iter_5.solverstate{'' if 'binary' in name else '.h5'}")
     if name == 'solve':
         solver.solve(state)
         assert (tmp_path / 'snapshot_iter_30.solverstate.h5').exists()
