@@ -3,7 +3,6 @@
 One quick run is in the default suite, the rest is slow (forward and backward of VGG16).
 """
 
-import zlib
 from functools import cache
 from pathlib import Path
 
@@ -17,16 +16,16 @@ from fcn_repro import passes, runtime
 from fcn_repro.data.image import read_image, to_blob
 from fcn_repro.graph import build
 from fcn_repro.net import Net
+from fcn_repro.parity import full
+from fcn_repro.parity.full import INPUTS, MEAN
 from fcn_repro.prototxt import parse_net, read_net
-from fcn_repro.surgery import upsample_filt
 
 FULL = SHARED / 'full'
 PHOTOS = SHARED.parent / 'data' / 'camvid' / 'JPEGImages'
 PROTOTXT = Path(__file__).parents[1] / 'prototxt'
-MEAN = 104.00698793, 116.66876762, 122.67891434       # BGR
-INPUTS = '''layer { name: "data" type: "Input" top: "data" top: "label" input_param {
-  shape { dim: 1 dim: 3 dim: 360 dim: 480 } shape { dim: 1 dim: 1 dim: 360 dim: 480 } } }'''
+SIZE = 360, 480
 NETS = 'voc-fcn32s', 'voc-fcn16s'
+recipe = cache(full.recipe)     # of the goldens' parameters
 PHOTO, OTHER = '0001TP_006780', '0016E5_01500'
 ACTIVATIONS, GRADIENTS = 1e-5, 1e-4
 # Below pool5 some maximum or some sign is always decided by rounding, and that moves a gradient by
@@ -38,23 +37,9 @@ pytestmark = pytest.mark.skipif(not FULL.exists(), reason='the full-width golden
 
 
 @cache
-def recipe(name, i, shape):
-    """A parameter blob of the goldens: goldens/README.md gives this function."""
-    if 'up' in name:
-        w = np.zeros(shape, np.float32)
-        w[range(shape[0]), range(shape[1])] = upsample_filt(shape[2])
-        return w
-    rng = np.random.RandomState(zlib.crc32(f'{name}/{i}'.encode()) & 0xffffffff)
-    std = 0.01
-    if i == 0:
-        std = np.sqrt(2.0 / np.prod(shape[1:])) * (0.01 if 'score' in name else 1)
-    return (rng.randn(*shape) * std).astype(np.float32)
-
-
-@cache
 def graph(name):
     """The shipped val net with Inputs in place of its data layer."""
-    net, inputs = read_net(PROTOTXT / name / 'val.prototxt'), parse_net(INPUTS)
+    net, inputs = read_net(PROTOTXT / name / 'val.prototxt'), parse_net(INPUTS % (SIZE * 2))
     assert net.message.layer[0].type == 'Python'
     net.message.layer[0].CopyFrom(inputs.message.layer[0])
     return build(net, 'TEST')
