@@ -27,17 +27,18 @@ class Net(nn.Module):
     seed: of the fillers and the dropout masks. passes: functions (graph, keep) -> graph, applied
     to each plan with the blobs it must deliver: asking for a blob makes a pass step aside there.
     folder: where relative paths in the text start. overrides: {class of a Python data layer: keys
-    of its param_str to replace} (another folder, another split).
+    of its param_str to replace} (another folder, another split). blas: multiply matrices as Caffe
+    does on the CPU (blas.py); for its bits, give no passes.
 
     Raises FcnError, with file, line and layer, for everything that does not fit.
     """
 
     channels_last = False       # memory format of what is fed: runtime.place sets it
 
-    def __init__(self, graph: Graph, seed=0, passes=(), folder='.', overrides=None):
+    def __init__(self, graph: Graph, seed=0, passes=(), folder='.', overrides=None, blas=False):
         super().__init__()
         self.graph, self.passes = graph, tuple(passes)
-        self.state = RunState(graph.phase, seed, 0, str(folder), overrides or {})
+        self.state = RunState(graph.phase, seed, 0, str(folder), overrides or {}, blas)
         self.layers, self.plans, self.total_loss, self.spent = {}, {}, None, False
         self.shapes, self.declared = self.infer()
         self.blobs = {graph.values[v]: (InputBlob if graph.values[v] in graph.inputs else Blob)

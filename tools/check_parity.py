@@ -28,9 +28,11 @@ def main():
                         help='of data (default: %(default)g)')
     parser.add_argument('--gradients', type=float, default=Limits().gradients, metavar='ERROR',
                         help='of diffs (default: %(default)g)')
+    parser.add_argument('--blas', action='store_true', help='multiply matrices as Caffe does on '
+                        "the CPU, for its very bits (see docs/numerics.md)")
     args = parser.parse_args()
     rows = compare_blobs(args.net, None if args.weights == 'none' else args.weights, args.golden,
-                         args.limit, args.gradients)
+                         args.limit, args.gradients, args.blas)
     name = max(len(row.name) for row in rows)
     shape = max(len(text(row.shape)) for row in rows)
     print(f'{"blob":{name}}  {"":10}  {"shape":{shape}}  max abs  max rel      ULPs')

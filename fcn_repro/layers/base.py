@@ -21,6 +21,7 @@ class RunState:
     position: int = 0
     folder: str = '.'           # relative paths in the text start here
     overrides: dict = field(default_factory=dict)   # {Python layer: keys of its param_str}
+    blas: bool = False          # products as Caffe computes them: blas.py
 
 
 class Layer:

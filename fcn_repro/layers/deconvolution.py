@@ -1,5 +1,6 @@
 """Deconvolution: the transpose of Convolution (Caffe's deconv_layer)."""
 
+from .. import blas
 from .spatial import CONV_TRANSPOSE, SpatialLayer
 
 
@@ -10,7 +11,7 @@ class Deconvolution(SpatialLayer):
     """
 
     type = 'Deconvolution'
-    functions = CONV_TRANSPOSE
+    functions, blas_functions = CONV_TRANSPOSE, blas.CONV_TRANSPOSE
 
     def weight_shape(self, channels):
         return channels, self.param.num_output // self.param.group

@@ -4,6 +4,7 @@ import math
 
 import torch.nn.functional as F
 
+from .. import blas
 from .base import Layer
 
 
@@ -34,4 +35,5 @@ class InnerProduct(Layer):
     def forward(self, bottoms, params):
         x = bottoms[0].flatten(self.axis(self.param.axis, bottoms[0].shape))
         weight = params[0].t() if self.param.transpose else params[0]
-        return [F.linear(x, weight, params[1] if len(params) > 1 else None)]
+        linear = blas.linear if self.state.blas else F.linear
+        return [linear(x, weight, params[1] if len(params) > 1 else None)]

@@ -90,7 +90,8 @@ class SpatialLayer(Layer):
         tops = []
         for x in bottoms:
             channel, _, stride, pad, dilation = self.geometry(x.shape)
-            run = self.functions[x.dim() - channel - 2]
+            functions = self.blas_functions if self.state.blas else self.functions
+            run = functions[x.dim() - channel - 2]
             flat = x if channel == 1 else x.reshape(-1, *x.shape[channel:])
             y = self.run(run, flat, weight, bias, stride, pad, dilation)
             tops.append(y if channel == 1 else y.reshape(*x.shape[:channel], *y.shape[1:]))

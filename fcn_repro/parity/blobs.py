@@ -30,14 +30,15 @@ class Row(NamedTuple):
     verdict: str
 
 
-def compare_blobs(net_file, weights, golden_file, limit=1e-5, gradients=1e-4):
+def compare_blobs(net_file, weights, golden_file, limit=1e-5, gradients=1e-4, blas=False):
     """Rows: the data of every blob in net order, then, where the golden has them, the diffs from
-    the top down, and those of params. weights: a path, or None for the golden's own params.
+    the top down, and those of params. weights: a path, or None for the golden's own params. blas:
+    as for Net.
 
     FcnError where the golden names what the net lacks, or has another shape.
     """
     golden = read_golden(golden_file)
-    net = read_net(net_file, golden, WatchedNet)
+    net = read_net(net_file, golden, WatchedNet, blas=blas)
     if weights is not None:
         net.copy_from(weights)
     fill(net, golden)

@@ -68,7 +68,9 @@ def array_kind(folder, names):
                 yield f'{name}/{group}', {name}, partial(parts.check_metrics, path=path, name=group)
         elif groups and all({'score_every_8th', 'argmax'} <= held(path, g) for g in groups):
             for group in groups:
-                yield f'{name}/{group}', {name}, partial(full.check_full, path=path, photo=group)
+                for blas, arithmetic in (False, ''), (True, ', multiplied as in Caffe'):
+                    yield (f'{name}/{group}{arithmetic}', {name},
+                           partial(full.check_full, path=path, photo=group, blas=blas))
         elif {'bilinear', 'constant', 'default'} <= groups:
             yield name, {name}, partial(parts.check_fillers, path=path)
         elif {'interp', 'expand_score', 'four_channel'} <= groups:

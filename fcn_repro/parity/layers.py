@@ -41,15 +41,16 @@ def check_layer(case, path, limits):
                    lambda blob: blob.diff)
 
 
-def read_net(path, golden, kind=Net):
-    """The net of a golden: in its phase, with force_backward where its run had that."""
+def read_net(path, golden, kind=Net, **options):
+    """The net of a golden: in its phase, with force_backward where its run had that. options: as
+    for Net."""
     phase = str(golden.attrs.get('phase', 'TEST'))
     if phase not in PHASES:
         raise FcnError(f"phase '{phase}' of the golden is none", file=str(golden.file),
                        do='Set the attribute phase to TRAIN or TEST.')
-    net = kind.read(path, PHASES[phase])
+    net = kind.read(path, PHASES[phase], **options)
     if golden.attrs.get('force_backward', False) and not net.graph.force_backward:
-        net = kind(replace(net.graph, force_backward=True), folder=Path(path).parent)
+        net = kind(replace(net.graph, force_backward=True), folder=Path(path).parent, **options)
     return net
 
 
