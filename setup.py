@@ -26,7 +26,8 @@ nvcc = shutil.which(os.path.join(CUDA_HOME, 'bin', 'nvcc')) if CUDA_HOME else No
 cuda = bool(torch.version.cuda and nvcc)
 portable = os.environ.get('FCN_REPRO_PORTABLE', '0') == '1' or 'bdist_wheel' in sys.argv
 
-cxx = ['-O3', '-std=c++20', '-fopenmp', '-Wall', '-g0']
+# No contraction: a value has the same bits in every loop and instruction set that computes it.
+cxx = ['-O3', '-std=c++20', '-ffp-contract=off', '-fopenmp', '-Wall', '-g0']
 if portable:
     cxx.append('-DFCN_PORTABLE')
 elif platform.machine() == 'x86_64':

@@ -188,7 +188,7 @@ def test_tile_edges(width):
 
 @pytest.mark.parametrize('device', DEVICES)
 def test_deterministic(device):
-    """The same bits every time, for any number of threads and in either memory format."""
+    """The same bits every time and for any number of threads."""
     x, *args = example(((2, 21, 12, 14), (16, 16), (8, 8), (0, 0), (7, 9), (90, 97)), device,
                        torch.float32)
     first = gradient(ops.upcrop, x, *args)

@@ -1,5 +1,5 @@
-// The three row loops of the CPU backend. They are separable: expand a row of the input to the
-// output's width, blend expanded rows; backward blends first and contracts what is left.
+// The three row loops of the CPU backend. They are separable: blend rows, expand a row of the
+// input to the output's width; backward contracts a row of the output to the input's width.
 // A portable build compiles each loop for several instruction sets and picks one at run time.
 #pragma once
 
@@ -55,21 +55,43 @@ FCN_INLINE void for_count(int64_t count, F f) {
   }
 }
 
-// wide (n cells) = taps[cell] * now + taps[cell + stride] * before, of one value or `inner` each
-template <typename T, typename Acc>
-FCN_INLINE void lerp(const T* before, const T* now, const Acc* taps, int64_t stride, int64_t n,
-                     int64_t inner, Acc* __restrict__ wide) {
-  if (inner == 1) {
-    const Acc a = static_cast<Acc>(*before), b = static_cast<Acc>(*now);
-    for_count(n, [=](auto count) __attribute__((always_inline)) {
-      for (int64_t o = 0; o < count; ++o) wide[o] = taps[o + stride] * a + taps[o] * b;
-    });
-    return;
+// How a row of outputs of k = 2 * stride falls into blocks between two inputs
+struct Blocks {
+  Place first;
+  int64_t head, whole, tail;  // outputs of a first part, whole blocks, outputs of a last part
+
+  explicit Blocks(const Axis& axis) : first(place(axis, 0)) {
+    head = first.phase ? std::min(axis.stride - first.phase, axis.out) : 0;
+    whole = (axis.out - head) / axis.stride;
+    tail = axis.out - head - whole * axis.stride;
   }
-  for (int64_t o = 0; o < n; ++o)
-    for (int64_t c = 0; c < inner; ++c)
-      wide[o * inner + c] = taps[o + stride] * static_cast<Acc>(before[c]) +
-                            taps[o] * static_cast<Acc>(now[c]);
+};
+
+// One row of inputs, with a 0 on either side of it, as wide as the output, for k = 2 * stride:
+// wide[cell] = taps[cell + stride] * before + taps[cell] * now
+template <typename Acc>
+FCN_CLONES void expand_pairs(const Acc* row, const Acc* taps, int64_t stride, const Blocks& at,
+                             Acc* __restrict__ wide) {
+  row += at.first.i;  // row[0] is input i - 1 now
+  for_count(stride, [=](auto n) __attribute__((always_inline)) {
+    const Acc* next = row;
+    Acc* block = wide - at.first.phase;
+    Acc before = *next++;
+    const auto lerp = [&](int64_t begin, int64_t end) __attribute__((always_inline)) {
+      const Acc now = *next++;
+      for (int64_t o = begin; o < end; ++o) block[o] = taps[o + n] * before + taps[o] * now;
+      before = now, block += n;
+    };
+    if (at.head > 0) lerp(at.first.phase, at.first.phase + at.head);
+    if (n < 8) {  // shorter than a vector: vectors hold several blocks
+      for (int64_t b = 0; b < at.whole; ++b, ++next, block += n)
+        for (int64_t o = 0; o < n; ++o) block[o] = taps[o + n] * next[-1] + taps[o] * next[0];
+      before = next[-1];
+    } else {      // the value before stays in a register
+      for (int64_t b = 0; b < at.whole; ++b) lerp(0, n);
+    }
+    if (at.tail > 0) lerp(0, at.tail);
+  });
 }
 
 // wide (n cells) += taps[cell] * value
@@ -90,15 +112,10 @@ FCN_CLONES void expand(const T* row, const Acc* taps, const Axis& axis, int64_t 
   for (int64_t i = axis.shift / axis.stride; o < axis.out; ++i) {
     const int64_t first = tap(axis, o, i);
     const int64_t n = std::min(axis.stride - first, axis.out - o);
-    Acc* block = wide + o * inner;
-    if (axis.k == 2 * axis.stride && i > 0 && i < axis.in) {
-      lerp(row + (i - 1) * inner, row + i * inner, taps + first, axis.stride, n, inner, block);
-    } else {
-      std::fill(block, block + n * inner, Acc(0));
-      for (int64_t j = sources(axis, o).begin; j < std::min(i + 1, axis.in); ++j) {
-        const int64_t t = tap(axis, o, j);
-        add_taps(row + j * inner, taps + t, std::min(n, axis.k - t), inner, block);
-      }
+    std::fill(wide + o * inner, wide + (o + n) * inner, Acc(0));
+    for (int64_t j = sources(axis, o).begin; j < std::min(i + 1, axis.in); ++j) {
+      const int64_t t = tap(axis, o, j);
+      add_taps(row + j * inner, taps + t, std::min(n, axis.k - t), inner, wide + o * inner);
     }
     o += n;
   }

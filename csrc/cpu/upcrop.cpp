@@ -51,8 +51,41 @@ void write_row(T* row, std::vector<Acc>& scratch, F&& fill) {
   }
 }
 
+// Planes of single values: blend while the rows are narrow, then expand once for each output row
 template <typename T, typename Acc>
 void forward_rows(const Upcrop& op, int64_t begin, int64_t end) {
+  const bool pairs = op.x.k == 2 * op.x.stride;
+  const Blocks blocks(op.x);
+  std::vector<const T*> rows((op.y.k + op.y.stride - 1) / op.y.stride);
+  std::vector<Acc> weights(rows.size()), scratch(std::is_same_v<T, Acc> ? 0 : op.x.out);
+  std::vector<Acc> narrow(std::max(op.x.in, blocks.first.i + blocks.whole + 1) + 2);
+  const Acc* taps_y = op.taps_y.const_data_ptr<Acc>();
+  const Acc* taps_x = op.taps_x.const_data_ptr<Acc>();
+  const T* plane = op.source.const_data_ptr<T>() + begin / op.y.out * op.y.in * op.x.in;
+  T* result = op.result.mutable_data_ptr<T>() + begin * op.x.out;
+  int64_t y = begin % op.y.out;
+  Place at = place(op.y, y);
+  for (int64_t r = begin; r < end; ++r, result += op.x.out) {
+    int64_t count = 0;
+    for (int64_t i = at.i, t = at.phase; i >= 0 && t < op.y.k; --i, t += op.y.stride) {
+      if (i >= op.y.in) continue;
+      rows[count] = plane + i * op.x.in;
+      weights[count++] = taps_y[t];
+    }
+    blend(rows.data(), weights.data(), count, op.x.in, narrow.data() + 1);
+    write_row(result, scratch, [&](Acc* wide) {
+      pairs ? expand_pairs(narrow.data(), taps_x, op.x.stride, blocks, wide)
+            : expand(narrow.data() + 1, taps_x, op.x, 1, wide);
+    });
+    step(op.y, at);
+    if (++y < op.y.out) continue;
+    y = 0, at = place(op.y, 0), plane += op.y.in * op.x.in;
+  }
+}
+
+// Cells of `inner` values: their rows are long enough to blend, so each is expanded only once
+template <typename T, typename Acc>
+void forward_cells(const Upcrop& op, int64_t begin, int64_t end) {
   Ring<T, Acc> ring{op};
   std::vector<const Acc*> rows(ring.slots);
   std::vector<Acc> weights(ring.slots), scratch(std::is_same_v<T, Acc> ? 0 : ring.width);
@@ -99,7 +132,10 @@ at::Tensor upcrop_cpu(const at::Tensor& x, const at::Tensor& taps_y, const at::T
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, x.scalar_type(), "upcrop", [&] {
     using Acc = at::opmath_type<scalar_t>;
     at::parallel_for(0, op.planes * op.y.out, grain(op.x.out * op.inner),
-                     [&](int64_t b, int64_t e) { forward_rows<scalar_t, Acc>(op, b, e); });
+                     [&](int64_t b, int64_t e) {
+      op.inner == 1 ? forward_rows<scalar_t, Acc>(op, b, e)
+                    : forward_cells<scalar_t, Acc>(op, b, e);
+    });
   });
   return op.result;
 }
