@@ -31,9 +31,24 @@ class FcnError(Exception):
         return text
 
     def at(self, *, file=None, line=None, layer=None, type=None):
-        """A copy of this error with the places that it does not have yet."""
-        return FcnError(self.what, do=self.do, file=self.file or file, line=self.line or line,
-                        layer=self.layer or layer, type=self.type or type)
+        """A copy of this error, of its own class, with the places that it does not have yet."""
+        return self.__class__(self.what, do=self.do, file=self.file or file,
+                              line=self.line or line, layer=self.layer or layer,
+                              type=self.type or type)
+
+
+class located:
+    """A with block in which an FcnError without a file gets this one."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, FcnError) and error.file is None:
+            raise error.at(file=self.file) from None
 
 
 def nearest(name, known):

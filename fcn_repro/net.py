@@ -8,13 +8,13 @@ from torch import nn
 
 from . import weights
 from .blob import Blob, InputBlob
-from .errors import FcnError, nearest
+from .errors import FcnError, located, nearest
 from .fillers import fill
 from .graph import AUTOMATIC, Graph, build
 from .layers import TYPES, RunState
 from .layers.base import show
 from .params import make_params
-from .plan import make_plan
+from .plan import bottoms_of, make_plan
 from .prototxt import read_net
 
 ALL = 'all'
@@ -44,7 +44,7 @@ class Net(nn.Module):
         self.blobs = {graph.values[v]: (InputBlob if graph.values[v] in graph.inputs else Blob)
                       (graph.values[v], shape) for v, shape in self.shapes.items()
                       if graph.values[v] != AUTOMATIC}
-        with self.located():
+        with located(self.graph.file):
             self.params = make_params(graph.nodes, self.declared, graph.force_backward,
                                       self.filled)
         for i, blob in enumerate(self.learnable_params):
@@ -64,7 +64,7 @@ class Net(nn.Module):
         sources: those in `known`, else the layers' own."""
         shapes, declared = dict(known or {}), {}
         for node in self.graph.nodes:
-            with self.located():
+            with located(self.graph.file):
                 layer, bottoms = self.layer(node), [shapes[v] for v in node.bottoms]
                 wanted = layer.parameters(bottoms)
                 if wanted and node.name in declared:
@@ -85,10 +85,6 @@ class Net(nn.Module):
                                f'{", ".join(sorted(TYPES))}.'.lstrip())
             self.layers[id(node)] = TYPES[node.type](node, self.state), node
         return self.layers[id(node)][0]
-
-    def located(self):
-        """A with block in which an FcnError learns the net's file."""
-        return Located(self.graph.file)
 
     def filled(self, node, i, shape, filler):
         """A parameter's first values: a function of the seed and its name alone."""
@@ -115,7 +111,7 @@ class Net(nn.Module):
         values, losses = self.feed(inputs), []
         self.reshape({v: tuple(t.shape) for v, t in values.items()})
         for step in plan.steps:
-            with self.located():
+            with located(self.graph.file):
                 tops = step.layer.forward(bottoms_of(step, values), self.params_of(step.node))
             values.update(zip(step.node.tops, tops, strict=True))
             losses += [weight * values[v].sum() for v, weight in step.losses]
@@ -146,7 +142,7 @@ class Net(nn.Module):
             if node.type == 'Input':
                 tops = [self.blobs[self.graph.values[v]].data for v in node.tops]
             elif not node.bottoms:
-                with self.located():
+                with located(self.graph.file):
                     tops = self.layer(node).forward([], self.params_of(node))
             else:
                 continue
@@ -161,7 +157,7 @@ class Net(nn.Module):
         if first.type != 'MemoryData':
             raise FcnError('the first layer takes no arrays', file=self.graph.file, type=first.type,
                            layer=first.name, do='Make it a MemoryData layer.')
-        with self.located():
+        with located(self.graph.file):
             self.layer(first).reset(data, labels)
 
     def place(self, tensor):
@@ -275,26 +271,3 @@ class Net(nn.Module):
                              for blob in self.params.get(node.name, ())]
                  for node in self.graph.nodes}
         weights.write_hdf5(path, owned, extra)
-
-
-def bottoms_of(step, values):
-    """A step's bottom tensors, with its propagate_down obeyed."""
-    out = []
-    for v in step.node.bottoms:
-        x = values[v].detach() if v in step.cut else values[v]
-        out.append(x.requires_grad_() if v in step.force and not x.requires_grad else x)
-    return out
-
-
-class Located:
-    """A with block in which an FcnError without a file gets this one."""
-
-    def __init__(self, file):
-        self.file = file
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if isinstance(error, FcnError) and error.file is None:
-            raise error.at(file=self.file) from None

@@ -76,3 +76,12 @@ def _step(graph, node, layer_of, keep, later):
     return Step(node, layer, tuple((v, w) for v, w in zip(node.tops, layer.loss_weights()) if w),
                 tuple(v for v, d in zip(node.bottoms, down) if not d),
                 tuple(v for v, d in zip(node.bottoms, down) if d), release)
+
+
+def bottoms_of(step, values):
+    """A step's bottom tensors, with its propagate_down obeyed."""
+    out = []
+    for v in step.node.bottoms:
+        x = values[v].detach() if v in step.cut else values[v]
+        out.append(x.requires_grad_() if v in step.force and not x.requires_grad else x)
+    return out

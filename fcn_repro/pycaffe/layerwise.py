@@ -9,6 +9,7 @@ import copy
 
 import torch
 
+from ..errors import located
 from ..graph import AUTOMATIC
 from ..net import Net
 from .arrays import Memory, settle
@@ -110,7 +111,7 @@ class Layerwise(Net):
             return layer.run()
         keep = layer.train or in_place or hasattr(layer, 'carried')     # of LSTM and RNN
         self.records.pop(i, None)
-        with self.located(), torch.set_grad_enabled(keep):
+        with located(self.graph.file), torch.set_grad_enabled(keep):
             record = self.compute(node, layer, in_place)
         if keep:
             self.records[i] = record
@@ -165,7 +166,7 @@ class Layerwise(Net):
                     layer.run_back(self.wanted(node, self.needed))
                 continue
             if i not in self.records and node.type != 'Input':
-                with self.located(), torch.enable_grad():
+                with located(self.graph.file), torch.enable_grad():
                     self.records[i] = self.compute(node, layer, False)
             bottoms, params, tops = self.records.get(i, ([], [], []))
             starts = [(top, self.memory[v].diff.reshape(top.shape))
