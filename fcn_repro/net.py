@@ -13,7 +13,7 @@ from .fillers import fill
 from .graph import AUTOMATIC, Graph, build
 from .layers import TYPES, RunState
 from .layers.base import show
-from .params import make_params
+from .params import make_params, share_data
 from .plan import bottoms_of, make_plan
 from .prototxt import read_net
 
@@ -253,14 +253,11 @@ class Net(nn.Module):
             return weights.copy_weights(data, types, source)
 
     def share_with(self, other):
-        """Use the parameters of `other` from now on, for the layers that both have."""
-        for name, blobs in self.params.items():
-            for i, (mine, its) in enumerate(zip(blobs, other.params.get(name, ()))):
-                if mine.shape != its.shape:
-                    raise FcnError(f'cannot share parameter {i}: {show(mine.shape)} here, '
-                                   f'{show(its.shape)} there', file=self.graph.file, layer=name,
-                                   do='Share between nets of equal layers.')
-                mine.parameter = its.parameter
+        """Use the data of `other`'s parameters from now on, for the layers that both have; diffs
+        stay each net's own (Net::ShareTrainedLayersWith). What later moves one of the nets to
+        another device or memory format ends the sharing."""
+        with located(self.graph.file):
+            share_data(self.params, other.params)
         for i, blob in enumerate(self.learnable_params):
             self.register_parameter(f'p{i}', blob.parameter)
 

@@ -62,3 +62,21 @@ def _share(owner, node, i, shape, spec):
             setattr(owner, field, value)
             owner.given[field] = True
     return ParamBlob(f'{node.name}/{i}', owner.parameter, shape, spec, owner)
+
+
+def share_data(mine, its):
+    """Let the parameters of {layer: [ParamBlob]} `mine` be new ones over the data of those that
+    `its` has under the same names; a parameter that is shared by name stays one."""
+    pairs = [(name, i, *pair) for name, blobs in mine.items()
+             for i, pair in enumerate(zip(blobs, its.get(name, ())))]
+    for name, i, blob, other in pairs:
+        if blob.shape != other.shape:
+            raise FcnError(f'cannot share parameter {i}: {show(blob.shape)} here, '
+                           f'{show(other.shape)} there', layer=name,
+                           do='Share between nets of equal layers.')
+    for _, _, blob, other in pairs:
+        data = other.parameter.detach()
+        if blob.owner is not None and blob.owner.parameter.data_ptr() == data.data_ptr():
+            blob.parameter = blob.owner.parameter
+        else:
+            blob.parameter = nn.Parameter(data, blob.parameter.requires_grad)

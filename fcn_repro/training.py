@@ -186,8 +186,8 @@ def learn(name, solver_file, val, source, state, mine, options):
         happened = prepare(solver.net, stage.surgeries, source)
     introduce(name, solver, device)
     print(happened)
-    val.share_with(solver.net)
     place(val, device)
+    val.share_with(solver.net)
     batch = next(iter(solver.net.shapes.values()))[0] * solver.param.iter_size
     with stopped_by_signals(solver), TrainingBar(solver, batch) as bar:
         for _ in solver.run():

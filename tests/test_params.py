@@ -2,6 +2,7 @@
 
 import h5py
 import numpy as np
+import pytest
 import torch
 from texts import conv, image, inputs, layer, message, net
 
@@ -98,11 +99,28 @@ def test_save_and_copy_round_trip(tmp_path):
 def test_share_with():
     train, test = net(DROPPED, 'TRAIN', seed=1), net(DROPPED, 'TEST', seed=2)
     test.share_with(train)
-    train.params['a'][0].data.zero_()
-    assert not test.params['a'][0].data.any()
-    assert test.params['a'][0].parameter is train.params['a'][0].parameter
-    assert set(map(id, test.parameters())) == set(map(id, train.parameters()))
+    mine, its = (ours.params['a'][0] for ours in (test, train))
+    version = mine.parameter._version
+    its.data.zero_()
+    assert not mine.data.any() and mine.parameter._version > version
+    assert [p.data_ptr() for p in test.parameters()] == [p.data_ptr() for p in train.parameters()]
+    its.parameter.grad = torch.ones(its.shape)          # Caffe's ShareData: diffs are not shared
+    assert not mine.diff.any() and its.diff.all()
     other = net(DATA_2 + conv('a', 'data', num_output=7) + conv('z', 'a'))
     assert message(other.share_with, train) == \
         "net.prototxt: layer 'a': cannot share parameter 0: 7x2x1x1 here, 3x2x1x1 there. " \
         'Share between nets of equal layers.'
+
+
+@pytest.mark.parametrize('names', [(True, True), (True, False), (False, True)])
+def test_share_with_parameters_that_are_shared_by_name(names):
+    """Each layer has the data of the other net's layer of its name, whoever shares within."""
+    texts = [DATA_2 + conv('a', 'data', num_output=2, more=more) +
+             conv('b', 'a', num_output=2, more=more)
+             for more in ('param { name: "w" }' * named for named in names)]
+    test, train = (net(text, seed=i) for i, text in enumerate(texts))
+    test.share_with(train)
+    for name in 'ab':
+        assert test.params[name][0].data.data_ptr() == train.params[name][0].data.data_ptr()
+    a, b = (test.params[name][0].parameter for name in 'ab')
+    assert (a is b) == (names == (True, True))
