@@ -34,6 +34,7 @@ class Net(nn.Module):
     """
 
     channels_last = False       # memory format of what is fed: runtime.place sets it
+    types = TYPES               # {Caffe's type name: class} of the layers
 
     def __init__(self, graph: Graph, seed=0, passes=(), folder='.', overrides=None, blas=False):
         super().__init__()
@@ -53,9 +54,14 @@ class Net(nn.Module):
     @classmethod
     def read(cls, path, phase, level=0, stages=(), **options):
         """The net of a prototxt file, for a phase; options as for Net."""
-        auto_tops = {name: 1 for name, layer in TYPES.items() if layer.loss}
-        graph = build(read_net(path), phase, level, stages, auto_tops)
-        return cls(graph, **{'folder': Path(path).parent, **options})
+        return cls.of(read_net(path), phase, level, stages, **options)
+
+    @classmethod
+    def of(cls, text, phase, level=0, stages=(), **options):
+        """The net of a NetText, for a phase; options as for Net."""
+        auto_tops = {name: 1 for name, layer in cls.types.items() if layer.loss}
+        graph = build(text, phase, level, stages, auto_tops)
+        return cls(graph, **{'folder': Path(text.file).parent, **options})
 
     # ---- before anything runs ----------------------------------------------------------------
 
@@ -79,11 +85,12 @@ class Net(nn.Module):
     def layer(self, node):
         """The layer of a node, made once."""
         if id(node) not in self.layers:
-            if node.type not in TYPES:
+            types = self.types
+            if node.type not in types:
                 raise FcnError(f"unknown layer type '{node.type}'", line=node.line,
-                               layer=node.name, do=f'{nearest(node.type, TYPES)} Known types: '
-                               f'{", ".join(sorted(TYPES))}.'.lstrip())
-            self.layers[id(node)] = TYPES[node.type](node, self.state), node
+                               layer=node.name, do=f'{nearest(node.type, types)} Known types: '
+                               f'{", ".join(sorted(types))}.'.lstrip())
+            self.layers[id(node)] = types[node.type](node, self.state), node
         return self.layers[id(node)][0]
 
     def filled(self, node, i, shape, filler):

@@ -8,7 +8,6 @@ from pathlib import Path
 from .errors import FcnError
 from .graph import build
 from .layers.python import make_reader
-from .prototxt import read_net
 from .weights import read_extra
 
 ROOT = Path(__file__).parents[1]
@@ -31,16 +30,16 @@ def commit():
         return 'unknown'
 
 
-def data_hash(net_file, overrides):
-    """The hash of what a train net's Python data layers read; '' without them. FcnError where one
-    cannot be made."""
+def data_hash(net, overrides):
+    """The hash of what the Python data layers of a train net, a NetText, read; '' without them.
+    FcnError where one cannot be made."""
     hashes = []
-    for node in build(read_net(net_file), 'TRAIN').nodes:
+    for node in build(net, net.message.state.phase, net.message.state.level).nodes:
         if node.type == 'Python':
             try:
                 hashes.append(make_reader(node.param.python_param, overrides).fingerprint())
             except FcnError as error:
-                here = {'file': str(net_file), 'line': node.line} if error.file is None else {}
+                here = {'file': net.file, 'line': node.line} if error.file is None else {}
                 raise error.at(layer=node.name, type=node.type, **here) from None
     return ' '.join(hashes)
 

@@ -17,20 +17,20 @@ from google.protobuf import text_format
 
 from .errors import FcnError
 from .hdf5_write import sync_folder
-from .proto import TRAIN, SolverParameter
-from .prototxt import filter_net, read_net
+from .proto import SolverParameter
+from .prototxt import filter_net
 from .runs import make_folder
 from .weights import assign, check_finite, read_solverstate, read_weights, write_solverstate
 
 log = logging.getLogger(__name__)
 
-# Fields of SolverParameter that change nothing that an iteration computes (the nets' paths: their
-# texts count instead; solver_mode, device_id: not obeyed here). max_iter counts for 'poly' alone.
-IDLE = ('net', 'train_net', 'test_net', 'test_net_param', 'test_state', 'test_iter',
-        'test_interval', 'test_compute_loss', 'test_initialization', 'display', 'average_loss',
-        'max_iter', 'snapshot', 'snapshot_prefix', 'snapshot_diff', 'snapshot_format',
-        'snapshot_after_train', 'solver_mode', 'device_id', 'debug_info', 'weights',
-        'layer_wise_reduce')
+# Fields of SolverParameter that change nothing that an iteration computes (the train net: its text
+# counts instead; solver_mode, device_id: not obeyed here). max_iter counts for 'poly' alone.
+IDLE = ('net', 'net_param', 'train_net', 'train_net_param', 'test_net', 'test_net_param',
+        'test_state', 'test_iter', 'test_interval', 'test_compute_loss', 'test_initialization',
+        'display', 'average_loss', 'max_iter', 'snapshot', 'snapshot_prefix', 'snapshot_diff',
+        'snapshot_format', 'snapshot_after_train', 'solver_mode', 'device_id', 'debug_info',
+        'weights', 'layer_wise_reduce')
 OWN = ('seed', 'iteration', 'loss', 'position', 'losses', 'threads', 'torch')
 SHOWN = 40                      # lines of a difference
 
@@ -133,10 +133,11 @@ def snapshot_bytes(solver):
 
 # What has to be the same
 
-def net_text(path, state):
-    """The train net's layers as text: comments, spaces and the layers of TEST do not count."""
-    net = filter_net(read_net(path), TRAIN, state.level, tuple(state.stage)).message
+def net_text(net):
+    """A NetText's layers in its state as text: comments, spaces and other layers do not count."""
+    net = filter_net(net, net.message.state.phase, net.message.state.level).message
     net.ClearField('name')
+    net.ClearField('debug_info')
     for layer in net.layer:
         layer.ClearField('include')
         layer.ClearField('exclude')

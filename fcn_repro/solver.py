@@ -16,33 +16,16 @@ from .errors import FcnError
 from .lr_policy import check_policy, current_step, learning_rate
 from .net import Net
 from .passes import DEFAULT
-from .proto import TEST, TRAIN
 from .prototxt import read_solver
 from .runtime import place
+from .solver_nets import beside, test_nets, test_sources, train_net
 from .update_rules import RULES, check_rule
 
 log = logging.getLogger(__name__)
 
 # Fields of SolverParameter that are not obeyed here; a solver that sets one is refused by name.
 # (layer_wise_reduce may be set: it is about several GPUs, and changes nothing on one device.)
-UNSUPPORTED = ('net_param', 'train_net_param', 'test_net_param', 'debug_info')
-
-
-def beside(file, name):
-    """A file that a solver names: beside the solver, or else where we are."""
-    path = Path(file).parent / name
-    return path if path.exists() else Path(name)
-
-
-def net_path(file, name):
-    """The path of a net that the solver `file` names; FcnError where there is none."""
-    if not name:
-        raise FcnError('no train_net and no net', file=str(file), do='Name the net file.')
-    path = beside(file, name)
-    if not path.exists():
-        raise FcnError(f"the net '{name}' is neither beside the solver nor here", file=str(file),
-                       do='Mend train_net, test_net or net.')
-    return path
+UNSUPPORTED = ('debug_info', 'snapshot_diff')
 
 
 class Solver:
@@ -51,13 +34,17 @@ class Solver:
     prefix: replaces snapshot_prefix. seed: replaces random_seed (0 where neither is given, so that
     every run can be repeated). overrides: for the nets' data layers, as in Net. keep: how many
     snapshots of the run stay, the newest ones (None: all). provenance: {name: number or text} that
-    the snapshots say of themselves; one of another provenance['data'] is not restored.
+    the snapshots say of themselves; one of another provenance['data'] is not restored. rule:
+    replaces type. net_class: Net, or a subclass. idle_test_nets: make the test nets even where no
+    iteration tests.
     """
 
     def __init__(self, path, *, prefix=None, seed=None, device='cpu', channels_last=True,
-                 overrides=None, passes=DEFAULT, max_iter=None, keep=None, provenance=None):
+                 overrides=None, passes=DEFAULT, max_iter=None, keep=None, provenance=None,
+                 rule=None, net_class=Net, idle_test_nets=False):
         self.text = read_solver(path)
         self.param = p = self.text.message
+        p.type = rule or p.type
         self._check()
         if max_iter is not None:
             p.max_iter = max_iter
@@ -66,18 +53,25 @@ class Solver:
         options = {'seed': self.seed, 'passes': passes, 'overrides': overrides}
         self.keep, self.provenance = keep, dict(provenance or {})
         snapshots.check_options(self)
-        path, state = net_path(self.text.file, p.train_net or p.net), p.train_state
-        self.net = place(Net.read(path, TRAIN, state.level, tuple(state.stage), **options),
-                         device, channels_last)
-        self.net_text = snapshots.net_text(path, state)
-        self.test_nets = [place(net, device, channels_last) for net in self._make_tests(options)]
+
+        def make(text):
+            state = text.message.state
+            return place(net_class.of(text, state.phase, state.level, **options), device,
+                         channels_last)
+        text, sources = train_net(self.text), test_sources(self.text)
+        self.net, self.net_text = make(text), snapshots.net_text(text)
+        used = sources and (idle_test_nets or self._ever_tests())
+        self.test_nets = [make(text) for text in test_nets(self.text)] if used else []
         self.history = [torch.zeros_like(blob.parameter) for _ in range(RULES[p.type].histories)
                         for blob in self.net.learnable_params]      # Caffe's order
         self.iter, self.current_step, self.stop = 0, 0, False
         self.losses, self.smoothed_loss, self.rate = deque(maxlen=max(1, p.average_loss)), 0.0, 0.0
         for file in p.weights:
             for name in file.split(','):
-                self.net.copy_from(beside(self.text.file, name.strip()))
+                for net in (self.net, *(net for net in self.test_nets if net.params)):
+                    net.copy_from(beside(self.text.file, name.strip()))
+        for net in self.test_nets:
+            net.share_with(self.net)
 
     # ---- reading the solver --------------------------------------------------------------------
 
@@ -85,10 +79,9 @@ class Solver:
         p = self.param
         try:
             for name in UNSUPPORTED:
-                field = p.DESCRIPTOR.fields_by_name[name]
-                if len(getattr(p, name)) if field.is_repeated else p.HasField(name):
+                if getattr(p, name):
                     raise FcnError(f'{name} is not supported', line=self.text.lines.get(name),
-                                   do='Remove it; name net files with net, train_net, test_net.')
+                                   do='Remove it.')
             check_rule(p, self.text.lines)
             check_policy(p)
             if p.regularization_type not in ('L1', 'L2'):
@@ -97,28 +90,10 @@ class Solver:
         except FcnError as error:
             raise error.at(file=self.text.file) from None
 
-    def _make_tests(self, options):
-        """The test nets: those that test_net names, and `net` for further test_iter entries."""
+    def _ever_tests(self):
+        """Whether an iteration tests: the release's solvers name a test net and never use it."""
         p = self.param
-        names = list(p.test_net)
-        names += [p.net] * (len(p.test_iter) - len(names) if p.HasField('net') else 0)
-        if not self._tests():
-            return
-        if len(p.test_iter) != len(names):
-            raise FcnError(f'{len(p.test_iter)} test_iter for {len(names)} test nets',
-                           file=self.text.file, do='Give one test_iter for each test net.')
-        for i, name in enumerate(names):
-            state = p.test_state[i] if i < len(p.test_state) else None
-            net = Net.read(net_path(self.text.file, name), TEST, state.level if state else 0,
-                           tuple(state.stage) if state else (), **options)
-            net.share_with(self.net)
-            yield net
-
-    def _tests(self):
-        """Whether this run ever tests: the release's solvers make a test net and never use it."""
-        p = self.param
-        return 0 < p.test_interval <= p.max_iter or \
-            (p.test_interval and p.test_initialization and (p.test_net or p.test_iter))
+        return 0 < p.test_interval <= p.max_iter or (p.test_interval and p.test_initialization)
 
     # ---- iterations ----------------------------------------------------------------------------
 

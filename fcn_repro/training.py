@@ -29,7 +29,8 @@ from .runs import (
     snapshots,
 )
 from .runtime import pick_device, place, training_seconds
-from .solver import Solver, net_path
+from .solver import Solver
+from .solver_nets import train_net
 from .stages import (
     MNIST_SCENES,
     SCENES,
@@ -94,11 +95,10 @@ def train(name, options):
 def identity(name, folder, val, options):
     """What tells this run from another one in the same place."""
     file = folder / options.solver
-    solver = read_solver(file).message
-    seed = options.seed if options.seed is not None else max(int(solver.random_seed), 0)
+    solver = read_solver(file)
+    seed = options.seed if options.seed is not None else max(int(solver.message.random_seed), 0)
     return {'stage': name, 'classes': options.classes or classes_of(val), 'seed': seed,
-            'data': data_hash(net_path(file, solver.train_net or solver.net),
-                              data_overrides(options))}
+            'data': data_hash(train_net(solver), data_overrides(options))}
 
 
 def parentage_now(name, options):

@@ -11,14 +11,26 @@ import torch
 
 from ..errors import located
 from ..graph import AUTOMATIC
+from ..layers import TYPES
 from ..net import Net
+from ..runtime import pick_device, place
+from . import mode
 from .arrays import Memory, settle
 from .blob import diff_of
-from .userlayer import UserPython
+from .userlayer import Chosen, UserPython
 
 
 class Layerwise(Net):
-    """Made of a Net by `over`. `memory[v]` is the Memory of value v: one for each blob name."""
+    """Made of a Net by `over`, or of a text. `memory[v]` is the Memory of value v: one for each
+    blob name. Python layers may be users' own."""
+
+    types = TYPES | {'Python': Chosen}
+
+    @classmethod
+    def of(cls, text, phase, level=0, stages=(), **options):
+        """As Net.of, on the device of the mode."""
+        net = super().of(text, phase, level, stages, **options)
+        return cls.over(place(net, pick_device(mode.device()), channels_last=False))
 
     @classmethod
     def over(cls, net):

@@ -7,16 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import net as engine
 from ..errors import FcnError, nearest
 from ..layers.base import show
-from ..runtime import pick_device, place
 from . import mode
 from .arrays import settle
 from .blob import Blob, Param
 from .caffemodel import write_caffemodel
 from .layerwise import Layerwise
-from .userlayer import user_layers
 
 
 class UnknownLayer(FcnError, ValueError):
@@ -42,10 +39,8 @@ class Net:
             warnings.warn(f'Net(file, weights, phase) is the old form: Net({network_file!r}, '
                           f'{level}, weights={phase!r})', DeprecationWarning, stacklevel=2)
             phase, level, weights = level, 0, phase
-        with user_layers():
-            net = engine.Net.read(network_file, phase, level, tuple(stages or ()),
-                                  seed=mode.seed() or 0)
-        self._wrap(Layerwise.over(place(net, pick_device(mode.device()), channels_last=False)))
+        self._wrap(Layerwise.read(network_file, phase, level, tuple(stages or ()),
+                                  seed=mode.seed() or 0))
         if weights is not None:
             self.copy_from(weights)
 

@@ -3,7 +3,6 @@
 import torch
 
 from .. import solver
-from ..errors import FcnError
 from ..lr_policy import current_step, learning_rate
 from ..prototxt import read_solver
 from ..runtime import pick_device
@@ -12,7 +11,6 @@ from .arrays import settle
 from .caffemodel import write_caffemodel
 from .layerwise import Layerwise
 from .net import Net
-from .userlayer import user_layers
 
 
 class LayerwiseSolver(solver.Solver):
@@ -22,24 +20,11 @@ class LayerwiseSolver(solver.Solver):
     """
 
     def __init__(self, path, rule=None):
-        self.rule, self.callbacks = rule, []
+        self.callbacks = []
         given = read_solver(path).message.random_seed
-        with user_layers():
-            super().__init__(path, seed=int(given) if given >= 0 else mode.seed(), passes=(),
-                             device=pick_device(mode.device()), channels_last=False)
-        self.net = Layerwise.over(self.net)
-        self.test_nets = [Layerwise.over(net) for net in self.test_nets]
-
-    def _check(self):
-        self.param.type = self.rule or self.param.type
-        super()._check()
-
-    def _tests(self):
-        p = self.param
-        if (p.test_net or p.test_iter) and p.test_interval < 1:
-            raise FcnError(f'test_interval is {p.test_interval}, but there are test nets',
-                           file=self.text.file, do='Give test_interval, or remove test_iter.')
-        return bool(p.test_net or p.test_iter)
+        super().__init__(path, seed=int(given) if given >= 0 else mode.seed(), passes=(),
+                         device=pick_device(mode.device()), channels_last=False, rule=rule,
+                         net_class=Layerwise, idle_test_nets=True)
 
     def step(self, count):
         """`count` iterations with Caffe's snapshots among them, the loss window started anew."""

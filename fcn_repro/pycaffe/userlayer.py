@@ -4,13 +4,11 @@ backward on blobs (python_layer.hpp of BVLC Caffe)."""
 import importlib
 import importlib.util
 import sys
-from contextlib import contextmanager
 
 import torch
 
 from ..data import python_layers
 from ..errors import FcnError
-from ..layers import TYPES
 from ..layers.base import ANY, constant
 from ..layers.base import Layer as EngineLayer
 from ..layers.python import Python
@@ -140,13 +138,3 @@ def on_path(module):
         return module in sys.modules or importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):           # no such package; an empty or relative name
         return False
-
-
-@contextmanager
-def user_layers():
-    """A with block in which nets are made with the users' Python layers."""
-    before, TYPES['Python'] = TYPES['Python'], Chosen
-    try:
-        yield
-    finally:
-        TYPES['Python'] = before
