@@ -153,21 +153,6 @@ def test_filter_drops_items_and_their_gradients(kept):
     assert net.blobs['z'].diff.sum() == 4 * len(rows) and not net.blobs['s'].diff.any()
 
 
-@pytest.mark.parametrize('type, more, slope', [
-    ('BNLL', '', lambda x: x.sigmoid()),
-    ('Log', 'log_param { shift: 2 }', lambda x: 1 / (x + 2)),
-    ('Clip', 'clip_param { min: -0.25 max: 0.5 }', lambda x: (x >= -0.25) & (x <= 0.5)),
-    ('Swish', '', lambda x: x.sigmoid() * (1 + x * (1 - x.sigmoid()))),
-    ('TanH', '', lambda x: 1 - x.tanh() ** 2)])
-def test_in_place_has_the_gradient_at_the_bottom(type, more, slope):
-    net = build_net('force_backward: true ' + inputs(x=(3, 4)) + layer('Power', 'c', 'x', 'c')
-                    + layer(type, 'it', 'c', 'c', more))
-    x = distinct((3, 4)).float()
-    net.forward(blobs='all', x=x)
-    net.backward(c=torch.ones(3, 4))
-    assert error(net.blobs['x'].diff, slope(x)) < 1e-5
-
-
 @pytest.mark.parametrize('axis, end, wanted', [
     (1, -1, (2, 90)), (0, -1, (180,)), (1, 0, (2, 1, 3, 6, 5)), (2, 2, (2, 3, 6, 5))])
 def test_flatten_shapes(axis, end, wanted):

@@ -1,19 +1,13 @@
 """AbsVal: |x| (Caffe's absval_layer)."""
 
-from .base import Layer
+from .neuron import NeuronLayer
 
 
-class AbsVal(Layer):
-    """Any shape. At 0 the gradient is 0."""
+class AbsVal(NeuronLayer):
+    """Any shape, not in place. At 0 the gradient is 0."""
 
     type = 'AbsVal'
+    in_place = False
 
-    def setup(self):
-        if self.node.param.bottom[0] == self.node.param.top[0]:
-            raise self.error('in-place AbsVal', 'Give the top a name of its own.')
-
-    def shape(self, bottoms):
-        return list(bottoms)
-
-    def forward(self, bottoms, params):
-        return [bottoms[0].abs()]
+    def value(self, x):
+        return x.abs()

@@ -33,12 +33,19 @@ class Layer:
     loss = False         # Caffe's LossLayer: the first top has loss weight 1 unless given
     fields = None        # name of its message in LayerParameter
     unsupported = ()     # fields of that message that are rejected when they are set
+    in_place = False     # whether a top may be written over its bottom
 
     def __init__(self, node, state):
         self.node, self.state = node, state
         self.param = getattr(node.param, self.fields) if self.fields else None
         self._check_arity('bottom', len(node.bottoms), self.bottoms)
         self._check_arity('top', len(node.tops), self.tops)
+        down = len(node.param.propagate_down)
+        if down not in (0, len(node.param.bottom)):
+            raise self.error(f'{down} propagate_down for {len(node.param.bottom)} bottoms',
+                             'Give one for each bottom.')
+        if self.overwrites and not self.in_place:
+            raise self.error(f'in-place {self.type}', 'Give the top a name of its own.')
         self.loss_weights()
         for name in self.unsupported:
             if self.param.HasField(name):
@@ -64,6 +71,11 @@ class Layer:
     def train(self):
         phase = self.node.param.phase if self.node.param.HasField('phase') else self.state.phase
         return phase == TRAIN
+
+    @property
+    def overwrites(self):
+        """Whether a top is written over its bottom: they have one name."""
+        return any(b == t for b, t in zip(self.node.param.bottom, self.node.param.top))
 
     def loss_weights(self):
         """One weight a top (LayerParameter.loss_weight; 1 for a loss layer without it)."""

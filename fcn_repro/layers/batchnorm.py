@@ -16,6 +16,7 @@ class BatchNorm(Layer):
     """
 
     type = 'BatchNorm'
+    in_place = True
     fields = 'batch_norm_param'
 
     def setup(self):

@@ -2,16 +2,17 @@
 
 import torch.nn.functional as F
 
-from .base import Layer
+from .neuron import NeuronLayer
 
 
-class BNLL(Layer):
-    """Any shape. In-place too the gradient is that at the bottom (Caffe takes it at the top)."""
+class BNLL(NeuronLayer):
+    """Any shape. The gradient is the sigmoid of the bottom; in place that of the top, as in
+    Caffe."""
 
     type = 'BNLL'
 
-    def shape(self, bottoms):
-        return list(bottoms)
+    def value(self, x):
+        return F.softplus(x, threshold=50)
 
-    def forward(self, bottoms, params):
-        return [F.softplus(bottoms[0], threshold=50)]
+    def slope(self, bottom, top):
+        return bottom.sigmoid()

@@ -5,6 +5,7 @@ from .base import Layer, show
 
 class BroadcastLayer(Layer):
     bottoms = (1, 2)
+    in_place = True
 
     def operand_shape(self, bottoms):
         """Shape of the second bottom, or of the parameter: num_axes axes from `axis` on."""

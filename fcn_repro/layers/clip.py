@@ -1,11 +1,11 @@
 """Clip: x kept in [min, max] (Caffe's clip_layer)."""
 
-from .base import Layer
+from .neuron import NeuronLayer
 
 
-class Clip(Layer):
-    """Any shape. The gradient passes from min to max, both included, and is 0 outside; in-place
-    too (Caffe then lets all of it pass: it looks at the clipped values)."""
+class Clip(NeuronLayer):
+    """Any shape. The gradient passes where the bottom is from min to max, both included; in place
+    all of it passes, as in Caffe, which then looks at the clipped values."""
 
     type = 'Clip'
     fields = 'clip_param'
@@ -18,8 +18,8 @@ class Clip(Layer):
             raise self.error(f'min {self.param.min:g} is above max {self.param.max:g}',
                              'Mend one of them.')
 
-    def shape(self, bottoms):
-        return list(bottoms)
+    def value(self, x):
+        return x.clamp(self.param.min, self.param.max)
 
-    def forward(self, bottoms, params):
-        return [bottoms[0].clamp(self.param.min, self.param.max)]
+    def slope(self, bottom, top):
+        return ((bottom >= self.param.min) & (bottom <= self.param.max)).to(bottom.dtype)

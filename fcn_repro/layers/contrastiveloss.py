@@ -5,7 +5,8 @@ import math
 import torch
 
 from .base import Layer, show
-from .losses import same_first, with_slope
+from .losses import same_first
+from .slope import with_slope
 
 
 class ContrastiveLoss(Layer):
@@ -46,6 +47,6 @@ class ContrastiveLoss(Layer):
             far, slope = short.clamp(min=0).square(), short / (distance + 1e-4)
         similar = marks.detach().reshape(-1).trunc() != 0
         slope = torch.where(similar, torch.ones_like(slope), -slope * (short > 0))
-        loss = with_slope(torch.where(similar, square, far)[:, None] / (2 * a.shape[1]), apart,
-                          slope[:, None] * difference)
+        value = torch.where(similar, square, far)[:, None] / (2 * a.shape[1])
+        loss = with_slope(value.expand_as(apart), apart, slope[:, None] * difference)
         return [loss.sum() / a.shape[0]]

@@ -4,10 +4,10 @@ import zlib
 
 import torch
 
-from .base import Layer
+from .neuron import NeuronLayer
 
 
-class Dropout(Layer):
+class Dropout(NeuronLayer):
     """Any shape. The mask is a function of the net's seed, the layer's name and the number of
     forward passes so far, so that a restored run draws what an uninterrupted one would."""
 
@@ -19,15 +19,12 @@ class Dropout(Layer):
             raise self.error(f'dropout_ratio {self.param.dropout_ratio} is not in [0, 1)',
                              'Give the share of the values that is dropped.')
 
-    def shape(self, bottoms):
-        return list(bottoms)
-
-    def forward(self, bottoms, params):
-        x, ratio = bottoms[0], self.param.dropout_ratio
+    def value(self, x):
+        ratio = self.param.dropout_ratio
         if not self.train:
-            return [x.expand_as(x)]      # a view of its own, strides and all
+            return x.expand_as(x)      # a view of its own, strides and all
         key = f'{self.state.seed}/{self.node.name}/{self.state.position}'
         generator = torch.Generator(x.device).manual_seed(zlib.crc32(key.encode()))
         keep = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         keep.bernoulli_(1 - ratio, generator=generator)
-        return [x * keep.mul_(1 / (1 - ratio))]
+        return x * keep.mul_(1 / (1 - ratio))

@@ -1,18 +1,20 @@
 """ELU: x above 0, alpha (exp(x) - 1) below (Caffe's elu_layer)."""
 
+import torch
 import torch.nn.functional as F
 
-from .base import Layer
+from .neuron import NeuronLayer
 
 
-class ELU(Layer):
-    """Any shape. At 0 the gradient is alpha times the top diff."""
+class ELU(NeuronLayer):
+    """Any shape. At 0 the gradient is alpha times the top diff. In place with alpha under 0 the
+    gradient is not the derivative, as in Caffe."""
 
     type = 'ELU'
     fields = 'elu_param'
 
-    def shape(self, bottoms):
-        return list(bottoms)
+    def value(self, x):
+        return F.elu(x, self.param.alpha)
 
-    def forward(self, bottoms, params):
-        return [F.elu(bottoms[0], self.param.alpha)]
+    def slope(self, bottom, top):
+        return torch.where(bottom > 0, 1, self.param.alpha + top)

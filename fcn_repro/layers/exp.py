@@ -2,10 +2,10 @@
 
 import math
 
-from .base import Layer
+from .neuron import NeuronLayer
 
 
-class Exp(Layer):
+class Exp(NeuronLayer):
     """Any shape. Base -1 stands for e."""
 
     type = 'Exp'
@@ -18,9 +18,6 @@ class Exp(Layer):
         log_base = 1.0 if base == -1 else math.log(base)
         self.inner, self.outer = log_base * self.param.scale, math.exp(log_base * self.param.shift)
 
-    def shape(self, bottoms):
-        return list(bottoms)
-
-    def forward(self, bottoms, params):
-        y = (bottoms[0] if self.inner == 1 else bottoms[0] * self.inner).exp()
-        return [y if self.outer == 1 else y * self.outer]
+    def value(self, x):
+        y = (x if self.inner == 1 else x * self.inner).exp()
+        return y if self.outer == 1 else y * self.outer

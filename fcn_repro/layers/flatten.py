@@ -12,10 +12,6 @@ class Flatten(Layer):
     type = 'Flatten'
     fields = 'flatten_param'
 
-    def setup(self):
-        if self.node.param.bottom[0] == self.node.param.top[0]:
-            raise self.error('in-place Flatten', 'Give the top a name of its own.')
-
     def shape(self, bottoms):
         shape = tuple(bottoms[0])
         start = self.axis(self.param.axis, shape)

@@ -9,7 +9,8 @@ from ..errors import FcnError
 from ..wire import read_binaryproto
 from .base import Layer, show
 from .labels import label_layout, labels_of
-from .losses import normalizer, same_first, with_slope
+from .losses import normalizer, same_first
+from .slope import with_slope
 
 LEAST = math.log(1e-20)       # of Caffe's kLOG_THRESHOLD
 

@@ -2,12 +2,12 @@
 
 import math
 
-from .base import Layer
+from .neuron import NeuronLayer
 
 
-class Log(Layer):
-    """Any shape. Base -1 stands for e. Not positive values give -infinity or NaN, as in Caffe;
-    in-place too the gradient is that at the bottom (Caffe takes it at the top)."""
+class Log(NeuronLayer):
+    """Any shape. Base -1 stands for e. Not positive values give -infinity or NaN; in place the
+    gradient is the derivative at the top; both as in Caffe."""
 
     type = 'Log'
     fields = 'log_param'
@@ -19,11 +19,13 @@ class Log(Layer):
                              'Give such a one, or -1 for e.')
         self.outer = 1.0 if base == -1 else 1 / math.log(base)
 
-    def shape(self, bottoms):
-        return list(bottoms)
+    def inner(self, x):
+        x = x if self.param.scale == 1 else x * self.param.scale
+        return x if self.param.shift == 0 else x + self.param.shift
 
-    def forward(self, bottoms, params):
-        x, p = bottoms[0], self.param
-        x = x if p.scale == 1 else x * p.scale
-        y = (x if p.shift == 0 else x + p.shift).log()
-        return [y if self.outer == 1 else y * self.outer]
+    def value(self, x):
+        y = self.inner(x).log()
+        return y if self.outer == 1 else y * self.outer
+
+    def slope(self, bottom, top):
+        return self.param.scale * self.outer / self.inner(bottom)

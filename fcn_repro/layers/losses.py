@@ -1,4 +1,4 @@
-"""What loss layers share: normalisation, and gradients that Caffe defines apart from its loss."""
+"""What loss layers share: normalisation, and checks."""
 
 import math
 
@@ -30,12 +30,6 @@ def normalizer(mode, scores, axis, valid):
     count = {LossParameter.FULL: outer * math.prod(scores[axis + 1:]),
              LossParameter.BATCH_SIZE: outer, LossParameter.NONE: 1}[mode]
     return torch.tensor(max(1, count), device=valid.device)
-
-
-def with_slope(value, x, slope):
-    """`value`, detached, with the gradient `slope` at x: for a loss whose backward pass is not
-    its derivative in Caffe."""
-    return value.detach() + slope.detach() * (x - x.detach())
 
 
 def same_first(layer, bottoms):

@@ -1,7 +1,7 @@
 """LSTMUnit: one step of an LSTM, after the sums of its gates (Caffe's lstm_unit_layer)."""
 
 from .base import Layer, show
-from .losses import with_slope
+from .slope import with_slope
 
 
 class LSTMUnit(Layer):

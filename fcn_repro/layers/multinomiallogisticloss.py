@@ -2,7 +2,8 @@
 
 from .base import Layer
 from .labels import indices
-from .losses import rows, with_slope
+from .losses import rows
+from .slope import with_slope
 
 LEAST = 1e-20       # Caffe's kLOG_THRESHOLD
 

@@ -2,22 +2,40 @@
 
 import torch
 
-from .base import Layer
+from .neuron import NeuronLayer
+from .slope import with_slope
 
 
-class Power(Layer):
-    """Any shape. With power or scale 0 the top is the constant shift ^ power and the gradient 0."""
+class Power(NeuronLayer):
+    """Any shape. With power or scale 0 the top is the constant shift ^ power and the gradient 0.
+
+    The gradient is Caffe's power scale top / (shift + scale bottom), but for powers 1 and 2: NaN
+    where both are 0, and in place, where the bottom is the top, not the derivative.
+    """
 
     type = 'Power'
     fields = 'power_param'
 
-    def shape(self, bottoms):
-        return list(bottoms)
+    def setup(self):
+        self.factor = self.param.power * self.param.scale
 
     def forward(self, bottoms, params):
-        x, p = bottoms[0], self.param
-        if p.power * p.scale == 0:
-            return [torch.full_like(x, p.shift).pow(p.power) + 0 * x.detach()]
-        y = x if p.scale == 1 else x * p.scale
-        y = y if p.shift == 0 else y + p.shift
-        return [y.expand_as(y) if p.power == 1 else y.pow(p.power)]
+        x, = bottoms
+        y = self.value(x.detach())
+        return [with_slope(y, x, self.slope(y if self.overwrites else x, y))]
+
+    def value(self, x):
+        if self.factor == 0:
+            return torch.full_like(x, self.param.shift).pow(self.param.power)
+        y = self.base(x)
+        return y if self.param.power == 1 else y.pow(self.param.power)
+
+    def base(self, x):
+        x = x if self.param.scale == 1 else x * self.param.scale
+        return x if self.param.shift == 0 else x + self.param.shift
+
+    def slope(self, bottom, top):
+        if self.factor == 0 or self.param.power == 1:
+            return top.new_tensor(self.factor)
+        base = self.base(bottom)
+        return self.factor * (base if self.param.power == 2 else top / base)

@@ -2,10 +2,11 @@
 
 import torch.nn.functional as F
 
-from .base import Layer, constant, show
+from .base import constant, show
+from .neuron import NeuronLayer
 
 
-class PReLU(Layer):
+class PReLU(NeuronLayer):
     """bottom (N, C, …), top alike. Parameter: the slope of each channel (C,), or with
     channel_shared one for all (); filler default 0.25. At 0 the slope is that below 0."""
 
@@ -19,9 +20,6 @@ class PReLU(Layer):
                              'more', 'Reshape it: the channels are its axis 1.')
         slopes = () if p.channel_shared else (shape[1],)
         return [(slopes, p.filler if p.HasField('filler') else constant(0.25))]
-
-    def shape(self, bottoms):
-        return list(bottoms)
 
     def forward(self, bottoms, params):
         return [F.prelu(bottoms[0], params[0])]

@@ -1,22 +1,25 @@
 """ReLU with negative_slope (Caffe's relu_layer)."""
 
+import torch
 import torch.nn.functional as F
 
-from .base import Layer
+from .neuron import NeuronLayer
+from .slope import with_slope
 
 
-class ReLU(Layer):
-    """Any shape. At 0 the gradient is negative_slope times the top diff, as in Caffe."""
+class ReLU(NeuronLayer):
+    """Any shape. At 0 the gradient is negative_slope times the top diff. In place with
+    negative_slope under 0 no top is under 0, and all of the gradient passes, as in Caffe."""
 
     type = 'ReLU'
     fields = 'relu_param'
     reuse = False       # may write over its bottom: set by the net, where nobody needs it again
 
-    def shape(self, bottoms):
-        return list(bottoms)
-
-    def forward(self, bottoms, params):
-        slope = self.param.negative_slope
-        if slope == 0:
-            return [F.relu(bottoms[0], inplace=self.reuse)]
-        return [F.leaky_relu(bottoms[0], slope)]
+    def value(self, x):
+        factor = self.param.negative_slope
+        if factor == 0:
+            return F.relu(x, inplace=self.reuse)
+        y = F.leaky_relu(x, factor)
+        if factor < 0 and self.overwrites:
+            return with_slope(y, x, torch.where(y > 0, 1, factor))
+        return y

@@ -15,8 +15,6 @@ class Reshape(Layer):
 
     def setup(self):
         dims = list(self.param.shape.dim)
-        if self.node.param.bottom[0] == self.node.param.top[0]:
-            raise self.error('in-place Reshape', 'Give the top a name of its own.')
         if min(dims, default=0) < -1 or dims.count(-1) > 1:
             raise self.error(f'a shape with dims {dims}',
                              'Give positive ones, 0 to copy, and at most one -1 to infer.')

@@ -1,16 +1,13 @@
 """Sigmoid: 1 / (1 + exp(-x)) (Caffe's sigmoid_layer)."""
 
-from .base import Layer
+from .neuron import NeuronLayer
 
 
-class Sigmoid(Layer):
+class Sigmoid(NeuronLayer):
     """Any shape. sigmoid_param.engine chooses among Caffe's implementations: no meaning here."""
 
     type = 'Sigmoid'
     fields = 'sigmoid_param'
 
-    def shape(self, bottoms):
-        return list(bottoms)
-
-    def forward(self, bottoms, params):
-        return [bottoms[0].sigmoid()]
+    def value(self, x):
+        return x.sigmoid()

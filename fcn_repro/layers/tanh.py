@@ -1,16 +1,13 @@
 """TanH: the hyperbolic tangent (Caffe's tanh_layer)."""
 
-from .base import Layer
+from .neuron import NeuronLayer
 
 
-class TanH(Layer):
+class TanH(NeuronLayer):
     """Any shape. tanh_param.engine chooses among Caffe's implementations: no meaning here."""
 
     type = 'TanH'
     fields = 'tanh_param'
 
-    def shape(self, bottoms):
-        return list(bottoms)
-
-    def forward(self, bottoms, params):
-        return [bottoms[0].tanh()]
+    def value(self, x):
+        return x.tanh()

@@ -51,6 +51,7 @@ class UserPython(EngineLayer):
 
     type = 'Python'
     bottoms = tops = (0, ANY)
+    in_place = True
     fields = 'python_param'
 
     def setup(self):

@@ -1,0 +1,27 @@
+"""What the layers that act on each value alone share (Caffe's neuron_layer)."""
+
+from .base import Layer
+from .slope import with_slope
+
+
+class NeuronLayer(Layer):
+    """One bottom of any shape, one top of the same, perhaps written over it.
+
+    Where Caffe's backward pass reads the bottom, an in-place layer reads what it wrote there
+    itself; such a type has a `slope(bottom, top)`, Caffe's formula for the factor of the diff.
+    """
+
+    in_place = True
+    slope = None
+
+    def shape(self, bottoms):
+        return list(bottoms)
+
+    def forward(self, bottoms, params):
+        x, = bottoms
+        y = self.value(x)
+        return [with_slope(y, x, self.slope(y, y)) if self.slope and self.overwrites else y]
+
+    def value(self, x):
+        """The top of a bottom."""
+        raise NotImplementedError(self.type)
