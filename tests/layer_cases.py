@@ -20,8 +20,7 @@ def convolution(draw):
     size = [max(1, d * (k - 1) + 1 - 2 * p) + ints(draw, 0, 3)
             for k, p, d in zip(kernel, pad, dilation)]
     group = ints(draw, 1, 2)
-    x = distinct([ints(draw, 1, 2), group * ints(draw, 1, 2), *size])
-    return Case('Convolution', [x], spatial(draw, group, kernel, stride, pad, dilation))
+    return windows(draw, 'Convolution', size, group, kernel, stride, pad, dilation)
 
 
 @st.composite
@@ -31,20 +30,25 @@ def deconvolution(draw):
     pad = [min(p, (s * (n - 1) + d * (k - 1)) // 2)
            for n, k, s, p, d in zip(size, kernel, stride, pad, dilation)]
     group = ints(draw, 1, 2)
-    x = distinct([ints(draw, 1, 2), group * ints(draw, 1, 2), *size])
-    return Case('Deconvolution', [x], spatial(draw, group, kernel, stride, pad, dilation))
+    return windows(draw, 'Deconvolution', size, group, kernel, stride, pad, dilation)
 
 
 def axes(draw):
-    count = ints(draw, 1, 3)
+    count = ints(draw, 0, 3)
     return tuple([ints(draw, least, most) for _ in range(count)]
                  for least, most in ((1, 3), (1, 3), (0, 2), (1, 2)))
 
 
-def spatial(draw, group, kernel, stride, pad, dilation):
-    return {'convolution_param': {
+def windows(draw, type, size, group, kernel, stride, pad, dilation):
+    """One or two bottoms, with none to two axes before the channels."""
+    lead = [ints(draw, 1, 2) for _ in range(ints(draw, 0, 2))]
+    shape = [*lead, group * ints(draw, 1, 2), *size]
+    bottoms = [distinct(shape, i) for i in range(ints(draw, 1, 2))]
+    return Case(type, bottoms, {'convolution_param': {
         'num_output': group * ints(draw, 1, 2), 'group': group, 'kernel_size': kernel,
-        'stride': stride, 'pad': pad, 'dilation': dilation, 'bias_term': draw(st.booleans())}}
+        'stride': stride, 'pad': pad, 'dilation': dilation, 'bias_term': draw(st.booleans()),
+        'axis': len(lead) - draw(st.sampled_from([0, len(shape)]))}},
+        len(bottoms), tuple(range(len(bottoms))))
 
 
 @st.composite
@@ -78,7 +82,8 @@ def crop(draw):
     offsets = [ints(draw, 0, 2) for _ in range(1 if one else cut)]
     whole = [n + (offsets * cut if one else offsets)[i - axis % rank] + ints(draw, 0, 2)
              if i >= axis % rank else ints(draw, 1, 3) for i, n in enumerate(size)]
-    return Case('Crop', [distinct(whole), distinct(size, 1)],
+    more = [1] * ints(draw, 0, 1)           # axes beyond the first bottom's do not count
+    return Case('Crop', [distinct(whole), distinct(size + more, 1)],
                 {'crop_param': {'axis': axis, 'offset': offsets}})
 
 
@@ -119,7 +124,9 @@ def lrn(draw):
 
 @st.composite
 def broadcast(draw, type, param):
-    x = blob(draw)
+    x = blob(draw, 0)
+    if x.dim() == 0:                # with a scalar operand the axis does not count
+        return Case(type, [x, distinct(())], {}, learn=(0, 1))
     axis = ints(draw, 0, x.dim() - 1)
     count = ints(draw, 0, x.dim() - axis)
     settings = {'axis': axis - draw(st.sampled_from([0, x.dim()]))}
@@ -134,7 +141,7 @@ def broadcast(draw, type, param):
 @st.composite
 def several(draw, type, tops=1, **settings):
     """Two to four bottoms of one shape."""
-    x = blob(draw)
+    x = blob(draw, 0)
     count = ints(draw, 2, 4)
     bottoms = [distinct(x.shape, i) + i / 1000 for i in range(count)]
     return Case(type, bottoms, {k: draw(v) for k, v in settings.items()}, tops,
@@ -163,12 +170,15 @@ def softmax(draw):
 
 def scores_and_labels(draw):
     """Scores, labels with one that is ignored, and the class axis."""
-    x = distinct([ints(draw, 1, 3) for _ in range(ints(draw, 1, 4))])
-    axis = ints(draw, -x.dim(), x.dim() - 1)
+    shape = [ints(draw, 1, 3) for _ in range(ints(draw, 1, 5))]
+    axis = ints(draw, -len(shape), len(shape) - 1)
+    if axis % len(shape) == 0:      # the labels' first axis is the scores', here of the classes
+        shape[:2] = [1] if len(shape) == 1 else [shape[0]] * 2
+    x = distinct(shape)
     inner = [n for i, n in enumerate(x.shape) if i != axis % x.dim()]
     labels = torch.arange(torch.Size(inner).numel()).reshape(inner) * 7 % x.shape[axis]
     labels.view(-1)[:1] = 255
-    return x, labels.double(), axis
+    return x, labels.double().reshape(inner or [1]), axis
 
 
 @st.composite
@@ -198,14 +208,23 @@ def euclidean(draw):
 
 @st.composite
 def split(draw):
-    return Case('Split', [blob(draw)], tops=ints(draw, 1, 3))
+    return Case('Split', [blob(draw, 0)], tops=ints(draw, 1, 3))
 
 
 @st.composite
 def inputs(draw):
-    shapes = [list(blob(draw).shape) for _ in range(ints(draw, 1, 3))]
+    shapes = [list(blob(draw, 0).shape) for _ in range(ints(draw, 1, 3))]
     return Case('Input', [], {'input_param': {'shape': [{'dim': s} for s in shapes]}},
                 tops=len(shapes), learn=())
+
+
+@st.composite
+def dummy_data(draw):
+    tops = ints(draw, 1, 3)
+    shapes = [{'dim': list(blob(draw, 0).shape)} for _ in range(draw(st.sampled_from([1, tops])))]
+    fillers = [{'type': 'gaussian'}] * draw(st.sampled_from([0, 1, tops]))
+    return Case('DummyData', [], {'dummy_data_param': {'shape': shapes, 'data_filler': fillers}},
+                tops, learn=())
 
 
 def power(*powers):
@@ -222,6 +241,7 @@ CASES = {
     'Crop': crop(),
     'Deconvolution': deconvolution(),
     'Dropout': unary('Dropout'),
+    'DummyData': dummy_data(),
     'Eltwise': several('Eltwise', eltwise_param=st.fixed_dictionaries({
         'operation': st.sampled_from(['SUM', 'PROD', 'MAX']), 'stable_prod_grad': st.booleans()})),
     'EuclideanLoss': euclidean(),
@@ -242,4 +262,4 @@ CASES = {
     **NEURON_CASES,
     **RECURRENT_CASES,
 }
-SOURCES = {'DummyData', 'HDF5Data', 'HDF5Output', 'ImageData', 'MemoryData', 'Python'}
+SOURCES = {'HDF5Data', 'HDF5Output', 'ImageData', 'MemoryData', 'Python'}

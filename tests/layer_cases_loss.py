@@ -25,7 +25,10 @@ def rows_and_labels(draw, axes=3):
 
 @st.composite
 def hinge(draw):
+    """Perhaps with more labels, which are not read."""
     x, labels = rows_and_labels(draw)
+    if draw(st.booleans()):
+        labels = torch.cat([labels.reshape(-1), torch.full((len(x),), 99.)]).view(len(x), 2)
     return Case('HingeLoss', [2.7183 * x, labels],
                 {'hinge_loss_param': {'norm': draw(st.sampled_from(['L1', 'L2']))}})
 
@@ -55,14 +58,16 @@ def contrastive(draw):
     """Pairs at least 2 apart: nearer the 1e-4 in Caffe's gradient could be seen."""
     n, c = ints(draw, 1, 4), ints(draw, 1, 4)
     marks = torch.arange(n).double() % 2
-    return Case('ContrastiveLoss', [distinct((n, c)) + 4, distinct((n, c), 1), marks], {
+    ones = [1] * ints(draw, 0, 2)
+    shape = (n,) if c == 1 and draw(st.booleans()) else (n, c, *ones)
+    return Case('ContrastiveLoss', [distinct(shape) + 4, distinct((n, c), 1), marks], {
         'contrastive_loss_param': {'margin': draw(st.sampled_from([1, 5, 50])),
                                    'legacy_version': draw(st.booleans())}}, learn=(0, 1))
 
 
 @st.composite
 def batch_norm(draw):
-    x = blob(draw, 2, 4)
+    x = blob(draw, 2)
     channels = (x.shape[1],)
     sums = [distinct(channels), distinct(channels, 1).abs() + 0.5, torch.tensor([0.7]).double()]
     return Case('BatchNorm', [x], {'batch_norm_param': {
@@ -71,7 +76,7 @@ def batch_norm(draw):
 
 @st.composite
 def mvn(draw):
-    return Case('MVN', [blob(draw)], {'mvn_param': {
+    return Case('MVN', [blob(draw, 0, 4)], {'mvn_param': {
         'normalize_variance': draw(st.booleans()), 'across_channels': draw(st.booleans())}})
 
 
@@ -101,7 +106,7 @@ def im2col(draw):
 
 @st.composite
 def parameter(draw):
-    shape = list(blob(draw).shape)
+    shape = list(blob(draw, 0).shape)
     return Case('Parameter', [], {'parameter_param': {'shape': {'dim': shape}}}, learn=())
 
 

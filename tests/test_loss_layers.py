@@ -11,7 +11,7 @@ from texts import net as build_net
 from fcn_repro.proto import TRAIN, BlobProto
 from fcn_repro.solver import Solver
 
-INPUTS = inputs(x=(2, 3, 6, 5), l=(2, 1, 6, 5), r=(2, 3), n=(2,), m=(3,), v=(2, 3, 2, 2, 2))
+INPUTS = inputs(x=(2, 3, 6, 5), l=(2, 1, 6, 5), r=(2, 3), n=(2,), m=(3,), v=(2, 3, 2, 2, 2), s=())
 BN, DUMMY = 'batch_norm_param', 'dummy_data_param'
 REFUSED = [
     ('SigmoidCrossEntropyLoss', 'x l', 'y', '', '60 targets (2x1x6x5) for 180 scores (2x3x6x5). '
@@ -20,10 +20,12 @@ REFUSED = [
      'bottoms of 2x3 and 3. Their first axes, the batch, must agree.'),
     ('HingeLoss', 'r m', 'y', '',
      'bottoms of 2x3 and 3. Their first axes, the batch, must agree.'),
-    ('HingeLoss', 'x l', 'y', '', '60 labels (2x1x6x5) for 2 rows of scores 2x3x6x5. Give one '
-     'label for each row.'),
+    ('SoftmaxWithLoss', 'r m', 'y', '',
+     'bottoms of 2x3 and 3. Their first axes, the batch, must agree.'),
+    ('EuclideanLoss', 's r', 'y', '',
+     'bottoms of scalar and 2x3. Their first axes, the batch, must agree.'),
     ('MultinomialLogisticLoss', 'r r', 'y', '',
-     '6 labels (2x3) for 2 rows of scores 2x3. Give one label for each row.'),
+     'labels of 2x3 for scores of 2x3. Give one label for each row.'),
     ('InfogainLoss', 'r n', 'y', '', 'no matrix: infogain_loss_param.source is missing. Set it, '
      'or give the matrix as the third bottom.'),
     ('InfogainLoss', 'r n m', 'y', '', 'an infogain matrix of 3 for 3 classes. It must be 3x3.'),
@@ -46,11 +48,13 @@ REFUSED = [
     ('Embed', 'n', 'y', 'embed_param { num_output: 2 }',
      'embed_param.input_dim is missing or 0. Set it.'),
     ('Im2col', 'x', 'y', '', 'convolution_param.kernel_size is missing. Set it.'),
+    ('Im2col', 'x', 'y', 'convolution_param { kernel_size: 3 axis: 3 }',
+     'no spatial axis in a bottom of shape 2x3x6x5. Mend axis.'),
     ('Im2col', 'x', 'y', 'convolution_param { kernel_size: 7 }', 'a bottom of 2x3x6x5 gives an '
      'empty top (0x-1) with kernel 7x7, pad 0x0. Use a larger input, a smaller kernel or more '
      'padding.'),
     ('Parameter', '', 'y', '', 'parameter_param.shape is missing or empty. Give it a positive dim '
-     'for each axis.'),
+     'for each axis, none for a scalar.'),
     ('DummyData', '', 'y', '', '0 shape for 1 tops. Give one, or one for each top.'),
     ('DummyData', '', 'y z w', f'{DUMMY} {{ shape {{ dim: 1 }} shape {{ dim: 2 }} }}',
      '2 shape for 3 tops. Give one, or one for each top.'),
@@ -82,11 +86,11 @@ REFUSED = [
 @pytest.mark.parametrize('type, bottoms, tops, more, wanted', REFUSED)
 def test_refused_with_file_line_layer_and_remedy(type, bottoms, tops, more, wanted):
     assert message(build_net, INPUTS + layer(type, 'it', bottoms, tops, more)) == \
-        f"net.prototxt:7: layer 'it' ({type}): {wanted}"
+        f"net.prototxt:8: layer 'it' ({type}): {wanted}"
 
 
 @pytest.mark.parametrize('type, bottoms, more, what, do', [
-    ('HingeLoss', 'r n', '', 'labels', 'Mend the labels, or num_output of the scores.'),
+    ('HingeLoss', 'r n', '', 'labels', 'Mend the labels, or num_output of the layer below.'),
     ('MultinomialLogisticLoss', 'r n', '', 'labels',
      'Mend the labels, or num_output of the layer below.'),
     ('Embed', 'n', 'embed_param { input_dim: 3 num_output: 2 }', 'indices',
@@ -95,7 +99,7 @@ def test_an_index_beyond_its_rows(type, bottoms, more, what, do):
     net = build_net(INPUTS + layer(type, 'it', bottoms, 'y', more))
     for bad in 3, -1:
         assert message(net.forward, n=torch.tensor([0., bad])) == \
-            f"net.prototxt:7: layer 'it' ({type}): 1 {what} outside 0 … 2, such as {bad}. {do}"
+            f"net.prototxt:8: layer 'it' ({type}): 1 {what} outside 0 … 2, such as {bad}. {do}"
 
 
 def test_the_infogain_matrix_of_a_file(tmp_path):

@@ -28,7 +28,7 @@ APART = {                   # may reach nothing but these, at any distance
 LINES, LAYER_LINES, FUNCTION_LINES = 300, 80, 40
 LARGER = {                  # lines allowed, and why
     'fcn_repro/layers/base.py': (115, 'what all types share: not one layer, but the interface'),
-    'fcn_repro/layers/spatial.py': (110, 'both convolutions, in N axes, both forms of each field'),
+    'fcn_repro/layers/spatial.py': (115, 'both convolutions, in N axes, both forms of each field'),
     'fcn_repro/layers/pooling.py': (110, 'two methods, mask, rounding, what torch cannot pad'),
 }
 
@@ -107,7 +107,7 @@ def test_net_knows_no_pass():
 def test_layers_stand_alone():
     """One file a layer: it imports what is shared, and of other types only what it is made of."""
     made_of = {'upcrop': {'crop', 'deconvolution'}, 'spp': {'pooling'}, 'lstm': {'lstmunit'}}
-    shared = {'base', 'broadcast', 'labels', 'losses', 'neuron', 'recurrent', 'slope', 'spatial',
+    shared = {'base', 'broadcast', 'labels', 'losses', 'neuron', 'recurrent', 'rows', 'slope', 'spatial',
               'transform'}
     for path in (ROOT / PACKAGE / 'layers').glob('*.py'):
         tree = ast.parse(path.read_text())

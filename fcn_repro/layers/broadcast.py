@@ -11,15 +11,13 @@ class BroadcastLayer(Layer):
         """Shape of the second bottom, or of the parameter: num_axes axes from `axis` on."""
         if len(bottoms) == 2:
             return tuple(bottoms[1])
-        if self.param.num_axes == 0:
-            return ()
-        start = self.axis(self.param.axis, bottoms[0])
-        if self.param.num_axes == -1:
-            return tuple(bottoms[0][start:])
-        if start + self.param.num_axes > len(bottoms[0]):
-            raise self.error(f'axis {start} + num_axes {self.param.num_axes} is more than the '
+        start, count = self.axis(self.param.axis, bottoms[0]), self.param.num_axes
+        if count < -1:
+            raise self.error(f'num_axes {count}', 'Give 0 or more, or -1 for all from axis on.')
+        if start + count > len(bottoms[0]):
+            raise self.error(f'axis {start} + num_axes {count} is more than the '
                              f'{len(bottoms[0])} axes of the bottom', 'Mend num_axes.')
-        return tuple(bottoms[0][start:start + self.param.num_axes])
+        return tuple(bottoms[0][start:] if count == -1 else bottoms[0][start:start + count])
 
     def shape(self, bottoms):
         shape = self.operand_shape(bottoms)

@@ -25,8 +25,8 @@ class ContrastiveLoss(Layer):
     def shape(self, bottoms):
         same_first(self, bottoms)
         a, b, marks = bottoms
-        if len(a) < 2 or a[:2] != b[:2] or math.prod(a) != math.prod(a[:2]) \
-                or math.prod(b) != math.prod(b[:2]):
+        channels = math.prod(a[1:2])
+        if any(math.prod(shape[1:]) != channels for shape in (a, b)) or channels != math.prod(b[1:2]):
             raise self.error(f'bottoms of {show(a)} and {show(b)}', 'Both must be N x C.')
         if math.prod(marks) != a[0]:
             raise self.error(f'{math.prod(marks)} marks ({show(marks)}) for {a[0]} pairs',
@@ -35,7 +35,7 @@ class ContrastiveLoss(Layer):
 
     def forward(self, bottoms, params):
         a, b, marks = bottoms
-        apart = (a.reshape(a.shape[:2]) - b.reshape(b.shape[:2]))
+        apart = a.unsqueeze(-1).flatten(1) - b.unsqueeze(-1).flatten(1)     # (N, C)
         difference, margin = apart.detach(), self.param.margin
         square = difference.square().sum(1)
         if self.param.legacy_version:
@@ -47,6 +47,6 @@ class ContrastiveLoss(Layer):
             far, slope = short.clamp(min=0).square(), short / (distance + 1e-4)
         similar = marks.detach().reshape(-1).trunc() != 0
         slope = torch.where(similar, torch.ones_like(slope), -slope * (short > 0))
-        value = torch.where(similar, square, far)[:, None] / (2 * a.shape[1])
+        value = torch.where(similar, square, far)[:, None] / (2 * apart.shape[1])
         loss = with_slope(value.expand_as(apart), apart, slope[:, None] * difference)
         return [loss.sum() / a.shape[0]]

@@ -13,8 +13,5 @@ class Convolution(SpatialLayer):
     def weight_shape(self, channels):
         return self.param.num_output, channels // self.param.group
 
-    def extent(self, size, kernel, stride, pad, dilation):
-        return (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
-
     def run(self, conv, x, weight, bias, stride, pad, dilation):
         return conv(x, weight, bias, stride, pad, dilation, self.param.group)

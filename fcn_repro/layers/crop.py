@@ -6,7 +6,8 @@ from .base import Layer, show
 class Crop(Layer):
     """bottoms: what is cut, and the blob that gives the size of `axis` and all axes after it.
 
-    One offset serves all those axes; none means 0. The second bottom gets no gradient.
+    One offset serves all those axes; none means 0. The second bottom gets no gradient; what axes
+    it has beyond the first's are ignored.
     """
 
     type = 'Crop'
@@ -15,9 +16,9 @@ class Crop(Layer):
 
     def window(self, bottom, reference):
         """[(axis, offset, size), …] of what is kept of a bottom of shape `bottom`."""
-        if len(bottom) != len(reference):
-            raise self.error(f'cannot crop {show(bottom)} to {show(reference)}: they differ in '
-                             'the number of axes', 'Crop blobs of equally many axes.')
+        if len(bottom) > len(reference):
+            raise self.error(f'cannot crop {show(bottom)} to {show(reference)}: it has fewer axes',
+                             'Crop to a blob of as many axes.')
         start = self.axis(self.param.axis, bottom)
         offsets = list(self.param.offset) or [0]
         count = len(bottom) - start

@@ -3,6 +3,7 @@
 import math
 
 from .base import Layer, show
+from .losses import same_first
 
 
 class EuclideanLoss(Layer):
@@ -13,8 +14,9 @@ class EuclideanLoss(Layer):
     loss = True
 
     def shape(self, bottoms):
+        same_first(self, bottoms)
         a, b = bottoms
-        if a[0] != b[0] or math.prod(a) != math.prod(b):
+        if math.prod(a) != math.prod(b):
             raise self.error(f'bottoms of {show(a)} and {show(b)}', 'They must agree.')
         return [()]
 

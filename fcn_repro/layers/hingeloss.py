@@ -5,13 +5,13 @@ import torch.nn.functional as F
 
 from ..proto import HingeLossParameter
 from .base import Layer
-from .labels import indices
-from .losses import rows
+from .losses import own_label, same_first
 
 
 class HingeLoss(Layer):
-    """bottoms: scores (N, …), taken as rows of K classes, and N labels -> sum h / N, or with
-    norm L2 sum h² / N; h = max(0, 1 - score) at the label, max(0, 1 + score) elsewhere."""
+    """bottoms: scores (N, …), taken as rows of K classes, and labels (N, …), of which the first N
+    values count -> sum h / N, or with norm L2 sum h² / N; h = max(0, 1 - score) at the label,
+    max(0, 1 + score) elsewhere."""
 
     type = 'HingeLoss'
     bottoms = 2
@@ -19,16 +19,13 @@ class HingeLoss(Layer):
     fields = 'hinge_loss_param'
 
     def shape(self, bottoms):
-        rows(self, bottoms)
+        same_first(self, bottoms)
         return [()]
 
     def forward(self, bottoms, params):
-        count, classes = rows(self, [x.shape for x in bottoms])
-        scores = bottoms[0].reshape(count, classes)
-        labels = indices(self, bottoms[1].reshape(count, 1), classes, 'labels',
-                         'Mend the labels, or num_output of the scores.')
+        scores, labels = own_label(self, *bottoms)
         sign = torch.ones_like(scores).scatter_(1, labels, -1)
         over = F.relu(1 + sign * scores)
         if self.param.norm == HingeLossParameter.L2:
             over = over.square()
-        return [over.sum() / count]
+        return [over.sum() / len(scores)]

@@ -23,14 +23,10 @@ class Im2col(SpatialLayer):
 
     def shape(self, bottoms):
         bottom = bottoms[0]
-        channel, kernel, stride, pad, dilation = self.geometry(bottom)
-        spatial = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in
-                        zip(bottom[channel + 1:], kernel, stride, pad, dilation))
-        if min(spatial) < 1:
-            raise self.error(f'a bottom of {show(bottom)} gives an empty top ({show(spatial)}) '
-                             f'with kernel {show(kernel)}, pad {show(pad)}',
-                             'Use a larger input, a smaller kernel or more padding.')
-        return [(*bottom[:channel], bottom[channel] * math.prod(kernel), *spatial)]
+        channel, kernel, *_ = self.geometry(bottom)
+        if not kernel:
+            raise self.error(f'no spatial axis in a bottom of shape {show(bottom)}', 'Mend axis.')
+        return [(*bottom[:channel], bottom[channel] * math.prod(kernel), *self.extents(bottom)[1])]
 
     def forward(self, bottoms, params):
         x = bottoms[0]

@@ -6,6 +6,7 @@ import torch
 
 from ..proto import LossParameter
 from .base import show
+from .labels import indices
 
 
 def normalization(param, default):
@@ -40,11 +41,9 @@ def same_first(layer, bottoms):
                           'Their first axes, the batch, must agree.')
 
 
-def rows(layer, bottoms):
-    """(N, K) of scores (N, …), after checking that there is one label for each of the N rows."""
-    same_first(layer, bottoms)
-    scores, labels = bottoms
-    if math.prod(labels) != scores[0]:
-        raise layer.error(f'{math.prod(labels)} labels ({show(labels)}) for {scores[0]} rows of '
-                          f'scores {show(scores)}', 'Give one label for each row.')
-    return scores[0], math.prod(scores[1:])
+def own_label(layer, scores, labels):
+    """(scores as N rows of K, their N labels (N, 1) as int64) of blobs (N, …): what there is of
+    labels beyond the first N values is not read, as in Caffe."""
+    rows = scores.unsqueeze(-1).flatten(1)
+    return rows, indices(layer, labels.reshape(-1, 1)[:len(rows)], rows.shape[1], 'labels',
+                         'Mend the labels, or num_output of the layer below.')

@@ -1,8 +1,9 @@
 """MultinomialLogisticLoss: -log p of given probabilities (multinomial_logistic_loss_layer)."""
 
-from .base import Layer
-from .labels import indices
-from .losses import rows
+import math
+
+from .base import Layer, show
+from .losses import own_label, same_first
 from .slope import with_slope
 
 LEAST = 1e-20       # Caffe's kLOG_THRESHOLD
@@ -18,13 +19,14 @@ class MultinomialLogisticLoss(Layer):
     loss = True
 
     def shape(self, bottoms):
-        rows(self, bottoms)
+        same_first(self, bottoms)
+        if math.prod(bottoms[1][1:]) != 1:
+            raise self.error(f'labels of {show(bottoms[1])} for scores of {show(bottoms[0])}',
+                             'Give one label for each row.')
         return [()]
 
     def forward(self, bottoms, params):
-        count, classes = rows(self, [x.shape for x in bottoms])
-        labels = indices(self, bottoms[1].reshape(count, 1), classes, 'labels',
-                         'Mend the labels, or num_output of the layer below.')
-        own = bottoms[0].reshape(count, classes).gather(1, labels)
+        rows, labels = own_label(self, *bottoms)
+        own = rows.gather(1, labels)
         floored = own.clamp(min=LEAST)
-        return [with_slope(-floored.log(), own, -1 / floored).sum() / count]
+        return [with_slope(-floored.log(), own, -1 / floored).sum() / len(rows)]

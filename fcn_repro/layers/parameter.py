@@ -11,9 +11,9 @@ class Parameter(Layer):
     fields = 'parameter_param'
 
     def setup(self):
-        if not self.param.shape.dim or min(self.param.shape.dim) < 1:
+        if not self.param.HasField('shape') or min(self.param.shape.dim, default=1) < 1:
             raise self.error('parameter_param.shape is missing or empty',
-                             'Give it a positive dim for each axis.')
+                             'Give it a positive dim for each axis, none for a scalar.')
 
     def parameters(self, bottoms):
         return [(tuple(self.param.shape.dim), constant())]

@@ -12,7 +12,8 @@ LOWEST = -torch.finfo(torch.float32).max      # what Caffe's MAX starts from: -F
 
 
 class Pooling(Layer):
-    """(N, C, H, W) -> (N, C, h, w), and for MAX optionally the mask: y * W + x of the maximum.
+    """(N, C, H, W) -> (N, C, h, w), and for MAX optionally the mask: y * W + x of the maximum,
+    -1 in an empty window.
 
     h = ceil((H + 2 pad - k) / s) + 1; with pad > 0 the last window is dropped if it would start
     at H + pad or later. The MAX gradient goes to the first maximum in row order; the AVE divisor
@@ -31,12 +32,11 @@ class Pooling(Layer):
         if len(self.node.tops) == 2 and not self.max:
             raise self.error('a second top (the mask) with pool: AVE', 'Remove it, or use MAX.')
         sides = p.HasField('kernel_h') and p.HasField('kernel_w')
-        either = p.HasField('kernel_h') or p.HasField('kernel_w')
-        if p.global_pooling and (either or p.HasField('kernel_size')):
+        if p.global_pooling and any(p.HasField(f'kernel_{side}') for side in ('h', 'w', 'size')):
             raise self.error('global_pooling with a kernel size', 'Remove the kernel size.')
         if not p.global_pooling and p.HasField('kernel_size') == sides:
             raise self.error('give kernel_size, or kernel_h and kernel_w')
-        self.kernel = (p.kernel_h, p.kernel_w) if either else (p.kernel_size,) * 2
+        self.kernel = (p.kernel_h, p.kernel_w) if sides else (p.kernel_size,) * 2
         self.stride = self._pair('stride')
         self.pad = self._pair('pad')
         if p.global_pooling and (self.pad != (0, 0) or self.stride != (1, 1)):
@@ -83,7 +83,8 @@ class Pooling(Layer):
         if len(self.node.tops) == 1:
             return [F.max_pool2d(x, kernel, self.stride, pad, ceil_mode=True)[:, :, :h, :w]]
         y, index = F.max_pool2d(x, kernel, self.stride, pad, ceil_mode=True, return_indices=True)
-        mask = (index // x.shape[3] - before[0]) * width + index % x.shape[3] - before[1]
+        row, column = index // x.shape[3] - before[0], index % x.shape[3] - before[1]
+        mask = torch.where((row < height) & (column < width), row * width + column, -1)
         return [y[:, :, :h, :w], mask[:, :, :h, :w].to(y.dtype)]
 
     def _padded(self, x, out, kernel):

@@ -41,5 +41,5 @@ class SigmoidCrossEntropyLoss(Layer):
         if self.param.HasField('ignore_label'):
             valid = targets.trunc() != self.param.ignore_label
         loss = F.binary_cross_entropy_with_logits(scores, targets, reduction='none') * valid
-        batch = (scores.shape[0], 1, scores[0].numel())
+        batch = (scores.shape[0], 1, math.prod(scores.shape[1:]))
         return [loss.sum() / normalizer(self.normalization, batch, 1, valid)]

@@ -5,7 +5,7 @@ import torch
 from ..proto import LossParameter
 from .base import Layer
 from .labels import label_layout, labels_of
-from .losses import normalization, normalizer
+from .losses import normalization, normalizer, same_first
 
 FLT_MIN = torch.finfo(torch.float32).tiny
 
@@ -33,6 +33,7 @@ class SoftmaxWithLoss(Layer):
         return label_layout(self, self.node.param.softmax_param.axis, scores, labels)
 
     def shape(self, bottoms):
+        same_first(self, bottoms)
         self.class_axis(*bottoms)
         return [(), bottoms[0]][:len(self.node.tops)]
 

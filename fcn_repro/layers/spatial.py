@@ -31,15 +31,15 @@ class SpatialLayer(Layer):
         """Channel axis of a bottom shape, and kernel, stride, pad, dilation per spatial axis."""
         channel = self.axis(self.param.axis, bottom)
         count = len(bottom) - channel - 1
-        if not 1 <= count <= MAX_SPATIAL:
+        if count > MAX_SPATIAL:
             raise self.error(f'{count} spatial axes in a bottom of shape {show(bottom)}',
-                             f'1 to {MAX_SPATIAL} are supported; mend axis or the bottom.')
+                             f'Up to {MAX_SPATIAL} are supported; mend axis or the bottom.')
         kernel = self._per_axis('kernel_size', 'kernel', count, None)
         stride = self._per_axis('stride', 'stride', count, 1)
         pad = self._per_axis('pad', 'pad', count, 0)
         dilation = self._per_axis('dilation', None, count, 1)
         for name, values in ('kernel_size', kernel), ('stride', stride), ('dilation', dilation):
-            if min(values) < 1:
+            if min(values, default=1) < 1:
                 raise self.error(f'{name} {show(values)} is not positive', 'Mend the field.')
         return channel, kernel, stride, pad, dilation
 
@@ -53,7 +53,7 @@ class SpatialLayer(Layer):
                 raise self.error(f'{short}_h and {short}_w on {count} spatial axes',
                                  f'Use repeated {name}.')
             return getattr(p, f'{short}_h'), getattr(p, f'{short}_w')
-        if not given and default is None:
+        if not given and default is None and count:
             raise self.error(f'convolution_param.{name} is missing', 'Set it.')
         if len(given) not in (0, 1, count):
             raise self.error(f'{len(given)} values of {name} for {count} spatial axes',
@@ -73,28 +73,41 @@ class SpatialLayer(Layer):
         return out
 
     def shape(self, bottoms):
-        out = []
-        for bottom in bottoms:
-            channel, kernel, stride, pad, dilation = self.geometry(bottom)
-            spatial = tuple(self.extent(size, *axis) for size, *axis in
-                            zip(bottom[channel + 1:], kernel, stride, pad, dilation))
-            if min(spatial) < 1:
-                raise self.error(f'a bottom of {show(bottom)} gives an empty top '
-                                 f'({show(spatial)}) with kernel {show(kernel)}, pad {show(pad)}',
-                                 'Use a larger input, a smaller kernel or more padding.')
-            out.append((*bottom[:channel], self.param.num_output, *spatial))
-        return out
+        for i, bottom in enumerate(bottoms):
+            if tuple(bottom) != tuple(bottoms[0]):
+                raise self.error(f'bottom {i} is {show(bottom)}, bottom 0 is {show(bottoms[0])}',
+                                 'They must be of one shape.')
+        channel, spatial = self.extents(bottoms[0])
+        return [(*bottoms[0][:channel], self.param.num_output, *spatial)] * len(bottoms)
+
+    def extents(self, bottom):
+        """The channel axis of a bottom shape, and the top's spatial shape."""
+        channel, kernel, stride, pad, dilation = self.geometry(bottom)
+        spatial = tuple(self.extent(size, *axis) for size, *axis in
+                        zip(bottom[channel + 1:], kernel, stride, pad, dilation))
+        if min(spatial, default=1) < 1:
+            raise self.error(f'a bottom of {show(bottom)} gives an empty top ({show(spatial)}) '
+                             f'with kernel {show(kernel)}, pad {show(pad)}',
+                             'Use a larger input, a smaller kernel or more padding.')
+        return channel, spatial
+
+    def extent(self, size, kernel, stride, pad, dilation):
+        """How many windows there are along an axis."""
+        return (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
 
     def forward(self, bottoms, params):
         weight, bias = params[0], params[1] if len(params) > 1 else None
-        tops = []
+        channel, kernel, *axes = self.geometry(bottoms[0].shape)
+        if not kernel:                          # no spatial axis: one of size 1
+            weight, axes = weight.unsqueeze(-1), [(1,), (0,), (1,)]
+        functions = self.blas_functions if self.state.blas else self.functions
+        run, tops = functions[max(0, len(kernel) - 1)], []
         for x in bottoms:
-            channel, _, stride, pad, dilation = self.geometry(x.shape)
-            functions = self.blas_functions if self.state.blas else self.functions
-            run = functions[x.dim() - channel - 2]
             flat = x if channel == 1 else x.reshape(-1, *x.shape[channel:])
-            y = self.run(run, flat, weight, bias, stride, pad, dilation)
-            tops.append(y if channel == 1 else y.reshape(*x.shape[:channel], *y.shape[1:]))
+            y = self.run(run, flat if kernel else flat.unsqueeze(-1), weight, bias, *axes)
+            if channel != 1 or not kernel:
+                y = y.reshape(*x.shape[:channel], *y.shape[1:2 + len(kernel)])
+            tops.append(y)
         return tops
 
 
