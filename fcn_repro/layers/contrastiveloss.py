@@ -25,8 +25,8 @@ class ContrastiveLoss(Layer):
     def shape(self, bottoms):
         same_first(self, bottoms)
         a, b, marks = bottoms
-        channels = math.prod(a[1:2])
-        if any(math.prod(shape[1:]) != channels for shape in (a, b)) or channels != math.prod(b[1:2]):
+        counts = {math.prod(axes) for axes in (a[1:], b[1:], a[1:2], b[1:2])}
+        if len(counts) > 1:             # all are C
             raise self.error(f'bottoms of {show(a)} and {show(b)}', 'Both must be N x C.')
         if math.prod(marks) != a[0]:
             raise self.error(f'{math.prod(marks)} marks ({show(marks)}) for {a[0]} pairs',

@@ -48,7 +48,7 @@ class HDF5Data(Layer):
         total, batch = sum(counts), self.param.batch_size
         first = self.state.position * batch
         epochs = range(first // total, (first + batch - 1) // total + 1)
-        picks = torch.cat([self.order(epoch) for epoch in epochs])
+        picks = torch.cat([self.order(epoch) for epoch in epochs]).numpy()
         start = first - epochs[0] * total
         return [torch.from_numpy(rows[picks[start:start + batch]]) for rows in arrays]
 
