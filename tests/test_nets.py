@@ -18,7 +18,8 @@ FOLDERS = {path.parent.name: path.parent for root in (SHARED, DATA)
            for path in sorted((root / 'nets').glob('*/net.prototxt'))}
 RUNS = sorted({(path.parent.name, path.name): path for root in (SHARED, DATA)
                for path in (root / 'nets').glob('*/golden_*.h5')}.items())
-SHAPES = json.loads((DATA / 'nets' / 'shapes.json').read_text())['nets']
+SHAPES = {name: cases for root in (SHARED, DATA) for path in root.glob('nets/shapes.json')
+          for name, cases in json.loads(path.read_text())['nets'].items()}
 ACTIVATIONS, GRADIENTS = 1e-5, 1e-4
 
 

@@ -16,7 +16,7 @@ from fcn_repro.proto import LayerParameter
 from fcn_repro.prototxt import parse_net, parse_solver, read_net, read_solver
 
 ROOT = Path(__file__).parent.parent
-FACTS = json.loads((ROOT / 'tests/data/formats/voc_nets.json').read_text())
+FACTS = json.loads((ROOT / 'tests/voc_nets.json').read_text())
 VOC = ('voc-fcn32s', 'voc-fcn16s', 'voc-fcn8s', 'voc-fcn8s-atonce')
 
 

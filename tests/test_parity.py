@@ -59,9 +59,9 @@ def test_other_kinds_agree(kind, least, capsys):
 
 
 def test_files_of_any_age_agree(capsys):
-    _, cases, _ = check(capsys, DATA / 'formats')
+    status, cases, _ = check(capsys, DATA / 'formats')
     assert len(cases) > 80
-    assert {name for name, case in cases.items() if case[0] != 'ok'} == {'voc_nets.json'}
+    assert {name for name, case in cases.items() if case[0] != 'ok'} == set() and status == 0
 
 
 def test_a_net_agrees(tmp_path, capsys):
