@@ -9,44 +9,22 @@ look at: numbers and short texts as its attributes, long texts as its datasets. 
 """
 
 import contextlib
-import os
-import re
-from dataclasses import dataclass, field
 
 import h5py
 import numpy as np
 
 from .errors import FcnError
-from .wire import check_fields, map_file, read_state
+from .files import first_line
+from .solverstate import SolverState, read_binary, read_own
+from .wire import map_file
 
 EXTRA = 'fcn_repro'
-
-
-@dataclass
-class SolverState:
-    """What a solver needs besides the weights; history in Caffe's order (parameters in net order,
-    each once; Adam and AdaDelta append a second set)."""
-    iter: int
-    learned_net: str
-    current_step: int
-    history: list
-    extra: dict = field(default_factory=dict)
-    file: str = ''
-    texts: dict = field(default_factory=dict)
 
 
 def is_hdf5(path):
     """By content (the signature), not by name; FcnError when the file cannot be opened."""
     map_file(path).close()
     return bool(h5py.is_hdf5(path))
-
-
-def first_line(error):
-    """The system's own words where h5py has its number or quotes them, else its first line."""
-    if number := getattr(error, 'errno', None):
-        return os.strerror(number)
-    quoted = re.search(r"error message = '([^']*)'", str(error))
-    return quoted[1] if quoted else str(error).split('\n')[0]
 
 
 @contextlib.contextmanager
@@ -132,8 +110,7 @@ def read_extra(path):
     """What a snapshot, weights or state, says of itself: its `extra`, without a look at its blobs.
     {} where Caffe wrote it, in either format; FcnError for other files and those cut short."""
     if not is_hdf5(path):
-        check_fields(path)
-        return {}
+        return read_own(path)[0]
     with reading(path) as file:
         return extra_of(file)
 
@@ -148,7 +125,7 @@ def texts_of(file):
 def read_solverstate(path):
     """A SolverState from HDF5 or from Caffe's binary format, told apart by content."""
     if not is_hdf5(path):
-        return SolverState(*read_state(path), file=str(path))
+        return read_binary(path)
     buffer = map_file(path)
     with reading(path) as file:
         iteration, step = (int(child(file, name, h5py.Dataset, path)[()].item())

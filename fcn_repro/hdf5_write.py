@@ -5,16 +5,15 @@ complete on disk.
 """
 
 import contextlib
-import errno
 import math
-import os
 
 import h5py
 import numpy as np
 import torch
 
 from .errors import FcnError
-from .hdf5 import EXTRA, first_line
+from .files import replacing
+from .hdf5 import EXTRA
 
 ATTRIBUTE_LIMIT = 60000         # HDF5 keeps an attribute inside a 64 KiB header
 
@@ -25,35 +24,8 @@ def writing(path):
 
     Until then, and after any error, the earlier file of that name is untouched.
     """
-    temp = f'{os.fspath(path)}.{os.getpid()}.tmp'
-    try:
-        with open(temp, 'wb+') as beside:
-            with h5py.File(beside, 'w') as file:    # HDF5's own files crash when the disk is full
-                yield file
-            beside.flush()
-            os.fsync(beside.fileno())
-        os.replace(temp, path)
-        sync_folder(os.path.dirname(temp) or '.')
-    except BaseException as error:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.remove(temp)
-        if isinstance(error, (OSError, RuntimeError)):
-            raise FcnError(f'cannot be written: {first_line(error)}', file=path,
-                           do='Check that the folder exists, may be written to and has room; an '
-                              'earlier file of this name is untouched.') from error
-        raise
-
-
-def sync_folder(folder):
-    """Have a folder's new names on the disk, before anything relies on them."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):    # of file systems without it
-            raise
-    finally:
-        os.close(opened)
+    with replacing(path) as beside, h5py.File(beside, 'w') as file:
+        yield file                          # HDF5's own files crash when the disk is full
 
 
 def plain(blob):

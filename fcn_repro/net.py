@@ -8,6 +8,7 @@ from torch import nn
 
 from . import weights
 from .blob import Blob, InputBlob
+from .caffemodel import write_caffemodel
 from .errors import FcnError, located, nearest
 from .fillers import fill
 from .graph import AUTOMATIC, Graph, build
@@ -15,6 +16,7 @@ from .layers import TYPES, RunState
 from .layers.base import show
 from .params import make_params, share_data
 from .plan import bottoms_of, make_plan
+from .proto import LayerParameter
 from .prototxt import read_net
 
 ALL = 'all'
@@ -267,6 +269,20 @@ class Net(nn.Module):
             share_data(self.params, other.params)
         for i, blob in enumerate(self.learnable_params):
             self.register_parameter(f'p{i}', blob.parameter)
+
+    def save(self, path, extra=None):
+        """Write a binary caffemodel, whole or not at all: each layer with all its parameters.
+        extra: {name: value} for a further field that Caffe ignores."""
+        layers = []
+        for node in self.graph.nodes:
+            param = LayerParameter()
+            param.CopyFrom(node.param)
+            param.bottom[:] = [self.graph.values[v] for v in node.bottoms]      # Splits' names
+            param.phase = self.graph.phase if not param.HasField('phase') else param.phase
+            if self.layer(node).loss and not param.loss_weight:
+                param.loss_weight.append(1)         # as Caffe's LossLayer
+            layers.append((param, [blob.data for blob in self.params.get(node.name, ())]))
+        write_caffemodel(path, self.graph.name, layers, extra)
 
     def save_hdf5(self, path, extra=None):
         """Write the parameters in Caffe's HDF5 layout: a shared one under its owner alone.

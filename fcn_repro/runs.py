@@ -16,8 +16,9 @@ def iteration(path):
 
 
 def snapshots(out, kind='caffemodel'):
-    """Snapshots of a run, oldest first; kind: caffemodel or solverstate."""
-    return sorted(Path(out).glob(f'*_iter_[0-9]*.{kind}.h5'), key=iteration)
+    """Snapshots of a run in both formats, oldest first; kind: caffemodel or solverstate."""
+    return sorted((path for end in ('', '.h5') for path in
+                   Path(out).glob(f'*_iter_[0-9]*.{kind}{end}')), key=iteration)
 
 
 def newest_weights(out):

@@ -1,25 +1,28 @@
 """Snapshots of a solver, and going on from them, whatever ends the process that writes them.
 
-They hold what Caffe's do, and in a group that Caffe ignores what a run needs to go on to the same
-bits on the CPU (seed, number of forward passes, loss window, thread count), where it comes from
-(provenance), and the texts of net and solver, so that a state is not gone on with by others.
+They hold what Caffe's do, and in a group or field that Caffe ignores what a run needs to go on to
+the same bits on the CPU (seed, number of forward passes, loss window, thread count), where it comes
+from (provenance), and the texts of net and solver, so that a state is not gone on with by others.
 """
 
 import difflib
 import logging
+import math
 import os
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from google.protobuf import text_format
 
 from .errors import FcnError
-from .hdf5_write import sync_folder
+from .files import sync_folder
 from .proto import SolverParameter
 from .prototxt import filter_net
 from .runs import make_folder
+from .solverstate import write_binary
 from .weights import assign, check_finite, read_solverstate, read_weights, write_solverstate
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,7 @@ IDLE = ('net', 'net_param', 'train_net', 'train_net_param', 'test_net', 'test_ne
         'snapshot_format', 'snapshot_after_train', 'solver_mode', 'device_id', 'debug_info',
         'weights', 'layer_wise_reduce')
 OWN = ('seed', 'iteration', 'loss', 'position', 'losses', 'threads', 'torch')
+KINDS = 'caffemodel', 'solverstate'
 SHOWN = 40                      # lines of a difference
 
 
@@ -54,29 +58,37 @@ def prepare(solver):
 # Writing
 
 def write(solver):
-    """Write PREFIX_iter_N.caffemodel.h5 and .solverstate.h5, each beside and then renamed, the
-    state last: a state that exists is whole and has its weights. Then remove all but the newest
-    `keep`. Returns the paths. FcnError for weights that are no numbers, before anything is written
-    where there is no room, and where a file cannot be written; earlier snapshots stay then."""
+    """Write PREFIX_iter_N.caffemodel.h5 and .solverstate.h5, or, without .h5, in Caffe's binary
+    format, as snapshot_format says: each beside and then renamed, the state last, so that a state
+    that exists is whole and has its weights. Then remove all but the newest `keep`. Returns the
+    paths. FcnError for weights that are no numbers, before anything is written where there is no
+    room, and where a file cannot be written; earlier snapshots stay then."""
     for name, blobs in solver.net.params.items():
         if not all(blob.parameter.isfinite().all() for blob in blobs):
             raise FcnError(f'the weights became NaN or infinite by iteration {solver.iter}',
                            file=solver.text.file, layer=name, do=solver.remedy())
     stem = f'{solver.prefix}_iter_{solver.iter}'
-    model, state = Path(f'{stem}.caffemodel.h5'), Path(f'{stem}.solverstate.h5')
+    model, state = (Path(f'{stem}.{kind}{ending(solver)}') for kind in KINDS)
     make_folder(model.parent)
     make_room(solver)
     both = {**dict(sorted(solver.provenance.items())), 'seed': solver.seed}
     loss = solver.losses[-1] if solver.losses else 0.0
-    solver.net.save_hdf5(model, {**both, 'iteration': solver.iter, 'loss': loss})
+    save, write_state = (solver.net.save_hdf5, write_solverstate) if ending(solver) else \
+        (solver.net.save, write_binary)
+    save(model, {**both, 'iteration': solver.iter, 'loss': loss})
     extra = {**both, 'position': solver.net.state.position, 'losses': list(solver.losses),
              'threads': torch.get_num_threads(), 'torch': str(torch.__version__)}
-    write_solverstate(state, solver.iter, str(model), solver.current_step,
-                      [h.contiguous() for h in solver.history], extra, texts(solver))
+    write_state(state, solver.iter, str(model), solver.current_step,
+                [h.contiguous() for h in solver.history], extra, texts(solver))
     log.info('Snapshotting solver state to %s', state)
     if solver.keep is not None:
-        prune(solver.prefix, solver.keep, solver.iter)
+        prune(solver.prefix, solver.keep, solver.iter, ending(solver))
     return model, state
+
+
+def ending(solver):
+    """What the names of a solver's snapshots have at their end."""
+    return '.h5' if solver.param.snapshot_format == SolverParameter.HDF5 else ''
 
 
 def files(prefix, ending):
@@ -90,10 +102,10 @@ def files(prefix, ending):
     return {path: int(match[1]) for path, match in found if match}
 
 
-def prune(prefix, keep, newest):
-    """Remove what is older than the `keep` newest snapshots up to iteration `newest`: states first,
-    and only when they are gone for good their weights."""
-    states, models = (files(prefix, rf'{kind}\.h5') for kind in ('solverstate', 'caffemodel'))
+def prune(prefix, keep, newest, end):
+    """Remove what is older than the `keep` newest snapshots up to iteration `newest` of one format:
+    states first, and only when they are gone for good their weights."""
+    models, states = (files(prefix, re.escape(f'{kind}{end}')) for kind in KINDS)
     oldest = sorted(n for n in states.values() if n <= newest)[-keep:][0]
     for path in [path for path, n in states.items() if n < oldest]:
         remove(path)
@@ -111,9 +123,9 @@ def remove(path):
 
 
 def make_room(solver):
-    """Remove what a killed process left half-written under the run's prefix (hdf5_write.writing
+    """Remove what a killed process left half-written under the run's prefix (files.replacing
     names it); FcnError where the disk then has no room for one snapshot."""
-    for path in files(solver.prefix, r'(?:caffemodel|solverstate)\.h5\.\d+\.tmp'):
+    for path in files(solver.prefix, r'(?:caffemodel|solverstate)(?:\.h5)?\.\d+\.tmp'):
         remove(path)
     folder = Path(f'{solver.prefix}_iter_').absolute().parent
     while not os.path.exists(folder):
@@ -127,8 +139,9 @@ def make_room(solver):
 
 def snapshot_bytes(solver):
     """At most what weights and state take on the disk: float32, a header for every blob, texts."""
-    blobs = [blob.parameter for blob in solver.net.learnable_params] + solver.history
-    return 4 * sum(b.numel() for b in blobs) + 4096 * len(solver.net.graph.nodes) + (1 << 20)
+    blobs = [blob for blobs in solver.net.params.values() for blob in blobs] + solver.history
+    numbers = sum(math.prod(blob.shape) for blob in blobs)
+    return 4 * numbers + 4096 * len(solver.net.graph.nodes) + (1 << 20)
 
 
 # What has to be the same
@@ -193,10 +206,11 @@ def resolved(lines):
 
 @torch.no_grad()
 def restore(solver, path, force=False):
-    """Go on from a .solverstate.h5, ours or Caffe's, and the weights of the name that it gives,
-    beside it or, failing that, where it says. One of ours goes on to the same bits, with its
-    thread count and its provenance (the solver's own wins). FcnError where net, solver or data have
-    changed since, unless forced; the solver is then as it was. Returns the difference, or ''."""
+    """Go on from a solver state of either format, ours or Caffe's, and the weights of the name that
+    it gives, beside it or, failing that, where it says. One of ours goes on to the same bits, with
+    its thread count and its provenance (the solver's own wins). FcnError where net, solver or data
+    have changed since, unless forced; the solver is then as it was. Returns the difference, or ''.
+    """
     state = read_solverstate(path)
     changed = differences(state, solver)
     if changed and not force:
@@ -204,6 +218,7 @@ def restore(solver, path, force=False):
                        do='Restore with those, or give --force to go on with the new ones:\n'
                           + changed)
     check_history(solver, state)
+    extra = check_own(state)
     source = read_weights(model_of(state))
     check_pair(source, state)
     solver.net.copy_from(source)
@@ -211,7 +226,6 @@ def restore(solver, path, force=False):
         assign(mine, its)
     solver.iter, solver.current_step = state.iter, state.current_step
     solver.losses.clear()
-    extra = state.extra
     if 'position' in extra:
         solver.seed = solver.net.state.seed = int(extra['seed'])
         solver.net.state.position = int(extra['position'])
@@ -253,6 +267,18 @@ def check_history(solver, state):
         name, i = owned[k % len(owned)]
         which = 'history' if k < len(owned) else 'second history'
         check_finite(name, f'{i} of the {which}', array, state.file)
+
+
+def check_own(state):
+    """A state's extra; FcnError where it is ours and lacks what a run needs to go on."""
+    extra = state.extra
+    if 'position' in extra:
+        wrong = [name for name, least in (('seed', 0), ('position', 0), ('threads', 1))
+                 if not isinstance(extra.get(name), int) or extra[name] < least]
+        if wrong or not isinstance(extra.get('losses'), list | np.ndarray):
+            raise FcnError(f"{(wrong or ['losses'])[0]} of its state is missing or makes no sense",
+                           file=state.file, do='The file is damaged: use another snapshot.')
+    return extra
 
 
 def check_pair(source, state):

@@ -16,6 +16,7 @@ from .errors import FcnError
 from .lr_policy import check_policy, current_step, learning_rate
 from .net import Net
 from .passes import DEFAULT
+from .proto import SolverParameter
 from .prototxt import read_solver
 from .runtime import place
 from .solver_nets import beside, test_nets, test_sources, train_net
@@ -39,12 +40,16 @@ class Solver:
     iteration tests.
     """
 
+    default_format = SolverParameter.HDF5       # of snapshots, where the file names none
+
     def __init__(self, path, *, prefix=None, seed=None, device='cpu', channels_last=True,
                  overrides=None, passes=DEFAULT, max_iter=None, keep=None, provenance=None,
                  rule=None, net_class=Net, idle_test_nets=False):
         self.text = read_solver(path)
         self.param = p = self.text.message
         p.type = rule or p.type
+        if not p.HasField('snapshot_format'):
+            p.snapshot_format = self.default_format
         self._check()
         if max_iter is not None:
             p.max_iter = max_iter
@@ -225,11 +230,11 @@ class Solver:
     # ---- snapshots -----------------------------------------------------------------------------
 
     def snapshot(self):
-        """Write PREFIX_iter_N.caffemodel.h5 and .solverstate.h5; returns the paths. FcnError as
-        snapshots.write says."""
+        """Write PREFIX_iter_N.caffemodel.h5 and .solverstate.h5, both without .h5 where
+        snapshot_format is BINARYPROTO; returns the paths. FcnError as snapshots.write says."""
         return snapshots.write(self)
 
     def restore(self, path, force=False):
-        """Go on from a .solverstate.h5; see snapshots.restore. After an FcnError the solver is as
-        it was."""
+        """Go on from a .solverstate.h5 or a .solverstate; see snapshots.restore. After an FcnError
+        the solver is as it was."""
         return snapshots.restore(self, path, force)

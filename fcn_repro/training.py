@@ -199,8 +199,8 @@ def learn(name, solver_file, val, source, state, mine, options):
         print(f'stopped at iteration {solver.iter} with a snapshot; go on with --restore '
               '(make: RESTORE=1)')
         return None
-    last = out / f'train_iter_{solver.iter}.caffemodel.h5'
-    return last if last.exists() else newest_weights(out)
+    last = [path for path in snapshots(out) if iteration(path) == solver.iter]
+    return last[-1] if last else newest_weights(out)
 
 
 def prepare(net, surgeries, source):

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from .errors import FcnError
-from .hdf5 import SolverState, is_hdf5, read_extra, read_hdf5, read_solverstate
+from .hdf5 import is_hdf5, read_extra, read_hdf5, read_solverstate
 from .hdf5_write import memory, write_hdf5, write_solverstate
+from .solverstate import SolverState, read_own
 from .wire import read_binaryproto, read_net
 
 __all__ = ['Row', 'SolverState', 'Weights', 'copy_weights', 'format_rows', 'modern',
@@ -52,7 +53,7 @@ def read_weights(path):
     if is_hdf5(path):
         layers, extra = read_hdf5(path)
         return Weights(layers, str(path), 'hdf5', extra=extra)
-    weights = Weights(file=str(path), format='binary')
+    weights = Weights(file=str(path), format='binary', extra=read_own(path)[0])
     for layer in read_net(path):
         weights[layer.name] = [blob.array for blob in layer.blobs]
         weights.types[layer.name] = layer.type

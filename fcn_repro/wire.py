@@ -17,6 +17,8 @@ from .errors import FcnError
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 LAYER, LAYERS, V0_LAYER = 100, 2, 1           # NetParameter.layer, .layers; V1's own .layer
 DATA, DOUBLE_DATA, SHAPE = 5, 8, 7            # BlobProto; 1 to 4 are num, channels, height, width
+ITER, LEARNED_NET, HISTORY, STEP = 1, 2, 3, 4           # SolverState
+PRIVATE = 51411         # of NetParameter and SolverState: ours alone (50000 to 99999 are private)
 
 Field = namedtuple('Field', 'number kind tag start end value')   # offsets; value of a varint only
 Ids = namedtuple('Ids', 'name type blobs')
@@ -65,13 +67,13 @@ def read_state(path):
     iteration, learned_net, step, history = None, '', 0, []
     for field in reader.fields(0, reader.size):
         key = (field.number, field.kind)
-        if key == (1, VARINT):
+        if key == (ITER, VARINT):
             iteration = field.value
-        elif key == (2, BYTES):
+        elif key == (LEARNED_NET, BYTES):
             learned_net = reader.text(field)
-        elif key == (3, BYTES):
+        elif key == (HISTORY, BYTES):
             history.append(reader.blob(field).array)
-        elif key == (4, VARINT):
+        elif key == (STEP, VARINT):
             step = field.value
     if iteration is None:
         raise FcnError('holds no iteration count, so it is not a solverstate', file=path,
@@ -79,11 +81,14 @@ def read_state(path):
     return iteration, learned_net, step, history
 
 
-def check_fields(path):
-    """FcnError where a file is no protobuf message, or one cut short."""
-    reader = Reader(path)
-    for _ in reader.fields(0, reader.size):
-        pass
+def read_private(path):
+    """The bytes of a file's field PRIVATE, empty where it has none; FcnError where the file is no
+    protobuf message, or one cut short."""
+    reader, found = Reader(path), b''
+    for field in reader.fields(0, reader.size):
+        if (field.number, field.kind) == (PRIVATE, BYTES):
+            found = reader.map[field.start:field.end]
+    return found
 
 
 def read_binaryproto(path):

@@ -1,5 +1,6 @@
 """HDF5: the anatomy of Caffe's own files first, round trips, other layouts, failing writes."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,6 @@ from goldens import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcn_repro import hdf5_write
 from fcn_repro.errors import FcnError
 from fcn_repro.weights import (
     copy_weights,
@@ -209,7 +209,7 @@ def test_failing_late_leaves_the_earlier_file(tmp_path, monkeypatch, step, error
     path = tmp_path / 'w.h5'
     write_hdf5(path, {'a': [np.ones(3)]})
     before = path.read_bytes()
-    monkeypatch.setattr(hdf5_write.os, step, fail)
+    monkeypatch.setattr(os, step, fail)
     with pytest.raises(FcnError if isinstance(error, OSError) else KeyboardInterrupt):
         write_hdf5(path, {'a': [np.zeros(3)]})
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

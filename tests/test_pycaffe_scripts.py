@@ -43,7 +43,7 @@ def test_a_solver_goes_on_from_caffes_snapshot(name, tmp_path, monkeypatch):
     state = str(folder / f"snapshot_iter_5.solverstate{'' if 'binary' in name else '.h5'}")
     if name == 'solve':
         solver.solve(state)
-        assert (tmp_path / 'snapshot_iter_30.solverstate.h5').exists()
+        assert (tmp_path / 'snapshot_iter_30.solverstate').exists()
         again = caffe.Net(str(folder / 'train.prototxt'), caffe.TEST,
                           weights='snapshot_iter_30.caffemodel')
         assert all((p.data == q.data).all() for name in again.params

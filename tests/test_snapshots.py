@@ -12,7 +12,7 @@ import pytest
 from goldens import DATA
 from small_runs import ROOT, contents, run, solver_maker
 
-from fcn_repro import hdf5_write, snapshots
+from fcn_repro import files, snapshots
 from fcn_repro.errors import FcnError
 from fcn_repro.runs import iteration
 from fcn_repro.weights import read_extra, read_weights, write_hdf5
@@ -192,10 +192,10 @@ def test_folder_that_knows_no_fsync(tmp_path, monkeypatch):
             raise OSError(number, os.strerror(number))
         return fsync
     monkeypatch.setattr(os, 'fsync', fail(22))
-    hdf5_write.sync_folder(tmp_path)
+    files.sync_folder(tmp_path)
     monkeypatch.setattr(os, 'fsync', fail(5))
     with pytest.raises(OSError):
-        hdf5_write.sync_folder(tmp_path)
+        files.sync_folder(tmp_path)
 
 
 # What snapshots say of themselves

@@ -12,7 +12,6 @@ from ..layers.base import show
 from . import mode
 from .arrays import settle
 from .blob import Blob, Param
-from .caffemodel import write_caffemodel
 from .layerwise import Layerwise
 
 
@@ -183,7 +182,7 @@ class Net:
     def save(self, path):
         """Write a binary caffemodel, whole or not at all."""
         settle()
-        write_caffemodel(self._net, path)
+        self._net.save(path)
 
     def save_hdf5(self, path):
         """Write the parameters in Caffe's HDF5 layout."""

@@ -4,11 +4,11 @@ import torch
 
 from .. import solver
 from ..lr_policy import current_step, learning_rate
+from ..proto import SolverParameter
 from ..prototxt import read_solver
 from ..runtime import pick_device
 from . import mode
 from .arrays import settle
-from .caffemodel import write_caffemodel
 from .layerwise import Layerwise
 from .net import Net
 
@@ -18,6 +18,8 @@ class LayerwiseSolver(solver.Solver):
 
     rule: the solver type, instead of the file's.
     """
+
+    default_format = SolverParameter.BINARYPROTO        # Caffe's
 
     def __init__(self, path, rule=None):
         self.callbacks = []
@@ -44,14 +46,6 @@ class LayerwiseSolver(solver.Solver):
             on_gradients_ready()
         settle()
         super().update()
-
-    def snapshot(self):
-        """The files of Solver.snapshot; unless snapshot_format is HDF5, PREFIX_iter_N.caffemodel as
-        well, which scripts go on from."""
-        paths = super().snapshot()
-        if self.param.snapshot_format == self.param.BINARYPROTO:
-            write_caffemodel(self.net, str(paths[0]).removesuffix('.h5'))
-        return paths
 
     @torch.no_grad()
     def apply_update(self):
