@@ -5,7 +5,22 @@
 
 from ..layers import TYPES
 from . import coord_map, io, net_spec
-from .mode import init_log, set_device, set_mode_cpu, set_mode_gpu, set_random_seed
+from .classifier import Classifier
+from .mode import (
+    NCCL,
+    Timer,
+    has_nccl,
+    init_log,
+    set_device,
+    set_mode_cpu,
+    set_mode_gpu,
+    set_multiprocess,
+    set_random_seed,
+    set_solver_count,
+    set_solver_rank,
+    solver_count,
+    solver_rank,
+)
 from .mode import log_line as log
 from .net import Net
 from .net_spec import NetSpec, layers, params, to_proto
@@ -21,20 +36,26 @@ from .solvers import (
 )
 from .userlayer import Layer
 
+__version__ = '1.0.0'           # of the Caffe whose names and behaviour these are
+
 __all__ = [
+    'NCCL',
     'TEST',
     'TRAIN',
     'AdaDeltaSolver',
     'AdaGradSolver',
     'AdamSolver',
+    'Classifier',
     'Layer',
     'NesterovSolver',
     'Net',
     'NetSpec',
     'RMSPropSolver',
     'SGDSolver',
+    'Timer',
     'coord_map',
     'get_solver',
+    'has_nccl',
     'init_log',
     'io',
     'layer_type_list',
@@ -45,7 +66,12 @@ __all__ = [
     'set_device',
     'set_mode_cpu',
     'set_mode_gpu',
+    'set_multiprocess',
     'set_random_seed',
+    'set_solver_count',
+    'set_solver_rank',
+    'solver_count',
+    'solver_rank',
     'to_proto',
 ]
 

@@ -41,6 +41,8 @@ class Layerwise(Net):
         mine.records, mine.memory = {}, mine.make_memory()
         mine.needed = mine.find_needed()
         mine.constants = mine.fill_constants()
+        mine.callbacks = {'before_forward': [], 'after_forward': [],
+                          'before_backward': [], 'after_backward': []}
         mine.connect()
         return mine
 
@@ -109,12 +111,20 @@ class Layerwise(Net):
             self.write(nodes[i], made)
             for top, weight in zip(made, self.layer(nodes[i]).loss_weights(), strict=True):
                 loss += weight * float(top.detach().sum()) if weight else 0.0
+            self.call('after_forward', i)
         self.state.position += first == 0       # a pass from within takes no new sample
         return loss
+
+    def call(self, when, i):
+        """Call the user's functions of this place with the layer's number."""
+        for function in self.callbacks[when]:
+            function(i)
+            settle()
 
     def tops(self, i):
         """The top tensors of layer i, from what its bottoms' memory holds. What backward needs is
         kept, but where a second run of the layer gives it just as well."""
+        self.call('before_forward', i)
         node = self.graph.nodes[i]
         if node.type == 'Input':
             return [self.memory[v].data for v in node.tops]
@@ -172,23 +182,27 @@ class Layerwise(Net):
         """Backward through the layers first down to last, both included, from their tops' diffs."""
         settle()
         for i in range(first, last - 1, -1):
+            self.call('before_backward', i)
             node, layer = self.graph.nodes[i], self.layer(self.graph.nodes[i])
-            if isinstance(layer, UserPython):
-                if self.needed.intersection(node.tops):
-                    layer.run_back(self.wanted(node, self.needed))
-                continue
-            if i not in self.records and node.type != 'Input':
-                with located(self.graph.file), torch.enable_grad():
-                    self.records[i] = self.compute(node, layer, False)
-            bottoms, params, tops = self.records.get(i, ([], [], []))
-            starts = [(top, self.memory[v].diff.reshape(top.shape))
-                      for v, top in zip(node.tops, tops) if top.requires_grad]
-            leaves = [x for x in (*bottoms, *params) if x.requires_grad]
-            if starts and leaves:
-                tops, diffs = zip(*starts)
-                grads = torch.autograd.grad(tops, leaves, diffs, retain_graph=True,
-                                            allow_unused=True)
-                self.leave(node, bottoms, params, dict(zip(map(id, leaves), grads, strict=True)))
+            if not isinstance(layer, UserPython):
+                self.layer_back(i, node, layer)
+            elif self.needed.intersection(node.tops):
+                layer.run_back(self.wanted(node, self.needed))
+            self.call('after_backward', i)
+
+    def layer_back(self, i, node, layer):
+        """Backward through one layer of the engine."""
+        if node.type == 'Input':
+            return
+        with located(self.graph.file), torch.enable_grad():
+            bottoms, params, tops = self.records.get(i) or self.compute(node, layer, False)
+        starts = [(top, self.memory[v].diff.reshape(top.shape))
+                  for v, top in zip(node.tops, tops) if top.requires_grad]
+        leaves = [x for x in (*bottoms, *params) if x.requires_grad]
+        if starts and leaves:
+            tops, diffs = zip(*starts)
+            grads = torch.autograd.grad(tops, leaves, diffs, retain_graph=True, allow_unused=True)
+            self.leave(node, bottoms, params, dict(zip(map(id, leaves), grads, strict=True)))
 
     @torch.no_grad()
     def leave(self, node, bottoms, params, grads):

@@ -1,9 +1,13 @@
-"""What pycaffe sets for the whole process: CPU or GPU, which one, the seed."""
+"""What pycaffe has for the whole process: CPU or GPU, which one, the seed, the log, the clock; and
+the names of its training on several GPUs, which is not here: one process, one device."""
 
 import logging
+import time
 import warnings
 
 import torch
+
+from ..errors import FcnError
 
 log = logging.getLogger(__name__)
 _state = {'gpu': False, 'number': 0, 'seed': None}
@@ -51,3 +55,64 @@ def init_log(level=0, stderr=True):
 def log_line(text):
     """pycaffe's log: one line of the log."""
     log.info('%s', text)
+
+
+class Timer:
+    """start(), stop(), then `ms` between the two, a float; what a GPU has been given counts."""
+
+    def __init__(self):
+        self.ms = 0.0
+
+    def start(self):
+        self._start = self._now()
+
+    def stop(self):
+        self.ms = (self._now() - self._start) * 1000
+
+    def _now(self):
+        if _state['gpu']:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+# ---- training on several GPUs --------------------------------------------------------------------
+
+def has_nccl():
+    """False, as of a Caffe that was built without NCCL."""
+    return False
+
+
+class NCCL:
+    """What a Caffe without NCCL has of it: a name."""
+
+    def __init__(self, *given):
+        raise FcnError('there is no training on several GPUs here', do='Use one GPU, and iter_size '
+                       'for larger batches.')
+
+    new_uid = classmethod(lambda cls: cls())
+
+
+def solver_count():
+    """How many solvers train together: 1."""
+    return 1
+
+
+def solver_rank():
+    """Which of them this process has: 0, the first."""
+    return 0
+
+
+def set_solver_count(count):
+    """1 is fine."""
+    if count != 1:
+        NCCL()
+
+
+def set_solver_rank(rank):
+    """0 is fine."""
+    if rank != 0:
+        NCCL()
+
+
+def set_multiprocess(several):
+    """With one solver it changes nothing."""

@@ -58,10 +58,10 @@ class Net:
         self.bottom_names = OrderedDict((name, bottoms) for name, bottoms, _ in names)
         self.top_names = OrderedDict((name, tops) for name, _, tops in names)
         self.inputs, self.outputs = list(graph.inputs), list(graph.outputs)
-        self.blobs = OrderedDict((name, Blob(layerwise.memory[graph.first(name)], name))
-                                 for name in layerwise.blobs)
-        self.blob_loss_weights = OrderedDict(
-            (name, layerwise.memory[graph.first(name)].weight) for name in layerwise.blobs)
+        homes = {graph.values[v]: memory for v, memory in layerwise.memory.items()}
+        self.blobs = OrderedDict((name, Blob(memory, name)) for name, memory in homes.items())
+        self.blob_loss_weights = OrderedDict((name, memory.weight)
+                                             for name, memory in homes.items())
         self.params = OrderedDict((name, [Param(blob) for blob in blobs])
                                   for name, blobs in layerwise.params.items())
         self.layers = [LayerView(node.type, self.params.get(node.name, [])) for node in graph.nodes]
@@ -80,8 +80,7 @@ class Net:
         last = len(self.layers) - 1 if end is None else self._index(end)
         self._fill(kwargs, self.inputs, 'input', 'data')
         self._forward(first, last)
-        tops = self.outputs if end is None else \
-            [name for name in self.top_names[end] if name in self.blobs]
+        tops = self.outputs if end is None else self.top_names[end]
         return {name: self._blob(name).data for name in (*tops, *(blobs or []))}
 
     def backward(self, diffs=None, start=None, end=None, **kwargs):
@@ -160,10 +159,40 @@ class Net:
         """The rows that the net's first layer, a MemoryData, gives batch by batch."""
         self._net.set_input_arrays(data, labels)
 
+    def before_forward(self, run):
+        """Call run(i) before layer number i runs, in every pass of this net, a solver's too."""
+        self._net.callbacks['before_forward'].append(run)
+
+    def after_forward(self, run):
+        self._net.callbacks['after_forward'].append(run)
+
+    def before_backward(self, run):
+        self._net.callbacks['before_backward'].append(run)
+
+    def after_backward(self, run):
+        self._net.callbacks['after_backward'].append(run)
+
     def reshape(self):
         """Give all blobs the shapes that follow from those of the inputs now."""
         settle()
         self._net.adapt({})
+
+    # ---- what pycaffe has under an underscore, by number in place of by name -----------------
+
+    _blobs = property(lambda self: list(self.blobs.values()))
+    _blob_names = property(lambda self: list(self.blobs))
+    _blob_loss_weights = property(lambda self: list(self.blob_loss_weights.values()))
+    _inputs = property(lambda self: self._ids(self.inputs))
+    _outputs = property(lambda self: self._ids(self.outputs))
+
+    def _top_ids(self, layer):
+        return self._ids(self.top_names[self._layer_names[layer]])
+
+    def _bottom_ids(self, layer):
+        return self._ids(self.bottom_names[self._layer_names[layer]])
+
+    def _ids(self, names):
+        return [self._blob_names.index(name) for name in names]
 
     # ---- parameters --------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ __all__ = ['Function', 'Layers', 'NetSpec', 'Top', 'layers', 'params', 'to_proto
 
 
 class NoTop(FcnError, TypeError):
-    """A bottom that is none; pycaffe raises TypeError."""
+    """A bottom that is none, in pycaffe's words."""
 
 
 class Layers:
@@ -19,8 +19,7 @@ class Layers:
         def layer(*bottoms, **settings):
             for i, bottom in enumerate(bottoms):
                 if not isinstance(bottom, Top):
-                    raise NoTop(f'bottom {i} is a {type(bottom).__name__}, not a Top',
-                                type=type_name, do='Give what another layers.<Type>() returned.')
+                    raise NoTop(f'{type_name} input {i} is not a Top (type is {type(bottom)})')
             return getattr(_layers, type_name)(*bottoms, **settings)
         return layer
 
