@@ -265,7 +265,7 @@ def test_what_is_wrong(made):
     with pytest.raises(ValueError, match='broadcast'):
         net.blobs['data'].data[...] = noise(4, 2, 3, 5)
     assert 'cannot read the file' in message(caffe.Net, 'none.prototxt', caffe.TEST)
-    with pytest.raises(TypeError, match='bottom 0 is a int, not a Top'):
+    with pytest.raises(TypeError, match='ReLU input 0 is not a Top'):
         caffe.layers.ReLU(1)
     n = caffe.NetSpec()
     n.a, n.b = caffe.layers.Input(), caffe.layers.Input()

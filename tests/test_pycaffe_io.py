@@ -19,12 +19,17 @@ def test_messages_there_and_back():
     assert (caffe.io.blobproto_to_array(blob, return_diff=True) == diff).all()
     old = BlobProto(num=1, channels=2, height=3, width=4, data=range(24))
     assert caffe.io.blobproto_to_array(old).shape == (1, 2, 3, 4)
+    assert caffe.io.blobproto_to_array(BlobProto(data=[123])) == 123        # of no shape: a scalar
+    with pytest.raises(ValueError, match='reshape'):
+        caffe.io.blobproto_to_array(BlobProto(data=[1, 2]))
     text = caffe.io.arraylist_to_blobprotovector_str([array, diff])
     assert [a.shape for a in caffe.io.blobprotovector_str_to_arraylist(text)] == [(2, 3, 4)] * 2
     for values in IMAGE, array:
         datum = caffe.io.array_to_datum(values, label=3)
         assert datum.label == 3 and (caffe.io.datum_to_array(datum) == values).all()
         assert bool(datum.data) == (values.dtype == np.uint8)
+        bare = caffe.io.array_to_datum(values)
+        assert not bare.HasField('label') and bare.ByteSize() < datum.ByteSize()
     with pytest.raises(ValueError, match='3 axes'):
         caffe.io.array_to_datum(IMAGE[0])
 

@@ -8,13 +8,13 @@ from texts import conv, inputs, layer, message
 
 import fcn_repro.pycaffe as caffe
 
-MODULE = '''
+MODULE = """
 import json
 import numpy as np
 import caffe
 
 class Count(caffe.Layer):
-    """A data layer: 0, 1, 2, ... at sizes that grow."""
+    '''A data layer: 0, 1, 2, ... at sizes that grow.'''
     def setup(self, bottom, top):
         self.at = json.loads(self.param_str)['first']
 
@@ -60,7 +60,42 @@ class Scale(caffe.Layer):
     def backward(self, top, propagate_down, bottom):
         self.blobs[0].diff[0] += (top[0].diff * bottom[0].data).sum()
         bottom[0].diff[...] = self.blobs[0].data[0] * top[0].diff
-'''
+
+class Phase(caffe.Layer):
+    '''Two tops: the phase, a scalar, and a multiple of the bottom, of any number of axes.'''
+    def setup(self, bottom, top):
+        self.factor = float(self.param_str)
+
+    def reshape(self, bottom, top):
+        top[0].reshape()
+        top[1].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        top[0].data[()] = self.phase
+        top[1].data[...] = self.factor * bottom[0].data
+
+    def backward(self, top, propagate_down, bottom):
+        bottom[0].diff[...] = self.factor * top[1].diff
+
+class Mine(Exception):
+    pass
+
+class Fails(Phase):
+    '''Raises an error of its own in the method that param_str names.'''
+    def setup(self, bottom, top):
+        self.factor = 1
+        if self.param_str == 'setup':
+            raise Mine('setup')
+
+    def __getattribute__(self, name):
+        if name != 'setup' and name == object.__getattribute__(self, 'param_str'):
+            raise Mine(name)
+        return object.__getattribute__(self, name)
+
+class Unfinished(caffe.Layer):
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+"""
 
 
 def python(name, bottoms, tops, kind, more='', param='', module='mine'):
@@ -157,3 +192,41 @@ def test_what_is_wrong(folder):
     for module in '', '..', 'no.such':
         assert 'there is no Python module' in message(
             net, folder, python('x', '', 'data', 'A', module=module))
+
+
+def test_phase_and_several_tops(folder):
+    text = 'force_backward: true ' + inputs(data=(2, 3, 4)) \
+        + python('one', 'data', 'phase b', 'Phase', param='10') \
+        + python('two', 'b', 'again c', 'Phase', param='0.5')
+    for phase in caffe.TRAIN, caffe.TEST:
+        ours = net(folder, text, phase)
+        assert ours.forward()['phase'] == phase == ours.blobs['again'].data
+        for shape in (2, 3, 4), (5, 5, 5, 5), (7,):
+            ours.blobs['data'].reshape(*shape)
+            ours.blobs['data'].data[...] = 3
+            ours.forward()
+            assert ours.blobs['c'].shape == shape and (ours.blobs['c'].data == 15).all()
+            ours.blobs['c'].diff[...] = 2
+            assert (ours.backward()['data'] == 10).all()
+
+
+@pytest.mark.parametrize('where', ['setup', 'reshape', 'forward', 'backward'])
+def test_the_layers_own_errors_come_through(where, folder):
+    text = 'force_backward: true ' + inputs(data=(2, 3)) \
+        + python('x', 'data', 'phase b', 'Fails', param=where)
+
+    def use():
+        ours = net(folder, text)
+        assert where not in ('setup', 'reshape')        # which making the net calls
+        ours.forward()
+        assert where == 'backward'
+        ours.backward()
+    with pytest.raises(Exception, match=f'^{where}$') as caught:
+        use()
+    assert caught.type is sys.modules['mine'].Mine
+
+
+def test_a_layer_without_forward_is_no_layer(folder):
+    ours = net(folder, inputs(data=(2, 3)) + python('x', 'data', 'b', 'Unfinished'))
+    with pytest.raises(AttributeError, match="'Unfinished' object has no attribute 'forward'"):
+        ours.forward()

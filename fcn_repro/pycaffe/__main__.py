@@ -10,6 +10,7 @@ from ..errors import FcnError, tool
 from .mode import init_log
 
 HERE = pycaffe.__name__
+CONVERT = 'python -m lib2to3 -w FOLDER, with a Python up to 3.12'
 
 
 def alias():
@@ -46,7 +47,7 @@ def main(argv=None):
         runpy.run_path(str(given.script), run_name='__main__')
     except SyntaxError as error:
         raise FcnError(f'no Python 3: {error.msg}', file=error.filename, line=error.lineno,
-                       do='Convert it from Python 2 first (print(...), for one).') from None
+                       do=f'Convert it from Python 2 first: {CONVERT}.') from None
     except FcnError as error:
         where = place_of(error.__traceback__, folder)
         raise FcnError(f'{error} (called at {where})' if where else str(error)) from error

@@ -20,7 +20,10 @@ class Layer:
     """What a user's layer derives from.
 
     param_str: the text of the layer's python_param; phase: TRAIN or TEST; blobs: its parameters,
-    which setup adds by self.blobs.add_blob(*shape).
+    which setup adds by self.blobs.add_blob(*shape). A layer has, on lists of Blobs:
+    reshape(bottom, top), which gives the tops their shapes and is called before each forward;
+    forward(bottom, top), which writes the tops' data; and where backward comes by
+    backward(top, propagate_down, bottom), which writes the diffs of the bottoms that are asked for.
     """
 
     def __init__(self, param=None):
@@ -28,15 +31,6 @@ class Layer:
 
     def setup(self, bottom, top):
         """Called once, when the net is made."""
-
-    def reshape(self, bottom, top):
-        """Give the tops their shapes; called before each forward."""
-
-    def forward(self, bottom, top):
-        """Write the tops' data."""
-
-    def backward(self, top, propagate_down, bottom):
-        """Write the diffs of those bottoms for which propagate_down is true."""
 
 
 class BlobVec(list):
