@@ -11,18 +11,13 @@ from data_folders import make_voc
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from layer_case import Case, distinct, make_layer
-from layer_cases import CASES, SOURCES, pooling, upcrop
+from layer_cases import CASES, pooling, upcrop
 
 from fcn_repro.errors import FcnError
-from fcn_repro.layers import TYPES
 from fcn_repro.proto import TEST, TRAIN
 
 quick = settings(max_examples=25, deadline=None)
 some = settings(max_examples=12, deadline=None)
-
-
-def test_every_registered_type_has_a_case():
-    assert set(TYPES) == set(CASES) | SOURCES
 
 
 @pytest.mark.parametrize('type', CASES)
