@@ -27,7 +27,7 @@ APART = {                   # may reach nothing but these, at any distance
 
 LINES, LAYER_LINES, FUNCTION_LINES = 300, 80, 40
 LARGER = {                  # lines allowed, and why
-    'fcn_repro/layers/base.py': (115, 'what all types share: not one layer, but the interface'),
+    'fcn_repro/layers/base.py': (125, 'what all types share: not one layer, but the interface'),
     'fcn_repro/layers/spatial.py': (115, 'both convolutions, in N axes, both forms of each field'),
     'fcn_repro/layers/pooling.py': (110, 'two methods, mask, rounding, what torch cannot pad'),
 }

@@ -4,7 +4,10 @@ A layer is built once for its node and holds no tensor: `shape` and `parameters`
 the bottoms' shapes, `forward` of the bottoms and the parameters. Backward is autograd's.
 """
 
+import zlib
 from dataclasses import dataclass, field
+
+import torch
 
 from ..errors import FcnError
 from ..proto import TRAIN, FillerParameter
@@ -84,6 +87,11 @@ class Layer:
         if given and len(given) != count:
             raise self.error(f'{len(given)} loss_weight for {count} tops', 'Give one for each top.')
         return given or [0.0] * count
+
+    def draws(self, *what, device='cpu'):
+        """A generator: a function of the net's seed, the layer's name and `what`."""
+        key = '/'.join(map(str, (self.state.seed, self.node.name, *what)))
+        return torch.Generator(device).manual_seed(zlib.crc32(key.encode()))
 
     def axis(self, axis, shape, what='axis'):
         """A possibly negative axis of a blob as a non-negative one."""

@@ -1,7 +1,5 @@
 """Dropout: scaled when training, the identity when testing (Caffe's dropout_layer)."""
 
-import zlib
-
 import torch
 
 from .neuron import NeuronLayer
@@ -23,8 +21,6 @@ class Dropout(NeuronLayer):
         ratio = self.param.dropout_ratio
         if not self.train:
             return x.expand_as(x)      # a view of its own, strides and all
-        key = f'{self.state.seed}/{self.node.name}/{self.state.position}'
-        generator = torch.Generator(x.device).manual_seed(zlib.crc32(key.encode()))
         keep = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        keep.bernoulli_(1 - ratio, generator=generator)
+        keep.bernoulli_(1 - ratio, generator=self.draws(self.state.position, device=x.device))
         return x * keep.mul_(1 / (1 - ratio))

@@ -1,9 +1,5 @@
 """DummyData: blobs out of fillers (Caffe's dummy_data_layer)."""
 
-import zlib
-
-import torch
-
 from ..errors import FcnError
 from ..fillers import fill
 from .base import ANY, Layer, constant
@@ -48,9 +44,7 @@ class DummyData(Layer):
         return [self.drawn(i) for i in range(len(self.shapes))]
 
     def drawn(self, i):
-        key = f'{self.state.seed}/{self.node.name}/{i}/{self.state.position}'
-        generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
         try:
-            return fill(self.shapes[i], self.fillers[i], generator)
+            return fill(self.shapes[i], self.fillers[i], self.draws(i, self.state.position))
         except FcnError as error:
             raise error.at(line=self.node.line, layer=self.node.name, type=self.type) from None

@@ -1,6 +1,5 @@
 """HDF5Data: batches of rows from the HDF5 files that a text file lists (hdf5_data_layer)."""
 
-import zlib
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -57,8 +56,7 @@ class HDF5Data(Layer):
         counts = self.data[1]
         if not self.param.shuffle:
             return torch.arange(sum(counts))
-        key = f'{self.state.seed}/{self.node.name}/{epoch}'
-        draws = torch.Generator().manual_seed(zlib.crc32(key.encode()))
+        draws = self.draws(epoch)
         starts = [sum(counts[:i]) for i in range(len(counts))]
         return torch.cat([starts[i] + torch.randperm(counts[i], generator=draws)
                           for i in torch.randperm(len(counts), generator=draws).tolist()])

@@ -1,6 +1,5 @@
 """transform_param of the image sources: crop, mirror, mean, scale (Caffe's data_transformer)."""
 
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +67,4 @@ class Transform:
 
     def drawn(self, k, what, count):
         """A number in 0 … count - 1."""
-        key = f'{self.layer.state.seed}/{self.layer.node.name}/{k}/{what}'
-        generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
-        return int(torch.randint(count, (), generator=generator))
+        return int(torch.randint(count, (), generator=self.layer.draws(k, what)))
