@@ -29,6 +29,18 @@ def write_caffemodel(path, name, layers, extra=None):
     write_parts(path, parts, extra)
 
 
+def layer_of(node, graph, loss):
+    """A node's LayerParameter as Caffe's net has it: bottoms named after Splits, its phase, and the
+    weight that a loss layer has by itself."""
+    param = LayerParameter()
+    param.CopyFrom(node.param)
+    param.bottom[:] = [graph.values[v] for v in node.bottoms]
+    param.phase = param.phase if param.HasField('phase') else graph.phase
+    if loss and not param.loss_weight:
+        param.loss_weight.append(1)
+    return param
+
+
 def split(param):
     """A LayerParameter's bytes before and after its blobs."""
     head, rest = LayerParameter(), LayerParameter()

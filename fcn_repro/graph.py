@@ -46,6 +46,7 @@ class Graph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     force_backward: bool = False
+    debug_info: bool = False
 
     def first(self, blob):
         """The value of `blob` before any in-place layer: Caffe leaves its diff in the blob."""
@@ -98,7 +99,8 @@ def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:
                      and values[v] != AUTOMATIC)
     inputs = [values[v] for node in nodes if node.type == 'Input' for v in node.tops]
     return Graph(net.message.name, net.file, net.message.state.phase, tuple(nodes),
-                 tuple(values), tuple(inputs), tuple(outputs), net.message.force_backward)
+                 tuple(values), tuple(inputs), tuple(outputs), net.message.force_backward,
+                 net.message.debug_info)
 
 
 AUTOMATIC = '(automatic)'   # the name that Caffe gives a top which the text leaves out

@@ -8,7 +8,8 @@ from torch import nn
 
 from . import weights
 from .blob import Blob, InputBlob
-from .caffemodel import write_caffemodel
+from .caffemodel import layer_of, write_caffemodel
+from .debug_info import Trace
 from .errors import FcnError, located, nearest
 from .fillers import fill
 from .graph import AUTOMATIC, Graph, build
@@ -16,7 +17,6 @@ from .layers import TYPES, RunState
 from .layers.base import show
 from .params import make_params, share_data
 from .plan import bottoms_of, make_plan
-from .proto import LayerParameter
 from .prototxt import read_net
 
 ALL = 'all'
@@ -28,6 +28,7 @@ class Net(nn.Module):
     graph: from `graph.build`; `Net.read(path, phase)` does both.
     seed: of the fillers and the dropout masks. passes: functions (graph, keep) -> graph, applied
     to each plan with the blobs it must deliver: asking for a blob makes a pass step aside there.
+    debug_info, of the text, may be set: Caffe's log lines for every pass, with no pass applied.
     folder: where relative paths in the text start. overrides: {class of a Python data layer: keys
     of its param_str to replace} (another folder, another split). blas: multiply matrices as Caffe
     does on the CPU (blas.py); for its bits, give no passes.
@@ -43,6 +44,7 @@ class Net(nn.Module):
         self.graph, self.passes = graph, tuple(passes)
         self.state = RunState(graph.phase, seed, 0, str(folder), overrides or {}, blas)
         self.layers, self.plans, self.total_loss, self.spent = {}, {}, None, False
+        self.debug_info, self.trace = graph.debug_info, None
         self.shapes, self.declared = self.infer()
         self.blobs = {graph.values[v]: (InputBlob if graph.values[v] in graph.inputs else Blob)
                       (graph.values[v], shape) for v, shape in self.shapes.items()
@@ -133,13 +135,15 @@ class Net(nn.Module):
 
     def plan(self, blobs, stop_after=None):
         """What runs for these wanted blobs; made once."""
-        key = blobs, stop_after
+        key = blobs, stop_after, self.debug_info
         if key not in self.plans:
-            self.plans[key] = make_plan(self.graph, self.layer, self.passes, blobs, stop_after)
+            passes = () if self.debug_info else self.passes
+            self.plans[key] = make_plan(self.graph, self.layer, passes, *key)
         return self.plans[key]
 
     def feed(self, inputs):
         """{value: tensor} of the layers without bottoms: given, kept in a blob, or read."""
+        self.trace = Trace(self) if self.debug_info else None
         unknown = sorted(set(inputs) - set(self.graph.inputs))
         if unknown:
             raise FcnError(f"'{unknown[0]}' is no input of this net", file=self.graph.file,
@@ -195,7 +199,8 @@ class Net(nn.Module):
                 self.blobs[self.graph.values[v]].shape = shape
 
     def params_of(self, node):
-        return [blob.tensor for owner in node.owners for blob in self.params.get(owner, ())]
+        params = [blob.tensor for owner in node.owners for blob in self.params.get(owner, ())]
+        return self.trace.used(node, params) if self.trace else params
 
     def observe(self, tops, values, plan):
         """Have autograd keep the gradients of values that somebody wants to see."""
@@ -205,6 +210,8 @@ class Net(nn.Module):
 
     def deliver(self, plan, values):
         """Put what was wanted into the blobs, and return it by name."""
+        if self.trace:
+            self.trace.forward(values)
         for name, blob in self.blobs.items():
             if name in plan.deliver:
                 first, last = plan.deliver[name]
@@ -220,6 +227,8 @@ class Net(nn.Module):
         if self.spent:
             raise FcnError('backward ran already after this forward pass', file=self.graph.file,
                            do='Run forward before each backward; diffs of params add up.')
+        if self.trace:
+            self.trace.start_backward()
         if diffs:
             tops = [self.start(name, torch.as_tensor(diff)) for name, diff in diffs.items()]
             tops = [(top, diff) for top, diff in tops if top.requires_grad]
@@ -231,6 +240,8 @@ class Net(nn.Module):
         elif self.total_loss.requires_grad:
             self.total_loss.backward()
         self.spent = True
+        if self.trace:
+            self.trace.backward()
 
     def start(self, name, diff):
         """A kept top and its given diff, to start backward from."""
@@ -273,15 +284,9 @@ class Net(nn.Module):
     def save(self, path, extra=None):
         """Write a binary caffemodel, whole or not at all: each layer with all its parameters.
         extra: {name: value} for a further field that Caffe ignores."""
-        layers = []
-        for node in self.graph.nodes:
-            param = LayerParameter()
-            param.CopyFrom(node.param)
-            param.bottom[:] = [self.graph.values[v] for v in node.bottoms]      # Splits' names
-            param.phase = self.graph.phase if not param.HasField('phase') else param.phase
-            if self.layer(node).loss and not param.loss_weight:
-                param.loss_weight.append(1)         # as Caffe's LossLayer
-            layers.append((param, [blob.data for blob in self.params.get(node.name, ())]))
+        layers = [(layer_of(node, self.graph, self.layer(node).loss),
+                   [blob.data for blob in self.params.get(node.name, ())])
+                  for node in self.graph.nodes]
         write_caffemodel(path, self.graph.name, layers, extra)
 
     def save_hdf5(self, path, extra=None):

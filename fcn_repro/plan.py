@@ -30,11 +30,11 @@ class Plan:
     observed: frozenset
 
 
-def make_plan(graph, layer_of, passes, blobs, stop_after):
+def make_plan(graph, layer_of, passes, blobs, stop_after, everything=False):
     """The plan that delivers the outputs (or, with stop_after, that layer's tops) and `blobs`.
 
     passes: functions (graph, keep) -> graph; keep names the blobs that must stay.
-    layer_of(node) gives a node's layer.
+    layer_of(node) gives a node's layer. everything: keep and observe every value.
     """
     if stop_after is not None:
         nodes = graph.upto(stop_after)
@@ -45,11 +45,12 @@ def make_plan(graph, layer_of, passes, blobs, stop_after):
                for name in dict.fromkeys([*graph.outputs, *sorted(blobs)]) if name != AUTOMATIC}
     for optimise in passes:
         graph = optimise(graph, frozenset(deliver))
-    keep = {v for pair in deliver.values() for v in pair}
+    keep = made if everything else {v for pair in deliver.values() for v in pair}
     nodes = [node for node in graph.nodes if node.bottoms]
     steps = [_step(graph, node, layer_of, keep, set().union(*(n.bottoms for n in nodes[i + 1:])))
              for i, node in enumerate(nodes)]
-    observed = frozenset(deliver[name][0] for name in blobs if name != AUTOMATIC)
+    observed = frozenset(made if everything else
+                         (deliver[name][0] for name in blobs if name != AUTOMATIC))
     return Plan(tuple(steps), deliver, observed)
 
 

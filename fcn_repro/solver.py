@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 # Fields of SolverParameter that are not obeyed here; a solver that sets one is refused by name.
 # (layer_wise_reduce may be set: it is about several GPUs, and changes nothing on one device.)
-UNSUPPORTED = ('debug_info', 'snapshot_diff')
+UNSUPPORTED = ('snapshot_diff',)
 
 
 class Solver:
@@ -77,6 +77,7 @@ class Solver:
                     net.copy_from(beside(self.text.file, name.strip()))
         for net in self.test_nets:
             net.share_with(self.net)
+            net.debug_info = p.debug_info
 
     # ---- reading the solver --------------------------------------------------------------------
 
@@ -151,6 +152,8 @@ class Solver:
         if self.test_nets and self.iter % p.test_interval == 0 and (
                 self.iter or p.test_initialization):
             self.test()
+        display = p.display and self.iter % p.display == 0
+        self.net.debug_info = bool(display and p.debug_info)
         loss, outputs = 0.0, {}
         for _ in range(p.iter_size):
             outputs = self.net.forward()
@@ -164,7 +167,7 @@ class Solver:
         self.smoothed_loss = sum(self.losses) / len(self.losses)
         self.current_step = current_step(p, self.iter, self.current_step)
         self.rate = float(learning_rate(p, self.iter, self.current_step))
-        if p.display and self.iter % p.display == 0:
+        if display:
             self._display(outputs)
         self.update()
         self.iter += 1

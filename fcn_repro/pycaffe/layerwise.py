@@ -9,6 +9,7 @@ import copy
 
 import torch
 
+from ..debug_info import backward_flags, say_all_params, say_backward, say_forward
 from ..errors import located
 from ..graph import AUTOMATIC
 from ..layers import TYPES
@@ -109,6 +110,8 @@ class Layerwise(Net):
         for i in range(first, last + 1):
             made = tops[i] if i in tops else self.tops(i)
             self.write(nodes[i], made)
+            if self.debug_info:
+                say_forward(self, nodes[i], [self.memory[v].data for v in nodes[i].tops])
             for top, weight in zip(made, self.layer(nodes[i]).loss_weights(), strict=True):
                 loss += weight * float(top.detach().sum()) if weight else 0.0
             self.call('after_forward', i)
@@ -181,6 +184,7 @@ class Layerwise(Net):
     def run_back(self, first, last):
         """Backward through the layers first down to last, both included, from their tops' diffs."""
         settle()
+        flags = backward_flags(self) if self.debug_info else {}
         for i in range(first, last - 1, -1):
             self.call('before_backward', i)
             node, layer = self.graph.nodes[i], self.layer(self.graph.nodes[i])
@@ -188,6 +192,10 @@ class Layerwise(Net):
                 self.layer_back(i, node, layer)
             elif self.needed.intersection(node.tops):
                 layer.run_back(self.wanted(node, self.needed))
+            if flags.get(id(node)) is not None:
+                diffs = {v: self.memory[v].diff for v, wanted in zip(
+                    node.bottoms, flags[id(node)], strict=True) if wanted}
+                say_backward(self, node, diffs, [b.diff for b in self.params.get(node.name, ())])
             self.call('after_backward', i)
 
     def layer_back(self, i, node, layer):
@@ -227,6 +235,8 @@ class Layerwise(Net):
     def backward(self):
         """As Net.backward, from the tops' diffs as they are: of a loss, its weight."""
         self.run_back(len(self.graph.nodes) - 1, 0)
+        if self.debug_info:
+            say_all_params(self)
 
     def clear_param_diffs(self):
         """Zeros in all parameters' diffs; arrays of them stay theirs."""
