@@ -7,8 +7,9 @@ from pathlib import Path
 
 from fcn_repro.errors import FcnError
 from fcn_repro.solver import Solver
+from fcn_repro.solverstate import write_binary
 from fcn_repro.training import prepare
-from fcn_repro.weights import modern, read_solverstate, read_weights
+from fcn_repro.weights import modern, read_solverstate, read_weights, write_solverstate
 
 from .golden import read_golden
 from .layers import compare_params
@@ -33,6 +34,8 @@ def check_solver(case, folder, limits):
             compare_state(case, f'iter_{i}', solver, golden.group(f'iter_{i}'), limits.params)
             for path in sorted(Path(folder).glob(f'*_iter_{i}.*')):
                 compare_snapshot(case, path, solver, limits.params)
+                if '.solverstate' in path.name:
+                    compare_written(case, path, scratch)
         for name, values in seen.items():
             if name in golden:
                 case.number(name, values, golden[name].values,
@@ -86,6 +89,21 @@ def compare_snapshot(case, path, solver, limit):
             if blob is not None:
                 case.near(f'{path.name}: {layer}/{i}', solver.net.params[layer][i].data, blob,
                           limit)
+
+
+def compare_written(case, path, scratch):
+    """A state of Caffe's written again by us, in its format: the same content; a binary one is the
+    same file, byte for byte."""
+    state, again = read_solverstate(path), Path(scratch, path.name)
+    write = write_solverstate if path.suffix == '.h5' else write_binary
+    write(again, state.iter, state.learned_net, state.current_step, state.history)
+    if write is write_binary:
+        case.equal(f'{path.name}: bytes', again.read_bytes(), path.read_bytes())
+    ours = read_solverstate(again)
+    for name in 'iter', 'learned_net', 'current_step':
+        case.equal(f'{path.name}: {name} again', getattr(ours, name), getattr(state, name))
+    for i, (mine, its) in enumerate(zip(ours.history, state.history, strict=True)):
+        case.exact(f'{path.name}: history {i} again', mine, its)
 
 
 def check_resumed(case, folder, state, limits):
