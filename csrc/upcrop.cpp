@@ -1,5 +1,5 @@
 // Schemas and argument checks of the fused op, once for all backends.
-#include "upcrop.h"
+#include "scores.h"
 
 #include <ATen/OpMathType.h>
 #include <ATen/ops/empty.h>
@@ -11,6 +11,9 @@ TORCH_LIBRARY(fcn_repro, m) {
   m.def(
       "upcrop(Tensor x, Tensor taps_y, Tensor taps_x, int[2] stride, int[2] pad, "
       "SymInt[2] offset, SymInt[2] size) -> Tensor");
+  m.def(
+      "upcrop_add(Tensor x, Tensor taps_y, Tensor taps_x, int[2] stride, int[2] pad, "
+      "SymInt[2] offset, SymInt[2] size, Tensor skip, SymInt[2] skip_offset) -> Tensor");
   m.def(
       "upcrop_backward(Tensor grad, Tensor taps_y, Tensor taps_x, int[2] stride, int[2] pad, "
       "SymInt[2] offset, SymInt[2] in_size) -> Tensor");
@@ -31,6 +34,8 @@ void check_taps(const char* op, const char* name, const at::Tensor& taps, const 
                     ". Convert the taps, once, to the type that ops.tap_dtype names.");
 }
 
+constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+
 void check_tensors(const char* op, const char* name, const at::Tensor& x,
                    const at::Tensor& taps_y, const at::Tensor& taps_x) {
   TORCH_CHECK_VALUE(x.dim() == 4, op, ": ", name, " has ", x.dim(), " axes with shape ",
@@ -44,11 +49,10 @@ void check_tensors(const char* op, const char* name, const at::Tensor& x,
 }
 
 int64_t checked(const char* op, const char* name, at::IntArrayRef pair, int axis, int64_t least) {
-  constexpr int64_t most = std::numeric_limits<int32_t>::max();
   TORCH_CHECK_VALUE(pair.size() == 2, op, ": ", name, " has ", pair.size(),
                     " numbers, expected 2 (y, x).");
-  TORCH_CHECK_VALUE(pair[axis] >= least && pair[axis] <= most, op, ": ", name, " is ", pair[axis],
-                    " along ", axis == 0 ? "y" : "x", ", expected ", least, " to ", most, ".");
+  TORCH_CHECK_VALUE(pair[axis] >= least && pair[axis] <= kMost, op, ": ", name, " is ", pair[axis],
+                    " along ", axis == 0 ? "y" : "x", ", expected ", least, " to ", kMost, ".");
   return pair[axis];
 }
 
@@ -89,15 +93,52 @@ Upcrop prepare(const at::Tensor& source, const at::Tensor& taps_y, const at::Ten
 
 }  // namespace
 
-Upcrop prepare_forward(const at::Tensor& x, const at::Tensor& taps_y, const at::Tensor& taps_x,
-                       at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset,
-                       at::IntArrayRef size) {
-  const char* op = "upcrop";
+namespace {
+
+Upcrop forward(const char* op, const at::Tensor& x, const at::Tensor& taps_y,
+               const at::Tensor& taps_x, at::IntArrayRef stride, at::IntArrayRef pad,
+               at::IntArrayRef offset, at::IntArrayRef size) {
   check_tensors(op, "x", x, taps_y, taps_x);
   const auto in = x.sizes().slice(2);
   const Axis ay = check_axis(op, 0, in, size, taps_y, stride, pad, offset);
   const Axis ax = check_axis(op, 1, in, size, taps_x, stride, pad, offset);
   return prepare(x, taps_y, taps_x, ay, ax, ay.out, ax.out);
+}
+
+void check_skip(const char* op, const at::Tensor& x, const at::Tensor& skip,
+                at::IntArrayRef skip_offset, at::IntArrayRef size) {
+  TORCH_CHECK_VALUE(skip.dim() == 4 && skip.size(0) == x.size(0) && skip.size(1) == x.size(1), op,
+                    ": skip has shape ", skip.sizes(), ", expected (", x.size(0), ", ", x.size(1),
+                    ", height, width) as x (", x.sizes(), ").");
+  TORCH_CHECK_VALUE(skip.device() == x.device() && skip.scalar_type() == x.scalar_type(), op,
+                    ": skip is ", skip.scalar_type(), " on ", skip.device(), ", x ",
+                    x.scalar_type(), " on ", x.device(), ". They must agree.");
+  for (int axis = 0; axis < 2; ++axis) {
+    const int64_t start = checked(op, "skip_offset", skip_offset, axis, 0);
+    const int64_t end = start + size[axis], whole = skip.size(2 + axis);
+    TORCH_CHECK_VALUE(end <= whole, op, ": the skip's window ends at cell ", end, " along ",
+                      axis == 0 ? "y" : "x", " (skip_offset ", start, " + size ", size[axis],
+                      "), skip at ", whole, ". Lower the skip_offset or the size.");
+  }
+}
+
+}  // namespace
+
+Upcrop prepare_forward(const at::Tensor& x, const at::Tensor& taps_y, const at::Tensor& taps_x,
+                       at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset,
+                       at::IntArrayRef size) {
+  return forward("upcrop", x, taps_y, taps_x, stride, pad, offset, size);
+}
+
+Upcrop prepare_add(const at::Tensor& x, const at::Tensor& taps_y, const at::Tensor& taps_x,
+                   at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset,
+                   at::IntArrayRef size, const at::Tensor& skip, at::IntArrayRef skip_offset) {
+  const char* op = "upcrop_add";
+  Upcrop up = forward(op, x, taps_y, taps_x, stride, pad, offset, size);
+  check_skip(op, x, skip, skip_offset, size);
+  up.skip = Skip{skip.contiguous(format_of(x)), skip.size(2), skip.size(3), skip_offset[0],
+                 skip_offset[1]};
+  return up;
 }
 
 Upcrop prepare_backward(const at::Tensor& grad, const at::Tensor& taps_y,
@@ -109,6 +150,17 @@ Upcrop prepare_backward(const at::Tensor& grad, const at::Tensor& taps_y,
   const Axis ay = check_axis(op, 0, in_size, out, taps_y, stride, pad, offset);
   const Axis ax = check_axis(op, 1, in_size, out, taps_x, stride, pad, offset);
   return prepare(grad, taps_y, taps_x, ay, ax, ay.in, ax.in);
+}
+
+Scores prepare_scores(const char* op, const at::Tensor& x, const at::Tensor& taps_y,
+                      const at::Tensor& taps_x, at::IntArrayRef stride, at::IntArrayRef pad,
+                      at::IntArrayRef offset, at::IntArrayRef size) {
+  check_tensors(op, "x", x, taps_y, taps_x);
+  const auto in = x.sizes().slice(2);
+  const Axis ay = check_axis(op, 0, in, size, taps_y, stride, pad, offset);
+  const Axis ax = check_axis(op, 1, in, size, taps_x, stride, pad, offset);
+  return Scores{x.to(at::toOpMathType(x.scalar_type())).contiguous(), taps_y.contiguous(),
+                taps_x.contiguous(), ay, ax, x.size(0), x.size(1)};
 }
 
 }  // namespace fcn

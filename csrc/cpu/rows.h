@@ -41,6 +41,25 @@ void blend(const T* const* rows, const Acc* weights, int64_t count, int64_t n, A
   for (; r < count; r += 4) blend_few<4, true>(rows + r, weights + r, n, sum);
 }
 
+// sum[c] += row[c]
+template <typename T, typename Acc>
+FCN_CLONES void add_row(const T* row, int64_t n, Acc* __restrict__ sum) {
+  for (int64_t c = 0; c < n; ++c) sum[c] += static_cast<Acc>(row[c]);
+}
+
+// The inputs' rows that feed output row `at`, and their taps; returns how many
+template <typename T, typename Acc>
+int64_t feeding_rows(const Axis& y, Place at, const T* plane, int64_t row, const Acc* taps,
+                     const T** rows, Acc* weights) {
+  int64_t count = 0;
+  for (int64_t i = at.i, t = at.phase; i >= 0 && t < y.k; --i, t += y.stride) {
+    if (i >= y.in) continue;
+    rows[count] = plane + i * row;
+    weights[count++] = taps[t];
+  }
+  return count;
+}
+
 // Calls f with `count` as a compile-time constant where it is a stride or kernel of the FCN nets
 template <typename F>
 FCN_INLINE void for_count(int64_t count, F f) {

@@ -51,6 +51,16 @@ void write_row(T* row, std::vector<Acc>& scratch, F&& fill) {
   }
 }
 
+// sum += the skip's window in row y of a plane, if there is a skip
+template <typename T, typename Acc>
+void add_skip(const Upcrop& op, int64_t plane, int64_t y, Acc* sum) {
+  const Skip& skip = op.skip;
+  if (!skip.values.defined()) return;
+  const int64_t cell = (plane * skip.height + skip.top + y) * skip.width + skip.left;
+  const T* row = skip.values.template const_data_ptr<T>() + cell * op.inner;
+  add_row(row, op.x.out * op.inner, sum);
+}
+
 // Planes of single values: blend while the rows are narrow, then expand once for each output row
 template <typename T, typename Acc>
 void forward_rows(const Upcrop& op, int64_t begin, int64_t end) {
@@ -66,16 +76,13 @@ void forward_rows(const Upcrop& op, int64_t begin, int64_t end) {
   int64_t y = begin % op.y.out;
   Place at = place(op.y, y);
   for (int64_t r = begin; r < end; ++r, result += op.x.out) {
-    int64_t count = 0;
-    for (int64_t i = at.i, t = at.phase; i >= 0 && t < op.y.k; --i, t += op.y.stride) {
-      if (i >= op.y.in) continue;
-      rows[count] = plane + i * op.x.in;
-      weights[count++] = taps_y[t];
-    }
+    const int64_t count = feeding_rows(op.y, at, plane, op.x.in, taps_y, rows.data(),
+                                       weights.data());
     blend(rows.data(), weights.data(), count, op.x.in, narrow.data() + 1);
     write_row(result, scratch, [&](Acc* wide) {
       pairs ? expand_pairs(narrow.data(), taps_x, op.x.stride, blocks, wide)
             : expand(narrow.data() + 1, taps_x, op.x, 1, wide);
+      add_skip<T>(op, r / op.y.out, y, wide);
     });
     step(op.y, at);
     if (++y < op.y.out) continue;
@@ -100,6 +107,7 @@ void forward_cells(const Upcrop& op, int64_t begin, int64_t end) {
     }
     write_row(result + r * ring.width, scratch, [&](Acc* sum) {
       blend(rows.data(), weights.data(), from.end - from.begin, ring.width, sum);
+      add_skip<T>(op, plane, y, sum);
     });
   }
 }
@@ -124,12 +132,9 @@ void backward_rows(const Upcrop& op, int64_t begin, int64_t end) {
   }
 }
 
-at::Tensor upcrop_cpu(const at::Tensor& x, const at::Tensor& taps_y, const at::Tensor& taps_x,
-                      at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset,
-                      at::IntArrayRef size) {
-  const Upcrop op = prepare_forward(x, taps_y, taps_x, stride, pad, offset, size);
+at::Tensor run_forward(const Upcrop& op) {
   if (op.result.numel() == 0) return op.result;
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, x.scalar_type(), "upcrop", [&] {
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, op.source.scalar_type(), "upcrop", [&] {
     using Acc = at::opmath_type<scalar_t>;
     at::parallel_for(0, op.planes * op.y.out, grain(op.x.out * op.inner),
                      [&](int64_t b, int64_t e) {
@@ -138,6 +143,20 @@ at::Tensor upcrop_cpu(const at::Tensor& x, const at::Tensor& taps_y, const at::T
     });
   });
   return op.result;
+}
+
+at::Tensor upcrop_cpu(const at::Tensor& x, const at::Tensor& taps_y, const at::Tensor& taps_x,
+                      at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset,
+                      at::IntArrayRef size) {
+  return run_forward(prepare_forward(x, taps_y, taps_x, stride, pad, offset, size));
+}
+
+at::Tensor upcrop_add_cpu(const at::Tensor& x, const at::Tensor& taps_y, const at::Tensor& taps_x,
+                          at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset,
+                          at::IntArrayRef size, const at::Tensor& skip,
+                          at::IntArrayRef skip_offset) {
+  return run_forward(
+      prepare_add(x, taps_y, taps_x, stride, pad, offset, size, skip, skip_offset));
 }
 
 at::Tensor upcrop_backward_cpu(const at::Tensor& grad, const at::Tensor& taps_y,
@@ -159,6 +178,7 @@ at::Tensor upcrop_backward_cpu(const at::Tensor& grad, const at::Tensor& taps_y,
 
 TORCH_LIBRARY_IMPL(fcn_repro, CPU, m) {
   m.impl("upcrop", upcrop_cpu);
+  m.impl("upcrop_add", upcrop_add_cpu);
   m.impl("upcrop_backward", upcrop_backward_cpu);
 }
 

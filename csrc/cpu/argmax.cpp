@@ -1,0 +1,124 @@
+// Upsample + crop + argmax on the CPU: a tile of scores lives in registers.
+#include "../argmax.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/OpMathType.h>
+#include <ATen/Parallel.h>
+#include <torch/library.h>
+
+#include "../epilogue.h"
+#include "tile.h"
+
+namespace fcn {
+namespace {
+
+template <typename Acc>
+struct Winners {
+  Aligned<typename Lanes<Acc>::Int> index;  // (phase, lane)
+  Aligned<Acc> probability;                 // likewise, empty where nobody asks
+
+  Winners(const Tiling& t, bool wanted)
+      : index(t.x.stride * t.lanes), probability(wanted ? t.x.stride * t.lanes : 0) {}
+};
+
+template <bool pairs, bool tame, typename Acc>
+FCN_CLONES void find_winners(const Acc* narrow, const Acc* taps, const Tiling& t, int64_t classes,
+                             typename Lanes<Acc>::Int* index, Acc* probability) {
+  using V = VecOf<Acc>;
+  using I = IntsOf<Acc>;
+  for (int64_t lane = 0; lane < t.lanes; lane += Lanes<Acc>::count) {
+    for_phases(t.x.stride, [&](int64_t phase, auto count) __attribute__((always_inline)) {
+      constexpr int n = decltype(count)::value;
+      V scores[n];
+      Best<V, I> best[n];
+      scores_of<n, pairs>(narrow + lane, taps, t, phase, scores);
+      for (int p = 0; p < n; ++p) best[p].init(scores[p], I{});
+      for (int64_t c = 1; c < classes; ++c) {
+        scores_of<n, pairs>(narrow + c * t.span + lane, taps, t, phase, scores);
+        for (int p = 0; p < n; ++p)
+          tame ? best[p].update_number(scores[p], all_ints<Acc>(c))
+               : best[p].update(scores[p], all_ints<Acc>(c));
+      }
+      for (int p = 0; p < n; ++p) store(index + (phase + p) * t.lanes + lane, best[p].index);
+      if (probability == nullptr) return;
+      V sum[n] = {};
+      for (int64_t c = 0; c < classes; ++c) {
+        scores_of<n, pairs>(narrow + c * t.span + lane, taps, t, phase, scores);
+        for (int p = 0; p < n; ++p) sum[p] += exp_lanes(scores[p] - best[p].value);
+      }
+      for (int p = 0; p < n; ++p)
+        store(probability + (phase + p) * t.lanes + lane, Acc(1) / sum[p]);
+    });
+  }
+}
+
+// (phase, lane) back to a row of outputs
+template <typename From, typename To>
+void write_lanes(const From* values, const Tiling& t, int64_t row, To* out) {
+  const From* lane = values + row * t.pitch;
+  for_count(t.x.stride, [=, &t](auto n) mutable __attribute__((always_inline)) {
+    const auto write = [&](int64_t from, int64_t end) __attribute__((always_inline)) {
+      for (int64_t p = from; p < end; ++p) out[p] = static_cast<To>(lane[p * t.lanes]);
+      out += n, ++lane;
+    };
+    const Blocks at(t.x);
+    out -= t.first.phase;
+    if (at.head > 0) write(t.first.phase, t.first.phase + at.head);
+    for (int64_t b = 0; b < at.whole; ++b) write(0, n);
+    write(0, at.tail);
+  });
+}
+
+template <typename Acc, typename Label>
+void argmax_tiles(const Argmax& op, const Tiling& t, int64_t begin, int64_t end) {
+  const Scores& s = op.scores;
+  Tile<Acc> tile(s, t);
+  Winners<Acc> winners(t, op.wanted);
+  const int64_t tiles = (t.y.out + t.rows - 1) / t.rows, plane = t.y.out * t.x.out;
+  for (int64_t at = begin; at < end; ++at) {
+    const int64_t n = at / tiles, y = at % tiles * t.rows;
+    const int64_t rows = std::min(t.rows, t.y.out - y);
+    tile.fill(s.x.template const_data_ptr<Acc>() + n * s.classes * t.y.in * t.x.in, y, rows);
+    const bool pairs = t.taps == 2 && (tile.tame || t.x.k == 2 * t.x.stride);
+    const auto find = tile.tame ? pairs ? find_winners<true, true, Acc>
+                                        : find_winners<false, true, Acc>
+                                : pairs ? find_winners<true, false, Acc>
+                                        : find_winners<false, false, Acc>;
+    find(tile.narrow.data(), tile.taps.data(), t, s.classes, winners.index.data(),
+         winners.probability.data());
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t row = n * plane + (y + r) * t.x.out;
+      write_lanes(winners.index.data(), t, r, op.labels.mutable_data_ptr<Label>() + row);
+      if (op.wanted)
+        write_lanes(winners.probability.data(), t, r,
+                    op.probability.mutable_data_ptr<float>() + row);
+    }
+  }
+}
+
+std::tuple<at::Tensor, at::Tensor> argmax_cpu(
+    const at::Tensor& x, const at::Tensor& taps_y, const at::Tensor& taps_x,
+    at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset, at::IntArrayRef size,
+    at::ScalarType dtype, bool probability) {
+  const Argmax op = prepare_argmax(x, taps_y, taps_x, stride, pad, offset, size, dtype,
+                                   probability);
+  const Scores& s = op.scores;
+  if (op.labels.numel() == 0) return {op.labels, op.probability};
+  AT_DISPATCH_FLOATING_TYPES(s.x.scalar_type(), "upcrop_argmax", [&] {
+    const Tiling t(s.y, s.x_axis, Lanes<scalar_t>::count);
+    const int64_t tiles = (t.y.out + t.rows - 1) / t.rows;
+    const int64_t work = t.lanes * t.x.stride * s.classes;
+    at::parallel_for(0, s.batch * tiles, std::max<int64_t>(1, 32768 / work),
+                     [&](int64_t b, int64_t e) {
+      dtype == at::kByte ? argmax_tiles<scalar_t, uint8_t>(op, t, b, e)
+                         : argmax_tiles<scalar_t, int64_t>(op, t, b, e);
+    });
+  });
+  return {op.labels, op.probability};
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(fcn_repro, CPU, m) { m.impl("upcrop_argmax", argmax_cpu); }
+
+}  // namespace fcn

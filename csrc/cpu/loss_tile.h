@@ -1,0 +1,189 @@
+// The softmax loss of one tile of scores, and its gradient at the tile's narrow resolution.
+#pragma once
+
+#include <limits>
+
+#include "../epilogue.h"
+#include "../softmax_loss.h"
+#include "tile.h"
+
+namespace fcn {
+
+// to[i] += scale * from[i]
+template <typename Acc>
+FCN_CLONES void add_scaled(const Acc* from, Acc scale, int64_t n, Acc* __restrict__ to) {
+  for (int64_t i = 0; i < n; ++i) to[i] += scale * from[i];
+}
+
+// Where a loss tile's loop reads and writes
+template <typename Acc>
+struct LossRun {
+  const Acc *narrow, *taps;
+  const typename Lanes<Acc>::Int* label;  // (phase, lane), -1 where nothing counts
+  const Acc* weight;                      // (phase, lane), or nullptr
+  int64_t classes;
+  Acc* exps;                              // (class, 4) vectors of scratch
+  Acc* grad;                              // (class, span), added to; nullptr where nobody asks
+};
+
+// The scores of n phases from `phase` on at one vector of lanes: exp(score - largest) to run.exps,
+// the factors of the gradient to `scale`; returns the vector of losses.
+template <int n, bool pairs, typename Acc>
+FCN_INLINE VecOf<Acc> loss_lanes(const LossRun<Acc>& run, const Tiling& t, int64_t lane,
+                                 int64_t phase, VecOf<Acc>* scale, VecOf<Acc>* counted) {
+  using V = VecOf<Acc>;
+  using I = IntsOf<Acc>;
+  constexpr int64_t size = Lanes<Acc>::count;
+  V scores[n], largest[n], own[n] = {}, sum[n] = {}, total{};
+  I label[n];
+  for (int p = 0; p < n; ++p) {
+    label[p] = load_ints<Acc>(run.label + (phase + p) * t.lanes + lane);
+    largest[p] = all(-std::numeric_limits<Acc>::infinity());
+  }
+  for (int64_t c = 0; c < run.classes; ++c) {
+    scores_of<n, pairs>(run.narrow + c * t.span + lane, run.taps, t, phase, scores);
+    for (int p = 0; p < n; ++p) {
+      store(run.exps + (c * 4 + p) * size, scores[p]);
+      largest[p] = scores[p] > largest[p] ? scores[p] : largest[p];
+      own[p] = label[p] == all_ints<Acc>(c) ? scores[p] : own[p];
+    }
+  }
+  for (int64_t c = 0; c < run.classes; ++c)
+    for (int p = 0; p < n; ++p) {
+      const V e = exp_lanes(load(run.exps + (c * 4 + p) * size) - largest[p]);
+      store(run.exps + (c * 4 + p) * size, e);
+      sum[p] += e;
+    }
+  for (int p = 0; p < n; ++p) {
+    const I counts = label[p] >= 0;
+    counted[p] = counts ? all(Acc(1)) : V{};
+    if (run.weight) counted[p] *= load(run.weight + (phase + p) * t.lanes + lane);
+    const V lost = log_probability(own[p], largest[p], log_lanes(sum[p]), all(Acc(kLeastLog)));
+    total -= counts ? lost * counted[p] : V{};
+    scale[p] = counted[p] / sum[p];
+  }
+  return total;
+}
+
+// What n phases add to the gradient of a class's narrow values
+template <int n, typename Acc>
+FCN_INLINE void gradient_lanes(const LossRun<Acc>& run, const Tiling& t, int64_t lane,
+                               int64_t phase, const VecOf<Acc>* scale,
+                               const VecOf<Acc>* counted) {
+  using V = VecOf<Acc>;
+  using I = IntsOf<Acc>;
+  I label[n];
+  for (int p = 0; p < n; ++p) label[p] = load_ints<Acc>(run.label + (phase + p) * t.lanes + lane);
+  for (int64_t c = 0; c < run.classes; ++c) {
+    V slope[n];
+    for (int p = 0; p < n; ++p) {
+      slope[p] = load(run.exps + (c * 4 + p) * Lanes<Acc>::count) * scale[p];
+      slope[p] -= label[p] == all_ints<Acc>(c) ? counted[p] : V{};
+      slope[p] = label[p] >= 0 ? slope[p] : V{};  // a NaN where nothing counts
+    }
+    Acc* to = run.grad + c * t.span + lane + t.taps - 1;
+    for (int64_t m = 0; m < t.taps; ++m) {
+      V part = load(to - m);
+      for (int p = 0; p < n; ++p) part += run.taps[phase + p + m * t.x.stride] * slope[p];
+      store(to - m, part);
+    }
+  }
+}
+
+// The sum of a tile's losses
+template <bool pairs, typename Acc>
+FCN_CLONES double loss_of(const LossRun<Acc>& run, const Tiling& t) {
+  using V = VecOf<Acc>;
+  double sum = 0;
+  for (int64_t lane = 0; lane < t.lanes; lane += Lanes<Acc>::count) {
+    V total{};
+    for_phases(t.x.stride, [&](int64_t phase, auto count) __attribute__((always_inline)) {
+      constexpr int n = decltype(count)::value;
+      V scale[n], counted[n];
+      total += loss_lanes<n, pairs>(run, t, lane, phase, scale, counted);
+      if (run.grad) gradient_lanes<n>(run, t, lane, phase, scale, counted);
+    });
+    for (int i = 0; i < Lanes<Acc>::count; ++i) sum += total[i];
+  }
+  return sum;
+}
+
+// A label as Caffe reads it, truncated; -2 where it is no number of a class
+template <typename L>
+FCN_INLINE int64_t label_of(L value) {
+  if constexpr (std::is_integral_v<L>) return value;
+  return value > L(-2147483648.0) && value < L(2147483648.0) ? static_cast<int64_t>(value) : -2;
+}
+
+template <typename Acc>
+struct LossTile {
+  using Int = typename Lanes<Acc>::Int;
+  const SoftmaxLoss& op;
+  Tile<Acc> scores;
+  Aligned<Int> label;                // (phase, lane)
+  Aligned<Acc> weight, exps, grad;   // (phase, lane), (class, 4 vectors), (class, span)
+
+  LossTile(const SoftmaxLoss& op, const Tiling& t)
+      : op(op), scores(op.scores, t), label(t.x.stride * t.lanes),
+        weight(op.weight ? t.x.stride * t.lanes : 0),
+        exps(op.scores.classes * 4 * Lanes<Acc>::count),
+        grad(op.gradient ? op.scores.classes * t.span : 0) {}
+
+  const Tiling& tiling() const { return scores.tiling; }
+  const Acc* narrow_grad(int64_t c) const {
+    return grad.lines[0].values + c * tiling().span;
+  }
+
+  // Labels and weights of output rows y0 .. y0 + rows - 1 into lanes; whether any pixel counts
+  bool read_labels(int64_t n, int64_t y0, int64_t rows, int64_t* valid, int64_t* bad,
+                   double* example) {
+    const int64_t before = *valid;
+    std::fill_n(label.data(), tiling().x.stride * tiling().lanes, Int(-1));
+    switch (op.label.scalar_type()) {
+      case at::kByte: read_rows<uint8_t>(n, y0, rows, valid, bad, example); break;
+      case at::kInt: read_rows<int32_t>(n, y0, rows, valid, bad, example); break;
+      case at::kLong: read_rows<int64_t>(n, y0, rows, valid, bad, example); break;
+      case at::kFloat: read_rows<float>(n, y0, rows, valid, bad, example); break;
+      default: read_rows<double>(n, y0, rows, valid, bad, example);
+    }
+    return *valid > before;
+  }
+
+  template <typename L>
+  void read_rows(int64_t n, int64_t y0, int64_t rows, int64_t* valid, int64_t* bad,
+                 double* example) {
+    const Tiling& t = tiling();
+    const Acc* weights = op.weight ? op.weight->template const_data_ptr<Acc>() : nullptr;
+    const int64_t ignore = op.ignore ? *op.ignore : std::numeric_limits<int64_t>::min();
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t row = (n * t.y.out + y0 + r) * t.x.out;
+      const L* from = op.label.template const_data_ptr<L>() + row;
+      const bool* mask = op.mask ? op.mask->template const_data_ptr<bool>() + row : nullptr;
+      Place at = t.first;
+      for (int64_t o = 0; o < t.x.out; ++o, step(t.x, at)) {
+        const int64_t c = label_of(from[o]);
+        if (c == ignore || (mask && !mask[o])) continue;
+        if (c < 0 || c >= op.scores.classes) {
+          if ((*bad)++ == 0) *example = static_cast<double>(from[o]);
+          continue;
+        }
+        ++*valid;
+        const int64_t lane = at.phase * t.lanes + r * t.pitch + at.i - t.first.i;
+        label.data()[lane] = static_cast<Int>(c);
+        if (weights) weight.data()[lane] = weights[c];
+      }
+    }
+  }
+
+  // The tile's loss; its gradient to narrow_grad
+  double run() {
+    const Tiling& t = tiling();
+    if (op.gradient) std::fill_n(grad.data(), op.scores.classes * t.span, Acc(0));
+    const LossRun<Acc> run{scores.narrow.data(), scores.taps.data(), label.data(), weight.data(),
+                           op.scores.classes, exps.data(), grad.data()};
+    const bool pairs = t.taps == 2 && (scores.tame || t.x.k == 2 * t.x.stride);
+    return pairs ? loss_of<true>(run, t) : loss_of<false>(run, t);
+  }
+};
+
+}  // namespace fcn

@@ -1,0 +1,142 @@
+// Upsample + crop + softmax loss on the CPU: scores and probabilities live in a tile, the gradient
+// leaves it at the input's resolution.
+#include "../softmax_loss.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/OpMathType.h>
+#include <ATen/Parallel.h>
+#include <torch/library.h>
+
+#include <cmath>
+
+#include "../epilogue.h"
+#include "loss_tile.h"
+
+namespace fcn {
+namespace {
+
+constexpr int64_t kChunks = 16;  // of an image: what threads share, whatever their number
+
+// The result of one chunk: intervals [begin, end) between input rows of one image
+struct Sum {
+  double loss = 0;
+  int64_t valid = 0, bad = 0;
+  double example = 0;
+};
+
+// Where a chunk's gradient goes: rows of its own straight into grad, earlier ones into `halo`
+template <typename Acc>
+struct Target {
+  Acc* grad;      // (C, in, in) of the image
+  Acc* halo;      // (sources - 1, C, in) of the chunk, for input rows own - sources + 1 .. own - 1
+  int64_t own;    // first input row of its own
+  int64_t sources;
+
+  Acc* row(const Axis& y, const Axis& x, int64_t classes, int64_t c, int64_t i) const {
+    return i >= own ? grad + (c * y.in + i) * x.in
+                    : halo + ((i - own + sources - 1) * classes + c) * x.in;
+  }
+};
+
+// narrow gradients of a tile's rows, times the taps along y, to the input's rows
+template <typename Acc>
+void scatter_rows(const LossTile<Acc>& tile, const Target<Acc>& to, int64_t y0, int64_t rows) {
+  const Tiling& t = tile.tiling();
+  const int64_t left = t.first.i - (t.taps - 1), skip = std::max<int64_t>(0, -left);
+  const int64_t n = std::min(t.x.in, left + t.pitch) - (left + skip);
+  const Acc* taps = tile.op.scores.taps_y.template const_data_ptr<Acc>();
+  const int64_t classes = tile.op.scores.classes;
+  for (int64_t c = 0; c < classes; ++c) {
+    Place at = place(t.y, y0);
+    for (int64_t r = 0; r < rows; ++r, step(t.y, at)) {
+      const Acc* from = tile.narrow_grad(c) + r * t.pitch + skip;
+      for (int64_t i = at.i, k = at.phase; i >= 0 && k < t.y.k; --i, k += t.y.stride)
+        if (i < t.y.in) add_scaled(from, taps[k], n, to.row(t.y, t.x, classes, c, i) + left + skip);
+    }
+  }
+}
+
+// The outputs between input rows begin .. end - 1 of image n
+template <typename Acc>
+Sum loss_chunk(const SoftmaxLoss& op, const Tiling& t, int64_t n, int64_t begin, int64_t end,
+               const Target<Acc>& to) {
+  const Scores& s = op.scores;
+  LossTile<Acc> tile(op, t);
+  Sum sum;
+  const Acc* image = s.x.const_data_ptr<Acc>() + n * s.classes * t.y.in * t.x.in;
+  const int64_t last = std::min(t.y.out, end * t.y.stride - t.y.shift);
+  for (int64_t y = std::max<int64_t>(0, begin * t.y.stride - t.y.shift); y < last; y += t.rows) {
+    const int64_t rows = std::min(t.rows, last - y);
+    if (!tile.read_labels(n, y, rows, &sum.valid, &sum.bad, &sum.example)) continue;
+    tile.scores.fill(image, y, rows);
+    sum.loss += tile.run();
+    if (op.gradient) scatter_rows(tile, to, y, rows);
+  }
+  return sum;
+}
+
+// The chunks' halos and sums in one fixed order; the normaliser divides both
+template <typename Acc>
+Sum gather_chunks(const SoftmaxLoss& op, const std::vector<Sum>& sums) {
+  Sum all;
+  for (const Sum& part : sums) {
+    all.loss += part.loss;
+    all.valid += part.valid;
+    if (part.bad && !all.bad) all.example = part.example;
+    all.bad += part.bad;
+  }
+  return all;
+}
+
+template <typename Acc>
+void loss_images(const SoftmaxLoss& op) {
+  const Scores& s = op.scores;
+  const Tiling t(s.y, s.x_axis, Lanes<Acc>::count);
+  const int64_t first = place(s.y, 0).i, rows = place(s.y, s.y.out - 1).i + 1 - first;
+  const int64_t chunks = std::min(kChunks, rows), sources = (s.y.k + s.y.stride - 1) / s.y.stride;
+  const int64_t row = s.classes * s.x_axis.in, halo = op.gradient ? (sources - 1) * row : 0;
+  const auto start = [=](int64_t chunk) { return first + rows * chunk / chunks; };
+  std::vector<Sum> sums(s.batch * chunks);
+  std::vector<Acc> halos(sums.size() * halo);
+  Acc* grad = op.gradient ? op.grad.mutable_data_ptr<Acc>() : nullptr;
+  at::parallel_for(0, static_cast<int64_t>(sums.size()), 1, [&](int64_t b, int64_t e) {
+    for (int64_t at = b; at < e; ++at) {
+      const int64_t n = at / chunks, chunk = at % chunks;
+      const Target<Acc> to{grad ? grad + n * row * s.y.in : nullptr, halos.data() + at * halo,
+                           start(chunk), sources};
+      sums[at] = loss_chunk(op, t, n, start(chunk), start(chunk + 1), to);
+    }
+  });
+  const Sum sum = gather_chunks<Acc>(op, sums);
+  check_labels(op, sum.bad, sum.example);
+  const double norm = normalizer(op.normalization, sum.valid, s.batch, s.y.out * s.x_axis.out);
+  *op.loss.mutable_data_ptr<Acc>() = static_cast<Acc>(sum.loss / norm);
+  if (!op.gradient) return;
+  for (int64_t at = 0; at < static_cast<int64_t>(sums.size()); ++at) {
+    const int64_t n = at / chunks, own = start(at % chunks);
+    for (int64_t i = std::max<int64_t>(0, own - sources + 1); i < std::min(own, s.y.in); ++i)
+      for (int64_t c = 0; c < s.classes; ++c)
+        add_scaled(halos.data() + at * halo + ((i - own + sources - 1) * s.classes + c) *
+                       s.x_axis.in, Acc(1), s.x_axis.in,
+                   grad + n * row * s.y.in + (c * s.y.in + i) * s.x_axis.in);
+  }
+  op.grad.div_(norm);
+}
+
+std::tuple<at::Tensor, at::Tensor> softmax_loss_cpu(
+    const at::Tensor& x, const at::Tensor& label, const at::Tensor& taps_y,
+    const at::Tensor& taps_x, at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset,
+    int64_t normalization, std::optional<int64_t> ignore, const std::optional<at::Tensor>& weight,
+    const std::optional<at::Tensor>& mask, bool gradient, bool check) {
+  const SoftmaxLoss op = prepare_softmax_loss(x, label, taps_y, taps_x, stride, pad, offset,
+                                              normalization, ignore, weight, mask, gradient);
+  AT_DISPATCH_FLOATING_TYPES(op.scores.x.scalar_type(), "upcrop_softmax_loss",
+                             [&] { loss_images<scalar_t>(op); });
+  return {op.loss, gradient_like(op, x)};
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(fcn_repro, CPU, m) { m.impl("upcrop_softmax_loss", softmax_loss_cpu); }
+
+}  // namespace fcn

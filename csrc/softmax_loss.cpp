@@ -1,0 +1,94 @@
+// Schema and checks of upsample + crop + softmax loss.
+#include "softmax_loss.h"
+
+#include <ATen/OpMathType.h>
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <torch/library.h>
+
+#include "epilogue.h"
+
+TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
+  m.def(
+      "upcrop_softmax_loss(Tensor x, Tensor label, Tensor taps_y, Tensor taps_x, int[2] stride, "
+      "int[2] pad, SymInt[2] offset, int normalization, int? ignore_label, Tensor? weight, "
+      "Tensor? mask, bool gradient, bool check) -> (Tensor, Tensor)");
+}
+
+namespace fcn {
+namespace {
+
+constexpr const char* op = "upcrop_softmax_loss";
+
+void check_map(const char* name, const at::Tensor& map, const at::Tensor& x) {
+  TORCH_CHECK_VALUE(map.dim() == 3 && map.size(0) == x.size(0), op, ": ", name, " has shape ",
+                    map.sizes(), ", expected (", x.size(0), ", height, width).");
+  TORCH_CHECK_VALUE(map.device() == x.device(), op, ": ", name, " is on ", map.device(), ", x on ",
+                    x.device(), ". Move it there.");
+}
+
+void check_optional(const at::Tensor& x, const at::Tensor& label,
+                    const std::optional<at::Tensor>& weight,
+                    const std::optional<at::Tensor>& mask) {
+  if (mask) {
+    check_map("mask", *mask, x);
+    TORCH_CHECK_VALUE(mask->scalar_type() == at::kBool, op, ": mask is ", mask->scalar_type(),
+                      ", expected Bool, true where a pixel takes part.");
+    TORCH_CHECK_VALUE(mask->sizes() == label.sizes(), op, ": mask has shape ", mask->sizes(),
+                      ", label ", label.sizes(), ". They must agree.");
+  }
+  if (!weight) return;
+  const auto expected = at::toOpMathType(x.scalar_type());
+  TORCH_CHECK_VALUE(weight->dim() == 1 && weight->size(0) == x.size(1), op, ": weight has shape ",
+                    weight->sizes(), ", expected (", x.size(1), "), one for each class.");
+  TORCH_CHECK_VALUE(weight->device() == x.device() && weight->scalar_type() == expected, op,
+                    ": weight is ", weight->scalar_type(), " on ", weight->device(), ", expected ",
+                    expected, " on ", x.device(), ".");
+}
+
+}  // namespace
+
+SoftmaxLoss prepare_softmax_loss(
+    const at::Tensor& x, const at::Tensor& label, const at::Tensor& taps_y,
+    const at::Tensor& taps_x, at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset,
+    int64_t normalization, std::optional<int64_t> ignore, const std::optional<at::Tensor>& weight,
+    const std::optional<at::Tensor>& mask, bool gradient) {
+  TORCH_CHECK_VALUE(x.dim() == 4, op, ": x has ", x.dim(), " axes with shape ", x.sizes(),
+                    ", expected 4 (N, C, H, W).");
+  check_map("label", label, x);
+  Scores scores = prepare_scores(op, x, taps_y, taps_x, stride, pad, offset,
+                                 label.sizes().slice(1));
+  const auto type = label.scalar_type();
+  TORCH_CHECK_VALUE(type == at::kByte || type == at::kInt || type == at::kLong ||
+                        type == at::kFloat || type == at::kDouble, op, ": label is ", type,
+                    ", expected Byte, Int, Long, Float or Double.");
+  TORCH_CHECK_VALUE(scores.classes >= 1, op, ": x has no channels (shape ", x.sizes(),
+                    "), expected at least 1 class.");
+  TORCH_CHECK_VALUE(normalization >= kFull && normalization <= kNone, op, ": normalization is ",
+                    normalization, ", expected 0 (FULL), 1 (VALID), 2 (BATCH_SIZE) or 3 (NONE).");
+  check_optional(x, label, weight, mask);
+  const auto dense = [](const std::optional<at::Tensor>& t) {
+    return t ? std::optional<at::Tensor>(t->contiguous()) : std::nullopt;
+  };
+  const auto options = scores.x.options();
+  at::Tensor grad = gradient ? at::zeros(scores.x.sizes(), options) : at::empty({0}, options);
+  at::Tensor loss = at::empty({}, options);
+  return SoftmaxLoss{std::move(scores), label.contiguous(), dense(weight), dense(mask),
+                     std::move(loss), std::move(grad), normalization, ignore, gradient};
+}
+
+void check_labels(const SoftmaxLoss& s, int64_t bad, double example) {
+  TORCH_CHECK_VALUE(bad == 0, op, ": ", bad, " labels outside 0 ... ", s.scores.classes - 1,
+                    ", such as ", example, ", with ignore_label ",
+                    s.ignore ? std::to_string(*s.ignore) : "not set",
+                    ". Mend the labels, the number of classes or ignore_label.");
+}
+
+at::Tensor gradient_like(const SoftmaxLoss& s, const at::Tensor& x) {
+  const bool last = x.is_contiguous(at::MemoryFormat::ChannelsLast) && !x.is_contiguous();
+  if (!s.gradient || !last) return s.grad;
+  return s.grad.contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+}  // namespace fcn

@@ -1,0 +1,17 @@
+"""The fused ops: bilinear deconvolution and offset crop in one gather, and what follows it.
+
+    u = y + offset_y + pad_y,  v = x + offset_x + pad_x
+    out[n, c, y, x] = sum over i, j of in[n, c, i, j] * taps_y[u - i * s_y] * taps_x[v - j * s_x]
+
+Schemas, argument checks and kernels are C++ (csrc/); the fake kernels, the gradients and the twins
+in plain PyTorch that define the ops are here.
+"""
+
+from .extension import load_extension
+from .reduced import upcrop_argmax, upcrop_argmax_ref, upcrop_softmax_loss, upcrop_softmax_loss_ref
+from .taps import bilinear_taps, recognise_bilinear, tap_dtype
+from .upsample import upcrop, upcrop_add, upcrop_add_ref, upcrop_ref
+
+__all__ = ['bilinear_taps', 'load_extension', 'recognise_bilinear', 'tap_dtype', 'upcrop',
+           'upcrop_add', 'upcrop_add_ref', 'upcrop_argmax', 'upcrop_argmax_ref', 'upcrop_ref',
+           'upcrop_softmax_loss', 'upcrop_softmax_loss_ref']

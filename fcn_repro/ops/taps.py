@@ -1,0 +1,73 @@
+"""The 1-D factors of bilinear kernels, and the proof that a weight is made of such."""
+
+import torch
+
+from ..errors import FcnError
+
+
+def tap_dtype(dtype):
+    """The type of the taps, and of the sums, for a tensor of `dtype`."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def bilinear_taps(k, rule='surgery'):
+    """The 1-D factor (k,) of Caffe's square bilinear kernels, as a float64 tensor.
+
+    Both rules are 1 - |i - (k - 1) / 2| / ceil(k / 2). 'surgery' (upsample_filt in the FCN
+    release's surgery.py) computes in float64; 'filler' (BilinearFiller in Caffe's filler.hpp) in
+    float32, which rounds differently unless ceil(k / 2) is a power of two: 5, 6, 9, 10, ...
+    """
+    if k < 1:
+        raise FcnError(f'a bilinear kernel of {k} taps', do='Give at least 1.')
+    half = (k + 1) // 2
+    if rule == 'surgery':
+        center = half - 1 if k % 2 else half - 0.5
+        return 1 - (torch.arange(k, dtype=torch.float64) - center).abs() / half
+    if rule == 'filler':
+        center = torch.tensor((k - 1) / (2 * half), dtype=torch.float32)
+        return (1 - (torch.arange(k, dtype=torch.float32) / half - center).abs()).double()
+    raise FcnError(f"bilinear rule '{rule}'", do="Give 'surgery' or 'filler'.")
+
+
+def recognise_bilinear(weight, group=1):
+    """The pair (taps_y, taps_x) in float64 that a Deconvolution's weight is made of, or None.
+
+    weight: (C, C, k_y, k_x) with group 1 and zeros off the diagonal (the FCN release after
+    surgery), or (C, 1, k_y, k_x) with group C (Caffe's bilinear idiom). Proved, not guessed: every
+    channel has the same kernel, and the outer product of the taps, rounded to the weight's type,
+    equals it to the bit. Besides the bilinear rules it tries one row and column of the kernel,
+    which finds any separable kernel whose products are exact.
+    """
+    kernel = _shared_kernel(weight.detach(), group)
+    if kernel is None:
+        return None
+    for taps_y, taps_x in _factors(kernel):
+        if torch.equal(torch.outer(taps_y, taps_x).to(kernel.dtype), kernel):
+            return taps_y, taps_x
+    return None
+
+
+def _shared_kernel(weight, group):
+    """The (k_y, k_x) kernel that every channel applies to itself alone, or None."""
+    if weight.dim() != 4:
+        return None
+    inputs, outputs = weight.shape[:2]
+    if group == 1 and inputs == outputs:
+        own = weight.diagonal().permute(2, 0, 1)  # (C, k_y, k_x)
+        if weight.count_nonzero() != own.count_nonzero():
+            return None
+    elif group == inputs and outputs == 1:
+        own = weight[:, 0]
+    else:
+        return None
+    return own[0] if own.numel() and torch.equal(own, own[:1].expand_as(own)) else None
+
+
+def _factors(kernel):
+    """Pairs of 1-D taps whose outer product may be the kernel."""
+    for rule in 'surgery', 'filler':
+        yield tuple(bilinear_taps(k, rule).to(kernel.device) for k in kernel.shape)
+    exact = kernel.double()
+    row, col = divmod(int(exact.abs().argmax()), kernel.shape[1])
+    if exact[row, col] != 0:
+        yield exact[:, col] / exact[row, col], exact[row]
