@@ -18,7 +18,8 @@ from .prototxt import NetText, filter_net
 class Node:
     """One layer. bottoms and tops are value numbers; param is its LayerParameter.
 
-    parts holds the nodes that a pass put together into this one (empty for a layer of the text).
+    parts holds the nodes that a pass put together into this one (empty for a layer of the text);
+    setting is what a pass tells a layer of a type that has no message in Caffe.
     """
     name: str
     type: str
@@ -27,6 +28,7 @@ class Node:
     tops: tuple[int, ...]
     line: int | None = None
     parts: tuple['Node', ...] = ()
+    setting: tuple | None = None
 
     @property
     def owners(self):

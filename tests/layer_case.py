@@ -20,9 +20,11 @@ class Case:
     learn: tuple = (0,)
     params: list | None = None
     parts: tuple = ()
+    setting: tuple | None = None
 
     def layer(self, phase=TEST):
-        return make_layer(self.type, len(self.bottoms), self.tops, self.settings, phase, self.parts)
+        return make_layer(self.type, len(self.bottoms), self.tops, self.settings, phase,
+                          self.parts, self.setting)
 
     def shapes(self):
         return [tuple(x.shape) for x in self.bottoms]
@@ -35,15 +37,15 @@ class Case:
             layer.parameters(self.shapes()))]
 
 
-def make_node(type, bottoms, tops, settings, parts=()):
+def make_node(type, bottoms, tops, settings, parts=(), setting=None):
     param = LayerParameter(name='it', type=type, bottom=[f'b{i}' for i in range(bottoms)],
                            top=[f't{i}' for i in range(tops)], **settings)
     return Node('it', type, param, tuple(range(bottoms)),
-                tuple(range(bottoms, bottoms + tops)), 1, parts)
+                tuple(range(bottoms, bottoms + tops)), 1, parts, setting)
 
 
-def make_layer(type, bottoms, tops, settings, phase=TEST, parts=()):
-    return TYPES[type](make_node(type, bottoms, tops, settings, parts), RunState(phase))
+def make_layer(type, bottoms, tops, settings, phase=TEST, parts=(), setting=None):
+    return TYPES[type](make_node(type, bottoms, tops, settings, parts, setting), RunState(phase))
 
 
 def distinct(shape, seed=0):

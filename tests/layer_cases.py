@@ -106,6 +106,16 @@ def upcrop(draw):
 
 
 @st.composite
+def repeat_border(draw):
+    axes = [[ints(draw, 0, 2) for _ in range(3)] for _ in 'yx']
+    size = [start + end + 2 + ints(draw, 0, 2) for start, end, _ in axes]
+    x = distinct([ints(draw, 1, 2), ints(draw, 1, 3), *size])
+    if draw(st.booleans()):
+        x = x.contiguous(memory_format=torch.channels_last)
+    return Case('RepeatBorder', [x], setting=tuple(map(tuple, axes)))
+
+
+@st.composite
 def inner_product(draw):
     x = blob(draw)
     axis = ints(draw, -x.dim(), x.dim() - 1)
@@ -257,6 +267,7 @@ CASES = {
     'Softmax': softmax(),
     'SoftmaxWithLoss': softmax_with_loss(),
     'Split': split(),
+    'RepeatBorder': repeat_border(),
     'UpCrop': upcrop(),
     **LOSS_CASES,
     **NEURON_CASES,

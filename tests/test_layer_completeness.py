@@ -22,12 +22,13 @@ from fcn_repro.layers import TYPES
 APART = {
     'DummyData': 'test_loss_layers', 'HDF5Data': 'test_hdf5_data', 'HDF5Output': 'test_image_data',
     'ImageData': 'test_image_data', 'LSTMUnit': 'test_recurrent_layers',
-    'MemoryData': 'test_loss_layers', 'Python': 'test_layer_properties', 'UpCrop': 'test_passes',
+    'MemoryData': 'test_loss_layers', 'Python': 'test_layer_properties',
+    'RepeatBorder': 'test_border', 'UpCrop': 'test_passes',
 }
 # Without a setting that could be wrong: refused for its bottoms and tops alone, as all types are.
 PLAIN = {'ELU', 'Power', 'Sigmoid', 'Swish', 'TanH', 'Threshold'}
 REFUSED_APART = {'ImageData': 'test_image_data', 'LSTMUnit': 'test_recurrent_layers',
-                 'UpCrop': 'test_passes'}
+                 'RepeatBorder': 'test_border_sites', 'UpCrop': 'test_passes'}
 
 
 def test_every_type_has_a_reference():

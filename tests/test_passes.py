@@ -78,12 +78,14 @@ def called(monkeypatch):
     return calls
 
 
+@pytest.mark.parametrize('use, limit', [((fuse_upcrop,), 1e-6), (passes.DEFAULT, 1e-5)],
+                         ids=['fuse_upcrop', 'default'])
 @pytest.mark.parametrize('bilinear', [False, True], ids=['', 'bilinear'])
 @pytest.mark.parametrize('path', NETS, ids=lambda path: path.parent.name)
-def test_nets_are_equal_with_and_without(path, bilinear, called):
-    """Loss, scores and the gradient of every parameter, with the weights of the golden (bilinear
-    in some of the nets) and with bilinear ones."""
-    plain, quick = (Net.read(path, 'TEST', passes=use) for use in ((), passes.DEFAULT))
+def test_nets_are_equal_with_and_without(path, bilinear, use, limit, called):
+    """Loss, scores and the gradient of every parameter, with the golden's weights (in some nets
+    bilinear) and with bilinear ones; 1e-5 where convolutions see other shapes and round anew."""
+    plain, quick = (Net.read(path, 'TEST', passes=passes_) for passes_ in ((), use))
     with h5py.File(path.parent / 'golden_1x3x64x64.h5') as golden:
         blobs = {name: blob[...] for name, blob in golden['inputs'].items()}
     scores = [name for name in plain.blobs if name.startswith('score') and name in (
@@ -99,7 +101,7 @@ def test_nets_are_equal_with_and_without(path, bilinear, called):
     assert len(called) == sites or not bilinear
     assert error(quick.total_loss.detach(), plain.total_loss.detach()) <= 1e-6
     for name in scores:
-        assert error(quick.blobs[name].data, plain.blobs[name].data) <= 1e-6
+        assert error(quick.blobs[name].data, plain.blobs[name].data) <= limit
     for name, diff in diffs(plain).items():
         assert error(diffs(quick)[name], diff) <= 1e-5, name
 

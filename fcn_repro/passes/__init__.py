@@ -4,8 +4,9 @@ A pass is called with the graph and the names of the blobs that a run must deliv
 those as they are.
 """
 
+from .collapse_border import collapse_border
 from .fuse_upcrop import fuse_upcrop
 
-DEFAULT = (fuse_upcrop,)
+DEFAULT = (collapse_border, fuse_upcrop)
 
-__all__ = ['DEFAULT', 'fuse_upcrop']
+__all__ = ['DEFAULT', 'collapse_border', 'fuse_upcrop']

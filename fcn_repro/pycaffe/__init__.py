@@ -78,4 +78,4 @@ __all__ = [
 
 def layer_type_list():
     """The names of all layer types, in alphabetical order."""
-    return sorted(set(TYPES) - {'UpCrop'})          # which a pass of this project makes
+    return sorted(set(TYPES) - {'RepeatBorder', 'UpCrop'})    # which passes of this project make

@@ -1,0 +1,146 @@
+"""collapse_border: leave out those rows and columns of a large pad that are all alike, and put
+them back later."""
+
+from dataclasses import replace
+
+from ..graph import Graph, Node
+from ..proto import LayerParameter, LRNParameter
+from .intervals import ELEMENT, has_border, trace
+
+ELEMENTWISE = {'AbsVal', 'BNLL', 'Clip', 'ELU', 'Exp', 'Log', 'Power', 'PReLU', 'ReLU', 'Sigmoid',
+               'Swish', 'TanH'}
+
+
+def collapse_border(graph: Graph, keep=frozenset()) -> Graph:
+    """Give each Convolution with a large pad a smaller one and put RepeatBorder nodes in further
+    down, where that takes the least work. All behind the last of them is what it was, whatever
+    the size of the image.
+
+    Precondition: a chain of layers that treat all positions alike, each with one bottom and one
+    top, which the next alone reads: Convolution, Pooling (not global, without a mask), LRN across
+    channels, and elementwise types. All is put back before any other (Dropout, BatchNorm, LRN
+    within channels, MVN, Python, Split, Deconvolution, Eltwise, ...), before a loss weight, and
+    where a blob of `keep` is made. Two spatial axes: a Pooling, an LRN or a setting for each axis
+    in the chain must tell so.
+    """
+    pads, repeats, done = {}, {}, set()
+    for node in graph.nodes:
+        if node.type != 'Convolution' or id(node) in done or not _treats_all_alike(node) \
+                or not has_border(node):
+            continue
+        chain = _chain(graph, node, keep)
+        stops = trace(chain) if any(map(_has_two_axes, chain)) else []
+        path = cheapest(stops)[1]
+        if path:
+            pads[id(node)] = stops[path[0]].removable
+            done |= {id(stop.node) for stop in stops[:path[-1] + 1]}
+        for i, later in zip(path, [*path[1:], None]):
+            repeats[id(stops[i].node)] = _setting(stops[i], _removed(stops, later))
+    return _rebuilt(graph, pads, repeats)
+
+
+def _chain(graph, node, keep):
+    """The nodes from `node` on that can run without the alike cells; all but the last, behind
+    which all must be back, with a top that the next one alone reads."""
+    found = []
+    while _treats_all_alike(node):
+        found.append(node)
+        top, = node.tops
+        readers = graph.consumers(top)
+        if len(readers) != 1 or graph.values[top] in keep:
+            break
+        node, = readers
+    return found
+
+
+def _treats_all_alike(node):
+    if len(node.bottoms) != 1 or len(node.tops) != 1 or any(node.param.loss_weight):
+        return False
+    if node.type == 'Convolution':
+        p = node.param.convolution_param
+        return p.axis == 1 and max(map(len, (p.kernel_size, p.stride, p.pad, p.dilation))) <= 2
+    if node.type == 'Pooling':
+        return not node.param.pooling_param.global_pooling
+    if node.type == 'LRN':
+        return node.param.lrn_param.norm_region == LRNParameter.ACROSS_CHANNELS
+    return node.type in ELEMENTWISE
+
+
+def _has_two_axes(node):
+    if node.type != 'Convolution':
+        return node.type in ('Pooling', 'LRN')
+    p = node.param.convolution_param
+    return any(map(p.HasField, ('kernel_h', 'pad_h', 'stride_h'))) \
+        or 2 in map(len, (p.kernel_size, p.stride, p.pad, p.dilation))
+
+
+def cheapest(stops):
+    """(work, [i, ..]): the stops at which to put cells back, so that the chain takes the least
+    work; as many are left out before each as can be. An exact search, from the end."""
+    best = {}
+    for i in range(len(stops) - 1, -2, -1):         # -1: before the first node
+        best[i] = min(_next_legs(stops, i, best))
+    return best[-1] if stops else (0, [])
+
+
+def _next_legs(stops, i, best):
+    """(work, path) from stop i on, for each stop that may be the next."""
+    for later in (None, *range(i + 1, len(stops))):
+        removed = _removed(stops, later)
+        leg = stops[i + 1:] if later is None else stops[i + 1:later + 1]
+        work = sum(_work(stop, stop.work, removed) for stop in leg)
+        if i >= 0:
+            fewer = [a - b for a, b in zip(stops[i].removable, removed)]
+            if min(fewer) < 0 or not any(fewer):
+                continue
+            work += _work(stops[i], ELEMENT * stops[i].channels, removed)
+        if later is None:
+            yield work, []
+        else:
+            yield work + best[later][0], [later, *best[later][1]]
+
+
+def _removed(stops, later):
+    """Pixels at each side that are left out before the next put-back, rows and columns."""
+    return (0, 0) if later is None else stops[later].removable
+
+
+def _work(stop, each, removed):
+    rows, columns = (n - 2 * r / s for n, r, s in zip(stop.size, removed, stop.stride))
+    return each * rows * columns
+
+
+def _setting(stop, removed):
+    """Of the RepeatBorder behind a stop, after which `removed` pixels are still left out."""
+    return tuple((start, end, (r - after) // step) for start, end, r, after, step in zip(
+        stop.start, stop.end, stop.removable, removed, stop.stride))
+
+
+def _rebuilt(graph, pads, repeats):
+    values, nodes = list(graph.values), []
+    for node in graph.nodes:
+        key = id(node)
+        if key in pads:
+            node = _padded_less(node, pads[key])
+        if key in repeats:
+            top, = node.tops
+            name = f'{node.name}_border'
+            nodes.append(replace(node, tops=(len(values),)))
+            param = LayerParameter(name=name, type='RepeatBorder', bottom=[f'{name}less'],
+                                   top=[values[top]])
+            node = Node(name, 'RepeatBorder', param, (len(values),), (top,), node.line,
+                        setting=repeats[key])
+            values.append(f'{name}less')
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes), values=tuple(values))
+
+
+def _padded_less(node, removed):
+    param = LayerParameter()
+    param.CopyFrom(node.param)
+    p = param.convolution_param
+    pads = (p.pad_h, p.pad_w) if p.HasField('pad_h') or p.HasField('pad_w') else [*p.pad] * 2
+    for field in 'pad', 'pad_h', 'pad_w':
+        p.ClearField(field)
+    p.pad.extend(pad - r for pad, r in zip(pads, removed))
+    return replace(node, param=param)

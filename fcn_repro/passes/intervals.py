@@ -1,0 +1,136 @@
+"""How far the edge of a padded canvas, and the image in it, reach in at every layer of a chain.
+
+Along an axis the first and last cells feel the edge (a later layer pads with zeros of its own, a
+pooling window is cut off), those in the middle see the image. Those between, the band, see nothing
+but the even surround of the image: along the axis they are all alike.
+"""
+
+import math
+from dataclasses import dataclass
+
+from ..graph import Node
+from ..layers import TYPES, RunState
+
+SIZE = 500          # of an image, to weigh the work; what is found holds for any size
+CHANNELS = 3        # of an image
+ELEMENT = 256       # multiply-adds worth a value read and written: 100 on a CPU, 300 on a GPU
+
+
+@dataclass(frozen=True)
+class Line:
+    """The cells of one axis: [0, edge) and [tail, size) feel the edge of the canvas,
+    [image, after) see the image."""
+    size: int
+    edge: int
+    image: int
+    after: int
+    tail: int
+
+    def through(self, size, kernel, stride, pad):
+        """The `size` cells of a layer's top: number i reads `kernel` cells from i * stride - pad
+        on."""
+        return Line(size, max(0, ceil(self.edge + pad, stride)),
+                    (self.image - kernel + pad) // stride + 1, ceil(self.after + pad, stride),
+                    (self.tail - kernel + pad) // stride + 1)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A node behind which cells can be put back. The pairs are for rows and columns.
+
+    stride: pixels from one cell of the top to the next. start: the first cell of the first band.
+    end: how many cells follow the last band. spare: cells that both bands can do without.
+    size: the top's, of an image of SIZE. work: multiply-adds in a cell of it, or time worth them.
+    """
+    node: Node
+    stride: tuple
+    start: tuple
+    end: tuple
+    spare: tuple
+    size: tuple
+    channels: int
+    work: float
+
+    @property
+    def removable(self):
+        """Pixels at each side that can be left out before and put back here."""
+        return tuple(cells * step for cells, step in zip(self.spare, self.stride))
+
+
+def has_border(node):
+    """Whether the pad of a Convolution over two axes makes two cells alike at a side."""
+    axes = zip(*window(TYPES[node.type](node, RunState(0))))
+    return any(pad >= kernel + stride for kernel, stride, pad in axes)
+
+
+def trace(nodes):
+    """The Stops of a chain of nodes, as far as a band reaches; the first one's pad makes it.
+
+    The bands are the narrowest over all the rests that an image's size can leave in the strides,
+    so they serve every size. The chain ends where windows skip cells (stride over kernel).
+    """
+    layers = [TYPES[node.type](node, RunState(0)) for node in nodes]
+    windows = [list(zip(*window(layer))) for layer in layers]
+    lines = [images([axes[i][1] for axes in windows], windows[0][i][2]) for i in (0, 1)]
+    stops, stride, channels = [], (1, 1), CHANNELS
+    for node, layer, axes in zip(nodes, layers, windows):
+        if any(s > k or k > line[0].size + 2 * p for (k, s, p), line in zip(axes, lines)):
+            break
+        lines = [[line.through(extent(layer, i, line.size), *axes[i]) for line in lines[i]]
+                 for i in (0, 1)]
+        start, end, spare = zip(*map(band, lines))
+        if max(spare) == 0:
+            break
+        stride = tuple(a * s for a, (_, s, _) in zip(stride, axes))
+        work, channels = work_of(layer, channels)
+        stops.append(Stop(node, stride, start, end, spare, (lines[0][0].size, lines[1][0].size),
+                          channels, work))
+    return stops
+
+
+def extent(layer, axis, size):
+    """Cells of a layer's top along an axis (0 rows, 1 columns) for `size` of its bottom."""
+    bottom = [1, 1, *window(layer)[0]]
+    bottom[2 + axis] = size
+    return layer.shape([bottom])[0][2 + axis]
+
+
+def images(strides, pad):
+    """The Lines of images of SIZE and, one by one, more pixels, until all rests have come; in the
+    images' own coordinates, so that the canvas begins at -pad."""
+    total = 1
+    for stride in strides:
+        if total * stride <= max(pad, 1):       # beyond that a band has no cell
+            total *= stride
+    return [Line(n, -pad, 0, n, n + pad) for n in range(SIZE, SIZE + total)]
+
+
+def band(lines):
+    """(start, end, spare), for all these sizes at once."""
+    start, image = lines[0].edge, lines[0].image            # equal in all
+    end = max(line.size - line.tail for line in lines)
+    other = min(line.size - line.after for line in lines)
+    return start, end, max(0, min(image - start, other - end) - 1)
+
+
+def window(layer):
+    """Kernel, as wide as dilation makes it, stride and pad; pairs (rows, columns)."""
+    if layer.type == 'Convolution':
+        _, kernel, stride, pad, dilation = layer.geometry((1, 1, 1, 1))
+        return tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation)), stride, pad
+    if layer.type == 'Pooling':
+        return layer.kernel, layer.stride, layer.pad
+    return (1, 1), (1, 1), (0, 0)
+
+
+def work_of(layer, channels):
+    """What one cell of the top costs, and its channels."""
+    if layer.type != 'Convolution':
+        return ELEMENT * channels, channels
+    p, (kernel, *_) = layer.param, layer.geometry((1, 1, 1, 1))[1:]
+    return p.num_output * (math.prod(kernel) * channels / p.group + ELEMENT), p.num_output
+
+
+def ceil(a, b):
+    """a / b, rounded up."""
+    return -(-a // b)
