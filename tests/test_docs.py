@@ -1,0 +1,90 @@
+"""docs/bringing-a-net.md does what it says: its Python runs as it stands, on a small net."""
+
+import re
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_runs import ROOT, call
+from tiny_nets import MEAN
+
+import fcn_repro.pycaffe
+from fcn_repro.infer import to_blob
+from fcn_repro.net import Net
+from fcn_repro.proto import TEST
+
+PAGE = (ROOT / 'docs/bringing-a-net.md').read_text()
+BLOCKS = re.findall(r'```python\n(.*?)```', PAGE, re.S)
+NET = '''layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 3 dim: 9 dim: 7 } } }
+layer { name: "pool5" type: "Pooling" bottom: "data" top: "pool5" pooling_param { kernel_size: 2 } }
+layer { name: "fc6" type: "Convolution" bottom: "pool5" top: "fc6" convolution_param {
+  num_output: 4 kernel_size: 1 weight_filler { type: "gaussian" std: 0.02 } } }
+layer { name: "score" type: "ReLU" bottom: "fc6" top: "score" }
+'''
+SOLVER = '''net: "train.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 2 snapshot_prefix: "s"
+snapshot_format: HDF5
+'''
+TRAIN = NET + '''layer { name: "loss" type: "EuclideanLoss" top: "loss"
+  bottom: "score" bottom: "fc6" }
+'''
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, text in ('deploy', NET), ('train', TRAIN), ('solver', SOLVER):
+        (tmp_path / f'{name}.prototxt').write_text(text)
+    fcn_repro.pycaffe.Net('deploy.prototxt', TEST).save('net.caffemodel')
+    (tmp_path / 'pretrained.caffemodel').write_bytes((tmp_path / 'net.caffemodel').read_bytes())
+    pixels = np.random.default_rng(0).integers(0, 256, (11, 8, 3), np.uint8)
+    Image.fromarray(pixels).save('photo.jpg')
+    return tmp_path
+
+
+def run(word):
+    """The page's only block with this word in it."""
+    block, = (block for block in BLOCKS if word in block)
+    names = {}
+    exec(compile(block, 'bringing-a-net.md', 'exec'), names)
+    return names
+
+
+def test_running_a_net(folder):
+    names = run('Image.open')
+    like = to_blob(np.array(Image.open('photo.jpg')), MEAN)[None]
+    np.testing.assert_allclose(names['data'], like, atol=1e-5)
+    assert names['out']['score'].shape == (1, 4, 10, 7)
+    assert names['net'].blobs['pool5'].data.shape == (1, 3, 10, 7)
+
+
+def test_proving_it(folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'caffe', fcn_repro.pycaffe)
+    run('import caffe')
+    with h5py.File('golden.h5') as golden:
+        assert set(golden) == {'inputs', 'blobs'} and set(golden['blobs']) == {
+            'pool5', 'fc6', 'score'}
+    done = call(capsys, 'check_parity', 'deploy.prototxt', 'net.caffemodel', 'golden.h5')
+    assert done.status == 0, done
+
+
+def test_exporting_it(folder):
+    names = run('torch.export')
+    x = torch.rand(1, 3, 500, 500)
+    net = Net.read('deploy.prototxt', TEST)
+    net.copy_from('net.caffemodel')
+    torch.testing.assert_close(names['program'].module()(x), net.forward(data=x)['score'])
+
+
+def test_training_it(folder):
+    assert run('Solver')['solver'].iter == 2
+    assert (folder / 's_iter_2.caffemodel.h5').exists()
+
+
+def test_every_link_leads_somewhere():
+    for page in (ROOT / 'README.md', *(ROOT / 'docs').glob('*.md')):
+        for link in re.findall(r'\]\(([^)#:]+)(?:#[^)]*)?\)', page.read_text()):
+            assert (page.parent / link).exists(), (page.name, link)
