@@ -3,6 +3,7 @@
 import torch
 
 from .errors import FcnError
+from .sizes import check_shape
 
 
 class Blob:
@@ -48,6 +49,7 @@ class InputBlob(Blob):
 
     def reshape(self, *shape):
         """Give it another shape; the data is zero until it is written."""
+        check_shape(shape, f"blob '{self.name}'")
         if tuple(shape) != self.shape:
             self.keep(self._data.new_zeros(shape), None)
 

@@ -10,9 +10,12 @@ import json
 import numpy as np
 import torch
 
+from .errors import FcnError
 from .files import replacing
 from .proto import BlobShape, LayerParameter, NetParameter
 from .wire import DATA, LAYER, PRIVATE, SHAPE, V2
+
+LONGEST = 2 ** 31 - 1           # bytes of a message: kProtoReadBytesLimit in src/caffe/util/io.cpp
 
 
 def write_caffemodel(path, name, layers, extra=None):
@@ -73,6 +76,11 @@ def write_parts(path, parts, extra=None, texts=None):
     if extra is not None:
         own = json.dumps({'extra': extra, 'texts': texts or {}}).encode()
         parts = [*parts, start(PRIVATE, len(own)), own]
+    total = sum(map(size, parts))
+    if total > LONGEST:
+        raise FcnError(f'would have {total / 1e9:.2f} GB, and Caffe reads no binary file of more '
+                       f'than {LONGEST / 1e9:.2f} GB', file=str(path), do='Write HDF5 instead, '
+                       'which has no such limit.')
     with replacing(path) as file:
         for part in parts:
             file.write(part)

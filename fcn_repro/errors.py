@@ -4,6 +4,10 @@ import difflib
 import functools
 import sys
 
+LONGEST = 2000                  # characters of a sentence; what quotes more is cut in the middle
+NO_MEMORY = ('allocate memory', 'enough memory', 'out of memory', 'size calculation overflowed',
+             'bad_alloc')       # what torch says
+
 
 class FcnError(Exception):
     """Something the user can mend: what is wrong, where, and what to do.
@@ -15,8 +19,8 @@ class FcnError(Exception):
     """
 
     def __init__(self, what, *, do='', file=None, line=None, layer=None, type=None):
-        self.what, self.do, self.file, self.line = what, do, file, line
-        self.layer, self.type = layer, type
+        self.what, self.do, self.file, self.line = short(what), short(do), file, line
+        self.layer, self.type = layer and short(layer, 200), type and short(type, 200)
         super().__init__(str(self))
 
     def __str__(self):
@@ -38,17 +42,34 @@ class FcnError(Exception):
 
 
 class located:
-    """A with block in which an FcnError without a file gets this one."""
+    """A with block in which an FcnError without a file gets this one, and the place of a node of
+    it (line, layer, type); where memory runs out, an FcnError says so.
+    """
 
-    def __init__(self, file):
+    def __init__(self, file, node=None):
         self.file = file
+        self.place = {} if node is None else {'line': node.line, 'layer': node.name,
+                                              'type': node.type}
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, trace):
         if isinstance(error, FcnError) and error.file is None:
-            raise error.at(file=self.file) from None
+            raise error.at(file=self.file, **({} if error.layer else self.place)) from None
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(
+                words in str(error) for words in NO_MEMORY)):
+            raise FcnError(f'there is not the memory for it: '
+                           f'{str(error).partition(chr(10))[0]}',
+                           do='Make the input or the net smaller, or free memory.',
+                           file=self.file, **self.place) from error
+
+
+def short(text, longest=LONGEST):
+    """The text, or its beginning and end."""
+    if len(text) <= longest:
+        return text
+    return f'{text[:longest // 2]} … ({len(text)} characters) … {text[-longest // 4:]}'
 
 
 def nearest(name, known):

@@ -5,6 +5,7 @@ import math
 import torch
 
 from .errors import FcnError
+from .sizes import check_shape
 
 FAN_IN, FAN_OUT, AVERAGE = 0, 1, 2            # FillerParameter.VarianceNorm
 
@@ -17,6 +18,7 @@ def fill(shape, filler, generator):
     FcnError on an unknown type, on values that Caffe rejects, and on an empty shape.
     """
     shape = tuple(shape)
+    check_shape(shape)
     if filler.type not in FILLERS:
         raise FcnError(f"unknown filler '{filler.type}'", do=f"Use one of {', '.join(FILLERS)}.")
     if math.prod(shape) == 0:

@@ -8,10 +8,12 @@ names it (Net::Init and InsertSplits in BVLC Caffe).
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from .errors import FcnError, nearest
 from .proto import LayerParameter
 from .prototxt import NetText, filter_net
+from .sizes import check_numbers
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,25 @@ class Graph:
 
     def first(self, blob):
         """The value of `blob` before any in-place layer: Caffe leaves its diff in the blob."""
-        return self._value(blob, self.values.index)
+        return self._value(blob, self._firsts)
 
     def last(self, blob):
         """The value of `blob` after all in-place layers: Caffe leaves its data in the blob."""
-        return self._value(blob, lambda b: len(self.values) - 1 - self.values[::-1].index(b))
+        return self._value(blob, self._lasts)
 
-    def _value(self, blob, find):
-        if blob not in self.values:
+    @cached_property
+    def _lasts(self):
+        return {blob: v for v, blob in enumerate(self.values)}
+
+    @cached_property
+    def _firsts(self):
+        return {blob: v for v, blob in reversed([*enumerate(self.values)])}
+
+    def _value(self, blob, known):
+        if blob not in known:
             raise FcnError(f"the net has no blob '{blob}'", file=self.file,
                            do=nearest(blob, self.values))
-        return find(blob)
+        return known[blob]
 
     def consumers(self, value):
         return [node for node in self.nodes if value in node.bottoms]
@@ -112,6 +122,7 @@ def _resolve(net, auto_tops):
     latest, values, nodes = {}, [], []
     for param, line in zip(net.message.layer, net.lines):
         try:
+            check_numbers(param)
             bottoms = tuple(_source(blob, latest) for blob in param.bottom)
             tops = []
             for i, blob in enumerate(param.top):

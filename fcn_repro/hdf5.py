@@ -15,16 +15,26 @@ import numpy as np
 
 from .errors import FcnError
 from .files import first_line
+from .sizes import check_shape
 from .solverstate import SolverState, read_binary, read_own
-from .wire import map_file
+from .wire import kind_of_binary, map_file
 
 EXTRA = 'fcn_repro'
+DEFLATE = 1100          # times smaller at most is what HDF5's compression stores
 
 
 def is_hdf5(path):
     """By content (the signature), not by name; FcnError when the file cannot be opened."""
     map_file(path).close()
     return bool(h5py.is_hdf5(path))
+
+
+def kind_of(path):
+    """What a file of Caffe's holds: 'weights', 'solverstate' or 'binaryproto'."""
+    if not is_hdf5(path):
+        return kind_of_binary(path)
+    with reading(path) as file:
+        return 'solverstate' if 'iter' in file and 'data' not in file else 'weights'
 
 
 @contextlib.contextmanager
@@ -47,11 +57,29 @@ def child(file, name, kind, path):
     return found
 
 
-def view(dataset, buffer, path):
-    """The numbers of a dataset: a view of the file where it is one plain piece, else a copy."""
-    if dataset.dtype.kind not in 'fiu':
+def check_dataset(dataset, path, kinds):
+    """FcnError for a dataset that is not of these numpy kinds, or that cannot stand in the file as
+    it says: in others, larger than a blob can be, or than what is stored of it can make."""
+    if not isinstance(dataset, h5py.Dataset):       # a link to nothing, or a type alone
+        raise FcnError(f'holds a {type(dataset).__name__} where a dataset is wanted', file=path,
+                       do='Write it again.')
+    if dataset.dtype.kind not in kinds:
         raise FcnError(f"dataset '{dataset.name}' has type {dataset.dtype}, no numbers", file=path,
                        do='Give a file in the layout that Caffe writes.')
+    try:
+        check_shape(dataset.shape or (), f"dataset '{dataset.name}'")
+    except FcnError as error:
+        raise error.at(file=path) from None
+    stored = dataset.id.get_storage_size()
+    if dataset.external or dataset.is_virtual or dataset.nbytes > DEFLATE * stored:
+        raise FcnError(f"dataset '{dataset.name}' of shape {dataset.shape} holds {dataset.nbytes} "
+                       f'bytes, but {stored} are stored in this file', file=path,
+                       do='It is damaged or incomplete: write it again.')
+
+
+def view(dataset, buffer, path):
+    """The numbers of a dataset: a view of the file where it is one plain piece, else a copy."""
+    check_dataset(dataset, path, 'fiu')
     offset = dataset.id.get_offset()
     if offset is None or dataset.dtype.str not in ('<f4', '<f8') or not dataset.size:
         return np.asarray(dataset[()])
@@ -73,8 +101,18 @@ def blobs(group, buffer, path):
     return [found.get(i) for i in range(max(found, default=-1) + 1)]
 
 
-def layers(group, prefix, buffer, path):
+def once(group, seen, path):
+    """FcnError where a group stands at a second place: links can make endless walks of a file."""
+    address = h5py.h5o.get_info(group.id).addr
+    if address in seen:
+        raise FcnError(f"group '{group.name}' is linked to from a second place", file=path,
+                       do='Give a file in the layout that Caffe writes.')
+    seen.add(address)
+
+
+def layers(group, prefix, buffer, path, seen):
     """Yield (layer name, blobs); groups that only hold groups are parts of names with '/'."""
+    once(group, seen, path)
     for name, item in group.items():
         if prefix and isinstance(item, h5py.Dataset):
             continue                    # a blob of the layer whose name this prefix is
@@ -85,7 +123,7 @@ def layers(group, prefix, buffer, path):
         if kinds != {h5py.Group}:
             yield prefix + name, blobs(item, buffer, path)
         if h5py.Group in kinds:
-            yield from layers(item, prefix + name + '/', buffer, path)
+            yield from layers(item, prefix + name + '/', buffer, path, seen)
 
 
 def read_hdf5(path):
@@ -96,7 +134,7 @@ def read_hdf5(path):
     """
     buffer = map_file(path)
     with reading(path) as file:
-        found = dict(layers(child(file, 'data', h5py.Group, path), '', buffer, path))
+        found = dict(layers(child(file, 'data', h5py.Group, path), '', buffer, path, set()))
         return found, extra_of(file)
 
 
@@ -122,14 +160,20 @@ def texts_of(file):
             for name in group}
 
 
+def number(file, name, path):
+    """The one integer of a dataset."""
+    dataset = child(file, name, h5py.Dataset, path)
+    check_dataset(dataset, path, 'iu')
+    return int(dataset[()].item())
+
+
 def read_solverstate(path):
     """A SolverState from HDF5 or from Caffe's binary format, told apart by content."""
     if not is_hdf5(path):
         return read_binary(path)
     buffer = map_file(path)
     with reading(path) as file:
-        iteration, step = (int(child(file, name, h5py.Dataset, path)[()].item())
-                           for name in ('iter', 'current_step'))
+        iteration, step = (number(file, name, path) for name in ('iter', 'current_step'))
         history = blobs(child(file, 'history', h5py.Group, path), buffer, path)
         gaps = [i for i, h in enumerate(history) if h is None]
         if gaps:

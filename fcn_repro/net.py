@@ -18,6 +18,7 @@ from .layers.base import show
 from .params import make_params, share_data
 from .plan import bottoms_of, make_plan
 from .prototxt import read_net
+from .sizes import check_memory, check_shape
 
 ALL = 'all'
 
@@ -46,10 +47,13 @@ class Net(nn.Module):
         self.layers, self.plans, self.total_loss, self.spent = {}, {}, None, False
         self.debug_info, self.trace = graph.debug_info, None
         self.shapes, self.declared = self.infer()
-        self.blobs = {graph.values[v]: (InputBlob if graph.values[v] in graph.inputs else Blob)
-                      (graph.values[v], shape) for v, shape in self.shapes.items()
-                      if graph.values[v] != AUTOMATIC}
         with located(self.graph.file):
+            check_memory([shape for wanted in self.declared.values() for shape, _ in wanted]
+                         + [self.shapes[graph.first(name)] for name in graph.inputs],
+                         'parameters and inputs')
+            self.blobs = {graph.values[v]: (InputBlob if graph.values[v] in graph.inputs else Blob)
+                          (graph.values[v], shape) for v, shape in self.shapes.items()
+                          if graph.values[v] != AUTOMATIC}
             self.params = make_params(graph.nodes, self.declared, graph.force_backward,
                                       self.filled)
         for i, blob in enumerate(self.learnable_params):
@@ -74,16 +78,20 @@ class Net(nn.Module):
         sources: those in `known`, else the layers' own."""
         shapes, declared = dict(known or {}), {}
         for node in self.graph.nodes:
-            with located(self.graph.file):
+            with located(self.graph.file, node):
                 layer, bottoms = self.layer(node), [shapes[v] for v in node.bottoms]
                 wanted = layer.parameters(bottoms)
+                for i, (shape, _) in enumerate(wanted):
+                    check_shape(shape, f'parameter {i}')
                 if wanted and node.name in declared:
                     raise layer.error('another layer of this name has parameters too',
                                       'Rename one: weights go by the name.')
                 if wanted:
                     declared[node.name] = wanted
                 if not all(v in shapes for v in node.tops):
-                    shapes.update(zip(node.tops, map(tuple, layer.shape(bottoms)), strict=True))
+                    for v, shape in zip(node.tops, layer.shape(bottoms), strict=True):
+                        check_shape(shape, f"top '{self.graph.values[v]}'")
+                        shapes[v] = tuple(shape)
         return shapes, declared
 
     def layer(self, node):
@@ -101,10 +109,8 @@ class Net(nn.Module):
         """A parameter's first values: a function of the seed and its name alone."""
         key = f'{self.state.seed}/{node.name}/{i}'
         generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
-        try:
+        with located(self.graph.file, node):
             return fill(shape, filler, generator)
-        except FcnError as error:
-            raise error.at(line=node.line, layer=node.name, type=node.type) from None
 
     # ---- running -----------------------------------------------------------------------------
 
@@ -122,7 +128,7 @@ class Net(nn.Module):
         values, losses = self.feed(inputs), []
         self.reshape({v: tuple(t.shape) for v, t in values.items()})
         for step in plan.steps:
-            with located(self.graph.file):
+            with located(self.graph.file, step.node):
                 tops = step.layer.forward(bottoms_of(step, values), self.params_of(step.node))
             values.update(zip(step.node.tops, tops, strict=True))
             losses += [weight * values[v].sum() for v, weight in step.losses]
@@ -155,7 +161,7 @@ class Net(nn.Module):
             if node.type == 'Input':
                 tops = [self.blobs[self.graph.values[v]].data for v in node.tops]
             elif not node.bottoms:
-                with located(self.graph.file):
+                with located(self.graph.file, node):
                     tops = self.layer(node).forward([], self.params_of(node))
             else:
                 continue

@@ -47,11 +47,13 @@ def make_plan(graph, layer_of, passes, blobs, stop_after, everything=False):
         graph = optimise(graph, frozenset(deliver))
     keep = made if everything else {v for pair in deliver.values() for v in pair}
     nodes = [node for node in graph.nodes if node.bottoms]
-    steps = [_step(graph, node, layer_of, keep, set().union(*(n.bottoms for n in nodes[i + 1:])))
-             for i, node in enumerate(nodes)]
+    steps, later = [], set()            # from the last to the first: what is read later
+    for node in reversed(nodes):
+        steps.append(_step(graph, node, layer_of, keep, later))
+        later.update(node.bottoms)
     observed = frozenset(made if everything else
                          (deliver[name][0] for name in blobs if name != AUTOMATIC))
-    return Plan(tuple(steps), deliver, observed)
+    return Plan(tuple(reversed(steps)), deliver, observed)
 
 
 def _first_and_last(graph, name, made):

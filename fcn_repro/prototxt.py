@@ -11,6 +11,7 @@ from .proto import CAFFE, TEST, TRAIN, NetParameter, SolverParameter
 from .proto.scan import scan
 from .proto.upgrade import upgrade_net, upgrade_solver
 
+BACKSLASHES = 100 * '\\'
 PHASES = {'TRAIN': TRAIN, 'TEST': TEST}
 
 
@@ -143,10 +144,16 @@ def _read(path):
 
 def _parse(text, message, file):
     """Fill message from a text; returns where its fields stand (scan). FcnError with a line."""
+    if BACKSLASHES in text:             # protobuf's unescaping takes time quadratic in their number
+        raise FcnError(f'{len(BACKSLASHES)} backslashes in a row', file=file,
+                       line=text[:text.index(BACKSLASHES)].count('\n') + 1, do='Remove them.')
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
         raise _error(error, file) from None
+    except MemoryError:
+        raise FcnError(f'there is not the memory to parse {len(text)} characters', file=file,
+                       do='Give a net definition, or free memory.') from None
     found = scan(text, file)
     if not found:
         raise FcnError('the file is empty', file=file,

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from .errors import FcnError
-from .hdf5 import is_hdf5, read_extra, read_hdf5, read_solverstate
+from .hdf5 import is_hdf5, kind_of, read_extra, read_hdf5, read_solverstate
 from .hdf5_write import memory, write_hdf5, write_solverstate
 from .solverstate import SolverState, read_own
 from .wire import read_binaryproto, read_net
 
-__all__ = ['Row', 'SolverState', 'Weights', 'copy_weights', 'format_rows', 'modern',
+__all__ = ['Row', 'SolverState', 'Weights', 'copy_weights', 'format_rows', 'kind_of', 'modern',
            'read_binaryproto', 'read_extra', 'read_solverstate', 'read_weights', 'write_hdf5',
            'write_solverstate']
 

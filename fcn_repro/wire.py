@@ -13,12 +13,30 @@ from collections import namedtuple
 import numpy as np
 
 from .errors import FcnError
+from .sizes import AXES, check_shape
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 LAYER, LAYERS, V0_LAYER = 100, 2, 1           # NetParameter.layer, .layers; V1's own .layer
 DATA, DOUBLE_DATA, SHAPE = 5, 8, 7            # BlobProto; 1 to 4 are num, channels, height, width
 ITER, LEARNED_NET, HISTORY, STEP = 1, 2, 3, 4           # SolverState
 PRIVATE = 51411         # of NetParameter and SolverState: ours alone (50000 to 99999 are private)
+FIELDS = 1 << 20                # more than any file of Caffe's has, runs of numbers counted as one
+
+# What is given in place of a model: how such files begin, what they are, what to do.
+UNPACK = 'Unpack it first.'
+OTHERS = [(start.encode('latin-1'), what, do) for start, what, do in (
+    ('version https://git-lfs', 'a Git LFS pointer, not the file itself', 'Run git lfs pull.'),
+    ('<', 'a web page or XML', 'The download failed: open it, and fetch the file itself.'),
+    ('{', 'JSON', 'The download failed: open it, and fetch the file itself.'),
+    ('\x1f\x8b', 'a gzip archive', UNPACK), ('BZh', 'a bzip2 archive', UNPACK),
+    ('\xfd7zXZ', 'an xz archive', UNPACK), ("7z\xbc\xaf", 'a 7z archive', UNPACK),
+    ('Rar!', 'a RAR archive', UNPACK),
+    ('PK\x03\x04', 'a zip archive, as PyTorch and numpy write', 'Unpack it, or give Caffe files.'),
+    ('\x89HDF', 'an HDF5 file, where a binary one is wanted', 'Give the binary file.'),
+    ('\x93NUMPY', 'a numpy array', 'Give a file of Caffe.'), ('\x80\x02', 'a Python pickle',
+                                                              'Give a file of Caffe.'),
+    ('\x89PNG', 'a PNG picture', 'Give a file of Caffe.'),
+    ('\xff\xd8\xff', 'a JPEG picture', 'Give a file of Caffe.'))]
 
 Field = namedtuple('Field', 'number kind tag start end value')   # offsets; value of a varint only
 Ids = namedtuple('Ids', 'name type blobs')
@@ -41,6 +59,23 @@ def map_file(path):
     except OSError as error:
         raise FcnError(f'cannot be read: {error.strerror}', file=path,
                        do='Check the path and its permissions.') from error
+
+
+def check_begin(path, data):
+    """FcnError for a file that shows by its first bytes that it is none of Caffe's binaries."""
+    head = data[:512]
+    begin = head.removeprefix(b'\xef\xbb\xbf').lstrip()
+    for start, what, do in OTHERS:
+        if begin.startswith(start):
+            raise FcnError(f'is {what}', file=path, do=do)
+    if not head.strip(b'\0'):
+        raise FcnError('begins with zeros alone: it was never filled', file=path,
+                       do='Copy or download it again.')
+    if head[257:262] == b'ustar':
+        raise FcnError('is a tar archive', file=path, do=UNPACK)
+    if all(32 <= byte < 127 or byte in b'\t\r\n' for byte in head):
+        raise FcnError(f'is a text that begins {head[:40].decode()!r}, not a binary file',
+                       file=path, do='Give the .caffemodel; a prototxt is given as the net.')
 
 
 def read_net(path):
@@ -91,6 +126,20 @@ def read_private(path):
     return found
 
 
+def kind_of_binary(path):
+    """'weights', 'solverstate' or 'binaryproto', by the fields that a file begins with."""
+    reader, seen = Reader(path), set()
+    for field in reader.fields(0, reader.size):
+        seen.add((field.number, field.kind))
+        if (LAYER, BYTES) in seen or (1, BYTES) in seen:
+            return 'weights'
+        if (1, VARINT) in seen and seen & {(2, BYTES), (3, BYTES)}:
+            return 'solverstate'
+        if seen & {(DATA, BYTES), (DATA, FIXED32), (DOUBLE_DATA, BYTES), (DOUBLE_DATA, FIXED64)}:
+            return 'binaryproto'
+    return 'solverstate' if (1, VARINT) in seen else 'weights'
+
+
 def read_binaryproto(path):
     """The array of a lone BlobProto, such as a mean image (N,C,H,W or C,H,W)."""
     reader = Reader(path)
@@ -102,7 +151,8 @@ class Reader:
 
     def __init__(self, path):
         self.path, self.map = path, map_file(path)
-        self.size = len(self.map)
+        self.size, self.left = len(self.map), FIELDS
+        check_begin(path, self.map)
 
     def fail(self, offset, what):
         raise FcnError(f'byte {offset}: {what}', file=self.path,
@@ -125,6 +175,9 @@ class Reader:
 
     def field(self, tag, end):
         """The field whose tag stands at offset `tag` inside a message that ends at `end`."""
+        self.left -= 1
+        if self.left < 0:
+            self.fail(tag, f'more than {FIELDS:,} fields')
         key, start = self.varint(tag, end)
         number, kind, value, stop = key >> 3, key & 7, None, None
         if number < 1 or kind not in (VARINT, FIXED64, BYTES, FIXED32):
@@ -185,7 +238,11 @@ class Reader:
         shape = [legacy.get(i, 0) for i in (1, 2, 3, 4)] if legacy else dims
         found = [p for p in pieces[DOUBLE_DATA] or pieces[DATA] if p.size]
         flat = np.concatenate(found) if len(found) > 1 else found[0] if found else np.empty(0, 'f4')
-        if any(d < 0 for d in shape) or math.prod(shape) != flat.size:
+        try:
+            check_shape(shape)
+        except FcnError as error:
+            self.fail(message.start, error.what)
+        if math.prod(shape) != flat.size:
             self.fail(message.start, f'a blob of shape {tuple(shape)} holds {flat.size} numbers')
         return Blob(flat.reshape(shape), bool(legacy))
 
@@ -200,6 +257,8 @@ class Reader:
                 while pos < field.end:
                     value, pos = self.varint(pos, field.end)
                     dims.append(value)
+                    if len(dims) > AXES:
+                        self.fail(field.start, f'a blob with more than {AXES} axes')
         return dims
 
     def numbers(self, field, end):
@@ -217,7 +276,17 @@ class Reader:
         step, count = field.end - field.tag, 1
         if field.start - field.tag == 1:       # a one-byte tag before each value
             tags = np.ndarray(((end - field.tag) // step,), 'u1', self.map, field.tag, (step,))
-            other = tags != tags[0]
-            count = int(other.argmax()) if other.any() else len(tags)
+            count = run_length(tags)
         view = np.ndarray((count,), dtype, self.map, field.start, (step,))
         return view, field.tag + count * step
+
+
+def run_length(values):
+    """How many values from the first on are equal to it; looks little further than that."""
+    start, step = 0, 64
+    while start < len(values):
+        other = values[start:start + step] != values[0]
+        if other.any():
+            return start + int(other.argmax())
+        start, step = start + step, step * 2
+    return len(values)

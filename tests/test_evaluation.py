@@ -197,7 +197,7 @@ def test_wrong_data(scored, capsys, tmp_path, spoil, parts):
     (['--net', 'none.prototxt'], ['none.prototxt', 'cannot read the file', 'Check the path']),
     (['--net', 'w.h5'], ['w.h5', 'binary file, not prototxt', '.prototxt here']),
     (['--weights', 'none.h5'], ['none.h5', 'cannot be read', 'Check the path']),
-    (['--weights', 'val.prototxt'], ['val.prototxt', 'another kind']),
+    (['--weights', 'val.prototxt'], ['val.prototxt', 'is a text that begins']),
     (['--out', 'w.h5'], ['w.h5', 'cannot make this folder', '--out']),
     (['--out', 'w.h5/x'], ['w.h5/x', 'cannot make this folder', '--out']),
     (['--device', 'cuda:99'], ['cuda:99', '--device cpu']),

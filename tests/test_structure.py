@@ -21,8 +21,8 @@ APART = {                   # may reach nothing but these, at any distance
     'metrics': {'errors'},
     'ops': {'errors'},
     'proto': {'errors'},
-    'passes': {'errors', 'graph', 'prototxt', 'proto', 'layers', 'ops', 'data', 'fillers', 'wire',
-               'hdf5', 'hdf5_write', 'files', 'caffemodel', 'solverstate', 'blas'},
+    'passes': {'errors', 'graph', 'prototxt', 'proto', 'layers', 'ops', 'data', 'fillers', 'sizes',
+               'wire', 'hdf5', 'hdf5_write', 'files', 'caffemodel', 'solverstate', 'blas'},
 }
 
 LINES, LAYER_LINES, FUNCTION_LINES = 300, 80, 40

@@ -137,12 +137,12 @@ ONES = blob(np.ones(4))
 
 
 @pytest.mark.parametrize('raw, offset, text', [
-    (b'name: "net"\nlayer {', 0, 'no protobuf field'),
+    (b'\x0c\x00\x01', 0, 'no protobuf field'),
     (v2('a', 'X', ONES)[:-3], 0, 'are left'),
     (v2('a', 'X', ONES) + b'\xff\xff', 34, 'runs past the end'),
     (v2('a', 'X', ONES) + b'\xff' * 11, 34, 'longer than 10 bytes'),
     (v2('a', 'X', sized(7, sized(1, b'\x05')) + numbers([1, 2], True, False)), 11, '2 numbers'),
-    (v2('a', 'X', sized(7, sized(1, varint(-2)))), 11, '0 numbers'),
+    (v2('a', 'X', sized(7, sized(1, varint(-2)))), 11, 'negative size'),
     (v2('a', 'X', sized(5, b'12345')), 13, 'no whole number'),
     (v2('a', 'X', varint(5 << 3) + b'\x01'), 11, 'wire type 0'),
     (sized(100, sized(1, b'\xff\xfe')), 5, 'not UTF-8'),

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 
 from .. import data
-from ..errors import FcnError
+from ..errors import FcnError, short
 from .base import ANY, Layer
 
 READING = ThreadPoolExecutor(2, 'reading')
@@ -23,8 +23,8 @@ def make_reader(param, overrides):
         params = ast.literal_eval(param.param_str or '{}')
         if not isinstance(params, dict):
             raise ValueError(f'a {type(params).__name__}')
-    except (ValueError, SyntaxError):
-        raise FcnError(f'param_str is no Python dict: {param.param_str}',
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise FcnError(f'param_str is no Python dict: {short(param.param_str, 200)}',
                        do="Write a dict such as {'split': 'train'}.") from None
     return data.python_layers[key]({**params, **overrides.get(key[1], {})})
 

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from fcn_repro.errors import FcnError
-from fcn_repro.hdf5 import is_hdf5, reading
+from fcn_repro.hdf5 import check_dataset, is_hdf5, once, reading
 
 
 class Group(dict):
@@ -59,10 +59,8 @@ class Array:
     `step`-th is stored; sums: {'sum': ..., 'abs_sum': ...} of the whole one, where given."""
 
     def __init__(self, dataset, file):
+        check_dataset(dataset, str(file), 'fiub')
         self.values, self.path = np.asarray(dataset[()]), dataset.name[1:]
-        if self.values.dtype.kind not in 'fiub':
-            raise FcnError(f"dataset '{self.path}' has type {dataset.dtype}, no numbers",
-                           file=str(file), do='Give a file in the format of the goldens.')
         attrs, self.file = dataset.attrs, str(file)
         self.shape = tuple(int(d) for d in attrs.get('shape', self.values.shape))
         self.step = int(attrs.get('step', 1))
@@ -72,6 +70,18 @@ class Array:
             raise FcnError(f"dataset '{self.path}' has {self.values.size} values, but shape "
                            f'{self.shape} and step {self.step} make {count}', file=str(file),
                            do='Write it again: full.reshape(-1)[::step], with shape and step.')
+
+
+class Entry(dict):
+    """An object of a JSON file."""
+
+    def __init__(self, pairs, file):
+        super().__init__(pairs)
+        self.file = file
+
+    def __missing__(self, key):
+        raise FcnError(f"an entry has no '{key}' (it has: {', '.join(self) or 'nothing'})",
+                       file=self.file, do='Give a file in the format of the goldens.')
 
 
 def flat(group, prefix):
@@ -88,13 +98,14 @@ def read_golden(path):
         raise FcnError('is no HDF5 file', file=str(path), do='Give a golden: it is cut short, or '
                        'another file.')
     with reading(str(path)) as file:
-        return copied(file, path, '')
+        return copied(file, path, '', set())
 
 
-def copied(group, file, path):
+def copied(group, file, path, seen):
+    once(group, seen, str(file))
     found = Group(group.attrs, file, path)
     for name, item in group.items():
-        found[name] = (copied(item, file, f'{path}{name}/') if isinstance(item, h5py.Group)
+        found[name] = (copied(item, file, f'{path}{name}/', seen) if isinstance(item, h5py.Group)
                        else Array(item, file))
     return found
 
@@ -111,9 +122,13 @@ def held(path, group='/'):
 
 
 def read_json(path):
-    """What a JSON file holds. FcnError where it cannot be read."""
+    """What a JSON file holds. FcnError where it cannot be read; and later, where a key is looked
+    for in one of its objects that it lacks."""
+    def entry(pairs):
+        return Entry(pairs, str(path))
+
     try:
-        return json.loads(Path(path).read_text('utf-8'))
-    except (OSError, ValueError) as error:
+        return json.loads(Path(path).read_text('utf-8'), object_hook=entry)
+    except (OSError, ValueError, RecursionError) as error:
         raise FcnError(f'is no JSON that can be read: {error}', file=str(path),
                        do='It is cut short or damaged: copy or write it again.') from None

@@ -8,11 +8,11 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..errors import FcnError
+from ..errors import FcnError, short
 
 TOKEN = re.compile(r'''
     (?P<skip>\s+|\#[^\n]*)
-  | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+  | (?P<string>"(?:[^"\\\n]++|\\.)*+"|'(?:[^'\\\n]++|\\.)*+')
   | (?P<number>\.?[0-9](?:[eE][+-](?=[0-9])|[\w.])*)
   | (?P<word>[A-Za-z_]\w*)
   | (?P<mark>.)''', re.VERBOSE | re.DOTALL)
@@ -21,7 +21,8 @@ NUMBER = re.compile(
     r'0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*'
     r'|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?')
 
-BAD_ESCAPE = re.compile(r'''(?<!\\)(?:\\\\)*(\\[^abfnrtvxXuU0-7?'"\\])''')
+ESCAPE = re.compile(r'\\(.)', re.DOTALL)
+ESCAPES = 'abfnrtvxXuU01234567?\'"\\'
 
 
 class Occurrence(NamedTuple):
@@ -51,8 +52,9 @@ def scan(text, file):
         if kind == 'number' and not NUMBER.fullmatch(token):
             raise FcnError(f'{token} is not a number', file=file, line=line,
                            do='Write it in plain decimal digits.')
-        if kind == 'string' and (bad := BAD_ESCAPE.search(token)):
-            raise FcnError(f'{bad[1]} in {token} is not an escape', file=file, line=line,
+        if kind == 'string' and (
+                bad := next((e[0] for e in ESCAPE.finditer(token) if e[1] not in ESCAPES), '')):
+            raise FcnError(f'{bad} in {short(token, 100)} is not an escape', file=file, line=line,
                            do=r'Write a backslash as \\.')
         if kind == 'word' and before not in (':', '-') and not block.in_list:
             block.name, block.blocks = token, 0

@@ -1,0 +1,259 @@
+"""Damaged, absurd and foreign files: read, or refused in time with an FcnError, nothing written."""
+
+import random
+import resource
+import struct
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+from fuzz_readers import READERS, attempt, mutate, seeds
+from goldens import DATA
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_runs import ROOT, assert_error, call
+from wire_format import blob, numbers, save, sized, v2, varint
+
+from fcn_repro.errors import FcnError
+from fcn_repro.net import Net
+from fcn_repro.weights import read_solverstate, read_weights
+
+SNAPSHOT = DATA / 'weights/snapshot_iter_30.caffemodel'
+STEADY = [name for name in READERS if name != 'golden']     # HDF5 itself may hang on attributes
+DATA_LAYER = 'layer { name: "d" type: "Input" top: "d" input_param { shape { %s } } }\n'
+SMALL = DATA_LAYER % 'dim: 1 dim: 3 dim: 8 dim: 8'
+
+
+@pytest.mark.parametrize('reader', STEADY)
+def test_any_damage_is_read_or_refused(reader, tmp_path):
+    read, files = READERS[reader][0], seeds(reader)
+    path = tmp_path / 'damaged'
+
+    @settings(max_examples=40, deadline=None, derandomize=True, database=None)
+    @given(st.integers(0, 1 << 30))
+    def check(seed):
+        rng = random.Random(seed)
+        path.write_bytes(mutate(rng.choice(files), files, rng))
+        assert not (wrong := attempt(read, path)) or wrong.startswith('took'), wrong
+
+    check()
+
+
+def test_the_long_run_in_bounded_memory():
+    """As by hand: each batch a process with 1 GB beyond what it starts with."""
+    done = subprocess.run([sys.executable, ROOT / 'tests/fuzz_readers.py', 'weights', '--inputs',
+                           '200'], capture_output=True, text=True, env={'PYTHONPATH': str(ROOT)})
+    assert done.returncode == 0 and 'weights: 200 inputs, 0 wrong' in done.stdout, done
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@given(st.integers(0, 1 << 30))
+def test_what_cannot_be_converted_leaves_no_file(tmp_path_factory, seed):
+    rng, files = random.Random(seed), seeds('weights')
+    folder = tmp_path_factory.mktemp('convert')
+    path = save(folder / 'in.caffemodel', mutate(rng.choice(files), files, rng))
+    done = convert(path, folder / 'out.h5')
+    assert sorted(p.name for p in folder.iterdir()) == (
+        ['in.caffemodel'] if done else ['in.caffemodel', 'out.h5'])
+
+
+def convert(source, out):
+    """What convert_caffemodel.py does with its arguments; the error, or None."""
+    from fcn_repro.weights import modern, write_hdf5
+    try:
+        write_hdf5(out, modern(read_weights(source)))
+    except FcnError as error:
+        return error
+
+
+# Absurd numbers in nets
+
+def layer(type, param='', top='top: "y"'):
+    return f'{SMALL}layer {{ name: "l" type: "{type}" bottom: "d" {top} {param} }}\n'
+
+
+ABSURD = [
+    (DATA_LAYER % 'dim: 1048576 dim: 1048576 dim: 1000', "top 'd' of shape 1048576x1048576x1000"),
+    (DATA_LAYER % 'dim: 4611686018427387904', '18.4 EB'),
+    (DATA_LAYER % 'dim: 1 dim: -3', 'negative size'), (DATA_LAYER % ('dim: 1 ' * 33), '33 axes'),
+    (layer('InnerProduct', 'inner_product_param { num_output: 4000000000 }'), 'num_output 40000'),
+    (layer('InnerProduct', 'inner_product_param { num_output: 1000000000 }'), '768 GB'),
+    (layer('Convolution', 'convolution_param { num_output: 4 kernel_size: 4000000000 }'),
+     'kernel_size 4000000000 is above'),
+    (layer('Convolution', 'convolution_param { num_output: 4 kernel_size: 3 pad: 2000000000 }'),
+     "top 'y' of shape 1x4x4000000006x4000000006"),
+    (layer('Tile', 'tile_param { tiles: 2147483647 }'), 'would hold'),
+    (layer('Reshape', 'reshape_param { shape { dim: 4611686018427387904 dim: -1 } }'), 'has 192'),
+    (layer('Slice', 'slice_param { slice_point: 4000000000 }', 'top: "a" top: "b"'), 'is above'),
+    ('layer { name: "l" type: "DummyData" top: "y" dummy_data_param { shape { dim: 99999999999 } '
+     '} }', '400 GB'),
+    ('layer { name: "l" type: "Parameter" top: "y" parameter_param { shape { dim: 99999999999 } '
+     '} }', '400 GB'),
+    (SMALL + ''.join(f'layer {{ name: "c{i}" type: "Concat" bottom: "{f"x{i}" if i else "d"}" '
+                     f'bottom: "{f"x{i}" if i else "d"}" top: "x{i + 1}" }}\n' for i in range(60)),
+     'would hold'),
+    ('layer { ' * 10000, ''), ('input_shape ' + '{ ' * 10000, ''),
+    ('name: "%s"' % ('\\' * 9999), 'backslashes'),
+    ('<!DOCTYPE html>\n<html>', ''), ('name: "a\\377"\n\0', 'binary'),
+]
+
+
+@pytest.mark.parametrize('text, said', ABSURD, ids=range(len(ABSURD)))
+def test_absurd_nets_are_refused_at_once(tmp_path, text, said):
+    path, start = tmp_path / 'n.prototxt', time.process_time()
+    path.write_text(text)
+    with pytest.raises(FcnError) as error:
+        Net.read(path, 'TEST')
+    assert said in str(error.value) and str(path) in str(error.value)
+    assert time.process_time() - start < 1 and len(str(error.value)) < 5000
+
+
+PARAM_STR = ["__import__('os').mkdir('pwned')", '{' * 9999, '-' * 99999 + '1', '1+' * 20000 + '1',
+             '{{}: 1}', '[1]', '{', "{'a': %s}" % ('9' * 5000), '\\000']
+
+
+@pytest.mark.parametrize('text', PARAM_STR, ids=range(len(PARAM_STR)))
+def test_a_param_str_is_a_literal_or_refused(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'n.prototxt').write_text(
+        'layer { name: "d" type: "Python" top: "a" top: "b" python_param { module: "voc_layers" '
+        f'layer: "VOCSegDataLayer" param_str: "{text}" }} }}')
+    with pytest.raises(FcnError, match='no Python dict') as error:
+        Net.read('n.prototxt', 'TEST')
+    assert len(str(error.value)) < 1000 and not (tmp_path / 'pwned').exists()
+
+
+# What is given in place of a caffemodel
+
+FOREIGN = [(b'<!DOCTYPE html><html>', 'web page'), (b'\n <html>', 'web page'),
+           (b'{"a": 1}', 'JSON'),
+           (b'version https://git-lfs.github.com/spec/v1\n', 'Git LFS pointer'),
+           (b'\x1f\x8b\x08', 'gzip'), (b'PK\x03\x04abc', 'zip'), (b'name: "x"\n', 'text'),
+           (bytes(999), 'zeros'), (b'm'.ljust(257, b'\0') + b'ustar\0', 'tar')]
+
+
+@pytest.mark.parametrize('raw, what', FOREIGN, ids=[what for _, what in FOREIGN])
+def test_foreign_files_are_named(tmp_path, capsys, raw, what):
+    path = save(tmp_path / 'm.caffemodel', raw)
+    assert_error(call(capsys, 'convert_caffemodel', path, tmp_path / 'out.h5'), path, what)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def dims(*values, data=b''):
+    return v2('a', 'X', sized(7, sized(1, b''.join(map(varint, values)))) + data)
+
+
+@pytest.mark.parametrize('raw, what', [
+    (dims(2 ** 40, 2 ** 40, 2 ** 40), 'would hold'), (dims(0, 2 ** 62, 2 ** 62), 'would hold'),
+    (dims(*[1] * 40, data=numbers([1.], True, False)), 'more than 32 axes'),
+    ((varint(9 << 3) + varint(1)) * 1_100_000, 'fields')])
+def test_absurd_binaries(tmp_path, raw, what):
+    with pytest.raises(FcnError, match=what):
+        read_weights(save(tmp_path / 'm', raw))
+
+
+def test_interleaved_numbers_take_linear_time(tmp_path):
+    body = (numbers([1.], False, False) + varint(9 << 3) + varint(1)) * 50_000
+    start = time.process_time()
+    assert read_weights(save(tmp_path / 'm', dims(50_000, data=body)))['a'][0].sum() == 50_000
+    assert time.process_time() - start < 10
+
+
+# HDF5 that cannot be what it says
+
+def diamond(file):
+    file.create_group('data')['g0'] = file.create_group('g0')
+    for i in range(40):
+        next_one = file.create_group(f'g{i + 1}')
+        file[f'g{i}/x'] = file[f'g{i}/y'] = next_one
+
+
+def circle(file):
+    file.create_group('data/a')['b'] = h5py.SoftLink('/data')
+
+
+def petabytes(file):
+    file.create_dataset('data/a/0', (2 ** 48,), 'f4', chunks=(2 ** 20,))
+
+
+def unwritten(file):
+    file.create_dataset('data/a/0', (2 ** 28,), 'f4')
+
+
+@pytest.mark.parametrize('make, what', [(diamond, 'second place'), (circle, 'second place'),
+                                        (petabytes, 'would hold'), (unwritten, 'are stored')])
+def test_hdf5_that_would_never_end(tmp_path, make, what):
+    with h5py.File(tmp_path / 'w', 'w') as file:
+        make(file)
+    with pytest.raises(FcnError, match=what):
+        read_weights(tmp_path / 'w')
+
+
+def test_a_state_whose_iteration_is_a_text(tmp_path):
+    with h5py.File(tmp_path / 's', 'w') as file:
+        file['iter'], file['current_step'] = 'x', [1]
+    with pytest.raises(FcnError, match='no numbers'):
+        read_solverstate(tmp_path / 's')
+
+
+# The way back, and files of 2 GB
+
+def test_there_and_back(tmp_path, capsys):
+    there, back = tmp_path / 'm.h5', tmp_path / 'm.caffemodel'
+    assert call(capsys, 'convert_caffemodel', SNAPSHOT, there).status == 0
+    assert call(capsys, 'convert_caffemodel', there, back).status == 0
+    first, last = read_weights(SNAPSHOT), read_weights(back)
+    assert set(last) == {name for name, blobs in first.items() if blobs}
+    for name, blobs in last.items():
+        for mine, its in zip(blobs, first[name], strict=True):
+            np.testing.assert_array_equal(mine, its, strict=True)
+
+
+@pytest.mark.parametrize('name, said', [
+    ('v1.caffemodel', 'parameters (binary)'), ('mean_double.binaryproto', 'float64  1,728'),
+    ('snapshot_iter_30.solverstate', 'iteration 30'),
+    ('snapshot_iter_30.solverstate.h5', 'iteration 30')])
+def test_inspect_any_file(capsys, name, said):
+    path = DATA / 'weights' / name
+    done = call(capsys, 'convert_caffemodel', '--inspect', path)
+    sums = subprocess.run(['sha256sum', path], capture_output=True, text=True).stdout
+    assert done.status == 0 and said in done.out and f'SHA-256 {sums.split()[0]}' in done.out
+
+
+@pytest.mark.slow
+def test_beyond_two_gigabytes(tmp_path, capsys):
+    """A caffemodel of 2.2 GB, a hole in the disk, is read as a view; one like it is not written."""
+    count = 550_000_000
+    data = varint(5 << 3 | 2) + varint(4 * count)
+    shape = sized(7, sized(1, varint(1000) + varint(count // 1000)))
+    body = len(shape) + len(data) + 4 * count
+    head = sized(1, b'fc') + sized(2, b'InnerProduct') + varint(7 << 3 | 2) + varint(body)
+    path = tmp_path / 'big.caffemodel'
+    with open(path, 'wb') as file:
+        file.write(varint(100 << 3 | 2) + varint(len(head) + body) + head + shape + data)
+        file.seek(4 * count - 4, 1)
+        file.write(struct.pack('<f', 7))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = read_weights(path)['fc'][0]
+    assert found.shape == (1000, count // 1000) and found[-1, -1] == 7 and found[0, 0] == 0
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000     # kB
+    done = call(capsys, 'convert_caffemodel', path, tmp_path / 'again.caffemodel')
+    assert_error(done, '2.20 GB', 'Write HDF5 instead')
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_blobs_of_double_are_written_as_float(tmp_path, capsys):
+    path = save(tmp_path / 'd.caffemodel', v2('a', 'Bias', blob(np.array([0.1, 3]), double=True)))
+    assert call(capsys, 'convert_caffemodel', path, tmp_path / 'f.caffemodel').status == 0
+    found = read_weights(tmp_path / 'f.caffemodel')
+    assert found['a'][0].dtype == np.float32 and found.types == {'a': 'Bias'}
+    np.testing.assert_array_equal(found['a'][0], np.array([0.1, 3], 'f4'))
+
+
+def test_json_without_the_keys(tmp_path, capsys):
+    (tmp_path / 'rules.json').write_text('[{"stages": ["a"]}]')
+    done = call(capsys, 'check_goldens', tmp_path)
+    assert done.status == 1 and "has no 'phase'" in done.out + done.err
