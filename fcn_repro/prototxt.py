@@ -8,7 +8,7 @@ from google.protobuf import text_format
 
 from .errors import FcnError, nearest
 from .proto import CAFFE, TEST, TRAIN, NetParameter, SolverParameter
-from .proto.scan import scan
+from .proto.scan import check_utf8, scan
 from .proto.upgrade import upgrade_net, upgrade_solver
 
 BACKSLASHES = 100 * '\\'
@@ -147,6 +147,7 @@ def _parse(text, message, file):
     if BACKSLASHES in text:             # protobuf's unescaping takes time quadratic in their number
         raise FcnError(f'{len(BACKSLASHES)} backslashes in a row', file=file,
                        line=text[:text.index(BACKSLASHES)].count('\n') + 1, do='Remove them.')
+    check_utf8(text, file)
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
@@ -188,8 +189,6 @@ def _error(error, file):
         do = 'Write it without quotes.' if match[2] else nearest_or_all(match[3], list(known))
     elif match := re.search(r'type "(\w+)" should not have multiple "(\w+)"', text):
         text, do = f"{match[1]} has '{match[2]}' more than once", 'Keep one.'
-    elif re.search('[\udc80-\udcff]', text):
-        text, do = 'this line is not UTF-8', 'Save the file as UTF-8.'
     elif 'Expected string' in text:
         do = 'Write the text in double quotes.'
     elif text.endswith('Expected "}"'):

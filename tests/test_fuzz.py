@@ -97,14 +97,16 @@ ABSURD = [
      'would hold'),
     ('layer { ' * 10000, ''), ('input_shape ' + '{ ' * 10000, ''),
     ('name: "%s"' % ('\\' * 9999), 'backslashes'),
-    ('<!DOCTYPE html>\n<html>', ''), ('name: "a\\377"\n\0', 'binary'),
+    ('<!DOCTYPE html>\n<html>', ''),
+    (layer('ReLU') + 'layers { type: \udcff }', ':3: this line is not UTF-8'),
+    ('name: "a\\377"\n\0', 'binary'),
 ]
 
 
 @pytest.mark.parametrize('text, said', ABSURD, ids=range(len(ABSURD)))
 def test_absurd_nets_are_refused_at_once(tmp_path, text, said):
     path, start = tmp_path / 'n.prototxt', time.process_time()
-    path.write_text(text)
+    path.write_text(text, errors='surrogateescape')
     with pytest.raises(FcnError) as error:
         Net.read(path, 'TEST')
     assert said in str(error.value) and str(path) in str(error.value)

@@ -39,6 +39,16 @@ class Block:
     in_list: bool = False
 
 
+def check_utf8(text, file):
+    """FcnError where bytes that are no UTF-8 (read as surrogates) stand outside of comments:
+    protobuf's parser takes them for a fault of its own."""
+    odd = re.compile('[\udc80-\udcff]')
+    for match in TOKEN.finditer(text) if odd.search(text) else ():
+        if match.lastgroup != 'skip' and odd.search(match.group()):
+            raise FcnError('this line is not UTF-8', file=file, do='Save the file as UTF-8.',
+                           line=text.count('\n', 0, match.start()) + 1)
+
+
 def scan(text, file):
     """All fields of a protobuf text in order, [Occurrence]; each element of a list of blocks
     (`layer: [{...}, {...}]`) counts as one."""
