@@ -156,8 +156,11 @@ def read_extra(path):
 def texts_of(file):
     """{name: text} of the datasets in /fcn_repro."""
     group = child(file, EXTRA, h5py.Group, file.filename) if EXTRA in file else {}
-    return {name: child(group, name, h5py.Dataset, file.filename).asstr('utf-8')[()]
-            for name in group}
+    return {name: text(group, name, file.filename) for name in group}
+
+
+def text(group, name, path):
+    return child(group, name, h5py.Dataset, path).asstr('utf-8')[()]
 
 
 def number(file, name, path):
@@ -179,6 +182,6 @@ def read_solverstate(path):
         if gaps:
             raise FcnError(f'history has no blob {gaps[0]} of {len(history)}', file=path,
                            do='The file is damaged: use another snapshot.')
-        learned_net = file['learned_net'].asstr('utf-8')[()] if 'learned_net' in file else ''
+        learned_net = text(file, 'learned_net', path) if 'learned_net' in file else ''
         return SolverState(iteration, learned_net, step, history, extra_of(file), str(path),
                            texts_of(file))

@@ -18,7 +18,7 @@ from .layers.base import show
 from .params import make_params, share_data
 from .plan import bottoms_of, make_plan
 from .prototxt import read_net
-from .sizes import check_memory, check_shape
+from .sizes import check_memory, check_shapes
 
 ALL = 'all'
 
@@ -48,14 +48,11 @@ class Net(nn.Module):
         self.debug_info, self.trace = graph.debug_info, None
         self.shapes, self.declared = self.infer()
         with located(self.graph.file):
-            check_memory([shape for wanted in self.declared.values() for shape, _ in wanted]
-                         + [self.shapes[graph.first(name)] for name in graph.inputs],
-                         'parameters and inputs')
+            check_memory(self.declared, [self.shapes[graph.first(name)] for name in graph.inputs])
             self.blobs = {graph.values[v]: (InputBlob if graph.values[v] in graph.inputs else Blob)
                           (graph.values[v], shape) for v, shape in self.shapes.items()
                           if graph.values[v] != AUTOMATIC}
-            self.params = make_params(graph.nodes, self.declared, graph.force_backward,
-                                      self.filled)
+            self.params = make_params(graph, self.declared, self.filled)
         for i, blob in enumerate(self.learnable_params):
             self.register_parameter(f'p{i}', blob.parameter)
 
@@ -81,17 +78,16 @@ class Net(nn.Module):
             with located(self.graph.file, node):
                 layer, bottoms = self.layer(node), [shapes[v] for v in node.bottoms]
                 wanted = layer.parameters(bottoms)
-                for i, (shape, _) in enumerate(wanted):
-                    check_shape(shape, f'parameter {i}')
-                if wanted and node.name in declared:
-                    raise layer.error('another layer of this name has parameters too',
-                                      'Rename one: weights go by the name.')
+                check_shapes({f'parameter {i}': shape for i, (shape, _) in enumerate(wanted)})
                 if wanted:
+                    if node.name in declared:
+                        raise layer.error('another layer of this name has parameters too',
+                                          'Rename one: weights go by the name.')
                     declared[node.name] = wanted
                 if not all(v in shapes for v in node.tops):
-                    for v, shape in zip(node.tops, layer.shape(bottoms), strict=True):
-                        check_shape(shape, f"top '{self.graph.values[v]}'")
-                        shapes[v] = tuple(shape)
+                    tops = dict(zip(node.tops, map(tuple, layer.shape(bottoms)), strict=True))
+                    check_shapes({f"top '{self.graph.values[v]}'": s for v, s in tops.items()})
+                    shapes.update(tops)
         return shapes, declared
 
     def layer(self, node):

@@ -10,16 +10,16 @@ from .layers.base import show
 from .proto import ParamSpec
 
 
-def make_params(nodes, declared, force_backward, filled):
+def make_params(graph, declared, filled):
     """{layer name: [ParamBlob, …]} in net order.
 
     declared: {layer name: [(shape, filler), …]}; filled(node, i, shape, filler) gives the values.
     A parameter whose ParamSpec has a name that an earlier one has is that one (Net::AppendParam):
     share_mode STRICT wants equal shapes, PERMISSIVE equal counts. A parameter with lr_mult 0 has
-    no gradient unless force_backward.
+    no gradient unless the graph's force_backward is set.
     """
     named, params = {}, {}
-    for node in nodes:
+    for node in graph.nodes:
         shapes = declared.get(node.name, [])
         specs = list(node.param.param)
         if len(specs) > len(shapes):
@@ -39,7 +39,7 @@ def make_params(nodes, declared, force_backward, filled):
                 named.setdefault(spec.name, blob)
             params[node.name].append(blob)
     for blob in (b for blobs in params.values() for b in blobs if b.owner is None):
-        blob.parameter.requires_grad_(force_backward or blob.lr_mult != 0)
+        blob.parameter.requires_grad_(graph.force_backward or blob.lr_mult != 0)
     return params
 
 

@@ -38,14 +38,22 @@ def check_numbers(message):
                            do='Mend the number.')
 
 
-def check_memory(shapes, what):
-    """FcnError where float32 arrays of these shapes, all held at once, are more than this machine's
-    memory."""
-    need, there = 4 * sum(math.prod(shape) for shape in shapes), memory()
+def check_shapes(shapes):
+    """check_shape of {what: shape}."""
+    for what, shape in shapes.items():
+        check_shape(shape, what)
+
+
+def check_memory(declared, inputs):
+    """FcnError where a net's parameters, {layer: [(shape, filler)]}, and the shapes of its inputs,
+    which are held all at once, are more float32 than this machine's memory."""
+    shapes = [shape for wanted in declared.values() for shape, _ in wanted] + inputs
+    need, there = 4 * sum(map(math.prod, shapes)), memory()
     if need > there:
         largest = max(shapes, key=math.prod)
-        raise FcnError(f'{what} take {size(need)}, this machine has {size(there)}; the largest is '
-                       f'{"x".join(map(str, largest))} ({size(4 * math.prod(largest))})',
+        raise FcnError(f'parameters and inputs take {size(need)}, this machine has {size(there)}; '
+                       f'the largest is {"x".join(map(str, largest))} '
+                       f'({size(4 * math.prod(largest))})',
                        do='Make the net smaller, or use a larger machine.')
 
 

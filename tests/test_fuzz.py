@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from small_runs import ROOT, assert_error, call
 from wire_format import blob, numbers, save, sized, v2, varint
 
+from fcn_repro import sizes
 from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.weights import read_solverstate, read_weights
@@ -201,6 +202,14 @@ def test_a_state_whose_iteration_is_a_text(tmp_path):
         read_solverstate(tmp_path / 's')
 
 
+def test_a_state_whose_weights_are_a_type(tmp_path):
+    with h5py.File(tmp_path / 's', 'w') as file:
+        file['iter'], file['current_step'], file['learned_net'] = [1], [1], np.dtype('f4')
+        file.create_group('history')
+    with pytest.raises(FcnError, match="no dataset 'learned_net'"):
+        read_solverstate(tmp_path / 's')
+
+
 # The way back, and files of 2 GB
 
 def test_there_and_back(tmp_path, capsys):
@@ -259,3 +268,12 @@ def test_json_without_the_keys(tmp_path, capsys):
     (tmp_path / 'rules.json').write_text('[{"stages": ["a"]}]')
     done = call(capsys, 'check_goldens', tmp_path)
     assert done.status == 1 and "has no 'phase'" in done.out + done.err
+
+
+def test_more_parameters_than_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(sizes, 'memory', lambda: 7_000)
+    (tmp_path / 'n.prototxt').write_text(layer('InnerProduct', 'inner_product_param { num_output: '
+                                               '9 }'))
+    with pytest.raises(FcnError, match=r'take 7\.72 kB, this machine has 7 kB') as error:
+        Net.read(tmp_path / 'n.prototxt', 'TEST')
+    assert '9x192 (6.91 kB)' in str(error.value)
