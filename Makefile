@@ -76,6 +76,7 @@ gpu-check: build
 
 bench: build
 	@$(PY) benchmarks/upcrop.py
+	@$(PY) benchmarks/fused.py
 	@$(PY) benchmarks/fcn8s.py
 
 wheel: build

@@ -1,23 +1,10 @@
 // The fused op's CUDA backend as torch sees it; built only with a CUDA torch.
-#include <ATen/Dispatch.h>
-#include <ATen/OpMathType.h>
-#include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include <torch/library.h>
-
 #include "../upcrop.h"
+#include "glue.h"
 #include "upcrop.h"
 
 namespace fcn {
 namespace {
-
-// The type that the kernels know, of the same bits
-template <typename T> struct Device { using type = T; };
-template <> struct Device<at::Half> { using type = __half; };
-template <> struct Device<at::BFloat16> { using type = __nv_bfloat16; };
 
 template <bool forward, typename T>
 void launch_on_stream(const Upcrop& op) {
@@ -30,22 +17,38 @@ void launch_on_stream(const Upcrop& op) {
   const Acc* taps_x = op.taps_x.const_data_ptr<Acc>();
   const cudaStream_t stream = c10::cuda::getCurrentCUDAStream();
   if constexpr (forward) {
-    C10_CUDA_CHECK(launch_upcrop(source, taps_y, taps_x, op.y, op.x, op.planes, op.inner, result,
-                                 stream));
+    const Skip& skip = op.skip;
+    Added<D> added;
+    if (skip.values.defined())
+      added = Added<D>{reinterpret_cast<const D*>(skip.values.const_data_ptr<T>()), skip.height,
+                       skip.width, skip.top, skip.left};
+    C10_CUDA_CHECK(launch_upcrop(source, taps_y, taps_x, op.y, op.x, op.planes, op.inner, added,
+                                 result, stream));
   } else {
     C10_CUDA_CHECK(launch_upcrop_backward(source, taps_y, taps_x, op.y, op.x, op.planes, op.inner,
                                           result, stream));
   }
 }
 
+at::Tensor run_forward(const Upcrop& op) {
+  if (op.result.numel() == 0) return op.result;
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, op.source.scalar_type(), "upcrop",
+                                  [&] { launch_on_stream<true, scalar_t>(op); });
+  return op.result;
+}
+
 at::Tensor upcrop_cuda(const at::Tensor& x, const at::Tensor& taps_y, const at::Tensor& taps_x,
                        at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset,
                        at::IntArrayRef size) {
-  const Upcrop op = prepare_forward(x, taps_y, taps_x, stride, pad, offset, size);
-  if (op.result.numel() == 0) return op.result;
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, x.scalar_type(), "upcrop",
-                                  [&] { launch_on_stream<true, scalar_t>(op); });
-  return op.result;
+  return run_forward(prepare_forward(x, taps_y, taps_x, stride, pad, offset, size));
+}
+
+at::Tensor upcrop_add_cuda(const at::Tensor& x, const at::Tensor& taps_y, const at::Tensor& taps_x,
+                           at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset,
+                           at::IntArrayRef size, const at::Tensor& skip,
+                           at::IntArrayRef skip_offset) {
+  return run_forward(
+      prepare_add(x, taps_y, taps_x, stride, pad, offset, size, skip, skip_offset));
 }
 
 at::Tensor upcrop_backward_cuda(const at::Tensor& grad, const at::Tensor& taps_y,
@@ -63,6 +66,7 @@ at::Tensor upcrop_backward_cuda(const at::Tensor& grad, const at::Tensor& taps_y
 
 TORCH_LIBRARY_IMPL(fcn_repro, CUDA, m) {
   m.impl("upcrop", upcrop_cuda);
+  m.impl("upcrop_add", upcrop_add_cuda);
   m.impl("upcrop_backward", upcrop_backward_cuda);
 }
 

@@ -1,0 +1,44 @@
+// Launchers of upsample + crop + softmax loss: raw pointers and a stream.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "score.h"
+
+namespace fcn {
+
+enum class LabelType : int { kByte, kInt, kLong, kFloat, kDouble };
+
+// The pixels' terms, and what all threads of the op share
+template <typename Acc>
+struct LossArgs {
+  Source<Acc> source;
+  const void* label;       // (batch, y.out, x_axis.out) of label_type
+  LabelType label_type;
+  const Acc* weight;       // (classes), or nullptr
+  const bool* mask;        // as label, or nullptr
+  bool has_ignore;
+  int64_t ignore, normalization;
+};
+
+// What a block, and in the end the op, has summed
+struct LossSum {
+  double loss;
+  int64_t valid, bad;      // pixels that take part; labels out of range
+  double example;          // of the latter
+};
+
+constexpr int64_t kLossBlocks = 1024;  // partial sums at most, whatever the GPU
+
+// log_sums: as label, of Acc: log(sum of exp(score)), infinity where a pixel takes no part.
+// partial: kLossBlocks. total: one LossSum on the device. loss: one Acc, NaN after bad labels.
+template <typename Acc>
+cudaError_t launch_loss(const LossArgs<Acc>& args, Acc* log_sums, LossSum* partial, LossSum* total,
+                        Acc* loss, cudaStream_t stream);
+
+// grad: as source.x, from launch_loss's log_sums and total.
+template <typename Acc>
+cudaError_t launch_loss_gradient(const LossArgs<Acc>& args, const Acc* log_sums,
+                                 const LossSum* total, Acc* grad, cudaStream_t stream);
+
+}  // namespace fcn
