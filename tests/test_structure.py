@@ -20,9 +20,11 @@ APART = {                   # may reach nothing but these, at any distance
     'data': {'errors'},
     'metrics': {'errors'},
     'ops': {'errors'},
+    'deconv': {'errors', 'ops'},
     'proto': {'errors'},
-    'passes': {'errors', 'graph', 'prototxt', 'proto', 'layers', 'ops', 'data', 'fillers', 'sizes',
-               'wire', 'hdf5', 'hdf5_write', 'files', 'caffemodel', 'solverstate', 'blas'},
+    'passes': {'errors', 'graph', 'prototxt', 'proto', 'layers', 'ops', 'deconv', 'blas', 'data',
+               'fillers', 'sizes', 'wire', 'hdf5', 'hdf5_write', 'files', 'caffemodel',
+               'solverstate'},
 }
 
 LINES, LAYER_LINES, FUNCTION_LINES = 300, 80, 40

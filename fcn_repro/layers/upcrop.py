@@ -3,6 +3,7 @@
 import torch
 
 from .. import ops
+from ..deconv import deconv_crop
 from .base import Layer
 from .crop import Crop
 from .deconvolution import Deconvolution
@@ -11,9 +12,10 @@ from .deconvolution import Deconvolution
 class UpCrop(Layer):
     """bottoms: what is upsampled (N, C, H, W), and the blob that gives the size; top (N, C, h, w).
 
-    Owns the Deconvolution's weight. Where that is one separable kernel for each channel (FCN's
-    bilinear ones, dense and diagonal, or grouped) and is not being learned, nothing outside the
-    crop is computed; otherwise the two layers run as they stand. Proven once per weight version.
+    Owns the Deconvolution's parameters. A weight that is one separable kernel for each channel
+    (FCN's bilinear ones, dense and diagonal, or grouped), not being learned, has an op of its own;
+    proven once per weight version. Any other, with a bias or without, is deconv_crop's. Blobs that
+    are not images (N, C, H, W) go through the two layers as they stand.
     """
 
     type = 'UpCrop'
@@ -37,13 +39,16 @@ class UpCrop(Layer):
         x, reference = bottoms
         whole = self.up.shape([x.shape])[0]
         window = self.cut.window(whole, reference.shape)
-        learned = params[0].requires_grad and torch.is_grad_enabled()
-        taps = None if learned else self.taps(params[0])
-        if taps is None or window[0][0] < 2:
+        channel, _, stride, pad, _ = self.up.geometry(x.shape)
+        if x.dim() != 4 or channel != 1:
             return self.cut.forward([*self.up.forward([x], params), reference], [])
-        _, _, stride, pad, _ = self.up.geometry(x.shape)
-        (_, top, height), (_, left, width) = window
-        return [ops.upcrop(x, *taps, stride, pad, (top, left), (height, width))]
+        offset, size = zip(*[cut[1:] for cut in window])
+        learned = params[0].requires_grad and torch.is_grad_enabled()
+        taps = None if learned or len(params) > 1 else self.taps(params[0])
+        if taps is not None:
+            return [ops.upcrop(x, *taps, stride, pad, offset, size)]
+        weight, bias = params if len(params) > 1 else (params[0], None)
+        return [deconv_crop(x, weight, bias, stride, pad, self.up.param.group, offset, size)]
 
     def taps(self, weight):
         """The weight's (taps_y, taps_x) for ops.upcrop, or None."""

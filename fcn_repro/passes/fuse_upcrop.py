@@ -8,9 +8,9 @@ from ..graph import Graph
 def fuse_upcrop(graph: Graph, keep=frozenset()) -> Graph:
     """Put each Deconvolution and the Crop behind it together, at the Crop's place.
 
-    Precondition: the Deconvolution has one bottom, no bias and no dilation, and group 1 or
-    num_output; its top is read by the Crop alone, as the first bottom, and is not in `keep`; the
-    Crop cuts from axis 2 on. Whether the weights are bilinear is seen when the net runs.
+    Precondition: the Deconvolution has one bottom and no dilation; its top is read by the Crop
+    alone, as the first bottom, and is not in `keep`; the Crop cuts from axis 2 on. Whether the
+    weights are bilinear is seen when the net runs.
     """
     pairs = {}
     for node in graph.nodes:
@@ -28,8 +28,8 @@ def _crop_behind(graph, node, keep):
         return None
     p, top = node.param.convolution_param, node.tops[0]
     consumers = graph.consumers(top)
-    if p.bias_term or any(d != 1 for d in p.dilation) or p.group not in (1, p.num_output) \
-            or graph.values[top] in keep or node.param.loss_weight or len(consumers) != 1:
+    if any(d != 1 for d in p.dilation) or graph.values[top] in keep or node.param.loss_weight \
+            or len(consumers) != 1:
         return None
     crop = consumers[0]
     fits = crop.type == 'Crop' and crop.bottoms[0] == top and crop.bottoms[1] != top \
