@@ -27,7 +27,8 @@ cuda = bool(torch.version.cuda and nvcc)
 portable = os.environ.get('FCN_REPRO_PORTABLE', '0') == '1' or 'bdist_wheel' in sys.argv
 
 # No contraction: a value has the same bits in every loop and instruction set that computes it.
-cxx = ['-O3', '-std=c++20', '-ffp-contract=off', '-fopenmp', '-Wall', '-g0']
+# No errno: square roots are vectorised.
+cxx = ['-O3', '-std=c++20', '-ffp-contract=off', '-fno-math-errno', '-fopenmp', '-Wall', '-g0']
 if portable:
     cxx.append('-DFCN_PORTABLE')
 elif platform.machine() == 'x86_64':

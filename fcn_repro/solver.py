@@ -20,6 +20,7 @@ from .proto import SolverParameter
 from .prototxt import read_solver
 from .runtime import place
 from .solver_nets import beside, test_nets, test_sources, train_net
+from .update import fused_update, update_ref
 from .update_rules import RULES, check_rule
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class Solver:
     """
 
     default_format = SolverParameter.HDF5       # of snapshots, where the file names none
+
+    fused = True        # update in one pass (update.py); False: by the rules, to the same bits
 
     def __init__(self, path, *, prefix=None, seed=None, device='cpu', channels_last=True,
                  overrides=None, passes=DEFAULT, max_iter=None, keep=None, provenance=None,
@@ -177,27 +180,12 @@ class Solver:
         return (f'Lower base_lr ({self.param.base_lr:g}; --restore with another needs --force), '
                 'or check the data and the weights; the latest snapshot is untouched.')
 
-    @torch.no_grad()
     def update(self):
         """Clip, divide by iter_size, add weight decay, and subtract what the solver's rule says
-        (rates in float32)."""
-        p, rule, params = self.param, RULES[self.param.type], self.net.learnable_params
-        clip = self._clip_factor() / p.iter_size
-        for i, blob in enumerate(params):
-            rate, decay = self.rate * blob.lr_mult, p.weight_decay * blob.decay_mult
-            if blob.lr_mult == 0 and rule.rated:    # at a rate of 0 the others' histories go on
-                continue
-            diff = blob.parameter.grad
-            if diff is None:            # not under the loss: Caffe's diff is 0, and still decays
-                diff = torch.zeros_like(blob.parameter)
-            if clip != 1:
-                diff.mul_(clip)
-            if decay:
-                data = blob.parameter
-                diff.add_(data if p.regularization_type == 'L2' else data.sign(), alpha=decay)
-            step = rule.step(diff, self.history[i::len(params)], rate, p, self.iter + 1)
-            if blob.lr_mult:            # else the data is not even touched
-                blob.parameter.sub_(step)
+        (rates in float32). One pass over the parameters, or with `fused` False the rules."""
+        run = fused_update if self.fused else update_ref
+        run(self.param, self.net.learnable_params, self.history, self.rate, self.iter + 1,
+            self._clip_factor() / self.param.iter_size)
 
     def _clip_factor(self):
         limit = self.param.clip_gradients

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from .errors import FcnError
 
@@ -35,14 +36,14 @@ def adagrad(diff, histories, rate, p, t):
     """h = h + g^2; rate g / (sqrt(h) + delta)"""
     history, = histories
     history.add_(diff.square())
-    return diff.div_(history.sqrt().add_(p.delta)).mul_(rate)
+    return diff.div_(root(history).add_(p.delta)).mul_(rate)
 
 
 def rmsprop(diff, histories, rate, p, t):
     """h = rms_decay h + (1 - rms_decay) g^2; rate g / (sqrt(h) + delta)"""
     history, = histories
     average(history, diff.square(), p.rms_decay)
-    return diff.div_(history.sqrt().add_(p.delta)).mul_(rate)
+    return diff.div_(root(history).add_(p.delta)).mul_(rate)
 
 
 def adadelta(diff, histories, rate, p, t):
@@ -50,7 +51,7 @@ def adadelta(diff, histories, rate, p, t):
     momentum as the means' decay"""
     gradients, updates = histories
     average(gradients, diff.square(), p.momentum)
-    diff.mul_((updates + p.delta).div_(gradients + p.delta).sqrt_())
+    diff.mul_(root((updates + p.delta).div_(gradients + p.delta)))
     average(updates, diff.square(), p.momentum)
     return diff.mul_(rate)
 
@@ -61,13 +62,26 @@ def adam(diff, histories, rate, p, t):
     first, second = histories
     average(first, diff, p.momentum)
     average(second, diff.square(), p.momentum2)
-    correction = math.sqrt(1 - p.momentum2 ** t) / (1 - p.momentum ** t)
-    return (first / second.sqrt().add_(p.delta)).mul_(float(F(rate) * F(correction)))
+    return (first / root(second).add_(p.delta)).mul_(adam_rate(rate, p, t))
+
+
+def adam_rate(rate, p, t):
+    """The rate times Adam's correction of iteration t."""
+    return float(F(rate) * F(math.sqrt(1 - p.momentum2 ** t) / (1 - p.momentum ** t)))
 
 
 def average(history, value, decay):
     """history = decay history + (1 - decay) value, in place."""
     history.mul_(decay).add_(value, alpha=1 - decay)
+
+
+def root(x):
+    """The square root, rounded to nearest as Caffe's is; torch's on the CPU (MKL's) is not."""
+    if not x.is_cpu:
+        return x.sqrt()
+    out = torch.empty_like(x)
+    np.sqrt(x.numpy(), out=out.numpy())
+    return out
 
 
 class Rule(NamedTuple):
