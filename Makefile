@@ -77,6 +77,8 @@ gpu-check: build
 bench: build
 	@$(PY) benchmarks/upcrop.py
 	@$(PY) benchmarks/fused.py
+	@$(PY) benchmarks/deconv.py
+	@$(PY) benchmarks/update.py
 	@$(PY) benchmarks/fcn8s.py
 
 wheel: build

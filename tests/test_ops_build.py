@@ -76,7 +76,8 @@ def test_portable_build(tmp_path):
     (tmp_path / 'README.md').touch()
     subprocess.run([sys.executable, 'setup.py', '-q', 'build_ext', '--inplace'], **run)
     subprocess.run([sys.executable, '-m', 'pytest', 'tests/test_ops.py',
-                    'tests/test_ops_reduced.py'], **run)
+                    'tests/test_ops_reduced.py', 'tests/test_deconv.py',
+                    'tests/test_update.py'], **run)
 
 
 REPORT = """ptxas info    : Compiling entry function '_Zkernel' for 'sm_90'

@@ -18,8 +18,8 @@ from fcn_repro.errors import FcnError, tool
 SANITIZER = 'compute-sanitizer'
 REFUSALS = ('Device not supported', 'Unable to find injection')
 TESTS = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider']
-SANITISED = [*TESTS, 'tests/test_ops.py', 'tests/test_ops_reduced.py',
-             '-k', 'cuda and (twin or golden)']
+SANITISED = [*TESTS, 'tests/test_ops.py', 'tests/test_ops_reduced.py', 'tests/test_update.py',
+             '-k', 'cuda and (twin or golden or rules)']
 STEPS = {
     'tests': [*TESTS, '-n', '4'],
     'memcheck': [SANITIZER, '--tool', 'memcheck', '--error-exitcode', '9', *SANITISED],
@@ -28,6 +28,8 @@ STEPS = {
     'upcrop, channels-last': [sys.executable, 'benchmarks/upcrop.py', '--device', 'cuda',
                               '--channels-last'],
     'labels and loss': [sys.executable, 'benchmarks/fused.py', '--device', 'cuda'],
+    'deconv': [sys.executable, 'benchmarks/deconv.py', '--device', 'cuda'],
+    'update': [sys.executable, 'benchmarks/update.py', '--device', 'cuda'],
 }
 
 
