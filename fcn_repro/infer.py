@@ -18,9 +18,14 @@ from .report.overlay import percent
 
 def data_layer(net):
     """The reader of a net's Python data layer: its samples, mean and classes."""
+    return python_layer(net).reader
+
+
+def python_layer(net):
+    """A net's Python data layer."""
     for node in net.graph.nodes:
         if node.type == 'Python':
-            return net.layer(node).reader
+            return net.layer(node)
     raise FcnError('this net has no Python data layer', file=net.graph.file,
                    do='Give a val net; a deploy net has no data to be scored on.')
 
@@ -44,23 +49,33 @@ def evaluate(net, confusion, count=None, score='score'):
     """Run a val net over its data in order; yields (sample, prediction, seconds).
 
     count: number of images (all). Each is added to the Confusion; seconds are those of the forward
-    pass, with what is left of reading the image (the next one is read meanwhile). FcnError for a
-    label id that is neither void nor a class, and for a score of another size than the image.
+    pass, with what is left of reading the image (the next ones are read meanwhile, each once).
+    FcnError for a label id that is neither void nor a class, for a score of another size than the
+    image, and for a net that takes several images at once or gives pixels no label.
     """
-    data = data_layer(net)
+    layer, data = python_layer(net), data_layer(net)
     net.state.position = 0
-    for k in range(len(data) if count is None else min(count, len(data))):
-        sample, start = data.sample(k), time.perf_counter()
-        check_label(sample.label, confusion.n,
-                    data.reader.folder / data.reader.labels.format(sample.id))
+    for _ in range(len(data) if count is None else min(count, len(data))):
+        start = time.perf_counter()
         prediction = predict(net, score)
         seconds = time.perf_counter() - start
+        sample = only(layer)
+        check_label(sample.label, confusion.n,
+                    data.reader.folder / data.reader.labels.format(sample.id))
         if prediction.shape != sample.label.shape:
             raise FcnError(f"'{score}' is {show(prediction.shape)} for an image of "
                            f'{show(sample.label.shape)}', file=net.graph.file,
                            layer=score_layer(net, score), do='Crop it to the data.')
         confusion.add(sample.label, prediction)
         yield sample, prediction, seconds
+
+
+def only(layer):
+    """The Sample that a net's Python layer read last, where it reads one by one."""
+    if len(layer.samples) != 1:
+        raise layer.error(f'{len(layer.samples)} images with a label for each pixel in a batch',
+                          'Give a val net that reads them one by one.')
+    return layer.samples[0]
 
 
 class Labels:

@@ -1,10 +1,12 @@
-"""How a net runs: device and memory format. Nothing here changes what it computes."""
+"""How a net runs: device, memory format, threads that read. Nothing here changes what it computes.
+"""
 
 import math
 import time
 
 import torch
 
+from .data.prefetch import check_workers
 from .errors import FcnError
 
 
@@ -23,8 +25,11 @@ def pick_device(name=None):
     return device
 
 
-def place(net, device='cpu', channels_last=True):
-    """Move a net to a device, its filters to channels-last; float32 stays float32 (TF32 off)."""
+def place(net, device='cpu', channels_last=True, workers=None):
+    """Move a net to a device, its filters to channels-last; float32 stays float32 (TF32 off).
+
+    workers: threads that read the data of each of its data layers ahead (None: a few, as there are
+    cores). FcnError for less than 0 or too many."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     net.to(device)
     if channels_last:
@@ -32,6 +37,9 @@ def place(net, device='cpu', channels_last=True):
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     net.channels_last = channels_last
+    net.state.device = torch.device(device)
+    if workers is not None:
+        net.state.workers = check_workers(workers)
     return net
 
 

@@ -38,7 +38,7 @@ class Solver:
     snapshots of the run stay, the newest ones (None: all). provenance: {name: number or text} that
     the snapshots say of themselves; one of another provenance['data'] is not restored. rule:
     replaces type. net_class: Net, or a subclass. idle_test_nets: make the test nets even where no
-    iteration tests.
+    iteration tests. workers: threads that read data ahead, as for place.
     """
 
     default_format = SolverParameter.HDF5       # of snapshots, where the file names none
@@ -47,7 +47,7 @@ class Solver:
 
     def __init__(self, path, *, prefix=None, seed=None, device='cpu', channels_last=True,
                  overrides=None, passes=DEFAULT, max_iter=None, keep=None, provenance=None,
-                 rule=None, net_class=Net, idle_test_nets=False):
+                 rule=None, net_class=Net, idle_test_nets=False, workers=None):
         self.text = read_solver(path)
         self.param = p = self.text.message
         p.type = rule or p.type
@@ -65,7 +65,7 @@ class Solver:
         def make(text):
             state = text.message.state
             return place(net_class.of(text, state.phase, state.level, **options), device,
-                         channels_last)
+                         channels_last, workers)
         text, sources = train_net(self.text), test_sources(self.text)
         self.net, self.net_text = make(text), snapshots.net_text(text)
         used = sources and (idle_test_nets or self._ever_tests())

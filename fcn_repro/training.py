@@ -81,7 +81,7 @@ def train(name, options):
     if weights is None:
         return None
     net.copy_from(weights)
-    place(net, pick_device(options.device))
+    place(net, pick_device(options.device), workers=options.workers)
     if stage.accuracy is not None:
         check_accuracy(net, stage.accuracy, weights)
         return weights
@@ -170,7 +170,7 @@ def learn(name, solver_file, val, source, state, mine, options):
     device, stage, out = pick_device(options.device), STAGES[name], run_folder(name, options)
     solver = Solver(solver_file, prefix=out / 'train', seed=options.seed, device=device,
                     overrides=data_overrides(options), max_iter=options.iterations,
-                    keep=options.keep)
+                    keep=options.keep, workers=options.workers)
     found = source is not None and options.weights is None and parent_run(name, options)
     if found and STAGES[found[0]].accuracy is None:     # a classifier has other data
         check_parent(mine, source)
@@ -186,7 +186,7 @@ def learn(name, solver_file, val, source, state, mine, options):
         happened = prepare(solver.net, stage.surgeries, source)
     introduce(name, solver, device)
     print(happened)
-    place(val, device)
+    place(val, device, workers=options.workers)
     val.share_with(solver.net)
     batch = next(iter(solver.net.shapes.values()))[0] * solver.param.iter_size
     with stopped_by_signals(solver), TrainingBar(solver, batch) as bar:

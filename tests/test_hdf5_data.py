@@ -68,6 +68,9 @@ def test_shuffled_files_stay_together_and_each_epoch_has_its_own_order(folder):
     again.state.position = 20
     assert again.forward()['b'].tolist() == epochs.ravel()[60:63].tolist()
     assert (batches(folder, 35, 'shuffle: true', seed=1) != epochs.ravel()).any()
+    again.state.seed, again.state.position = 1, 20       # as a restored run gets its seed
+    wanted = batches(folder, 21, 'shuffle: true', seed=1)[60:]
+    assert again.forward()['b'].tolist() == wanted.tolist()
 
 
 @pytest.mark.parametrize('files, wanted', [

@@ -16,6 +16,25 @@ from fcn_repro.weights import format_rows
 
 @tool
 def main():
+    args = arguments()
+    options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
+                      runs=args.runs)
+    run = run_folder(args.stage, options)
+    written = run / 'net' / 'val.prototxt'
+    net_file = args.net or (written if written.exists() else PROTOTXT / args.stage / 'val.prototxt')
+    overrides = data_overrides(options)
+    for layer in 'VOCSegDataLayer', 'SBDDSegDataLayer':
+        overrides[layer] |= {'randomize': False} | ({'split': args.split} if args.split else {})
+    net = Net.read(net_file, TEST, passes=DEFAULT, overrides=overrides)
+    weights = args.weights or newest_weights(run)
+    print(f'{net_file} with {weights}')
+    print(format_rows(net.copy_from(weights)))
+    place(net, pick_device(args.device), workers=args.workers)
+    own = Path('runs', 'eval', Path(weights).stem) if args.net or args.weights else run / 'eval'
+    evaluate_and_report(net, args.out or own, args.pictures, args.images, args.rule)
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--net', metavar='FILE', help='a val prototxt with a VOC data layer '
                         '(default: val.prototxt of --stage)')
@@ -38,23 +57,9 @@ def main():
     parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/eval, or '
                         'runs/eval/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
-    args = parser.parse_args()
-
-    options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
-                      runs=args.runs)
-    run = run_folder(args.stage, options)
-    written = run / 'net' / 'val.prototxt'
-    net_file = args.net or (written if written.exists() else PROTOTXT / args.stage / 'val.prototxt')
-    overrides = data_overrides(options)
-    for layer in 'VOCSegDataLayer', 'SBDDSegDataLayer':
-        overrides[layer] |= {'randomize': False} | ({'split': args.split} if args.split else {})
-    net = Net.read(net_file, TEST, passes=DEFAULT, overrides=overrides)
-    weights = args.weights or newest_weights(run)
-    print(f'{net_file} with {weights}')
-    print(format_rows(net.copy_from(weights)))
-    place(net, pick_device(args.device))
-    own = Path('runs', 'eval', Path(weights).stem) if args.net or args.weights else run / 'eval'
-    evaluate_and_report(net, args.out or own, args.pictures, args.images, args.rule)
+    parser.add_argument('--workers', type=int, metavar='N', help='threads that read images ahead, '
+                        '0 for none (default: as many as there are cores, up to 4)')
+    return parser.parse_args()
 
 
 if __name__ == '__main__':

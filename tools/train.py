@@ -39,6 +39,8 @@ def main():
     parser.add_argument('--keep', type=int, metavar='N', help='snapshots; older ones are removed')
     parser.add_argument('--fresh', action='store_true', help='set an earlier run aside')
     parser.add_argument('--pictures', type=int, default=8, metavar='N')
+    parser.add_argument('--workers', type=int, metavar='N', help='threads that read images ahead, '
+                        '0 for none (default: as many as there are cores, up to 4)')
     options = vars(parser.parse_args())
     if train(options.pop('stage'), Options(**options)) is None:
         sys.exit(130)

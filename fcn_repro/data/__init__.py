@@ -30,5 +30,6 @@ class _PythonLayers(Mapping):
 
 
 # (module, layer) of a prototxt's python_param to the class: cls(params), .tops, len(), .ids,
-# .sample(k), .batch(k) -> one array a top.
+# .batch(k) -> one array a top: a pure function of k, for which several threads may ask ahead. Where
+# pixels have labels: .sample(k), and .samples(k) and .blobs(samples), which make up batch(k).
 python_layers = _PythonLayers()

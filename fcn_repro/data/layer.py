@@ -72,7 +72,15 @@ class SegDataLayer:
         """The k-th consumed Sample."""
         return self.reader.load(self.order[k])
 
-    def batch(self, k):
-        """The tops of the k-th forward pass: (1, 3, H, W) and (1, 1, H, W), both float32."""
-        sample = self.sample(k)
+    def samples(self, k):
+        """The Samples of the k-th forward pass: one."""
+        return [self.sample(k)]
+
+    def blobs(self, samples):
+        """The tops of a forward pass: (1, 3, H, W) and (1, 1, H, W), both float32."""
+        [sample] = samples
         return to_blob(sample.image, self.mean)[None], sample.label[None, None].astype(np.float32)
+
+    def batch(self, k):
+        """The tops of the k-th forward pass."""
+        return self.blobs(self.samples(k))

@@ -1,6 +1,7 @@
 """Lists of images and labels, and their images as OpenCV gives them, for ImageData layers."""
 
 import zlib
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,12 +18,13 @@ class ImageList:
     """list[k] is the (image, label) of the k-th consumed line of a text file, over and over.
 
     shuffle: in a new order in each epoch; rand_skip: less than this many lines are left out at the
-    start. Both are functions of `key`, a text. FcnError for a file that is no such list.
+    start. Both are functions of `key`, a text. Several threads may ask at once. FcnError for a
+    file that is no such list.
     """
 
     def __init__(self, path, key, shuffle=False, rand_skip=0):
         self.lines, self.key = read_list(path), key
-        self.shuffle, self.shuffled = shuffle, (-1, [])
+        self.shuffle, self.order = shuffle, lru_cache(2)(self.order)
         self.skip = int(torch.randint(rand_skip or 1, (), generator=self._draws('skip')))
         if self.skip >= len(self.lines):
             raise FcnError(f'rand_skip {rand_skip} for {len(self.lines)} images', file=path,
@@ -31,13 +33,12 @@ class ImageList:
     def __getitem__(self, k):
         epoch, i = divmod(self.skip + k, len(self.lines))
         if self.shuffle:
-            if self.shuffled[0] != epoch:
-                self.shuffled = epoch, self._order(epoch, len(self.lines))
-            i = self.shuffled[1][i]
+            i = self.order(epoch)[i]
         return self.lines[i]
 
-    def _order(self, what, count):
-        return torch.randperm(count, generator=self._draws(what)).tolist()
+    def order(self, epoch):
+        """The lines of an epoch, in the order in which it takes them."""
+        return torch.randperm(len(self.lines), generator=self._draws(epoch)).tolist()
 
     def _draws(self, what):
         return torch.Generator().manual_seed(zlib.crc32(f'{self.key}/{what}'.encode()))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ..data.prefetch import default_workers
 from ..errors import FcnError
 from ..proto import TRAIN, FillerParameter
 
@@ -25,6 +26,8 @@ class RunState:
     folder: str = '.'           # relative paths in the text start here
     overrides: dict = field(default_factory=dict)   # {Python layer: keys of its param_str}
     blas: bool = False          # products as Caffe computes them: blas.py
+    workers: int = field(default_factory=default_workers)   # threads that read ahead for each layer
+    device: torch.device | None = None      # where they put it; None: on the host
 
 
 class Layer:

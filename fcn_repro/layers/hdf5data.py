@@ -47,16 +47,16 @@ class HDF5Data(Layer):
         total, batch = sum(counts), self.param.batch_size
         first = self.state.position * batch
         epochs = range(first // total, (first + batch - 1) // total + 1)
-        picks = torch.cat([self.order(epoch) for epoch in epochs]).numpy()
+        picks = torch.cat([self.order(self.state.seed, epoch) for epoch in epochs]).numpy()
         start = first - epochs[0] * total
         return [torch.from_numpy(rows[picks[start:start + batch]]) for rows in arrays]
 
-    def order(self, epoch):
+    def order(self, seed, epoch):
         """The rows of an epoch, in the order in which it takes them."""
         counts = self.data[1]
         if not self.param.shuffle:
             return torch.arange(sum(counts))
-        draws = self.draws(epoch)
+        draws = self.draws(epoch)           # of this seed, which a restored run may have changed
         starts = [sum(counts[:i]) for i in range(len(counts))]
         return torch.cat([starts[i] + torch.randperm(counts[i], generator=draws)
                           for i in torch.randperm(len(counts), generator=draws).tolist()])

@@ -1,18 +1,18 @@
 """ImageData: batches of the images and labels that a text file lists (Caffe's image_data_layer)."""
 
-from functools import cached_property
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..data.listed import ImageList, load_image
-from ..errors import FcnError
-from .base import Layer, show
+from ..data.prefetch import Prefetch
+from .base import show
+from .source import Source
 from .transform import Transform
 
 
-class ImageData(Layer):
+class ImageData(Source):
     """No bottom; tops data (batch_size, 3, H, W), BGR (is_color: false: one grey channel), and
     label (batch_size,): the next lines of `source` in each forward pass, over and over.
 
@@ -24,7 +24,6 @@ class ImageData(Layer):
     """
 
     type = 'ImageData'
-    bottoms = 0
     tops = 2
     fields = 'image_data_param'
     unsupported = 'scale', 'mean_file', 'crop_size', 'mirror'   # their place is transform_param
@@ -37,38 +36,38 @@ class ImageData(Layer):
             raise self.error(f'new_height {p.new_height} and new_width {p.new_width}',
                              'Give both or none.')
         self.size = (p.new_height, p.new_width) if p.new_height else None
-        self.transform = Transform(self)
+        self.transform, self.source = Transform(self), lru_cache(1)(self.source)
 
-    @cached_property
-    def list(self):
-        return self.located(ImageList, Path(self.state.folder, self.param.source),
-                            f'{self.state.seed}/{self.node.name}', self.param.shuffle,
-                            self.param.rand_skip)
+    def source(self, seed):
+        """(the lines in the order of a seed, what reads their batches ahead)"""
+        lines = ImageList(Path(self.state.folder, self.param.source), f'{seed}/{self.node.name}',
+                          self.param.shuffle, self.param.rand_skip)
+        return lines, Prefetch(partial(self.batch, lines))
 
-    def image(self, k):
-        name = Path(self.state.folder, self.param.root_folder + self.list[k][0])
-        return self.located(load_image, name, self.param.is_color, self.size)
-
-    def located(self, read, *what):
-        try:
-            return read(*what)
-        except FcnError as error:
-            raise error.at(layer=self.node.name, type=self.type) from None
+    def image(self, lines, k):
+        name = Path(self.state.folder, self.param.root_folder + lines[k][0])
+        return load_image(name, self.param.is_color, self.size)
 
     def shape(self, bottoms):
-        batch = self.param.batch_size
-        first = self.image(self.state.position * batch)
+        batch, (lines, _) = self.param.batch_size, self.located(self.source, self.state.seed)
+        first = self.located(self.image, lines, self.state.position * batch)
         return [(batch, *self.transform.shape(first.shape)), (batch,)]
 
     def forward(self, bottoms, params):
+        _, ahead = self.located(self.source, self.state.seed)
+        tensors = self.located(ahead.take, self.state.position, self.state.workers)
+        return self.on_device(tensors)
+
+    def batch(self, lines, position):
+        """The tops of a forward pass."""
         batch, images = self.param.batch_size, []
-        picks = range(self.state.position * batch, (self.state.position + 1) * batch)
+        picks = range(position * batch, (position + 1) * batch)
         for k in picks:
-            image = self.transform(self.image(k), k)
+            image = self.transform(self.image(lines, k), k)
             if images and image.shape != images[0].shape:
-                raise self.error(f'{self.list[k][0]} gives {show(image.shape)}, the first of its '
+                raise self.error(f'{lines[k][0]} gives {show(image.shape)}, the first of its '
                                  f'batch {show(images[0].shape)}',
                                  'Set new_height and new_width, crop_size, or batch_size: 1.')
             images.append(image)
-        labels = [float(self.list[k][1]) for k in picks]
-        return [torch.from_numpy(np.stack(images)), torch.tensor(labels)]
+        labels = np.float32([lines[k][1] for k in picks])
+        return self.on_host((np.stack(images), labels))

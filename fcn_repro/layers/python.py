@@ -1,16 +1,13 @@
 """Python: a data layer by module and class name, served by the readers of fcn_repro.data."""
 
 import ast
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
-import torch
-
 from .. import data
+from ..data.prefetch import Prefetch
 from ..errors import FcnError, short
-from .base import ANY, Layer
-
-READING = ThreadPoolExecutor(2, 'reading')
+from .base import ANY
+from .source import Source
 
 
 def make_reader(param, overrides):
@@ -29,20 +26,19 @@ def make_reader(param, overrides):
     return data.python_layers[key]({**params, **overrides.get(key[1], {})})
 
 
-class Python(Layer):
-    """tops: the blobs of the sample at the net's position, each at its own size.
+class Python(Source):
+    """tops: the blobs of the sample at the net's position, each at its own size. The next ones are
+    read meanwhile: they are a function of the position alone, so reading ahead changes nothing.
 
     param_str is a Python literal, a dict, as in the FCN release. What the run state's `overrides`
     has under the class name replaces its keys (another folder for the same text).
     """
 
     type = 'Python'
-    bottoms = 0
     tops = (1, ANY)
     fields = 'python_param'
 
-    def setup(self):
-        self._futures = {}
+    samples = ()            # of the batch that forward gave last; a classifier's reader has none
 
     @cached_property
     def reader(self):
@@ -58,21 +54,24 @@ class Python(Layer):
                              'Mend the top lines.')
         return reader
 
-    def batch(self):
-        """The blobs at the net's position. The next ones are read meanwhile, in a thread: batches
-        are a function of the position alone, so reading ahead changes nothing."""
-        here = self.state.position
-        for k in here, here + 1:
-            if k not in self._futures:
-                self._futures[k] = READING.submit(self.reader.batch, k)
-        self._futures = {k: f for k, f in self._futures.items() if k in (here, here + 1)}
-        try:
-            return self._futures[here].result()
-        except FcnError as error:
-            raise error.at(layer=self.node.name, type=self.type) from None
+    @cached_property
+    def ahead(self):
+        return Prefetch(self.read)
+
+    def read(self, k):
+        """(Samples, tensors) of the k-th batch."""
+        if hasattr(self.reader, 'samples'):
+            samples = self.reader.samples(k)
+            blobs = self.reader.blobs(samples)
+        else:
+            samples, blobs = (), self.reader.batch(k)
+        return samples, self.on_host(blobs)
 
     def shape(self, bottoms):
-        return [blob.shape for blob in self.batch()]
+        _, tensors = self.located(self.ahead.peek, self.state.position)
+        return [tensor.shape for tensor in tensors]
 
     def forward(self, bottoms, params):
-        return [torch.from_numpy(blob) for blob in self.batch()]
+        self.samples, tensors = self.located(self.ahead.take, self.state.position,
+                                             self.state.workers)
+        return self.on_device(tensors)
