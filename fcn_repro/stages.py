@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .data.prefetch import check_workers
 from .data.voc import VocFolder
 from .errors import FcnError
 from .files import write_text
@@ -74,7 +75,7 @@ class Options:
     m2nist stages to draw these digits; m2nist: folder of the published scenes; weights: a file, or
     'none' to start from random ones; restore: a .solverstate.h5, or 'newest'; force: restore it
     even where solver, net or data are others than those that wrote it; keep: how many snapshots;
-    runs: the folder of all runs.
+    runs: the folder of all runs; workers: threads that read data ahead, None for a few.
     """
     voc: str | None = None
     sbd: str | None = None
@@ -93,6 +94,7 @@ class Options:
     fresh: bool = False
     keep: int | None = None
     pictures: int = 8
+    workers: int | None = None
 
 
 def shipped(name):
@@ -111,6 +113,8 @@ def check(name, options):
     """FcnError for options that make no sense together."""
     if options.iterations is not None and options.iterations < 1:
         raise FcnError(f'{options.iterations} iterations', do='Give --iterations 1 or more.')
+    if options.workers is not None:
+        check_workers(options.workers)
     if options.keep is not None and options.keep < 1:
         raise FcnError(f'{options.keep} snapshots to keep', do='Give --keep 1 or more.')
     if options.restore and options.fresh:
@@ -181,9 +185,10 @@ def data_overrides(options):
     sbd = {'sbdd_dir': str(options.sbd)} if options.sbd else {}
     mnist = {'mnist': str(options.mnist)} if options.mnist else {}
     published = {'m2nist': str(options.m2nist)} if options.m2nist else mnist
+    order = {'order_seed': 1337 + options.seed} if options.seed else {}     # of the same scenes
     return {'VOCSegDataLayer': voc | sbd | both | seed, 'SBDDSegDataLayer': sbd | both | seed,
-            'DigitDataLayer': mnist | seed, 'M2nistDigitDataLayer': mnist,
-            'M2nistDataLayer': published}
+            'DigitDataLayer': mnist | seed, 'M2nistDigitDataLayer': mnist | order,
+            'M2nistDataLayer': published | order}
 
 
 # ---- the parent --------------------------------------------------------------------------------
@@ -195,7 +200,7 @@ def parent_run(name, options):
     if parent is None:
         return None
     its = Options(seed=options.seed, device=options.device, keep=options.keep, mnist=options.mnist,
-                  runs=options.runs)
+                  runs=options.runs, workers=options.workers)
     if options.solver == SLOW and (shipped(parent) / SLOW).exists():
         its = replace(its, solver=SLOW)
     if STAGES[parent].accuracy is None:         # a classifier has data of its own

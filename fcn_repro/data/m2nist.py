@@ -28,7 +28,7 @@ TRIES = 30                                  # places for a digit, before it is l
 THIN = 5            # quarter pixels, window of the filter that makes strokes as thin as MNIST's
 SHIFT = 3                                   # pixels off the centre, of the classifier's digits
 VERSION = 1         # of the drawing; raise it when the same seed gives other scenes
-PARAMS = {'split': None, 'batch_size': 16, 'seed': 1337, 'mnist': None}
+PARAMS = {'split': None, 'batch_size': 16, 'seed': 1337, 'order_seed': None, 'mnist': None}
 
 
 class Digits:
@@ -202,7 +202,9 @@ def take(layer, params, known):
                        type=name, do="Give 'split' in param_str.")
     for key, value in {**known, **params}.items():
         setattr(layer, key, value)
-    for key, least in (('batch_size', 1), ('seed', 0)):
+    if layer.order_seed is None:
+        layer.order_seed = layer.seed
+    for key, least in (('batch_size', 1), ('seed', 0), ('order_seed', 0)):
         value = getattr(layer, key)
         if type(value) is not int or value < least:
             raise FcnError(f'{key} is {value!r}, a whole number from {least} on is needed',
@@ -213,7 +215,8 @@ class M2nistDigitDataLayer:
     """Single digits for the classifier: batch k is a pure function of the parameters and k.
 
     params: split ('train': drawn with replacement, or 'val': in order), batch_size (default 16),
-    seed (default 1337), mnist (folder of MNIST's IDX files, instead of the bundled digits).
+    seed (default 1337), order_seed (of what train draws; default: seed), mnist (folder of MNIST's
+    IDX files, instead of the bundled digits).
     batch(k) gives data (B,1,28,28) float32 in 0..1, the digit up to SHIFT pixels off the centre,
     and label (B,) float32. len() is the number of batches that it takes to see every digit once;
     the last one of val starts again with the first digits where it would be short.
@@ -234,9 +237,9 @@ class M2nistDigitDataLayer:
 
     def batch(self, k):
         """(data (B,1,28,28), label (B,)) of batch k >= 0."""
-        rng = np.random.default_rng((self.seed, digits.SPLITS.index(self.split), k))
-        count = self.batch_size
-        chosen = rng.integers(len(self.digits), size=count) if self.split == 'train' else \
+        count, train = self.batch_size, self.split == 'train'
+        rng = np.random.default_rng((self.order_seed if train else self.seed, int(not train), k))
+        chosen = rng.integers(len(self.digits), size=count) if train else \
             (k * count + np.arange(count)) % len(self.digits)
         data = np.zeros((count, 1, BOX, BOX), np.float32)
         for place, i in zip(data[:, 0], chosen):
@@ -264,7 +267,7 @@ class M2nistDataLayer:
                            do='Give the folder of one of them.')
         self.reader = DrawnScenes(self.split, self.seed, self.mnist) if self.m2nist is None else \
             PublishedScenes(self.split, self.m2nist)
-        self.order = SampleOrder(len(self.reader), self.seed, self.split == 'train')
+        self.order = SampleOrder(len(self.reader), self.order_seed, self.split == 'train')
 
     def __len__(self):
         return -(-len(self.reader) // self.batch_size)
@@ -280,10 +283,17 @@ class M2nistDataLayer:
                            type=type(self).__name__, do="Give 'batch_size': 1 in param_str.")
         return self.reader.load(self.order[k])
 
-    def batch(self, k):
-        """(data (B,1,64,84), label (B,1,64,84)) of batch k >= 0."""
+    def samples(self, k):
+        """The Samples of batch k >= 0."""
         first = k * self.batch_size
-        scenes = [self.reader.load(self.order[first + i]) for i in range(self.batch_size)]
+        return [self.reader.load(self.order[first + i]) for i in range(self.batch_size)]
+
+    def blobs(self, scenes):
+        """(data (B,1,64,84), label (B,1,64,84)) of the Samples of a batch."""
         data = np.stack([scene.image[None, :, :, 0] for scene in scenes])
         label = np.stack([scene.label[None] for scene in scenes])
         return data / np.float32(255), label.astype(np.float32)
+
+    def batch(self, k):
+        """The blobs of batch k."""
+        return self.blobs(self.samples(k))
