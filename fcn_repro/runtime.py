@@ -37,7 +37,8 @@ def place(net, device='cpu', channels_last=True, workers=None):
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     net.channels_last = channels_last
-    net.state.device = torch.device(device)
+    device = torch.device(device)
+    net.state.gpu = device if device.type == 'cuda' else None
     if workers is not None:
         net.state.workers = check_workers(workers)
     return net

@@ -27,7 +27,7 @@ class RunState:
     overrides: dict = field(default_factory=dict)   # {Python layer: keys of its param_str}
     blas: bool = False          # products as Caffe computes them: blas.py
     workers: int = field(default_factory=default_workers)   # threads that read ahead for each layer
-    device: torch.device | None = None      # where they put it; None: on the host
+    gpu: torch.device | None = None         # where they put it; None: nowhere but on the host
 
 
 class Layer:

@@ -20,12 +20,11 @@ class Source(Layer):
 
     def on_host(self, arrays):
         """Arrays as tensors; in pinned memory where a GPU is to copy them from there."""
-        device, tensors = self.state.device, [torch.from_numpy(array) for array in arrays]
-        pinned = device is not None and device.type == 'cuda'
-        return [tensor.pin_memory() for tensor in tensors] if pinned else tensors
+        tensors = [torch.from_numpy(array) for array in arrays]
+        return [tensor.pin_memory() for tensor in tensors] if self.state.gpu else tensors
 
     def on_device(self, tensors):
         """Tensors of on_host where the net computes. A GPU copies them when its stream comes to it,
         and we go on meanwhile; torch keeps pinned memory from other use until it has."""
-        device = self.state.device
-        return tensors if device is None else [t.to(device, non_blocking=True) for t in tensors]
+        gpu = self.state.gpu
+        return [tensor.to(gpu, non_blocking=True) for tensor in tensors] if gpu else tensors
