@@ -72,14 +72,18 @@ def test_an_error_is_raised_where_its_number_is_taken(workers):
 
 
 def test_threads_end_with_it():
-    prefetch = Prefetch(lambda k: k)
-    prefetch.take(0, 2)
+    """What they have not begun by then is left."""
+    begun, go = [], threading.Event()
+    prefetch = Prefetch(lambda k: k and (begun.append(k), go.wait(20)))
+    prefetch.take(0, 1)
     threads = list(prefetch.pool._threads)
     assert threads
     del prefetch
+    go.set()
     for thread in threads:
         thread.join(20)
         assert not thread.is_alive()
+    assert begun in ([], [1])
 
 
 def test_numbers_of_workers():

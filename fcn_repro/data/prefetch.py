@@ -1,6 +1,7 @@
 """Batches read ahead, in threads, while the net computes."""
 
 import os
+import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from fcn_repro.errors import FcnError
@@ -40,8 +41,10 @@ class Prefetch:
         threads (0: by none). Each result is handed out once and belongs to the caller."""
         self._at_home()
         if workers != self.workers:
-            self.pool = ThreadPoolExecutor(workers, 'reading') if workers else None
-            self.workers = workers
+            self.pool, self.workers = None, workers
+            if workers:
+                self.pool = ThreadPoolExecutor(workers, 'reading')
+                weakref.finalize(self, self.pool.shutdown, wait=False, cancel_futures=True)
         task, ahead = self.tasks.pop(k, None), range(k + 1, k + 1 + 2 * workers)
         for j in [j for j in self.tasks if j not in ahead]:
             self.tasks.pop(j).cancel()

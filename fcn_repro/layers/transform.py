@@ -32,7 +32,8 @@ class Transform:
                 mean = read_binaryproto(Path(layer.state.folder, self.param.mean_file))
             except FcnError as error:
                 raise error.at(layer=layer.node.name, type=layer.type) from None
-            self.mean = np.float32(mean[0] if mean.shape[:-3] == (1,) else mean)
+            mean = mean[0] if mean.shape[:-3] == (1,) else mean     # of the mapped file
+            self.mean = np.array(mean, np.float32)                  # which may change meanwhile
 
     def shape(self, image):
         """The shape (C, H, W) after the transform of an image of such a shape; FcnError if it is
