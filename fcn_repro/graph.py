@@ -15,6 +15,8 @@ from .proto import LayerParameter
 from .prototxt import NetText, filter_net
 from .sizes import check_numbers
 
+LABELS = '(labels)'     # name of the layer that makes a label map of scores, and of its top
+
 
 @dataclass(frozen=True)
 class Node:
@@ -87,6 +89,14 @@ class Graph:
             raise FcnError(f"the net has no layer '{layer}'", file=self.file,
                            do=nearest(layer, names))
         return self.nodes[:names.index(layer) + 1]
+
+    def labelled(self, blob):
+        """The graph that ends with the label map of a blob of scores, its one output."""
+        value, label_map = self.last(blob), len(self.values)
+        param = LayerParameter(name=LABELS, type='LabelMap', bottom=[blob], top=[LABELS])
+        node = Node(LABELS, 'LabelMap', param, (value,), (label_map,), setting=('lowest',))
+        return replace(self, nodes=(*self.upto(self.producer(value).name), node),
+                       values=(*self.values, LABELS), outputs=(LABELS,))
 
     def describe(self):
         """One line a node: name, type, the blobs it reads and writes."""

@@ -10,6 +10,7 @@ from .data.image import check_label, check_mean, to_blob
 from .data.palette import VOC_CLASSES
 from .data.scenes import CLASSES as DIGITS
 from .errors import FcnError
+from .graph import LABELS
 from .layers.base import show
 from .prototxt import read_net
 from .report import save_label_png, save_overlay, shares
@@ -41,8 +42,7 @@ def predict(net, score='score', **inputs):
     Ties go to the lowest index, as in the release's scripts.
     """
     with torch.inference_mode():
-        out = net.forward(blobs=[score], stop_after=score_layer(net, score), **inputs)[score]
-        return out[0].argmax(0).to(torch.uint8).cpu().numpy()
+        return net.forward(labels_of=score, **inputs)[LABELS][0].cpu().numpy()
 
 
 def evaluate(net, confusion, count=None, score='score'):

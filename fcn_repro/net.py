@@ -1,6 +1,5 @@
 """Net: a graph that runs. One small layer for each node; blobs and params in pycaffe's words."""
 
-import zlib
 from pathlib import Path
 
 import torch
@@ -11,7 +10,6 @@ from .blob import Blob, InputBlob
 from .caffemodel import layer_of, write_caffemodel
 from .debug_info import Trace
 from .errors import FcnError, located, nearest
-from .fillers import fill
 from .graph import AUTOMATIC, Graph, build
 from .layers import TYPES, RunState
 from .layers.base import show
@@ -52,7 +50,7 @@ class Net(nn.Module):
             self.blobs = {graph.values[v]: (InputBlob if graph.values[v] in graph.inputs else Blob)
                           (graph.values[v], shape) for v, shape in self.shapes.items()
                           if graph.values[v] != AUTOMATIC}
-            self.params = make_params(graph, self.declared, self.filled)
+            self.params = make_params(graph, self.declared, seed)
         for i, blob in enumerate(self.learnable_params):
             self.register_parameter(f'p{i}', blob.parameter)
 
@@ -101,26 +99,20 @@ class Net(nn.Module):
             self.layers[id(node)] = types[node.type](node, self.state), node
         return self.layers[id(node)][0]
 
-    def filled(self, node, i, shape, filler):
-        """A parameter's first values: a function of the seed and its name alone."""
-        key = f'{self.state.seed}/{node.name}/{i}'
-        generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
-        with located(self.graph.file, node):
-            return fill(shape, filler, generator)
-
     # ---- running -----------------------------------------------------------------------------
 
-    def forward(self, blobs=(), stop_after=None, **inputs):
+    def forward(self, blobs=(), stop_after=None, labels_of=None, **inputs):
         """Run once; returns {name: tensor} of the outputs and of `blobs`.
 
         blobs: name or names to keep as well, data and (after backward) diff, or 'all'.
-        stop_after: the layer to stop at; its tops take the outputs' place.
+        stop_after: the layer to stop at; its tops take the outputs' place. labels_of: a blob of
+        scores (N, C, H, W) to stop at; its label map (N, H, W) is the one output, graph.LABELS.
         inputs: data of Input layers, at any shape the net can take; else their blobs' data.
         `total_loss` is afterwards the sum of loss weight times top, 0-d, or None.
         """
         blobs = (blobs,) if isinstance(blobs, str) and blobs != ALL else blobs
         blobs = frozenset(self.graph.values if blobs == ALL else blobs)
-        plan = self.plan(blobs, stop_after)
+        plan = self.plan(blobs, stop_after, labels_of)
         values, losses = self.feed(inputs), []
         self.reshape({v: tuple(t.shape) for v, t in values.items()})
         for step in plan.steps:
@@ -135,9 +127,9 @@ class Net(nn.Module):
         self.total_loss, self.spent = sum(losses) if losses else None, False
         return self.deliver(plan, values)
 
-    def plan(self, blobs, stop_after=None):
+    def plan(self, blobs, stop_after=None, labels_of=None):
         """What runs for these wanted blobs; made once."""
-        key = blobs, stop_after, self.debug_info
+        key = blobs, stop_after, labels_of, self.debug_info
         if key not in self.plans:
             passes = () if self.debug_info else self.passes
             self.plans[key] = make_plan(self.graph, self.layer, passes, *key)

@@ -1,19 +1,22 @@
 """A net's parameter blobs: made from what the layers declare, shared by name as Caffe shares."""
 
 import math
+import zlib
 
+import torch
 from torch import nn
 
 from .blob import ParamBlob
-from .errors import FcnError
+from .errors import FcnError, located
+from .fillers import fill
 from .layers.base import show
 from .proto import ParamSpec
 
 
-def make_params(graph, declared, filled):
+def make_params(graph, declared, seed):
     """{layer name: [ParamBlob, …]} in net order.
 
-    declared: {layer name: [(shape, filler), …]}; filled(node, i, shape, filler) gives the values.
+    declared: {layer name: [(shape, filler), …]}; seed: of the fillers.
     A parameter whose ParamSpec has a name that an earlier one has is that one (Net::AppendParam):
     share_mode STRICT wants equal shapes, PERMISSIVE equal counts. A parameter with lr_mult 0 has
     no gradient unless the graph's force_backward is set.
@@ -35,12 +38,20 @@ def make_params(graph, declared, filled):
                 blob = _share(named[spec.name], node, i, shape, spec)
             else:
                 blob = ParamBlob(f'{node.name}/{i}',
-                                 nn.Parameter(filled(node, i, shape, filler)), shape, spec)
+                                 nn.Parameter(_filled(seed, node, i, shape, filler)), shape, spec)
                 named.setdefault(spec.name, blob)
             params[node.name].append(blob)
     for blob in (b for blobs in params.values() for b in blobs if b.owner is None):
         blob.parameter.requires_grad_(graph.force_backward or blob.lr_mult != 0)
     return params
+
+
+def _filled(seed, node, i, shape, filler):
+    """A parameter's first values: a function of the seed and its name alone."""
+    key = f'{seed}/{node.name}/{i}'
+    generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
+    with located(None, node):
+        return fill(shape, filler, generator)
 
 
 def _share(owner, node, i, shape, spec):

@@ -30,8 +30,9 @@ class Plan:
     observed: frozenset
 
 
-def make_plan(graph, layer_of, passes, blobs, stop_after, everything=False):
-    """The plan that delivers the outputs (or, with stop_after, that layer's tops) and `blobs`.
+def make_plan(graph, layer_of, passes, blobs, stop_after, labels_of=None, everything=False):
+    """The plan that delivers the outputs (or, with stop_after, that layer's tops; with labels_of,
+    that blob's label map) and `blobs`.
 
     passes: functions (graph, keep) -> graph; keep names the blobs that must stay.
     layer_of(node) gives a node's layer. everything: keep and observe every value.
@@ -40,6 +41,8 @@ def make_plan(graph, layer_of, passes, blobs, stop_after, everything=False):
         nodes = graph.upto(stop_after)
         graph = replace(graph, nodes=nodes, outputs=tuple(
             graph.values[v] for v in nodes[-1].tops if graph.values[v] != AUTOMATIC))
+    if labels_of is not None:
+        graph = graph.labelled(labels_of)
     made = {v for node in graph.nodes for v in node.tops}
     deliver = {name: _first_and_last(graph, name, made)
                for name in dict.fromkeys([*graph.outputs, *sorted(blobs)]) if name != AUTOMATIC}

@@ -6,12 +6,11 @@ files, HDF5Output writes one: their tests stand apart.
 
 import torch
 from hypothesis import strategies as st
-from layer_case import Case, blob, distinct, ints, make_node, unary
+from layer_case import Case, blob, distinct, ints, unary
+from layer_cases_fused import FUSED_CASES
 from layer_cases_loss import LOSS_CASES
 from layer_cases_neuron import NEURON_CASES
 from layer_cases_recurrent import RECURRENT_CASES
-
-from fcn_repro.surgery import upsample_filt
 
 
 @st.composite
@@ -85,34 +84,6 @@ def crop(draw):
     more = [1] * ints(draw, 0, 1)           # axes beyond the first bottom's do not count
     return Case('Crop', [distinct(whole), distinct(size + more, 1)],
                 {'crop_param': {'axis': axis, 'offset': offsets}})
-
-
-@st.composite
-def upcrop(draw):
-    factor, channels = ints(draw, 1, 4), ints(draw, 1, 3)
-    size = [ints(draw, 1, 3), ints(draw, 1, 3)]
-    pad, kernel = ints(draw, 0, factor // 2), 2 * factor
-    whole = [factor * (n - 1) + kernel - 2 * pad for n in size]
-    offset = [ints(draw, 0, n - 1) for n in whole]
-    cut = [ints(draw, 1, n - o) for n, o in zip(whole, offset)]
-    weight = torch.zeros(channels, channels, kernel, kernel, dtype=torch.float64)
-    weight[range(channels), range(channels)] = torch.as_tensor(upsample_filt(kernel)).double()
-    up = make_node('Deconvolution', 1, 1, {'convolution_param': {
-        'num_output': channels, 'kernel_size': [kernel], 'stride': [factor], 'pad': [pad],
-        'bias_term': False}})
-    end = make_node('Crop', 2, 1, {'crop_param': {'axis': 2, 'offset': offset}})
-    return Case('UpCrop', [distinct([ints(draw, 1, 2), channels, *size]),
-                           distinct([1, 1, *cut], 1)], params=[weight], parts=(up, end))
-
-
-@st.composite
-def repeat_border(draw):
-    axes = [[ints(draw, 0, 2) for _ in range(3)] for _ in 'yx']
-    size = [start + end + 2 + ints(draw, 0, 2) for start, end, _ in axes]
-    x = distinct([ints(draw, 1, 2), ints(draw, 1, 3), *size])
-    if draw(st.booleans()):
-        x = x.contiguous(memory_format=torch.channels_last)
-    return Case('RepeatBorder', [x], setting=tuple(map(tuple, axes)))
 
 
 @st.composite
@@ -267,8 +238,7 @@ CASES = {
     'Softmax': softmax(),
     'SoftmaxWithLoss': softmax_with_loss(),
     'Split': split(),
-    'RepeatBorder': repeat_border(),
-    'UpCrop': upcrop(),
+    **FUSED_CASES,
     **LOSS_CASES,
     **NEURON_CASES,
     **RECURRENT_CASES,

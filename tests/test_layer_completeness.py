@@ -24,11 +24,14 @@ APART = {
     'ImageData': 'test_image_data', 'LSTMUnit': 'test_recurrent_layers',
     'MemoryData': 'test_loss_layers', 'Python': 'test_layer_properties',
     'RepeatBorder': 'test_border', 'UpCrop': 'test_passes',
+    **dict.fromkeys(['LabelMap', 'UpCropAdd', 'UpCropLabels', 'UpCropLoss'], 'test_fuse_score'),
 }
 # Without a setting that could be wrong: refused for its bottoms and tops alone, as all types are.
 PLAIN = {'ELU', 'Power', 'Sigmoid', 'Swish', 'TanH', 'Threshold'}
 REFUSED_APART = {'ImageData': 'test_image_data', 'LSTMUnit': 'test_recurrent_layers',
-                 'RepeatBorder': 'test_border_sites', 'UpCrop': 'test_passes'}
+                 'RepeatBorder': 'test_border_sites', 'UpCrop': 'test_passes',
+                 **dict.fromkeys(['LabelMap', 'UpCropAdd', 'UpCropLabels', 'UpCropLoss'],
+                                 'test_fuse_score')}
 
 
 def test_every_type_has_a_reference():

@@ -1,10 +1,9 @@
 """UpCrop: a Deconvolution and the Crop behind it as one layer, made by passes.fuse_upcrop."""
 
-import torch
-
 from .. import ops
 from ..deconv import deconv_crop
 from .base import Layer
+from .bilinear import Bilinear
 from .crop import Crop
 from .deconvolution import Deconvolution
 
@@ -20,7 +19,6 @@ class UpCrop(Layer):
 
     type = 'UpCrop'
     bottoms = 2
-    _proven = None
 
     def setup(self):
         if not self.node.parts:
@@ -28,6 +26,7 @@ class UpCrop(Layer):
                              'Write a Deconvolution and a Crop.')
         up, cut = self.node.parts
         self.up, self.cut = Deconvolution(up, self.state), Crop(cut, self.state)
+        self.bilinear = Bilinear(self.up)
 
     def parameters(self, bottoms):
         return self.up.parameters(bottoms[:1])
@@ -37,27 +36,21 @@ class UpCrop(Layer):
 
     def forward(self, bottoms, params):
         x, reference = bottoms
-        whole = self.up.shape([x.shape])[0]
-        window = self.cut.window(whole, reference.shape)
-        channel, _, stride, pad, _ = self.up.geometry(x.shape)
+        fixed = self.fixed(x.shape, reference.shape, params)
+        if fixed is not None:
+            return [ops.upcrop(x, *fixed)]
+        whole, (channel, _, stride, pad, _) = self.up.shape([x.shape])[0], self.up.geometry(x.shape)
         if x.dim() != 4 or channel != 1:
             return self.cut.forward([*self.up.forward([x], params), reference], [])
-        offset, size = zip(*[cut[1:] for cut in window])
-        learned = params[0].requires_grad and torch.is_grad_enabled()
-        taps = None if learned or len(params) > 1 else self.taps(params[0])
-        if taps is not None:
-            return [ops.upcrop(x, *taps, stride, pad, offset, size)]
+        _, offset, size = zip(*self.cut.window(whole, reference.shape))
         weight, bias = params if len(params) > 1 else (params[0], None)
         return [deconv_crop(x, weight, bias, stride, pad, self.up.param.group, offset, size)]
 
-    def taps(self, weight):
-        """The weight's (taps_y, taps_x) for ops.upcrop, or None."""
-        counted = not weight.is_inference()         # torch counts no versions of such tensors
-        key = counted and (weight.data_ptr(), weight._version, weight.dtype, weight.device)
-        if not counted or self._proven is None or self._proven[0] != key:
-            with torch.inference_mode(False):       # so that training can use them later
-                taps = ops.recognise_bilinear(weight.detach(), self.up.param.group)
-                if taps is not None:
-                    taps = [t.to(weight.device, ops.tap_dtype(weight.dtype)) for t in taps]
-            self._proven = key, taps
-        return self._proven[1]
+    def fixed(self, bottom, reference, params):
+        """What ops.upcrop takes behind x, for bottoms of these shapes; None where it cannot."""
+        window = self.cut.window(self.up.shape([bottom])[0], reference)
+        known = self.bilinear.arguments(bottom, params)
+        if known is None or window[0][0] != 2:
+            return None
+        _, offset, size = zip(*window)
+        return (*known, offset, size)

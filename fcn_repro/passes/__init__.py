@@ -5,8 +5,11 @@ those as they are.
 """
 
 from .collapse_border import collapse_border
+from .fuse_score import fuse_score
+from .fuse_skip import fuse_skip
 from .fuse_upcrop import fuse_upcrop
 
-DEFAULT = (collapse_border, fuse_upcrop)
+PASSES = {run.__name__: run for run in (collapse_border, fuse_upcrop, fuse_skip, fuse_score)}
+DEFAULT = tuple(PASSES.values())
 
-__all__ = ['DEFAULT', 'collapse_border', 'fuse_upcrop']
+__all__ = ['DEFAULT', 'PASSES', 'collapse_border', 'fuse_score', 'fuse_skip', 'fuse_upcrop']

@@ -1,0 +1,35 @@
+"""fuse_score: UpCrop + SoftmaxWithLoss -> UpCropLoss, UpCrop + LabelMap -> UpCropLabels."""
+
+from dataclasses import replace
+
+from ..graph import Graph
+
+
+def fuse_score(graph: Graph, keep=frozenset()) -> Graph:
+    """Put what reduces full scores together with the UpCrop that makes them (after fuse_upcrop).
+
+    Precondition: only the loss or the label map reads the UpCrop's top, as its first bottom, and
+    it is not in `keep`; the loss has one top, and its classes lie along axis 1.
+    """
+    fused, gone = {}, set()
+    for node in graph.nodes:
+        if node.type == 'LabelMap' or (node.type == 'SoftmaxWithLoss' and _plain(node)):
+            up, readers = graph.producer(node.bottoms[0]), graph.consumers(node.bottoms[0])
+            if up.type == 'UpCrop' and len(readers) == 1 and graph.values[up.tops[0]] not in keep \
+                    and not any(up.param.loss_weight):
+                gone.add(id(up))
+                fused[id(node)] = _fused(up, node)
+    return replace(graph, nodes=tuple(fused.get(id(node), node) for node in graph.nodes
+                                      if id(node) not in gone))
+
+
+def _plain(loss):
+    return len(loss.tops) == 1 and loss.param.softmax_param.axis in (1, -3) \
+        and not loss.param.propagate_down
+
+
+def _fused(up, node):
+    if node.type == 'LabelMap':
+        return replace(node, type='UpCropLabels', bottoms=up.bottoms, parts=up.parts)
+    return replace(node, type='UpCropLoss', bottoms=(*up.bottoms, *node.bottoms[1:]),
+                   parts=(*up.parts, node))
