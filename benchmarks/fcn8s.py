@@ -260,7 +260,8 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     result = {'size': args.size, 'repeats': args.repeats, 'machine': {
-        'processor': processor(), 'cores': len(os.sched_getaffinity(0)), 'threads': args.threads,
+        'processor': processor('cpu'), 'cores': len(os.sched_getaffinity(0)),
+        'threads': args.threads,
         'torch': torch.__version__, 'instructions': torch.backends.cpu.get_cpu_capability(),
         'load': os.getloadavg()[0]}}
     peaks = memory(args.size, args.threads)

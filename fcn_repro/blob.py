@@ -3,6 +3,8 @@
 import torch
 
 from .errors import FcnError
+from .kept import Kept
+from .layers.base import show
 from .sizes import check_shape
 
 
@@ -28,7 +30,16 @@ class Blob:
     def diff(self):
         """The gradient after backward; zeros where backward left none."""
         grad = None if self._graded is None else self._graded.grad
-        return torch.zeros_like(self.data) if grad is None else grad.view(self.shape)
+        return torch.zeros_like(self.data) if grad is None else \
+            grad.view(self.shape).to(self._data.dtype)
+
+    def start(self, diff, file):
+        """The kept tensor, and a given diff in its form, to start backward from."""
+        data = self.data
+        if diff.numel() != data.numel():
+            raise FcnError(f"the diff of '{self.name}' is {show(diff.shape)}, the blob is "
+                           f'{show(data.shape)}', file=file, do='Give one of its shape.')
+        return self._data, diff.to(data).reshape(data.shape)
 
     def keep(self, data, graded):
         """Hold the latest data, and the tensor whose gradient is the diff (None: no data)."""
@@ -64,6 +75,7 @@ class ParamBlob(Blob):
     def __init__(self, name, parameter, shape, spec, owner=None):
         super().__init__(name, shape)
         self.parameter, self.owner = parameter, owner
+        self.casts = Kept()
         self.lr_mult, self.decay_mult = spec.lr_mult, spec.decay_mult
         self.given = {field: spec.HasField(field) for field in ('lr_mult', 'decay_mult')}
 
@@ -72,6 +84,12 @@ class ParamBlob(Blob):
         """The parameter in the shape in which its layer uses it."""
         same = tuple(self.parameter.shape) == self.shape
         return self.parameter if same else self.parameter.view(self.shape)
+
+    def cast(self, dtype):
+        """`tensor` in another type, with its gradient; without autograd made once."""
+        if torch.is_grad_enabled() or self.parameter.dtype == dtype:
+            return self.tensor.to(dtype)
+        return self.casts.get(self.tensor, lambda tensor: tensor.to(dtype), dtype)
 
     @property
     def data(self):

@@ -12,9 +12,8 @@ from .debug_info import Trace
 from .errors import FcnError, located, nearest
 from .graph import AUTOMATIC, Graph, build
 from .layers import TYPES, RunState
-from .layers.base import show
-from .params import make_params, share_data
-from .plan import bottoms_of, make_plan
+from .params import check_unchanged, make_params, share_data
+from .plan import bottoms_of, make_plan, widened
 from .prototxt import read_net
 from .sizes import check_memory, check_shapes
 
@@ -35,7 +34,9 @@ class Net(nn.Module):
     Raises FcnError, with file, line and layer, for everything that does not fit.
     """
 
-    channels_last = False       # memory format of what is fed: runtime.place sets it
+    # runtime.place sets: the memory format of what is fed; the 16-bit type of the products, where
+    # there is one (plan.py); what runs a plan in the place of `run` (graphs.py)
+    channels_last, dtype, replay = False, None, None
     types = TYPES               # {Caffe's type name: class} of the layers
 
     def __init__(self, graph: Graph, seed=0, passes=(), folder='.', overrides=None, blas=False):
@@ -113,23 +114,30 @@ class Net(nn.Module):
         blobs = (blobs,) if isinstance(blobs, str) and blobs != ALL else blobs
         blobs = frozenset(self.graph.values if blobs == ALL else blobs)
         plan = self.plan(blobs, stop_after, labels_of)
-        values, losses = self.feed(inputs), []
+        values = self.feed(inputs)
         self.reshape({v: tuple(t.shape) for v, t in values.items()})
+        losses = (self.replay or self.run)(plan, values)
+        self.state.position += 1
+        self.total_loss, self.spent = sum(losses) if losses else None, False
+        return self.deliver(plan, values)
+
+    def run(self, plan, values):
+        """A plan over {value: tensor}, where only what is delivered stays; the weighted losses."""
+        losses = []
         for step in plan.steps:
             with located(self.graph.file, step.node):
-                tops = step.layer.forward(bottoms_of(step, values), self.params_of(step.node))
+                params = self.params_of(step.node, step.dtype)
+                tops = step.layer.forward(bottoms_of(step, values), params)
             values.update(zip(step.node.tops, tops, strict=True))
             losses += [weight * values[v].sum() for v, weight in step.losses]
             self.observe(step.node.tops, values, plan)
             for v in step.release:
                 del values[v]
-        self.state.position += 1
-        self.total_loss, self.spent = sum(losses) if losses else None, False
-        return self.deliver(plan, values)
+        return losses
 
     def plan(self, blobs, stop_after=None, labels_of=None):
         """What runs for these wanted blobs; made once."""
-        key = blobs, stop_after, labels_of, self.debug_info
+        key = blobs, stop_after, labels_of, self.debug_info, self.dtype
         if key not in self.plans:
             passes = () if self.debug_info else self.passes
             self.plans[key] = make_plan(self.graph, self.layer, passes, *key)
@@ -180,20 +188,16 @@ class Net(nn.Module):
         if fed.items() <= self.shapes.items():
             return
         shapes, declared = self.infer(fed)
-        for name, wanted in declared.items():
-            for i, ((new, _), (old, _)) in enumerate(zip(wanted, self.declared[name])):
-                if tuple(new) != tuple(old):
-                    raise FcnError(f'parameter {i} is {show(old)}, but this input needs '
-                                   f'{show(new)}', file=self.graph.file, layer=name,
-                                   do='Feed the size that the net was built for, or cast it into '
-                                      'a fully convolutional net.')
+        with located(self.graph.file):
+            check_unchanged(self.declared, declared)
         self.shapes = shapes
         for v, shape in shapes.items():
             if self.graph.values[v] != AUTOMATIC:
                 self.blobs[self.graph.values[v]].shape = shape
 
-    def params_of(self, node):
-        params = [blob.tensor for owner in node.owners for blob in self.params.get(owner, ())]
+    def params_of(self, node, dtype=None):
+        params = [blob.tensor if dtype is None else blob.cast(dtype)
+                  for owner in node.owners for blob in self.params.get(owner, ())]
         return self.trace.used(node, params) if self.trace else params
 
     def observe(self, tops, values, plan):
@@ -209,10 +213,10 @@ class Net(nn.Module):
         for name, blob in self.blobs.items():
             if name in plan.deliver:
                 first, last = plan.deliver[name]
-                blob.keep(values[last], values[first])
+                blob.keep(widened(values[last]), values[first])
             elif name not in self.graph.inputs:
                 blob.keep(None, None)
-        return {name: values[last] for name, (_, last) in plan.deliver.items()}
+        return {name: widened(values[last]) for name, (_, last) in plan.deliver.items()}
 
     def backward(self, **diffs):
         """Add the gradients of `total_loss`, or those that follow from the top diffs given by
@@ -240,11 +244,7 @@ class Net(nn.Module):
     def start(self, name, diff):
         """A kept top and its given diff, to start backward from."""
         self.graph.first(name)                  # an error if there is no such blob
-        data = self.blobs[name].data
-        if diff.numel() != data.numel():
-            raise FcnError(f"the diff of '{name}' is {show(diff.shape)}, the blob is "
-                           f'{show(data.shape)}', file=self.graph.file, do='Give one of its shape.')
-        return self.blobs[name]._data, diff.to(data).reshape(data.shape)
+        return self.blobs[name].start(diff, self.graph.file)
 
     def clear_param_diffs(self):
         for parameter in self.parameters():

@@ -75,6 +75,18 @@ def _share(owner, node, i, shape, spec):
     return ParamBlob(f'{node.name}/{i}', owner.parameter, shape, spec, owner)
 
 
+def check_unchanged(old, new):
+    """FcnError where {layer: [(shape, filler), …]} `new`, declared for another input, has other
+    shapes than `old`."""
+    for name, wanted in new.items():
+        for i, ((now, _), (before, _)) in enumerate(zip(wanted, old[name])):
+            if tuple(now) != tuple(before):
+                raise FcnError(f'parameter {i} is {show(before)}, but this input needs '
+                               f'{show(now)}', layer=name,
+                               do='Feed the size that the net was built for, or cast it into '
+                                  'a fully convolutional net.')
+
+
 def share_data(mine, its):
     """Let the parameters of {layer: [ParamBlob]} `mine` be new ones over the data of those that
     `its` has under the same names; a parameter that is shared by name stays one."""

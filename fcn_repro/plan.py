@@ -3,23 +3,28 @@
 import copy
 from dataclasses import dataclass, replace
 
+import torch
+
 from .errors import FcnError
 from .graph import AUTOMATIC, Node
 
 # Their backward does not read their own output, so an in-place ReLU may really overwrite it.
 OVERWRITABLE = {'Convolution', 'Deconvolution', 'InnerProduct'}
+NARROW = torch.bfloat16, torch.float16
 
 
 @dataclass(frozen=True)
 class Step:
     """One node: its layer, (top, loss weight) pairs, bottoms that get no gradient, bottoms that
-    must get one, and the values that nobody reads after it."""
+    must get one, the values that nobody reads after it, and the type that its floating bottoms
+    and parameters are cast to (None: as they come)."""
     node: Node
     layer: object
     losses: tuple[tuple[int, float], ...]
     cut: tuple[int, ...]
     force: tuple[int, ...]
     release: tuple[int, ...]
+    dtype: torch.dtype | None = None
 
 
 @dataclass(frozen=True)
@@ -30,13 +35,16 @@ class Plan:
     observed: frozenset
 
 
-def make_plan(graph, layer_of, passes, blobs, stop_after, labels_of=None, everything=False):
+def make_plan(graph, layer_of, passes, blobs, stop_after, labels_of=None, everything=False,
+              dtype=None):
     """The plan that delivers the outputs (or, with stop_after, that layer's tops; with labels_of,
     that blob's label map) and `blobs`.
 
     passes: functions (graph, keep) -> graph; keep names the blobs that must stay.
-    layer_of(node) gives a node's layer. everything: keep and observe every value.
+    layer_of(node) gives a node's layer. everything: keep and observe every value. dtype: a 16-bit
+    type for the products; the last ones, which make scores, and all else compute in float32.
     """
+    inner = _inner(graph, layer_of)
     if stop_after is not None:
         nodes = graph.upto(stop_after)
         graph = replace(graph, nodes=nodes, outputs=tuple(
@@ -54,6 +62,8 @@ def make_plan(graph, layer_of, passes, blobs, stop_after, labels_of=None, everyt
     for node in reversed(nodes):
         steps.append(_step(graph, node, layer_of, keep, later))
         later.update(node.bottoms)
+    if dtype is not None:
+        steps = [replace(step, dtype=_type_of(step, inner, dtype)) for step in steps]
     observed = frozenset(made if everything else
                          (deliver[name][0] for name in blobs if name != AUTOMATIC))
     return Plan(tuple(reversed(steps)), deliver, observed)
@@ -67,6 +77,23 @@ def _first_and_last(graph, name, made):
                        f"'{graph.nodes[-1].name}'", file=graph.file, do='Stop later.')
     return first, last if last in made else max(
         v for v in made if graph.values[v] == name)
+
+
+def _inner(graph, layer_of):
+    """Names of the layers whose products go into another product, however many layers on."""
+    inner, read = set(), set()          # read: values from which a product is reached
+    for node in reversed(graph.nodes):
+        if read & set(node.tops):
+            inner.add(node.name)
+        if layer_of(node).product or node.name in inner:
+            read.update(node.bottoms)
+    return inner
+
+
+def _type_of(step, inner, dtype):
+    if step.layer.product and step.node.name in inner:
+        return dtype
+    return None if step.layer.narrow else torch.float32
 
 
 def _step(graph, node, layer_of, keep, later):
@@ -84,10 +111,17 @@ def _step(graph, node, layer_of, keep, later):
                 tuple(v for v, d in zip(node.bottoms, down) if d), release)
 
 
+def widened(tensor):
+    """A value as its blob shows it: 16-bit floats as float32."""
+    return tensor.float() if tensor.dtype in NARROW else tensor
+
+
 def bottoms_of(step, values):
     """A step's bottom tensors, with its propagate_down obeyed."""
     out = []
     for v in step.node.bottoms:
         x = values[v].detach() if v in step.cut else values[v]
-        out.append(x.requires_grad_() if v in step.force and not x.requires_grad else x)
+        x = x.requires_grad_() if v in step.force and not x.requires_grad else x
+        cast = step.dtype is not None and x.is_floating_point()
+        out.append(x.to(step.dtype) if cast else x)
     return out

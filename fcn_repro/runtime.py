@@ -1,13 +1,20 @@
-"""How a net runs: device, memory format, threads that read. Nothing here changes what it computes.
-"""
+"""How a net runs: device, memory format, precision, threads that read. Only the precision changes
+what it computes, and that in rounding alone."""
 
+import logging
 import math
 import time
 
 import torch
 
 from .data.prefetch import check_workers
-from .errors import FcnError
+from .errors import FcnError, nearest
+from .graphs import Replay
+
+log = logging.getLogger(__name__)
+
+# {name: the type of the products, where that has 16 bits}
+PRECISIONS = {'fp32': None, 'tf32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 def pick_device(name=None):
@@ -25,19 +32,54 @@ def pick_device(name=None):
     return device
 
 
-def place(net, device='cpu', channels_last=True, workers=None):
-    """Move a net to a device, its filters to channels-last; float32 stays float32 (TF32 off).
+def check_precision(name, device, train=False):
+    """FcnError for a precision that is unknown, or that this device or training cannot have."""
+    if name not in PRECISIONS:
+        raise FcnError(f"precision '{name}' is unknown", do=f'{nearest(name, PRECISIONS)} '
+                       f'Use {", ".join(PRECISIONS)}.'.lstrip())
+    if device.type == 'cpu' and name in ('tf32', 'fp16'):
+        raise FcnError(f'precision {name} is for GPUs, and this net runs on the CPU',
+                       do='Use fp32 or bf16, or --device cuda.')
+    if train and name == 'fp16':
+        raise FcnError('fp16 does not train: most gradients are under its smallest number',
+                       do='Use bf16, whose range is that of float32, or tf32.')
+
+
+def allow_tf32(allowed):
+    """How GPUs multiply float32 from now on, in the whole process. By torch's older switches: where
+    the newer fp32_precision was set, torch.export refuses to run."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
+def place(net, device='cpu', channels_last=True, workers=None, precision='fp32', prepack=True,
+          graphs=True):
+    """Move a net to a device, its filters to channels-last, and say how it computes there.
 
     workers: threads that read the data of each of its data layers ahead (None: a few, as there are
-    cores). FcnError for less than 0 or too many."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    cores). precision: fp32; tf32 (GPU): products of float32 rounded to 10 bits, for all nets of the
+    process; bf16, fp16 (GPU): convolutions and inner products in 16 bits, but for the last ones,
+    which make the scores, and all other layers (plan.py). Parameters, their gradients and what a
+    blob delivers are float32 in any case. prepack: on the CPU lay out filters beforehand, as far
+    as nobody goes backward (prepack.py). graphs: on a GPU replay CUDA graphs there (graphs.py).
+    FcnError as check_precision says, for a net with blas=True in 16 bits, and for workers under 0
+    or too many.
+    """
+    device = torch.device(device)
+    check_precision(precision, device)
+    net.dtype = PRECISIONS[precision]
+    if net.state.blas and net.dtype is not None:
+        raise FcnError(f"blas=True computes in float32, {precision} was asked for",
+                       file=net.graph.file, do='Leave one of them out.')
+    if device.type == 'cpu' and net.dtype is not None and not torch.cpu._is_avx512_bf16_supported():
+        log.warning('bf16 on a CPU without AVX512-BF16 is slower than fp32')
+    allow_tf32(precision == 'tf32')
     net.to(device)
     if channels_last:
         for parameter in net.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    net.channels_last = channels_last
-    device = torch.device(device)
+    net.channels_last, net.state.prepack = channels_last, prepack
+    net.replay = Replay(net) if graphs and device.type == 'cuda' else None
     net.state.gpu = device if device.type == 'cuda' else None
     if workers is not None:
         net.state.workers = check_workers(workers)

@@ -18,7 +18,7 @@ from .net import Net
 from .passes import DEFAULT
 from .proto import SolverParameter
 from .prototxt import read_solver
-from .runtime import place
+from .runtime import check_precision, place
 from .solver_nets import beside, test_nets, test_sources, train_net
 from .update import fused_update, update_ref
 from .update_rules import RULES, check_rule
@@ -38,7 +38,8 @@ class Solver:
     snapshots of the run stay, the newest ones (None: all). provenance: {name: number or text} that
     the snapshots say of themselves; one of another provenance['data'] is not restored. rule:
     replaces type. net_class: Net, or a subclass. idle_test_nets: make the test nets even where no
-    iteration tests. workers: threads that read data ahead, as for place.
+    iteration tests. workers: threads that read data ahead, as for place. precision: as for place,
+    but for fp16.
     """
 
     default_format = SolverParameter.HDF5       # of snapshots, where the file names none
@@ -47,13 +48,14 @@ class Solver:
 
     def __init__(self, path, *, prefix=None, seed=None, device='cpu', channels_last=True,
                  overrides=None, passes=DEFAULT, max_iter=None, keep=None, provenance=None,
-                 rule=None, net_class=Net, idle_test_nets=False, workers=None):
+                 rule=None, net_class=Net, idle_test_nets=False, workers=None, precision='fp32'):
         self.text = read_solver(path)
         self.param = p = self.text.message
         p.type = rule or p.type
         if not p.HasField('snapshot_format'):
             p.snapshot_format = self.default_format
         self._check()
+        check_precision(precision, torch.device(device), train=True)
         if max_iter is not None:
             p.max_iter = max_iter
         self.prefix = Path(prefix or p.snapshot_prefix)
@@ -64,8 +66,9 @@ class Solver:
 
         def make(text):
             state = text.message.state
-            return place(net_class.of(text, state.phase, state.level, **options), device,
-                         channels_last, workers)
+            net = net_class.of(text, state.phase, state.level, **options)
+            return place(net, device, channels_last, workers, precision, prepack=False,
+                         graphs=False)
         text, sources = train_net(self.text), test_sources(self.text)
         self.net, self.net_text = make(text), snapshots.net_text(text)
         used = sources and (idle_test_nets or self._ever_tests())

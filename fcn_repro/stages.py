@@ -75,7 +75,8 @@ class Options:
     m2nist stages to draw these digits; m2nist: folder of the published scenes; weights: a file, or
     'none' to start from random ones; restore: a .solverstate.h5, or 'newest'; force: restore it
     even where solver, net or data are others than those that wrote it; keep: how many snapshots;
-    runs: the folder of all runs; workers: threads that read data ahead, None for a few.
+    runs: the folder of all runs; workers: threads that read data ahead, None for a few; precision:
+    of runtime.place.
     """
     voc: str | None = None
     sbd: str | None = None
@@ -89,6 +90,7 @@ class Options:
     iterations: int | None = None
     seed: int | None = None
     device: str | None = None
+    precision: str = 'fp32'
     restore: str | None = None
     force: bool = False
     fresh: bool = False

@@ -28,7 +28,7 @@ from .runs import (
     set_aside,
     snapshots,
 )
-from .runtime import pick_device, place, training_seconds
+from .runtime import check_precision, pick_device, place, training_seconds
 from .solver import Solver
 from .solver_nets import train_net
 from .stages import (
@@ -57,6 +57,7 @@ def train(name, options):
     """Train a stage from its parent, then evaluate it. Returns the path of its weights, or None
     where a signal stopped it. All that can be checked is checked before anything is touched."""
     check(name, options)
+    check_precision(options.precision, pick_device(options.device), train=True)
     stage, out = STAGES[name], run_folder(name, options)
     model, max_iter = own_model(name, options), iterations(name, options)
     state, fresh = state_to_restore(name, out, options), options.fresh and snapshots(out)
@@ -81,7 +82,7 @@ def train(name, options):
     if weights is None:
         return None
     net.copy_from(weights)
-    place(net, pick_device(options.device), workers=options.workers)
+    place(net, pick_device(options.device), workers=options.workers, precision=options.precision)
     if stage.accuracy is not None:
         check_accuracy(net, stage.accuracy, weights)
         return weights
@@ -170,7 +171,7 @@ def learn(name, solver_file, val, source, state, mine, options):
     device, stage, out = pick_device(options.device), STAGES[name], run_folder(name, options)
     solver = Solver(solver_file, prefix=out / 'train', seed=options.seed, device=device,
                     overrides=data_overrides(options), max_iter=options.iterations,
-                    keep=options.keep, workers=options.workers)
+                    keep=options.keep, workers=options.workers, precision=options.precision)
     found = source is not None and options.weights is None and parent_run(name, options)
     if found and STAGES[found[0]].accuracy is None:     # a classifier has other data
         check_parent(mine, source)
@@ -186,7 +187,8 @@ def learn(name, solver_file, val, source, state, mine, options):
         happened = prepare(solver.net, stage.surgeries, source)
     introduce(name, solver, device)
     print(happened)
-    place(val, device, workers=options.workers)
+    place(val, device, workers=options.workers, precision=options.precision,
+          prepack=False)                        # training needs the memory
     val.share_with(solver.net)
     batch = next(iter(solver.net.shapes.values()))[0] * solver.param.iter_size
     with stopped_by_signals(solver), TrainingBar(solver, batch) as bar:

@@ -9,29 +9,9 @@ from fcn_repro.net import Net
 from fcn_repro.passes import DEFAULT
 from fcn_repro.proto import TEST
 from fcn_repro.runs import newest_weights
-from fcn_repro.runtime import pick_device, place
+from fcn_repro.runtime import check_precision, pick_device, place
 from fcn_repro.stages import PROTOTXT, Options, data_overrides, run_folder
 from fcn_repro.weights import format_rows
-
-
-@tool
-def main():
-    args = arguments()
-    options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
-                      runs=args.runs)
-    run = run_folder(args.stage, options)
-    written = run / 'net' / 'val.prototxt'
-    net_file = args.net or (written if written.exists() else PROTOTXT / args.stage / 'val.prototxt')
-    overrides = data_overrides(options)
-    for layer in 'VOCSegDataLayer', 'SBDDSegDataLayer':
-        overrides[layer] |= {'randomize': False} | ({'split': args.split} if args.split else {})
-    net = Net.read(net_file, TEST, passes=DEFAULT, overrides=overrides)
-    weights = args.weights or newest_weights(run)
-    print(f'{net_file} with {weights}')
-    print(format_rows(net.copy_from(weights)))
-    place(net, pick_device(args.device), workers=args.workers)
-    own = Path('runs', 'eval', Path(weights).stem) if args.net or args.weights else run / 'eval'
-    evaluate_and_report(net, args.out or own, args.pictures, args.images, args.rule)
 
 
 def arguments():
@@ -59,7 +39,31 @@ def arguments():
     parser.add_argument('--device')
     parser.add_argument('--workers', type=int, metavar='N', help='threads that read images ahead, '
                         '0 for none (default: as many as there are cores, up to 4)')
+    parser.add_argument('--precision', default='fp32', help='fp32, bf16; on a GPU tf32 and fp16 '
+                        'too (default: %(default)s)')
     return parser.parse_args()
+
+
+@tool
+def main():
+    args = arguments()
+    device = pick_device(args.device)
+    check_precision(args.precision, device)
+    options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
+                      runs=args.runs)
+    run = run_folder(args.stage, options)
+    written = run / 'net' / 'val.prototxt'
+    net_file = args.net or (written if written.exists() else PROTOTXT / args.stage / 'val.prototxt')
+    overrides = data_overrides(options)
+    for layer in 'VOCSegDataLayer', 'SBDDSegDataLayer':
+        overrides[layer] |= {'randomize': False} | ({'split': args.split} if args.split else {})
+    net = Net.read(net_file, TEST, passes=DEFAULT, overrides=overrides)
+    weights = args.weights or newest_weights(run)
+    print(f'{net_file} with {weights}')
+    print(format_rows(net.copy_from(weights)))
+    place(net, device, workers=args.workers, precision=args.precision)
+    own = Path('runs', 'eval', Path(weights).stem) if args.net or args.weights else run / 'eval'
+    evaluate_and_report(net, args.out or own, args.pictures, args.images, args.rule)
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ from fcn_repro.passes import DEFAULT
 from fcn_repro.photos import find_photos, process
 from fcn_repro.proto import TEST
 from fcn_repro.runs import iteration, snapshots
-from fcn_repro.runtime import pick_device, place
+from fcn_repro.runtime import check_precision, pick_device, place
 from fcn_repro.stages import PROTOTXT, Options, finished
 from fcn_repro.weights import FILLER, format_rows
 
@@ -29,6 +29,7 @@ FINEST = 'mini-fcn8s', 'mini-fcn16s', 'mini-fcn32s'
 def main():
     args = arguments()
     device, photos = pick_device(args.device), find_photos(args.images)
+    check_precision(args.precision, device)
     net_file, weights, out = choose(args)
     print(f'{net_file} with {weights}')
     net = Net.read(net_file, TEST, passes=DEFAULT)
@@ -41,7 +42,7 @@ def main():
                    args.save_scores)
     else:
         job = Labels(net, args.mean, args.classes)
-    place(net, device)
+    place(net, device, precision=args.precision)
     process(photos, job, args.out or out)
     print(f'written to {args.out or out}')
 
@@ -59,6 +60,8 @@ def arguments():
     parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/infer, or '
                         'runs/infer/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
+    parser.add_argument('--precision', default='fp32', help='fp32, bf16; on a GPU tf32 and fp16 '
+                        'too (default: %(default)s)')
     grid = parser.add_argument_group("a classifier's class grid")
     grid.add_argument('--heatmap', action='store_true', help='cast a classifier into a fully '
                       'convolutional net, and draw its probabilities')

@@ -32,6 +32,8 @@ def main():
     parser.add_argument('--iterations', type=int, metavar='N', help="instead of max_iter")
     parser.add_argument('--seed', type=int, metavar='N')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, … (default: a GPU if there is one)')
+    parser.add_argument('--precision', default='fp32', help='fp32, bf16; on a GPU tf32 too '
+                        '(default: %(default)s)')
     parser.add_argument('--restore', nargs='?', const=NEWEST, metavar='STATE',
                         help='go on from a .solverstate.h5 (default: the newest of the run)')
     parser.add_argument('--force', action='store_true', help='restore even though solver, net or '

@@ -28,6 +28,7 @@ class RunState:
     blas: bool = False          # products as Caffe computes them: blas.py
     workers: int = field(default_factory=default_workers)   # threads that read ahead for each layer
     gpu: torch.device | None = None         # where they put it; None: nowhere but on the host
+    prepack: bool = False       # filters laid out beforehand where nobody goes backward: prepack.py
 
 
 class Layer:
@@ -40,6 +41,8 @@ class Layer:
     fields = None        # name of its message in LayerParameter
     unsupported = ()     # fields of that message that are rejected when they are set
     in_place = False     # whether a top may be written over its bottom
+    product = False      # computes in the net's 16-bit type, where it has one (plan.py)
+    narrow = False       # takes 16-bit floats as they come; the others get float32
 
     def __init__(self, node, state):
         self.node, self.state = node, state

@@ -9,6 +9,7 @@ class Concat(Layer):
     """bottoms that agree in all axes but one -> a top with that axis summed."""
 
     type = 'Concat'
+    narrow = True
     bottoms = (1, ANY)
     fields = 'concat_param'
 

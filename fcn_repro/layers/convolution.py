@@ -1,6 +1,9 @@
 """Convolution: N-D, with group, dilation, rectangular kernels, axis (Caffe's conv_layer)."""
 
+import torch.nn.functional as F
+
 from .. import blas
+from ..prepack import PackedConv2d
 from .spatial import CONV, SpatialLayer
 
 
@@ -8,10 +11,17 @@ class Convolution(SpatialLayer):
     """bottom (N, C, …) -> top (N, num_output, …); weight (num_output, C / group, kernel …)."""
 
     type = 'Convolution'
+    product = True
     functions, blas_functions = CONV, blas.CONV
 
     def weight_shape(self, channels):
         return self.param.num_output, channels // self.param.group
 
+    def setup(self):
+        super().setup()
+        self.packed = PackedConv2d()
+
     def run(self, conv, x, weight, bias, stride, pad, dilation):
+        if self.state.prepack and conv is F.conv2d:
+            conv = self.packed
         return conv(x, weight, bias, stride, pad, dilation, self.param.group)

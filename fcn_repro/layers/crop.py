@@ -11,6 +11,7 @@ class Crop(Layer):
     """
 
     type = 'Crop'
+    narrow = True
     bottoms = 2
     fields = 'crop_param'
 

@@ -10,6 +10,7 @@ class Dropout(NeuronLayer):
     forward passes so far, so that a restored run draws what an uninterrupted one would."""
 
     type = 'Dropout'
+    narrow = True
     fields = 'dropout_param'
 
     def setup(self):

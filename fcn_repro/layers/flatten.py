@@ -10,6 +10,7 @@ class Flatten(Layer):
     axis puts in an axis of 1, as in Caffe."""
 
     type = 'Flatten'
+    narrow = True
     fields = 'flatten_param'
 
     def shape(self, bottoms):

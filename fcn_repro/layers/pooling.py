@@ -27,6 +27,7 @@ class Pooling(Layer):
     def setup(self):
         p = self.param
         self.max = p.pool == PoolingParameter.MAX
+        self.narrow = self.max and len(self.node.tops) == 1     # a mask counts beyond 16-bit floats
         if p.pool == PoolingParameter.STOCHASTIC:
             raise self.error('pool: STOCHASTIC is not supported', 'Use MAX or AVE.')
         if len(self.node.tops) == 2 and not self.max:
@@ -95,12 +96,12 @@ class Pooling(Layer):
         pad is 0; Caffe does not (stride over kernel): there x is lengthened by what Caffe's
         windows start from, so that an empty one gives -FLT_MAX (MAX) or NaN (AVE).
         """
-        pad, before = self.pad, (0, 0)
+        pad, before, lowest = self.pad, (0, 0), max(LOWEST, torch.finfo(x.dtype).min)
         if any(2 * p > k for p, k in zip(pad, kernel)):
-            x = F.pad(x, (pad[1], pad[1], pad[0], pad[0]), value=LOWEST if self.max else 0)
+            x = F.pad(x, (pad[1], pad[1], pad[0], pad[0]), value=lowest if self.max else 0)
             pad, before = (0, 0), pad
         last = [(o - 1) * s - p for o, s, p in zip(out, self.stride, pad)]
         beyond = [max(0, start + 1 - size) for start, size in zip(last, x.shape[2:])]
         if any(beyond):
-            x = F.pad(x, (0, beyond[1], 0, beyond[0]), value=LOWEST if self.max else math.nan)
+            x = F.pad(x, (0, beyond[1], 0, beyond[0]), value=lowest if self.max else math.nan)
         return x, before, pad

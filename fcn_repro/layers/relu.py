@@ -12,6 +12,7 @@ class ReLU(NeuronLayer):
     negative_slope under 0 no top is under 0, and all of the gradient passes, as in Caffe."""
 
     type = 'ReLU'
+    narrow = True
     fields = 'relu_param'
     reuse = False       # may write over its bottom: set by the net, where nobody needs it again
 

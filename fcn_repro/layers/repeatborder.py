@@ -15,6 +15,7 @@ class RepeatBorder(Layer):
     """
 
     type = 'RepeatBorder'
+    narrow = True
 
     def setup(self):
         if self.node.setting is None:

@@ -7,6 +7,7 @@ class Silence(Layer):
     """bottoms of any shape, no top; their gradient is zero."""
 
     type = 'Silence'
+    narrow = True
     bottoms = (1, ANY)
     tops = 0
 

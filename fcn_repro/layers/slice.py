@@ -10,6 +10,7 @@ class Slice(Layer):
     any into equal parts."""
 
     type = 'Slice'
+    narrow = True
     tops = (1, ANY)
     fields = 'slice_param'
 

@@ -7,6 +7,7 @@ class Split(Layer):
     """bottom of any shape -> tops that are views of it."""
 
     type = 'Split'
+    narrow = True
     tops = (1, ANY)
 
     def shape(self, bottoms):

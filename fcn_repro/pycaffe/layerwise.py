@@ -31,7 +31,8 @@ class Layerwise(Net):
     def of(cls, text, phase, level=0, stages=(), **options):
         """As Net.of, on the device of the mode."""
         net = super().of(text, phase, level, stages, **options)
-        return cls.over(place(net, pick_device(mode.device()), channels_last=False))
+        return cls.over(place(net, pick_device(mode.device()), channels_last=False,
+                              prepack=False, graphs=False))       # arrays write behind torch's back
 
     @classmethod
     def over(cls, net):
