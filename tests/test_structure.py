@@ -109,8 +109,8 @@ def test_net_knows_no_pass():
 def test_layers_stand_alone():
     """One file a layer: it imports what is shared, and of other types only what it is made of."""
     made_of = {'upcrop': {'crop', 'deconvolution'}, 'spp': {'pooling'}, 'lstm': {'lstmunit'},
-               'upcropadd': {'crop', 'deconvolution', 'eltwise'}, 'labelmap': {'upcrop'},
-               'upcroploss': {'upcrop', 'softmaxwithloss'}}
+               'upcropadd': {'crop', 'deconvolution', 'eltwise'},
+               'upcroplabels': {'upcrop', 'labelmap'}, 'upcroploss': {'upcrop', 'softmaxwithloss'}}
     shared = {'base', 'bilinear', 'broadcast', 'labels', 'losses', 'neuron', 'recurrent', 'rows',
               'slope', 'source', 'spatial', 'transform'}
     for path in (ROOT / PACKAGE / 'layers').glob('*.py'):

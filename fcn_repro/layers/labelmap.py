@@ -2,9 +2,7 @@
 
 import torch
 
-from .. import ops
 from .base import Layer, show
-from .upcrop import UpCrop
 
 BYTE = 256      # classes that fit into a uint8
 
@@ -27,24 +25,6 @@ class LabelMap(Layer):
     def forward(self, bottoms, params):
         self.shape([bottoms[0].shape])
         return [bottoms[0].argmax(1).to(index_type(bottoms[0].shape[1]))]
-
-
-class UpCropLabels(UpCrop):
-    """LabelMap of an UpCrop's top, without the scores; made by passes.fuse_score."""
-
-    type = 'UpCropLabels'
-
-    def shape(self, bottoms):
-        n, _, *size = super().shape(bottoms)[0]
-        return [(n, *size)]
-
-    def forward(self, bottoms, params):
-        x, reference = bottoms
-        fixed = self.fixed(x.shape, reference.shape, params)
-        if fixed is None:
-            scores, = super().forward(bottoms, params)
-            return [scores.argmax(1).to(index_type(scores.shape[1]))]
-        return [ops.upcrop_argmax(x, *fixed, index_type(x.shape[1]))]
 
 
 def index_type(classes):
