@@ -76,7 +76,7 @@ class Options:
     'none' to start from random ones; restore: a .solverstate.h5, or 'newest'; force: restore it
     even where solver, net or data are others than those that wrote it; keep: how many snapshots;
     runs: the folder of all runs; workers: threads that read data ahead, None for a few; precision:
-    of runtime.place.
+    of runtime.place; no_opt: names of switches.NAMES that are off.
     """
     voc: str | None = None
     sbd: str | None = None
@@ -97,6 +97,7 @@ class Options:
     keep: int | None = None
     pictures: int = 8
     workers: int | None = None
+    no_opt: tuple[str, ...] = ()
 
 
 def shipped(name):

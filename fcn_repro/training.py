@@ -12,7 +12,6 @@ from .data.scenes import make_scenes
 from .errors import FcnError
 from .evaluation import evaluate_and_report, val_score
 from .net import Net
-from .passes import DEFAULT
 from .proto import TEST
 from .prototxt import read_solver
 from .provenance import check_parent, check_run, classes_of, commit, data_hash, parentage
@@ -48,6 +47,7 @@ from .stages import (
     shipped,
     stopped,
 )
+from .switches import Switches
 from .weights import FILLER, format_rows
 
 LONG = 2 * 3600          # seconds of training from which on the estimate is the first line
@@ -58,6 +58,7 @@ def train(name, options):
     where a signal stopped it. All that can be checked is checked before anything is touched."""
     check(name, options)
     check_precision(options.precision, pick_device(options.device), train=True)
+    switches = Switches(options.no_opt)
     stage, out = STAGES[name], run_folder(name, options)
     model, max_iter = own_model(name, options), iterations(name, options)
     state, fresh = state_to_restore(name, out, options), options.fresh and snapshots(out)
@@ -82,7 +83,8 @@ def train(name, options):
     if weights is None:
         return None
     net.copy_from(weights)
-    place(net, pick_device(options.device), workers=options.workers, precision=options.precision)
+    place(net, pick_device(options.device), workers=options.workers, precision=options.precision,
+          **switches.placed)
     if stage.accuracy is not None:
         check_accuracy(net, stage.accuracy, weights)
         return weights
@@ -162,16 +164,19 @@ def starting_weights(name, options):
 
 def val_net(folder, options):
     """The stage's val net: made before training, so that missing data is found then."""
-    return Net.read(folder / 'val.prototxt', TEST, passes=DEFAULT,
+    return Net.read(folder / 'val.prototxt', TEST, passes=Switches(options.no_opt).passes,
                     overrides=data_overrides(options))
 
 
 def learn(name, solver_file, val, source, state, mine, options):
     """Run the solver to its end; returns the final weights, None where a signal stopped it."""
     device, stage, out = pick_device(options.device), STAGES[name], run_folder(name, options)
+    switches = Switches(options.no_opt)
     solver = Solver(solver_file, prefix=out / 'train', seed=options.seed, device=device,
                     overrides=data_overrides(options), max_iter=options.iterations,
-                    keep=options.keep, workers=options.workers, precision=options.precision)
+                    keep=options.keep, workers=options.workers, precision=options.precision,
+                    passes=switches.passes, channels_last=switches.placed['channels_last'])
+    solver.fused = switches.fused
     found = source is not None and options.weights is None and parent_run(name, options)
     if found and STAGES[found[0]].accuracy is None:     # a classifier has other data
         check_parent(mine, source)
@@ -188,7 +193,7 @@ def learn(name, solver_file, val, source, state, mine, options):
     introduce(name, solver, device)
     print(happened)
     place(val, device, workers=options.workers, precision=options.precision,
-          prepack=False)                        # training needs the memory
+          **{**switches.placed, 'prepack': False})      # training needs the memory
     val.share_with(solver.net)
     batch = next(iter(solver.net.shapes.values()))[0] * solver.param.iter_size
     with stopped_by_signals(solver), TrainingBar(solver, batch) as bar:

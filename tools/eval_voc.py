@@ -6,11 +6,11 @@ from pathlib import Path
 from fcn_repro.errors import tool
 from fcn_repro.evaluation import evaluate_and_report
 from fcn_repro.net import Net
-from fcn_repro.passes import DEFAULT
 from fcn_repro.proto import TEST
 from fcn_repro.runs import newest_weights
 from fcn_repro.runtime import check_precision, pick_device, place
 from fcn_repro.stages import PROTOTXT, Options, data_overrides, run_folder
+from fcn_repro.switches import Switches, add_switches
 from fcn_repro.weights import format_rows
 
 
@@ -41,6 +41,7 @@ def arguments():
                         '0 for none (default: as many as there are cores, up to 4)')
     parser.add_argument('--precision', default='fp32', help='fp32, bf16; on a GPU tf32 and fp16 '
                         'too (default: %(default)s)')
+    add_switches(parser)
     return parser.parse_args()
 
 
@@ -49,6 +50,7 @@ def main():
     args = arguments()
     device = pick_device(args.device)
     check_precision(args.precision, device)
+    switches = Switches(args.no_opt)
     options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
                       runs=args.runs)
     run = run_folder(args.stage, options)
@@ -57,11 +59,11 @@ def main():
     overrides = data_overrides(options)
     for layer in 'VOCSegDataLayer', 'SBDDSegDataLayer':
         overrides[layer] |= {'randomize': False} | ({'split': args.split} if args.split else {})
-    net = Net.read(net_file, TEST, passes=DEFAULT, overrides=overrides)
+    net = Net.read(net_file, TEST, passes=switches.passes, overrides=overrides)
     weights = args.weights or newest_weights(run)
     print(f'{net_file} with {weights}')
     print(format_rows(net.copy_from(weights)))
-    place(net, device, workers=args.workers, precision=args.precision)
+    place(net, device, workers=args.workers, precision=args.precision, **switches.placed)
     own = Path('runs', 'eval', Path(weights).stem) if args.net or args.weights else run / 'eval'
     evaluate_and_report(net, args.out or own, args.pictures, args.images, args.rule)
 

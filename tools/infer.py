@@ -14,12 +14,12 @@ from fcn_repro.heatmap import Heat, cast_net
 from fcn_repro.infer import Labels, image_input
 from fcn_repro.models import MEAN
 from fcn_repro.net import Net
-from fcn_repro.passes import DEFAULT
 from fcn_repro.photos import find_photos, process
 from fcn_repro.proto import TEST
 from fcn_repro.runs import iteration, snapshots
 from fcn_repro.runtime import check_precision, pick_device, place
 from fcn_repro.stages import PROTOTXT, Options, finished
+from fcn_repro.switches import Switches, add_switches
 from fcn_repro.weights import FILLER, format_rows
 
 FINEST = 'mini-fcn8s', 'mini-fcn16s', 'mini-fcn32s'
@@ -30,9 +30,10 @@ def main():
     args = arguments()
     device, photos = pick_device(args.device), find_photos(args.images)
     check_precision(args.precision, device)
+    switches = Switches(args.no_opt)
     net_file, weights, out = choose(args)
     print(f'{net_file} with {weights}')
-    net = Net.read(net_file, TEST, passes=DEFAULT)
+    net = Net.read(net_file, TEST, passes=switches.passes)
     size = net.shapes[image_input(net)][2:]
     if args.heatmap:
         net = cast_net(net)
@@ -42,7 +43,7 @@ def main():
                    args.save_scores)
     else:
         job = Labels(net, args.mean, args.classes)
-    place(net, device, precision=args.precision)
+    place(net, device, precision=args.precision, **switches.placed)
     process(photos, job, args.out or out)
     print(f'written to {args.out or out}')
 
@@ -62,6 +63,7 @@ def arguments():
     parser.add_argument('--device')
     parser.add_argument('--precision', default='fp32', help='fp32, bf16; on a GPU tf32 and fp16 '
                         'too (default: %(default)s)')
+    add_switches(parser)
     grid = parser.add_argument_group("a classifier's class grid")
     grid.add_argument('--heatmap', action='store_true', help='cast a classifier into a fully '
                       'convolutional net, and draw its probabilities')

@@ -6,6 +6,7 @@ import sys
 from fcn_repro.errors import tool
 from fcn_repro.runs import NEWEST
 from fcn_repro.stages import STAGES, Options
+from fcn_repro.switches import add_switches
 from fcn_repro.training import train
 
 
@@ -43,6 +44,7 @@ def main():
     parser.add_argument('--pictures', type=int, default=8, metavar='N')
     parser.add_argument('--workers', type=int, metavar='N', help='threads that read images ahead, '
                         '0 for none (default: as many as there are cores, up to 4)')
+    add_switches(parser)
     options = vars(parser.parse_args())
     if train(options.pop('stage'), Options(**options)) is None:
         sys.exit(130)
