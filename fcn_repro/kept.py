@@ -8,7 +8,7 @@ class Kept:
     written to. torch counts what is written: through torch, not through a NumPy view."""
 
     def __init__(self):
-        self.key = self.value = None
+        self.key = self.value = self.tensor = None
 
     def get(self, tensor, make, *more):
         """make(tensor), detached, or what that gave before. more: what else it depends on."""
@@ -16,8 +16,8 @@ class Kept:
             return make(tensor)
         key = tensor.data_ptr(), tensor._version, tensor.dtype, tensor.device, *more
         if key != self.key:
-            self.key = self.value = None    # frees it before there is another one
+            self.key = self.value = self.tensor = None      # frees it before there is another
             with torch.inference_mode(False), torch.no_grad():
                 self.value = make(tensor.detach())
-            self.key = key
+            self.key, self.tensor = key, tensor.detach()    # so that no other gets its memory
         return self.value

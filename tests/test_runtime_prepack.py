@@ -184,3 +184,9 @@ def test_kept_is_made_once_a_version():
     with torch.inference_mode():
         uncounted = torch.zeros(3)
     assert kept.get(uncounted, make) == 5 and kept.get(uncounted, make) == 6
+
+
+def test_what_was_kept_of_a_tensor_is_not_taken_for_another_in_its_memory():
+    kept = Kept()
+    for value in range(8):      # a freed tensor's memory would be the next one's
+        assert kept.get(torch.full((1000,), float(value)), torch.sum) == 1000 * value
