@@ -187,6 +187,9 @@ def test_kept_is_made_once_a_version():
 
 
 def test_what_was_kept_of_a_tensor_is_not_taken_for_another_in_its_memory():
-    kept = Kept()
-    for value in range(8):      # a freed tensor's memory would be the next one's
-        assert kept.get(torch.full((1000,), float(value)), torch.sum) == 1000 * value
+    kept, tensor = Kept(), torch.ones(10 ** 5)
+    kept.get(tensor, torch.sum)
+    place = tensor.data_ptr()
+    del tensor                  # freed memory would be that of one of the next tensors
+    others = [torch.zeros(10 ** 5) for _ in range(20)]
+    assert place not in [other.data_ptr() for other in others]
