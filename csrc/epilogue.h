@@ -39,6 +39,9 @@ FCN_HD V log_probability(V score, V largest, V log_sum, V least) {
   return value < least ? least : value;
 }
 
+// What stands for a label that is no number, or one beyond int's
+constexpr int64_t kNoLabel = -1 - int64_t(0x7fffffffffffffff);
+
 // What a loss is divided by: Caffe's LossParameter.NormalizationMode, never under 1
 enum Normalization : int64_t { kFull = 0, kValid = 1, kBatchSize = 2, kNone = 3 };
 

@@ -7,6 +7,7 @@
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
+#include "dense.h"
 #include "epilogue.h"
 
 TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
@@ -68,13 +69,13 @@ SoftmaxLoss prepare_softmax_loss(
   TORCH_CHECK_VALUE(normalization >= kFull && normalization <= kNone, op, ": normalization is ",
                     normalization, ", expected 0 (FULL), 1 (VALID), 2 (BATCH_SIZE) or 3 (NONE).");
   check_optional(x, label, weight, mask);
-  const auto dense = [](const std::optional<at::Tensor>& t) {
-    return t ? std::optional<at::Tensor>(t->contiguous()) : std::nullopt;
+  const auto maybe = [](const std::optional<at::Tensor>& t) {
+    return t ? std::optional<at::Tensor>(dense(*t)) : std::nullopt;
   };
   const auto options = scores.x.options();
   at::Tensor grad = gradient ? at::zeros(scores.x.sizes(), options) : at::empty({0}, options);
   at::Tensor loss = at::empty({}, options);
-  return SoftmaxLoss{std::move(scores), label.contiguous(), dense(weight), dense(mask),
+  return SoftmaxLoss{std::move(scores), dense(label), maybe(weight), maybe(mask),
                      std::move(loss), std::move(grad), normalization, ignore, gradient};
 }
 

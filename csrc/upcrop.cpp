@@ -7,6 +7,8 @@
 
 #include <limits>
 
+#include "dense.h"
+
 TORCH_LIBRARY(fcn_repro, m) {
   m.def(
       "upcrop(Tensor x, Tensor taps_y, Tensor taps_x, int[2] stride, int[2] pad, "
@@ -35,6 +37,7 @@ void check_taps(const char* op, const char* name, const at::Tensor& taps, const 
 }
 
 constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+constexpr int64_t kMostPhases = 65536;  // of a tile of scores
 
 void check_tensors(const char* op, const char* name, const at::Tensor& x,
                    const at::Tensor& taps_y, const at::Tensor& taps_x) {
@@ -86,14 +89,10 @@ Upcrop prepare(const at::Tensor& source, const at::Tensor& taps_y, const at::Ten
   const auto format = format_of(source);
   const bool last = format == at::MemoryFormat::ChannelsLast;
   const int64_t n = source.size(0), c = source.size(1);
-  return Upcrop{source.contiguous(format), taps_y.contiguous(), taps_x.contiguous(),
+  return Upcrop{dense(source, format), dense(taps_y), dense(taps_x),
                 at::empty({n, c, height, width}, source.options().memory_format(format)),
                 y, x, last ? n : n * c, last ? c : 1};
 }
-
-}  // namespace
-
-namespace {
 
 Upcrop forward(const char* op, const at::Tensor& x, const at::Tensor& taps_y,
                const at::Tensor& taps_x, at::IntArrayRef stride, at::IntArrayRef pad,
@@ -136,7 +135,7 @@ Upcrop prepare_add(const at::Tensor& x, const at::Tensor& taps_y, const at::Tens
   const char* op = "upcrop_add";
   Upcrop up = forward(op, x, taps_y, taps_x, stride, pad, offset, size);
   check_skip(op, x, skip, skip_offset, size);
-  up.skip = Skip{skip.contiguous(format_of(x)), skip.size(2), skip.size(3), skip_offset[0],
+  up.skip = Skip{dense(skip, format_of(x)), skip.size(2), skip.size(3), skip_offset[0],
                  skip_offset[1]};
   return up;
 }
@@ -159,8 +158,10 @@ Scores prepare_scores(const char* op, const at::Tensor& x, const at::Tensor& tap
   const auto in = x.sizes().slice(2);
   const Axis ay = check_axis(op, 0, in, size, taps_y, stride, pad, offset);
   const Axis ax = check_axis(op, 1, in, size, taps_x, stride, pad, offset);
-  return Scores{x.to(at::toOpMathType(x.scalar_type())).contiguous(), taps_y.contiguous(),
-                taps_x.contiguous(), ay, ax, x.size(0), x.size(1)};
+  TORCH_CHECK_VALUE(ax.stride <= kMostPhases, op, ": stride is ", ax.stride,
+                    " along x, expected 1 to ", kMostPhases, ". Upsample with upcrop first.");
+  return Scores{dense(x.to(at::toOpMathType(x.scalar_type()))), dense(taps_y),
+                dense(taps_x), ay, ax, x.size(0), x.size(1)};
 }
 
 }  // namespace fcn

@@ -1,8 +1,11 @@
 // Schema and argument checks of the solver update, once for all backends.
 #include "update.h"
 
+#include <ATen/MemoryOverlap.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
+
+#include "dense.h"
 
 TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
   m.def(
@@ -67,7 +70,11 @@ Update prepare_update(at::TensorList data, at::TensorList diff, at::TensorList h
                         tensor.device(), ", expected ", type, " of shape ", like.sizes(), " on ",
                         data[0].device(), ".");
       parameter.arrays[part] = tensor;
-      if (same_order(tensor, like)) continue;
+      TORCH_CHECK_VALUE(at::has_internal_overlap(tensor) != at::MemOverlap::Yes,
+                        "fused_update: array ", part, " of parameter ", i, " of shape ",
+                        tensor.sizes(), " has strides ", tensor.strides(),
+                        ", expected a place in memory for each number.");
+      if (same_order(tensor, like) && is_aligned(tensor)) continue;
       parameter.arrays[part] = at::empty_like(like).copy_(tensor);
       update.copies.emplace_back(tensor, parameter.arrays[part]);
     }

@@ -262,6 +262,17 @@ def test_bad_arguments_of_the_op():
             ((x, filters[0], bias, (1, 1), (8, 9), dtype, last), 'filters of 6 axes'),
             ((x, filters, bias[:1], (1, 1), (8, 9), dtype, last), 'bias is Double of shape'),
             ((x.float(), filters, bias, (1, 1), (8, 9), dtype, last), 'x is Float'),
-            ((x[..., :1], filters, bias, (1, 1), (8, 9), dtype, last), 'expected Double with 3')):
+            ((x[..., :1], filters, bias, (1, 1), (8, 9), dtype, last), 'expected Double with 3'),
+            ((x[..., :0], filters[:, :, :, :0], bias, (1, 1), (8, 9), dtype, last), '1 to 2147483'),
+            ((x, filters[:, :, :, :, :, :0], bias, (1, 1), (8, 9), dtype, last), '1 to 2147483'),
+            ((x, filters, bias, (1, 1), (0, 9), dtype, last), r'size \[0, 9\], expected 1 to'),
+            ((x, filters, bias, (1, 1), (2 ** 63 - 1, 9), dtype, last), 'expected 1 to 2147483'),
+            ((x, filters, bias, (1, 1), (8, 9), torch.int64, last), 'expected Long')):
         with pytest.raises(ValueError, match=message):
             run(*args)
+    grad = torch.ones(1, 3, 8, 9, dtype=dtype)
+    for stride, taps in ((2 ** 40, 2), (2, 2)), ((2, 2), (2 ** 40, 2)), ((2, 2), (-1, 2)):
+        with pytest.raises(ValueError, match='expected 1 to 2147483647'):
+            torch.ops.fcn_repro.phases_filters(grad, x, (1, 1), stride, taps, 1, last)
+    with pytest.raises(ValueError, match='expected 1 to 2147483647'):
+        torch.ops.fcn_repro.phases_input(grad, filters, (1, 1), (-2 ** 63, 5), last)

@@ -3,6 +3,7 @@
 import ctypes
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from test_ops import SAMPLES, example
 
 from fcn_repro import ops
 from fcn_repro.errors import FcnError
+from fcn_repro.ops import extension
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,6 +28,19 @@ def test_missing_extension(tmp_path):
     (tmp_path / '_C.abi3.so').write_bytes(b'not a library')
     with pytest.raises(FcnError, match=r'does not load with torch .* Run `make build` with'):
         ops.load_extension(tmp_path)
+
+
+def test_older_extension():
+    """A library without one of the ops is named together with the op."""
+    with pytest.raises(FcnError, match=r'in some.so are older than the sources: upcropped not '
+                                       r'found. Run `make build`'):
+        extension.check_ops('some.so', [*extension.OPS, 'upcropped'])
+
+
+def test_every_op_is_listed():
+    defined = {name for path in (ROOT / 'csrc').rglob('*.cpp')
+               for name in re.findall(r'^ +"(\w+)\(Tensor', path.read_text(), re.M)}
+    assert defined == set(extension.OPS)
 
 
 class Axis(ctypes.Structure):
@@ -76,8 +91,8 @@ def test_portable_build(tmp_path):
     (tmp_path / 'README.md').touch()
     subprocess.run([sys.executable, 'setup.py', '-q', 'build_ext', '--inplace'], **run)
     subprocess.run([sys.executable, '-m', 'pytest', 'tests/test_ops.py',
-                    'tests/test_ops_reduced.py', 'tests/test_deconv.py',
-                    'tests/test_update.py'], **run)
+                    'tests/test_ops_reduced.py', 'tests/test_ops_inputs.py',
+                    'tests/test_deconv.py', 'tests/test_update.py'], **run)
 
 
 REPORT = """ptxas info    : Compiling entry function '_Zkernel' for 'sm_90'

@@ -92,6 +92,23 @@ def test_same_bits_for_any_number_of_threads():
     assert_same(states[2], states[0])
 
 
+def test_numbers_beside_their_places():
+    """Arrays at odd addresses and with steps between their numbers."""
+    def odd(count):
+        return torch.frombuffer(bytearray(4 * count + 1), dtype=torch.float32, offset=1,
+                                count=count)
+
+    found = []
+    for place in torch.empty, odd, lambda count: torch.empty(2 * count)[::2]:
+        arrays = [place(500).copy_(torch.arange(500.) + i) for i in range(4)]
+        data = arrays[0] if arrays[0].is_contiguous() else arrays[0].contiguous()
+        torch.ops.fcn_repro.fused_update([data], [arrays[1]], arrays[2:], 'Adam', [0.1], [0.1],
+                                         [True], False, 0.5, 0.9, 0.999, 1e-8)
+        found.append([data, *arrays[1:]])
+    for others in found[1:]:
+        assert all(map(torch.equal, found[0], others))
+
+
 def test_writing_counts_as_a_new_version():
     """Autograd, and what is proven once per weight version, see that the arrays were written."""
     blobs, history = start('SGD', torch.float32)
@@ -125,6 +142,8 @@ BAD = [
     ({'diff': [torch.ones(3).double(), torch.ones(2, 2)]}, 'array 1 of parameter 0 is Double'),
     ({'history': [torch.ones(3), torch.ones(2, 3)]}, r'array 2 of parameter 1 is .* \[2, 3\]'),
     ({'data': [torch.ones(3).half(), torch.ones(2, 2)]}, 'data 0 is Half, expected Float or Doub'),
+    ({'diff': [torch.ones(1).expand(3), torch.ones(2, 2)]}, r'array 1 .* strides \[0\], expected'),
+    ({'history': [torch.ones(3, device='meta'), torch.ones(2, 2)]}, 'array 4 is on meta, the tens'),
     ({'data': [torch.ones(1).expand(3), torch.ones(2, 2)]}, r'data 0 .* strides \[0\], expected a'),
 ]
 

@@ -13,9 +13,11 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <vector>
 
+#include "../dense.h"
 #include "phases.h"
 
 TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
@@ -72,6 +74,8 @@ void for_tasks(int64_t tasks, F make) {
   });
 }
 
+constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+
 // filters: (group, taps_y, taps_x, in, stride_y, out, stride_x), or (..., stride_x, out) when last
 Phases shape_of(const char* op, at::IntArrayRef filters, at::IntArrayRef lead, int64_t images,
                 at::IntArrayRef cells, at::IntArrayRef size, bool last) {
@@ -79,12 +83,18 @@ Phases shape_of(const char* op, at::IntArrayRef filters, at::IntArrayRef lead, i
                         size.size() == 2, op, ": filters of ", filters.size(), " axes, lead ",
                     lead, ", cells ", cells, ", size ", size, ", expected 7 axes and 3 pairs.");
   const auto f = filters;
+  for (int64_t axis = 0; axis < 7; ++axis)
+    TORCH_CHECK_VALUE(f[axis] >= 1 && f[axis] <= kMost, op, ": filters of shape ", f,
+                      ", expected 1 to ", kMost, " along each axis.");
+  for (int64_t axis = 0; axis < 2; ++axis)
+    TORCH_CHECK_VALUE(cells[axis] >= 1 && cells[axis] <= kMost && size[axis] >= 1 &&
+                          size[axis] <= kMost, op, ": cells ", cells, ", size ", size,
+                      ", expected 1 to ", kMost, ".");
   const Phases p{{cells[0] - f[1] + 1, f[4], f[1], lead[0], size[0]},
                  {cells[1] - f[2] + 1, f[last ? 5 : 6], f[2], lead[1], size[1]},
                  images, f[0], f[3], f[last ? 6 : 5], last};
   for (const Blocks* axis : {&p.y, &p.x})
-    TORCH_CHECK_VALUE(axis->out >= 1 && axis->taps >= 1 && axis->stride >= 1 && axis->lead >= 0 &&
-                          axis->lead < axis->stride &&
+    TORCH_CHECK_VALUE(axis->lead >= 0 && axis->lead < axis->stride &&
                           axis->count == (axis->lead + axis->out - 1) / axis->stride + 1,
                       op, ": ", axis->count, " blocks of ", axis->stride, " do not hold ",
                       axis->out, " outputs behind a lead of ", axis->lead, ".");
@@ -101,7 +111,7 @@ at::Tensor operand(const char* op, const char* name, const at::Tensor& tensor,
                     op, ": ", name, " is ", tensor.scalar_type(), " of shape ", tensor.sizes(),
                     " on ", tensor.device(), ", expected ", at::toOpMathType(dtype), " with ",
                     channels, " along axis ", axis, " of ", axes, " on cpu.");
-  return tensor.contiguous();
+  return dense(tensor);
 }
 
 at::MemoryFormat format_of(bool last) {
@@ -154,7 +164,7 @@ at::Tensor phases_input(const at::Tensor& grad, const at::Tensor& filters, at::I
   TORCH_CHECK_VALUE(grad.size(1) == p.group * p.out, op, ": grad has ", grad.size(1),
                     " channels, the filters ", p.group * p.out, ".");
   const at::Tensor weights = operand(op, "filters", filters, type, 7, p.group, 0);
-  const at::Tensor top = grad.contiguous(format_of(last));
+  const at::Tensor top = dense(grad, format_of(last));
   const at::Tensor result = at::empty({p.images, cells[0], cells[1], p.group * p.in},
                                       weights.options());
   if (result.numel() == 0) return result;
@@ -200,7 +210,7 @@ at::Tensor phases_filters(const at::Tensor& grad, const at::Tensor& x, at::IntAr
   const Phases p = shape_of(op, shape, lead, x.size(0), x.sizes().slice(1, 2),
                             grad.sizes().slice(2), last);
   const at::Tensor cells = operand(op, "x", x, grad.scalar_type(), 4, group * in, 3);
-  const at::Tensor top = grad.contiguous(format_of(last));
+  const at::Tensor top = dense(grad, format_of(last));
   const int64_t bands = p.bands(), chunks = p.chunks();
   const int64_t slabs = std::clamp<int64_t>(kSlabs / (group * chunks), 1, std::max<int64_t>(bands, 1));
   const int64_t deep = (bands + slabs - 1) / slabs;  // bands of a slab

@@ -65,8 +65,8 @@ FCN_INLINE VecOf<Acc> loss_lanes(const LossRun<Acc>& run, const Tiling& t, int64
   return total;
 }
 
-// What n phases add to the gradient of a class's narrow values
-template <int n, typename Acc>
+// What n phases add to the gradient of a class's narrow values; pairs as in scores_of
+template <int n, bool pairs, typename Acc>
 FCN_INLINE void gradient_lanes(const LossRun<Acc>& run, const Tiling& t, int64_t lane,
                                int64_t phase, const VecOf<Acc>* scale,
                                const VecOf<Acc>* counted) {
@@ -84,7 +84,9 @@ FCN_INLINE void gradient_lanes(const LossRun<Acc>& run, const Tiling& t, int64_t
     Acc* to = run.grad + c * t.span + lane + t.taps - 1;
     for (int64_t m = 0; m < t.taps; ++m) {
       V part = load(to - m);
-      for (int p = 0; p < n; ++p) part += run.taps[phase + p + m * t.x.stride] * slope[p];
+      for (int p = 0; p < n; ++p)
+        if (pairs || phase + p + m * t.x.stride < t.x.k)
+          part += run.taps[phase + p + m * t.x.stride] * slope[p];
       store(to - m, part);
     }
   }
@@ -101,18 +103,21 @@ FCN_CLONES double loss_of(const LossRun<Acc>& run, const Tiling& t) {
       constexpr int n = decltype(count)::value;
       V scale[n], counted[n];
       total += loss_lanes<n, pairs>(run, t, lane, phase, scale, counted);
-      if (run.grad) gradient_lanes<n>(run, t, lane, phase, scale, counted);
+      if (run.grad) gradient_lanes<n, pairs>(run, t, lane, phase, scale, counted);
     });
     for (int i = 0; i < Lanes<Acc>::count; ++i) sum += total[i];
   }
   return sum;
 }
 
-// A label as Caffe reads it, truncated; -2 where it is no number of a class
+// A label as Caffe reads it, truncated; kNoLabel where no int holds it
 template <typename L>
 FCN_INLINE int64_t label_of(L value) {
-  if constexpr (std::is_integral_v<L>) return value;
-  return value > L(-2147483648.0) && value < L(2147483648.0) ? static_cast<int64_t>(value) : -2;
+  if constexpr (std::is_integral_v<L>)
+    return value;
+  else
+    return value > L(-2147483648.0) && value < L(2147483648.0) ? static_cast<int64_t>(value)
+                                                               : kNoLabel;
 }
 
 template <typename Acc>
@@ -154,7 +159,6 @@ struct LossTile {
                  double* example) {
     const Tiling& t = tiling();
     const Acc* weights = op.weight ? op.weight->template const_data_ptr<Acc>() : nullptr;
-    const int64_t ignore = op.ignore ? *op.ignore : std::numeric_limits<int64_t>::min();
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t row = (n * t.y.out + y0 + r) * t.x.out;
       const L* from = op.label.template const_data_ptr<L>() + row;
@@ -162,7 +166,7 @@ struct LossTile {
       Place at = t.first;
       for (int64_t o = 0; o < t.x.out; ++o, step(t.x, at)) {
         const int64_t c = label_of(from[o]);
-        if (c == ignore || (mask && !mask[o])) continue;
+        if ((op.ignore && c == *op.ignore) || (mask && !mask[o])) continue;
         if (c < 0 || c >= op.scores.classes) {
           if ((*bad)++ == 0) *example = static_cast<double>(from[o]);
           continue;

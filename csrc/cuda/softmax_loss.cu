@@ -17,9 +17,10 @@ __device__ __forceinline__ double exp_of(double x) { return exp(x); }
 __device__ __forceinline__ float log_of(float x) { return logf(x); }
 __device__ __forceinline__ double log_of(double x) { return log(x); }
 
-// A label as Caffe reads it, truncated; -2 where it is no number of a class
+// A label as Caffe reads it, truncated; kNoLabel where no int holds it
 __device__ __forceinline__ int64_t truncated(double value) {
-  return value > -2147483648.0 && value < 2147483648.0 ? static_cast<int64_t>(value) : -2;
+  return value > -2147483648.0 && value < 2147483648.0 ? static_cast<int64_t>(value)
+                                                           : kNoLabel;
 }
 
 template <typename Acc>
@@ -31,6 +32,14 @@ __device__ __forceinline__ int64_t label_at(const LossArgs<Acc>& a, int64_t pixe
     case LabelType::kFloat: return truncated(static_cast<const float*>(a.label)[pixel]);
     default: return truncated(static_cast<const double*>(a.label)[pixel]);
   }
+}
+
+// The label as it stands there
+template <typename Acc>
+__device__ __forceinline__ double given_label(const LossArgs<Acc>& a, int64_t pixel) {
+  if (a.label_type == LabelType::kFloat) return static_cast<const float*>(a.label)[pixel];
+  if (a.label_type == LabelType::kDouble) return static_cast<const double*>(a.label)[pixel];
+  return static_cast<double>(label_at(a, pixel));
 }
 
 __device__ __forceinline__ void add(LossSum& to, const LossSum& from) {
@@ -48,6 +57,7 @@ __device__ __forceinline__ LossSum block_sum(LossSum mine) {
     __syncthreads();
     if (static_cast<int>(threadIdx.x) < half) add(all[threadIdx.x], all[threadIdx.x + half]);
   }
+  __syncthreads();
   return all[0];
 }
 
@@ -61,7 +71,7 @@ __device__ __forceinline__ Acc pixel_loss(const LossArgs<Acc>& args, int64_t n, 
   if ((args.has_ignore && label == args.ignore) || (args.mask && !args.mask[pixel]))
     return static_cast<Acc>(INFINITY);
   if (label < 0 || label >= source.classes) {
-    add(sum, LossSum{0, 0, 1, static_cast<double>(label)});
+    add(sum, LossSum{0, 0, 1, given_label(args, pixel)});
     return static_cast<Acc>(INFINITY);
   }
   const PixelScore<pairs, Acc> score(source, n, oy, ox);

@@ -7,11 +7,11 @@ Schemas, argument checks and kernels are C++ (csrc/); the fake kernels, the grad
 in plain PyTorch that define the ops are here.
 """
 
-from .extension import load_extension
+from .extension import load_extension, refuse_devices
 from .reduced import upcrop_argmax, upcrop_argmax_ref, upcrop_softmax_loss, upcrop_softmax_loss_ref
 from .taps import bilinear_taps, recognise_bilinear, tap_dtype
 from .upsample import upcrop, upcrop_add, upcrop_add_ref, upcrop_ref
 
-__all__ = ['bilinear_taps', 'load_extension', 'recognise_bilinear', 'tap_dtype', 'upcrop',
-           'upcrop_add', 'upcrop_add_ref', 'upcrop_argmax', 'upcrop_argmax_ref', 'upcrop_ref',
-           'upcrop_softmax_loss', 'upcrop_softmax_loss_ref']
+__all__ = ['bilinear_taps', 'load_extension', 'recognise_bilinear', 'refuse_devices', 'tap_dtype',
+           'upcrop', 'upcrop_add', 'upcrop_add_ref', 'upcrop_argmax', 'upcrop_argmax_ref',
+           'upcrop_ref', 'upcrop_softmax_loss', 'upcrop_softmax_loss_ref']

@@ -8,6 +8,9 @@ import torch
 
 from ..errors import FcnError
 
+OPS = ('upcrop', 'upcrop_backward', 'upcrop_add', 'upcrop_argmax', 'upcrop_softmax_loss', 'phases',
+       'phases_input', 'phases_filters', 'fused_update')
+
 
 def load_extension(folder):
     """Register the C++ ops from `folder`/_C*.so; there is no slow stand-in when it is missing."""
@@ -21,6 +24,15 @@ def load_extension(folder):
     except OSError as error:
         raise FcnError(f'{found[0]} does not load with torch {torch.__version__}: {error}',
                        do='Run `make build` with the torch that you use.') from error
+    check_ops(found[0], OPS)
+
+
+def check_ops(library, names):
+    """FcnError where a library that was built from older sources lacks one of the ops."""
+    missing = [name for name in names if not hasattr(torch.ops.fcn_repro, name)]
+    if missing:
+        raise FcnError(f'the compiled ops in {library} are older than the sources: '
+                       f'{", ".join(missing)} not found', do='Run `make build`.')
 
 
 load_extension(Path(__file__).parents[1])
@@ -35,6 +47,15 @@ def checked(function):
         except ValueError as error:
             raise FcnError(str(error)) from None
     return call
+
+
+def refuse_devices(op, x, **others):
+    """ValueError where a tensor is not on x's device: with one of them on meta, torch asks the
+    fake kernel alone."""
+    for name, other in others.items():
+        if other is not None and other.device != x.device:
+            raise ValueError(f'{op}: {name} is on {other.device}, the tensor on {x.device}. Move '
+                             'it there.')
 
 
 def refuse_gradients(taps_y, taps_x):

@@ -3,7 +3,7 @@
 import torch
 
 from ..errors import FcnError
-from .extension import checked, refuse_gradients
+from .extension import checked, refuse_devices, refuse_gradients
 from .taps import tap_dtype
 from .upsample import upcrop_ref
 
@@ -82,6 +82,7 @@ def upcrop_softmax_loss_ref(x, label, taps_y, taps_x, stride, pad, offset, norma
 
 @torch.library.register_fake('fcn_repro::upcrop_argmax')
 def _(x, taps_y, taps_x, stride, pad, offset, size, dtype, probability):
+    refuse_devices('upcrop_argmax', x, taps_y=taps_y, taps_x=taps_x)
     labels = x.new_empty((x.shape[0], *size), dtype=dtype)
     return labels, x.new_empty(labels.shape if probability else (0,), dtype=torch.float32)
 
@@ -89,6 +90,8 @@ def _(x, taps_y, taps_x, stride, pad, offset, size, dtype, probability):
 @torch.library.register_fake('fcn_repro::upcrop_softmax_loss')
 def _(x, label, taps_y, taps_x, stride, pad, offset, normalization, ignore_label, weight, mask,
       gradient, check):
+    refuse_devices('upcrop_softmax_loss', x, label=label, taps_y=taps_y, taps_x=taps_x,
+                   weight=weight, mask=mask)
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     wide = tap_dtype(x.dtype)
     grad = torch.empty(x.shape, dtype=wide, device=x.device,
@@ -98,6 +101,9 @@ def _(x, label, taps_y, taps_x, stride, pad, offset, normalization, ignore_label
 
 def _keep_gradient(ctx, inputs, output):
     refuse_gradients(*inputs[2:4])
+    if inputs[9] is not None and inputs[9].requires_grad:
+        raise ValueError('upcrop_softmax_loss: weight requires a gradient, but is a constant. '
+                         'Detach it.')
     ctx.set_materialize_grads(False)
     ctx.known, ctx.dtype = inputs[11], inputs[0].dtype
     ctx.save_for_backward(output[1])

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from . import extension  # noqa: F401  the ops have to be registered first
-from .extension import checked, refuse_gradients
+from .extension import checked, refuse_devices, refuse_gradients
 
 
 @checked
@@ -60,11 +60,13 @@ def _empty(like, size):
 
 @torch.library.register_fake('fcn_repro::upcrop')
 def _(x, taps_y, taps_x, stride, pad, offset, size):
+    refuse_devices('upcrop', x, taps_y=taps_y, taps_x=taps_x)
     return _empty(x, size)
 
 
 @torch.library.register_fake('fcn_repro::upcrop_backward')
 def _(grad, taps_y, taps_x, stride, pad, offset, in_size):
+    refuse_devices('upcrop_backward', grad, taps_y=taps_y, taps_x=taps_x)
     return _empty(grad, in_size)
 
 
@@ -91,6 +93,7 @@ torch.library.register_autograd('fcn_repro::upcrop_backward',
 
 @torch.library.register_fake('fcn_repro::upcrop_add')
 def _(x, taps_y, taps_x, stride, pad, offset, size, skip, skip_offset):
+    refuse_devices('upcrop_add', x, taps_y=taps_y, taps_x=taps_x, skip=skip)
     return _empty(x, size)
 
 

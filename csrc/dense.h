@@ -1,0 +1,23 @@
+// Tensors as the loops read them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty_like.h>
+
+#include <cstdint>
+
+namespace fcn {
+
+// Whether the numbers stand where their type may; views of foreign memory need not
+inline bool is_aligned(const at::Tensor& tensor) {
+  return reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % tensor.element_size() == 0;
+}
+
+// The tensor itself where it is dense in `format` and aligned, else a copy that is
+inline at::Tensor dense(const at::Tensor& tensor,
+                        at::MemoryFormat format = at::MemoryFormat::Contiguous) {
+  const at::Tensor whole = tensor.contiguous(format);
+  return is_aligned(whole) ? whole : at::empty_like(whole).copy_(whole);
+}
+
+}  // namespace fcn
