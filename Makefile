@@ -25,7 +25,7 @@ TRAIN = $(OPTIONS) $(if $(M2NIST),--m2nist '$(M2NIST)') $(if $(WEIGHTS),--weight
         $(if $(CLASSES),--classes $(CLASSES)) $(if $(ITERATIONS),--iterations $(ITERATIONS)) \
         $(if $(RESTORE),--restore) $(if $(FRESH),--fresh) $(if $(KEEP),--keep $(KEEP))
 
-.PHONY: build staged eval test test-slow lint cuda-check gpu-check bench wheel clean
+.PHONY: build staged eval test test-slow lint sanitize cuda-check gpu-check bench wheel clean
 
 build: $(if $(VENV),$(VENV)/installed)
 	@$(MAKE) --no-print-directory build/built-$$($(PY) -c "import importlib.metadata as m; \
@@ -67,6 +67,9 @@ test-slow: build
 
 lint: build
 	@$(PY) -m ruff check .
+
+sanitize: build
+	@$(PY) tools/sanitize.py
 
 cuda-check: build
 	@$(PY) tools/cuda_check.py

@@ -1,8 +1,8 @@
 """Builds fcn_repro._C: the CPU sources always, CUDA's where torch has CUDA and nvcc is found.
 
 Local builds use this machine's instructions. A wheel, or FCN_REPRO_PORTABLE=1, picks them when it
-runs instead. TORCH_CUDA_ARCH_LIST names other GPUs; whether one is present does not matter.
-Metadata is in pyproject.toml.
+runs instead. FCN_REPRO_SANITIZE=1 puts AddressSanitizer and UBSan in. TORCH_CUDA_ARCH_LIST names
+other GPUs; whether one is present does not matter. Metadata is in pyproject.toml.
 """
 
 import os
@@ -36,6 +36,12 @@ elif platform.machine() == 'x86_64':
 else:
     cxx.append('-mcpu=native')
 
+link = ['-fopenmp']
+if os.environ.get('FCN_REPRO_SANITIZE', '0') == '1':   # torch's types have no vptr to look into
+    checks = ['-fsanitize=address,undefined', '-fno-sanitize=vptr']
+    cxx += ['-O1', '-g', '-fno-omit-frame-pointer', '-D_GLIBCXX_ASSERTIONS', *checks]
+    link += checks
+
 if cuda:
     os.environ.setdefault('TORCH_CUDA_ARCH_LIST', '8.0;9.0;10.0+PTX')
 
@@ -46,7 +52,7 @@ extension = (CUDAExtension if cuda else CppExtension)(
     sorted(sources),
     depends=glob('csrc/**/*.h', recursive=True),
     extra_compile_args={'cxx': cxx, 'nvcc': ['-O3', '-std=c++20']},
-    extra_link_args=['-fopenmp'],
+    extra_link_args=link,
     py_limited_api=True,
 )
 setup(ext_modules=[extension], cmdclass={'build_ext': BuildExtension},
