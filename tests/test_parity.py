@@ -122,6 +122,36 @@ def test_what_is_not_supported_is_listed(goldens, capsys):
     assert last.startswith('4 cases, 0 arrays: 0 ok, 0 depart, 4 not supported')
 
 
+WRONG_JSON = [
+    ('{"nets": 5}', "it['nets'] is 5, not a dict"),
+    ('{"stats": [1]}', "it['stats'][0] is 1, not a dict"),
+    ('[{"stages": ["a"], "phase": 1}]', "it[0]['phase'] is 1, not a str"),
+    ('[{"stages": ["a"]}]', "has no 'phase' (it has: stages)"),
+    ('{"a": {"rejected": true, "text": 5}}', "it['a']['text'] is 5, not a str"),
+    ('{"a": {"layers": 1, "outputs": 2}}', "it['a']['layers'] is 1, not a list"),
+    ('[{"crop_from": "a"}, 3]', "has no 'name' (it has: crop_from)"),
+    ('[{"name": "n", "crop_from": "a", "crop_to": "b", "layers": [{"type": "ReLU", "tops": ["r"], '
+     '"bottoms": ["a"], "params": {}}]}]', "has no 'a'"),
+]
+
+
+@pytest.mark.parametrize('text, remark', WRONG_JSON)
+def test_json_of_another_form_is_one_line(goldens, capsys, text, remark):
+    (goldens / 'x.json').write_text(text)
+    status, cases, _ = check(capsys, goldens)
+    verdict, found = cases.pop(next(name for name in cases if name.startswith('x.json')))
+    assert (status, verdict) == (1, 'NOT SUPPORTED') and remark in found
+    assert {verdict for verdict, _ in cases.values()} == {'ok'}
+
+
+def test_load_rules_of_another_form(tmp_path, capsys):
+    for name in 'net.prototxt', 'loaded.h5':
+        (tmp_path / name).write_text('')
+    (tmp_path / 'load_rules.json').write_text('[1]')
+    status, cases, _ = check(capsys, tmp_path)
+    assert status == 1 and 'it is [1], not a dict' in cases['load_rules.json'][1]
+
+
 def test_a_wrong_run_is_seen(tmp_path, capsys):
     shutil.copytree(DATA / 'solvers/lr_fixed', tmp_path / 'run')
     spoil(tmp_path / 'run/golden.h5', 'iter_5/history/0', raise_first)

@@ -7,7 +7,7 @@ from functools import partial
 
 from fcn_repro.errors import FcnError
 
-from . import formats, full, layers, nets, parts, solvers
+from . import formats, forms, full, layers, nets, parts, solvers
 from .golden import held, read_json
 
 SOLVER_FILE = re.compile(r'golden\.h5|(train|solver|data|init|weights|snapshot_iter)\w*'
@@ -97,8 +97,16 @@ def json_kind(folder, names):
     for name in sorted(name for name in names if name.endswith('.json')):
         if name.endswith('.upgraded.json') or name in LOAD:
             continue
-        for case, files, check in entries(folder, name, content(folder / name)):
-            yield f'{name}/{case}', {name, *files}, check
+        try:
+            for case, files, check in entries(folder, name, content(folder / name)):
+                yield f'{name}/{case}', {name, *files}, check
+        except FcnError as error:
+            yield name, {name}, partial(refuse, error)
+
+
+def refuse(error, case, limits):
+    """The check of a file that is not what it seems to be."""
+    raise error
 
 
 def content(path):
@@ -110,30 +118,41 @@ def content(path):
 
 
 def entries(folder, name, found):
+    """The cases of what a JSON file holds. FcnError where it has another form than its first
+    entry says."""
+    def check_form(form):
+        forms.check_form(found, form, folder / name)
+
     items = found if isinstance(found, list) else \
         list(found.values()) if isinstance(found, dict) else []
     first = items[0] if items and isinstance(items[0], dict) else {}
     if 'crop_from' in first:
+        check_form(forms.CROPS)
         for entry in found:
             yield entry['name'], (), partial(parts.check_crop, entry=entry)
     elif 'stages' in first:
+        check_form(forms.RULES)
         text = f"{name.removesuffix('.json')}.prototxt"
         for rule in found:
             label = f"{rule['phase']} {rule['level']} {' '.join(rule['stages'])}".rstrip()
             yield label, {text}, partial(formats.check_rule, path=folder / text, rule=rule)
     elif 'rejected' in first:
+        check_form(forms.REFUSALS)
         for key, entry in found.items():
             yield key, (), partial(formats.check_refusal, entry=entry,
                                    builds='parse' not in name)
     elif 'layers' in first and 'outputs' in first:
+        check_form(forms.LEGACY)
         for key, wanted in found.items():
             text = f'legacy_{key}.prototxt'
             yield key, {text}, partial(formats.check_legacy, path=folder / text, wanted=wanted)
     elif isinstance(found, dict) and 'stats' in found:
+        check_form(forms.STATISTICS)
         for stat in found['stats']:
             label = f"{stat['filler']} {stat.get('variance_norm')} {stat['layer']}"
             yield label, (), partial(parts.check_filler_statistics, stat=stat)
     elif isinstance(found, dict) and 'nets' in found:
+        check_form(forms.SHAPES)
         for net in found['nets']:
             yield net, (), partial(nets.check_shapes, path=folder / name, name=net)
 
@@ -157,7 +176,13 @@ def upgrade_kind(folder, names):
 def load_kind(folder, names):
     """net.prototxt, load_rules.json and loaded.h5, with a model for each rule."""
     if names >= LOAD:
-        for name in content(folder / 'load_rules.json'):
+        try:
+            rules = read_json(folder / 'load_rules.json')
+            forms.check_form(rules, forms.LOADS, folder / 'load_rules.json')
+        except FcnError as error:
+            rules = []
+            yield 'load_rules.json', LOAD, partial(refuse, error)
+        for name in rules:
             yield name, {*LOAD, f'{name}.caffemodel'}, partial(formats.check_load, folder=folder,
                                                                name=name)
 

@@ -16,7 +16,7 @@ from fcn_repro.netspec import L
 from fcn_repro.proto import TEST
 from fcn_repro.surgery import expand_input, expand_score, interp, transplant
 
-from .golden import read_golden
+from .golden import Entry, read_golden
 
 METRICS = 'overall_accuracy', 'mean_accuracy', 'mean_iu', 'fwavacc'
 NORMS = {None: 0, 'FAN_IN': 0, 'FAN_OUT': 1, 'AVERAGE': 2}
@@ -38,7 +38,7 @@ def check_metrics(case, path, name, limits):
 
 def check_crop(case, entry, limits):
     """A net as a list of layers, and what pycaffe's coord_map.crop gave, or that it raised."""
-    tops = {}
+    tops = Entry({}, entry.file)
     for layer in entry['layers']:
         made = getattr(L, layer['type'])(*(tops[b] for b in layer['bottoms']),
                                          ntop=len(layer['tops']), **layer['params'])
