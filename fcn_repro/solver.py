@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 # Fields of SolverParameter that are not obeyed here; a solver that sets one is refused by name.
 # (layer_wise_reduce may be set: it is about several GPUs, and changes nothing on one device.)
 UNSUPPORTED = ('snapshot_diff',)
+COUNTS = 'iter_size', 'average_loss'        # fields that count from 1
+SHOWN = 100                                 # values of an output in the log
 
 
 class Solver:
@@ -76,7 +78,7 @@ class Solver:
         self.history = [torch.zeros_like(blob.parameter) for _ in range(RULES[p.type].histories)
                         for blob in self.net.learnable_params]      # Caffe's order
         self.iter, self.current_step, self.stop = 0, 0, False
-        self.losses, self.smoothed_loss, self.rate = deque(maxlen=max(1, p.average_loss)), 0.0, 0.0
+        self.losses, self.smoothed_loss, self.rate = deque(maxlen=p.average_loss), 0.0, 0.0
         for file in p.weights:
             for name in file.split(','):
                 for net in (self.net, *(net for net in self.test_nets if net.params)):
@@ -94,6 +96,10 @@ class Solver:
                 if getattr(p, name):
                     raise FcnError(f'{name} is not supported', line=self.text.lines.get(name),
                                    do='Remove it.')
+            for name in COUNTS:
+                if getattr(p, name) < 1:
+                    raise FcnError(f'{name} is {getattr(p, name)}', do='Give 1 or more.',
+                                   line=self.text.lines.get(name))
             check_rule(p, self.text.lines)
             check_policy(p)
             if p.regularization_type not in ('L1', 'L2'):
@@ -201,24 +207,30 @@ class Solver:
     def _display(self, outputs):
         """The lines that parsers of Caffe's logs look for."""
         log.info('Iteration %d, loss = %.6g', self.iter, self.smoothed_loss)
-        lines = [(name, v) for name, top in outputs.items() for v in top.flatten()[:100].tolist()]
-        for i, (name, value) in enumerate(lines):
-            log.info('    Train net output #%d: %s = %.6g', i, name, value)
+        say_outputs('Train', self.net, {name: shown(top) for name, top in outputs.items()})
         log.info('Iteration %d, lr = %.6g', self.iter, self.rate)
 
     @torch.no_grad()
     def test(self):
-        """Average the outputs of each test net over its test_iter passes; [{name: value}]."""
+        """Average the outputs of each test net over its test_iter passes;
+        [{name: its first values}]. FcnError for an output whose size changes meanwhile."""
         results = []
         for i, (net, count) in enumerate(zip(self.test_nets, self.param.test_iter)):
             log.info('Iteration %d, Testing net (#%d)', self.iter, i)
-            sums = {}
+            sums, loss = {}, 0.0
             for _ in range(count):
                 for name, top in net.forward().items():
-                    sums[name] = sums.get(name, 0) + top.float().mean().item() / count
-            for j, (name, value) in enumerate(sums.items()):
-                log.info('    Test net output #%d: %s = %.6g', j, name, value)
-            results.append(sums)
+                    values = shown(top)
+                    if name in sums and len(values) != len(sums[name]):
+                        raise FcnError(f"output '{name}' has {len(values)} values, and had "
+                                       f'{len(sums[name])} in a pass before: no average',
+                                       file=net.graph.file, do='Give it to a Silence layer.')
+                    sums[name] = sums.get(name, 0) + values
+                loss += 0.0 if net.total_loss is None else net.total_loss.item()
+            if self.param.test_compute_loss and count:
+                log.info('Test loss: %.6g', loss / count)
+            results.append({name: values / count for name, values in sums.items()})
+            say_outputs('Test', net, results[-1])
         return results
 
     # ---- snapshots -----------------------------------------------------------------------------
@@ -232,3 +244,20 @@ class Solver:
         """Go on from a .solverstate.h5 or a .solverstate; see snapshots.restore. After an FcnError
         the solver is as it was."""
         return snapshots.restore(self, path, force)
+
+
+def shown(top):
+    """The first values of an output, on the host."""
+    return top.detach().flatten()[:SHOWN].float().cpu()
+
+
+def say_outputs(kind, net, outputs):
+    """A log line for each value of a net's outputs, {name: values}, with what it adds to the
+    loss."""
+    weights = {net.graph.values[v]: weight for node in net.graph.nodes
+               for v, weight in zip(node.tops, net.layer(node).loss_weights())}
+    lines = [(name, value) for name, values in outputs.items() for value in values.tolist()]
+    for i, (name, value) in enumerate(lines):
+        weight = weights[name]
+        counts = f' (* {weight:.6g} = {weight * value:.6g} loss)' if weight else ''
+        log.info('    %s net output #%d: %s = %.6g%s', kind, i, name, value, counts)

@@ -5,6 +5,7 @@ import logging
 import h5py
 import pytest
 from goldens import error, solver_cases
+from texts import message
 
 from fcn_repro.layers import TYPES
 from fcn_repro.lr_policy import learning_rate
@@ -108,6 +109,41 @@ def test_a_run_ends_with_a_look_and_a_test(tmp_path, caplog):
     assert sorted(p.name for p in tmp_path.glob('*.solverstate.h5')) == [
         'run_iter_2.solverstate.h5', 'run_iter_4.solverstate.h5']
     assert lines[-1].startswith('    Test net output')
+
+
+LOG_NET = '''
+layer { name: "x" type: "DummyData" top: "x" top: "label" dummy_data_param { shape { dim: 2 dim: 2 }
+  shape { dim: 2 } data_filler { value: 1 } data_filler { value: 1 } } }
+layer { name: "a" type: "InnerProduct" bottom: "x" top: "a" inner_product_param { num_output: 3 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "a" bottom: "label" top: "loss"
+  loss_weight: 2 }
+layer { name: "acc" type: "Accuracy" bottom: "a" bottom: "label" top: "acc" top: "each"
+  include { phase: TEST } accuracy_param { top_k: 3 } }
+'''
+
+
+def test_outputs_are_logged_as_caffe_does(tmp_path, caplog):
+    """Each value of an output on a line, with what it adds to the loss, and the test's loss."""
+    (tmp_path / 'net.prototxt').write_text(LOG_NET)
+    (tmp_path / 'solver.prototxt').write_text(
+        'net: "net.prototxt" base_lr: 0 lr_policy: "fixed" max_iter: 1 display: 1 '
+        'test_interval: 1 test_iter: 2 test_compute_loss: true')
+    with caplog.at_level(logging.INFO, 'fcn_repro'):
+        Solver(tmp_path / 'solver.prototxt', prefix=tmp_path / 'run').step(1)
+    lines = [r.getMessage() for r in caplog.records]
+    loss = 'loss = 1.09861 (* 2 = 2.19722 loss)'
+    assert lines == [
+        'Iteration 0, Testing net (#0)', 'Test loss: 2.19722',
+        '    Test net output #0: acc = 1', '    Test net output #1: each = 0',
+        '    Test net output #2: each = 1', '    Test net output #3: each = 0',
+        f'    Test net output #4: {loss}', 'Iteration 0, loss = 2.19722',
+        f'    Train net output #0: {loss}', 'Iteration 0, lr = 0']
+
+
+@pytest.mark.parametrize('field', ['iter_size', 'average_loss'])
+def test_counts_from_1(tmp_path, field):
+    assert message(one_weight, tmp_path, f'base_lr: 1 lr_policy: "fixed" {field}: 0').endswith(
+        f'solver.prototxt:1: {field} is 0. Give 1 or more.')
 
 
 def test_sigmoid_far_before_its_step_is_a_rate_of_0():

@@ -169,6 +169,8 @@ def test_log_is_what_parsers_of_caffes_logs_read(small, tmp_path, capsys):
     output = re.compile(r'Train net output #(\d+): (\S+) = ([\.\deE+-]+)')
     found = [output.search(line).groups() for line in lines if 'Train net' in line]
     assert [f[:2] for f in found] == [('0', 'loss')] * 6
+    assert all(line.endswith(f' = {f[2]} (* 1 = {f[2]} loss)') for f, line in zip(
+        found, [line for line in lines if 'Train net' in line]))
     smoothed = [float(line.split(', loss = ')[1]) for line in losses]
     assert len(set(smoothed)) == 7 and all(s > 0 for s in smoothed)
     snapshots = [line for line in lines if 'Snapshotting solver state to ' in line]
@@ -188,7 +190,7 @@ def test_log_has_the_lines_of_test_nets(small, tmp_path, capsys):
     assert call(capsys, 'train', 'small').status == 0
     text = (tmp_path / 'runs/small/train.log').read_text()
     parts = re.findall(r'\] Iteration (\d+), Testing net \(#0\)\n.*\]     Test net output #0: '
-                       r'(\S+) = [\.\deE+-]+\n', text)
+                       r'(\S+) = [\.\deE+-]+ \(\* 1 = [\.\deE+-]+ loss\)\n', text)
     assert parts == [('0', 'loss'), ('4', 'loss')]
 
 
