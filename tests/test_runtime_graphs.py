@@ -143,6 +143,16 @@ def test_what_is_random_is_not_recorded(monkeypatch):
     assert not Eager.made and not torch.equal(results[1], results[2])
 
 
+def test_what_goes_on_from_the_pass_before_is_not_recorded(monkeypatch):
+    monkeypatch.setattr(Eager, 'made', ())
+    net = texts.net(texts.inputs(x=(2, 1, 3), cont=(2, 1)) + texts.layer(
+        'LSTM', 'l', 'x cont', 'h', 'recurrent_param { num_output: 2 weight_filler { value: 1 } }'))
+    net.replay = Replay(net, Eager)
+    with torch.no_grad():
+        results = [net(x=torch.ones(2, 1, 3), cont=torch.ones(2, 1))['h'] for _ in range(4)]
+    assert not Eager.made and not torch.equal(results[2], results[3])
+
+
 def test_a_plan_that_cannot_be_recorded_runs_as_before(recorded, monkeypatch, caplog):
     net, made = recorded
     monkeypatch.setattr(Eager, 'error', 'called a synchronizing CUDA operation\nmore')
