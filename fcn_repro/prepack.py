@@ -34,8 +34,8 @@ class PackedConv2d:
     def compute(self, x, weight, bias, stride, pad, dilation, group):
         """The convolution by packed filters; None where these are used for the first time."""
         times = self.used.get(weight, lambda _: [])
-        times.append(None)
-        if len(times) == 1:
+        if not times:
+            times.append(None)
             return None
 
         count = PIECE if weight.numel() > LARGE and group == 1 else len(weight)
