@@ -9,9 +9,9 @@ from . import weights
 from .blob import Blob, InputBlob
 from .caffemodel import layer_of, write_caffemodel
 from .debug_info import Trace
-from .errors import FcnError, located, nearest
+from .errors import FcnError, located
 from .graph import AUTOMATIC, Graph, build
-from .layers import TYPES, RunState
+from .layers import TYPES, RunState, unknown_type
 from .params import check_unchanged, make_params, share_data
 from .plan import bottoms_of, make_plan, widened
 from .prototxt import read_net
@@ -94,9 +94,7 @@ class Net(nn.Module):
         if id(node) not in self.layers:
             types = self.types
             if node.type not in types:
-                raise FcnError(f"unknown layer type '{node.type}'", line=node.line,
-                               layer=node.name, do=f'{nearest(node.type, types)} Known types: '
-                               f'{", ".join(sorted(types))}.'.lstrip())
+                raise unknown_type(node, types)
             self.layers[id(node)] = types[node.type](node, self.state), node
         return self.layers[id(node)][0]
 

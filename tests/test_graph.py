@@ -117,6 +117,15 @@ def test_unknown_type():
                             "'ReLU'? Known types: AbsVal, Accuracy, ")
     error = message(net, DATA_2 + layer('Warp', 'f', 'data', 'y'))
     assert error.startswith("net.prototxt:2: layer 'f': unknown layer type 'Warp'. Known types:")
+    error = message(net, 'layer { name: "data" type: "Data" top: "data" }')
+    assert error.startswith("net.prototxt:1: layer 'data' (Data): Data layers read LMDB or LevelDB "
+                            'databases, which are not read here. List the images')
+
+
+def test_weights_in_the_text():
+    blobs = 'blobs { shape { dim: 1 } data: 2 }'
+    error = message(net, DATA_2 + layer('Scale', 's', 'data', 'y', blobs))
+    assert error.startswith("net.prototxt:2: layer 's' (Scale): 1 blobs in the text of the net. ")
 
 
 def test_unknown_blob_and_layer():

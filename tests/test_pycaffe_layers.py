@@ -187,6 +187,9 @@ def test_what_is_wrong(folder):
         'voc_layers.SBDDSegDataLayer, digit_layers.DigitDataLayer, m2nist_layers.M2nistDataLayer, '
         'm2nist_layers.M2nistDigitDataLayer.')
     assert "has no class 'Cuont'" in message(net, folder, python('x', '', 'data', 'Cuont'))
+    for name in 'caffe', '__name__':
+        assert f"'{name}' of module 'mine' is " in message(
+            net, folder, python('x', '', 'data', name))
     with pytest.raises(Exception, match='two bottoms'):       # the user's own
         net(folder, PAIR + python('loss', 'a', 'loss', 'SquareLoss'))
     for module in '', '..', 'no.such':

@@ -3,9 +3,10 @@
 import importlib
 import pkgutil
 
+from ..errors import FcnError, nearest
 from .base import Layer, RunState
 
-__all__ = ['TYPES', 'Layer', 'RunState']
+__all__ = ['TYPES', 'Layer', 'RunState', 'unknown_type']
 
 
 def _find():
@@ -20,3 +21,17 @@ def _find():
 
 
 TYPES = _find()
+
+DATABASES = {'Data': 'LMDB or LevelDB databases', 'WindowData': 'window files'}
+
+
+def unknown_type(node, types):
+    """The FcnError for a node whose type is none of `types`."""
+    if node.type in DATABASES:
+        return FcnError(f'{node.type} layers read {DATABASES[node.type]}, which are not read here',
+                        line=node.line, layer=node.name, type=node.type,
+                        do='List the images in a text file and use ImageData, or for a deploy net '
+                           'an Input layer.')
+    return FcnError(f"unknown layer type '{node.type}'", line=node.line, layer=node.name,
+                    do=f'{nearest(node.type, types)} Known types: '
+                       f'{", ".join(sorted(types))}.'.lstrip())

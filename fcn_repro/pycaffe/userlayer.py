@@ -8,7 +8,7 @@ import sys
 import torch
 
 from ..data import python_layers
-from ..errors import FcnError
+from ..errors import FcnError, short
 from ..layers.base import ANY, constant
 from ..layers.base import Layer as EngineLayer
 from ..layers.python import Python
@@ -63,7 +63,12 @@ class UserPython(EngineLayer):
         if not hasattr(module, self.param.layer):
             raise self.error(f"module '{self.param.module}' ({getattr(module, '__file__', '?')}) "
                              f"has no class '{self.param.layer}'", 'Mend python_param.')
-        return getattr(module, self.param.layer)
+        found = getattr(module, self.param.layer)
+        if not (isinstance(found, type) and issubclass(found, Layer)):
+            raise self.error(f"'{self.param.layer}' of module '{self.param.module}' is "
+                             f'{short(repr(found), 80)}, no caffe.Layer',
+                             f'Derive it: class {self.param.layer}(caffe.Layer).')
+        return found
 
     def ready(self, shapes):
         """Call setup, the first time, and reshape, for bottoms of other shapes than before."""
