@@ -133,6 +133,9 @@ def _resolve(net, auto_tops):
     for param, line in zip(net.message.layer, net.lines):
         try:
             check_numbers(param)
+            if param.blobs:
+                raise FcnError(f'{len(param.blobs)} blobs in the text of the net',
+                               do='Remove them, and give the weights as a file of their own.')
             bottoms = tuple(_source(blob, latest) for blob in param.bottom)
             tops = []
             for i, blob in enumerate(param.top):
