@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import os
 import sys
 
 LONGEST = 2000                  # characters of a sentence; what quotes more is cut in the middle
@@ -80,14 +81,20 @@ def nearest(name, known):
 
 
 def tool(main):
-    """Decorate a script's main: an FcnError becomes one line on stderr and exit status 1."""
+    """Decorate a script's main: an FcnError becomes one line on stderr and exit status 1;
+    where the reader of its output goes away, it ends with 141, as the signal would have it."""
     @functools.wraps(main)
     def run(*args, **kwargs):
         try:
-            return main(*args, **kwargs)
+            result = main(*args, **kwargs)
+            sys.stdout.flush()
+            return result
         except FcnError as error:
             print(f'error: {error}', file=sys.stderr)
             sys.exit(1)
         except KeyboardInterrupt:
             sys.exit(130)
+        except BrokenPipeError:             # whoever reads the output has seen enough: `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
     return run

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from goldens import DATA
+from small_runs import start
 
 from fcn_repro.errors import FcnError
 from fcn_repro.weights import Weights, copy_weights, format_rows, read_weights
@@ -165,3 +166,11 @@ def test_tool_errors_are_one_line(tmp_path, monkeypatch, capsys, args):
         convert(monkeypatch, *args)
     text = capsys.readouterr().err
     assert stop.value.code == 1 and text.startswith('error: ') and text.count('\n') == 1
+
+
+def test_a_reader_that_goes_away_gets_no_traceback(tmp_path):
+    """tools/convert_caffemodel.py --inspect model | head -1"""
+    process = start('convert_caffemodel', '--inspect', SNAPSHOT, cwd=tmp_path)
+    process.stdout.close()
+    with process:
+        assert process.stderr.read() == '' and process.wait(120) == 141
