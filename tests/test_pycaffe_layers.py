@@ -204,6 +204,8 @@ def test_phase_and_several_tops(folder):
     for phase in caffe.TRAIN, caffe.TEST:
         ours = net(folder, text, phase)
         assert ours.forward()['phase'] == phase == ours.blobs['again'].data
+        own = net(folder, text.replace('name: "one"', 'name: "one" phase: TEST'), phase)
+        assert own.forward()['phase'] == caffe.TEST         # the layer's own wins
         for shape in (2, 3, 4), (5, 5, 5, 5), (7,):
             ours.blobs['data'].reshape(*shape)
             ours.blobs['data'].data[...] = 3

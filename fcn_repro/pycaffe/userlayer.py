@@ -12,6 +12,7 @@ from ..errors import FcnError, short
 from ..layers.base import ANY, constant
 from ..layers.base import Layer as EngineLayer
 from ..layers.python import Python
+from ..proto import TEST, TRAIN
 from .arrays import Memory, settle
 from .blob import Blob, Param
 
@@ -51,7 +52,7 @@ class UserPython(EngineLayer):
     def setup(self):
         self.instance = self.find()(self.node.param)
         self.instance.param_str = self.param.param_str
-        self.instance.phase = self.state.phase
+        self.instance.phase = TRAIN if self.train else TEST
         self.instance.blobs = BlobVec()
         self.bottom = [Blob(Memory('cpu')) for _ in self.node.bottoms]
         self.top = [Blob(Memory('cpu')) for _ in self.node.tops]
