@@ -78,11 +78,8 @@ gpu-check: build
 	@$(PY) tools/gpu_check.py
 
 bench: build
-	@$(PY) benchmarks/upcrop.py
-	@$(PY) benchmarks/fused.py
-	@$(PY) benchmarks/deconv.py
-	@$(PY) benchmarks/update.py
-	@$(PY) benchmarks/fcn8s.py
+	@$(PY) benchmarks/bench.py --json runs/bench/results.json
+	@$(PY) benchmarks/report.py runs/bench/results.json --out runs/bench
 
 wheel: build
 	$(PY) -m pip wheel --quiet --no-build-isolation --no-deps -w dist .

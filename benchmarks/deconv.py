@@ -4,98 +4,59 @@
     python benchmarks/deconv.py [--runs 15] [--threads 2] [--json FILE]
 
 Random weights, dense (21 to 21 classes) and one filter a class (grouped), contiguous and
-channels_last (of x: conv_transpose2d within deconv_crop always gives channels_last); the gradient
-is that of input and weight. All ways alternate run by run in one
-process. The floor counts the multiplications of the outputs that are kept, at the speed of one
-large float32 matrix product in the same run.
+channels-last; the gradient is that of input and weight. The floor counts the multiply-adds of the
+outputs that are kept, with the backward pass three times, at the rate of one large float32 matrix
+product in the same run.
 """
-
-import argparse
-import json
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from upcrop import CLASSES, HEIGHT, WIDTH, measure, processor
+from peers import FORMATS, KERNELS, check
+from timing import OURS, arguments, measure, prepare, products, write
 
 from fcn_repro.deconv import deconv_crop
+from fcn_repro.errors import tool
 
-SIZES = {'k4 s2': (4, 2, 5), 'k16 s8': (16, 8, 31), 'k64 s32': (64, 32, 19)}
-FORMATS = {'contiguous': torch.contiguous_format, 'channels_last': torch.channels_last}
-PRODUCT = 1024      # rows and columns of the matrices that give the machine's speed
-
-
-def eager(stride, offset, group, form):
-    def run(x, weight):
-        whole = F.conv_transpose2d(x, weight, None, stride, groups=group)
-        return whole[:, :, offset:offset + HEIGHT, offset:offset + WIDTH].contiguous(
-            memory_format=form)
-    return run
+CLASSES, HEIGHT, WIDTH = 21, 375, 500
+PEER = 'conv_transpose2d + slice'
 
 
-def ours(stride, offset, group, form):
-    def run(x, weight):
-        return deconv_crop(x, weight, None, (stride, stride), (0, 0), group, (offset, offset),
-                           (HEIGHT, WIDTH))
-    return run
-
-
-def turns(kernel, stride, offset, group, device):
-    """{(name, format, 'forward' or 'both'): a function to measure}"""
+def compare(stride, group, form, args):
+    """Rows of one kernel in one memory format, forward and with backward."""
+    kernel, offset = KERNELS[stride]
     cells = [(offset + size - kernel) // stride + 3 for size in (HEIGHT, WIDTH)]
-    tensors = [torch.randn(shape, device=device) for shape in (
-        (1, CLASSES, *cells), (CLASSES, CLASSES // group, kernel, kernel),
-        (1, CLASSES, HEIGHT, WIDTH))]
-    functions = {}
-    for form, memory in FORMATS.items():
-        x, weight, top = (t.contiguous(memory_format=memory) for t in tensors)
-        learned = x.clone().requires_grad_(), weight.clone().requires_grad_()
-        for name, make in ('conv_transpose2d + slice', eager), ('deconv_crop', ours):
-            run = make(stride, offset, group, memory)
-            functions[name, form, 'forward'] = lambda run=run, x=x, w=weight: run(x, w)
-            functions[name, form, 'both'] = lambda run=run, both=learned, top=top: \
-                torch.autograd.grad(run(*both), both, top)
-    return functions
+    x, weight, top = (torch.randn(shape, device=args.device).contiguous(memory_format=FORMATS[form])
+                      for shape in ((1, CLASSES, *cells), (CLASSES, CLASSES // group, kernel, kernel
+                                                           ), (1, CLASSES, HEIGHT, WIDTH)))
+    learned = x.clone().requires_grad_(), weight.clone().requires_grad_()
+    ways = {PEER: lambda x, w: F.conv_transpose2d(x, w, None, stride, groups=group)[
+                :, :, offset:offset + HEIGHT, offset:offset + WIDTH].contiguous(
+                    memory_format=FORMATS[form]),
+            OURS: lambda x, w: deconv_crop(x, w, None, (stride, stride), (0, 0), group,
+                                           (offset, offset), (HEIGHT, WIDTH))}
+    work = CLASSES * CLASSES // group * HEIGHT * WIDTH * (kernel / stride) ** 2
+    case = {'stride': stride, 'filters': 'dense' if group == 1 else 'grouped', 'format': form}
+    functions = {name: lambda f=f: f(x, weight) for name, f in ways.items()}
+    check(functions, 'values')
+    rows = measure('op 2 forward', case, functions, args, products(work, args.device))
+    functions = {name: lambda f=f: torch.autograd.grad(f(*learned), learned, top)
+                 for name, f in ways.items()}
+    for i in range(2):
+        check({name: lambda f=f, i=i: f()[i] for name, f in functions.items()}, 'gradients')
+    return rows + measure('op 2 forward + backward', case, functions, args,
+                          products(3 * work, args.device), gradients=True)
 
 
-def compare(size, group, args):
-    """Medians in milliseconds of one kernel, printed with the peer's share of ours."""
-    kernel, stride, offset = SIZES[size]
-    gpu = args.device == 'cuda'
-    square = torch.randn(PRODUCT, PRODUCT, device=args.device)
-    functions = turns(kernel, stride, offset, group, args.device)
-    functions['product', '', ''] = lambda: square @ square
-    taken = measure(functions, args.runs, 20 if gpu else 1, torch.cuda.synchronize if gpu else int)
-    products = CLASSES * CLASSES // group * HEIGHT * WIDTH * (kernel / stride) ** 2
-    floor = taken['product', '', ''] * products / PRODUCT ** 3
-    print(f'\n{size}, {"dense" if group == 1 else "grouped"}: {products / 1e6:.0f} million '
-          f'multiplications, floor {floor:.2f} ms forward, {3 * floor:.2f} ms with backward')
-    print(f'{"":38}{"forward":>12}{"ratio":>8}{"fwd + bwd":>12}{"ratio":>8}')
-    for name, form, part in taken:
-        if part == 'forward':
-            row = [(taken[name, form, p], taken['deconv_crop', form, p]) for p in (part, 'both')]
-            print(f'{name + ", " + form:38}' + ''.join(f'{a:9.2f} ms{a / b:8.2f}' for a, b in row))
-    return {' '.join(filter(None, key)): ms for key, ms in taken.items()} | {'floor': floor}
+def targets(args):
+    return [row for form in FORMATS for row in compare(8, 1, form, args)]
 
 
+@tool
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--runs', type=int, default=15, help='turns that count')
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
-    parser.add_argument('--json', help='file for the medians')
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    machine = processor(args.device)
-    print(f'{machine}, {args.threads} threads, torch {torch.__version__}, float32, '
-          f'medians of {args.runs} alternating runs')
-    taken = {f'{size} group {group}': compare(size, group, args)
-             for group in (1, CLASSES) for size in SIZES}
-    if args.json:
-        Path(args.json).write_text(json.dumps(
-            {'machine': machine, 'torch': torch.__version__, **vars(args), 'ms': taken}, indent=1))
+    args = arguments(__doc__, 15).parse_args()
+    machine = prepare(args)
+    write(args.json, machine, [row for group in (1, CLASSES) for stride in KERNELS
+                               for form in FORMATS for row in compare(stride, group, form, args)])
 
 
 if __name__ == '__main__':

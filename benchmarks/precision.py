@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Our net in its precisions: time against our own fp32, and how many labels stay the same.
 
-    python benchmarks/precision.py [--size 375x500] [--repeats 10] [--threads 2] [--json FILE]
+    python benchmarks/precision.py [--size 375x500] [--runs 10] [--threads 2] [--json FILE]
     python benchmarks/precision.py --net deploy.prototxt --weights FILE PHOTO …
 
 The first is FCN-8s at VGG16 widths with random weights on noise: its times are those of any
@@ -9,15 +9,11 @@ weights, its labels say little. The second takes trained weights and photos, eac
 times are sums over the photos. The variants take turns, every other round in reverse.
 """
 
-import argparse
-import json
-import os
 import statistics
-from pathlib import Path
 
 import torch
-from fcn8s import PROTOTXT, fill, measure, parse_size, sample
-from upcrop import processor
+from nets import PROTOTXT, fill, of_ours, sample
+from timing import alternate, arguments, parse_size, prepare, write
 
 from fcn_repro import runtime
 from fcn_repro.data.image import to_blob
@@ -41,7 +37,7 @@ def make(file, weights, device, options):
     """The net with its weights (none: random ones), in place."""
     net = Net.read(file, TEST, passes=DEFAULT)
     if weights is None:
-        fill({layer: [blob.parameter for blob in blobs] for layer, blobs in net.params.items()})
+        fill(of_ours(net))
     else:
         net.copy_from(weights)
     return runtime.place(net, device, **options)
@@ -64,30 +60,21 @@ def compare(expected, scores):
     return {'equal_labels': same / sum(a[:, 0].numel() for a in expected), 'scores_differ': away}
 
 
-def table(result):
-    m = result['machine']
-    lines = [f'{result["net"]}, {result["weights"] or "random weights on noise"}, '
-             f'{result["images"]} image(s), {result["repeats"]} alternating rounds',
-             f'{m["device"]}, {m["cores"]} cores, {m["threads"]} threads, torch {m["torch"]}, '
-             f'load before the run {m["load"]:.1f}',
-             f'\n{"":22}{"median":>10}{"best":>10}{"ratio":>7}{"equal labels":>14}{"scores":>9}']
-    for r in result['rows']:
-        lines.append(f'{r["name"]:22}{1e3 * r["median"]:7.1f} ms{1e3 * r["best"]:7.1f} ms'
+def table(rows):
+    lines = [f'{"":22}{"median":>10}{"best":>10}{"ratio":>7}{"equal labels":>14}{"scores":>9}']
+    for r in rows:
+        lines.append(f'{r["way"]:22}{1e3 * r["median"]:7.1f} ms{1e3 * r["best"]:7.1f} ms'
                      f'{r["faster"]:7.2f}{100 * r["equal_labels"]:12.3f} %'
                      f'{r["scores_differ"]:9.0e}')
     return '\n'.join([*lines, '\nratio: how many times faster than fp32, median over the rounds'])
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def choices():
+    parser = arguments(__doc__, 10)
     parser.add_argument('photos', nargs='*', metavar='PHOTO')
     parser.add_argument('--net', metavar='FILE', help='a deploy prototxt (default: FCN-8s)')
     parser.add_argument('--weights', metavar='FILE')
     parser.add_argument('--size', type=parse_size, default=(375, 500), metavar='HxW')
-    parser.add_argument('--repeats', type=int, default=10, help='rounds that count')
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--json', metavar='FILE', help='write everything measured there too')
     args = parser.parse_args()
     if bool(args.weights) != bool(args.photos):
         raise FcnError('weights and photos belong together', do='Give both, or neither.')
@@ -96,29 +83,23 @@ def arguments():
 
 @tool
 def main():
-    args = arguments()
-    torch.set_num_threads(args.threads)
-    device, file = runtime.pick_device(args.device), args.net or PROTOTXT
-    result = {'net': str(file), 'weights': args.weights, 'repeats': args.repeats, 'machine': {
-        'device': processor(device.type),
-        'cores': len(os.sched_getaffinity(0)), 'threads': args.threads,
-        'torch': torch.__version__, 'load': os.getloadavg()[0]}}
+    args = choices()
+    machine, device = prepare(args), runtime.pick_device(args.device)
+    file = args.net or PROTOTXT
     photos = [read_photo(path).image for path in find_photos(args.photos)]
     images = [torch.as_tensor(to_blob(image, MEAN))[None] for image in photos] or \
         [sample(args.size)[0]]
+    print(f'{file}, {args.weights or "random weights on noise"}, {len(images)} image(s)')
     nets = {name: (make(file, args.weights, device, options), options.get('precision') == 'tf32')
             for name, options in VARIANTS[device.type].items()}
     scores = {name: forward(*net, images) for name, net in nets.items()}
-    seconds = measure({name: lambda net=net: forward(*net, images) for name, net in nets.items()},
-                      args.repeats)
-    result |= {'images': len(images), 'rows': [
-        {'name': name, 'median': statistics.median(times), 'best': min(times), 'seconds': times,
-         'faster': statistics.median(a / b for a, b in zip(seconds[FP32], times)),
-         **compare(scores[FP32], scores[name])} for name, times in seconds.items()]}
-    print(table(result))
-    if args.json:
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(result, indent=1) + '\n')
+    seconds = alternate({name: lambda net=net: forward(*net, images) for name, net in nets.items()},
+                        args.runs, args.device, warm=False)
+    rows = [{'way': name, 'median': statistics.median(times), 'best': min(times), 'seconds': times,
+             'faster': statistics.median(a / b for a, b in zip(seconds[FP32], times)),
+             **compare(scores[FP32], scores[name])} for name, times in seconds.items()]
+    print(table(rows))
+    write(args.json, machine, rows, net=str(file), weights=args.weights, images=len(images))
 
 
 if __name__ == '__main__':

@@ -1,137 +1,154 @@
 #!/usr/bin/env python3
-"""Upsample and crop the class scores of a 375x500 image: the fused op against the usual ways.
+"""Upsampling and crop of class scores, with the skip, argmax or loss: fused and as others do it.
 
-    python benchmarks/upcrop.py [--runs 30] [--threads 2] [--channels-last] [--device cuda]
+    python benchmarks/upcrop.py [--curves] [--compile] [--runs 15] [--threads 2] [--device cuda]
+                                [--json FILE]
 
-All ways alternate run by run in one process, so that other load falls on all of them alike; a turn
-calls the function once unmeasured, and glibc is told to keep freed memory, so that no one pays for
-the pages that another gave back. `best` are the fastest turns, which other load disturbs least. The
-floor is the time to write the output once. F.interpolate has other values at the border; it is
-there for its speed.
+21 classes to 375x500, float32, at strides 8 and 32: the peers are conv_transpose2d with the dense
+weight of the prototxt, or depthwise, and F.interpolate, each with a slice, contiguous and
+channels-last; followed by argmax, or by cross_entropy and backward. Outputs are allocated alike,
+and results compared first, but for those of F.interpolate, which differ at the border. --curves:
+over image size, batch, classes, strides and threads.
 """
 
-import argparse
-import ctypes
-import platform
-import statistics
-import time
-from pathlib import Path
+from dataclasses import asdict
 
 import torch
 import torch.nn.functional as F
+from peers import FORMATS, Case, Inputs, check, compiled
+from timing import OURS, arguments, exponentials, measure, prepare, products, write
 
 from fcn_repro import ops
+from fcn_repro.errors import tool
 
-CLASSES, HEIGHT, WIDTH = 21, 375, 500
-NETS = {'FCN-8s': (16, 8, 31), 'FCN-32s': (64, 32, 19)}    # kernel, stride, crop offset
-
-
-def processor(device):
-    """The GPU's or processor's name, or the architecture where /proc does not tell."""
-    if device == 'cuda':
-        return torch.cuda.get_device_name()
-    info = Path('/proc/cpuinfo')
-    names = [line.split(':')[1].strip() for line in info.read_text().splitlines()
-             if line.startswith('model name')] if info.exists() else []
-    return names[0] if names else platform.machine()
+PEERS = 'dense', 'depthwise', 'F.interpolate'
+CHAINS = 'dense', 'depthwise'
+IGNORE = -1         # 255 is a class where there are 1000
+CURVES = {          # {what changes: cases}; classes on a sixteenth of the image, as 1000 take long
+    'image': [Case(height=h, width=w) for h, w in ((97, 131), (188, 250), (375, 500), (500, 667))],
+    'batch': [Case(batch=n) for n in (1, 2, 4)],
+    'classes': [Case(classes=c, height=94, width=125) for c in (21, 59, 150, 1000)],
+    'stride': [Case(stride=s) for s in (2, 8, 32)]}
 
 
-def keep_memory():
-    """Have glibc keep freed memory: large outputs are fresh pages in some turns otherwise."""
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt:
-        mallopt(-1, 2**31 - 1)      # M_TRIM_THRESHOLD
-        mallopt(-3, 2**30)          # M_MMAP_THRESHOLD
+def same(functions):
+    """Those that give the same values: F.interpolate repeats the border where Caffe has zeros."""
+    return {name: run for name, run in functions.items() if 'interpolate' not in name}
 
 
-def ways(kernel, stride, offset, device):
-    """name -> function of the scores, all giving (1, CLASSES, HEIGHT, WIDTH)."""
-    taps = ops.bilinear_taps(kernel).float().to(device)
-    square = torch.outer(taps, taps)
-    dense = torch.zeros(CLASSES, CLASSES, kernel, kernel, device=device)
-    dense[range(CLASSES), range(CLASSES)] = square
-    window = (..., slice(offset, offset + HEIGHT), slice(offset, offset + WIDTH))
-    args = (stride, stride), (0, 0), (offset, offset), (HEIGHT, WIDTH)
-    shift = offset - stride // 2    # F.interpolate leaves out the half kernel at the border
-    inner = (..., slice(shift, shift + HEIGHT), slice(shift, shift + WIDTH))
-    return {
-        'dense conv_transpose2d + slice': lambda x: F.conv_transpose2d(x, dense, None, stride)[
-            window].contiguous(),
-        'depthwise conv_transpose2d + slice': lambda x: ops.upcrop_ref(x, taps, taps, *args
-                                                                       ).contiguous(),
-        'F.interpolate + slice': lambda x: F.interpolate(
-            x, scale_factor=stride, mode='bilinear')[inner].contiguous(),
-        'upcrop': lambda x: ops.upcrop(x, taps, taps, *args),
-    }
+def values(inputs, args, peers=PEERS):
+    """Op 1, the scores alone."""
+    ways = inputs.upsamplings(peers)
+    ways |= compiled(ways) if args.compile else {}
+    functions = {name: lambda f=f, x=inputs.scores[form], form=FORMATS[form]:
+                 f(x).contiguous(memory_format=form) for name, (form, f) in ways.items()}
+    for form, suffix in ('contiguous', ''), ('channels-last', ', channels-last'):
+        functions[OURS + suffix] = lambda x=inputs.scores[form]: ops.upcrop(x, *inputs.args,
+                                                                          inputs.size)
+    check(same(functions), 'values')
+    top = torch.empty_like(inputs.tops['contiguous'])
+    return measure('op 1 forward', asdict(inputs.case), functions, args,
+                   ('the output written once', lambda: top.fill_(1), 1))
 
 
-def scores(kernel, stride, offset, last):
-    """Random scores, one cell larger than the crop needs on each axis."""
-    cells = [(offset + size - kernel) // stride + 3 for size in (HEIGHT, WIDTH)]
-    x = torch.randn(1, CLASSES, *cells)
-    return x.contiguous(memory_format=torch.channels_last) if last else x
+def gradients(inputs, args):
+    """Op 1, forward and backward."""
+    ways = inputs.upsamplings(PEERS)
+    ways |= compiled(ways) if args.compile else {}
+    ways |= {OURS: ('contiguous', lambda x: ops.upcrop(x, *inputs.args, inputs.size))}
+    functions = {name: lambda f=f, x=inputs.learned[form], top=inputs.tops[form],
+                 form=FORMATS[form]: torch.autograd.grad(f(x).contiguous(memory_format=form), x,
+                                                         top)[0]
+                 for name, (form, f) in ways.items()}
+    check(same(functions), 'gradients')
+    top, grad = torch.empty_like(inputs.tops['contiguous']), inputs.tops['contiguous']
+    return measure('op 1 forward + backward', asdict(inputs.case), functions, args,
+                   ('output written, its gradient read', lambda: (top.fill_(1), grad.sum()), 1),
+                   gradients=True)
 
 
-def measure(functions, runs, repeat, wait):
-    """name -> (median, best) milliseconds, functions taking turns; the first do not count.
-
-    repeat: calls a turn, so that on a GPU the launches queue up; wait() returns when all is done.
-    """
-    times = {name: [] for name in functions}
-    for _ in range(runs + 3):
-        for name, function in functions.items():
-            function()
-            wait()
-            start = time.perf_counter()
-            for _ in range(repeat):
-                function()
-            wait()
-            times[name].append(1e3 * (time.perf_counter() - start) / repeat)
-    return {name: (statistics.median(taken[3:]), min(taken[3:])) for name, taken in times.items()}
-
-
-def compare(net, runs, last, device):
-    """Print one table: medians, and how many times longer than the fused op each takes."""
-    kernel, stride, offset = NETS[net]
-    x = scores(kernel, stride, offset, last).to(device)
-    needs = x.clone().requires_grad_()
-    top = torch.randn(1, CLASSES, HEIGHT, WIDTH, device=device).contiguous(
-        memory_format=torch.channels_last if last else torch.contiguous_format)
-    functions = ways(kernel, stride, offset, device)
-    forward = {name: lambda f=f: f(x) for name, f in functions.items()}
-    both = {name: lambda f=f: torch.autograd.grad(f(needs), needs, top)
-            for name, f in functions.items()}
-    turns = {('forward', name): f for name, f in forward.items()}
-    turns |= {('both', name): f for name, f in both.items()}
-    turns['floor', ''] = lambda: torch.empty_like(top).fill_(1)
-    gpu = device == 'cuda'
-    taken = measure(turns, runs, 100 if gpu else 1, torch.cuda.synchronize if gpu else int)
-    print(f'\n{net}: kernel {kernel} stride {stride}, {tuple(x.shape)} to {tuple(top.shape)}')
-    for at, what in enumerate(('medians', 'best')):
-        print(f'{what:36}{"forward":>12}{"ratio":>8}{"fwd + bwd":>12}{"ratio":>8}')
-        base = [taken[way, 'upcrop'][at] for way in ('forward', 'both')]
-        for name in functions:
-            row = [taken[way, name][at] for way in ('forward', 'both')]
-            print(f'{name:36}' + ''.join(f'{a:9.3f} ms{a / b:8.1f}' for a, b in zip(row, base)))
-        print(f'{"floor: the output written once":36}{taken["floor", ""][at]:9.3f} ms')
+def skips(inputs, args):
+    """Op 3, a skip's cropped scores added."""
+    ways = inputs.upsamplings(CHAINS)
+    ways |= compiled(ways) if args.compile else {}
+    height, width = inputs.size
+    skip = {form: F.pad(top, (9, 9, 9, 9)).contiguous(memory_format=FORMATS[form])
+            for form, top in inputs.tops.items()}
+    functions = {name: lambda f=f, x=inputs.scores[form], s=skip[form]:
+                 f(x) + s[:, :, 9:9 + height, 9:9 + width] for name, (form, f) in ways.items()}
+    functions[OURS] = lambda: ops.upcrop_add(inputs.scores['contiguous'], *inputs.args, inputs.size,
+                                             skip['contiguous'], (9, 9))
+    check(functions, 'values')
+    top, read = torch.empty_like(inputs.tops['contiguous']), inputs.tops['contiguous']
+    return measure('op 3 skip', asdict(inputs.case), functions, args,
+                   ('skip read, sum written', lambda: top.copy_(read), 1))
 
 
+def labels(inputs, args):
+    """Op 4, the label map."""
+    ways = inputs.upsamplings(CHAINS)
+    run = {name: (form, lambda x, f=f: f(x).argmax(1)) for name, (form, f) in ways.items()}
+    run |= compiled(run) if args.compile else {}
+    functions = {name: lambda f=f, x=inputs.scores[form]: f(x) for name, (form, f) in run.items()}
+    kind = torch.uint8 if inputs.case.classes <= 256 else torch.int64
+    functions[OURS] = lambda: ops.upcrop_argmax(inputs.scores['contiguous'], *inputs.args,
+                                                inputs.size, kind)
+    check(functions, 'labels')
+    return measure('op 4 labels', asdict(inputs.case), functions, args,    # two for each score
+                   products(2 * inputs.case.outputs, args.device))
+
+
+def losses(inputs, args):
+    """Op 5, the loss and its gradient."""
+    ways = inputs.upsamplings(CHAINS)
+    run = {name: (form, lambda x, f=f: F.cross_entropy(f(x), inputs.label, ignore_index=IGNORE))
+           for name, (form, f) in ways.items()}
+    run |= compiled(run) if args.compile else {}
+    run[OURS] = 'contiguous', lambda x: ops.upcrop_softmax_loss(
+        x, inputs.label, *inputs.args, ignore_label=IGNORE)
+    functions = {name: lambda f=f, x=inputs.learned[form]: torch.autograd.grad(f(x), x)[0]
+                 for name, (form, f) in run.items()}
+    check(functions, 'gradients')
+    return measure('op 5 loss forward + backward', asdict(inputs.case), functions, args,
+                   exponentials(inputs.case.outputs, args.device), gradients=True)
+
+
+def targets(args):
+    """Rows of all ops at the strides of FCN-8s and FCN-32s."""
+    rows = []
+    for stride in 8, 32:
+        inputs = Inputs(Case(stride=stride), args.device)
+        for op in values, gradients, skips, labels, losses:
+            rows += op(inputs, args)
+    if args.device == 'cuda':
+        rows += values(Inputs(Case(batch=20), args.device), args)
+    return rows
+
+
+def curves(args):
+    """Rows of ops 1, 4 and 5 over each axis, with `curve` its name; fewer rounds."""
+    rows, threads = [], torch.get_num_threads()
+    few = type(args)(**{**vars(args), 'runs': min(args.runs, 3), 'compile': False})
+    cases = {**CURVES, **({} if args.device == 'cuda' else {'threads': [Case()] * 2})}
+    for curve, points in cases.items():
+        for i, case in enumerate(points):
+            torch.set_num_threads(1 + i if curve == 'threads' else threads)
+            inputs = Inputs(case, args.device)
+            found = values(inputs, few, CHAINS) + labels(inputs, few) + losses(inputs, few)
+            rows += [{**row, 'curve': curve} for row in found]
+    torch.set_num_threads(threads)
+    return rows
+
+
+@tool
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--runs', type=int, default=30, help='turns that count')
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
-    parser.add_argument('--channels-last', action='store_true')
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    parser = arguments(__doc__, 15)
+    parser.add_argument('--curves', action='store_true', help='over sizes, classes, … as well')
+    parser.add_argument('--compile', action='store_true', help='torch.compile of each peer too, '
+                        'which takes minutes')
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    keep_memory()
-    torch.manual_seed(0)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    print(f'{processor(args.device)}, {args.threads} threads, torch {torch.__version__}, float32, '
-          f'{"channels_last" if args.channels_last else "contiguous"}, '
-          f'{args.runs} alternating runs')
-    for net in NETS:
-        compare(net, args.runs, args.channels_last, args.device)
+    machine = prepare(args)
+    write(args.json, machine, targets(args) + (curves(args) if args.curves else []))
 
 
 if __name__ == '__main__':

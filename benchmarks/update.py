@@ -9,25 +9,27 @@ the arrays once: a copy of each onto itself, by threads of C++. torch.optim does
 gradient back (Caffe leaves the decayed one there), so it moves less.
 """
 
-import argparse
-import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from upcrop import measure, processor
+from peers import check
+from timing import OURS, arguments, measure, prepare, write
 
+from fcn_repro.errors import tool
 from fcn_repro.prototxt import parse_solver
 from fcn_repro.update import fused_update, update_ref
 from fcn_repro.update_rules import RULES
 
+NUMBERS = 8_000_000
 RATE, MOMENTUM, DECAY = 1e-3, 0.9, 5e-4
 PEERS = {'SGD': (torch.optim.SGD, {'momentum': MOMENTUM}),
          'Adam': (torch.optim.Adam, {'betas': (MOMENTUM, 0.999)})}
 
 
 def parameters(numbers, device):
-    """About `numbers` weights as in VGG16, most of them in one layer: each with a gradient."""
+    """About `numbers` weights as in VGG16, most of them in one layer: each with a gradient. The
+    same ones each time."""
+    torch.manual_seed(0)
     shapes = [(numbers * 3 // 4,), *[(numbers // 64, 3), (64,)] * 5]
     made = [torch.nn.Parameter(torch.randn(shape, device=device)) for shape in shapes]
     for parameter in made:
@@ -47,13 +49,13 @@ def ours(update, kind, numbers, device):
     p, params = solver(kind), parameters(numbers, device)
     blobs = [SimpleNamespace(parameter=x, lr_mult=1, decay_mult=1) for x in params]
     history = [torch.zeros_like(x) for _ in range(RULES[kind].histories) for x in params]
-    return lambda: update(p, blobs, history, RATE, 10, 1.0)
+    return lambda: update(p, blobs, history, RATE, 10, 1.0), params
 
 
 def peer(kind, numbers, device, **options):
     make, fields = PEERS[kind]
-    optimizer = make(parameters(numbers, device), RATE, weight_decay=DECAY, **fields, **options)
-    return optimizer.step
+    params = parameters(numbers, device)
+    return make(params, RATE, weight_decay=DECAY, **fields, **options).step, params
 
 
 def floor(kind, numbers, device):
@@ -62,43 +64,37 @@ def floor(kind, numbers, device):
     return lambda: [array.mul_(1.0) for array in arrays]
 
 
+def check_sgd(device):
+    """FcnError where one step of ours and of torch.optim.SGD do not lead to the same weights."""
+    ends = {}
+    for name, make in ('torch.optim', peer), (OURS, lambda *which: ours(fused_update, *which)):
+        step, params = make('SGD', 1000, device)
+        step()
+        ends[name] = lambda params=params: params[0].detach()
+    check(ends, 'values')
+
+
 def compare(kind, args):
-    """Medians of one rule, in milliseconds, printed with how many times the floor each takes."""
+    """Rows of one rule."""
     n, device = args.numbers, args.device
-    turns = {'floor: arrays read and written': floor(kind, n, device),
-             'ours, one pass': ours(fused_update, kind, n, device),
-             'ours, by the rules': ours(update_ref, kind, n, device)}
+    check_sgd(device)
+    functions = {OURS: ours(fused_update, kind, n, device)[0],
+                 'ours, by the rules': ours(update_ref, kind, n, device)[0]}
     if kind in PEERS:
-        turns |= {f'torch.optim.{kind} {name}': peer(kind, n, device, **{name: True})
-                  for name in ('foreach', 'fused')}
-    gpu = device == 'cuda'
-    taken = measure(turns, args.runs, 20 if gpu else 1, torch.cuda.synchronize if gpu else int)
-    least = taken['floor: arrays read and written']
-    megabytes = n * 4 * (2 + RULES[kind].histories) / 1e6
-    print(f'\n{kind}: {megabytes:.0f} MB')
-    for name, ms in taken.items():
-        print(f'{name:36}{ms:9.2f} ms{ms / least:8.2f}')
-    return taken
+        functions |= {f'torch.optim {name}': peer(kind, n, device, **{name: True})[0]
+                      for name in ('foreach', 'fused')}
+    return measure(f'op 6 {kind}', {'numbers': n}, functions, args,
+                   ('arrays read and written', floor(kind, n, device), 1), gradients=True)
 
 
+@tool
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--numbers', type=int, default=8_000_000, help='parameters')
+    parser = arguments(__doc__, 15)
+    parser.add_argument('--numbers', type=int, default=NUMBERS, help='parameters')
     parser.add_argument('--rules', nargs='+', choices=RULES, default=['SGD', 'Adam'])
-    parser.add_argument('--runs', type=int, default=15, help='turns that count')
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
-    parser.add_argument('--json', help='file for the medians')
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    machine = processor(args.device)
-    print(f'{machine}, {args.threads} threads, torch {torch.__version__}, float32, '
-          f'medians of {args.runs} alternating runs')
-    taken = {kind: compare(kind, args) for kind in args.rules}
-    if args.json:
-        Path(args.json).write_text(json.dumps(
-            {'machine': machine, 'torch': torch.__version__, **vars(args), 'ms': taken}, indent=1))
+    machine = prepare(args)
+    write(args.json, machine, [row for kind in args.rules for row in compare(kind, args)])
 
 
 if __name__ == '__main__':

@@ -1,7 +1,8 @@
 """Build, test, sanitise and benchmark on a GPU: what `make gpu-check` does after the build.
 
 Each step runs to its end, and its output is printed as it comes; the exit status is 1 where one of
-them failed. compute-sanitizer does not work in every virtual machine: where it refuses the device
+them failed. runs/gpu-check/report.md says what each step said; tables and a plot lie beside it.
+compute-sanitizer does not work in every virtual machine: where it refuses the device
 that is said, and does not count as a failure.
 """
 
@@ -10,43 +11,58 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
 
 from fcn_repro.errors import FcnError, tool
 
+OUT = Path('runs/gpu-check')
+RESULTS = OUT / 'results.json'
 SANITIZER = 'compute-sanitizer'
 REFUSALS = ('Device not supported', 'Unable to find injection')
 TESTS = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider']
 SANITISED = [*TESTS, 'tests/test_ops.py', 'tests/test_ops_reduced.py', 'tests/test_update.py',
              '-k', 'cuda and (twin or golden or rules)']
+LINES = 200         # of each step's output in the report
 STEPS = {
     'tests': [*TESTS, '-n', '4'],
     'memcheck': [SANITIZER, '--tool', 'memcheck', '--error-exitcode', '9', *SANITISED],
     'racecheck': [SANITIZER, '--tool', 'racecheck', '--error-exitcode', '9', *SANITISED],
-    'upcrop': [sys.executable, 'benchmarks/upcrop.py', '--device', 'cuda'],
-    'upcrop, channels-last': [sys.executable, 'benchmarks/upcrop.py', '--device', 'cuda',
-                              '--channels-last'],
-    'labels and loss': [sys.executable, 'benchmarks/fused.py', '--device', 'cuda'],
-    'deconv': [sys.executable, 'benchmarks/deconv.py', '--device', 'cuda'],
-    'update': [sys.executable, 'benchmarks/update.py', '--device', 'cuda'],
+    'benchmarks': [sys.executable, 'benchmarks/bench.py', '--device', 'cuda', '--json',
+                   str(RESULTS)],
+    'precision': [sys.executable, 'benchmarks/precision.py', '--device', 'cuda', '--size',
+                  '500x500'],
+    'tables': [sys.executable, 'benchmarks/report.py', str(RESULTS), '--out', str(OUT)],
 }
 
 
 def run(name, command):
-    """One step: its verdict in a word or two."""
+    """One step: (its verdict in a word or two, its output)."""
     if command[0] == SANITIZER and not shutil.which(SANITIZER):
-        return 'not installed'
+        return 'not installed', ''
     print(f'\n== {name}: {" ".join(command)}', flush=True)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True)
-    refused = False
+    refused, lines = False, []
     for line in process.stdout:
         refused |= line.startswith('=====') and any(text in line for text in REFUSALS)
+        lines.append(line)
         print(line, end='', flush=True)
-    if process.wait() == 0:
-        return 'passed'
-    return 'refused by this machine' if refused else 'failed'
+    status, output = process.wait(), ''.join(lines)
+    if status == 0:
+        return 'passed', output
+    return 'refused by this machine' if refused else f'failed with status {status}', output
+
+
+def report(machine, verdicts, outputs):
+    """The report: machine, verdicts, then what each step said, its last lines."""
+    parts = ['# GPU check', machine, '| step | |\n|---|---|\n' + '\n'.join(
+        f'| {name} | {verdict} |' for name, verdict in verdicts.items())]
+    for name, output in outputs.items():
+        last = ''.join(output.splitlines(keepends=True)[-LINES:])
+        parts.append(f'## {name}\n\n```\n{last.rstrip()}\n```')
+    return '\n\n'.join(parts) + '\n'
 
 
 @tool
@@ -54,12 +70,19 @@ def main():
     argparse.ArgumentParser(description=__doc__).parse_args()
     if not torch.cuda.is_available():
         raise FcnError('torch sees no GPU here', do='Run this on a machine with one.')
-    print(f'{torch.cuda.get_device_name()}, torch {torch.__version__}')
-    verdicts = {}
+    machine = (f'{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA '
+               f'{torch.version.cuda}, Python {sys.version.split()[0]}')
+    print(machine)
+    OUT.mkdir(parents=True, exist_ok=True)
+    RESULTS.unlink(missing_ok=True)             # those of an earlier check
+    verdicts, outputs = {}, {}
     for name, command in STEPS.items():
         start = time.perf_counter()
-        verdicts[name] = f'{run(name, command)} in {time.perf_counter() - start:.0f} s'
+        verdict, outputs[name] = run(name, command)
+        verdicts[name] = f'{verdict} in {time.perf_counter() - start:.0f} s'
+        (OUT / 'report.md').write_text(report(machine, verdicts, outputs))
     print('\n' + '\n'.join(f'{name:24}{verdict}' for name, verdict in verdicts.items()))
+    print(f'written to {OUT}/report.md')
     if any(verdict.startswith('failed') for verdict in verdicts.values()):
         sys.exit(1)
 

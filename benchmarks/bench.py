@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""All benchmarks of this machine in one run, and whether what was wanted is reached.
+
+    python benchmarks/bench.py [--json FILE] [--short] [--threads 2] [--compile] [--device cuda]
+
+About six minutes on two quiet cores, 10 GB of memory. --short: small images and few rounds, to see
+that all runs; its figures mean nothing. benchmarks/report.py makes pages and a plot of the JSON.
+"""
+
+import deconv
+import fcn8s
+import gpu
+import upcrop
+import update
+from targets import summary
+from timing import arguments, headline, prepare, write
+
+from fcn_repro.errors import tool
+
+ROUNDS, NET_ROUNDS = 15, 3
+
+
+def gather(args):
+    """Rows of everything."""
+    net = type(args)(**{**vars(args), 'runs': min(args.runs, NET_ROUNDS)})
+    if args.device == 'cuda':
+        net.size, net.runs = gpu.SIZE, args.runs
+    rows = upcrop.targets(args) + deconv.targets(args) + update.compare('SGD', args)
+    rows += fcn8s.images(net) + fcn8s.training(net)
+    if args.device == 'cuda':
+        rows += gpu.online_training(args)
+    return rows + upcrop.curves(args)
+
+
+@tool
+def main():
+    parser = arguments(__doc__, ROUNDS)
+    parser.add_argument('--short', action='store_true')
+    parser.add_argument('--compile', action='store_true', help='torch.compile of the peers too; '
+                        'minutes more')
+    args = parser.parse_args()
+    args.size, args.numbers = fcn8s.SIZE, update.NUMBERS
+    if args.short:
+        args.size, args.numbers, args.runs = (40, 52), 100_000, 1
+    machine = prepare(args)
+    rows = gather(args)
+    write(args.json, machine, rows, short=args.short)
+    print(f'\n{headline(machine)}\n{summary(rows)}')
+    if args.device == 'cuda':
+        print(gpu.summary(rows))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,137 @@
+"""FCN-8s at VGG16 widths, with the same weights: ours, plain PyTorch's, and OpenCV's."""
+
+import math
+import tempfile
+import zlib
+from pathlib import Path
+
+import torch
+from plain_fcn8s import CLASSES, Plain
+
+from fcn_repro import runtime
+from fcn_repro.net import Net
+from fcn_repro.proto import TEST
+from fcn_repro.solver import Solver
+from fcn_repro.surgery import upsample_filt
+from fcn_repro.switches import Switches
+
+FOLDER = Path(__file__).parent.parent / 'prototxt/voc-fcn8s'
+PROTOTXT = FOLDER / 'deploy.prototxt'
+RATE, MOMENTUM, DECAY = 1e-14, 0.99, 5e-4       # of the release's solver
+VOID = 255
+DATA = '''layer {{ name: "data" type: "Input" top: "data" top: "label" input_param {{
+  shape {{ dim: 1 dim: 3 dim: {0} dim: {1} }} shape {{ dim: 1 dim: 1 dim: {0} dim: {1} }} }} }}
+'''
+SOLVER = f'''train_net: "train.prototxt" base_lr: {RATE} lr_policy: "fixed" momentum: {MOMENTUM}
+weight_decay: {DECAY} max_iter: 1000000 snapshot_after_train: false
+'''
+
+
+def ours(device='cpu', off=(), precision='fp32', like=None):
+    """Our net with random weights, in place, with all that makes it fast but what `off` names;
+    with those of the net `like`, in its memory, where that is given."""
+    switches = Switches(off)
+    net = Net.read(PROTOTXT, TEST, passes=switches.passes)
+    if like is None:
+        fill(of_ours(net))
+    runtime.place(net, device, precision=precision, **switches.placed)
+    if like is not None:
+        net.share_with(like)
+    return net
+
+
+def plain(form, device='cpu'):
+    """The net as one writes it in PyTorch."""
+    net = Plain()
+    fill(of_plain(net))
+    return net.to(device, memory_format=form)
+
+
+def of_ours(net):
+    """{layer: its parameters}"""
+    return {layer: [blob.parameter for blob in blobs] for layer, blobs in net.params.items()}
+
+
+def of_plain(net):
+    """The same of a net of plain PyTorch, whose layers have Caffe's names."""
+    found = {path.split('.')[-1]: list(module.parameters(recurse=False))
+             for path, module in net.named_modules()}
+    return {layer: params for layer, params in found.items() if params}
+
+
+@torch.no_grad()
+def fill(params):
+    """He's normal weights and zero biases, a function of the layers' names; bilinear on the
+    diagonal of the upsampling layers."""
+    for layer, (weight, *biases) in params.items():
+        if layer.startswith('up'):
+            diagonal = range(weight.shape[0])
+            weight.zero_()[diagonal, diagonal] = torch.from_numpy(
+                upsample_filt(weight.shape[2])).float()
+        else:
+            generator = torch.Generator().manual_seed(zlib.crc32(layer.encode()))
+            weight.copy_(torch.empty(weight.shape).normal_(     # in this order in any format
+                0, math.sqrt(2 / weight[0].numel()), generator=generator))
+        for bias in biases:
+            bias.zero_()
+
+
+def sample(size):
+    """An image minus its mean (1, 3, H, W), and labels (1, H, W)."""
+    generator = torch.Generator().manual_seed(0)
+    return (60 * torch.randn(1, 3, *size, generator=generator),
+            torch.randint(CLASSES, (1, *size), generator=generator))
+
+
+def opencv(threads):
+    """A function of the image that gives the scores, by OpenCV's DNN; None, with a word on how to
+    get it, where it is missing."""
+    try:
+        import cv2
+    except ModuleNotFoundError:
+        print("OpenCV is left out: pip install 'opencv-python-headless<5' (5 reads no Caffe nets)")
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder, 'w.caffemodel')
+        net = Net.read(PROTOTXT, TEST)
+        fill(of_ours(net))
+        net.save(weights)
+        peer = cv2.dnn.readNetFromCaffe(str(PROTOTXT), str(weights))
+    cv2.setNumThreads(threads)
+
+    def run(image):
+        peer.setInput(image, 'data')
+        return peer.forward('score')
+    return run
+
+
+def solver(size, device='cpu', off=(), precision='fp32'):
+    """Our Solver on the train net, which is given its data, and has no Dropout."""
+    layers = (FOLDER / 'train.prototxt').read_text().split('layer {')[2:]
+    kept = [layer for layer in layers if '"Dropout"' not in layer]
+    switches = Switches(off)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, 'train.prototxt').write_text(
+            DATA.format(*size) + ''.join('layer {' + layer for layer in kept))
+        Path(folder, 'solver.prototxt').write_text(SOLVER)
+        made = Solver(Path(folder, 'solver.prototxt'), device=device, precision=precision,
+                      passes=switches.passes, channels_last=switches.placed['channels_last'])
+    made.fused = switches.fused
+    fill(of_ours(made.net))
+    return made
+
+
+def sgd(net, **options):
+    """torch.optim.SGD as the release trains: biases at twice the rate, without decay."""
+    learned = [p for p in net.parameters() if p.requires_grad]
+    return torch.optim.SGD([{'params': [p for p in learned if p.dim() > 1]},
+                            {'params': [p for p in learned if p.dim() == 1], 'lr': 2 * RATE,
+                             'weight_decay': 0}], RATE, MOMENTUM, weight_decay=DECAY, **options)
+
+
+def count(net):
+    """Multiply-adds of the convolutions for the shapes of the latest run, forward and with
+    backward (three times that less the image's gradient, which nobody wants)."""
+    work = [math.prod(net.shapes[node.tops[0]]) * math.prod(net.params[node.name][0].shape[1:])
+            for node in net.graph.nodes if node.type == 'Convolution']
+    return sum(work), 3 * sum(work) - work[0]

@@ -1,0 +1,77 @@
+"""What is to be reached, and what of it was: from the rows of a result to a short table."""
+
+from timing import OURS
+
+EAGER, SCORES, STEP = 'eager', 'FCN-8s scores', 'FCN-8s training step'
+# (what, group, how the peers' ways begin, at least so many times ours)
+CPU = [('op 1, forward', 'op 1 forward', 'dense', 50),
+       ('op 1, forward', 'op 1 forward', 'depthwise', 12),
+       ('op 4, label map', 'op 4 labels', 'dense', 60),
+       ('op 4, label map', 'op 4 labels', 'depthwise', 15),
+       ('op 5, loss and gradient', 'op 5 loss forward + backward', 'dense', 15),
+       ('op 5, loss and gradient', 'op 5 loss forward + backward', 'depthwise', 6),
+       ('op 2, learned, forward', 'op 2 forward', 'conv_transpose2d', 2),
+       ('op 2, learned, with backward', 'op 2 forward + backward', 'conv_transpose2d', 3),
+       ('FCN-8s, scores', SCORES, EAGER, 1.4),
+       ('FCN-8s, scores', SCORES, 'OpenCV', 1.6),
+       ('FCN-8s, training step', STEP, EAGER, 1.3)]
+NAMES = {EAGER: 'the better eager'}
+BEST = {'dense': 'better dense chain', 'depthwise': 'better depthwise chain'}
+BF16, UPDATE = 1.7, 1.2
+
+
+def cases(rows, group):
+    """{case: {way: row}} of a group, curves left out."""
+    found = {}
+    for row in rows:
+        if row['group'] == group and 'curve' not in row:
+            found.setdefault(', '.join(f'{k} {v}' for k, v in row['case'].items()
+                                       if k in ('stride', 'format', 'image')), {})[row['way']] = row
+    return found
+
+
+def floor_share(ways):
+    """The floor as a share of our time, in percent, or None."""
+    floor = [row['ratio'] for way, row in ways.items() if way.startswith('floor')]
+    return 100 * floor[0] if floor else None
+
+
+def verdicts(rows):
+    """One dict a target and case: what, against, case, wanted, reached, met, floor (percent)."""
+    found = []
+
+    def add(what, against, case, wanted, reached, met, ways):
+        found.append({'what': what, 'against': against, 'case': case, 'wanted': wanted,
+                      'reached': reached, 'met': met, 'floor': floor_share(ways)})
+    for what, group, prefix, least in CPU:
+        for case, ways in cases(rows, group).items():
+            peers = [row['ratio'] for way, row in ways.items() if way.startswith(prefix)]
+            if peers:
+                add(what, NAMES.get(prefix, BEST.get(prefix, prefix)), case, f'>= {least}',
+                    min(peers), min(peers) >= least, ways)
+    for case, ways in cases(rows, 'op 6 SGD').items():
+        reached = 100 / floor_share(ways)
+        add('op 6, update', 'arrays read and written once', case, f'<= {UPDATE}', reached,
+            reached <= UPDATE, ways)
+    for case, ways in cases(rows, SCORES).items():
+        if 'ours, bf16' in ways:
+            reached = 1 / ways['ours, bf16']['ratio']
+            add('FCN-8s, bf16', 'our float32', case, f'>= {BF16}', reached, reached >= BF16, ways)
+    return found
+
+
+def summary(rows):
+    """The verdicts as text."""
+    lines = [f'{"":30}{"against":31}{"case":34}{"wanted":>8}{"reached":>9}{"floor":>8}']
+    for v in verdicts(rows):
+        share = '' if v['floor'] is None else f'{v["floor"]:.0f} %'
+        lines.append(f'{v["what"]:30}{v["against"]:31}{v["case"]:34}{v["wanted"]:>8}'
+                     f'{v["reached"]:9.2f}{share:>8}  {"met" if v["met"] else "NOT MET"}')
+    return '\n'.join([*lines, "floor: its share of our time; 'wanted' and 'reached' are times ours "
+                      'for a peer, of the floor for op 6, of float32 for bf16'])
+
+
+def seconds(rows, group, way=OURS):
+    """Median seconds of ours in a group's first case, or None."""
+    found = next(iter(cases(rows, group).values()), {})
+    return found[way]['median'] if way in found else None

@@ -1,0 +1,127 @@
+"""The benchmarks as a user runs them, and what is made of their results."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from small_runs import call
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / 'benchmarks'))
+import gpu  # noqa: E402
+import report  # noqa: E402
+import targets  # noqa: E402
+import timing  # noqa: E402
+
+CASE = {'stride': 8, 'classes': 21, 'height': 375, 'width': 500, 'batch': 1, 'threads': 1}
+
+
+def row(group, way, ratio, case=CASE, **more):
+    return {'group': group, 'case': case, 'way': way, 'seconds': [ratio * 1e-3],
+            'median': ratio * 1e-3, 'best': ratio * 1e-3, 'ratio': ratio, **more}
+
+
+ROWS = [row('op 1 forward', 'dense, contiguous', 60),
+        row('op 1 forward', 'dense, channels-last', 49),
+        row('op 1 forward', 'depthwise, contiguous', 12), row('op 1 forward', 'ours', 1),
+        row('op 1 forward', 'floor: the output written once', 0.25),
+        row('op 6 SGD', 'ours', 1), row('op 6 SGD', 'floor: arrays', 0.8),
+        *(row('op 4 labels', way, n * c['threads'], c, curve='threads') for n, way in
+          ((30, 'dense, contiguous'), (40, 'dense, channels-last'), (1, 'ours'))
+          for c in (CASE, CASE | {'threads': 2}))]
+
+
+def test_turns_are_alternating_and_the_first_does_not_count():
+    calls = []
+    taken = timing.alternate({'a': lambda: calls.append('a'), 'b': lambda: calls.append('b')}, 2,
+                             warm=False)
+    assert ''.join(calls) == 'abbaab' and [len(times) for times in taken.values()] == [2, 2]
+
+
+def test_the_ratio_is_that_of_each_round(monkeypatch):
+    monkeypatch.setattr(timing, 'alternate', lambda *_: {'peer': [2, 8, 90], 'ours': [1, 2, 30],
+                                                         'floor: f': [1, 1, 15]})
+    args = timing.arguments('x', 3).parse_args([])
+    found = {r['way']: r for r in timing.measure('g', {}, {}, args, ('f', None, 0.5))}
+    assert found['peer']['ratio'] == 3 and found['peer']['best'] == 2
+    assert found['floor: f']['seconds'] == [0.5, 0.5, 7.5] and found['floor: f']['ratio'] == 0.25
+
+
+def test_verdicts_take_the_better_peer():
+    found = {(v['what'], v['against']): v for v in targets.verdicts(ROWS)}
+    dense = found['op 1, forward', 'better dense chain']
+    assert dense['reached'] == 49 and not dense['met'] and dense['floor'] == 25
+    assert found['op 1, forward', 'better depthwise chain']['met']
+    update = found['op 6, update', 'arrays read and written once']
+    assert update['reached'] == 1.25 and not update['met']
+    assert len(found) == 3                              # curves are no target
+    assert 'NOT MET' in targets.summary(ROWS)
+
+
+def test_pages_from_results(tmp_path):
+    machine = {'processor': 'A & B', 'cores': 2, 'threads': 1, 'torch': '2', 'load': 0.5,
+               'instructions': 'AVX2'}
+    (tmp_path / 'r.json').write_text(json.dumps({'machine': machine, 'rows': ROWS}))
+    done = subprocess.run([sys.executable, ROOT / 'benchmarks/report.py', tmp_path / 'r.json',
+                           '--out', tmp_path], env={'PYTHONPATH': str(ROOT)}, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / 'performance-tables.md').read_text()
+    assert '| >= 50 | 49.00 | 25 % | **not met** |' in page and 'A & B' in page
+    tree = ElementTree.parse(tmp_path / 'performance.svg')
+    assert len(tree.findall('.//{*}polyline')) == 2
+    lines = report.lines_of(ROWS, 'op 4 labels', 'threads')
+    assert lines == {'dense': [(1, 30), (2, 60)], 'ours': [(1, 1), (2, 2)]}
+
+
+def test_no_results(tmp_path):
+    done = subprocess.run([sys.executable, ROOT / 'benchmarks/report.py', tmp_path / 'r.json'],
+                          env={'PYTHONPATH': str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith('error: ') and 'bench.py' in done.stderr
+
+
+def test_gpu_check_wants_a_gpu(capsys, monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    done = call(capsys, 'gpu_check')
+    assert done.status == 1 and 'no GPU' in done.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('words', [
+    ['bench', '--short'], ['deconv', '--runs', 1],
+    ['update', '--numbers', 10000, '--runs', 1, '--rules', 'SGD', 'Adam', 'RMSProp'],
+    ['precision', '--size', '33x40', '--runs', 1], ['memory', '--size', '33x40']],
+    ids=lambda words: words[0])
+def test_each_runs(tmp_path, words):
+    """With tiny sizes, and one thread."""
+    name, *options = map(str, words)
+    done = subprocess.run(
+        [sys.executable, ROOT / f'benchmarks/{name}.py', *options, '--threads', '1', '--json',
+         tmp_path / 'r.json'], env={'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}, text=True,
+        capture_output=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / 'r.json').read_text())['rows']
+    if name == 'bench':
+        assert 'FCN-8s, training step' in done.stdout and 'op 6, update' in done.stdout
+
+
+@pytest.mark.slow
+def test_online_training_reads_its_jpegs():
+    """What only a GPU is fast enough for, one iteration at a time."""
+    rows = gpu.online_training(timing.arguments('x', 1).parse_args([]), 1)
+    assert len(rows) == 1 and rows[0]['way'] == 'ours' and rows[0]['median'] > 0
+
+
+def test_the_gpus_targets():
+    def of(group, way, milliseconds, ratio=1, **case):
+        return row(group, way, ratio, CASE | case) | {'median': milliseconds / 1e3}
+    rows = [of('op 1 forward', 'floor: written', 1, 0.9, batch=20),
+            of('op 5 loss forward + backward', 'floor: exponentials', 1, 0.25),
+            of('FCN-8s scores', 'ours, tf32', 2.4), of('FCN-8s scores', 'ours, bf16', 1.6),
+            of('FCN-32s online training', 'ours', 5)]
+    lines = gpu.summary(rows).splitlines()
+    assert [line.endswith('NOT MET') for line in lines] == [False, True, False, True, False]
+    assert [float(line.split()[-3 if 'NOT' in line else -2]) for line in lines] == [
+        90, 4, 2.4, 1.6, 200]
