@@ -19,7 +19,7 @@ import torch
 
 OURS = 'ours'
 SGEMM = 1024            # rows, columns and depth of the product that gives the machine's speed
-EXPS = 2 ** 15          # numbers, which stay in the cache
+EXPS = 2 ** 17          # numbers, which stay in the cache and keep several threads busy
 EXP_CHAIN = 256         # on a GPU, in registers
 
 
