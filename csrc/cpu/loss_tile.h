@@ -55,11 +55,12 @@ FCN_INLINE VecOf<Acc> loss_lanes(const LossRun<Acc>& run, const Tiling& t, int64
       sum[p] += e;
     }
   for (int p = 0; p < n; ++p) {
-    const I counts = label[p] >= 0;
-    counted[p] = counts ? all(Acc(1)) : V{};
+    // bits, not a comparison: gcc 12 fails at that where it clones the loop
+    const I counts = ~(label[p] >> (8 * static_cast<int>(sizeof(Acc)) - 1));
+    counted[p] = reinterpret_cast<V>(reinterpret_cast<I>(all(Acc(1))) & counts);
     if (run.weight) counted[p] *= load(run.weight + (phase + p) * t.lanes + lane);
     const V lost = log_probability(own[p], largest[p], log_lanes(sum[p]), all(Acc(kLeastLog)));
-    total -= counts ? lost * counted[p] : V{};
+    total -= reinterpret_cast<V>(reinterpret_cast<I>(lost * counted[p]) & counts);
     scale[p] = counted[p] / sum[p];
   }
   return total;
