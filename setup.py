@@ -38,7 +38,8 @@ else:
 
 link = ['-fopenmp']
 if os.environ.get('FCN_REPRO_SANITIZE', '0') == '1':   # torch's types have no vptr to look into
-    checks = ['-fsanitize=address,undefined', '-fno-sanitize=vptr']
+    checks = ['-fsanitize=address,undefined', '-fno-sanitize=vptr',
+              '-fno-sanitize-recover=undefined']
     cxx += ['-O1', '-g', '-fno-omit-frame-pointer', '-fno-wrapv', '-D_GLIBCXX_ASSERTIONS',
             *checks]
     link += checks
