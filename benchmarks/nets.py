@@ -115,7 +115,7 @@ def solver(size, device='cpu', off=(), precision='fp32'):
             DATA.format(*size) + ''.join('layer {' + layer for layer in kept))
         Path(folder, 'solver.prototxt').write_text(SOLVER)
         made = Solver(Path(folder, 'solver.prototxt'), device=device, precision=precision,
-                      passes=switches.passes, channels_last=switches.placed['channels_last'])
+                      passes=switches.passes, placed=switches.placed)
     made.fused = switches.fused
     fill(of_ours(made.net))
     return made

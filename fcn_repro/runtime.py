@@ -51,16 +51,16 @@ def allow_tf32(allowed):
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
-def place(net, device='cpu', channels_last=True, workers=None, precision='fp32', prepack=True,
-          graphs=True):
+def place(net, device='cpu', channels_last=True, workers=None, precision='fp32', winograd=True,
+          gemm=True, prepack=True, graphs=True):
     """Move a net to a device, its filters to channels-last, and say how it computes there.
 
     workers: threads that read the data of each of its data layers ahead (None: a few, as there are
     cores). precision: fp32; tf32 (GPU): products of float32 rounded to 10 bits, for all nets of the
     process; bf16, fp16 (GPU): convolutions and inner products in 16 bits, but for the last ones,
     which make the scores, and all other layers (plan.py). Parameters, their gradients and what a
-    blob delivers are float32 in any case. prepack: on the CPU lay out filters beforehand, as far
-    as nobody goes backward (prepack.py). graphs: on a GPU replay CUDA graphs there (graphs.py).
+    blob delivers are float32 in any case. winograd, gemm: on the CPU convolve so where it is faster
+    (conv.py); prepack: keep filters that this has laid out, as far as nobody goes backward. graphs: on a GPU replay CUDA graphs there (graphs.py).
     FcnError as check_precision says, for a net with blas=True in 16 bits, and for workers under 0
     or too many.
     """
@@ -78,7 +78,8 @@ def place(net, device='cpu', channels_last=True, workers=None, precision='fp32',
         for parameter in net.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    net.channels_last, net.state.prepack = channels_last, prepack
+    net.channels_last = channels_last
+    net.state.winograd, net.state.gemm, net.state.prepack = winograd, gemm, prepack
     net.replay = Replay(net) if graphs and device.type == 'cuda' else None
     net.state.gpu = device if device.type == 'cuda' else None
     if workers is not None:

@@ -41,14 +41,14 @@ class Solver:
     the snapshots say of themselves; one of another provenance['data'] is not restored. rule:
     replaces type. net_class: Net, or a subclass. idle_test_nets: make the test nets even where no
     iteration tests. workers: threads that read data ahead, as for place. precision: as for place,
-    but for fp16.
+    but for fp16. placed: {option of place: value} besides, without prepack and graphs.
     """
 
     default_format = SolverParameter.HDF5       # of snapshots, where the file names none
 
     fused = True        # update in one pass (update.py); False: by the rules, to the same bits
 
-    def __init__(self, path, *, prefix=None, seed=None, device='cpu', channels_last=True,
+    def __init__(self, path, *, prefix=None, seed=None, device='cpu', placed=None,
                  overrides=None, passes=DEFAULT, max_iter=None, keep=None, provenance=None,
                  rule=None, net_class=Net, idle_test_nets=False, workers=None, precision='fp32'):
         self.text = read_solver(path)
@@ -69,8 +69,8 @@ class Solver:
         def make(text):
             state = text.message.state
             net = net_class.of(text, state.phase, state.level, **options)
-            return place(net, device, channels_last, workers, precision, prepack=False,
-                         graphs=False)
+            return place(net, device, workers=workers, precision=precision,
+                         **{**(placed or {}), 'prepack': False, 'graphs': False})
         text, sources = train_net(self.text), test_sources(self.text)
         self.net, self.net_text = make(text), snapshots.net_text(text)
         used = sources and (idle_test_nets or self._ever_tests())

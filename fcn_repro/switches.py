@@ -3,7 +3,7 @@
 from .errors import FcnError, nearest
 from .passes import PASSES
 
-PLACED = 'channels_last', 'prepack', 'graphs'           # of runtime.place
+PLACED = 'channels_last', 'winograd', 'gemm', 'prepack', 'graphs'           # of runtime.place
 NAMES = *PASSES, *PLACED, 'fused_update'                # that of Solver.fused
 
 

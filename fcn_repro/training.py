@@ -175,7 +175,7 @@ def learn(name, solver_file, val, source, state, mine, options):
     solver = Solver(solver_file, prefix=out / 'train', seed=options.seed, device=device,
                     overrides=data_overrides(options), max_iter=options.iterations,
                     keep=options.keep, workers=options.workers, precision=options.precision,
-                    passes=switches.passes, channels_last=switches.placed['channels_last'])
+                    passes=switches.passes, placed=switches.placed)
     solver.fused = switches.fused
     found = source is not None and options.weights is None and parent_run(name, options)
     if found and STAGES[found[0]].accuracy is None:     # a classifier has other data

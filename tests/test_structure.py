@@ -24,7 +24,7 @@ APART = {                   # may reach nothing but these, at any distance
     'proto': {'errors'},
     'passes': {'errors', 'graph', 'prototxt', 'proto', 'layers', 'ops', 'deconv', 'blas', 'data',
                'fillers', 'sizes', 'wire', 'hdf5', 'hdf5_write', 'files', 'caffemodel',
-               'solverstate', 'kept', 'prepack'},
+               'solverstate', 'kept', 'conv'},
 }
 
 LINES, LAYER_LINES, FUNCTION_LINES = 300, 80, 40

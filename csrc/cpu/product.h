@@ -38,6 +38,9 @@ FCN_INLINE void multiply_tile(const Product<T>& p, int64_t i, int64_t j) {
   constexpr int64_t lanes = bytes / sizeof(T);
   const int64_t a_row = along ? p.a_row : 1, a_step = along ? 1 : p.a_step;
   T* c = p.c + i * p.c_row + j;
+  for (int r = 0; r < height; ++r)  // long before they are written
+    for (int w = 0; w < width * bytes; w += 64)
+      __builtin_prefetch(reinterpret_cast<const char*>(c + r * p.c_row) + w, 1);
   V sum[height][width] = {};
   if (p.add)
     for (int r = 0; r < height; ++r)

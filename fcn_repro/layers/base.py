@@ -28,7 +28,9 @@ class RunState:
     blas: bool = False          # products as Caffe computes them: blas.py
     workers: int = field(default_factory=default_workers)   # threads that read ahead for each layer
     gpu: torch.device | None = None         # where they put it; None: nowhere but on the host
-    prepack: bool = False       # filters laid out beforehand where nobody goes backward: prepack.py
+    winograd: bool = False      # convolutions on the CPU: conv.py
+    gemm: bool = False
+    prepack: bool = False       # filters that these lay out are kept where nobody goes backward
 
 
 class Layer:

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 
 from .. import blas
-from ..prepack import PackedConv2d
+from ..conv import Conv2d
 from .spatial import CONV, SpatialLayer
 
 
@@ -19,9 +19,8 @@ class Convolution(SpatialLayer):
 
     def setup(self):
         super().setup()
-        self.packed = PackedConv2d()
+        self.conv2d = Conv2d(self.state)
 
     def run(self, conv, x, weight, bias, stride, pad, dilation):
-        if self.state.prepack and conv is F.conv2d:
-            conv = self.packed
+        conv = self.conv2d if conv is F.conv2d else conv
         return conv(x, weight, bias, stride, pad, dilation, self.param.group)
