@@ -14,7 +14,7 @@ from .taps import bilinear_taps, recognise_bilinear, tap_dtype
 from .upsample import upcrop, upcrop_add, upcrop_add_ref, upcrop_ref
 from .winograd import conv3x3, conv3x3_ref, winograd, winograd_filters
 
-__all__ = ['bilinear_taps', 'conv3x3', 'conv3x3_ref', 'conv_gemm', 'conv_gemm_ref', 'load_extension', 'recognise_bilinear', 'refuse_devices', 'tap_dtype',
-           'upcrop', 'upcrop_add', 'upcrop_add_ref', 'upcrop_argmax', 'upcrop_argmax_ref',
-           'upcrop_ref', 'upcrop_softmax_loss', 'upcrop_softmax_loss_ref', 'winograd',
-           'winograd_filters']
+__all__ = ['bilinear_taps', 'conv3x3', 'conv3x3_ref', 'conv_gemm', 'conv_gemm_ref',
+           'load_extension', 'recognise_bilinear', 'refuse_devices', 'tap_dtype', 'upcrop',
+           'upcrop_add', 'upcrop_add_ref', 'upcrop_argmax', 'upcrop_argmax_ref', 'upcrop_ref',
+           'upcrop_softmax_loss', 'upcrop_softmax_loss_ref', 'winograd', 'winograd_filters']

@@ -25,8 +25,8 @@ class LayerwiseSolver(solver.Solver):
         self.callbacks = []
         given = read_solver(path).message.random_seed
         super().__init__(path, seed=int(given) if given >= 0 else mode.seed(), passes=(),
-                         device=pick_device(mode.device()), placed={'channels_last': False}, rule=rule,
-                         net_class=Layerwise, idle_test_nets=True)
+                         device=pick_device(mode.device()), placed={'channels_last': False},
+                         rule=rule, net_class=Layerwise, idle_test_nets=True)
 
     def step(self, count):
         """`count` iterations with Caffe's snapshots among them, the loss window started anew."""
