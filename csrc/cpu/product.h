@@ -47,7 +47,9 @@ template <typename V, typename I>
 FCN_INLINE void add_product(V& sum, Pair value, const I& factor) {
   const I all = static_cast<int32_t>(value.bits) - I{};
 #if defined(__x86_64__)
-  asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(factor), "v"(all));
+  V next = sum;  // an asm that writes to the array itself would keep it in memory
+  asm("vdpbf16ps %2, %1, %0" : "+v"(next) : "v"(factor), "v"(all));
+  sum = next;
 #endif
 }
 
