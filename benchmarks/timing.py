@@ -6,7 +6,6 @@ rounds of this way's time by that of OURS in the same round.
 """
 
 import argparse
-import ctypes
 import json
 import os
 import platform
@@ -16,6 +15,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+
+from fcn_repro.memory import keep_freed_memory
 
 OURS = 'ours'
 SGEMM = 1024            # rows, columns and depth of the product that gives the machine's speed
@@ -46,10 +47,7 @@ def prepare(args):
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt:
-        mallopt(-1, 2**31 - 1)      # M_TRIM_THRESHOLD
-        mallopt(-3, 2**30)          # M_MMAP_THRESHOLD
+    keep_freed_memory()
     machine = {'processor': processor(args.device), 'cores': len(os.sched_getaffinity(0)),
                'threads': args.threads, 'torch': torch.__version__, 'load': os.getloadavg()[0],
                'instructions': torch.backends.cpu.get_cpu_capability()}
