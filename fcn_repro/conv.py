@@ -43,10 +43,12 @@ class Conv2d:
 def ours(x, weight):
     """Whether our own ops take such tensors: bfloat16 where the processor multiplies it, without
     autograd."""
-    return x.device.type == 'cpu' and x.dtype == weight.dtype \
-        and weight.is_contiguous(memory_format=torch.channels_last) \
-        and (x.dtype == torch.float32 or x.dtype == torch.bfloat16 and not torch.is_grad_enabled()
-             and torch.cpu._is_avx512_bf16_supported())
+    if x.device.type != 'cpu' or x.dtype != weight.dtype or \
+            not weight.is_contiguous(memory_format=torch.channels_last):
+        return False
+    if x.dtype == torch.bfloat16:
+        return not torch.is_grad_enabled() and torch.cpu._is_avx512_bf16_supported()
+    return x.dtype == torch.float32
 
 
 def by_winograd(x, weight, pad):
