@@ -27,6 +27,9 @@ constexpr int64_t kWidth = 512;  // and channels that a task sums
 
 int64_t up(int64_t n) { return (n + kColumns<float> - 1) / kColumns<float> * kColumns<float>; }
 
+// Room for n columns: an odd number of cache lines, so that rows fall on different cache sets
+int64_t room(int64_t n) { return up(n) | kColumns<float>; }
+
 // x (images, height + k_y - 1, width + k_x - 1, channels) by filters (outputs, k_y, k_x, channels)
 // is y (images, height, width, outputs), each of them in some order of the axes
 struct Shape {
@@ -95,7 +98,7 @@ void sum(const Shape& s, const at::Tensor& x, const at::Tensor& filters, const a
   for (int64_t tap = 0; tap < s.k_y * s.k_x; ++tap) {
     window(s, data<T>(x), tap, line, data<F>(factor));
     for_rows(s.outputs, [&](int64_t begin, int64_t end) {
-      multiply(Product<F>{end - begin, line, 1, channels,
+      multiply(Product<F>{end - begin, up(s.places()), 1, channels,
                           data<F>(filters) + begin * depth + tap * channels, depth, 0, 1,
                           data<F>(factor), kPanel<F>, 0, line,
                           data<float>(sums) + begin * line, line, tap > 0});
@@ -119,7 +122,7 @@ at::Tensor conv_gemm(const at::Tensor& x, const at::Tensor& weight,
   }
   const at::Tensor result = at::empty(top, x.options());
   if (s.places() == 0) return result;
-  const at::Tensor sums = at::empty({s.outputs, up(s.places())}, x.options().dtype(at::kFloat));
+  const at::Tensor sums = at::empty({s.outputs, room(s.places())}, x.options().dtype(at::kFloat));
   type == at::kFloat ? sum<float>(s, dense(x), last(weight), sums)
                      : sum<Bf16>(s, dense(x), last(weight), sums);
   if (bias) sums.add_(bias->unsqueeze(1));
