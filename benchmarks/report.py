@@ -38,8 +38,8 @@ def tables(result):
              '**A short run: its figures mean nothing.**' if result.get('short') else '', '',
              '## What is wanted, and what is reached', '',
              '*Reached*: how many times ours a peer takes, the median over the rounds; of the '
-             'floor for op 6, of float32 for bf16. *Floor*: its share of our time. *Below the floor*: '
-             'the floor by itself takes longer than what is wanted.', '',
+             'floor for op 6, of float32 for bf16. *Floor*: its share of our time. '
+             '*Below the floor*: the floor by itself takes longer than what is wanted.', '',
              '| | against | case | wanted | reached | floor | |', '|---|---|---|---|---|---|---|']
     for v in verdicts(result['rows']):
         share = '' if v['floor'] is None else f'{v["floor"]:.0f} %'
