@@ -7,8 +7,8 @@
 Outputs fall into blocks of s_y x s_x. All outputs of a block read the same inputs, its patch of
 m_y x m_x cells with m = ceil(k / s), each with the taps of its own phase. So this is a correlation
 of stride 1 with C_out * s_y * s_x filters, whose results then change places. The ops `phases`
-(csrc/cpu/deconv.cpp) do it as matrix products that stay in the cache. Where those would be thin
-(small strides with few channels a group), and on other devices, conv_transpose2d does it.
+(csrc/cpu/deconv.cpp) do it as matrix products that stay in the cache. At stride 1, where nothing
+changes places, with very many channels, and on other devices, conv_transpose2d does it.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from .errors import FcnError
 from .ops import tap_dtype
 
 TYPES = torch.float32, torch.float64, torch.float16, torch.bfloat16
-COLUMNS = 64            # outputs of a group and block that make a matrix product worth it
+LARGE = 512     # inputs and outputs of a group and block: where both are more, torch is as fast
 
 
 class Axis(NamedTuple):
@@ -55,7 +55,8 @@ def deconv_crop(x, weight, bias, stride, pad, group, offset, size):
         :, :, -margins[2]:x.shape[2] + margins[3], -margins[0]:x.shape[3] + margins[1]]
     columns = weight.shape[1] * axes[0].stride * axes[1].stride
     patch = x.shape[1] // group * axes[0].taps * axes[1].taps
-    run = _by_tasks if x.is_cpu and columns >= max(COLUMNS, patch / 2) else _by_torch
+    tasks = x.is_cpu and max(stride) > 1 and min(patch, columns) <= LARGE
+    run = _by_tasks if tasks else _by_torch
     return run(cells, weight, bias, axes, group, size)
 
 
@@ -161,7 +162,10 @@ def _(x, filters, bias, lead, size, dtype, last):
 
 @torch.library.register_fake('fcn_repro::phases_input')
 def _(grad, filters, lead, cells, last):
-    return filters.new_empty(grad.shape[0], *cells, filters.shape[0] * filters.shape[3])
+    channels = filters.shape[0] * filters.shape[3]
+    if last:
+        return filters.new_empty(grad.shape[0], *cells, channels)
+    return filters.new_empty(grad.shape[0], channels, *cells).permute(0, 2, 3, 1)
 
 
 @torch.library.register_fake('fcn_repro::phases_filters')

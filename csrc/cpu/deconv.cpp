@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "phases_tasks.h"
+#include "planes.h"
 
 TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
   m.def(
@@ -99,7 +100,9 @@ at::Tensor phases(const at::Tensor& x, const at::Tensor& filters,
                                       x.options().dtype(dtype).memory_format(format_of(last)));
   if (result.numel() == 0) return result;
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, op, [&] {
-    run_phases<scalar_t, at::opmath_type<scalar_t>>(p, cells, weights, shift, result);
+    using Acc = at::opmath_type<scalar_t>;
+    p.planes() ? run_planes<scalar_t, Acc>(p, cells, weights, shift, result)
+               : run_phases<scalar_t, Acc>(p, cells, weights, shift, result);
   });
   return result;
 }
@@ -114,12 +117,15 @@ at::Tensor phases_input(const at::Tensor& grad, const at::Tensor& filters, at::I
   TORCH_CHECK_VALUE(grad.size(1) == p.group * p.out, op, ": grad has ", grad.size(1),
                     " channels, the filters ", p.group * p.out, ".");
   const at::Tensor weights = operand(op, "filters", filters, type, 7, p.group, 0);
-  const at::Tensor top = dense(grad, format_of(last));
-  const at::Tensor result = at::empty({p.images, cells[0], cells[1], p.group * p.in},
-                                      weights.options());
+  const int64_t channels = p.group * p.in;
+  const at::Tensor result = last
+      ? at::empty({p.images, cells[0], cells[1], channels}, weights.options())
+      : at::empty({p.images, channels, cells[0], cells[1]}, weights.options()).permute({0, 2, 3, 1});
   if (result.numel() == 0) return result;
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, type, op, [&] {
-    run_input<scalar_t, at::opmath_type<scalar_t>>(p, top, weights, result);
+    using Acc = at::opmath_type<scalar_t>;
+    p.planes() ? run_planes_input<scalar_t, Acc>(p, grad, weights, result)
+               : run_input<scalar_t, Acc>(p, grad, weights, result);
   });
   return result;
 }
@@ -139,12 +145,13 @@ at::Tensor phases_filters(const at::Tensor& grad, const at::Tensor& x, at::IntAr
   const Phases p = shape_of(op, shape, lead, x.size(0), x.sizes().slice(1, 2),
                             grad.sizes().slice(2), last);
   const at::Tensor cells = operand(op, "x", x, grad.scalar_type(), 4, group * in, 3);
-  const at::Tensor top = dense(grad, format_of(last));
   const at::Tensor result = at::empty({group, in, out, taps[0], stride[0], taps[1], stride[1]},
                                       cells.options());
   if (p.images == 0) result.zero_();
   else AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, grad.scalar_type(), op, [&] {
-    run_filters<scalar_t, at::opmath_type<scalar_t>>(p, top, cells, result);
+    using Acc = at::opmath_type<scalar_t>;
+    p.planes() && p.x.taps * p.in < 8 ? run_planes_filters<scalar_t, Acc>(p, grad, cells, result)
+                                      : run_filters<scalar_t, Acc>(p, grad, cells, result);
   });
   return last ? result.permute({0, 3, 5, 1, 4, 6, 2}) : result.permute({0, 3, 5, 1, 4, 2, 6});
 }

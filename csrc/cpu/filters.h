@@ -56,19 +56,18 @@ void pack_inputs(const Phases& p, const Filters<T>& filters, Range some, T* pack
   for (int64_t i = some.begin; i < some.end; ++i) {
     const int64_t phases = i / p.x.taps, tap = i % p.x.taps;
     T* to = packed + phases * panels.size();
-    for (int64_t col = 0; col < panels.width(); ++col) {
-      const int64_t a = col / p.in, k = col % p.in;
-      T* __restrict__ column = to + panels.at(tap * p.row(), col);
-      if (col >= panels.cols) {
-        for (int64_t j = 0; j < p.row(); ++j) column[j * kPanel<T>] = 0;
-        continue;
+    for (int64_t j = 0; j < filters.a; ++j)  // a few rows at once, for they stand far apart
+      for (int64_t col = 0; col < panels.width(); ++col) {
+        const int64_t a = col / p.in, k = col % p.in;
+        T* __restrict__ column = to + panels.at(tap * p.row() + j * filters.b, col);
+        if (col >= panels.cols) {
+          for (int64_t l = 0; l < filters.b; ++l) column[l * kPanel<T>] = 0;
+          continue;
+        }
+        const T* __restrict__ from = filters.at(phases / p.y.stride, p.y.taps - 1 - a, tap, k,
+                                                phases % p.y.stride) + j * filters.step[5];
+        for (int64_t l = 0; l < filters.b; ++l) column[l * kPanel<T>] = from[l * filters.step[6]];
       }
-      const T* __restrict__ from = filters.at(phases / p.y.stride, p.y.taps - 1 - a, tap, k,
-                                              phases % p.y.stride);
-      for (int64_t j = 0; j < filters.a; ++j, column += filters.b * kPanel<T>)
-        for (int64_t l = 0; l < filters.b; ++l)
-          column[l * kPanel<T>] = from[j * filters.step[5] + l * filters.step[6]];
-    }
   }
 }
 
@@ -86,12 +85,12 @@ void unpack(const Phases& p, const T* parts, int64_t slabs, int64_t pitch, int64
       const int64_t row = ((p.y.taps - 1 - v / p.y.stride) * p.x.taps + p.x.taps - 1 - tap) * p.in;
       const int64_t phases = g * p.y.stride + v % p.y.stride;
       const T* __restrict__ from = parts + (phases * p.patch() + row + k) * pitch;
-      for (int64_t c = 0; c < p.out; ++c)
-        for (int64_t x = 0; x < p.x.stride; ++x) {
-          T sum = 0;
-          for (int64_t s = 0; s < slabs; ++s) sum += from[s * slab + c * step_c + x * step_x];
-          out[(c * height + v) * width + tap * p.x.stride + x] = sum;
-        }
+      for (int64_t c = 0; c < p.out; ++c) {
+        T* __restrict__ to = out + (c * height + v) * width + tap * p.x.stride;
+        copy_run(from + c * step_c, step_x, p.x.stride, to);
+        for (int64_t s = 1; s < slabs; ++s)
+          for (int64_t x = 0; x < p.x.stride; ++x) to[x] += from[s * slab + c * step_c + x * step_x];
+      }
     }
 }
 

@@ -43,6 +43,9 @@ struct Phases {
   int64_t row() const { return out * x.stride; }               // a block's outputs at a phase row
   int64_t run() const { return x.stride * (last ? out : 1); }  // of one block on one line
   int64_t line() const { return x.out * (last ? out : 1); }    // numbers
+  // Whether the blocks of a line lie along the vectors, not the numbers of a block
+  bool planes() const { return !last && row() < 64 && fill(row()) < fill(x.count); }
+  static double fill(int64_t n) { return n / double((n + 15) / 16 * 16); }  // of vectors
 };
 
 // A matrix as `multiply` reads its second factor: panels of columns, each row by row
@@ -71,63 +74,78 @@ FCN_INLINE void for_run(int64_t count, F f) {
 }
 
 // A line of blocks, row() numbers each, is a line of the result or, in the contiguous format, one
-// a channel. move(i, column, cell) for each number that the crop keeps: its place in the blocks, in
-// a block and in the result.
+// a channel. move(block, column, cell) for each number that the crop keeps: its block, its place in
+// the block and that in the result.
 template <typename F>
 FCN_INLINE void for_cells(const Phases& p, int64_t g, int64_t image, int64_t y, F move) {
-  const int64_t run = p.run(), line = p.line(), row = p.row();
+  const int64_t run = p.run(), line = p.line(), lines = p.row() / run;
   const int64_t start = -p.x.lead * (run / p.x.stride), first = start < 0;
   const int64_t full = std::max(first, (line - start) / run);
-  for (int64_t c = 0; c < row; c += run) {
-    const int64_t to =
-        ((image * p.group * (row / run) + g * (row / run) + c / run) * p.y.out + y) * line + start;
+  for (int64_t c = 0; c < lines; ++c) {
+    const int64_t to = ((image * p.group * lines + g * lines + c) * p.y.out + y) * line + start;
     const auto some = [=](int64_t b) __attribute__((always_inline)) {
       const int64_t end = std::min(run, line - start - b * run);
-      for (int64_t i = b ? 0 : -start; i < end; ++i) move(b * row + c + i, c + i, to + b * run + i);
+      for (int64_t i = b ? 0 : -start; i < end; ++i) move(b, c * run + i, to + b * run + i);
     };
     if (first) some(0);
     for_run(run, [=](auto n) __attribute__((always_inline)) {
       for (int64_t b = first; b < full; ++b)
-        for (int64_t i = 0; i < n; ++i) move(b * row + c + i, c + i, to + b * n + i);
+        for (int64_t i = 0; i < n; ++i) move(b, c * n + i, to + b * n + i);
     });
     if (full < p.x.count) some(full);
   }
 }
 
+// Where the numbers of a line of blocks stand: one block after the other or, in planes, one column
+// after the other
+template <bool planes>
+FCN_INLINE int64_t stand(int64_t block, int64_t column, int64_t pitch) {
+  return planes ? column * pitch + block : block * pitch + column;
+}
+
 // shift: a number for each of the row() numbers of a block
-template <typename T, typename Acc>
+template <bool planes, typename T, typename Acc>
 void scatter(const Phases& p, int64_t g, int64_t image, int64_t y, const Acc* __restrict__ blocks,
-             const Acc* __restrict__ shift, T* __restrict__ result) {
-  for_cells(p, g, image, y, [=](int64_t i, int64_t column, int64_t cell)
+             int64_t pitch, const Acc* __restrict__ shift, T* __restrict__ result) {
+  for_cells(p, g, image, y, [=](int64_t block, int64_t column, int64_t cell)
                 __attribute__((always_inline)) {
-    result[cell] = static_cast<T>(blocks[i] + shift[column]);
+    result[cell] = static_cast<T>(blocks[stand<planes>(block, column, pitch)] + shift[column]);
   });
 }
 
 // What the crop cuts is left as it is
-template <typename T, typename Acc>
+template <bool planes, typename T, typename Acc>
 void gather(const Phases& p, int64_t g, int64_t image, int64_t y, const T* __restrict__ grad,
-            Acc* __restrict__ blocks) {
-  for_cells(p, g, image, y, [=](int64_t i, int64_t, int64_t cell)
-                __attribute__((always_inline)) { blocks[i] = static_cast<Acc>(grad[cell]); });
+            Acc* __restrict__ blocks, int64_t pitch) {
+  for_cells(p, g, image, y, [=](int64_t block, int64_t column, int64_t cell)
+                __attribute__((always_inline)) {
+    blocks[stand<planes>(block, column, pitch)] = static_cast<Acc>(grad[cell]);
+  });
 }
 
-// The gradient of one row of inputs: the lines of blocks that read it, in a fixed order. grads:
-// for each group and line of blocks, (cells, pitch) with columns (tap, channel).
+// The gradient of one row of inputs: the lines of blocks that read it, in a fixed order. Of each
+// group and line of blocks, `grads` has `size` numbers, those of (cell, tap, channel) at
+// cell * step + (tap, channel) * step_k.
 template <typename Acc>
-void fold_row(const Phases& p, const Acc* grads, int64_t pitch, int64_t image, int64_t i,
-              Acc* result) {
-  const int64_t channels = p.group * p.in, cells = p.x.cells();
-  Acc* __restrict__ out = result + (image * p.y.cells() + i) * cells * channels;
-  std::fill_n(out, cells * channels, Acc(0));
-  for (int64_t a = std::max<int64_t>(0, i - p.y.count + 1); a < std::min(p.y.taps, i + 1); ++a)
-    for (int64_t g = 0; g < p.group; ++g) {
-      const int64_t line = (g * p.images + image) * p.y.count + i - a;
-      const Acc* __restrict__ from = grads + line * cells * pitch + a * p.in;
-      for (int64_t j = 0; j < cells; ++j)
+void fold_row(const Phases& p, const Acc* grads, int64_t size, int64_t step, int64_t step_k,
+              int64_t image, int64_t i, Acc* result) {
+  const int64_t channels = p.group * p.in, cells = p.x.cells(), plane = p.y.cells() * cells;
+  for (int64_t g = 0; g < p.group; ++g) {
+    Acc* __restrict__ out = result + image * channels * plane +
+        (p.last ? i * cells * channels : g * p.in * plane + i * cells);
+    for (int64_t k = 0; k < (p.last ? 1 : p.in); ++k)
+      std::fill_n(out + k * plane, p.last ? cells * channels : cells, Acc(0));
+    for (int64_t a = std::max<int64_t>(0, i - p.y.count + 1); a < std::min(p.y.taps, i + 1); ++a) {
+      const Acc* __restrict__ from =
+          grads + ((g * p.images + image) * p.y.count + i - a) * size + a * p.in * step_k;
+      if (p.last)  // one group, cell by cell
+        for (int64_t j = 0; j < cells; ++j)
+          for (int64_t k = 0; k < p.in; ++k) out[j * channels + k] += from[j * step + k];
+      else
         for (int64_t k = 0; k < p.in; ++k)
-          out[j * channels + g * p.in + k] += from[j * pitch + k];
+          for (int64_t j = 0; j < cells; ++j) out[k * plane + j] += from[k * step_k + j * step];
     }
+  }
 }
 
 }  // namespace fcn

@@ -8,9 +8,9 @@
 
 #include <algorithm>
 
-#include "../dense.h"
 #include "filters.h"
 #include "lanes.h"
+#include "turned.h"
 
 namespace fcn {
 
@@ -22,7 +22,8 @@ struct Cells {
   const Acc* data;
   int64_t in, row, image, group;
   Cells(const Phases& p, const at::Tensor& x) : in(p.in) {
-    tensor = x.unflatten(3, {p.group, p.in}).permute({3, 0, 1, 2, 4});
+    const at::Tensor pixels = p.group == 1 && x.stride(3) != 1 ? turned<Acc>(x, false) : x;
+    tensor = pixels.unflatten(3, {p.group, p.in}).permute({3, 0, 1, 2, 4});
     if ((p.in > 1 && tensor.stride(4) != 1) || tensor.stride(3) != p.in || !is_aligned(tensor))
       tensor = dense(tensor);
     data = tensor.const_data_ptr<Acc>();
@@ -64,7 +65,7 @@ void run_phases(const Phases& p, const at::Tensor& x, const at::Tensor& filters,
                             factors + phases * panels.size(), panels.panel(),
                             p.x.taps * p.in * kPanel<Acc>, kPanel<Acc>, blocks.data(), p.row(),
                             false});
-      scatter(p, g, image, y, blocks.data(), shifts + g * p.row(), to);
+      scatter<false>(p, g, image, y, blocks.data(), p.row(), shifts + g * p.row(), to);
     }
   });
 }
@@ -79,13 +80,24 @@ void add_lines(const Phases& p, int64_t g, Range lines, const T* grad, const Acc
     for (int64_t line = lines.begin; line < lines.end; ++line) {
       const int64_t q = line % p.y.count, y = p.y.place(q, r);
       if (!p.y.holds(y)) continue;
-      gather(p, g, line / p.y.count, y, grad, blocks.data() + (p.x.taps - 1) * p.row());
+      gather<false>(p, g, line / p.y.count, y, grad, blocks.data() + (p.x.taps - 1) * p.row(),
+                    p.row());
       const bool add = r > 0 && p.y.holds(y - 1);
       multiply(Product<Acc>{p.x.cells(), panels.width(), 1, panels.rows, blocks.data(), p.row(), 0,
                             1, factors + (g * p.y.stride + r) * panels.size(), panels.panel(), 0,
                             kPanel<Acc>, sums + line * p.x.cells() * panels.width(),
                             panels.width(), add});
     }
+}
+
+template <typename Acc>
+void fold(const Phases& p, const Acc* grads, int64_t size, int64_t step, int64_t step_k,
+          const at::Tensor& result) {
+  Acc* to = result.mutable_data_ptr<Acc>();
+  at::parallel_for(0, p.images * p.y.cells(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row)
+      fold_row(p, grads, size, step, step_k, row / p.y.cells(), row % p.y.cells(), to);
+  });
 }
 
 template <typename T, typename Acc>
@@ -96,7 +108,8 @@ void run_input(const Phases& p, const at::Tensor& grad, const at::Tensor& filter
                                       pack_inputs<Acc>);
   const at::Tensor sums = at::empty({p.group, p.lines(), p.x.cells(), panels.width()},
                                     filters.options());
-  const T* from = grad.const_data_ptr<T>();
+  const at::Tensor top = gradients<T>(p, grad);
+  const T* from = top.const_data_ptr<T>();
   const Acc* factors = packed.const_data_ptr<Acc>();
   Acc* partial = sums.mutable_data_ptr<Acc>();
   at::parallel_for(0, p.group * p.lines(), 1, [&](int64_t begin, int64_t end) {
@@ -109,10 +122,17 @@ void run_input(const Phases& p, const at::Tensor& grad, const at::Tensor& filter
                 partial + g * p.lines() * p.x.cells() * panels.width());
     }
   });
+  fold(p, partial, p.x.cells() * panels.width(), panels.width(), 1, result);
+}
+
+// The gradient of the filters from parts (slabs, phases, patch, pitch)
+template <typename Acc>
+void finish(const Phases& p, const at::Tensor& parts, const at::Tensor& result) {
+  const Acc* from = parts.const_data_ptr<Acc>();
   Acc* to = result.mutable_data_ptr<Acc>();
-  at::parallel_for(0, p.images * p.y.cells(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row)
-      fold_row(p, partial, panels.width(), row / p.y.cells(), row % p.y.cells(), to);
+  at::parallel_for(0, p.group * p.in, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t channel = begin; channel < end; ++channel)
+      unpack(p, from, parts.size(0), parts.size(3), channel, to);
   });
 }
 
@@ -129,7 +149,8 @@ void sum_lines(const Phases& p, int64_t phases, Range lines, const Cells<Acc>& c
     const Range kept = p.y.kept({q, q + next - b}, r);
     if (kept.begin >= kept.end) continue;
     for (int64_t i = kept.begin; i < kept.end; ++i)
-      gather(p, g, image, p.y.place(i, r), grad, blocks.data() + (i - kept.begin) * line);
+      gather<false>(p, g, image, p.y.place(i, r), grad, blocks.data() + (i - kept.begin) * line,
+                    p.row());
     for (int64_t a = 0; a < p.y.taps; ++a)
       multiply(Product<Acc>{wide, pitch, kept.end - kept.begin, p.x.count,
                             cells.at(g, image, kept.begin + a), 1, cells.row, p.in, blocks.data(),
@@ -149,7 +170,8 @@ void run_filters(const Phases& p, const at::Tensor& grad, const at::Tensor& x,
   const int64_t deep = std::max<int64_t>(1, kLines / (p.x.count * p.row()));
   const at::Tensor parts = at::empty({slabs, p.phases(), p.patch(), pitch}, x.options());
   Acc* sums = parts.mutable_data_ptr<Acc>();
-  const T* from = grad.const_data_ptr<T>();
+  const at::Tensor top = gradients<T>(p, grad);
+  const T* from = top.const_data_ptr<T>();
   at::parallel_for(0, slabs * p.phases(), 1, [&](int64_t begin, int64_t end) {
     Aligned<Acc> blocks(deep * p.x.count * p.row() + kColumns<Acc>);  // read beyond the last
     for (int64_t t = begin; t < end; ++t) {
@@ -158,11 +180,7 @@ void run_filters(const Phases& p, const at::Tensor& grad, const at::Tensor& x,
                 deep, blocks, sums + t * p.patch() * pitch);
     }
   });
-  Acc* to = result.mutable_data_ptr<Acc>();
-  at::parallel_for(0, p.group * p.in, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t channel = begin; channel < end; ++channel)
-      unpack(p, sums, slabs, pitch, channel, to);
-  });
+  finish<Acc>(p, parts, result);
 }
 
 }  // namespace fcn
