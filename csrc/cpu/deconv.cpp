@@ -102,7 +102,7 @@ at::Tensor phases(const at::Tensor& x, const at::Tensor& filters,
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, op, [&] {
     using Acc = at::opmath_type<scalar_t>;
     p.planes() ? run_planes<scalar_t, Acc>(p, cells, weights, shift, result)
-               : run_phases<scalar_t, Acc>(p, cells, weights, shift, result);
+               : run_phases<scalar_t, Acc>(p, cells, weights, shift, bias.has_value(), result);
   });
   return result;
 }

@@ -12,6 +12,7 @@ namespace fcn {
 
 constexpr int64_t kLines = 48 * 1024;  // gradients, in numbers, that one product sums over at least
 constexpr int64_t kTogether = 8;       // lines of blocks that read the filters of a phase row in turn
+constexpr int64_t kEnds = 13;          // blocks at either end of a line, one tile of a product
 constexpr int64_t kSlabs = 8;          // tasks that the gradient of few filters is split into
 
 struct Range {

@@ -7,6 +7,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "filters.h"
 #include "lanes.h"
@@ -44,14 +45,42 @@ at::Tensor pack(const Phases& p, const at::Tensor& filters, int64_t size, int64_
   return packed;
 }
 
+// The outputs of some blocks of a line at one phase row: sums + block * row()
+template <typename Acc>
+void multiply_blocks(const Phases& p, const Acc* cells, int64_t row, Range blocks,
+                     const Acc* factors, Acc* sums) {
+  const Panels<Acc> panels{p.patch(), p.row()};
+  const int64_t wide = p.x.taps * p.in;
+  multiply(Product<Acc>{blocks.end - blocks.begin, panels.width(), p.y.taps, wide,
+                        cells + blocks.begin * p.in, p.in, row, 1, factors, panels.panel(),
+                        wide * kPanel<Acc>, kPanel<Acc>, sums + blocks.begin * p.row(), p.row(),
+                        false});
+}
+
+// A line of the result in channels_last that needs no more than the sums. Memory takes longer to
+// fetch lines that are written at once than those that are written between sums: only the ends,
+// where the crop cuts blocks and what a product writes beyond its last row (less than a block of at
+// least a vector), go through a buffer.
+template <typename Acc>
+void multiply_line(const Phases& p, const Acc* cells, int64_t row, const Acc* factors,
+                   Acc* blocks, Acc* line) {
+  const int64_t count = p.x.count, start = p.x.lead * p.out;
+  const int64_t head = std::min(kEnds, count), tail = std::max(head, count - kEnds);
+  if (head < tail) multiply_blocks(p, cells, row, {head, tail}, factors, line - start);
+  multiply_blocks(p, cells, row, {0, head}, factors, blocks);
+  std::copy(blocks + start, blocks + std::min(head * p.row(), start + p.line()), line);
+  if (tail == count) return;
+  multiply_blocks(p, cells, row, {tail, count}, factors, blocks);
+  std::copy(blocks + tail * p.row(), blocks + start + p.line(), line + tail * p.row() - start);
+}
+
 template <typename T, typename Acc>
 void run_phases(const Phases& p, const at::Tensor& x, const at::Tensor& filters,
-                const at::Tensor& shift, const at::Tensor& result) {
+                const at::Tensor& shift, bool biased, const at::Tensor& result) {
   const Panels<Acc> panels{p.patch(), p.row()};
   const Cells<Acc> cells(p, x);
   const at::Tensor packed = pack<Acc>(p, filters, panels.size(), p.phases() * panels.rows,
                                       pack_outputs<Acc>);
-  const Acc* factors = packed.const_data_ptr<Acc>();
   const Acc* shifts = shift.const_data_ptr<Acc>();
   T* to = result.mutable_data_ptr<T>();
   at::parallel_for(0, p.phases() * p.lines(), 1, [&](int64_t begin, int64_t end) {
@@ -60,11 +89,15 @@ void run_phases(const Phases& p, const at::Tensor& x, const at::Tensor& filters,
       const int64_t phases = t / p.lines(), image = t % p.lines() / p.y.count, q = t % p.y.count;
       const int64_t g = phases / p.y.stride, y = p.y.place(q, phases % p.y.stride);
       if (!p.y.holds(y)) continue;
-      multiply(Product<Acc>{p.x.count, panels.width(), p.y.taps, p.x.taps * p.in,
-                            cells.at(g, image, q), p.in, cells.row, 1,
-                            factors + phases * panels.size(), panels.panel(),
-                            p.x.taps * p.in * kPanel<Acc>, kPanel<Acc>, blocks.data(), p.row(),
-                            false});
+      const Acc* from = cells.at(g, image, q);
+      const Acc* factors = packed.const_data_ptr<Acc>() + phases * panels.size();
+      if constexpr (std::is_same_v<T, Acc>)
+        if (p.last && !biased && p.row() >= kColumns<Acc>) {
+          multiply_line(p, from, cells.row, factors, blocks.data(),
+                        to + (image * p.y.out + y) * p.line());
+          continue;
+        }
+      multiply_blocks(p, from, cells.row, {0, p.x.count}, factors, blocks.data());
       scatter<false>(p, g, image, y, blocks.data(), p.row(), shifts + g * p.row(), to);
     }
   });
