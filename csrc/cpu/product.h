@@ -26,7 +26,9 @@ template <typename T> constexpr int64_t kPanel = 128 / sizeof(T);
 
 // c[i][j] (+)= sum over s, k of a[i * a_row + s * a_segment + k * a_step] * b(s, k, j), where
 // b(s, k, j) = b[j / kPanel * b_panel + j % kPanel + s * b_segment + k * b_step]. Either a_row or
-// a_step is 1. Terms are added in the order of s and k, whatever the shape of the rest is.
+// a_step is 1. Terms are added in the order of s and k, whatever the shape of the rest is. Where
+// c_row is less than cols, what a row holds beyond it gives way to the next row: the last columns are
+// written first, and rows in their order.
 template <typename T>
 struct Product {
   int64_t rows, cols, segments, steps;
@@ -66,9 +68,6 @@ FCN_INLINE void multiply_tile(const Product<T>& p, int64_t i, int64_t j) {
     for (int w = 0; w < width * bytes; w += 64)
       __builtin_prefetch(reinterpret_cast<const char*>(c + r * p.c_row) + w, 1);
   V sum[height][width] = {};
-  if (p.add)
-    for (int r = 0; r < height; ++r)
-      for (int w = 0; w < width; ++w) std::memcpy(&sum[r][w], c + r * p.c_row + w * lanes, bytes);
   for (int64_t s = 0; s < p.segments; ++s) {
     const T* b = p.b + j / kPanel<T> * p.b_panel + j % kPanel<T> + s * p.b_segment;
     const T* a[(height + 3) / 4];  // of every fourth row: those between cost no registers
@@ -84,8 +83,13 @@ FCN_INLINE void multiply_tile(const Product<T>& p, int64_t i, int64_t j) {
       }
     }
   }
-  for (int r = 0; r < height; ++r)
-    for (int w = 0; w < width; ++w) std::memcpy(c + r * p.c_row + w * lanes, &sum[r][w], bytes);
+  for (int r = 0; r < height; ++r, c += p.c_row)
+    for (int w = 0; w < width; ++w) {
+      V before = {};
+      if (p.add) std::memcpy(&before, c + w * lanes, bytes);
+      sum[r][w] += before;
+      std::memcpy(c + w * lanes, &sum[r][w], bytes);
+    }
 }
 
 template <typename T>
@@ -133,11 +137,10 @@ void multiply_column(const Product<T>& p, int64_t j) {
 template <typename Tiles, bool along, typename T>
 void multiply_with(const Product<T>& p) {
   constexpr int one = 64 / Tiles::bytes, two = std::max(2, one);
-  int64_t j = 0;
-  for (; j + two * Tiles::bytes / int64_t(sizeof(T)) <= p.cols;
-       j += two * Tiles::bytes / int64_t(sizeof(T)))
-    multiply_column<Tiles, two, along>(p, j);
+  constexpr int64_t wide = two * Tiles::bytes / sizeof(T);
+  int64_t j = p.cols / wide * wide;
   if (j < p.cols) multiply_column<Tiles, one, along>(p, j);
+  while ((j -= wide) >= 0) multiply_column<Tiles, two, along>(p, j);
 }
 
 template <typename Tiles, typename T>
