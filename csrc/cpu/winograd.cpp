@@ -71,8 +71,9 @@ at::Tensor winograd_filters(const at::Tensor& taps) {
   const int64_t depth = taps.size(2), cols = taps.size(3);
   check_channels(op, cols);
   const at::Tensor from = dense(taps);
-  const at::Tensor result = at::empty({kPlaces, panels(cols), depth, kPanel<float>},
-                                      taps.options());
+  const std::vector<int64_t> shape{kPlaces, panels(cols), depth, kPanel<float>};
+  const at::Tensor result = cols % kPanel<float> ? at::zeros(shape, taps.options())
+                                                 : at::empty(shape, taps.options());
   at::parallel_for(0, depth, std::max<int64_t>(1, 4096 / cols), [&](int64_t begin, int64_t end) {
     filters_to_points(from.const_data_ptr<float>(), depth, cols, begin, end,
                       result.mutable_data_ptr<float>());
