@@ -1,5 +1,4 @@
-"""What Winograd's convolution may be given: any strides and alignment, NaN, infinity; errors in words.
-"""
+"""What Winograd's convolution may be given: any strides and alignment, NaN; errors in words."""
 
 import pytest
 import torch
