@@ -37,6 +37,33 @@ layer { name: "score" type: "Crop" bottom: "upscore" bottom: "data" top: "score"
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "loss"
   loss_param { ignore_label: 255 normalize: true } }
 '''
+
+
+def vgg_conv(name, bottom, outputs, kernel, pad=1):
+    """A convolution and its ReLU. The bias keeps windows of zeros away from 0, where rounding would
+    decide which way the gradient goes."""
+    return f'''layer {{ name: "{name}" type: "Convolution" bottom: "{bottom}" top: "{name}"
+  convolution_param {{ num_output: {outputs} kernel_size: {kernel} pad: {pad}
+    weight_filler {{ type: "msra" }} bias_filler {{ type: "constant" value: 0.1 }} }} }}
+layer {{ name: "relu_{name}" type: "ReLU" bottom: "{name}" top: "{name}" }}
+'''
+
+
+def vgg_pool(name, bottom):
+    return f'''layer {{ name: "{name}" type: "Pooling" bottom: "{bottom}" top: "{name}"
+  pooling_param {{ pool: MAX kernel_size: 2 stride: 2 }} }}
+'''
+
+
+# VGG16's layers in miniature, wide enough for our own convolutions: conv1_2, conv2_1, fc6, fc7
+VGG = 'layer { name: "scaled" type: "Power" bottom: "data" top: "scaled" power_param { scale: ' \
+    '0.01 } }\n' + vgg_conv('conv1_1', 'scaled', 16, 3, 20) \
+    + vgg_conv('conv1_2', 'conv1_1', 16, 3) + vgg_pool('pool1', 'conv1_2') \
+    + vgg_conv('conv2_1', 'pool1', 48, 3) + vgg_pool('pool2', 'conv2_1') \
+    + vgg_conv('fc6', 'pool2', 224, 7, 0) + vgg_conv('fc7', 'fc6', 224, 1, 0) \
+    + NET[NET.index('layer { name: "score_fr"'):].replace('pool1', 'fc7').replace(
+        'kernel_size: 4 stride: 2', 'group: 3 kernel_size: 8 stride: 4').replace(
+        'type: "gaussian" std: 1 }', 'type: "bilinear" }').replace('offset: 8', 'offset: 10')
 SOLVER = '''train_net: "train.prototxt"
 base_lr: 0.01
 lr_policy: "step"

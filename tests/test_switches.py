@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import assert_error, call, contents, small_stage
+from small_runs import VGG, assert_error, call, contents, small_stage, write_stage
 from tiny_nets import noise, own, save
 
+from fcn_repro import conv
 from fcn_repro.errors import FcnError
 from fcn_repro.graph import LABELS
 from fcn_repro.net import Net
@@ -73,9 +74,31 @@ def test_scores_stay(weights, name):
     assert (labels == same).float().mean() > 0.999
 
 
+@pytest.fixture
+def convolved(monkeypatch):
+    """The names of our own convolutions, as they are called."""
+    calls = []
+
+    def spy(name, op):
+        return lambda *args: calls.append(name) or op(*args)
+    for name in 'conv3x3', 'conv_gemm', 'winograd':
+        monkeypatch.setattr(conv, name, spy(name, getattr(conv, name)))
+    return calls
+
+
+def test_the_nets_reach_what_is_switched_off(weights, convolved):
+    for off, wanted in ([], {'winograd', 'conv_gemm'}), (['prepack'], {'conv3x3', 'conv_gemm'}), \
+            (['winograd'], {'conv_gemm'}), (['gemm'], {'winograd'}):
+        scores_and_labels(weights, off)
+        assert set(convolved) == wanted
+        convolved.clear()
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_training_stays(tmp_path, monkeypatch, capsys, name):
-    small_stage(tmp_path, monkeypatch)
+    folder, voc = small_stage(tmp_path, monkeypatch)
+    if name in ('winograd', 'gemm'):
+        write_stage(folder, voc, VGG)
     for out, words in ('on', ()), ('off', ('--no-opt', name)):
         done = call(capsys, 'train', 'small', '--out', out, *words)
         assert done.status == 0, done

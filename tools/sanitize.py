@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = 'csrc', 'fcn_repro', 'tests', 'prototxt'
 FILES = 'setup.py', 'pyproject.toml', 'README.md'
 TESTS = ['test_ops.py', 'test_ops_reduced.py', 'test_ops_inputs.py', 'test_deconv.py',
-         'test_update.py', 'test_taps.py']
+         'test_update.py', 'test_taps.py', 'test_winograd.py', 'test_winograd_inputs.py',
+         'test_gemm.py', 'test_conv.py']
 # Python and torch keep what they allocate, and a huge request is an error to test, not a report.
 OPTIONS = {'ASAN_OPTIONS': 'detect_leaks=0:allocator_may_return_null=1:log_path={}/asan',
            'UBSAN_OPTIONS': 'print_stacktrace=1'}

@@ -27,6 +27,7 @@ namespace {
 constexpr int64_t kWork = 384 * 1024;  // numbers of a task, inputs and outputs at the points
 constexpr int64_t kFew = 56, kMany = 168;
 constexpr int64_t kSlab = 128;         // tiles of a gradient that are summed at once
+constexpr int64_t kMostPad = 2;        // the gradient of the input is a convolution with 2 - pad
 
 // Tiles of a task: as many tasks as keep all threads equally busy
 int64_t tiles_of_task(int64_t tiles, int64_t channels) {
@@ -43,8 +44,9 @@ void check_channels(const char* op, int64_t channels) {
 
 // The tiles over the output of a convolution; as the input sees them, a pad further out
 Grid outputs_of(const char* op, const at::Tensor& x, int64_t channels, at::IntArrayRef pad) {
-  TORCH_CHECK_VALUE(pad.size() == 2 && pad[0] >= 0 && pad[1] >= 0, op, ": pad ", pad,
-                    ", expected two numbers of at least 0.");
+  TORCH_CHECK_VALUE(pad.size() == 2 && std::min(pad[0], pad[1]) >= 0 &&
+                        std::max(pad[0], pad[1]) <= kMostPad, op, ": pad ", pad,
+                    ", expected two numbers of 0 to ", kMostPad, ".");
   const int64_t height = x.size(2) + 2 * pad[0] - 2, width = x.size(3) + 2 * pad[1] - 2;
   TORCH_CHECK_VALUE(height > 0 && width > 0, op, ": x of ", x.sizes(), " and pad ", pad,
                     " leave no output.");
@@ -81,8 +83,9 @@ at::Tensor winograd_filters(const at::Tensor& taps) {
   check_channels(op, taps.size(2));
   check_channels(op, taps.size(3));
   const at::Tensor from = dense(taps);
-  const at::Tensor result = at::empty(packed_shape(type, taps.size(2), taps.size(3)),
-                                      taps.options());
+  const auto shape = packed_shape(type, taps.size(2), taps.size(3));
+  const at::Tensor result = taps.size(3) % kPanel<float> ? at::zeros(shape, taps.options())
+                                                         : at::empty(shape, taps.options());
   type == at::kFloat ? fill_filters<float>(from, result) : fill_filters<Bf16>(from, result);
   return result;
 }

@@ -1,6 +1,6 @@
 // Winograd's convolution of 3x3 filters, F(4x4, 3x3): a tile of 4x4 outputs from 6x6 inputs by 36
 // products a channel where the sum itself takes 144 (Lavin and Gray, 2016; Toom and Cook). The
-// points are 0, +-3/4, +-3/2 and infinity: with them it rounds no worse than the direct sum does.
+// points are 0, +-3/4, +-3/2 and infinity: with them its error is twice that of a sum in order.
 // Free of ATen.
 #pragma once
 

@@ -50,7 +50,7 @@ def checked(function):
     return call
 
 
-def refuse_devices(op, x, **others):
+def refuse_devices(op, x, /, **others):
     """ValueError where a tensor is not on x's device: with one of them on meta, torch asks the
     fake kernel alone."""
     for name, other in others.items():

@@ -22,6 +22,9 @@ def conv_gemm(x, weight, bias, pad=(0, 0)):
     (N, C_out, H + 2 pad_y - k_y + 1, W + 2 pad_x - k_x + 1), contiguous. Has gradients of any
     order. FcnError on bad arguments.
     """
+    if x.dim() != 4 or len(pad) != 2 or min(pad) < 0:
+        raise ValueError(f'conv_gemm: x of {x.dim()} axes and pad {pad}, expected 4 axes and two '
+                         'numbers of at least 0.')
     return torch.ops.fcn_repro.conv_gemm(F.pad(x, (pad[1], pad[1], pad[0], pad[0])), weight, bias)
 
 

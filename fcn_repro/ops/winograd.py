@@ -1,8 +1,8 @@
 """Convolution of 3x3 filters with stride 1 by Winograd's algorithm: gradients, fake kernels, twin.
 
 A tile of 4x4 outputs takes 36 products a pair of channels, where the sum itself takes 144 (Lavin
-and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). Rounding differs from the
-direct sum's, and is of the same size: csrc/cpu/winograd.h.
+and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). Its rounding error is twice
+that of a sum in order, as torch's own is in channels_last: csrc/cpu/winograd.h.
 """
 
 import torch
@@ -35,6 +35,8 @@ def conv3x3_ref(x, weight, bias, pad):
 def winograd_filters(weight):
     """Filters (C_out, C, 3, 3) of float32 at the 36 points, as winograd takes them: four times as
     many numbers. FcnError on bad arguments."""
+    if weight.dim() != 4:
+        raise ValueError(f'winograd_filters: weight has {weight.dim()} axes, expected 4.')
     return torch.ops.fcn_repro.winograd_filters(weight.permute(2, 3, 1, 0))
 
 
