@@ -148,7 +148,7 @@ class Count(TorchDispatchMode):
         elif name in ('fcn_repro::conv_gemm_input', 'fcn_repro::conv_gemm_weight'):
             other = args[1] if name.endswith('input') else out
             self.total += args[0].numel() * other[0].numel()
-        elif name in ('fcn_repro::winograd', 'fcn_repro::conv3x3', 'fcn_repro::conv3x3_gradient'):
+        elif name in ('fcn_repro::winograd', 'fcn_repro::conv3x3', 'fcn_repro::conv3x3_weight'):
             image = args[0] if name.endswith('gradient') else out
             self.total += 36 * image.shape[0] * args[0].shape[1] * (
                 args[1].shape[1] if name.endswith('gradient') else out.shape[1]) * math.prod(

@@ -34,9 +34,10 @@ class Conv2d:
         return F.conv2d(x, weight, bias, stride, pad, dilation, group)
 
     def winograd(self, x, weight, bias, pad):
-        if not self.state.prepack or torch.is_grad_enabled():
+        if torch.is_grad_enabled():
             return conv3x3(x, weight, bias, pad)
-        filters = self.filters.get(weight, winograd_filters)
+        filters = self.filters.get(weight, winograd_filters) if self.state.prepack \
+            else winograd_filters(weight)
         return winograd(x, filters, len(weight), bias, pad)
 
 

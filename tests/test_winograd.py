@@ -7,7 +7,6 @@ from conv_ops import (
     LAST,
     agree,
     assert_same,
-    check_batch,
     check_compiled,
     check_threads,
     draws,
@@ -39,13 +38,19 @@ SAMPLES = [
 ]
 
 
+def by_winograd(x, weight, bias, pad):
+    """The forward pass without gradients."""
+    x, weight, bias = (None if t is None else t.detach() for t in (x, weight, bias))
+    return winograd(x, winograd_filters(weight), len(weight), bias, pad)
+
+
 @pytest.mark.parametrize('bias', [True, False], ids=['bias', 'no bias'])
 @pytest.mark.parametrize('shape, outputs, pad', SAMPLES)
 def test_twin(shape, outputs, pad, bias):
     tensors = example(shape, outputs)
     tensors[2] = tensors[2] if bias else None
-    ours = gradients(conv3x3, tensors, pad)
-    agree(ours, gradients(conv3x3_ref, exact(tensors), pad), TOLERANCE)
+    ours, wanted = gradients(conv3x3, tensors, pad), gradients(conv3x3_ref, exact(tensors), pad)
+    agree([*ours, by_winograd(*tensors, pad)], [*wanted, wanted[0]], TOLERANCE)
     assert all(t.is_contiguous(memory_format=LAST) for t in ours[:3])
 
 
@@ -64,7 +69,9 @@ axes = st.tuples(st.integers(0, 2), st.integers(1, 11)).filter(lambda a: sum(a) 
 def test_any_shape(batch, channels, outputs, y, x):
     pad, size = zip(y, x)
     tensors = example((batch, 16 * channels, *size), 16 * outputs)
-    agree(gradients(conv3x3, tensors, pad), gradients(conv3x3_ref, exact(tensors), pad), TOLERANCE)
+    wanted = gradients(conv3x3_ref, exact(tensors), pad)
+    agree([*gradients(conv3x3, tensors, pad), by_winograd(*tensors, pad)], [*wanted, wanted[0]],
+          TOLERANCE)
 
 
 @pytest.mark.parametrize('channels', [64, 256, 512])
@@ -81,7 +88,7 @@ def test_rounds_as_sums_in_order_do(channels):
     def deviation(y):
         return (y - wanted).square().mean().sqrt()
     direct = deviation(in_order.view(wanted.shape) + bias.view(-1, 1, 1))
-    ours = conv3x3(x, weight, bias, (1, 1))
+    ours = by_winograd(x, weight, bias, (1, 1))
     assert deviation(ours) < 3 * direct
     assert (ours - wanted).abs().max() < 5e-6 * wanted.abs().max()
 
@@ -90,7 +97,10 @@ def test_rounds_as_sums_in_order_do(channels):
 def test_threads(shape, outputs, pad):
     """One task or several, fewer of them than threads, and none."""
     tensors = example(shape, outputs)
-    check_threads(lambda: gradients(conv3x3, tensors, pad))
+    top = top_of(conv3x3(*tensors, pad)).detach()
+    x, weight, _ = (t.detach() for t in tensors)
+    check_threads(lambda: [by_winograd(*tensors, pad), RUN.conv3x3_input(top, weight, pad),
+                           RUN.conv3x3_weight(top, x, pad)])
 
 
 @pytest.mark.parametrize('shape, outputs, pad', SAMPLES)
@@ -98,11 +108,10 @@ def test_filters_laid_out_before(shape, outputs, pad):
     x, weight, bias = (t.detach() for t in example(shape, outputs))
     filters = winograd_filters(weight)
     assert filters.shape == (36, -(-outputs // 32), shape[1], 32)
-    for shift in bias, None:
-        assert torch.equal(winograd(x, filters, outputs, shift, pad),
-                           conv3x3(x, weight, shift, pad))
+    wanted = winograd(x, filters, outputs, bias, pad)
+    agree([wanted - bias.view(-1, 1, 1)], [winograd(x, filters, outputs, None, pad)], TOLERANCE)
     filters[:, outputs // 32:, :, outputs % 32:] = torch.nan      # half a panel that nobody reads
-    assert torch.equal(winograd(x, filters, outputs, bias, pad), conv3x3(x, weight, bias, pad))
+    assert torch.equal(winograd(x, filters, outputs, bias, pad), wanted)
 
 
 def test_filters_at_the_points():
@@ -116,20 +125,28 @@ def test_filters_at_the_points():
 
 
 def test_batch_is_its_images():
-    check_batch(conv3x3, example((3, 32, 9, 13), 48), (1, 2))
+    """To the bit by Winograd's algorithm; the gradients of filters are sums over the images."""
+    pad, (x, weight, bias) = (1, 2), (t.detach() for t in example((3, 32, 9, 13), 48))
+    top = top_of(by_winograd(x, weight, bias, pad))
+    for run in (lambda x, _: by_winograd(x, weight, bias, pad),
+                lambda _, top: RUN.conv3x3_input(top, weight, pad)):
+        parts = [run(x[i:i + 1], top[i:i + 1]) for i in range(3)]
+        assert torch.equal(torch.cat(parts), run(x, top))
+    parts = [RUN.conv3x3_weight(top[i:i + 1], x[i:i + 1], pad) for i in range(3)]
+    agree([sum(parts)], [RUN.conv3x3_weight(top, x, pad)], 1e-5)
 
 
 def test_moved_by_tiles():
     """Cut at a multiple of 4, an image gives the same bits; at other places, the same values."""
     x, weight, bias = example((1, 16, 21, 26), 32)
-    whole = conv3x3(x, weight, bias, (0, 0))
+    whole = by_winograd(x, weight, bias, (0, 0))
     for top in range(9):
         for left in range(9):
-            part = conv3x3(x[..., top:, left:], weight, bias, (0, 0))
+            part = by_winograd(x[..., top:, left:], weight, bias, (0, 0))
             if top % 4 == left % 4 == 0:
                 assert torch.equal(part, whole[..., top:, left:])
             else:
-                agree([part.detach()], [whole.detach()[..., top:, left:]], 2 * TOLERANCE)
+                agree([part], [whole[..., top:, left:]], 2 * TOLERANCE)
 
 
 def test_windows_of_zeros():
@@ -137,7 +154,7 @@ def test_windows_of_zeros():
     x, weight, _ = (t.detach() for t in example((1, 64, 40, 40), 64))
     x[..., 17:, :] = 0
     x[..., :, 23:] = 0
-    y = conv3x3(x, weight, None, (1, 1))
+    y = by_winograd(x, weight, None, (1, 1))
     zeros = conv3x3_ref(x, weight, None, (1, 1)) == 0
     assert y[zeros].abs().max() < TOLERANCE * y.abs().max()
     assert zeros[..., 20:, :].all() and zeros[..., 24:].all()
@@ -168,7 +185,8 @@ def test_opcheck(shape, outputs, pad):
     torch.library.opcheck(RUN.conv3x3, (x, weight, bias, pad))
     torch.library.opcheck(RUN.conv3x3, (x, weight, None, pad))
     grad = top_of(conv3x3(x, weight, None, pad)).detach().requires_grad_()
-    torch.library.opcheck(RUN.conv3x3_gradient, (grad, x, pad))
+    torch.library.opcheck(RUN.conv3x3_input, (grad, weight, pad))
+    torch.library.opcheck(RUN.conv3x3_weight, (grad, x, pad))
     x, weight, bias = (t.detach() for t in (x, weight, bias))
     torch.library.opcheck(RUN.winograd_filters, (weight.permute(2, 3, 1, 0),))
     torch.library.opcheck(RUN.winograd, (x, winograd_filters(weight), outputs, bias, pad))
@@ -178,11 +196,7 @@ def test_compiles():
     check_compiled(conv3x3, example((2, 16, 5, 7), 32), (1, 1))
 
 
-def compiled_filters(x, weight, bias, pad):
-    return winograd(x, winograd_filters(weight), len(weight), bias, pad)
-
-
 def test_filters_compile():
     tensors = [t.detach() for t in example((2, 16, 5, 7), 48)]
-    compiled = torch.compile(compiled_filters, backend='aot_eager', fullgraph=True)
-    assert torch.equal(compiled(*tensors, (1, 1)), conv3x3(*tensors, (1, 1)))
+    compiled = torch.compile(by_winograd, backend='aot_eager', fullgraph=True)
+    assert torch.equal(compiled(*tensors, (1, 1)), by_winograd(*tensors, (1, 1)))

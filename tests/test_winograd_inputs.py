@@ -23,9 +23,11 @@ def test_nan_and_infinity_stay_in_their_tiles(value, image, channel, y, x):
     4x4, and have all their bits elsewhere."""
     data, weight, bias = (t.detach() for t in example((2, 16, 9, 10), 16))
     data[image, channel, y, x] = 0
-    clean = conv3x3(data, weight, bias, (1, 1))
+    filters = winograd_filters(weight)
+    clean = winograd(data, filters, 16, bias, (1, 1))
     data[image, channel, y, x] = value
-    result, tile = conv3x3(data, weight, bias, (1, 1)), torch.zeros(2, 1, 9, 10, dtype=torch.bool)
+    result = winograd(data, filters, 16, bias, (1, 1))
+    tile = torch.zeros(2, 1, 9, 10, dtype=torch.bool)
     rows, cols = (slice(max(0, at - 1), at + 2) for at in (y, x))
     assert not result[image, :, rows, cols].isfinite().any()
     first, last = ([at // 4 for at in (part.start, part.stop - 1)] for part in (rows, cols))
@@ -39,10 +41,11 @@ def test_nan_in_filters_and_gradients():
     wanted, pad = gradients(conv3x3, (x, weight, bias), (1, 1)), (1, 1)
     spoilt = weight.detach().clone()
     spoilt[37, 3, 1, 2] = torch.nan
-    y = conv3x3(x, spoilt, bias, pad).detach()
+    clean, y = (winograd(x.detach(), winograd_filters(w), 48, bias.detach(), pad)
+                for w in (weight.detach(), spoilt))
     assert y[:, 37].isnan().all()
-    y[:, 37] = wanted[0][:, 37]
-    assert torch.equal(y, wanted[0])
+    y[:, 37] = clean[:, 37]
+    assert torch.equal(y, clean)
     top = top_of(y)
     top[1, 5, 2, 2] = torch.nan
     dx, dw, db = torch.autograd.grad(conv3x3(x, weight, bias, pad), (x, weight, bias), top)
@@ -61,12 +64,12 @@ BAD = [
     ({'weight': torch.ones(32, 16, 3, 3).double()}, 'weight is Double'),
     ({'weight': torch.ones(32, 16, 3)}, r'weight is Float of shape \[32, 16, 3\]'),
     ({'weight': torch.ones(32, 32, 3, 3)}, r'filters of \[32, 32, 3, 3\] for 16 channels'),
-    ({'weight': torch.ones(32, 16, 3, 4)}, 'taps of shape'),
-    ({'weight': torch.ones(32, 16, 1, 1)}, 'taps of shape'),
+    ({'weight': torch.ones(32, 16, 3, 4)}, r'expected \(C_out, C, 3, 3\)'),
+    ({'weight': torch.ones(32, 16, 1, 1)}, r'expected \(C_out, C, 3, 3\)'),
     ({'weight': torch.ones(40, 16, 3, 3)}, '40 channels, expected a multiple of 16'),
     ({'weight': torch.ones(0, 16, 3, 3)}, '0 channels, expected a multiple of 16'),
     ({'x': ONES[:, :8], 'weight': torch.ones(32, 8, 3, 3)}, '8 channels, expected a multiple'),
-    ({'x': ONES[:, :0], 'weight': torch.ones(32, 0, 3, 3)}, 'taps of shape'),
+    ({'x': ONES[:, :0], 'weight': torch.ones(32, 0, 3, 3)}, '0 channels, expected a multiple'),
     ({'bias': torch.ones(31)}, '31 biases for 32 channels'),
     ({'bias': torch.ones(1, 32)}, r'bias is Float of shape \[1, 32\]'),
     ({'bias': torch.ones(32).double()}, 'bias is Double'),
@@ -95,7 +98,17 @@ TOP = torch.ones(2, 32, 5, 6)
     ({'grad': TOP[..., :5]}, 'grad of'), ({'grad': TOP[:, :31]}, '31 channels, expected a mul'),
     ({'x': ONES[:, :1]}, '1 channels, expected a multiple')])
 def test_bad_arguments_of_the_gradient(change, message):
-    check_refused(RUN.conv3x3_gradient, {'grad': TOP, 'x': ONES, 'pad': (1, 1)}, change, message)
+    check_refused(RUN.conv3x3_weight, {'grad': TOP, 'x': ONES, 'pad': (1, 1)}, change, message)
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'grad': TOP.double()}, 'grad is Double'), ({'grad': TOP[:, :16]}, 'for 16 channels'),
+    ({'weight': torch.ones(32, 16, 3, 2)}, 'expected .C_out, C, 3, 3'),
+    ({'pad': (1,)}, 'expected two numbers'), ({'pad': (3, 1)}, 'expected two numbers'),
+    ({'pad': (1, -2 ** 63)}, 'expected two numbers')])
+def test_bad_arguments_of_the_input_gradient(change, message):
+    args = {'grad': TOP, 'weight': GOOD['weight'], 'pad': (1, 1)}
+    check_refused(RUN.conv3x3_input, args, change, message)
 
 
 @pytest.mark.parametrize('change, message', [
@@ -121,6 +134,7 @@ def test_bad_filters(weight, message):
 def test_devices():
     args = tuple(GOOD.values())
     check_devices(conv3x3, 'conv3x3', args)
-    check_devices(RUN.conv3x3_gradient, 'conv3x3_gradient', (TOP, ONES, (1, 1)))
+    check_devices(RUN.conv3x3_input, 'conv3x3_input', (TOP, args[1], (1, 1)))
+    check_devices(RUN.conv3x3_weight, 'conv3x3_weight', (TOP, ONES, (1, 1)))
     check_devices(winograd_filters, 'winograd_filters', args[1:2])
     check_devices(winograd, 'winograd', (ONES, winograd_filters(args[1]), 32, *args[2:]))

@@ -28,7 +28,8 @@ inline void check(const char* op, const char* name, const at::Tensor& t, int64_t
                   at::ScalarType type = at::kFloat) {
   TORCH_CHECK_VALUE(t.is_cpu() && t.scalar_type() == type && t.dim() == axes && computes(type), op,
                     ": ", name, " is ", t.scalar_type(), " of shape ", t.sizes(), " on ",
-                    t.device(), ", expected ", computes(type) ? type : at::kFloat, " of ", axes,
+                    t.device(), ", expected ",
+                    computes(type) && type != at::kFloat ? "bfloat16" : "float32", " of ", axes,
                     " axes on cpu.");
 }
 

@@ -3,6 +3,7 @@
 // task and their products stay in the cache.
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
@@ -15,7 +16,8 @@
 
 TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
   m.def("conv3x3(Tensor x, Tensor weight, Tensor? bias, SymInt[2] pad) -> Tensor");
-  m.def("conv3x3_gradient(Tensor grad, Tensor x, SymInt[2] pad) -> Tensor");
+  m.def("conv3x3_input(Tensor grad, Tensor weight, SymInt[2] pad) -> Tensor");
+  m.def("conv3x3_weight(Tensor grad, Tensor x, SymInt[2] pad) -> Tensor");
   m.def("winograd_filters(Tensor taps) -> Tensor");
   m.def("winograd(Tensor x, Tensor filters, SymInt outputs, Tensor? bias, SymInt[2] pad) "
         "-> Tensor");
@@ -78,9 +80,9 @@ at::Tensor winograd_filters(const at::Tensor& taps) {
   constexpr const char* op = "winograd_filters";
   const auto type = taps.scalar_type();
   check(op, "taps", taps, 4, type);
-  TORCH_CHECK_VALUE(taps.size(0) == 3 && taps.size(1) == 3, op, ": taps of shape ", taps.sizes(),
+  TORCH_CHECK_VALUE(taps.size(0) == 3 && taps.size(1) == 3 && taps.size(2) >= per_factor(type) &&
+                        taps.size(2) % per_factor(type) == 0, op, ": taps of shape ", taps.sizes(),
                     ", expected (3, 3, C, C_out).");
-  check_channels(op, taps.size(2));
   check_channels(op, taps.size(3));
   const at::Tensor from = dense(taps);
   const auto shape = packed_shape(type, taps.size(2), taps.size(3));
@@ -154,18 +156,47 @@ at::Tensor winograd(const at::Tensor& x, const at::Tensor& filters, int64_t outp
   return result;
 }
 
+// An image and filters (C_out, C, 3, 3), whose `axis` is its channels
+void check_filters(const char* op, const at::Tensor& image, const at::Tensor& weight, int64_t axis) {
+  check(op, axis ? "x" : "grad", image, 4);
+  check(op, "weight", weight, 4);
+  TORCH_CHECK_VALUE(weight.size(2) == 3 && weight.size(3) == 3 &&
+                        weight.size(axis) == image.size(1), op, ": filters of ", weight.sizes(),
+                    " for ", image.size(1), " channels, expected (C_out, C, 3, 3).");
+  check_channels(op, weight.size(0));
+  check_channels(op, weight.size(1));
+}
+
+// Summed directly, as torch does: what ReLUs and maxima decide by this is then decided alike at all
+// places of equal inputs, as in Caffe
 at::Tensor conv3x3(const at::Tensor& x, const at::Tensor& weight,
                    const std::optional<at::Tensor>& bias, at::IntArrayRef pad) {
-  check("conv3x3", "x", x, 4);
-  check("conv3x3", "weight", weight, 4);
-  TORCH_CHECK_VALUE(weight.size(1) == x.size(1), "conv3x3: filters of ", weight.sizes(), " for ",
-                    x.size(1), " channels.");
-  return winograd(x, winograd_filters(weight.permute({2, 3, 1, 0})), weight.size(0), bias, pad);
+  constexpr const char* op = "conv3x3";
+  check_filters(op, x, weight, 1);
+  if (bias) {
+    check(op, "bias", *bias, 1);
+    TORCH_CHECK_VALUE(bias->numel() == weight.size(0), op, ": ", bias->numel(), " biases for ",
+                      weight.size(0), " channels.");
+  }
+  outputs_of(op, x, weight.size(0), pad);
+  return dense(at::conv2d(dense(x, at::MemoryFormat::ChannelsLast),
+                          dense(weight, at::MemoryFormat::ChannelsLast), bias, 1, pad),
+               at::MemoryFormat::ChannelsLast);
+}
+
+// The gradient of x: a convolution with the filters turned around
+at::Tensor conv3x3_input(const at::Tensor& grad, const at::Tensor& weight, at::IntArrayRef pad) {
+  check_filters("conv3x3_input", grad, weight, 0);
+  TORCH_CHECK_VALUE(pad.size() == 2 && std::min(pad[0], pad[1]) >= 0 &&
+                        std::max(pad[0], pad[1]) <= kMostPad, "conv3x3_input: pad ", pad,
+                    ", expected two numbers of 0 to ", kMostPad, ".");
+  return winograd(grad, winograd_filters(weight.flip({2, 3}).permute({2, 3, 0, 1})),
+                  weight.size(1), std::nullopt, {2 - pad[0], 2 - pad[1]});
 }
 
 // The gradient of the weight (C_out, C, 3, 3), channels last
-at::Tensor conv3x3_gradient(const at::Tensor& grad, const at::Tensor& x, at::IntArrayRef pad) {
-  constexpr const char* op = "conv3x3_gradient";
+at::Tensor conv3x3_weight(const at::Tensor& grad, const at::Tensor& x, at::IntArrayRef pad) {
+  constexpr const char* op = "conv3x3_weight";
   check(op, "grad", grad, 4);
   check(op, "x", x, 4);
   check_channels(op, x.size(1));
@@ -216,7 +247,8 @@ TORCH_LIBRARY_IMPL(fcn_repro, CPU, m) {
   m.impl("winograd_filters", winograd_filters);
   m.impl("winograd", winograd);
   m.impl("conv3x3", conv3x3);
-  m.impl("conv3x3_gradient", conv3x3_gradient);
+  m.impl("conv3x3_input", conv3x3_input);
+  m.impl("conv3x3_weight", conv3x3_weight);
 }
 
 }  // namespace fcn

@@ -9,8 +9,9 @@ import torch
 from ..errors import FcnError
 
 OPS = ('upcrop', 'upcrop_backward', 'upcrop_add', 'upcrop_argmax', 'upcrop_softmax_loss', 'phases',
-       'phases_input', 'phases_filters', 'fused_update', 'conv3x3', 'conv3x3_gradient',
-       'winograd_filters', 'winograd', 'conv_gemm', 'conv_gemm_input', 'conv_gemm_weight')
+       'phases_input', 'phases_filters', 'fused_update', 'conv3x3', 'conv3x3_input',
+       'conv3x3_weight', 'winograd_filters', 'winograd', 'conv_gemm', 'conv_gemm_input',
+       'conv_gemm_weight')
 
 
 def load_extension(folder):

@@ -2,7 +2,9 @@
 
 A tile of 4x4 outputs takes 36 products a pair of channels, where the sum itself takes 144 (Lavin
 and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). Its rounding error is twice
-that of a sum in order, as torch's own is in channels_last: csrc/cpu/winograd.h.
+that of a sum in order, as torch's own is in channels_last: csrc/cpu/winograd.h. And it differs from
+place to place of a tile, where a sum gives equal outputs of equal inputs. So where gradients are
+wanted the forward pass is a sum: what signs and maxima decide there is decided as in Caffe.
 """
 
 import torch
@@ -17,7 +19,7 @@ MOST_PAD = 2            # with more, the gradient would be a convolution with a 
 
 @checked
 def conv3x3(x, weight, bias, pad):
-    """A convolution with stride 1 of 3x3 filters, on the CPU.
+    """A convolution with stride 1 of 3x3 filters on the CPU, whose gradients are quick.
 
     x: (N, C, H, W), weight (C_out, C, 3, 3), bias (C_out,) or None, of float32; C and C_out are
     multiples of CHANNELS. pad: a pair (y, x), up to MOST_PAD. Returns (N, C_out, H + 2 pad_y - 2,
@@ -33,8 +35,9 @@ def conv3x3_ref(x, weight, bias, pad):
 
 @checked
 def winograd_filters(weight):
-    """Filters (C_out, C, 3, 3) of float32 at the 36 points, as winograd takes them: four times as
-    many numbers. FcnError on bad arguments."""
+    """Filters (C_out, C, 3, 3) at the 36 points, as winograd takes them: four times as many
+    numbers; of float32, or bfloat16 where the processor multiplies it. FcnError on bad arguments.
+    """
     if weight.dim() != 4:
         raise ValueError(f'winograd_filters: weight has {weight.dim()} axes, expected 4.')
     return torch.ops.fcn_repro.winograd_filters(weight.permute(2, 3, 1, 0))
@@ -42,7 +45,8 @@ def winograd_filters(weight):
 
 @checked
 def winograd(x, filters, outputs, bias, pad):
-    """conv3x3 of filters that winograd_filters made of `outputs` filters; without gradients."""
+    """conv3x3 by Winograd's algorithm, of what winograd_filters made of `outputs` filters, and
+    without gradients. x and bias are of their type, float32 or bfloat16."""
     return torch.ops.fcn_repro.winograd(x, filters, outputs, bias, pad)
 
 
@@ -58,16 +62,23 @@ def _(x, weight, bias, pad):
     return _empty(x, weight.shape[0], pad)
 
 
-@torch.library.register_fake('fcn_repro::conv3x3_gradient')
+@torch.library.register_fake('fcn_repro::conv3x3_input')
+def _(grad, weight, pad):
+    refuse_devices('conv3x3_input', grad, weight=weight)
+    return _empty(grad, weight.shape[1], [2 - p for p in pad])
+
+
+@torch.library.register_fake('fcn_repro::conv3x3_weight')
 def _(grad, x, pad):
-    refuse_devices('conv3x3_gradient', grad, x=x)
+    refuse_devices('conv3x3_weight', grad, x=x)
     return torch.empty(grad.shape[1], x.shape[1], 3, 3, dtype=x.dtype, device=x.device,
                        memory_format=torch.channels_last)
 
 
 @torch.library.register_fake('fcn_repro::winograd_filters')
 def _(taps):
-    return taps.new_empty(36, -(-taps.shape[3] // 32), taps.shape[2], 32)
+    per = 1 if taps.dtype == torch.float32 else 2       # channels in a factor
+    return taps.new_empty(36, -(-taps.shape[3] // 32), taps.shape[2] // per, 32 * per)
 
 
 @torch.library.register_fake('fcn_repro::winograd')
@@ -76,35 +87,41 @@ def _(x, filters, outputs, bias, pad):
     return _empty(x, outputs, pad)
 
 
-def _to_input(grad, weight, pad):
-    """The gradient of x: the transposed convolution, which is one with turned filters."""
-    return torch.ops.fcn_repro.conv3x3(grad, weight.flip(2, 3).transpose(0, 1), None,
-                                       [2 - p for p in pad])
+# The three ops are sums of one product of three tensors, so each is in the others' gradients.
+
+def _scores(x, weight, pad, wanted=True):
+    return torch.ops.fcn_repro.conv3x3(x, weight, None, pad) if wanted else None
+
+
+def _input(grad, weight, pad, wanted=True):
+    return torch.ops.fcn_repro.conv3x3_input(grad, weight, pad) if wanted else None
+
+
+def _weight(grad, x, pad, wanted=True):
+    return torch.ops.fcn_repro.conv3x3_weight(grad, x, pad) if wanted else None
 
 
 def _keep(ctx, inputs, output):
-    x, weight, _, ctx.pad = inputs
-    ctx.save_for_backward(x, weight)
+    ctx.pad = inputs[-1]
+    ctx.save_for_backward(*inputs[:2])
 
 
 def _backward(ctx, grad):
     (x, weight), (to_x, to_weight, to_bias, _) = ctx.saved_tensors, ctx.needs_input_grad
-    return (_to_input(grad, weight, ctx.pad) if to_x else None,
-            torch.ops.fcn_repro.conv3x3_gradient(grad, x, ctx.pad) if to_weight else None,
-            grad.sum(3).sum((0, 2)) if to_bias else None, None)     # at once it is 10 times less exact
+    return (_input(grad, weight, ctx.pad, to_x), _weight(grad, x, ctx.pad, to_weight),
+            grad.sum((0, 2, 3)) if to_bias else None, None)
 
 
-def _keep_gradient(ctx, inputs, output):
-    grad, x, ctx.pad = inputs
-    ctx.save_for_backward(grad, x)
+def _input_backward(ctx, x):
+    (grad, weight), (to_grad, to_weight, _) = ctx.saved_tensors, ctx.needs_input_grad
+    return _scores(x, weight, ctx.pad, to_grad), _weight(grad, x, ctx.pad, to_weight), None
 
 
-def _gradient_backward(ctx, weight):
+def _weight_backward(ctx, weight):
     (grad, x), (to_grad, to_x, _) = ctx.saved_tensors, ctx.needs_input_grad
-    return (torch.ops.fcn_repro.conv3x3(x, weight, None, ctx.pad) if to_grad else None,
-            _to_input(grad, weight, ctx.pad) if to_x else None, None)
+    return _scores(x, weight, ctx.pad, to_grad), _input(grad, weight, ctx.pad, to_x), None
 
 
-torch.library.register_autograd('fcn_repro::conv3x3', _backward, setup_context=_keep)
-torch.library.register_autograd('fcn_repro::conv3x3_gradient', _gradient_backward,
-                                setup_context=_keep_gradient)
+for _op, _gradient in (('conv3x3', _backward), ('conv3x3_input', _input_backward),
+                       ('conv3x3_weight', _weight_backward)):
+    torch.library.register_autograd(f'fcn_repro::{_op}', _gradient, setup_context=_keep)
