@@ -8,14 +8,13 @@ Ours is prototxt/voc-fcn8s/deploy.prototxt as the tools run it; plain is the sam
 it by hand in PyTorch; OpenCV reads the same prototxt and a caffemodel. First the scores, then the
 label map, then a training step with its update (the loss summed over the pixels, no Dropout, so
 that what is computed can be compared). float32, the same weights and image. The floor is the
-multiply-adds of all convolutions at the rate of one sgemm; collapse_border may go below it, as it
-leaves out what is constant.
+multiply-adds that our convolutions take, without the border that collapse_border leaves out and
+with Winograd's algorithm, at the rate of one large product.
 """
 
 import torch
 import torch.nn.functional as F
 from nets import (
-    PROTOTXT,
     RATE,
     VOID,
     count,
@@ -33,8 +32,6 @@ from timing import OURS, arguments, measure, parse_size, prepare, products, writ
 
 from fcn_repro.errors import tool
 from fcn_repro.graph import LABELS
-from fcn_repro.net import Net
-from fcn_repro.proto import TEST
 from fcn_repro.runtime import allow_tf32
 from fcn_repro.switches import NAMES
 
@@ -90,8 +87,10 @@ def images(args):
         check(functions, 'values')
     functions = {name: within(False, run) for name, run in functions.items()}
     functions |= precisions(args, x, mine)
+    with torch.inference_mode():
+        work = count(functions[OURS])
     rows = measure('FCN-8s scores', case, functions, args,
-                   products(count(mine)[0], args.device), warm=args.device == 'cuda')
+                   products(work, args.device), warm=args.device == 'cuda')
     chains = {name: within(False, lambda run=run: run().argmax(1)) for name, run in eager.items()}
     chains[OURS] = within(False, lambda: mine(data=x, labels_of='score')[LABELS])
     with torch.inference_mode():
@@ -137,16 +136,9 @@ def training(args):
                    for name, (_, found) in steps.items()}
         check(learned, 'gradients')
     run = {name: within(False, step) for name, (step, _) in steps.items()}
-    work = three_passes(args.size)
+    work = count(run[OURS])
     return measure('FCN-8s training step', {'image': f'{args.size[0]}x{args.size[1]}'}, run, args,
                    products(work, args.device), gradients=True, warm=False)
-
-
-def three_passes(size):
-    """Multiply-adds of forward and backward for one image."""
-    net = Net.read(PROTOTXT, TEST)
-    net.reshape({net.graph.first('data'): (1, 3, *size)})
-    return count(net)[1]
 
 
 @tool

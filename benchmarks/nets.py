@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from plain_fcn8s import CLASSES, Plain
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fcn_repro import runtime
 from fcn_repro.net import Net
@@ -129,9 +130,34 @@ def sgd(net, **options):
                              'weight_decay': 0}], RATE, MOMENTUM, weight_decay=DECAY, **options)
 
 
-def count(net):
-    """Multiply-adds of the convolutions for the shapes of the latest run, forward and with
-    backward (three times that less the image's gradient, which nobody wants)."""
-    work = [math.prod(net.shapes[node.tops[0]]) * math.prod(net.params[node.name][0].shape[1:])
-            for node in net.graph.nodes if node.type == 'Convolution']
-    return sum(work), 3 * sum(work) - work[0]
+class Count(TorchDispatchMode):
+    """Counts the multiply-adds of convolutions while it is entered, as they are computed: without
+    what collapse_border leaves out, and at Winograd's 36 a tile instead of 144."""
+
+    def __init__(self):
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        name = function._schema.name
+        if name in ('aten::conv2d', 'aten::convolution', 'fcn_repro::conv_gemm'):
+            self.total += out.numel() * args[1][0].numel()
+        elif name == 'aten::convolution_backward':
+            self.total += sum(args[10][:2]) * args[0].numel() * args[2][0].numel()
+        elif name in ('fcn_repro::conv_gemm_input', 'fcn_repro::conv_gemm_weight'):
+            other = args[1] if name.endswith('input') else out
+            self.total += args[0].numel() * other[0].numel()
+        elif name in ('fcn_repro::winograd', 'fcn_repro::conv3x3', 'fcn_repro::conv3x3_gradient'):
+            image = args[0] if name.endswith('gradient') else out
+            self.total += 36 * image.shape[0] * args[0].shape[1] * (
+                args[1].shape[1] if name.endswith('gradient') else out.shape[1]) * math.prod(
+                    -(-size // 4) for size in image.shape[2:])
+        return out
+
+
+def count(run):
+    """Multiply-adds that the convolutions of run() take."""
+    with Count() as taken:
+        run()
+    return taken.total

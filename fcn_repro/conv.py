@@ -18,14 +18,15 @@ class Conv2d:
 
     state: a RunState, whose `winograd` and `gemm` allow them; with `prepack`, filters that
     Winograd's algorithm laid out are kept without autograd, until they change. Both need float32,
-    channels_last filters and a stride, dilation and group of 1; else this is F.conv2d itself.
+    or bfloat16 on some processors without autograd, channels_last filters, and a stride, dilation
+    and group of 1; else this is F.conv2d itself.
     """
 
     def __init__(self, state):
         self.state, self.filters = state, Kept()
 
     def __call__(self, x, weight, bias, stride, pad, dilation, group):
-        if plain(x, weight, stride, dilation, group):
+        if ours(x, weight) and group == max(*stride, *dilation) == 1:
             if self.state.winograd and by_winograd(x, weight, pad):
                 return self.winograd(x, weight, bias, pad)
             if self.state.gemm and by_gemm(x, weight, pad):
@@ -39,10 +40,15 @@ class Conv2d:
         return winograd(x, filters, len(weight), bias, pad)
 
 
-def plain(x, weight, stride, dilation, group):
-    """Whether our own ops may serve."""
-    return x.device.type == 'cpu' and x.dtype == weight.dtype == torch.float32 and group == 1 \
-        and max(*stride, *dilation) == 1 and weight.is_contiguous(memory_format=torch.channels_last)
+def ours(x, weight):
+    """Whether our own ops take such tensors: bfloat16 where the processor multiplies it, without
+    autograd."""
+    if x.device.type != 'cpu' or x.dtype != weight.dtype or \
+            not weight.is_contiguous(memory_format=torch.channels_last):
+        return False
+    if x.dtype == torch.bfloat16:
+        return not torch.is_grad_enabled() and torch.cpu._is_avx512_bf16_supported()
+    return x.dtype == torch.float32
 
 
 def by_winograd(x, weight, pad):

@@ -7,8 +7,8 @@
 Outputs fall into blocks of s_y x s_x. All outputs of a block read the same inputs, its patch of
 m_y x m_x cells with m = ceil(k / s), each with the taps of its own phase. So this is a correlation
 of stride 1 with C_out * s_y * s_x filters, whose results then change places. The ops `phases`
-(csrc/cpu/deconv.cpp) do it as matrix products that stay in the cache. Where those would be thin
-(small strides with few channels a group), and on other devices, conv_transpose2d does it.
+(csrc/cpu/deconv.cpp) do it as matrix products that stay in the cache. At stride 1, where nothing
+changes places, with very many channels, and on other devices, conv_transpose2d does it.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from .errors import FcnError
 from .ops import tap_dtype
 
 TYPES = torch.float32, torch.float64, torch.float16, torch.bfloat16
-COLUMNS = 64            # outputs of a group and block that make a matrix product worth it
+LARGE = 512     # inputs and outputs of a group and block: where both are more, torch is as fast
 
 
 class Axis(NamedTuple):
@@ -51,10 +51,12 @@ def deconv_crop(x, weight, bias, stride, pad, group, offset, size):
     margins = []        # F.pad takes the last axis first
     for axis, cells in zip(axes[::-1], x.shape[:1:-1]):
         margins += [-axis.first, axis.first + axis.count + axis.taps - 1 - cells]
-    cells = F.pad(x, margins)
+    cells = F.pad(x, margins) if max(margins) > 0 else x[
+        :, :, -margins[2]:x.shape[2] + margins[3], -margins[0]:x.shape[3] + margins[1]]
     columns = weight.shape[1] * axes[0].stride * axes[1].stride
     patch = x.shape[1] // group * axes[0].taps * axes[1].taps
-    run = _by_tasks if x.is_cpu and columns >= max(COLUMNS, patch / 2) else _by_torch
+    tasks = x.is_cpu and max(stride) > 1 and min(patch, columns) <= LARGE
+    run = _by_tasks if tasks else _by_torch
     return run(cells, weight, bias, axes, group, size)
 
 
@@ -73,18 +75,18 @@ def _axis(k, stride, pad, offset, size):
 
 
 def _phases(weight, axes, group):
-    """The weight as (group, C / group, C_out / group, m_y, s_y, m_x, s_x), the taps m in the order
-    of the inputs that they meet."""
+    """The weight as (group, C / group, C_out / group, m_y, s_y, m_x, s_x)."""
     y, x = axes
-    height, width = (axis.taps * axis.stride for axis in axes)
-    whole = F.pad(weight, (0, width - weight.shape[3], 0, height - weight.shape[2]))
-    return whole.reshape(group, -1, weight.shape[1], y.taps, y.stride, x.taps, x.stride).flip(3, 5)
+    gaps = [axis.taps * axis.stride - k for axis, k in zip(axes, weight.shape[2:])]
+    if any(gaps):
+        weight = F.pad(weight, (0, gaps[1], 0, gaps[0]))
+    weight = weight.unflatten(3, (x.taps, x.stride)).unflatten(2, (y.taps, y.stride))
+    return weight.unflatten(0, (group, -1))
 
 
 def _by_tasks(cells, weight, bias, axes, group, size):
     wide = tap_dtype(cells.dtype)
-    last = group == 1 and not cells.is_contiguous() and cells.is_contiguous(
-        memory_format=torch.channels_last)
+    last = group == 1 and cells.stride(1) == 1 < cells.shape[1] == cells.stride(3)
     filters = _phases(weight, axes, group).permute(0, 3, 5, 1, 4, *((6, 2) if last else (2, 6)))
     return torch.ops.fcn_repro.phases(
         cells.permute(0, 2, 3, 1).to(wide), filters.to(wide), None if bias is None else
@@ -160,13 +162,17 @@ def _(x, filters, bias, lead, size, dtype, last):
 
 @torch.library.register_fake('fcn_repro::phases_input')
 def _(grad, filters, lead, cells, last):
-    return filters.new_empty(grad.shape[0], *cells, filters.shape[0] * filters.shape[3])
+    channels = filters.shape[0] * filters.shape[3]
+    if last:
+        return filters.new_empty(grad.shape[0], *cells, channels)
+    return filters.new_empty(grad.shape[0], channels, *cells).permute(0, 2, 3, 1)
 
 
 @torch.library.register_fake('fcn_repro::phases_filters')
 def _(grad, x, lead, stride, taps, group, last):
     ends = [grad.shape[1] // group, stride[1]]
-    return x.new_empty(group, *taps, x.shape[3] // group, stride[0], *ends[::-1 if last else 1])
+    return x.new_empty(group, x.shape[3] // group, ends[0], taps[0], stride[0], taps[1], stride[1]
+                       ).permute(0, 3, 5, 1, 4, *((6, 2) if last else (2, 6)))
 
 
 def _scores(x, filters, bias, ctx):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fcn_repro.errors import tool
 from fcn_repro.evaluation import evaluate_and_report
+from fcn_repro.memory import keep_freed_memory
 from fcn_repro.net import Net
 from fcn_repro.proto import TEST
 from fcn_repro.runs import newest_weights
@@ -47,6 +48,7 @@ def arguments():
 
 @tool
 def main():
+    keep_freed_memory()
     args = arguments()
     device = pick_device(args.device)
     check_precision(args.precision, device)

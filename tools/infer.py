@@ -12,6 +12,7 @@ from pathlib import Path
 from fcn_repro.errors import FcnError, nearest, tool
 from fcn_repro.heatmap import Heat, cast_net
 from fcn_repro.infer import Labels, image_input
+from fcn_repro.memory import keep_freed_memory
 from fcn_repro.models import MEAN
 from fcn_repro.net import Net
 from fcn_repro.photos import find_photos, process
@@ -27,6 +28,7 @@ FINEST = 'mini-fcn8s', 'mini-fcn16s', 'mini-fcn32s'
 
 @tool
 def main():
+    keep_freed_memory()
     args = arguments()
     device, photos = pick_device(args.device), find_photos(args.images)
     check_precision(args.precision, device)

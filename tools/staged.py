@@ -9,12 +9,14 @@ import time
 
 from fcn_repro.comparison import compare
 from fcn_repro.errors import tool
+from fcn_repro.memory import keep_freed_memory
 from fcn_repro.report.progress import human
 from fcn_repro.stages import Options
 
 
 @tool
 def main():
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--family', choices=('mini', 'voc', 'scratch'), default='mini',
                         help='the narrow nets, those of the release, or as wide ones that start '

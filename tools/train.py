@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from fcn_repro.errors import tool
+from fcn_repro.memory import keep_freed_memory
 from fcn_repro.runs import NEWEST
 from fcn_repro.stages import STAGES, Options
 from fcn_repro.switches import add_switches
@@ -12,6 +13,7 @@ from fcn_repro.training import train
 
 @tool
 def main():
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('stage', choices=STAGES)
     parser.add_argument('--voc', metavar='DIR', help='folder laid out as VOC2011 is '

@@ -10,7 +10,7 @@
 #include <optional>
 
 #include "../dense.h"
-#include "product.h"
+#include "factors.h"
 
 TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
   m.def("conv_gemm(Tensor x, Tensor weight, Tensor? bias) -> Tensor");
@@ -27,6 +27,9 @@ constexpr int64_t kWidth = 512;  // and channels that a task sums
 
 int64_t up(int64_t n) { return (n + kColumns<float> - 1) / kColumns<float> * kColumns<float>; }
 
+// Room for n columns: an odd number of cache lines, so that rows fall on different cache sets
+int64_t room(int64_t n) { return up(n) | kColumns<float>; }
+
 // x (images, height + k_y - 1, width + k_x - 1, channels) by filters (outputs, k_y, k_x, channels)
 // is y (images, height, width, outputs), each of them in some order of the axes
 struct Shape {
@@ -37,12 +40,6 @@ struct Shape {
   int64_t places() const { return images * height * width; }
   int64_t depth() const { return k_y * k_x * channels; }
 };
-
-void check(const char* op, const char* name, const at::Tensor& t, int64_t axes) {
-  TORCH_CHECK_VALUE(t.is_cpu() && t.scalar_type() == at::kFloat && t.dim() == axes, op, ": ", name,
-                    " is ", t.scalar_type(), " of shape ", t.sizes(), " on ", t.device(),
-                    ", expected float32 of ", axes, " axes on cpu.");
-}
 
 Shape shape_of(const char* op, at::IntArrayRef x, at::IntArrayRef weight, at::IntArrayRef y) {
   const Shape s{y[0], x[1], y[2], y[3], weight[0], weight[2], weight[3]};
@@ -70,52 +67,68 @@ void for_rows(int64_t rows, F f) {
   });
 }
 
-// What one tap of the kernel reads of x (N, C, H, W): (channels, places), `line` numbers a row
-void window(const Shape& s, const float* x, int64_t tap, int64_t line, float* out) {
-  const int64_t top = tap / s.k_x, left = tap % s.k_x;
-  at::parallel_for(0, s.channels, 16, [&](int64_t begin, int64_t end) {
+// What one tap of the kernel reads of x (N, C, H, W): (factors, places), `line` of them a row
+template <typename T, typename F = typename Factor<T>::type>
+void window(const Shape& s, const T* x, int64_t tap, int64_t line, F* out) {
+  constexpr int64_t per = sizeof(F) / sizeof(T);
+  const int64_t top = tap / s.k_x, left = tap % s.k_x, plane = s.in_height() * s.in_width();
+  at::parallel_for(0, s.channels / per, 16, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
-      float* to = out + c * line;
+      F* to = out + c * line;
       for (int64_t n = 0; n < s.images; ++n)
-        for (int64_t y = 0; y < s.height; ++y, to += s.width)
-          std::copy_n(x + ((n * s.channels + c) * s.in_height() + top + y) * s.in_width() + left,
-                      s.width, to);
+        for (int64_t y = 0; y < s.height; ++y, to += s.width) {
+          const T* from = x + (n * s.channels + c * per) * plane + (top + y) * s.in_width() + left;
+          if constexpr (per == 1)
+            std::copy_n(from, s.width, to);
+          else
+            for (int64_t p = 0; p < s.width; ++p)
+              to[p] = {from[p].bits | static_cast<uint32_t>(from[p + plane].bits) << 16};
+        }
     }
   });
+}
+
+// sums (outputs, line) in float32 of x (N, C, H, W) and the filters, channels last
+template <typename T>
+void sum(const Shape& s, const at::Tensor& x, const at::Tensor& filters, const at::Tensor& sums) {
+  using F = typename Factor<T>::type;
+  constexpr int64_t per = sizeof(F) / sizeof(T);
+  const int64_t line = sums.size(1), channels = s.channels / per, depth = s.depth() / per;
+  const at::Tensor factor = at::zeros({channels, line * per}, x.options());
+  for (int64_t tap = 0; tap < s.k_y * s.k_x; ++tap) {
+    window(s, data<T>(x), tap, line, data<F>(factor));
+    for_rows(s.outputs, [&](int64_t begin, int64_t end) {
+      multiply(Product<F>{end - begin, up(s.places()), 1, channels,
+                          data<F>(filters) + begin * depth + tap * channels, depth, 0, 1,
+                          data<F>(factor), kPanel<F>, 0, line,
+                          data<float>(sums) + begin * line, line, tap > 0});
+    });
+  }
 }
 
 at::Tensor conv_gemm(const at::Tensor& x, const at::Tensor& weight,
                      const std::optional<at::Tensor>& bias) {
   constexpr const char* op = "conv_gemm";
-  check(op, "x", x, 4);
-  check(op, "weight", weight, 4);
+  const auto type = x.scalar_type();
+  check(op, "x", x, 4, type);
+  check(op, "weight", weight, 4, type);
   const std::vector<int64_t> top{x.size(0), weight.size(0), x.size(2) - weight.size(2) + 1,
                                  x.size(3) - weight.size(3) + 1};
   const Shape s = shape_of(op, x.sizes(), weight.sizes(), top);
   if (bias) {
-    check(op, "bias", *bias, 1);
+    check(op, "bias", *bias, 1, type);
     TORCH_CHECK_VALUE(bias->numel() == s.outputs, op, ": ", bias->numel(), " biases for ",
                       s.outputs, " filters.");
   }
-  const at::Tensor image = dense(x), filters = last(weight);
-  const int64_t line = up(s.places());
-  const at::Tensor factor = at::zeros({s.channels, line}, x.options());
-  const at::Tensor sums = at::empty({s.outputs, line}, x.options());
   const at::Tensor result = at::empty(top, x.options());
   if (s.places() == 0) return result;
-  for (int64_t tap = 0; tap < s.k_y * s.k_x; ++tap) {
-    window(s, image.const_data_ptr<float>(), tap, line, factor.mutable_data_ptr<float>());
-    for_rows(s.outputs, [&](int64_t begin, int64_t end) {
-      multiply(Product<float>{
-          end - begin, line, 1, s.channels,
-          filters.const_data_ptr<float>() + begin * s.depth() + tap * s.channels, s.depth(), 0, 1,
-          factor.const_data_ptr<float>(), kPanel<float>, 0, line,
-          sums.mutable_data_ptr<float>() + begin * line, line, tap > 0});
-    });
-  }
+  const at::Tensor sums = at::empty({s.outputs, room(s.places())}, x.options().dtype(at::kFloat));
+  type == at::kFloat ? sum<float>(s, dense(x), last(weight), sums)
+                     : sum<Bf16>(s, dense(x), last(weight), sums);
+  if (bias) sums.add_(bias->unsqueeze(1));
   result.transpose(0, 1).copy_(
       sums.narrow(1, 0, s.places()).unflatten(1, {s.images, s.height, s.width}));
-  return bias ? result.add_(bias->view({1, -1, 1, 1})) : result;
+  return result;
 }
 
 // x's gradient, channels last, from what each place gives to all that it read

@@ -13,13 +13,22 @@
 
 namespace fcn {
 
+// Two bfloat16, of steps 2 k and 2 k + 1: a factor of a product that sums in float32. Only for
+// processors with AVX512-BF16, see multiplies_pairs.
+struct Pair { uint32_t bits; };
+
+template <typename T> struct SumOf { using type = T; };
+template <> struct SumOf<Pair> { using type = float; };
+
 // `cols` is a multiple of kColumns; each kPanel of them may stand apart from the next ones
 template <typename T> constexpr int64_t kColumns = 64 / sizeof(T);
 template <typename T> constexpr int64_t kPanel = 128 / sizeof(T);
 
 // c[i][j] (+)= sum over s, k of a[i * a_row + s * a_segment + k * a_step] * b(s, k, j), where
 // b(s, k, j) = b[j / kPanel * b_panel + j % kPanel + s * b_segment + k * b_step]. Either a_row or
-// a_step is 1. Terms are added in the order of s and k, whatever the shape of the rest is.
+// a_step is 1. Terms are added in the order of s and k, whatever the shape of the rest is. Where
+// c_row is less than cols, what a row holds beyond it gives way to the next row: the last columns are
+// written first, and rows in their order.
 template <typename T>
 struct Product {
   int64_t rows, cols, segments, steps;
@@ -27,41 +36,60 @@ struct Product {
   int64_t a_row, a_segment, a_step;
   const T* b;
   int64_t b_panel, b_segment, b_step;
-  T* c;
+  typename SumOf<T>::type* c;
   int64_t c_row;
   bool add;
 };
 
+template <typename V, typename T>
+FCN_INLINE void add_product(V& sum, T value, const V& factor) { sum += value * factor; }
+
+// No intrinsic, which only a function for that instruction set might use
+template <typename V, typename I>
+FCN_INLINE void add_product(V& sum, Pair value, const I& factor) {
+  const I all = static_cast<int32_t>(value.bits) - I{};
+#if defined(__x86_64__)
+  V next = sum;  // an asm that writes to the array itself would keep it in memory
+  asm("vdpbf16ps %2, %1, %0" : "+v"(next) : "v"(factor), "v"(all));
+  sum = next;
+#endif
+}
+
 template <typename T, int bytes, int height, int width, bool along>
 FCN_INLINE void multiply_tile(const Product<T>& p, int64_t i, int64_t j) {
-  typedef T V __attribute__((vector_size(bytes)));
+  using Sum = typename SumOf<T>::type;
+  typedef Sum V __attribute__((vector_size(bytes)));
+  using Number = std::conditional_t<std::is_same_v<T, Pair>, int32_t, T>;
+  typedef Number Factor __attribute__((vector_size(bytes)));
   constexpr int64_t lanes = bytes / sizeof(T);
   const int64_t a_row = along ? p.a_row : 1, a_step = along ? 1 : p.a_step;
-  T* c = p.c + i * p.c_row + j;
+  Sum* c = p.c + i * p.c_row + j;
   for (int r = 0; r < height; ++r)  // long before they are written
     for (int w = 0; w < width * bytes; w += 64)
       __builtin_prefetch(reinterpret_cast<const char*>(c + r * p.c_row) + w, 1);
   V sum[height][width] = {};
-  if (p.add)
-    for (int r = 0; r < height; ++r)
-      for (int w = 0; w < width; ++w) std::memcpy(&sum[r][w], c + r * p.c_row + w * lanes, bytes);
   for (int64_t s = 0; s < p.segments; ++s) {
     const T* b = p.b + j / kPanel<T> * p.b_panel + j % kPanel<T> + s * p.b_segment;
     const T* a[(height + 3) / 4];  // of every fourth row: those between cost no registers
     for (int r = 0; r < height; r += 4) a[r / 4] = p.a + (i + r) * a_row + s * p.a_segment;
 #pragma GCC unroll 4
     for (int64_t k = 0; k < p.steps; ++k, b += p.b_step) {
-      V factor[width];
+      Factor factor[width];
       for (int w = 0; w < width; ++w) std::memcpy(&factor[w], b + w * lanes, bytes);
 #pragma GCC unroll 16
       for (int r = 0; r < height; ++r) {
         const T value = a[r / 4][r % 4 * a_row + k * a_step];
-        for (int w = 0; w < width; ++w) sum[r][w] += value * factor[w];
+        for (int w = 0; w < width; ++w) add_product(sum[r][w], value, factor[w]);
       }
     }
   }
-  for (int r = 0; r < height; ++r)
-    for (int w = 0; w < width; ++w) std::memcpy(c + r * p.c_row + w * lanes, &sum[r][w], bytes);
+  for (int r = 0; r < height; ++r, c += p.c_row)
+    for (int w = 0; w < width; ++w) {
+      V before = {};
+      if (p.add) std::memcpy(&before, c + w * lanes, bytes);
+      sum[r][w] += before;
+      std::memcpy(c + w * lanes, &sum[r][w], bytes);
+    }
 }
 
 template <typename T>
@@ -109,16 +137,23 @@ void multiply_column(const Product<T>& p, int64_t j) {
 template <typename Tiles, bool along, typename T>
 void multiply_with(const Product<T>& p) {
   constexpr int one = 64 / Tiles::bytes, two = std::max(2, one);
-  int64_t j = 0;
-  for (; j + two * Tiles::bytes / int64_t(sizeof(T)) <= p.cols;
-       j += two * Tiles::bytes / int64_t(sizeof(T)))
-    multiply_column<Tiles, two, along>(p, j);
+  constexpr int64_t wide = two * Tiles::bytes / sizeof(T);
+  int64_t j = p.cols / wide * wide;
   if (j < p.cols) multiply_column<Tiles, one, along>(p, j);
+  while ((j -= wide) >= 0) multiply_column<Tiles, two, along>(p, j);
 }
 
 template <typename Tiles, typename T>
 void multiply_with(const Product<T>& p) {
   p.a_step == 1 ? multiply_with<Tiles, true>(p) : multiply_with<Tiles, false>(p);
+}
+
+inline bool multiplies_pairs() {
+#if defined(__x86_64__) && (defined(FCN_PORTABLE) || defined(__AVX512F__))
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
 }
 
 template <typename T>

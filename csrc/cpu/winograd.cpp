@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "../dense.h"
+#include "factors.h"
 #include "winograd.h"
 
 TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
@@ -36,12 +37,6 @@ int64_t tiles_of_task(int64_t tiles, int64_t channels) {
   return (tiles + threads * rounds - 1) / (threads * rounds);
 }
 
-void check(const char* op, const char* name, const at::Tensor& t, int64_t axes) {
-  TORCH_CHECK_VALUE(t.is_cpu() && t.scalar_type() == at::kFloat && t.dim() == axes, op, ": ", name,
-                    " is ", t.scalar_type(), " of shape ", t.sizes(), " on ", t.device(),
-                    ", expected float32 of ", axes, " axes on cpu.");
-}
-
 void check_channels(const char* op, int64_t channels) {
   TORCH_CHECK_VALUE(channels >= kLanes && channels % kLanes == 0, op, ": ", channels,
                     " channels, expected a multiple of ", kLanes, ".");
@@ -65,67 +60,97 @@ Grid inputs_of(const at::Tensor& x, const Grid& out, at::IntArrayRef pad) {
 
 int64_t panels(int64_t cols) { return (cols + kPanel<float> - 1) / kPanel<float>; }
 
+// The shape of filters at the points, (36, panels, factors, numbers of a panel)
+std::vector<int64_t> packed_shape(at::ScalarType type, int64_t channels, int64_t outputs) {
+  return {kPlaces, panels(outputs), channels / per_factor(type), kPanel<float> * per_factor(type)};
+}
+
+template <typename T>
+void fill_filters(const at::Tensor& taps, const at::Tensor& result) {
+  const int64_t depth = result.size(2), cols = taps.size(3);
+  at::parallel_for(0, depth, std::max<int64_t>(1, 4096 / cols), [&](int64_t begin, int64_t end) {
+    filters_to_points(data<T>(taps), depth, cols, begin, end,
+                      data<typename Factor<T>::type>(result));
+  });
+}
+
 at::Tensor winograd_filters(const at::Tensor& taps) {
   constexpr const char* op = "winograd_filters";
-  check(op, "taps", taps, 4);
-  TORCH_CHECK_VALUE(taps.size(0) == 3 && taps.size(1) == 3 && taps.size(2) >= 1, op,
-                    ": taps of shape ", taps.sizes(), ", expected (3, 3, C, C_out).");
-  const int64_t depth = taps.size(2), cols = taps.size(3);
-  check_channels(op, cols);
+  const auto type = taps.scalar_type();
+  check(op, "taps", taps, 4, type);
+  TORCH_CHECK_VALUE(taps.size(0) == 3 && taps.size(1) == 3, op, ": taps of shape ", taps.sizes(),
+                    ", expected (3, 3, C, C_out).");
+  check_channels(op, taps.size(2));
+  check_channels(op, taps.size(3));
   const at::Tensor from = dense(taps);
-  const std::vector<int64_t> shape{kPlaces, panels(cols), depth, kPanel<float>};
-  const at::Tensor result = cols % kPanel<float> ? at::zeros(shape, taps.options())
-                                                 : at::empty(shape, taps.options());
-  at::parallel_for(0, depth, std::max<int64_t>(1, 4096 / cols), [&](int64_t begin, int64_t end) {
-    filters_to_points(from.const_data_ptr<float>(), depth, cols, begin, end,
-                      result.mutable_data_ptr<float>());
-  });
+  const auto shape = packed_shape(type, taps.size(2), taps.size(3));
+  const at::Tensor result = taps.size(3) % kPanel<float> ? at::zeros(shape, taps.options())
+                                                         : at::empty(shape, taps.options());
+  type == at::kFloat ? fill_filters<float>(from, result) : fill_filters<Bf16>(from, result);
   return result;
+}
+
+// Tensors, dense and channels last, and how tiles lie on x and on the result
+struct Convolution {
+  Grid in, out;
+  at::Tensor x, filters, bias, result;
+};
+
+template <typename T>
+void convolve(const Convolution& op) {
+  using F = typename Factor<T>::type;
+  constexpr int64_t per = sizeof(F) / sizeof(T);
+  const Grid &in = op.in, &out = op.out;
+  const int64_t step = tiles_of_task(out.count(), in.channels + out.channels);
+  const int64_t tasks = (out.count() + step - 1) / step, depth = in.channels / per;
+  const Tiles before(in.channels, step), after(out.channels, step);
+  const int64_t threads = std::min<int64_t>(tasks, at::get_num_threads());
+  const auto numbers = op.filters.options();
+  const at::Tensor points = at::empty({threads, before.size()}, numbers);
+  const at::Tensor copies = at::empty({threads, kPlaces * in.channels}, numbers);
+  const at::Tensor sums = at::empty({threads, after.size()}, numbers.dtype(at::kFloat));
+  at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
+    const int64_t thread = at::get_thread_num();
+    T* v = data<T>(points) + thread * points.size(1);
+    float* m = data<float>(sums) + thread * sums.size(1);
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t first = task * step, count = std::min(step, out.count() - first);
+      inputs_to_points(in, data<T>(op.x), first, count,
+                       data<T>(copies) + thread * copies.size(1), before, v);
+      for (int64_t p = 0; p < kPlaces; ++p)
+        multiply(Product<F>{count, out.channels, 1, depth,
+                            reinterpret_cast<const F*>(v + p * before.place), before.line / per, 0,
+                            1, data<F>(op.filters) + p * op.filters.stride(0) / per,
+                            depth * kPanel<F>, 0, kPanel<F>, m + p * after.place, after.line,
+                            false});
+      outputs_from_points(out, after, m, first, count, data<T>(op.bias), data<T>(op.result));
+    }
+  });
 }
 
 at::Tensor winograd(const at::Tensor& x, const at::Tensor& filters, int64_t outputs,
                     const std::optional<at::Tensor>& bias, at::IntArrayRef pad) {
   constexpr const char* op = "winograd";
-  check(op, "x", x, 4);
-  check(op, "filters", filters, 4);
+  const auto type = x.scalar_type();
+  check(op, "x", x, 4, type);
+  check(op, "filters", filters, 4, type);
   check_channels(op, x.size(1));
   check_channels(op, outputs);
-  const std::vector<int64_t> shape{kPlaces, panels(outputs), x.size(1), kPanel<float>};
+  const auto shape = packed_shape(type, x.size(1), outputs);
   TORCH_CHECK_VALUE(filters.sizes() == at::IntArrayRef(shape), op, ": filters of shape ",
                     filters.sizes(), ", expected ", at::IntArrayRef(shape), ".");
   if (bias) {
-    check(op, "bias", *bias, 1);
+    check(op, "bias", *bias, 1, type);
     TORCH_CHECK_VALUE(bias->numel() == outputs, op, ": ", bias->numel(), " biases for ", outputs,
                       " channels.");
   }
-  const Grid out = outputs_of(op, x, outputs, pad), in = inputs_of(x, out, pad);
-  const at::Tensor image = dense(x, at::MemoryFormat::ChannelsLast), packed = dense(filters);
-  const at::Tensor shift = bias ? dense(*bias) : at::Tensor();
+  const Grid out = outputs_of(op, x, outputs, pad);
   const at::Tensor result = at::empty({out.images, outputs, out.height, out.width},
                                       x.options().memory_format(at::MemoryFormat::ChannelsLast));
   if (result.numel() == 0) return result;
-  const int64_t step = tiles_of_task(out.count(), in.channels + outputs);
-  const Tiles before(in.channels, step), after(outputs, step);
-  const int64_t tasks = (out.count() + step - 1) / step, copy = kPlaces * in.channels;
-  const at::Tensor memory = at::empty(
-      {std::min<int64_t>(tasks, at::get_num_threads()), before.size() + after.size() + copy},
-      x.options());
-  at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
-    float* v = memory.mutable_data_ptr<float>() + at::get_thread_num() * memory.size(1);
-    float *m = v + before.size(), *window = m + after.size();
-    for (int64_t task = begin; task < end; ++task) {
-      const int64_t first = task * step, count = std::min(step, out.count() - first);
-      inputs_to_points(in, image.const_data_ptr<float>(), first, count, window, before, v);
-      for (int64_t p = 0; p < kPlaces; ++p)
-        multiply(Product<float>{
-            count, outputs, 1, in.channels, v + p * before.place, before.line, 0, 1,
-            packed.const_data_ptr<float>() + p * packed.stride(0), packed.stride(1), 0,
-            kPanel<float>, m + p * after.place, after.line, false});
-      outputs_from_points(out, after, m, first, count,
-                          bias ? shift.const_data_ptr<float>() : nullptr,
-                          result.mutable_data_ptr<float>());
-    }
-  });
+  const Convolution all{inputs_of(x, out, pad), out, dense(x, at::MemoryFormat::ChannelsLast),
+                        dense(filters), bias ? dense(*bias) : at::Tensor(), result};
+  type == at::kFloat ? convolve<float>(all) : convolve<Bf16>(all);
   return result;
 }
 

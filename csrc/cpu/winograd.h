@@ -4,7 +4,7 @@
 // Free of ATen.
 #pragma once
 
-#include "lanes.h"
+#include "bf16.h"
 #include "product.h"
 
 namespace fcn {
@@ -76,8 +76,8 @@ FCN_INLINE void from_points_of_filter(const Lane* v, int64_t step, Lane* g) {
 
 // Along both axes: from x[from][from], `row` and `cell` numbers apart, to put(i, j, value) of
 // to x to values
-template <int from, int to, typename F, typename Put>
-FCN_INLINE void along_both(const float* x, int64_t row, int64_t cell, F f, Put put) {
+template <int from, int to, typename T, typename F, typename Put>
+FCN_INLINE void along_both(const T* x, int64_t row, int64_t cell, F f, Put put) {
   Lane in[from], half[from][to], out[to];  // half: columns of x, transformed along y
   for (int j = 0; j < from; ++j) {
     for (int i = 0; i < from; ++i) in[i] = load(x + i * row + j * cell);
@@ -90,21 +90,19 @@ FCN_INLINE void along_both(const float* x, int64_t row, int64_t cell, F f, Put p
 }
 
 // Along both axes to places of memory, `place` numbers apart
-template <int from, int to, typename F>
-FCN_INLINE void along_both_to(const float* x, int64_t row, int64_t cell, F f, float* v,
-                              int64_t place) {
+template <int from, int to, typename T, typename F>
+FCN_INLINE void along_both_to(const T* x, int64_t row, int64_t cell, F f, T* v, int64_t place) {
   along_both<from, to>(x, row, cell, f, [=](int i, int j, Lane value)
                            __attribute__((always_inline)) { store(v + (i * to + j) * place, value); });
 }
 
 // Where tiles' numbers stand: `place` apart from place to place, `line` from tile to tile
 struct Tiles {
-  int64_t channels, count, line, place;
+  int64_t line, place;
 
   // Neither distance is a multiple of a page, so that the places fall on different cache sets
   Tiles(int64_t channels, int64_t count)
-      : channels(channels), count(count), line(channels + 16),
-        place((count * line + 1023) / 1024 * 1024 + 80) {}
+      : line(channels + 16), place((count * line + 1023) / 1024 * 1024 + 80) {}
   int64_t size() const { return kPlaces * place; }
 };
 
@@ -123,16 +121,18 @@ struct Grid {
 #define FCN_FUSED __attribute__((optimize("fp-contract=fast")))
 
 // A square of `side` cells at a tile's spot: in the image itself, or with zeros around it in `copy`
+template <typename T>
 struct Window {
-  const float* data;
+  const T* data;
   int64_t row;
 };
-inline Window window(const Grid& g, const float* image, Grid::Spot at, int64_t side, float* copy) {
+template <typename T>
+Window<T> window(const Grid& g, const T* image, Grid::Spot at, int64_t side, T* copy) {
   const int64_t c = g.channels;
   image += at.image * g.height * g.width * c;
   if (at.y >= 0 && at.x >= 0 && at.y + side <= g.height && at.x + side <= g.width)
     return {image + (at.y * g.width + at.x) * c, g.width * c};
-  std::fill_n(copy, side * side * c, 0.0f);
+  std::fill_n(copy, side * side * c, T{});
   const int64_t left = std::max<int64_t>(0, at.x), right = std::min(at.x + side, g.width);
   for (int64_t i = std::max<int64_t>(0, -at.y); i < std::min(side, g.height - at.y); ++i)
     if (left < right)
@@ -142,18 +142,29 @@ inline Window window(const Grid& g, const float* image, Grid::Spot at, int64_t s
 }
 
 // Tiles begin .. begin + count - 1 of an image at the points, whose inputs they are
+template <typename T>
+FCN_INLINE void each_to_points(const Grid& g, const T* image, int64_t begin, int64_t count, T* copy,
+                               const Tiles& to, T* v) {
+  for (int64_t t = 0; t < count; ++t) {
+    const Window<T> w = window(g, image, g.spot(begin + t), kWide, copy);
+    if (w.data != copy)  // what the next tile reads besides
+      for (int64_t i = 0; i < kWide; ++i)
+        for (int64_t c = 0; c < kTile * g.channels; c += 64 / sizeof(T))
+          __builtin_prefetch(w.data + i * w.row + kWide * g.channels + c);
+    for (int64_t c = 0; c < g.channels; c += kLanes)
+      along_both_to<kWide, kWide>(w.data + c, w.row, g.channels, to_points, v + t * to.line + c,
+                                  to.place);
+  }
+}
 FCN_CLONES FCN_FUSED inline void inputs_to_points(const Grid& g, const float* image, int64_t begin,
                                                   int64_t count, float* copy, const Tiles& to,
                                                   float* v) {
-  for (int64_t t = 0; t < count; ++t) {
-    const Window w = window(g, image, g.spot(begin + t), kWide, copy);
-    if (w.data != copy)
-      for (int64_t i = 0; i < kWide; ++i)
-        for (int64_t c = 0; c < kTile * g.channels; c += kLanes)
-          __builtin_prefetch(w.data + i * w.row + kWide * g.channels + c);
-    for (int64_t c = 0; c < g.channels; c += kLanes)
-      along_both_to<kWide, kWide>(w.data + c, w.row, g.channels, to_points, v + t * to.line + c, to.place);
-  }
+  each_to_points(g, image, begin, count, copy, to, v);
+}
+FCN_AVX512 FCN_FUSED inline void inputs_to_points(const Grid& g, const Bf16* image, int64_t begin,
+                                                  int64_t count, Bf16* copy, const Tiles& to,
+                                                  Bf16* v) {
+  each_to_points(g, image, begin, count, copy, to, v);
 }
 
 // The same for the gradient of their outputs
@@ -161,20 +172,21 @@ FCN_CLONES FCN_FUSED inline void gradients_to_points(const Grid& g, const float*
                                                      int64_t begin, int64_t count, float* copy,
                                                      const Tiles& to, float* v) {
   for (int64_t t = 0; t < count; ++t) {
-    const Window w = window(g, image, g.spot(begin + t), kTile, copy);
+    const Window<float> w = window(g, image, g.spot(begin + t), kTile, copy);
     for (int64_t c = 0; c < g.channels; c += kLanes)
-      along_both_to<kTile, kWide>(w.data + c, w.row, g.channels, to_points_of_gradient, v + t * to.line + c, to.place);
+      along_both_to<kTile, kWide>(w.data + c, w.row, g.channels, to_points_of_gradient,
+                                  v + t * to.line + c, to.place);
   }
 }
 
 // Tiles of an image from the points, cut where the image ends; bias: one a channel, or null
-FCN_CLONES FCN_FUSED inline void outputs_from_points(const Grid& g, const Tiles& from,
-                                                     const float* v, int64_t begin, int64_t count,
-                                                     const float* bias, float* image) {
+template <typename T>
+FCN_INLINE void each_from_points(const Grid& g, const Tiles& from, const float* v, int64_t begin,
+                                 int64_t count, const T* bias, T* image) {
   for (int64_t t = 0; t < count; ++t) {
     const Grid::Spot at = g.spot(begin + t);
     const int64_t rows = std::min(kTile, g.height - at.y), cols = std::min(kTile, g.width - at.x);
-    float* out = image + ((at.image * g.height + at.y) * g.width + at.x) * g.channels;
+    T* out = image + ((at.image * g.height + at.y) * g.width + at.x) * g.channels;
     for (int64_t c = 0; c < g.channels; c += kLanes) {
       const Lane shift = bias ? load(bias + c) : Lane{};
       along_both<kWide, kTile>(v + t * from.line + c, kWide * from.place, from.place, from_points,
@@ -183,6 +195,16 @@ FCN_CLONES FCN_FUSED inline void outputs_from_points(const Grid& g, const Tiles&
       });
     }
   }
+}
+FCN_CLONES FCN_FUSED inline void outputs_from_points(const Grid& g, const Tiles& from,
+                                                     const float* v, int64_t begin, int64_t count,
+                                                     const float* bias, float* image) {
+  each_from_points(g, from, v, begin, count, bias, image);
+}
+FCN_AVX512 FCN_FUSED inline void outputs_from_points(const Grid& g, const Tiles& from,
+                                                     const float* v, int64_t begin, int64_t count,
+                                                     const Bf16* bias, Bf16* image) {
+  each_from_points(g, from, v, begin, count, bias, image);
 }
 
 // taps (3, 3, depth, cols) -> (36, panels, depth, kPanel), rows begin .. end of the depth
@@ -194,6 +216,26 @@ FCN_CLONES FCN_FUSED inline void filters_to_points(const float* taps, int64_t de
     for (int64_t c = 0; c < cols; c += kLanes) {
       float* to = v + (c / kPanel<float> * depth + k) * kPanel<float> + c % kPanel<float>;
       along_both_to<3, kWide>(taps + k * cols + c, 3 * cell, cell, to_points_of_filter, to, place);
+    }
+}
+
+// The same in pairs: depth, begin and end count pairs of rows of the taps
+FCN_AVX512 FCN_FUSED inline void filters_to_points(const Bf16* taps, int64_t depth, int64_t cols,
+                                                   int64_t begin, int64_t end, Pair* v) {
+  const int64_t panels = (cols + kPanel<Pair> - 1) / kPanel<Pair>;
+  const int64_t cell = 2 * depth * cols, place = panels * depth * kPanel<Pair>;
+  for (int64_t k = begin; k < end; ++k)
+    for (int64_t c = 0; c < cols; c += kLanes) {
+      Lane low[kPlaces];
+      Pair* to = v + (c / kPanel<Pair> * depth + k) * kPanel<Pair> + c % kPanel<Pair>;
+      along_both<3, kWide>(taps + 2 * k * cols + c, 3 * cell, cell, to_points_of_filter,
+                           [&](int i, int j, Lane value) __attribute__((always_inline)) {
+        low[i * kWide + j] = value;
+      });
+      along_both<3, kWide>(taps + (2 * k + 1) * cols + c, 3 * cell, cell, to_points_of_filter,
+                           [=, &low](int i, int j, Lane high) __attribute__((always_inline)) {
+        store(to + (i * kWide + j) * place, interleave(low[i * kWide + j], high));
+      });
     }
 }
 
