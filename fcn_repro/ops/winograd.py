@@ -91,7 +91,7 @@ def _backward(ctx, grad):
     (x, weight), (to_x, to_weight, to_bias, _) = ctx.saved_tensors, ctx.needs_input_grad
     return (_to_input(grad, weight, ctx.pad) if to_x else None,
             torch.ops.fcn_repro.conv3x3_gradient(grad, x, ctx.pad) if to_weight else None,
-            grad.sum(3).sum((0, 2)) if to_bias else None, None)     # at once it is 10 times less exact
+            grad.sum(3).sum((0, 2)) if to_bias else None, None)     # at once it is 10 times off
 
 
 def _keep_gradient(ctx, inputs, output):
