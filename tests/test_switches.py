@@ -87,7 +87,7 @@ def convolved(monkeypatch):
 
 
 def test_the_nets_reach_what_is_switched_off(weights, convolved):
-    for off, wanted in ([], {'winograd', 'conv_gemm'}), (['prepack'], {'conv3x3', 'conv_gemm'}), \
+    for off, wanted in ([], {'winograd', 'conv_gemm'}), (['prepack'], {'winograd', 'conv_gemm'}), \
             (['winograd'], {'conv_gemm'}), (['gemm'], {'winograd'}):
         scores_and_labels(weights, off)
         assert set(convolved) == wanted

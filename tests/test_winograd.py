@@ -116,7 +116,8 @@ def test_filters_laid_out_before(shape, outputs, pad):
 
 def test_filters_at_the_points():
     """Along an axis at 0, 3/4, -3/4, 3/2, -3/2 and infinity, over what each is divided by."""
-    weight, points = draws(16, 5, 3, 3).double(), torch.tensor([0, 0.75, -0.75, 1.5, -1.5]).double()
+    weight = draws(16, 48, 3, 3).double()
+    points = torch.tensor([0, 0.75, -0.75, 1.5, -1.5]).double()
     rows = torch.stack([points ** i for i in range(3)], 1)
     divisors = torch.stack([(p - points[points != p]).prod() for p in points])
     lay = torch.cat([rows / divisors[:, None], torch.tensor([[0.0, 0, 1]]).double()])
