@@ -218,7 +218,7 @@ BAD = [
     ({'x': ONES[:, :8], 'weight': torch.ones(8, 8, 3, 2)}, '8 channels, expected a multiple of 16'),
     ({'x': ONES[:, :0], 'weight': torch.ones(8, 0, 3, 2)}, 'do not make'),
     ({'bias': torch.ones(7)}, '7 biases for 8 filters'),
-    ({'bias': torch.ones(8, 1)}, r'bias is Float of shape \[8, 1\] on cpu, expected Float of 1'),
+    ({'bias': torch.ones(8, 1)}, r'bias is Float of shape \[8, 1\] on cpu, expected float32 of 1'),
     ({'bias': torch.ones(8).double()}, 'bias is Double'),
     ({'weight': torch.ones(8, 16, 8, 2)}, r'do not make \[2, 8, 0, 5\]'),
     ({'weight': torch.ones(8, 16, 3, 9)}, r'do not make \[2, 8, 5, -2\]'),

@@ -59,7 +59,7 @@ ONES = torch.ones(2, 16, 5, 6)
 GOOD = {'x': ONES, 'weight': torch.ones(32, 16, 3, 3), 'bias': torch.ones(32), 'pad': (1, 1)}
 BAD = [
     ({'x': ONES.double()}, 'x is Double of shape'), ({'x': ONES.bool()}, 'x is Bool'),
-    ({'x': ONES[0]}, r'x is Float of shape \[16, 5, 6\] on cpu, expected Float of 4 axes'),
+    ({'x': ONES[0]}, r'x is Float of shape \[16, 5, 6\] on cpu, expected float32 of 4 axes'),
     ({'x': ONES[0, 0, 0]}, r'x is Float of shape \[6\]'), ({'x': torch.ones([])}, 'x is Float of'),
     ({'weight': torch.ones(32, 16, 3, 3).double()}, 'weight is Double'),
     ({'weight': torch.ones(32, 16, 3)}, r'weight is Float of shape \[32, 16, 3\]'),
@@ -126,8 +126,7 @@ def test_bad_arguments_of_packed_filters(change, message):
 @pytest.mark.parametrize('weight, message', [
     (torch.ones(16, 16, 3), 'weight has 3 axes, expected 4'), (torch.ones(16, 16, 3, 2), 'taps of'),
     (torch.ones(15, 16, 3, 3), '15 channels, expected a multiple of 16'),
-    (torch.ones(16, 0, 3, 3), '0 channels, expected'),
-    (torch.ones(16, 5, 3, 3), '5 channels, expected a multiple of 16'),
+    (torch.ones(16, 0, 3, 3), 'taps of'),
     (torch.ones(16, 16, 3, 3).long(), 'taps is Long')])
 def test_bad_filters(weight, message):
     check_refused(winograd_filters, {'weight': GOOD['weight']}, {'weight': weight}, message)

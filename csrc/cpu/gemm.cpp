@@ -22,6 +22,7 @@ namespace fcn {
 namespace {
 
 constexpr int64_t kRows = 56;    // rows of a product, whose factor then stays in the L2 cache
+constexpr int64_t kSummed = 256; // products that are summed one by one, which rounds less than all
 constexpr int64_t kDepth = 128;  // filters that are summed at once in the gradient of the input,
 constexpr int64_t kWidth = 512;  // and channels that a task sums
 
@@ -98,10 +99,11 @@ void sum(const Shape& s, const at::Tensor& x, const at::Tensor& filters, const a
   for (int64_t tap = 0; tap < s.k_y * s.k_x; ++tap) {
     window(s, data<T>(x), tap, line, data<F>(factor));
     for_rows(s.outputs, [&](int64_t begin, int64_t end) {
-      multiply(Product<F>{end - begin, up(s.places()), 1, channels,
-                          data<F>(filters) + begin * depth + tap * channels, depth, 0, 1,
-                          data<F>(factor), kPanel<F>, 0, line,
-                          data<float>(sums) + begin * line, line, tap > 0});
+      for (int64_t c = 0; c < channels; c += kSummed)
+        multiply(Product<F>{end - begin, up(s.places()), 1, std::min(kSummed, channels - c),
+                            data<F>(filters) + begin * depth + tap * channels + c, depth, 0, 1,
+                            data<F>(factor) + c * line, kPanel<F>, 0, line,
+                            data<float>(sums) + begin * line, line, tap + c > 0});
     });
   }
 }
