@@ -86,31 +86,29 @@ struct Blocks {
   }
 };
 
-// One row of inputs, with a 0 on either side of it, as wide as the output, for k = 2 * stride:
+// Whole blocks of outputs between two inputs, for k = 2 * stride; row[0] is before the first block:
 // wide[cell] = taps[cell + stride] * before + taps[cell] * now
 template <typename Acc>
-FCN_CLONES void expand_pairs(const Acc* row, const Acc* taps, int64_t stride, const Blocks& at,
+FCN_CLONES void expand_pairs(const Acc* row, const Acc* taps, int64_t stride, int64_t blocks,
                              Acc* __restrict__ wide) {
-  row += at.first.i;  // row[0] is input i - 1 now
-  for_count(stride, [=](auto n) __attribute__((always_inline)) {
-    const Acc* next = row;
-    Acc* block = wide - at.first.phase;
-    Acc before = *next++;
-    const auto lerp = [&](int64_t begin, int64_t end) __attribute__((always_inline)) {
-      const Acc now = *next++;
-      for (int64_t o = begin; o < end; ++o) block[o] = taps[o + n] * before + taps[o] * now;
-      before = now, block += n;
-    };
-    if (at.head > 0) lerp(at.first.phase, at.first.phase + at.head);
-    if (n < 8) {  // shorter than a vector: vectors hold several blocks
-      for (int64_t b = 0; b < at.whole; ++b, ++next, block += n)
-        for (int64_t o = 0; o < n; ++o) block[o] = taps[o + n] * next[-1] + taps[o] * next[0];
-      before = next[-1];
-    } else {      // the value before stays in a register
-      for (int64_t b = 0; b < at.whole; ++b) lerp(0, n);
-    }
-    if (at.tail > 0) lerp(0, at.tail);
+  for_count(stride, [=](auto n) mutable __attribute__((always_inline)) {
+    for (int64_t b = 0; b < blocks; ++b, wide += n)
+      for (int64_t o = 0; o < n; ++o) wide[o] = taps[o + n] * row[b] + taps[o] * row[b + 1];
   });
+}
+
+// The same of cells of `inner` values. Whole vectors: up to kSlack values behind either row are
+// read and written too.
+constexpr int64_t kSlack = 16;
+template <typename Acc>
+FCN_CLONES void expand_cells(const Acc* row, const Acc* taps, int64_t stride, int64_t blocks,
+                             int64_t inner, Acc* wide) {
+  const int64_t whole = (inner + kSlack - 1) / kSlack * kSlack;
+  for (int64_t b = 0; b < blocks; ++b, row += inner)
+    for (int64_t o = 0; o < stride; ++o, wide += inner)
+#pragma omp simd
+      for (int64_t c = 0; c < whole; ++c)
+        wide[c] = taps[o + stride] * row[c] + taps[o] * row[c + inner];
 }
 
 // wide (n cells) += taps[cell] * value
