@@ -6,14 +6,15 @@
 
 namespace fcn {
 
-// out[r][c] = now_taps[r] * now[c] + before_taps[r] * before[c], of `rows` rows of n values
+// out[r][c] = now_taps[r] * now[c] + before_taps[r] * before[c], of `rows` rows of n values that
+// start `pitch` apart
 template <int rows, typename T, typename Acc>
 FCN_CLONES void write_few(const Acc* now, const Acc* before, const Acc* now_taps,
-                          const Acc* before_taps, int64_t n, T* __restrict__ out) {
+                          const Acc* before_taps, int64_t n, int64_t pitch, T* __restrict__ out) {
 #pragma omp simd
   for (int64_t c = 0; c < n; ++c)
     for (int r = 0; r < rows; ++r)
-      out[r * n + c] = static_cast<T>(now_taps[r] * now[c] + before_taps[r] * before[c]);
+      out[r * pitch + c] = static_cast<T>(now_taps[r] * now[c] + before_taps[r] * before[c]);
 }
 
 // out[c] = now_tap * now[c] + before_tap * before[c] + skip[c]
@@ -32,15 +33,19 @@ struct Between {
   const Acc *now_taps, *before_taps;  // of the first row of outputs, the next row's behind it
   int64_t width;
 
-  // Eight rows at a time: what is read once serves all of them, and nothing but writing is left
+  // Eight rows at a time: what is read once serves all of them, and little but writing is left
   template <typename T>
-  void write(int64_t n, T* out) const {
+  void write(int64_t n, int64_t pitch, T* out) const {
     int64_t r = 0;
-    for (; r + 8 <= n; r += 8)
-      write_few<8>(now, before, now_taps + r, before_taps + r, width, out + r * width);
-    for (; r + 2 <= n; r += 2)
-      write_few<2>(now, before, now_taps + r, before_taps + r, width, out + r * width);
-    if (r < n) write_few<1>(now, before, now_taps + r, before_taps + r, width, out + r * width);
+    const auto few = [&](auto count) {
+      for (; r + count <= n; r += count)
+        write_few<count>(now, before, now_taps + r, before_taps + r, width, pitch,
+                         out + r * pitch);
+    };
+    few(std::integral_constant<int, 8>());
+    few(std::integral_constant<int, 4>());
+    few(std::integral_constant<int, 2>());
+    few(std::integral_constant<int, 1>());
   }
 
   // With a skip, whose rows are `pitch` apart: one row at a time, as memory is read ahead best

@@ -100,7 +100,7 @@ FCN_CLONES double loss_of(const LossRun<Acc>& run, const Tiling& t) {
   double sum = 0;
   for (int64_t lane = 0; lane < t.lanes; lane += Lanes<Acc>::count) {
     V total{};
-    for_phases(t.x.stride, [&](int64_t phase, auto count) __attribute__((always_inline)) {
+    for_phases<4>(t.x.stride, [&](int64_t phase, auto count) __attribute__((always_inline)) {
       constexpr int n = decltype(count)::value;
       V scale[n], counted[n];
       total += loss_lanes<n, pairs>(run, t, lane, phase, scale, counted);

@@ -74,18 +74,6 @@ FCN_INLINE void for_count(int64_t count, F f) {
   }
 }
 
-// How a row of outputs of k = 2 * stride falls into blocks between two inputs
-struct Blocks {
-  Place first;
-  int64_t head, whole, tail;  // outputs of a first part, whole blocks, outputs of a last part
-
-  explicit Blocks(const Axis& axis) : first(place(axis, 0)) {
-    head = first.phase ? std::min(axis.stride - first.phase, axis.out) : 0;
-    whole = (axis.out - head) / axis.stride;
-    tail = axis.out - head - whole * axis.stride;
-  }
-};
-
 // Whole blocks of outputs between two inputs, for k = 2 * stride; row[0] is before the first block:
 // wide[cell] = taps[cell + stride] * before + taps[cell] * now
 template <typename Acc>

@@ -81,7 +81,7 @@ void forward_pairs(const Upcrop& op, int64_t begin, int64_t end) {
     if (const T* skip = skip_row<T>(op, plane, y))
       rows.write_sums(n, skip, op.skip.width * op.inner, result + r * ring.width);
     else
-      rows.write(n, result + r * ring.width);
+      rows.write(n, ring.width, result + r * ring.width);
   }
 }
 
