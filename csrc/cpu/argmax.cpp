@@ -53,16 +53,10 @@ FCN_CLONES void find_winners(const Acc* narrow, const Acc* taps, const Tiling& t
   }
 }
 
-// (phase, lane) back to a row of outputs, through `blocks`, which starts where a phase 0 does
+// (phase, lane) to a row of outputs, through `blocks`, which starts where a phase 0 does
 template <typename From, typename To>
-void write_lanes(const From* values, const Tiling& t, int64_t row, To* __restrict__ blocks,
-                 To* out) {
-  const From* lane = values + row * t.pitch;
-  for_count(t.x.stride, [=, &t](auto n) __attribute__((always_inline)) {
-    for (int64_t b = 0; b < t.cells; ++b)
-      for (int64_t p = 0; p < n; ++p)
-        blocks[b * n + p] = static_cast<To>(lane[p * t.lanes + b]);
-  });
+void write_lanes(const From* values, const Tiling& t, int64_t row, To* blocks, To* out) {
+  from_lanes(values + row * t.pitch, t, blocks);
   std::copy_n(blocks + t.first.phase, t.x.out, out);
 }
 

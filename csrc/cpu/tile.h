@@ -118,6 +118,23 @@ struct Tile {
   }
 };
 
+// A row of whole blocks of outputs to (phase, lane), and back
+template <typename From, typename To>
+FCN_CLONES void to_lanes(const From* blocks, const Tiling& t, To* __restrict__ lane) {
+  for_count(t.x.stride, [=, &t](auto n) __attribute__((always_inline)) {
+    for (int64_t b = 0; b < t.cells; ++b)
+      for (int64_t p = 0; p < n; ++p) lane[p * t.lanes + b] = static_cast<To>(blocks[b * n + p]);
+  });
+}
+
+template <typename From, typename To>
+FCN_CLONES void from_lanes(const From* lane, const Tiling& t, To* __restrict__ blocks) {
+  for_count(t.x.stride, [=, &t](auto n) __attribute__((always_inline)) {
+    for (int64_t b = 0; b < t.cells; ++b)
+      for (int64_t p = 0; p < n; ++p) blocks[b * n + p] = static_cast<To>(lane[p * t.lanes + b]);
+  });
+}
+
 // The scores of one class at `phases` phases from `phase` on, for one vector of lanes. pairs: two
 // taps each, all scores numbers or k = 2 * stride; else a tap that does not exist is left out.
 template <int phases, bool pairs, typename Acc>
