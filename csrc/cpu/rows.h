@@ -126,6 +126,35 @@ FCN_CLONES void expand(const T* row, const Acc* taps, const Axis& axis, int64_t 
   }
 }
 
+// The adjoint of expand_pairs: inputs' gradients from whole blocks of outputs, the first of which is
+// before the first input. Short blocks are turned round in `scratch`, as many values, so that vectors
+// run along the inputs; of long ones the products of one input fill vectors.
+template <typename T, typename Acc>
+FCN_CLONES void contract_pairs(const Acc* wide, const Acc* taps, int64_t stride, int64_t inputs,
+                               Acc* __restrict__ scratch, T* __restrict__ row) {
+  const int64_t blocks = inputs + 1;
+  for_count(stride, [=](auto n) __attribute__((always_inline)) {
+    if (n > 16) {
+      for (int64_t i = 0; i < inputs; ++i) {
+        Acc value = 0;
+#pragma omp simd reduction(+ : value)
+        for (int64_t o = 0; o < 2 * n; ++o) value += taps[o] * wide[i * n + o];
+        row[i] = static_cast<T>(value);
+      }
+      return;
+    }
+    for (int64_t b = 0; b < blocks; ++b)
+      for (int64_t o = 0; o < n; ++o) scratch[o * blocks + b] = wide[b * n + o];
+#pragma omp simd
+    for (int64_t i = 0; i < inputs; ++i) {
+      Acc value = 0;
+      for (int64_t o = 0; o < n; ++o)
+        value += taps[o] * scratch[o * blocks + i] + taps[o + n] * scratch[o * blocks + i + 1];
+      row[i] = static_cast<T>(value);
+    }
+  });
+}
+
 // The adjoint of expand: a row of the output back to the input's width; `sum` holds inner values
 template <typename T, typename Acc>
 FCN_CLONES void contract(const Acc* wide, const Acc* taps, const Axis& axis, int64_t inner,

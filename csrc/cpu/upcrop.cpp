@@ -106,13 +106,37 @@ void forward_rows(const Upcrop& op, int64_t begin, int64_t end) {
   }
 }
 
+// A row of gradients of the output, back to the input's width
+template <typename T, typename Acc>
+struct Narrowing {
+  const Upcrop& op;
+  const Place first = place(op.x, 0);
+  const int64_t stride = op.x.stride, blocks = (first.phase + op.x.out - 1) / stride + 1;
+  const bool pairs = op.inner == 1 && op.x.k == 2 * stride;
+  const Acc* taps = op.taps_x.template const_data_ptr<Acc>();
+  std::vector<Acc> values =  // of pairs whole blocks, and one of zeros on either side
+      std::vector<Acc>(pairs ? (blocks + 2) * stride : op.x.out * op.inner);
+  std::vector<Acc> scratch = std::vector<Acc>(pairs ? values.size() : op.inner);
+
+  Acc* wide() { return values.data() + (pairs ? stride + first.phase : 0); }
+
+  void write(T* row) {
+    if (!pairs) return contract(wide(), taps, op.x, op.inner, scratch.data(), row);
+    const int64_t begin = std::clamp<int64_t>(first.i - 1, 0, op.x.in);  // others feed nothing
+    const int64_t end = std::clamp<int64_t>(first.i + blocks, begin, op.x.in);
+    std::fill(row, row + begin, T(0));
+    contract_pairs(values.data() + (begin - first.i + 1) * stride, taps, stride, end - begin,
+                   scratch.data(), row + begin);
+    std::fill(row + end, row + op.x.in, T(0));
+  }
+};
+
 template <typename T, typename Acc>
 void backward_rows(const Upcrop& op, int64_t begin, int64_t end) {
+  Narrowing<T, Acc> narrowing{op};
   const int64_t width = op.x.out * op.inner;
   std::vector<const T*> rows(op.y.k);
-  std::vector<Acc> wide(width), sum(op.inner);
-  const Acc* taps_y = op.taps_y.const_data_ptr<Acc>();
-  const Acc* taps_x = op.taps_x.const_data_ptr<Acc>();
+  const Acc* taps = op.taps_y.const_data_ptr<Acc>();
   const T* grad = op.source.const_data_ptr<T>();
   T* result = op.result.mutable_data_ptr<T>();
   for (int64_t r = begin; r < end; ++r) {
@@ -120,9 +144,9 @@ void backward_rows(const Upcrop& op, int64_t begin, int64_t end) {
     const Span from = targets(op.y, i);
     for (int64_t y = from.begin; y < from.end; ++y)
       rows[y - from.begin] = grad + (plane * op.y.out + y) * width;
-    blend(rows.data(), taps_y + tap(op.y, from.begin, i), from.end - from.begin, width,
-          wide.data());
-    contract(wide.data(), taps_x, op.x, op.inner, sum.data(), result + r * op.x.in * op.inner);
+    blend(rows.data(), taps + tap(op.y, from.begin, i), from.end - from.begin, width,
+          narrowing.wide());
+    narrowing.write(result + r * op.x.in * op.inner);
   }
 }
 
