@@ -27,17 +27,18 @@ FCN_CLONES void find_winners(const Acc* narrow, const Acc* taps, const Tiling& t
   using V = VecOf<Acc>;
   using I = IntsOf<Acc>;
   for (int64_t lane = 0; lane < t.lanes; lane += Lanes<Acc>::count) {
-    for_phases(t.x.stride, [&](int64_t phase, auto count) __attribute__((always_inline)) {
+    for_phases<8>(t.x.stride, [&](int64_t phase, auto count) __attribute__((always_inline)) {
       constexpr int n = decltype(count)::value;
       V scores[n];
       Best<V, I> best[n];
       scores_of<n, pairs>(narrow + lane, taps, t, phase, scores);
       for (int p = 0; p < n; ++p) best[p].init(scores[p], I{});
+      I at{};
       for (int64_t c = 1; c < classes; ++c) {
+        at += 1;
         scores_of<n, pairs>(narrow + c * t.span + lane, taps, t, phase, scores);
         for (int p = 0; p < n; ++p)
-          tame ? best[p].update_number(scores[p], all_ints<Acc>(c))
-               : best[p].update(scores[p], all_ints<Acc>(c));
+          tame ? best[p].update_number(scores[p], at) : best[p].update(scores[p], at);
       }
       for (int p = 0; p < n; ++p) store(index + (phase + p) * t.lanes + lane, best[p].index);
       if (probability == nullptr) return;
@@ -52,21 +53,11 @@ FCN_CLONES void find_winners(const Acc* narrow, const Acc* taps, const Tiling& t
   }
 }
 
-// (phase, lane) back to a row of outputs
+// (phase, lane) to a row of outputs, through `blocks`, which starts where a phase 0 does
 template <typename From, typename To>
-void write_lanes(const From* values, const Tiling& t, int64_t row, To* out) {
-  const From* lane = values + row * t.pitch;
-  for_count(t.x.stride, [=, &t](auto n) mutable __attribute__((always_inline)) {
-    const auto write = [&](int64_t from, int64_t end) __attribute__((always_inline)) {
-      for (int64_t p = from; p < end; ++p) out[p] = static_cast<To>(lane[p * t.lanes]);
-      out += n, ++lane;
-    };
-    const Blocks at(t.x);
-    out -= t.first.phase;
-    if (at.head > 0) write(t.first.phase, t.first.phase + at.head);
-    for (int64_t b = 0; b < at.whole; ++b) write(0, n);
-    write(0, at.tail);
-  });
+void write_lanes(const From* values, const Tiling& t, int64_t row, To* blocks, To* out) {
+  from_lanes(values + row * t.pitch, t, blocks);
+  std::copy_n(blocks + t.first.phase, t.x.out, out);
 }
 
 template <typename Acc, typename Label>
@@ -74,11 +65,14 @@ void argmax_tiles(const Argmax& op, const Tiling& t, int64_t begin, int64_t end)
   const Scores& s = op.scores;
   Tile<Acc> tile(s, t);
   Winners<Acc> winners(t, op.wanted);
-  const int64_t tiles = (t.y.out + t.rows - 1) / t.rows, plane = t.y.out * t.x.out;
+  std::vector<Label> labels(t.cells * t.x.stride);
+  std::vector<float> probabilities(op.wanted ? labels.size() : 0);
+  const int64_t tiles = t.tiles(), plane = t.y.out * t.x.out;
   for (int64_t at = begin; at < end; ++at) {
-    const int64_t n = at / tiles, y = at % tiles * t.rows;
-    const int64_t rows = std::min(t.rows, t.y.out - y);
-    tile.fill(s.x.template const_data_ptr<Acc>() + n * s.classes * t.y.in * t.x.in, y, rows);
+    const int64_t n = at / tiles;
+    const Span rows = t.rows_of(at % tiles);
+    tile.fill(s.x.template const_data_ptr<Acc>() + n * s.classes * t.y.in * t.x.in,
+              rows.begin, rows.end - rows.begin);
     const bool pairs = t.taps == 2 && (tile.tame || t.x.k == 2 * t.x.stride);
     const auto find = tile.tame ? pairs ? find_winners<true, true, Acc>
                                         : find_winners<false, true, Acc>
@@ -86,11 +80,12 @@ void argmax_tiles(const Argmax& op, const Tiling& t, int64_t begin, int64_t end)
                                         : find_winners<false, false, Acc>;
     find(tile.narrow.data(), tile.taps.data(), t, s.classes, winners.index.data(),
          winners.probability.data());
-    for (int64_t r = 0; r < rows; ++r) {
-      const int64_t row = n * plane + (y + r) * t.x.out;
-      write_lanes(winners.index.data(), t, r, op.labels.mutable_data_ptr<Label>() + row);
+    for (int64_t y = rows.begin, r = 0; y < rows.end; ++y, ++r) {
+      const int64_t row = n * plane + y * t.x.out;
+      write_lanes(winners.index.data(), t, r, labels.data(),
+                  op.labels.mutable_data_ptr<Label>() + row);
       if (op.wanted)
-        write_lanes(winners.probability.data(), t, r,
+        write_lanes(winners.probability.data(), t, r, probabilities.data(),
                     op.probability.mutable_data_ptr<float>() + row);
     }
   }
@@ -106,9 +101,8 @@ std::tuple<at::Tensor, at::Tensor> argmax_cpu(
   if (op.labels.numel() == 0) return {op.labels, op.probability};
   AT_DISPATCH_FLOATING_TYPES(s.x.scalar_type(), "upcrop_argmax", [&] {
     const Tiling t(s.y, s.x_axis, Lanes<scalar_t>::count);
-    const int64_t tiles = (t.y.out + t.rows - 1) / t.rows;
     const int64_t work = t.lanes * t.x.stride * s.classes;
-    at::parallel_for(0, s.batch * tiles, std::max<int64_t>(1, 32768 / work),
+    at::parallel_for(0, s.batch * t.tiles(), std::max<int64_t>(1, 32768 / work),
                      [&](int64_t b, int64_t e) {
       dtype == at::kByte ? argmax_tiles<scalar_t, uint8_t>(op, t, b, e)
                          : argmax_tiles<scalar_t, int64_t>(op, t, b, e);

@@ -63,18 +63,17 @@ FCN_INLINE IntsOf<Acc> all_ints(int64_t value) {
 FCN_INLINE VecOf<float> exp_lanes(VecOf<float> x) {
   using V = VecOf<float>;
   typedef uint32_t U __attribute__((vector_size(64)));
-  constexpr float shifter = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const V y = x < -87.0f ? all(-87.0f) : x;
-  const V shifted = y * 1.44269504f + shifter;
+  constexpr float shifter = 12583039.0f;  // 1.5 * 2^23 + 127: adding it rounds to an integer n, and
+  const V shifted = x * 1.44269504f + shifter;  // n + 127, the exponent of 2^n, is its last bits
   const V n = shifted - shifter;
-  const V r = (y - n * 0.693359375f) + n * 2.12194440e-4f;  // y - n * log(2), in two parts
+  const V r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // x - n * log(2), in two parts
   V p = r * 1.9875691500e-4f + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   const V e = p * (r * r) + r + 1.0f;
-  const V scale = reinterpret_cast<V>((reinterpret_cast<U>(shifted) << 23) + 0x3f800000u);
+  const V scale = reinterpret_cast<V>(reinterpret_cast<U>(shifted) << 23);
   return x < -87.0f ? V{} : e * scale;
 }
 

@@ -9,11 +9,12 @@
 
 namespace fcn {
 
-// to[i] += scale * from[i]
-template <typename Acc>
-FCN_CLONES void add_scaled(const Acc* from, Acc scale, int64_t n, Acc* __restrict__ to) {
-  for (int64_t i = 0; i < n; ++i) to[i] += scale * from[i];
-}
+// What a part of the labels makes
+struct Sum {
+  double loss = 0;
+  int64_t valid = 0, bad = 0;
+  double example = 0;  // a bad label
+};
 
 // Where a loss tile's loop reads and writes
 template <typename Acc>
@@ -23,7 +24,7 @@ struct LossRun {
   const Acc* weight;                      // (phase, lane), or nullptr
   int64_t classes;
   Acc* exps;                              // (class, 4) vectors of scratch
-  Acc* grad;                              // (class, span), added to; nullptr where nobody asks
+  Acc* grad;                              // (tap, class, span), added to; nullptr: nobody asks
 };
 
 // The scores of n phases from `phase` on at one vector of lanes: exp(score - largest) to run.exps,
@@ -66,7 +67,8 @@ FCN_INLINE VecOf<Acc> loss_lanes(const LossRun<Acc>& run, const Tiling& t, int64
   return total;
 }
 
-// What n phases add to the gradient of a class's narrow values; pairs as in scores_of
+// What n phases add to the gradient of a class's narrow values; pairs as in scores_of. Each tap has
+// sums of its own: those of its neighbour overlap what was just written, and would wait for it.
 template <int n, bool pairs, typename Acc>
 FCN_INLINE void gradient_lanes(const LossRun<Acc>& run, const Tiling& t, int64_t lane,
                                int64_t phase, const VecOf<Acc>* scale,
@@ -82,13 +84,13 @@ FCN_INLINE void gradient_lanes(const LossRun<Acc>& run, const Tiling& t, int64_t
       slope[p] -= label[p] == all_ints<Acc>(c) ? counted[p] : V{};
       slope[p] = label[p] >= 0 ? slope[p] : V{};  // a NaN where nothing counts
     }
-    Acc* to = run.grad + c * t.span + lane + t.taps - 1;
-    for (int64_t m = 0; m < t.taps; ++m) {
-      V part = load(to - m);
+    for (int64_t m = 0; m < (pairs ? 2 : t.taps); ++m) {
+      Acc* to = run.grad + (m * run.classes + c) * t.span + lane + t.taps - 1 - m;
+      V part = load(to);
       for (int p = 0; p < n; ++p)
         if (pairs || phase + p + m * t.x.stride < t.x.k)
           part += run.taps[phase + p + m * t.x.stride] * slope[p];
-      store(to - m, part);
+      store(to, part);
     }
   }
 }
@@ -100,7 +102,7 @@ FCN_CLONES double loss_of(const LossRun<Acc>& run, const Tiling& t) {
   double sum = 0;
   for (int64_t lane = 0; lane < t.lanes; lane += Lanes<Acc>::count) {
     V total{};
-    for_phases(t.x.stride, [&](int64_t phase, auto count) __attribute__((always_inline)) {
+    for_phases<4>(t.x.stride, [&](int64_t phase, auto count) __attribute__((always_inline)) {
       constexpr int n = decltype(count)::value;
       V scale[n], counted[n];
       total += loss_lanes<n, pairs>(run, t, lane, phase, scale, counted);
@@ -121,74 +123,105 @@ FCN_INLINE int64_t label_of(L value) {
                                                                : kNoLabel;
 }
 
+// One row of labels as classes, -1 where nothing counts; returns how many do
+template <typename L, typename Int>
+FCN_CLONES int64_t classes_of(const L* from, const bool* mask, std::optional<int64_t> ignore,
+                              int64_t classes, int64_t n, Int* __restrict__ to, int64_t* bad) {
+  int64_t valid = 0, outside = 0;
+  const bool ignores = ignore.has_value();
+  const int64_t ignored = ignore.value_or(0);
+  for (int64_t o = 0; o < n; ++o) {
+    const int64_t c = label_of(from[o]);
+    const bool asked = !(ignores & (c == ignored)) & !(mask && !mask[o]);
+    const bool inside = (c >= 0) & (c < classes);
+    to[o] = asked & inside ? static_cast<Int>(c) : Int(-1);
+    valid += asked & inside;
+    outside += asked & !inside;
+  }
+  *bad = outside;
+  return valid;
+}
+
 template <typename Acc>
 struct LossTile {
   using Int = typename Lanes<Acc>::Int;
   const SoftmaxLoss& op;
   Tile<Acc> scores;
+  std::vector<Int> blocks;           // a row of labels, from where a phase 0 is
   Aligned<Int> label;                // (phase, lane)
-  Aligned<Acc> weight, exps, grad;   // (phase, lane), (class, 4 vectors), (class, span)
+  Aligned<Acc> weight, exps, grad;   // (phase, lane), (class, 4 vectors), (tap, class, span)
 
   LossTile(const SoftmaxLoss& op, const Tiling& t)
-      : op(op), scores(op.scores, t), label(t.x.stride * t.lanes),
-        weight(op.weight ? t.x.stride * t.lanes : 0),
+      : op(op), scores(op.scores, t), blocks(t.cells * t.x.stride, -1),
+        label(t.x.stride * t.lanes), weight(op.weight ? t.x.stride * t.lanes : 0),
         exps(op.scores.classes * 4 * Lanes<Acc>::count),
-        grad(op.gradient ? op.scores.classes * t.span : 0) {}
-
-  const Tiling& tiling() const { return scores.tiling; }
-  const Acc* narrow_grad(int64_t c) const {
-    return grad.lines[0].values + c * tiling().span;
+        grad(op.gradient ? t.taps * op.scores.classes * t.span : 0) {
+    no_labels();
   }
 
+  const Tiling& tiling() const { return scores.tiling; }
+  void no_labels() { std::fill_n(label.data(), tiling().x.stride * tiling().lanes, Int(-1)); }
+
   // Labels and weights of output rows y0 .. y0 + rows - 1 into lanes; whether any pixel counts
-  bool read_labels(int64_t n, int64_t y0, int64_t rows, int64_t* valid, int64_t* bad,
-                   double* example) {
-    const int64_t before = *valid;
-    std::fill_n(label.data(), tiling().x.stride * tiling().lanes, Int(-1));
-    switch (op.label.scalar_type()) {
-      case at::kByte: read_rows<uint8_t>(n, y0, rows, valid, bad, example); break;
-      case at::kInt: read_rows<int32_t>(n, y0, rows, valid, bad, example); break;
-      case at::kLong: read_rows<int64_t>(n, y0, rows, valid, bad, example); break;
-      case at::kFloat: read_rows<float>(n, y0, rows, valid, bad, example); break;
-      default: read_rows<double>(n, y0, rows, valid, bad, example);
+  bool read_labels(int64_t n, int64_t y0, int64_t rows, Sum* sum) {
+    const int64_t before = sum->valid;
+    if (rows < tiling().rows) no_labels();
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t row = (n * tiling().y.out + y0 + r) * tiling().x.out;
+      switch (op.label.scalar_type()) {
+        case at::kByte: read_row<uint8_t>(row, sum); break;
+        case at::kInt: read_row<int32_t>(row, sum); break;
+        case at::kLong: read_row<int64_t>(row, sum); break;
+        case at::kFloat: read_row<float>(row, sum); break;
+        default: read_row<double>(row, sum);
+      }
+      to_lanes(blocks.data(), tiling(), label.data() + r * tiling().pitch);
     }
-    return *valid > before;
+    if (op.weight) read_weights();
+    return sum->valid > before;
   }
 
   template <typename L>
-  void read_rows(int64_t n, int64_t y0, int64_t rows, int64_t* valid, int64_t* bad,
-                 double* example) {
-    const Tiling& t = tiling();
-    const Acc* weights = op.weight ? op.weight->template const_data_ptr<Acc>() : nullptr;
-    for (int64_t r = 0; r < rows; ++r) {
-      const int64_t row = (n * t.y.out + y0 + r) * t.x.out;
-      const L* from = op.label.template const_data_ptr<L>() + row;
-      const bool* mask = op.mask ? op.mask->template const_data_ptr<bool>() + row : nullptr;
-      Place at = t.first;
-      for (int64_t o = 0; o < t.x.out; ++o, step(t.x, at)) {
-        const int64_t c = label_of(from[o]);
-        if ((op.ignore && c == *op.ignore) || (mask && !mask[o])) continue;
-        if (c < 0 || c >= op.scores.classes) {
-          if ((*bad)++ == 0) *example = static_cast<double>(from[o]);
-          continue;
-        }
-        ++*valid;
-        const int64_t lane = at.phase * t.lanes + r * t.pitch + at.i - t.first.i;
-        label.data()[lane] = static_cast<Int>(c);
-        if (weights) weight.data()[lane] = weights[c];
-      }
+  void read_row(int64_t row, Sum* sum) {
+    const Axis& x = tiling().x;
+    const L* from = op.label.template const_data_ptr<L>() + row;
+    const bool* mask = op.mask ? op.mask->template const_data_ptr<bool>() + row : nullptr;
+    Int* to = blocks.data() + tiling().first.phase;
+    int64_t bad;
+    sum->valid += classes_of(from, mask, op.ignore, op.scores.classes, x.out, to, &bad);
+    if (bad > 0 && sum->bad == 0) sum->example = first_bad(from, mask, to);
+    sum->bad += bad;
+  }
+
+  template <typename L>
+  double first_bad(const L* from, const bool* mask, Int* scratch) const {
+    for (int64_t bad;; ++from, mask += mask != nullptr) {
+      classes_of(from, mask, op.ignore, op.scores.classes, 1, scratch, &bad);
+      if (bad) return static_cast<double>(*from);
     }
+  }
+
+  void read_weights() {
+    const Acc* weights = op.weight->template const_data_ptr<Acc>();
+    for (int64_t i = 0; i < tiling().x.stride * tiling().lanes; ++i)
+      weight.data()[i] = label.data()[i] < 0 ? Acc(0) : weights[label.data()[i]];
   }
 
   // The tile's loss; its gradient to narrow_grad
   double run() {
     const Tiling& t = tiling();
-    if (op.gradient) std::fill_n(grad.data(), op.scores.classes * t.span, Acc(0));
+    const int64_t size = op.scores.classes * t.span;
+    if (op.gradient) std::fill_n(grad.data(), t.taps * size, Acc(0));
     const LossRun<Acc> run{scores.narrow.data(), scores.taps.data(), label.data(), weight.data(),
                            op.scores.classes, exps.data(), grad.data()};
     const bool pairs = t.taps == 2 && (scores.tame || t.x.k == 2 * t.x.stride);
-    return pairs ? loss_of<true>(run, t) : loss_of<false>(run, t);
+    const double loss = pairs ? loss_of<true>(run, t) : loss_of<false>(run, t);
+    if (op.gradient)
+      for (int64_t m = 1; m < t.taps; ++m) add_row(grad.data() + m * size, size, grad.data());
+    return loss;
   }
+
+  const Acc* narrow_grad(int64_t c) const { return grad.lines[0].values + c * tiling().span; }
 };
 
 }  // namespace fcn

@@ -74,43 +74,29 @@ FCN_INLINE void for_count(int64_t count, F f) {
   }
 }
 
-// How a row of outputs of k = 2 * stride falls into blocks between two inputs
-struct Blocks {
-  Place first;
-  int64_t head, whole, tail;  // outputs of a first part, whole blocks, outputs of a last part
-
-  explicit Blocks(const Axis& axis) : first(place(axis, 0)) {
-    head = first.phase ? std::min(axis.stride - first.phase, axis.out) : 0;
-    whole = (axis.out - head) / axis.stride;
-    tail = axis.out - head - whole * axis.stride;
-  }
-};
-
-// One row of inputs, with a 0 on either side of it, as wide as the output, for k = 2 * stride:
+// Whole blocks of outputs between two inputs, for k = 2 * stride; row[0] is before the first block:
 // wide[cell] = taps[cell + stride] * before + taps[cell] * now
 template <typename Acc>
-FCN_CLONES void expand_pairs(const Acc* row, const Acc* taps, int64_t stride, const Blocks& at,
+FCN_CLONES void expand_pairs(const Acc* row, const Acc* taps, int64_t stride, int64_t blocks,
                              Acc* __restrict__ wide) {
-  row += at.first.i;  // row[0] is input i - 1 now
-  for_count(stride, [=](auto n) __attribute__((always_inline)) {
-    const Acc* next = row;
-    Acc* block = wide - at.first.phase;
-    Acc before = *next++;
-    const auto lerp = [&](int64_t begin, int64_t end) __attribute__((always_inline)) {
-      const Acc now = *next++;
-      for (int64_t o = begin; o < end; ++o) block[o] = taps[o + n] * before + taps[o] * now;
-      before = now, block += n;
-    };
-    if (at.head > 0) lerp(at.first.phase, at.first.phase + at.head);
-    if (n < 8) {  // shorter than a vector: vectors hold several blocks
-      for (int64_t b = 0; b < at.whole; ++b, ++next, block += n)
-        for (int64_t o = 0; o < n; ++o) block[o] = taps[o + n] * next[-1] + taps[o] * next[0];
-      before = next[-1];
-    } else {      // the value before stays in a register
-      for (int64_t b = 0; b < at.whole; ++b) lerp(0, n);
-    }
-    if (at.tail > 0) lerp(0, at.tail);
+  for_count(stride, [=](auto n) mutable __attribute__((always_inline)) {
+    for (int64_t b = 0; b < blocks; ++b, wide += n)
+      for (int64_t o = 0; o < n; ++o) wide[o] = taps[o + n] * row[b] + taps[o] * row[b + 1];
   });
+}
+
+// The same of cells of `inner` values. Whole vectors: up to kSlack values behind either row are
+// read and written too.
+constexpr int64_t kSlack = 16;
+template <typename Acc>
+FCN_CLONES void expand_cells(const Acc* row, const Acc* taps, int64_t stride, int64_t blocks,
+                             int64_t inner, Acc* wide) {
+  const int64_t whole = (inner + kSlack - 1) / kSlack * kSlack;
+  for (int64_t b = 0; b < blocks; ++b, row += inner)
+    for (int64_t o = 0; o < stride; ++o, wide += inner)
+#pragma omp simd
+      for (int64_t c = 0; c < whole; ++c)
+        wide[c] = taps[o + stride] * row[c] + taps[o] * row[c + inner];
 }
 
 // wide (n cells) += taps[cell] * value
@@ -138,6 +124,35 @@ FCN_CLONES void expand(const T* row, const Acc* taps, const Axis& axis, int64_t 
     }
     o += n;
   }
+}
+
+// The adjoint of expand_pairs: inputs' gradients from whole blocks of outputs, the first of which is
+// before the first input. Short blocks are turned round in `scratch`, as many values, so that vectors
+// run along the inputs; of long ones the products of one input fill vectors.
+template <typename T, typename Acc>
+FCN_CLONES void contract_pairs(const Acc* wide, const Acc* taps, int64_t stride, int64_t inputs,
+                               Acc* __restrict__ scratch, T* __restrict__ row) {
+  const int64_t blocks = inputs + 1;
+  for_count(stride, [=](auto n) __attribute__((always_inline)) {
+    if (n > 16) {
+      for (int64_t i = 0; i < inputs; ++i) {
+        Acc value = 0;
+#pragma omp simd reduction(+ : value)
+        for (int64_t o = 0; o < 2 * n; ++o) value += taps[o] * wide[i * n + o];
+        row[i] = static_cast<T>(value);
+      }
+      return;
+    }
+    for (int64_t b = 0; b < blocks; ++b)
+      for (int64_t o = 0; o < n; ++o) scratch[o * blocks + b] = wide[b * n + o];
+#pragma omp simd
+    for (int64_t i = 0; i < inputs; ++i) {
+      Acc value = 0;
+      for (int64_t o = 0; o < n; ++o)
+        value += taps[o] * scratch[o * blocks + i] + taps[o + n] * scratch[o * blocks + i + 1];
+      row[i] = static_cast<T>(value);
+    }
+  });
 }
 
 // The adjoint of expand: a row of the output back to the input's width; `sum` holds inner values

@@ -17,13 +17,6 @@ namespace {
 
 constexpr int64_t kChunks = 16;  // of an image: what threads share, whatever their number
 
-// The result of one chunk: intervals [begin, end) between input rows of one image
-struct Sum {
-  double loss = 0;
-  int64_t valid = 0, bad = 0;
-  double example = 0;
-};
-
 // Where a chunk's gradient goes: rows of its own straight into grad, earlier ones into `halo`
 template <typename Acc>
 struct Target {
@@ -38,21 +31,33 @@ struct Target {
   }
 };
 
+// to += the weighted rows, `pitch` apart, in their order
+template <typename Acc>
+void add_rows(const Acc* row, int64_t pitch, const Acc* weights, int64_t count, int64_t n,
+              Acc* to) {
+  for (; count >= 4; count -= 4, weights += 4, row += 4 * pitch) {
+    const Acc* rows[] = {row, row + pitch, row + 2 * pitch, row + 3 * pitch};
+    blend_few<4, true>(rows, weights, n, to);
+  }
+  for (; count > 0; --count, ++weights, row += pitch) blend_few<1, true>(&row, weights, n, to);
+}
+
 // narrow gradients of a tile's rows, times the taps along y, to the input's rows
 template <typename Acc>
 void scatter_rows(const LossTile<Acc>& tile, const Target<Acc>& to, int64_t y0, int64_t rows) {
   const Tiling& t = tile.tiling();
+  const Axis& y = t.y;
   const int64_t left = t.first.i - (t.taps - 1), skip = std::max<int64_t>(0, -left);
   const int64_t n = std::min(t.x.in, left + t.pitch) - (left + skip);
   const Acc* taps = tile.op.scores.taps_y.template const_data_ptr<Acc>();
   const int64_t classes = tile.op.scores.classes;
-  for (int64_t c = 0; c < classes; ++c) {
-    Place at = place(t.y, y0);
-    for (int64_t r = 0; r < rows; ++r, step(t.y, at)) {
-      const Acc* from = tile.narrow_grad(c) + r * t.pitch + skip;
-      for (int64_t i = at.i, k = at.phase; i >= 0 && k < t.y.k; --i, k += t.y.stride)
-        if (i < t.y.in) add_scaled(from, taps[k], n, to.row(t.y, t.x, classes, c, i) + left + skip);
-    }
+  for (int64_t r = 0, done; r < rows; r += done) {
+    const Place at = place(y, y0 + r);
+    done = std::min(rows - r, y.stride - at.phase);
+    for (int64_t i = at.i, k = at.phase; i >= 0 && k < y.k; --i, k += y.stride)
+      for (int64_t c = 0; i < y.in && c < classes; ++c)
+        add_rows(tile.narrow_grad(c) + r * t.pitch + skip, t.pitch, taps + k,
+                 std::min(done, y.k - k), n, to.row(y, t.x, classes, c, i) + left + skip);
   }
 }
 
@@ -67,7 +72,7 @@ Sum loss_chunk(const SoftmaxLoss& op, const Tiling& t, int64_t n, int64_t begin,
   const int64_t last = std::min(t.y.out, end * t.y.stride - t.y.shift);
   for (int64_t y = std::max<int64_t>(0, begin * t.y.stride - t.y.shift); y < last; y += t.rows) {
     const int64_t rows = std::min(t.rows, last - y);
-    if (!tile.read_labels(n, y, rows, &sum.valid, &sum.bad, &sum.example)) continue;
+    if (!tile.read_labels(n, y, rows, &sum)) continue;
     tile.scores.fill(image, y, rows);
     sum.loss += tile.run();
     if (op.gradient) scatter_rows(tile, to, y, rows);
@@ -116,9 +121,8 @@ void loss_images(const SoftmaxLoss& op) {
     const int64_t n = at / chunks, own = start(at % chunks);
     for (int64_t i = std::max<int64_t>(0, own - sources + 1); i < std::min(own, s.y.in); ++i)
       for (int64_t c = 0; c < s.classes; ++c)
-        add_scaled(halos.data() + at * halo + ((i - own + sources - 1) * s.classes + c) *
-                       s.x_axis.in, Acc(1), s.x_axis.in,
-                   grad + n * row * s.y.in + (c * s.y.in + i) * s.x_axis.in);
+        add_row(halos.data() + at * halo + ((i - own + sources - 1) * s.classes + c) * s.x_axis.in,
+                s.x_axis.in, grad + n * row * s.y.in + (c * s.y.in + i) * s.x_axis.in);
   }
   op.grad.div_(norm);
 }

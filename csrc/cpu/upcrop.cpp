@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "between.h"
 #include "rows.h"
 
 namespace fcn {
@@ -19,106 +20,123 @@ constexpr int64_t kGrain = 32768;  // multiplications that are worth a thread
 // Rows that make a thread worth starting; one row is `work` multiplications, at least one
 int64_t grain(int64_t work) { return std::max<int64_t>(1, kGrain / work); }
 
-// Expanded input rows, kept while the output rows walk past them
+// Input rows as wide as the output, kept while the output rows walk past them
 template <typename T, typename Acc>
 struct Ring {
   const Upcrop& op;
-  int64_t width = op.x.out * op.inner;
-  int64_t slots = (op.y.k + op.y.stride - 1) / op.y.stride;
-  std::vector<Acc> rows = std::vector<Acc>(slots * width);
+  const Place first = place(op.x, 0);
+  const int64_t blocks = (first.phase + op.x.out - 1) / op.x.stride + 1;  // between two inputs
+  const int64_t width = op.x.out * op.inner, pitch = blocks * op.x.stride * op.inner + kSlack;
+  const int64_t slots = (op.y.k + op.y.stride - 1) / op.y.stride;
+  const Acc* taps = op.taps_x.template const_data_ptr<Acc>();
+  std::vector<Acc> rows = std::vector<Acc>(slots * pitch);
   std::vector<int64_t> held = std::vector<int64_t>(slots, -1);
+  std::vector<Acc> none = std::vector<Acc>(width);   // a row beside the input
+  std::vector<Acc> narrow = std::vector<Acc>(        // with zeros on either side
+      (std::max(op.x.in, first.i + blocks) + 1) * op.inner + kSlack);
 
   const Acc* row(int64_t plane, int64_t i) {
+    if (i < 0 || i >= op.y.in) return none.data();
     const int64_t wanted = plane * op.y.in + i, slot = i % slots;
-    Acc* wide = rows.data() + slot * width;
+    Acc* wide = rows.data() + slot * pitch;
+    const bool pairs = op.x.k == 2 * op.x.stride;
     if (held[slot] != wanted) {
-      const T* narrow = op.source.template const_data_ptr<T>() + wanted * op.x.in * op.inner;
-      expand(narrow, op.taps_x.template const_data_ptr<Acc>(), op.x, op.inner, wide);
+      const T* row = op.source.template const_data_ptr<T>() + wanted * op.x.in * op.inner;
+      pairs ? widen_pairs(row, wide) : expand(row, taps, op.x, op.inner, wide);
       held[slot] = wanted;
     }
-    return wide;
+    return wide + pairs * first.phase * op.inner;
+  }
+
+  void widen_pairs(const T* row, Acc* wide) {
+    const int64_t inner = op.inner;
+    for (int64_t i = 0; i < op.x.in * inner; ++i) narrow[inner + i] = static_cast<Acc>(row[i]);
+    const Acc* before = narrow.data() + first.i * inner;
+    inner == 1 ? expand_pairs(before, taps, op.x.stride, blocks, wide)
+               : expand_cells(before, taps, op.x.stride, blocks, inner, wide);
   }
 };
 
-// A row of sums as a row of T; in place when T is the type that sums
-template <typename T, typename Acc, typename F>
-void write_row(T* row, std::vector<Acc>& scratch, F&& fill) {
-  if constexpr (std::is_same_v<T, Acc>) {
-    fill(row);
-  } else {
-    fill(scratch.data());
-    for (size_t c = 0; c < scratch.size(); ++c) row[c] = static_cast<T>(scratch[c]);
-  }
-}
-
-// sum += the skip's window in row y of a plane, if there is a skip
-template <typename T, typename Acc>
-void add_skip(const Upcrop& op, int64_t plane, int64_t y, Acc* sum) {
+// The skip's window in row y of a plane, or nullptr
+template <typename T>
+const T* skip_row(const Upcrop& op, int64_t plane, int64_t y) {
   const Skip& skip = op.skip;
-  if (!skip.values.defined()) return;
+  if (!skip.values.defined()) return nullptr;
   const int64_t cell = (plane * skip.height + skip.top + y) * skip.width + skip.left;
-  const T* row = skip.values.template const_data_ptr<T>() + cell * op.inner;
-  add_row(row, op.x.out * op.inner, sum);
+  return skip.values.template const_data_ptr<T>() + cell * op.inner;
 }
 
-// Planes of single values: blend while the rows are narrow, then expand once for each output row
+// Kernels of two strides: the rows of outputs between two rows of inputs are written together
 template <typename T, typename Acc>
-void forward_rows(const Upcrop& op, int64_t begin, int64_t end) {
-  const bool pairs = op.x.k == 2 * op.x.stride;
-  const Blocks blocks(op.x);
-  std::vector<const T*> rows((op.y.k + op.y.stride - 1) / op.y.stride);
-  std::vector<Acc> weights(rows.size()), scratch(std::is_same_v<T, Acc> ? 0 : op.x.out);
-  std::vector<Acc> narrow(std::max(op.x.in, blocks.first.i + blocks.whole + 1) + 2);
-  const Acc* taps_y = op.taps_y.const_data_ptr<Acc>();
-  const Acc* taps_x = op.taps_x.const_data_ptr<Acc>();
-  const T* plane = op.source.const_data_ptr<T>() + begin / op.y.out * op.y.in * op.x.in;
-  T* result = op.result.mutable_data_ptr<T>() + begin * op.x.out;
-  int64_t y = begin % op.y.out;
-  Place at = place(op.y, y);
-  for (int64_t r = begin; r < end; ++r, result += op.x.out) {
-    const int64_t count = feeding_rows(op.y, at, plane, op.x.in, taps_y, rows.data(),
-                                       weights.data());
-    blend(rows.data(), weights.data(), count, op.x.in, narrow.data() + 1);
-    write_row(result, scratch, [&](Acc* wide) {
-      pairs ? expand_pairs(narrow.data(), taps_x, op.x.stride, blocks, wide)
-            : expand(narrow.data() + 1, taps_x, op.x, 1, wide);
-      add_skip<T>(op, r / op.y.out, y, wide);
-    });
-    step(op.y, at);
-    if (++y < op.y.out) continue;
-    y = 0, at = place(op.y, 0), plane += op.y.in * op.x.in;
-  }
-}
-
-// Cells of `inner` values: their rows are long enough to blend, so each is expanded only once
-template <typename T, typename Acc>
-void forward_cells(const Upcrop& op, int64_t begin, int64_t end) {
+void forward_pairs(const Upcrop& op, int64_t begin, int64_t end) {
   Ring<T, Acc> ring{op};
-  std::vector<const Acc*> rows(ring.slots);
-  std::vector<Acc> weights(ring.slots), scratch(std::is_same_v<T, Acc> ? 0 : ring.width);
   const Acc* taps = op.taps_y.const_data_ptr<Acc>();
   T* result = op.result.mutable_data_ptr<T>();
-  for (int64_t r = begin; r < end; ++r) {
+  for (int64_t r = begin, n; r < end; r += n) {
+    const int64_t plane = r / op.y.out, y = r % op.y.out;
+    const Place at = place(op.y, y);
+    n = std::min({end - r, op.y.out - y, op.y.stride - at.phase});
+    const Between<Acc> rows{ring.row(plane, at.i), ring.row(plane, at.i - 1), taps + at.phase,
+                            taps + at.phase + op.y.stride, ring.width};
+    if (const T* skip = skip_row<T>(op, plane, y))
+      rows.write_sums(n, skip, op.skip.width * op.inner, result + r * ring.width);
+    else
+      rows.write(n, ring.width, result + r * ring.width);
+  }
+}
+
+// Any kernel, row by row
+template <typename T, typename Acc>
+void forward_rows(const Upcrop& op, int64_t begin, int64_t end) {
+  Ring<T, Acc> ring{op};
+  std::vector<const Acc*> rows(ring.slots);
+  std::vector<Acc> weights(ring.slots), sum(ring.width);
+  const Acc* taps = op.taps_y.const_data_ptr<Acc>();
+  T* result = op.result.mutable_data_ptr<T>() + begin * ring.width;
+  for (int64_t r = begin; r < end; ++r, result += ring.width) {
     const int64_t plane = r / op.y.out, y = r % op.y.out;
     const Span from = sources(op.y, y);
     for (int64_t i = from.begin; i < from.end; ++i) {
       rows[i - from.begin] = ring.row(plane, i);
       weights[i - from.begin] = taps[tap(op.y, y, i)];
     }
-    write_row(result + r * ring.width, scratch, [&](Acc* sum) {
-      blend(rows.data(), weights.data(), from.end - from.begin, ring.width, sum);
-      add_skip<T>(op, plane, y, sum);
-    });
+    blend(rows.data(), weights.data(), from.end - from.begin, ring.width, sum.data());
+    if (const T* skip = skip_row<T>(op, plane, y)) add_row(skip, ring.width, sum.data());
+    for (int64_t c = 0; c < ring.width; ++c) result[c] = static_cast<T>(sum[c]);
   }
 }
 
+// A row of gradients of the output, back to the input's width
+template <typename T, typename Acc>
+struct Narrowing {
+  const Upcrop& op;
+  const Place first = place(op.x, 0);
+  const int64_t stride = op.x.stride, blocks = (first.phase + op.x.out - 1) / stride + 1;
+  const bool pairs = op.inner == 1 && op.x.k == 2 * stride;
+  const Acc* taps = op.taps_x.template const_data_ptr<Acc>();
+  std::vector<Acc> values =  // of pairs whole blocks, and one of zeros on either side
+      std::vector<Acc>(pairs ? (blocks + 2) * stride : op.x.out * op.inner);
+  std::vector<Acc> scratch = std::vector<Acc>(pairs ? values.size() : op.inner);
+
+  Acc* wide() { return values.data() + (pairs ? stride + first.phase : 0); }
+
+  void write(T* row) {
+    if (!pairs) return contract(wide(), taps, op.x, op.inner, scratch.data(), row);
+    const int64_t begin = std::clamp<int64_t>(first.i - 1, 0, op.x.in);  // others feed nothing
+    const int64_t end = std::clamp<int64_t>(first.i + blocks, begin, op.x.in);
+    std::fill(row, row + begin, T(0));
+    contract_pairs(values.data() + (begin - first.i + 1) * stride, taps, stride, end - begin,
+                   scratch.data(), row + begin);
+    std::fill(row + end, row + op.x.in, T(0));
+  }
+};
+
 template <typename T, typename Acc>
 void backward_rows(const Upcrop& op, int64_t begin, int64_t end) {
+  Narrowing<T, Acc> narrowing{op};
   const int64_t width = op.x.out * op.inner;
   std::vector<const T*> rows(op.y.k);
-  std::vector<Acc> wide(width), sum(op.inner);
-  const Acc* taps_y = op.taps_y.const_data_ptr<Acc>();
-  const Acc* taps_x = op.taps_x.const_data_ptr<Acc>();
+  const Acc* taps = op.taps_y.const_data_ptr<Acc>();
   const T* grad = op.source.const_data_ptr<T>();
   T* result = op.result.mutable_data_ptr<T>();
   for (int64_t r = begin; r < end; ++r) {
@@ -126,9 +144,9 @@ void backward_rows(const Upcrop& op, int64_t begin, int64_t end) {
     const Span from = targets(op.y, i);
     for (int64_t y = from.begin; y < from.end; ++y)
       rows[y - from.begin] = grad + (plane * op.y.out + y) * width;
-    blend(rows.data(), taps_y + tap(op.y, from.begin, i), from.end - from.begin, width,
-          wide.data());
-    contract(wide.data(), taps_x, op.x, op.inner, sum.data(), result + r * op.x.in * op.inner);
+    blend(rows.data(), taps + tap(op.y, from.begin, i), from.end - from.begin, width,
+          narrowing.wide());
+    narrowing.write(result + r * op.x.in * op.inner);
   }
 }
 
@@ -138,8 +156,8 @@ at::Tensor run_forward(const Upcrop& op) {
     using Acc = at::opmath_type<scalar_t>;
     at::parallel_for(0, op.planes * op.y.out, grain(op.x.out * op.inner),
                      [&](int64_t b, int64_t e) {
-      op.inner == 1 ? forward_rows<scalar_t, Acc>(op, b, e)
-                    : forward_cells<scalar_t, Acc>(op, b, e);
+      op.y.k == 2 * op.y.stride ? forward_pairs<scalar_t, Acc>(op, b, e)
+                                : forward_rows<scalar_t, Acc>(op, b, e);
     });
   });
   return op.result;
