@@ -138,9 +138,17 @@ template <typename Tiles, bool along, typename T>
 void multiply_with(const Product<T>& p) {
   constexpr int one = 64 / Tiles::bytes, two = std::max(2, one);
   constexpr int64_t wide = two * Tiles::bytes / sizeof(T);
-  int64_t j = p.cols / wide * wide;
-  if (j < p.cols) multiply_column<Tiles, one, along>(p, j);
-  while ((j -= wide) >= 0) multiply_column<Tiles, two, along>(p, j);
+  const int64_t whole = p.cols / wide * wide;
+  const auto rest = [&] {
+    if (whole < p.cols) multiply_column<Tiles, one, along>(p, whole);
+  };
+  if (p.c_row < p.cols) {  // rows overlap: what is first in a row is written last
+    rest();
+    for (int64_t j = whole - wide; j >= 0; j -= wide) multiply_column<Tiles, two, along>(p, j);
+  } else {                 // in the order of memory, which is fetched ahead
+    for (int64_t j = 0; j < whole; j += wide) multiply_column<Tiles, two, along>(p, j);
+    rest();
+  }
 }
 
 template <typename Tiles, typename T>
