@@ -140,7 +140,7 @@ def test_backward_from_a_narrow_blob():
 
 
 def test_a_cast_follows_its_weight():
-    net = made(precision='bf16', prepack=False)
+    net = made(precision='bf16', winograd=False, gemm=False)
     blob = net.params['c2'][0]
     with torch.no_grad():
         first = net(data=image())['score']
