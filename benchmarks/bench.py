@@ -3,7 +3,7 @@
 
     python benchmarks/bench.py [--json FILE] [--short] [--threads 2] [--compile] [--device cuda]
 
-About three minutes on two quiet cores, 10 GB of memory. --short: small images and few rounds, to see
+About three minutes on two quiet cores, 10 GB of memory. --short: small images, few rounds, to see
 that all runs; its figures mean nothing. benchmarks/report.py makes pages and a plot of the JSON.
 """
 
