@@ -220,8 +220,8 @@ FCN_CLONES FCN_FUSED inline void filters_to_points(const float* taps, int64_t de
 }
 
 // The same in pairs: depth, begin and end count pairs of rows of the taps
-FCN_AVX512 FCN_FUSED inline void filters_to_points(const Bf16* taps, int64_t depth, int64_t cols,
-                                                   int64_t begin, int64_t end, Pair* v) {
+FCN_INLINE void pairs_to_points(const Bf16* taps, int64_t depth, int64_t cols, int64_t begin,
+                                int64_t end, Pair* v) {
   const int64_t panels = (cols + kPanel<Pair> - 1) / kPanel<Pair>;
   const int64_t cell = 2 * depth * cols, place = panels * depth * kPanel<Pair>;
   for (int64_t k = begin; k < end; ++k)
@@ -237,6 +237,10 @@ FCN_AVX512 FCN_FUSED inline void filters_to_points(const Bf16* taps, int64_t dep
         store(to + (i * kWide + j) * place, interleave(low[i * kWide + j], high));
       });
     }
+}
+FCN_AVX512 FCN_FUSED inline void filters_to_points(const Bf16* taps, int64_t depth, int64_t cols,
+                                                   int64_t begin, int64_t end, Pair* v) {
+  pairs_to_points(taps, depth, cols, begin, end, v);
 }
 
 // Gradients (36, rows, cols) at the points -> (rows, 3, 3, cols) of the taps, rows begin .. end
