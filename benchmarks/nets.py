@@ -141,19 +141,26 @@ class Count(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
         name = function._schema.name
-        if name in ('aten::conv2d', 'aten::convolution', 'fcn_repro::conv_gemm'):
+        if name in ('aten::conv2d', 'aten::convolution', 'fcn_repro::conv_gemm',
+                    'fcn_repro::conv3x3'):
             self.total += out.numel() * args[1][0].numel()
         elif name == 'aten::convolution_backward':
             self.total += sum(args[10][:2]) * args[0].numel() * args[2][0].numel()
         elif name in ('fcn_repro::conv_gemm_input', 'fcn_repro::conv_gemm_weight'):
             other = args[1] if name.endswith('input') else out
             self.total += args[0].numel() * other[0].numel()
-        elif name in ('fcn_repro::winograd', 'fcn_repro::conv3x3', 'fcn_repro::conv3x3_weight'):
-            image = args[0] if name.endswith('gradient') else out
-            self.total += 36 * image.shape[0] * args[0].shape[1] * (
-                args[1].shape[1] if name.endswith('gradient') else out.shape[1]) * math.prod(
-                    -(-size // 4) for size in image.shape[2:])
+        elif name in ('fcn_repro::winograd', 'fcn_repro::conv3x3_input'):
+            self.total += by_tiles(out, args[0])
+        elif name == 'fcn_repro::conv3x3_weight':
+            self.total += by_tiles(*args[:2])
         return out
+
+
+def by_tiles(image, other):
+    """Multiply-adds of Winograd's algorithm over the 4x4 tiles of an image (N, C, H, W), for each
+    of the other one's channels too."""
+    tiles = math.prod(-(-size // 4) for size in image.shape[2:])
+    return 36 * tiles * image.shape[0] * image.shape[1] * other.shape[1]
 
 
 def count(run):
