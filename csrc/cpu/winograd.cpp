@@ -44,11 +44,15 @@ void check_channels(const char* op, int64_t channels) {
                     " channels, expected a multiple of ", kLanes, ".");
 }
 
-// The tiles over the output of a convolution; as the input sees them, a pad further out
-Grid outputs_of(const char* op, const at::Tensor& x, int64_t channels, at::IntArrayRef pad) {
+void check_pad(const char* op, at::IntArrayRef pad) {
   TORCH_CHECK_VALUE(pad.size() == 2 && std::min(pad[0], pad[1]) >= 0 &&
                         std::max(pad[0], pad[1]) <= kMostPad, op, ": pad ", pad,
                     ", expected two numbers of 0 to ", kMostPad, ".");
+}
+
+// The tiles over the output of a convolution; as the input sees them, a pad further out
+Grid outputs_of(const char* op, const at::Tensor& x, int64_t channels, at::IntArrayRef pad) {
+  check_pad(op, pad);
   const int64_t height = x.size(2) + 2 * pad[0] - 2, width = x.size(3) + 2 * pad[1] - 2;
   TORCH_CHECK_VALUE(height > 0 && width > 0, op, ": x of ", x.sizes(), " and pad ", pad,
                     " leave no output.");
@@ -187,9 +191,7 @@ at::Tensor conv3x3(const at::Tensor& x, const at::Tensor& weight,
 // The gradient of x: a convolution with the filters turned around
 at::Tensor conv3x3_input(const at::Tensor& grad, const at::Tensor& weight, at::IntArrayRef pad) {
   check_filters("conv3x3_input", grad, weight, 0);
-  TORCH_CHECK_VALUE(pad.size() == 2 && std::min(pad[0], pad[1]) >= 0 &&
-                        std::max(pad[0], pad[1]) <= kMostPad, "conv3x3_input: pad ", pad,
-                    ", expected two numbers of 0 to ", kMostPad, ".");
+  check_pad("conv3x3_input", pad);
   return winograd(grad, winograd_filters(weight.flip({2, 3}).permute({2, 3, 0, 1})),
                   weight.size(1), std::nullopt, {2 - pad[0], 2 - pad[1]});
 }
