@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from peers import FORMATS, KERNELS, check
 from timing import OURS, arguments, measure, prepare, products, write
 
-from fcn_repro.deconv import deconv_crop
 from fcn_repro.errors import tool
+from fcn_repro.ops.deconv import deconv_crop
 
 CLASSES, HEIGHT, WIDTH = 21, 375, 500
 PEER = 'conv_transpose2d + slice'

@@ -31,9 +31,9 @@ from peers import FORMATS, check, compiled
 from timing import OURS, arguments, measure, parse_size, prepare, products, write
 
 from fcn_repro.errors import tool
-from fcn_repro.graph import LABELS
-from fcn_repro.runtime import allow_tf32
-from fcn_repro.switches import NAMES
+from fcn_repro.net.graph import LABELS
+from fcn_repro.net.placement import allow_tf32
+from fcn_repro.recipe.switches import NAMES
 
 SIZE = 375, 500
 OFF = [name for name in NAMES if name not in ('fuse_score', 'fused_update', 'graphs')]

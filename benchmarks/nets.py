@@ -9,12 +9,12 @@ import torch
 from plain_fcn8s import CLASSES, Plain
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fcn_repro import runtime
 from fcn_repro.net import Net
+from fcn_repro.net import placement as runtime
+from fcn_repro.net.surgery import upsample_filt
 from fcn_repro.proto import TEST
+from fcn_repro.recipe.switches import Switches
 from fcn_repro.solver import Solver
-from fcn_repro.surgery import upsample_filt
-from fcn_repro.switches import Switches
 
 FOLDER = Path(__file__).parent.parent / 'prototxt/voc-fcn8s'
 PROTOTXT = FOLDER / 'deploy.prototxt'

@@ -15,14 +15,14 @@ import torch
 from nets import PROTOTXT, fill, of_ours, sample
 from timing import alternate, arguments, parse_size, prepare, write
 
-from fcn_repro import runtime
 from fcn_repro.data.image import to_blob
 from fcn_repro.errors import FcnError, tool
-from fcn_repro.models import MEAN
 from fcn_repro.net import Net
+from fcn_repro.net import placement as runtime
 from fcn_repro.passes import DEFAULT
-from fcn_repro.photos import find_photos, read_photo
+from fcn_repro.predict.photos import find_photos, read_photo
 from fcn_repro.proto import TEST
+from fcn_repro.recipe.models import MEAN
 
 FP32 = 'fp32'
 VARIANTS = {            # {device: {name: options of runtime.place}}

@@ -16,9 +16,9 @@ from peers import check
 from timing import OURS, arguments, measure, prepare, write
 
 from fcn_repro.errors import tool
-from fcn_repro.prototxt import parse_solver
-from fcn_repro.update import fused_update, update_ref
-from fcn_repro.update_rules import RULES
+from fcn_repro.proto.prototxt import parse_solver
+from fcn_repro.solver.rules import RULES
+from fcn_repro.solver.update import fused_update, update_ref
 
 NUMBERS = 8_000_000
 RATE, MOMENTUM, DECAY = 1e-3, 0.9, 5e-4

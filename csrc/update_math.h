@@ -1,4 +1,4 @@
-// Caffe's solver update of one number, in the order and with the roundings of update_rules.py:
+// Caffe's solver update of one number, in the order and with the roundings of solver/rules.py:
 // a tensor's add with alpha is one fused multiply-add, everything else rounds by itself. Shared by
 // host (built without contraction) and device, so it includes nothing of ATen or c10.
 #pragma once

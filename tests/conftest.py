@@ -1,15 +1,10 @@
-"""Shared by all tests: the folder of this file on the path, so that `goldens` imports; fixtures."""
-
-import sys
-from pathlib import Path
+"""Fixtures that all tests share."""
 
 import pytest
 
 from fcn_repro import ops
-from fcn_repro.deconv import deconv_crop
-from fcn_repro.layers import upcrop
-
-sys.path.insert(0, str(Path(__file__).parent))
+from fcn_repro.layers.internal import upcrop
+from fcn_repro.ops.deconv import deconv_crop
 
 
 @pytest.fixture

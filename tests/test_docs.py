@@ -12,8 +12,8 @@ from small_runs import ROOT, call
 from tiny_nets import MEAN
 
 import fcn_repro.pycaffe
-from fcn_repro.infer import to_blob
 from fcn_repro.net import Net
+from fcn_repro.predict.labels import to_blob
 from fcn_repro.proto import TEST
 
 PAGE = (ROOT / 'docs/bringing-a-net.md').read_text()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fcn_repro.errors import FcnError
 from fcn_repro.fillers import FILLERS, fill
-from fcn_repro.surgery import upsample_filt
+from fcn_repro.net.surgery import upsample_filt
 
 FILES = DATA / 'fillers'
 NORMS = {None: 0, 'FAN_IN': 0, 'FAN_OUT': 1, 'AVERAGE': 2}

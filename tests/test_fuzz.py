@@ -19,8 +19,8 @@ from wire_format import blob, numbers, save, sized, v2, varint
 
 from fcn_repro import sizes
 from fcn_repro.errors import FcnError
+from fcn_repro.formats.weights import read_solverstate, read_weights
 from fcn_repro.net import Net
-from fcn_repro.weights import read_solverstate, read_weights
 
 SNAPSHOT = DATA / 'weights/snapshot_iter_30.caffemodel'
 STEADY = [name for name in READERS if name != 'golden']     # HDF5 itself may hang on attributes
@@ -63,7 +63,7 @@ def test_what_cannot_be_converted_leaves_no_file(tmp_path_factory, seed):
 
 def convert(source, out):
     """What convert_caffemodel.py does with its arguments; the error, or None."""
-    from fcn_repro.weights import modern, write_hdf5
+    from fcn_repro.formats.weights import modern, write_hdf5
     try:
         write_hdf5(out, modern(read_weights(source)))
     except FcnError as error:

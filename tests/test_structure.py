@@ -1,148 +1,71 @@
-"""The shape of the code: which way imports run, and how large files and functions are."""
+"""The shape of the package: imports run one way."""
 
 import ast
-from functools import cache
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).parents[1]
 PACKAGE = 'fcn_repro'
-CODE = sorted([*(ROOT / PACKAGE).rglob('*.py'), *(ROOT / 'tools').glob('*.py'),
-               *(ROOT / 'tests').glob('*.py'), *(ROOT / 'benchmarks').glob('*.py')])
-MODULES = [path for path in CODE if PACKAGE in path.relative_to(ROOT).parts]
+ROOT = Path(__file__).parents[1] / PACKAGE
 
-# From the top down: nothing imports, at any distance, what stands before it in its line.
-CHAINS = ('tools stages solver net layers ops errors', 'net graph prototxt proto errors',
-          'pycaffe solver net layers ops errors', 'pycaffe coords netspec proto',
-          'passes graph proto', 'passes layers ops')
-APART = {                   # may reach nothing but these, at any distance
-    'data': {'errors'},
-    'metrics': {'errors'},
-    'ops': {'errors'},
-    'deconv': {'errors', 'ops'},
-    'proto': {'errors'},
-    'passes': {'errors', 'graph', 'prototxt', 'proto', 'layers', 'ops', 'deconv', 'blas', 'data',
-               'fillers', 'sizes', 'wire', 'hdf5', 'hdf5_write', 'files', 'caffemodel',
-               'solverstate', 'kept', 'conv'},
-}
-
-LINES, LAYER_LINES, FUNCTION_LINES = 300, 80, 40
-LARGER = {                  # lines allowed, and why
-    'fcn_repro/layers/base.py': (130, 'what all types share: not one layer, but the interface'),
-    'fcn_repro/layers/spatial.py': (115, 'both convolutions, in N axes, both forms of each field'),
-    'fcn_repro/layers/pooling.py': (110, 'two methods, mask, rounding, what torch cannot pad'),
-}
+# Each package imports only from the lines above its own, and from itself: two packages of one line
+# know nothing of each other. Modules beside the packages stand under their own names.
+ORDER = (
+    ('errors',),
+    ('sizes', 'memory'),
+    ('fillers',),
+    ('proto', 'data'),
+    ('formats',),
+    ('ops',),
+    ('layers',),
+    ('net',),
+    ('passes', 'report'),
+    ('solver', 'predict'),
+    ('recipe', 'pycaffe'),
+    ('parity', 'cli'),
+)
 
 
-def group(module):
-    """The part that a module belongs to: 'layers' for fcn_repro.layers.crop."""
-    parts = module.split('.')
-    return parts[1] if parts[0] == PACKAGE and len(parts) > 1 else parts[0]
-
-
-@cache
-def imports():
-    """{part: the parts that it imports}, of the package and the tools."""
-    found = {}
-    for path in CODE:
-        parts = path.relative_to(ROOT).with_suffix('').parts
-        if parts[0] in ('tests', 'benchmarks') or parts == (PACKAGE, '__init__'):
-            continue
-        mine = found.setdefault(group('.'.join(parts)), set())
-        for module in imported(ast.parse(path.read_text()), parts[:-1]):
-            if module.split('.')[0] == PACKAGE:
-                mine.add(group(module))
-    return {name: others - {name} for name, others in found.items()}
+def imports(root):
+    """(file, its part, imported part) of every import between parts of the package at `root`."""
+    for path in sorted(root.rglob('*.py')):
+        parts = path.relative_to(root).with_suffix('').parts
+        if parts != ('__init__',):              # the package's own face may import anything
+            for part in imported(ast.parse(path.read_text()), (PACKAGE, *parts[:-1])):
+                if part != parts[0]:
+                    yield str(path.relative_to(root)), parts[0], part
 
 
 def imported(tree, package):
-    """The full names of what a module imports, `from . import x` taken as a module x."""
+    """The parts of PACKAGE that a module of `package` (a tuple of names) imports anywhere."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names = [alias.name.split('.') for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = list(package[:len(package) - node.level + 1]) if node.level else []
             base += node.module.split('.') if node.module else []
-            yield from ('.'.join([*base, alias.name]) if len(base) == 1 else '.'.join(base)
-                        for alias in node.names)
+            names = [[*base, alias.name] for alias in node.names]
+        else:
+            continue
+        yield from (name[1] for name in names if name[0] == PACKAGE and len(name) > 1)
 
 
-def reached(part):
-    """All parts that a part imports, at any distance."""
-    seen, todo = set(), [part]
-    while todo:
-        new = imports()[todo.pop()] - seen
-        seen |= new
-        todo += new
-    return seen
+def wrong(root):
+    """The imports that run against ORDER, and parts that it does not list."""
+    rank = {part: i for i, line in enumerate(ORDER) for part in line}
+    return [f'{file} imports {part}' for file, mine, part in imports(root)
+            if rank.get(part, len(ORDER)) >= rank.get(mine, -1)]
 
 
-def test_the_walk_sees_imports():
-    assert {'layers', 'graph', 'plan', 'blob'} <= imports()['net']
-    assert 'proto' in imports()['layers'] and 'net' in imports()['solver']
-    assert set(imports()) >= {'tools', 'data', 'errors', 'ops', 'passes'}
+def test_imports_run_one_way():
+    assert not wrong(ROOT)
 
 
-@pytest.mark.parametrize('chain', CHAINS)
-def test_imports_run_one_way(chain):
-    parts = chain.split()
-    for i, lower in enumerate(parts):
-        assert not reached(lower) & set(parts[:i]), lower
-
-
-@pytest.mark.parametrize('part', APART)
-def test_what_stands_apart(part):
-    assert reached(part) <= APART[part]
-
-
-def test_no_circle():
-    circles = [part for part in imports() if part in reached(part)]
-    assert not circles
-
-
-def test_net_knows_no_pass():
-    """Passes are given to a net; it works the same without any."""
-    assert 'passes' not in reached('net') and 'passes' not in reached('infer')
-
-
-def test_layers_stand_alone():
-    """One file a layer: it imports what is shared, and of other types only what it is made of."""
-    made_of = {'upcrop': {'crop', 'deconvolution'}, 'spp': {'pooling'}, 'lstm': {'lstmunit'},
-               'upcropadd': {'crop', 'deconvolution', 'eltwise'},
-               'upcroplabels': {'upcrop', 'labelmap'}, 'upcroploss': {'upcrop', 'softmaxwithloss'}}
-    shared = {'base', 'bilinear', 'broadcast', 'labels', 'losses', 'neuron', 'recurrent', 'rows',
-              'slope', 'source', 'spatial', 'transform'}
-    for path in (ROOT / PACKAGE / 'layers').glob('*.py'):
-        tree = ast.parse(path.read_text())
-        others = {node.module for node in ast.walk(tree)
-                  if isinstance(node, ast.ImportFrom) and node.level == 1}
-        assert others <= shared | made_of.get(path.stem, set()), path.name
-
-
-@pytest.mark.parametrize('path', CODE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_sizes(path):
-    name, text = str(path.relative_to(ROOT)), path.read_text()
-    usual = LAYER_LINES if '/layers/' in name else LINES
-    limit, _ = LARGER.get(name, (usual, ''))
-    lines = text.count('\n')
-    assert lines <= limit, f'{name} has {lines} lines'
-    assert name not in LARGER or lines > usual, f'{name} needs no exception any more'
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            length = node.end_lineno - node.lineno + 1
-            assert length <= FUNCTION_LINES, f'{name}: {node.name} has {length} lines'
-
-
-def test_exceptions_are_files():
-    assert all((ROOT / name).exists() for name in LARGER)
-
-
-def test_forward_is_a_loop():
-    """Net.forward: at most 25 lines, and no `if` on a type."""
-    tree = ast.parse((ROOT / PACKAGE / 'net.py').read_text())
-    forward = next(node for node in ast.walk(tree)
-                   if isinstance(node, ast.FunctionDef) and node.name == 'forward')
-    code = [node for node in forward.body if not isinstance(node, ast.Expr)]
-    assert code[-1].end_lineno - code[0].lineno + 1 <= 25
-    assert not any(isinstance(node, ast.If) for node in ast.walk(forward))
+def test_wrong_imports_are_found(tmp_path):
+    """The test above can fail: on an import upward, on one within a line, and on a new part."""
+    for name, text in {'net/net.py': 'from ..passes import PASSES\n', 'new/a.py': '',
+                       'predict/a.py': 'def f():\n    from fcn_repro.solver import Solver\n',
+                       'solver/a.py': 'from ..net.net import Net\nfrom ..new import a\n'}.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert wrong(tmp_path) == ['net/net.py imports passes', 'predict/a.py imports solver',
+                               'solver/a.py imports new']

@@ -14,10 +14,9 @@ import hashlib
 
 import numpy as np
 
-from fcn_repro.caffemodel import write_caffemodel
 from fcn_repro.errors import FcnError, tool
-from fcn_repro.proto import LayerParameter
-from fcn_repro.weights import (
+from fcn_repro.formats.caffemodel import write_caffemodel
+from fcn_repro.formats.weights import (
     kind_of,
     modern,
     read_binaryproto,
@@ -25,6 +24,7 @@ from fcn_repro.weights import (
     read_weights,
     write_hdf5,
 )
+from fcn_repro.proto import LayerParameter
 
 
 @tool

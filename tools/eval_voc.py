@@ -4,15 +4,15 @@ import argparse
 from pathlib import Path
 
 from fcn_repro.errors import tool
-from fcn_repro.evaluation import evaluate_and_report
+from fcn_repro.formats.weights import format_rows
 from fcn_repro.memory import keep_freed_memory
 from fcn_repro.net import Net
+from fcn_repro.net.placement import check_precision, pick_device, place
+from fcn_repro.predict.evaluation import evaluate_and_report
 from fcn_repro.proto import TEST
-from fcn_repro.runs import newest_weights
-from fcn_repro.runtime import check_precision, pick_device, place
-from fcn_repro.stages import PROTOTXT, Options, data_overrides, run_folder
-from fcn_repro.switches import Switches, add_switches
-from fcn_repro.weights import format_rows
+from fcn_repro.recipe.runs import newest_weights
+from fcn_repro.recipe.stages import PROTOTXT, Options, data_overrides, run_folder
+from fcn_repro.recipe.switches import Switches, add_switches
 
 
 def arguments():

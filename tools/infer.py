@@ -10,18 +10,18 @@ import argparse
 from pathlib import Path
 
 from fcn_repro.errors import FcnError, nearest, tool
-from fcn_repro.heatmap import Heat, cast_net
-from fcn_repro.infer import Labels, image_input
+from fcn_repro.formats.weights import FILLER, format_rows
 from fcn_repro.memory import keep_freed_memory
-from fcn_repro.models import MEAN
 from fcn_repro.net import Net
-from fcn_repro.photos import find_photos, process
+from fcn_repro.net.placement import check_precision, pick_device, place
+from fcn_repro.predict.heatmap import Heat, cast_net
+from fcn_repro.predict.labels import Labels, image_input
+from fcn_repro.predict.photos import find_photos, process
 from fcn_repro.proto import TEST
-from fcn_repro.runs import iteration, snapshots
-from fcn_repro.runtime import check_precision, pick_device, place
-from fcn_repro.stages import PROTOTXT, Options, finished
-from fcn_repro.switches import Switches, add_switches
-from fcn_repro.weights import FILLER, format_rows
+from fcn_repro.recipe.models import MEAN
+from fcn_repro.recipe.runs import iteration, snapshots
+from fcn_repro.recipe.stages import PROTOTXT, Options, finished
+from fcn_repro.recipe.switches import Switches, add_switches
 
 FINEST = 'mini-fcn8s', 'mini-fcn16s', 'mini-fcn32s'
 

@@ -9,9 +9,8 @@ import os
 from pathlib import Path
 
 from fcn_repro.errors import FcnError, tool
-from fcn_repro.files import write_text
-from fcn_repro.models import MODELS
-from fcn_repro.runs import make_folder
+from fcn_repro.formats.atomic import make_folder, write_text
+from fcn_repro.recipe.models import MODELS
 
 
 @tool

@@ -9,7 +9,7 @@ from PIL import Image
 from fcn_repro.data.digits import DIGIT_SIZES
 from fcn_repro.data.scenes import CLASSES, make_scenes
 from fcn_repro.errors import tool
-from fcn_repro.metrics import upper_bound
+from fcn_repro.predict.metrics import upper_bound
 
 NEEDED = {32: 0.70, 16: 0.90, 8: 0.97}      # mean IU; less, and the strides cannot be told apart
 

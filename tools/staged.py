@@ -7,11 +7,11 @@ import argparse
 import sys
 import time
 
-from fcn_repro.comparison import compare
 from fcn_repro.errors import tool
 from fcn_repro.memory import keep_freed_memory
+from fcn_repro.recipe.comparison import compare
+from fcn_repro.recipe.stages import Options
 from fcn_repro.report.progress import human
-from fcn_repro.stages import Options
 
 
 @tool

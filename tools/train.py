@@ -5,10 +5,10 @@ import sys
 
 from fcn_repro.errors import tool
 from fcn_repro.memory import keep_freed_memory
-from fcn_repro.runs import NEWEST
-from fcn_repro.stages import STAGES, Options
-from fcn_repro.switches import add_switches
-from fcn_repro.training import train
+from fcn_repro.recipe.runs import NEWEST
+from fcn_repro.recipe.stages import STAGES, Options
+from fcn_repro.recipe.switches import add_switches
+from fcn_repro.recipe.training import train
 
 
 @tool

@@ -1,18 +1,21 @@
-"""The layer types: a dict from Caffe's type name to a class. One file a type, found by itself."""
+"""The layer types: a dict from Caffe's type name to a class. One file per type, found by itself:
+Caffe's types here, those that passes make in internal/."""
 
 import importlib
 import pkgutil
 
 from ..errors import FcnError, nearest
-from .base import Layer, RunState
+from . import internal
+from .common.base import Layer, RunState
 
 __all__ = ['TYPES', 'Layer', 'RunState', 'unknown_type']
 
 
 def _find():
     found = {}
-    for info in pkgutil.iter_modules(__path__):
-        module = importlib.import_module(f'{__name__}.{info.name}')
+    for info in [*pkgutil.iter_modules(__path__, f'{__name__}.'),
+                 *pkgutil.iter_modules(internal.__path__, f'{internal.__name__}.')]:
+        module = importlib.import_module(info.name)
         for cls in vars(module).values():
             if isinstance(cls, type) and issubclass(cls, Layer) and cls.type \
                     and cls.__module__ == module.__name__:

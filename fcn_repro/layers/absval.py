@@ -1,6 +1,6 @@
 """AbsVal: |x| (Caffe's absval_layer)."""
 
-from .neuron import NeuronLayer
+from .common.neuron import NeuronLayer
 
 
 class AbsVal(NeuronLayer):

@@ -2,8 +2,8 @@
 
 import torch
 
-from .base import Layer
-from .labels import label_layout, labels_of
+from .common.base import Layer
+from .common.labels import label_layout, labels_of
 
 
 class Accuracy(Layer):

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from .base import Layer, show
+from .common.base import Layer, show
 
 
 class ArgMax(Layer):

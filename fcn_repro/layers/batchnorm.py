@@ -2,7 +2,7 @@
 
 import torch
 
-from .base import Layer, constant, show
+from .common.base import Layer, constant, show
 
 
 class BatchNorm(Layer):

@@ -2,7 +2,7 @@
 
 import torch
 
-from .base import Layer, show
+from .common.base import Layer, show
 
 
 class BatchReindex(Layer):

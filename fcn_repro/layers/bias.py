@@ -1,6 +1,6 @@
 """Bias: a sum with a learned or given blob, broadcast from an axis on (Caffe's bias_layer)."""
 
-from .broadcast import BroadcastLayer
+from .common.broadcast import BroadcastLayer
 
 
 class Bias(BroadcastLayer):

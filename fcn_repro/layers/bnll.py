@@ -2,7 +2,7 @@
 
 import torch.nn.functional as F
 
-from .neuron import NeuronLayer
+from .common.neuron import NeuronLayer
 
 
 class BNLL(NeuronLayer):

@@ -1,6 +1,6 @@
 """Clip: x kept in [min, max] (Caffe's clip_layer)."""
 
-from .neuron import NeuronLayer
+from .common.neuron import NeuronLayer
 
 
 class Clip(NeuronLayer):

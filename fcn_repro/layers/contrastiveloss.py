@@ -4,9 +4,9 @@ import math
 
 import torch
 
-from .base import Layer, show
-from .losses import same_first
-from .slope import with_slope
+from .common.base import Layer, show
+from .common.losses import same_first
+from .common.slope import with_slope
 
 
 class ContrastiveLoss(Layer):

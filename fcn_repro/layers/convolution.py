@@ -2,9 +2,9 @@
 
 import torch.nn.functional as F
 
-from .. import blas
-from ..conv import Conv2d
-from .spatial import CONV, SpatialLayer
+from ..ops import blas
+from ..ops.conv import Conv2d
+from .common.spatial import CONV, SpatialLayer
 
 
 class Convolution(SpatialLayer):

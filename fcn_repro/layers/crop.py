@@ -1,6 +1,6 @@
 """Crop: the first bottom, cut to the second's size at an offset (Caffe's crop_layer)."""
 
-from .base import Layer, show
+from .common.base import Layer, show
 
 
 class Crop(Layer):

@@ -1,7 +1,7 @@
 """Deconvolution: the transpose of Convolution (Caffe's deconv_layer)."""
 
-from .. import blas
-from .spatial import CONV_TRANSPOSE, SpatialLayer
+from ..ops import blas
+from .common.spatial import CONV_TRANSPOSE, SpatialLayer
 
 
 class Deconvolution(SpatialLayer):

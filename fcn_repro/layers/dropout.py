@@ -2,7 +2,7 @@
 
 import torch
 
-from .neuron import NeuronLayer
+from .common.neuron import NeuronLayer
 
 
 class Dropout(NeuronLayer):

@@ -2,7 +2,7 @@
 
 from ..errors import FcnError
 from ..fillers import fill
-from .base import ANY, Layer, constant
+from .common.base import ANY, Layer, constant
 
 SIDES = 'num', 'channels', 'height', 'width'      # the old form of shape, 4 axes
 

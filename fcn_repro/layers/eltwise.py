@@ -3,7 +3,7 @@
 import torch
 
 from ..proto import EltwiseParameter
-from .base import ANY, Layer, show
+from .common.base import ANY, Layer, show
 
 
 class Eltwise(Layer):

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from .neuron import NeuronLayer
+from .common.neuron import NeuronLayer
 
 
 class ELU(NeuronLayer):

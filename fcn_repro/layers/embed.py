@@ -2,8 +2,8 @@
 
 import torch.nn.functional as F
 
-from .base import Layer
-from .labels import indices
+from .common.base import Layer
+from .common.labels import indices
 
 
 class Embed(Layer):

@@ -2,8 +2,8 @@
 
 import math
 
-from .base import Layer, show
-from .losses import same_first
+from .common.base import Layer, show
+from .common.losses import same_first
 
 
 class EuclideanLoss(Layer):

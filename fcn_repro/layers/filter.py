@@ -1,6 +1,6 @@
 """Filter: the items of the batch whose selector is not zero (Caffe's filter_layer)."""
 
-from .base import ANY, Layer, show
+from .common.base import ANY, Layer, show
 
 
 class Filter(Layer):

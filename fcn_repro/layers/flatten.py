@@ -2,7 +2,7 @@
 
 import math
 
-from .base import Layer, show
+from .common.base import Layer, show
 
 
 class Flatten(Layer):

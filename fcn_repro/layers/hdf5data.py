@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from ..errors import FcnError
-from .base import ANY, Layer
-from .rows import listed_files, read_files
+from .common.base import ANY, Layer
+from .common.rows import listed_files, read_files
 
 
 class HDF5Data(Layer):

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ..errors import FcnError
-from ..hdf5_write import writing
-from .base import Layer, show
+from ..formats.hdf5_write import writing
+from .common.base import Layer, show
 
 
 class HDF5Output(Layer):

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from ..proto import HingeLossParameter
-from .base import Layer
-from .losses import own_label, same_first
+from .common.base import Layer
+from .common.losses import own_label, same_first
 
 
 class HingeLoss(Layer):

@@ -4,8 +4,8 @@ import math
 
 import torch.nn.functional as F
 
-from .base import show
-from .spatial import SpatialLayer
+from .common.base import show
+from .common.spatial import SpatialLayer
 
 
 class Im2col(SpatialLayer):

@@ -7,9 +7,9 @@ import numpy as np
 
 from ..data.listed import ImageList, load_image
 from ..data.prefetch import Prefetch
-from .base import show
-from .source import Source
-from .transform import Transform
+from .common.base import show
+from .common.source import Source
+from .common.transform import Transform
 
 
 class ImageData(Source):

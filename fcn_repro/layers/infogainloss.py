@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from ..errors import FcnError
-from ..wire import read_binaryproto
-from .base import Layer, show
-from .labels import label_layout, labels_of
-from .losses import normalizer, same_first
-from .slope import with_slope
+from ..formats.wire import read_binaryproto
+from .common.base import Layer, show
+from .common.labels import label_layout, labels_of
+from .common.losses import normalizer, same_first
+from .common.slope import with_slope
 
 LEAST = math.log(1e-20)       # of Caffe's kLOG_THRESHOLD
 

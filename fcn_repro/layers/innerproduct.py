@@ -4,8 +4,8 @@ import math
 
 import torch.nn.functional as F
 
-from .. import blas
-from .base import Layer
+from ..ops import blas
+from .common.base import Layer
 
 
 class InnerProduct(Layer):

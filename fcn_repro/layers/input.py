@@ -1,6 +1,6 @@
 """Input: the blobs that the caller fills (Caffe's input_layer)."""
 
-from .base import ANY, Layer
+from .common.base import ANY, Layer
 
 
 class Input(Layer):

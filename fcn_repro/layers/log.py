@@ -2,7 +2,7 @@
 
 import math
 
-from .neuron import NeuronLayer
+from .common.neuron import NeuronLayer
 
 
 class Log(NeuronLayer):

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 
 from ..proto import LRNParameter
-from .base import Layer
+from .common.base import Layer
 
 
 class LRN(Layer):

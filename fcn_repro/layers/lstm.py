@@ -1,7 +1,7 @@
 """LSTM: long short-term memory over the steps of N streams (Caffe's lstm_layer)."""
 
+from .common.recurrent import RecurrentLayer
 from .lstmunit import lstm_unit
-from .recurrent import RecurrentLayer
 
 
 class LSTM(RecurrentLayer):

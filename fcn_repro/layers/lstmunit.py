@@ -1,7 +1,7 @@
 """LSTMUnit: one step of an LSTM, after the sums of its gates (Caffe's lstm_unit_layer)."""
 
-from .base import Layer, show
-from .slope import with_slope
+from .common.base import Layer, show
+from .common.slope import with_slope
 
 
 class LSTMUnit(Layer):

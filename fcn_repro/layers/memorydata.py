@@ -2,7 +2,7 @@
 
 import torch
 
-from .base import Layer, show
+from .common.base import Layer, show
 
 SIDES = 'batch_size', 'channels', 'height', 'width'
 

@@ -2,9 +2,9 @@
 
 import math
 
-from .base import Layer, show
-from .losses import own_label, same_first
-from .slope import with_slope
+from .common.base import Layer, show
+from .common.losses import own_label, same_first
+from .common.slope import with_slope
 
 LEAST = 1e-20       # Caffe's kLOG_THRESHOLD
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from .base import Layer
+from .common.base import Layer
 
 
 class MVN(Layer):

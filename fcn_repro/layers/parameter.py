@@ -1,6 +1,6 @@
 """Parameter: a learned blob as a top (Caffe's parameter_layer)."""
 
-from .base import Layer, constant
+from .common.base import Layer, constant
 
 
 class Parameter(Layer):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ..proto import PoolingParameter
-from .base import Layer, show
+from .common.base import Layer, show
 
 LOWEST = -torch.finfo(torch.float32).max      # what Caffe's MAX starts from: -FLT_MAX
 

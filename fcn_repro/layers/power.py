@@ -2,8 +2,8 @@
 
 import torch
 
-from .neuron import NeuronLayer
-from .slope import with_slope
+from .common.neuron import NeuronLayer
+from .common.slope import with_slope
 
 
 class Power(NeuronLayer):

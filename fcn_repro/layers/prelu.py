@@ -2,8 +2,8 @@
 
 import torch.nn.functional as F
 
-from .base import constant, show
-from .neuron import NeuronLayer
+from .common.base import constant, show
+from .common.neuron import NeuronLayer
 
 
 class PReLU(NeuronLayer):

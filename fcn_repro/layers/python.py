@@ -6,8 +6,8 @@ from functools import cached_property
 from .. import data
 from ..data.prefetch import Prefetch
 from ..errors import FcnError, short
-from .base import ANY
-from .source import Source
+from .common.base import ANY
+from .common.source import Source
 
 
 def make_reader(param, overrides):

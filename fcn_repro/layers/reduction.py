@@ -1,7 +1,7 @@
 """Reduction: sums over all axes from one on (Caffe's reduction_layer)."""
 
 from ..proto import ReductionParameter
-from .base import Layer
+from .common.base import Layer
 
 
 class Reduction(Layer):

@@ -3,8 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from .neuron import NeuronLayer
-from .slope import with_slope
+from .common.neuron import NeuronLayer
+from .common.slope import with_slope
 
 
 class ReLU(NeuronLayer):

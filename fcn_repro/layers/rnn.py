@@ -2,7 +2,7 @@
 
 import torch.nn.functional as F
 
-from .recurrent import RecurrentLayer
+from .common.recurrent import RecurrentLayer
 
 
 class RNN(RecurrentLayer):

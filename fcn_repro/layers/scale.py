@@ -1,7 +1,7 @@
 """Scale: a product with a learned or given blob, broadcast from an axis on (scale_layer)."""
 
-from .base import constant
-from .broadcast import BroadcastLayer
+from .common.base import constant
+from .common.broadcast import BroadcastLayer
 
 
 class Scale(BroadcastLayer):

@@ -1,6 +1,6 @@
 """Sigmoid: 1 / (1 + exp(-x)) (Caffe's sigmoid_layer)."""
 
-from .neuron import NeuronLayer
+from .common.neuron import NeuronLayer
 
 
 class Sigmoid(NeuronLayer):

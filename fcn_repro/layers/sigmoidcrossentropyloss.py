@@ -5,8 +5,8 @@ import math
 import torch.nn.functional as F
 
 from ..proto import LossParameter
-from .base import Layer, show
-from .losses import normalization, normalizer, same_first
+from .common.base import Layer, show
+from .common.losses import normalization, normalizer, same_first
 
 
 class SigmoidCrossEntropyLoss(Layer):

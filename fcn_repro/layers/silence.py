@@ -1,6 +1,6 @@
 """Silence: takes blobs so that they are no outputs of the net (Caffe's silence_layer)."""
 
-from .base import ANY, Layer
+from .common.base import ANY, Layer
 
 
 class Silence(Layer):

@@ -2,7 +2,7 @@
 
 import torch
 
-from .base import ANY, Layer, show
+from .common.base import ANY, Layer, show
 
 
 class Slice(Layer):

@@ -3,9 +3,9 @@
 import torch
 
 from ..proto import LossParameter
-from .base import Layer
-from .labels import label_layout, labels_of
-from .losses import normalization, normalizer, same_first
+from .common.base import Layer
+from .common.labels import label_layout, labels_of
+from .common.losses import normalization, normalizer, same_first
 
 FLT_MIN = torch.finfo(torch.float32).tiny
 

@@ -1,6 +1,6 @@
 """Split: one blob for several consumers, whose gradients add up (Caffe's split_layer)."""
 
-from .base import ANY, Layer
+from .common.base import ANY, Layer
 
 
 class Split(Layer):

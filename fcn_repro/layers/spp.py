@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from ..proto import LayerParameter, SPPParameter
-from .base import Layer, show
+from .common.base import Layer, show
 from .pooling import Pooling
 
 

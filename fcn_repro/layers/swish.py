@@ -1,6 +1,6 @@
 """Swish: x sigmoid(beta x) (Caffe's swish_layer)."""
 
-from .neuron import NeuronLayer
+from .common.neuron import NeuronLayer
 
 
 class Swish(NeuronLayer):

@@ -1,6 +1,6 @@
 """TanH: the hyperbolic tangent (Caffe's tanh_layer)."""
 
-from .neuron import NeuronLayer
+from .common.neuron import NeuronLayer
 
 
 class TanH(NeuronLayer):

@@ -1,6 +1,6 @@
 """Threshold: 1 above a threshold, else 0 (Caffe's threshold_layer)."""
 
-from .neuron import NeuronLayer
+from .common.neuron import NeuronLayer
 
 
 class Threshold(NeuronLayer):

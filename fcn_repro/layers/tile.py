@@ -1,6 +1,6 @@
 """Tile: a blob repeated along an axis (Caffe's tile_layer)."""
 
-from .base import Layer
+from .common.base import Layer
 
 
 class Tile(Layer):

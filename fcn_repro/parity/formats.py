@@ -7,11 +7,11 @@ from google.protobuf import json_format, text_format
 
 from fcn_repro import proto
 from fcn_repro.errors import FcnError
-from fcn_repro.graph import build
+from fcn_repro.formats.weights import modern, read_binaryproto, read_weights
 from fcn_repro.layers import TYPES
-from fcn_repro.net import Net
-from fcn_repro.prototxt import filter_net, parse_net, read_net, read_solver
-from fcn_repro.weights import modern, read_binaryproto, read_weights
+from fcn_repro.net.graph import build
+from fcn_repro.net.net import Net
+from fcn_repro.proto.prototxt import filter_net, parse_net, read_net, read_solver
 
 from .golden import read_golden, read_json
 from .layers import compare_params

@@ -2,7 +2,7 @@
 
 At that width some maximum of a pooling window, or some sign before a ReLU, is always decided by
 rounding, and that moves the gradients below it by up to 1e-3. So gradients are compared where they
-are determined: in Caffe's own arithmetic, which decides as Caffe did (blas.py). The goldens were
+are determined: in Caffe's own arithmetic, which decides as Caffe did (ops/blas.py). The goldens were
 made with OpenBLAS's kernels for Haswell on several threads; OPENBLAS says so to a new process.
 """
 
@@ -14,12 +14,12 @@ import torch
 
 from fcn_repro.data.image import read_image, to_blob
 from fcn_repro.errors import FcnError
-from fcn_repro.graph import build
-from fcn_repro.net import Net
+from fcn_repro.net.graph import build
+from fcn_repro.net.net import Net
+from fcn_repro.net.surgery import upsample_filt
 from fcn_repro.proto import TEST
-from fcn_repro.prototxt import parse_net, read_net
-from fcn_repro.stages import PROTOTXT
-from fcn_repro.surgery import upsample_filt
+from fcn_repro.proto.prototxt import parse_net, read_net
+from fcn_repro.recipe.stages import PROTOTXT
 
 from .case import Gap, error
 from .golden import read_golden

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from fcn_repro.errors import FcnError
-from fcn_repro.hdf5 import check_dataset, is_hdf5, once, reading
+from fcn_repro.formats.hdf5 import check_dataset, is_hdf5, once, reading
 
 
 class Group(dict):

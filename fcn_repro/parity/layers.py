@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from fcn_repro.errors import FcnError
-from fcn_repro.net import Net
+from fcn_repro.net.net import Net
 from fcn_repro.proto import TEST, TRAIN
 
 from .golden import read_golden

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fcn_repro.net import Net
+from fcn_repro.formats.weights import modern, read_solverstate, read_weights
+from fcn_repro.net.net import Net
 from fcn_repro.proto import TEST
-from fcn_repro.weights import modern, read_solverstate, read_weights
 
 from .golden import read_golden, read_json
 from .layers import compare_params, existing, loss_of, read_net, whole

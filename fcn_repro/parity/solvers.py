@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 
 from fcn_repro.errors import FcnError
-from fcn_repro.solver import Solver
-from fcn_repro.solverstate import write_binary
-from fcn_repro.training import prepare
-from fcn_repro.weights import modern, read_solverstate, read_weights, write_solverstate
+from fcn_repro.formats.solverstate import write_binary
+from fcn_repro.formats.weights import modern, read_solverstate, read_weights, write_solverstate
+from fcn_repro.recipe.training import prepare
+from fcn_repro.solver.solver import Solver
 
 from .golden import read_golden
 from .layers import compare_params

@@ -9,7 +9,7 @@ bounds, for every entry of every gradient, what that chance can change; it is 0 
 import torch
 import torch.nn.functional as F
 
-from fcn_repro.net import Net
+from fcn_repro.net.net import Net
 
 CLOSE = 1e-5        # of a blob's largest value: further apart than float32 rounding
 

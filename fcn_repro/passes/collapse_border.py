@@ -3,7 +3,7 @@ them back later."""
 
 from dataclasses import replace
 
-from ..graph import Graph, Node
+from ..net.graph import Graph, Node
 from ..proto import LayerParameter, LRNParameter
 from .intervals import ELEMENT, has_border, trace
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..graph import Graph
+from ..net.graph import Graph
 from ..proto import EltwiseParameter
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..graph import Graph
+from ..net.graph import Graph
 
 
 def fuse_upcrop(graph: Graph, keep=frozenset()) -> Graph:

@@ -8,8 +8,8 @@ but the even surround of the image: along the axis they are all alike.
 import math
 from dataclasses import dataclass
 
-from ..graph import Node
 from ..layers import TYPES, RunState
+from ..net.graph import Node
 
 SIZE = 500          # of an image, to weigh the work; what is found holds for any size
 CHANNELS = 3        # of an image

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ..errors import FcnError
-from ..layers.base import show
+from ..layers.common.base import show
 from .arrays import array, settle
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ..errors import FcnError
-from ..layers.base import show
+from ..layers.common.base import show
 from .proto.caffe_pb2 import BlobProto, BlobProtoVector, Datum
 
 GREY = 0.2125, 0.7154, 0.0721           # luminance of R, G and B, as scikit-image has it

@@ -9,12 +9,12 @@ import copy
 
 import torch
 
-from ..debug_info import backward_flags, say_all_params, say_backward, say_forward
 from ..errors import located
-from ..graph import AUTOMATIC
 from ..layers import TYPES
-from ..net import Net
-from ..runtime import pick_device, place
+from ..net.debug_info import backward_flags, say_all_params, say_backward, say_forward
+from ..net.graph import AUTOMATIC
+from ..net.net import Net
+from ..net.placement import pick_device, place
 from . import mode
 from .arrays import Memory, settle
 from .blob import diff_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FcnError, nearest
-from ..layers.base import show
+from ..layers.common.base import show
 from . import mode
 from .arrays import settle
 from .blob import Blob, Param

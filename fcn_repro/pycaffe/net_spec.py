@@ -1,9 +1,9 @@
 """pycaffe's net_spec: nets written in Python."""
 
 from ..errors import FcnError
-from ..netspec import Function, NetSpec, Top, to_proto
-from ..netspec import L as _layers
-from ..netspec import P as params
+from ..proto.netspec import Function, NetSpec, Top, to_proto
+from ..proto.netspec import L as _layers
+from ..proto.netspec import P as params
 
 __all__ = ['Function', 'Layers', 'NetSpec', 'Top', 'layers', 'params', 'to_proto']
 

@@ -2,11 +2,11 @@
 
 import torch
 
-from .. import solver
-from ..lr_policy import current_step, learning_rate
+from ..net.placement import pick_device
 from ..proto import SolverParameter
-from ..prototxt import read_solver
-from ..runtime import pick_device
+from ..proto.prototxt import read_solver
+from ..solver import solver
+from ..solver.rates import current_step, learning_rate
 from . import mode
 from .arrays import settle
 from .layerwise import Layerwise

@@ -9,8 +9,8 @@ import torch
 
 from ..data import python_layers
 from ..errors import FcnError, short
-from ..layers.base import ANY, constant
-from ..layers.base import Layer as EngineLayer
+from ..layers.common.base import ANY, constant
+from ..layers.common.base import Layer as EngineLayer
 from ..layers.python import Python
 from ..proto import TEST, TRAIN
 from .arrays import Memory, settle

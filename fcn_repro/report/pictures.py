@@ -8,7 +8,7 @@ from PIL import Image
 
 from fcn_repro.data.palette import palette
 from fcn_repro.errors import FcnError
-from fcn_repro.files import write_bytes
+from fcn_repro.formats.atomic import write_bytes
 
 GAP = 6     # white pixels between panels and between strips
 

@@ -1,0 +1,292 @@
+"""Caffe's binary files (protobuf) read as views of a memory map, never as lists of numbers.
+
+Only what holds numbers is looked at; every other field is stepped over by its length, so files of
+any fork can be read. Field numbers: src/caffe/proto/caffe.proto. Legacy and current `BlobProto`:
+Blob::FromProto and Blob::ShapeEquals in src/caffe/blob.cpp.
+"""
+
+import math
+import mmap
+import os
+from collections import namedtuple
+
+import numpy as np
+
+from ..errors import FcnError
+from ..sizes import AXES, check_shape
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+LAYER, LAYERS, V0_LAYER = 100, 2, 1           # NetParameter.layer, .layers; V1's own .layer
+DATA, DOUBLE_DATA, SHAPE = 5, 8, 7            # BlobProto; 1 to 4 are num, channels, height, width
+ITER, LEARNED_NET, HISTORY, STEP = 1, 2, 3, 4           # SolverState
+PRIVATE = 51411         # of NetParameter and SolverState: ours alone (50000 to 99999 are private)
+FIELDS = 1 << 20                # more than any file of Caffe's has, runs of numbers counted as one
+
+# What is given in place of a model: how such files begin, what they are, what to do.
+UNPACK = 'Unpack it first.'
+OTHERS = [(start.encode('latin-1'), what, do) for start, what, do in (
+    ('version https://git-lfs', 'a Git LFS pointer, not the file itself', 'Run git lfs pull.'),
+    ('<', 'a web page or XML', 'The download failed: open it, and fetch the file itself.'),
+    ('{', 'JSON', 'The download failed: open it, and fetch the file itself.'),
+    ('\x1f\x8b', 'a gzip archive', UNPACK), ('BZh', 'a bzip2 archive', UNPACK),
+    ('\xfd7zXZ', 'an xz archive', UNPACK), ("7z\xbc\xaf", 'a 7z archive', UNPACK),
+    ('Rar!', 'a RAR archive', UNPACK),
+    ('PK\x03\x04', 'a zip archive, as PyTorch and numpy write', 'Unpack it, or give Caffe files.'),
+    ('\x89HDF', 'an HDF5 file, where a binary one is wanted', 'Give the binary file.'),
+    ('\x93NUMPY', 'a numpy array', 'Give a file of Caffe.'), ('\x80\x02', 'a Python pickle',
+                                                              'Give a file of Caffe.'),
+    ('\x89PNG', 'a PNG picture', 'Give a file of Caffe.'),
+    ('\xff\xd8\xff', 'a JPEG picture', 'Give a file of Caffe.'))]
+
+Field = namedtuple('Field', 'number kind tag start end value')   # offsets; value of a varint only
+Ids = namedtuple('Ids', 'name type blobs')
+V2, V1, V0 = Ids(1, 2, 7), Ids(4, 5, 6), Ids(1, 2, 50)
+# V1 counts its types, V0 writes them small; only those with weights matter here.
+OLD_TYPES = {4: 'Convolution', 39: 'Deconvolution', 14: 'InnerProduct',
+             'conv': 'Convolution', 'innerproduct': 'InnerProduct'}
+
+Blob = namedtuple('Blob', 'array legacy')     # legacy: its shape was given as num, channels, ...
+Layer = namedtuple('Layer', 'name type blobs')
+
+
+def map_file(path):
+    """A read-only memory map of a whole file; FcnError when it cannot be opened or is empty."""
+    try:
+        with open(path, 'rb') as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise FcnError('the file is empty', file=path, do='Copy or download it again.')
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise FcnError(f'cannot be read: {error.strerror}', file=path,
+                       do='Check the path and its permissions.') from error
+
+
+def check_begin(path, data):
+    """FcnError for a file that shows by its first bytes that it is none of Caffe's binaries."""
+    head = data[:512]
+    begin = head.removeprefix(b'\xef\xbb\xbf').lstrip()
+    for start, what, do in OTHERS:
+        if begin.startswith(start):
+            raise FcnError(f'is {what}', file=path, do=do)
+    if not head.strip(b'\0'):
+        raise FcnError('begins with zeros alone: it was never filled', file=path,
+                       do='Copy or download it again.')
+    if head[257:262] == b'ustar':
+        raise FcnError('is a tar archive', file=path, do=UNPACK)
+    if all(32 <= byte < 127 or byte in b'\t\r\n' for byte in head):
+        raise FcnError(f'is a text that begins {head[:40].decode()!r}, not a binary file',
+                       file=path, do='Give the .caffemodel; a prototxt is given as the net.')
+
+
+def read_net(path):
+    """The layers of a caffemodel (V0, V1 or V2) in file order, as `Layer` with arrays of views."""
+    reader = Reader(path)
+    new, old = [], []
+    for field in reader.fields(0, reader.size):
+        if (field.number, field.kind) == (LAYER, BYTES):
+            new.append(reader.layer(field, V2))
+        elif (field.number, field.kind) == (LAYERS, BYTES):
+            old.append(reader.layer(field, V1))
+    if new and old:
+        raise FcnError(f"has {len(new)} 'layer' and {len(old)} 'layers' fields; Caffe refuses both "
+                       'in one file', file=path, do='Write the model again in one format.')
+    if not new and not old:
+        raise FcnError('holds no layer, so it is not a caffemodel', file=path,
+                       do='Give a .caffemodel or a .caffemodel.h5.')
+    return new or old
+
+
+def read_state(path):
+    """(iter, learned_net, current_step, [arrays]) of a binary solverstate."""
+    reader = Reader(path)
+    iteration, learned_net, step, history = None, '', 0, []
+    for field in reader.fields(0, reader.size):
+        key = (field.number, field.kind)
+        if key == (ITER, VARINT):
+            iteration = field.value
+        elif key == (LEARNED_NET, BYTES):
+            learned_net = reader.text(field)
+        elif key == (HISTORY, BYTES):
+            history.append(reader.blob(field).array)
+        elif key == (STEP, VARINT):
+            step = field.value
+    if iteration is None:
+        raise FcnError('holds no iteration count, so it is not a solverstate', file=path,
+                       do='Give a .solverstate or a .solverstate.h5.')
+    return iteration, learned_net, step, history
+
+
+def read_private(path):
+    """The bytes of a file's field PRIVATE, empty where it has none; FcnError where the file is no
+    protobuf message, or one cut short."""
+    reader, found = Reader(path), b''
+    for field in reader.fields(0, reader.size):
+        if (field.number, field.kind) == (PRIVATE, BYTES):
+            found = reader.map[field.start:field.end]
+    return found
+
+
+def kind_of_binary(path):
+    """'weights', 'solverstate' or 'binaryproto', by the fields that a file begins with."""
+    reader, seen = Reader(path), set()
+    for field in reader.fields(0, reader.size):
+        seen.add((field.number, field.kind))
+        if (LAYER, BYTES) in seen or (1, BYTES) in seen:
+            return 'weights'
+        if (1, VARINT) in seen and seen & {(2, BYTES), (3, BYTES)}:
+            return 'solverstate'
+        if seen & {(DATA, BYTES), (DATA, FIXED32), (DOUBLE_DATA, BYTES), (DOUBLE_DATA, FIXED64)}:
+            return 'binaryproto'
+    return 'solverstate' if (1, VARINT) in seen else 'weights'
+
+
+def read_binaryproto(path):
+    """The array of a lone BlobProto, such as a mean image (N,C,H,W or C,H,W)."""
+    reader = Reader(path)
+    return reader.blob(Field(0, BYTES, 0, 0, reader.size, None)).array
+
+
+class Reader:
+    """Walks one file's fields; every error names the file and the byte where it went wrong."""
+
+    def __init__(self, path):
+        self.path, self.map = path, map_file(path)
+        self.size, self.left = len(self.map), FIELDS
+        check_begin(path, self.map)
+
+    def fail(self, offset, what):
+        raise FcnError(f'byte {offset}: {what}', file=self.path,
+                       do='The file is cut short, damaged or of another kind: compare its '
+                          f'{self.size} bytes with the original and copy it again.')
+
+    def varint(self, pos, end):
+        """(value, next position); values are signed 64-bit, as int32 and int64 fields are."""
+        value, start = 0, pos
+        for shift in range(0, 70, 7):
+            if pos >= end:
+                self.fail(start, 'a number runs past the end')
+            byte = self.map[pos]
+            value |= (byte & 0x7f) << shift
+            pos += 1
+            if byte < 0x80:
+                value &= (1 << 64) - 1
+                return (value - (1 << 64) if value >> 63 else value), pos
+        self.fail(start, 'a number is longer than 10 bytes')
+
+    def field(self, tag, end):
+        """The field whose tag stands at offset `tag` inside a message that ends at `end`."""
+        self.left -= 1
+        if self.left < 0:
+            self.fail(tag, f'more than {FIELDS:,} fields')
+        key, start = self.varint(tag, end)
+        number, kind, value, stop = key >> 3, key & 7, None, None
+        if number < 1 or kind not in (VARINT, FIXED64, BYTES, FIXED32):
+            self.fail(tag, f'no protobuf field starts here (number {number}, wire type {kind})')
+        if kind == VARINT:
+            value, stop = self.varint(start, end)
+        elif kind == BYTES:
+            length, start = self.varint(start, end)
+            stop = start + length
+        else:
+            stop = start + (8 if kind == FIXED64 else 4)
+        if not start <= stop <= end:
+            self.fail(tag, f'field {number} needs {stop - start} bytes, {end - start} are left')
+        return Field(number, kind, tag, start, stop, value)
+
+    def fields(self, pos, end):
+        while pos < end:
+            field = self.field(pos, end)
+            yield field
+            pos = field.end
+
+    def text(self, field):
+        try:
+            return self.map[field.start:field.end].decode()
+        except UnicodeDecodeError:
+            self.fail(field.start, f'the text of field {field.number} is not UTF-8')
+
+    def layer(self, message, ids):
+        """A LayerParameter, V1LayerParameter or V0LayerParameter, told apart by its field ids."""
+        name, kind, blobs = '', '', []
+        for field in self.fields(message.start, message.end):
+            if ids is V1 and (field.number, field.kind) == (V0_LAYER, BYTES):
+                return self.layer(field, V0)
+            if field.number == ids.name and field.kind == BYTES:
+                name = self.text(field)
+            elif field.number == ids.type and field.kind in (VARINT, BYTES):
+                kind = field.value if field.kind == VARINT else self.text(field)
+            elif field.number == ids.blobs and field.kind == BYTES:
+                blobs.append(self.blob(field))
+        if ids is not V2:
+            kind = OLD_TYPES.get(kind, f'V1 type {kind}' if isinstance(kind, int) else kind)
+        return Layer(name, kind, blobs)
+
+    def blob(self, message):
+        """A BlobProto: data as a view (float32, or float64 for double_data) in its own shape."""
+        dims, legacy, pieces = [], {}, {DATA: [], DOUBLE_DATA: []}
+        pos = message.start
+        while pos < message.end:
+            field = self.field(pos, message.end)
+            pos = field.end
+            if field.number in pieces:
+                numbers, pos = self.numbers(field, message.end)
+                pieces[field.number].append(numbers)
+            elif 1 <= field.number <= 4 and field.kind == VARINT:
+                legacy[field.number] = field.value
+            elif field.number == SHAPE and field.kind == BYTES:
+                dims += self.dims(field)
+        shape = [legacy.get(i, 0) for i in (1, 2, 3, 4)] if legacy else dims
+        found = [p for p in pieces[DOUBLE_DATA] or pieces[DATA] if p.size]
+        flat = np.concatenate(found) if len(found) > 1 else found[0] if found else np.empty(0, 'f4')
+        try:
+            check_shape(shape)
+        except FcnError as error:
+            self.fail(message.start, error.what)
+        if math.prod(shape) != flat.size:
+            self.fail(message.start, f'a blob of shape {tuple(shape)} holds {flat.size} numbers')
+        return Blob(flat.reshape(shape), bool(legacy))
+
+    def dims(self, message):
+        """A BlobShape: repeated int64, packed or not."""
+        dims = []
+        for field in self.fields(message.start, message.end):
+            if field.number == 1 and field.kind == VARINT:
+                dims.append(field.value)
+            elif field.number == 1 and field.kind == BYTES:
+                pos = field.start
+                while pos < field.end:
+                    value, pos = self.varint(pos, field.end)
+                    dims.append(value)
+                    if len(dims) > AXES:
+                        self.fail(field.start, f'a blob with more than {AXES} axes')
+        return dims
+
+    def numbers(self, field, end):
+        """(view, next position): one packed field, or the run of unpacked ones that starts here."""
+        dtype = np.dtype('<f4' if field.number == DATA else '<f8')
+        if field.kind == BYTES:
+            count, rest = divmod(field.end - field.start, dtype.itemsize)
+            if rest:
+                self.fail(field.start, f'{field.end - field.start} bytes are no whole number of '
+                                       f'{dtype.itemsize}-byte values')
+            view = np.ndarray((count,), dtype, self.map, field.start)
+            return view, field.end
+        if field.end - field.start != dtype.itemsize or field.kind == VARINT:
+            self.fail(field.tag, f'field {field.number} of a blob has wire type {field.kind}')
+        step, count = field.end - field.tag, 1
+        if field.start - field.tag == 1:       # a one-byte tag before each value
+            tags = np.ndarray(((end - field.tag) // step,), 'u1', self.map, field.tag, (step,))
+            count = run_length(tags)
+        view = np.ndarray((count,), dtype, self.map, field.start, (step,))
+        return view, field.tag + count * step
+
+
+def run_length(values):
+    """How many values from the first on are equal to it; looks little further than that."""
+    start, step = 0, 64
+    while start < len(values):
+        other = values[start:start + step] != values[0]
+        if other.any():
+            return start + int(other.argmax())
+        start, step = start + step, step * 2
+    return len(values)

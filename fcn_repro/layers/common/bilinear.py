@@ -1,0 +1,28 @@
+"""The proof that a Deconvolution is a fixed bilinear upsampling, which has ops of its own."""
+
+import torch
+
+from ... import ops
+from ...ops.cache import Kept
+
+
+class Bilinear:
+    """Of one Deconvolution layer, `up`. The proof holds as long as its weight stays as it is."""
+
+    def __init__(self, up):
+        self.up, self.proven = up, Kept()
+
+    def arguments(self, bottom, params):
+        """(taps_y, taps_x, stride, pad), as the ops take them, for a bottom of this shape; None
+        where the weight is learned, or no separable kernel for each channel, or has a bias."""
+        channel, _, stride, pad, dilation = self.up.geometry(bottom)
+        learned = params[0].requires_grad and torch.is_grad_enabled()
+        if learned or len(params) > 1 or (channel, len(bottom), max(dilation)) != (1, 4, 1):
+            return None
+        taps = self.proven.get(params[0], self.taps)
+        return taps and (*taps, stride, pad)
+
+    def taps(self, weight):
+        """The weight's [taps_y, taps_x], or None."""
+        taps = ops.recognise_bilinear(weight, self.up.param.group)
+        return taps and [t.to(weight.device, ops.tap_dtype(weight.dtype)) for t in taps]

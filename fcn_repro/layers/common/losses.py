@@ -1,0 +1,49 @@
+"""What loss layers share: normalisation, and checks."""
+
+import math
+
+import torch
+
+from ...proto import LossParameter
+from .base import show
+from .labels import indices
+
+
+def normalization(param, default):
+    """The mode of a LossParameter: `normalization` wins over its old form `normalize`."""
+    if param.HasField('normalization'):
+        return param.normalization
+    if param.HasField('normalize'):
+        return LossParameter.VALID if param.normalize else LossParameter.BATCH_SIZE
+    return default
+
+
+def normalizer(mode, scores, axis, valid):
+    """What a loss is divided by, a 0-d tensor that is never under 1. scores: their shape, `axis`
+    the one that has no label of its own; valid: where a label counts.
+
+    VALID: the number of labels that count; FULL: of all; BATCH_SIZE: the positions before
+    `axis`; NONE: 1.
+    """
+    if mode == LossParameter.VALID:
+        return valid.sum().clamp(min=1)
+    outer = math.prod(scores[:axis])
+    count = {LossParameter.FULL: outer * math.prod(scores[axis + 1:]),
+             LossParameter.BATCH_SIZE: outer, LossParameter.NONE: 1}[mode]
+    return torch.tensor(max(1, count), device=valid.device)
+
+
+def same_first(layer, bottoms):
+    """Check of every loss layer: scores (or what it compares) and labels have one first axis."""
+    first, second = bottoms[:2]
+    if not first or not second or first[0] != second[0]:
+        raise layer.error(f'bottoms of {show(first)} and {show(second)}',
+                          'Their first axes, the batch, must agree.')
+
+
+def own_label(layer, scores, labels):
+    """(scores as N rows of K, their N labels (N, 1) as int64) of blobs (N, …): what there is of
+    labels beyond the first N values is not read, as in Caffe."""
+    rows = scores.unsqueeze(-1).flatten(1)
+    return rows, indices(layer, labels.reshape(-1, 1)[:len(rows)], rows.shape[1], 'labels',
+                         'Mend the labels, or num_output of the layer below.')

@@ -1,0 +1,30 @@
+"""What the layers share that read images."""
+
+import torch
+
+from ...errors import FcnError
+from .base import Layer
+
+
+class Source(Layer):
+    """A layer without bottoms, whose tops are a function of the net's position."""
+
+    bottoms = 0
+
+    def located(self, read, *what):
+        """read(*what); an FcnError gets the layer's name and type."""
+        try:
+            return read(*what)
+        except FcnError as error:
+            raise error.at(layer=self.node.name, type=self.type) from None
+
+    def on_host(self, arrays):
+        """Arrays as tensors; in pinned memory where a GPU is to copy them from there."""
+        tensors = [torch.from_numpy(array) for array in arrays]
+        return [tensor.pin_memory() for tensor in tensors] if self.state.gpu else tensors
+
+    def on_device(self, tensors):
+        """Tensors of on_host where the net computes. A GPU copies them when its stream comes to it,
+        and we go on meanwhile; torch keeps pinned memory from other use until it has."""
+        gpu = self.state.gpu
+        return [tensor.to(gpu, non_blocking=True) for tensor in tensors] if gpu else tensors

@@ -1,0 +1,71 @@
+"""transform_param of the image sources: crop, mirror, mean, scale (Caffe's data_transformer)."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...errors import FcnError
+from ...formats.wire import read_binaryproto
+from .base import show
+
+
+class Transform:
+    """(C, H, W) uint8 -> float32: cut to crop_size, minus the mean, times scale, maybe mirrored.
+
+    Caffe draws the place of the crop (TRAIN; TEST takes the middle) and whether to mirror from its
+    own generator; here both are functions of the net's seed, the layer's name and k, the number of
+    images before this one. The mean of mean_file is taken at the image's own pixels.
+    """
+
+    def __init__(self, layer):
+        self.layer, self.param = layer, layer.node.param.transform_param
+        for name in 'force_color', 'force_gray':
+            if getattr(self.param, name):
+                raise layer.error(f'transform_param.{name} is not supported',
+                                  'Remove it: it is for encoded images in databases.')
+        if self.param.mean_file and self.param.mean_value:
+            raise layer.error('both mean_file and mean_value', 'Keep one of them.')
+        self.mean = np.array(self.param.mean_value, np.float32).reshape(-1, 1, 1)
+        if self.param.mean_file:
+            try:
+                mean = read_binaryproto(Path(layer.state.folder, self.param.mean_file))
+            except FcnError as error:
+                raise error.at(layer=layer.node.name, type=layer.type) from None
+            mean = mean[0] if mean.shape[:-3] == (1,) else mean     # of the mapped file
+            self.mean = np.array(mean, np.float32)                  # which may change meanwhile
+
+    def shape(self, image):
+        """The shape (C, H, W) after the transform of an image of such a shape; FcnError if it is
+        smaller than the crop or the mean is another one's."""
+        channels, *sides = image
+        crop = self.param.crop_size
+        if crop > min(sides):
+            raise self.layer.error(f'an image of {show(sides)} and crop_size {crop}',
+                                   'Lower crop_size, or use larger images.')
+        if self.param.mean_file and self.mean.shape != tuple(image):
+            raise self.layer.error(f'an image of {show(image)} and a mean of '
+                                   f'{show(self.mean.shape)} (mean_file)', 'They must agree.')
+        if len(self.param.mean_value) not in (0, 1, channels):
+            raise self.layer.error(f'{len(self.param.mean_value)} mean_value for {channels} '
+                                   'channels', 'Give one, or one for each channel.')
+        return (channels, crop, crop) if crop else tuple(image)
+
+    def __call__(self, image, k):
+        _, height, width = self.shape(image.shape)
+        top, left = (n - m for n, m in zip(image.shape[1:], (height, width)))
+        if self.layer.train:
+            top, left = self.drawn(k, 'top', top + 1), self.drawn(k, 'left', left + 1)
+        else:
+            top, left = top // 2, left // 2
+        cut = np.s_[:, top:top + height, left:left + width]
+        out = image[cut].astype(np.float32)
+        if self.mean.size:
+            out -= self.mean[cut] if self.param.mean_file else self.mean
+        out *= np.float32(self.param.scale)
+        mirrored = self.param.mirror and self.drawn(k, 'mirror', 2)
+        return out[:, :, ::-1] if mirrored else out
+
+    def drawn(self, k, what, count):
+        """A number in 0 … count - 1."""
+        return int(torch.randint(count, (), generator=self.layer.draws(k, what)))

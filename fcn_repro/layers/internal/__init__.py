@@ -1,0 +1,1 @@
+"""Fused layer types of our own, which passes make and no prototxt names."""

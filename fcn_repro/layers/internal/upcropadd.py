@@ -1,0 +1,49 @@
+"""UpCropAdd: the skip of FCN-16s and FCN-8s, made by passes.fuse_skip."""
+
+from ... import ops
+from ..common.base import Layer, show
+from ..common.bilinear import Bilinear
+from ..crop import Crop
+from ..deconvolution import Deconvolution
+from ..eltwise import Eltwise
+
+
+class UpCropAdd(Layer):
+    """bottoms: coarse scores (N, C, H, W), and finer ones (N, C, h, w) that are cut to the size of
+    the coarse ones upsampled -> their sum.
+
+    Owns the Deconvolution's parameters. One pass where it is a fixed bilinear upsampling;
+    otherwise the three layers run as they stand.
+    """
+
+    type = 'UpCropAdd'
+    bottoms = 2
+
+    def setup(self):
+        if not self.node.parts:
+            raise self.error('this type is made by a pass, not written in a text',
+                             'Write a Deconvolution, a Crop and an Eltwise.')
+        up, cut, add = self.node.parts
+        self.up, self.cut = Deconvolution(up, self.state), Crop(cut, self.state)
+        self.add, self.bilinear = Eltwise(add, self.state), Bilinear(self.up)
+
+    def parameters(self, bottoms):
+        return self.up.parameters(bottoms[:1])
+
+    def shape(self, bottoms):
+        coarse, fine = bottoms
+        whole, = self.up.shape([coarse])
+        return self.add.shape([whole, *self.cut.shape([fine, whole])])
+
+    def forward(self, bottoms, params):
+        coarse, fine = bottoms
+        whole, = self.up.shape([coarse.shape])
+        window = self.cut.window(fine.shape, whole)
+        known = self.bilinear.arguments(coarse.shape, params)
+        if known is None or window[0][0] != 2:
+            up, = self.up.forward([coarse], params)
+            return self.add.forward([up, *self.cut.forward([fine, up], [])], [])
+        if whole[:2] != fine.shape[:2]:
+            raise self.error(f'{show(whole)} and {show(fine.shape)}', 'Their channels must agree.')
+        _, offset, size = zip(*window)
+        return [ops.upcrop_add(coarse, *known, (0, 0), size, fine, offset)]

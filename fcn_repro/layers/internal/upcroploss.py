@@ -1,0 +1,53 @@
+"""UpCropLoss: upsampling, crop and SoftmaxWithLoss as one layer, made by passes.fuse_score."""
+
+from dataclasses import replace
+
+from ... import ops
+from ...errors import FcnError
+from ...proto import LossParameter
+from ..common.base import Layer
+from ..softmaxwithloss import SoftmaxWithLoss
+from .upcrop import UpCrop
+
+
+class UpCropLoss(Layer):
+    """bottoms: what is upsampled (N, C, H, W), the blob that gives the size, labels (N, 1, h, w)
+    -> the loss, a scalar.
+
+    Where the upsampling is bilinear and fixed, neither scores nor probabilities are written, and
+    the gradient is computed along with the loss; otherwise the layers run as they stand.
+    """
+
+    type = 'UpCropLoss'
+    bottoms = 3
+    loss = True
+
+    def setup(self):
+        if not self.node.parts:
+            raise self.error('this type is made by a pass, not written in a text',
+                             'Write a Deconvolution, a Crop and a SoftmaxWithLoss.')
+        *parts, loss = self.node.parts
+        self.scores = UpCrop(replace(self.node, param=parts[1].param, bottoms=self.node.bottoms[:2],
+                                     parts=tuple(parts)), self.state)
+        self.loss_layer = SoftmaxWithLoss(loss, self.state)
+
+    def parameters(self, bottoms):
+        return self.scores.parameters(bottoms[:2])
+
+    def shape(self, bottoms):
+        return self.loss_layer.shape([*self.scores.shape(bottoms[:2]), bottoms[2]])
+
+    def forward(self, bottoms, params):
+        x, reference, label = bottoms
+        fixed = self.scores.fixed(x.shape, reference.shape, params)
+        if fixed is None:
+            return self.loss_layer.forward([*self.scores.forward(bottoms[:2], params), label], [])
+        self.shape([b.shape for b in bottoms])
+        (*known, size), like = fixed, self.loss_layer
+        try:
+            loss = ops.upcrop_softmax_loss(
+                x, label.detach().reshape(len(x), *size), *known,
+                LossParameter.NormalizationMode.Name(like.normalization), like.ignore)
+        except FcnError as error:
+            raise error.at(line=like.node.line, layer=like.node.name, type=like.type) from None
+        return [loss.to(x.dtype)]

@@ -1,0 +1,5 @@
+"""Nets: graph, plan, parameters, execution."""
+
+from .net import Net
+
+__all__ = ['Net']

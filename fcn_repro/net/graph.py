@@ -1,0 +1,200 @@
+"""A net as a frozen graph: ordered nodes, every bottom resolved to the value it reads.
+
+A Caffe blob name can be written several times, by the layer that makes it and by every in-place
+layer after that. Here each writing is a value of its own (an integer), so that what reads what is
+explicit. Where a value has several consumers a Split node stands in between, named as Caffe
+names it (Net::Init and InsertSplits in BVLC Caffe).
+"""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from ..errors import FcnError, nearest
+from ..proto import LayerParameter
+from ..proto.prototxt import NetText, filter_net
+from ..sizes import check_numbers
+
+LABELS = '(labels)'     # name of the layer that makes a label map of scores, and of its top
+
+
+@dataclass(frozen=True)
+class Node:
+    """One layer. bottoms and tops are value numbers; param is its LayerParameter.
+
+    parts holds the nodes that a pass put together into this one (empty for a layer of the text);
+    setting is what a pass tells a layer of a type that has no message in Caffe.
+    """
+    name: str
+    type: str
+    param: LayerParameter
+    bottoms: tuple[int, ...]
+    tops: tuple[int, ...]
+    line: int | None = None
+    parts: tuple['Node', ...] = ()
+    setting: tuple | None = None
+
+    @property
+    def owners(self):
+        """Names of the layers whose parameters this node uses."""
+        return tuple(part.name for part in self.parts) or (self.name,)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """values[v] is the blob name of value v. inputs are the tops of Input layers, in net order;
+    outputs are the blobs that nobody consumes, in Caffe's (alphabetical) order."""
+    name: str
+    file: str
+    phase: int
+    nodes: tuple[Node, ...]
+    values: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    force_backward: bool = False
+    debug_info: bool = False
+
+    def first(self, blob):
+        """The value of `blob` before any in-place layer: Caffe leaves its diff in the blob."""
+        return self._value(blob, self._firsts)
+
+    def last(self, blob):
+        """The value of `blob` after all in-place layers: Caffe leaves its data in the blob."""
+        return self._value(blob, self._lasts)
+
+    @cached_property
+    def _lasts(self):
+        return {blob: v for v, blob in enumerate(self.values)}
+
+    @cached_property
+    def _firsts(self):
+        return {blob: v for v, blob in reversed([*enumerate(self.values)])}
+
+    def _value(self, blob, known):
+        if blob not in known:
+            raise FcnError(f"the net has no blob '{blob}'", file=self.file,
+                           do=nearest(blob, self.values))
+        return known[blob]
+
+    def consumers(self, value):
+        return [node for node in self.nodes if value in node.bottoms]
+
+    def producer(self, value):
+        return next(node for node in self.nodes if value in node.tops)
+
+    def upto(self, layer):
+        """The nodes up to and with `layer`, so that a run can stop there."""
+        names = [node.name for node in self.nodes]
+        if layer not in names:
+            raise FcnError(f"the net has no layer '{layer}'", file=self.file,
+                           do=nearest(layer, names))
+        return self.nodes[:names.index(layer) + 1]
+
+    def labelled(self, blob):
+        """The graph that ends with the label map of a blob of scores, its one output."""
+        value, label_map = self.last(blob), len(self.values)
+        param = LayerParameter(name=LABELS, type='LabelMap', bottom=[blob], top=[LABELS])
+        node = Node(LABELS, 'LabelMap', param, (value,), (label_map,), setting=('lowest',))
+        return replace(self, nodes=(*self.upto(self.producer(value).name), node),
+                       values=(*self.values, LABELS), outputs=(LABELS,))
+
+    def describe(self):
+        """One line a node: name, type, the blobs it reads and writes."""
+        def names(values):
+            return ', '.join(self.values[v] for v in values) or '-'
+        return '\n'.join(f'{node.name:<24} {node.type:<16} {names(node.bottoms)} -> '
+                         f'{names(node.tops)}' for node in self.nodes)
+
+
+def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:
+    """Filter `net` for the state, resolve its blobs and insert Splits.
+
+    phase: TRAIN or TEST, number or name.
+    auto_tops: {type: number of tops} of the types whose tops may be left out (loss layers).
+    Raises FcnError for a bottom that no layer before makes and for a blob made twice.
+    """
+    net = filter_net(net, phase, level, stages)
+    nodes, values = _resolve(net, auto_tops or {})
+    nodes, values = _insert_splits(nodes, values)
+    read = {v for node in nodes for v in node.bottoms}
+    outputs = sorted(values[v] for node in nodes for v in node.tops if v not in read
+                     and values[v] != AUTOMATIC)
+    inputs = [values[v] for node in nodes if node.type == 'Input' for v in node.tops]
+    return Graph(net.message.name, net.file, net.message.state.phase, tuple(nodes),
+                 tuple(values), tuple(inputs), tuple(outputs), net.message.force_backward,
+                 net.message.debug_info)
+
+
+AUTOMATIC = '(automatic)'   # the name that Caffe gives a top which the text leaves out
+
+
+def _resolve(net, auto_tops):
+    latest, values, nodes = {}, [], []
+    for param, line in zip(net.message.layer, net.lines):
+        try:
+            check_numbers(param)
+            if param.blobs:
+                raise FcnError(f'{len(param.blobs)} blobs in the text of the net',
+                               do='Remove them, and give the weights as a file of their own.')
+            bottoms = tuple(_source(blob, latest) for blob in param.bottom)
+            tops = []
+            for i, blob in enumerate(param.top):
+                in_place = i < len(param.bottom) and param.bottom[i] == blob
+                if blob in latest and not in_place:
+                    raise FcnError(f"top '{blob}' is made by another layer already",
+                                   do='Rename it, or give it as the bottom too (in-place).')
+                latest[blob] = len(values)
+                tops.append(len(values))
+                values.append(blob)
+        except FcnError as error:
+            raise error.at(file=net.file, line=line, layer=param.name, type=param.type) from None
+        for _ in range(len(tops), auto_tops.get(param.type, 0)):
+            tops.append(len(values))
+            values.append(AUTOMATIC)
+        nodes.append(Node(param.name, param.type, param, bottoms, tuple(tops), line))
+    return nodes, values
+
+
+def _source(blob, latest):
+    if blob not in latest:
+        raise FcnError(f"unknown bottom '{blob}': no layer before this one has it as a top",
+                       do=nearest(blob, latest) or f'Known here: {", ".join(latest) or "none"}.')
+    return latest[blob]
+
+
+def _insert_splits(nodes, values):
+    uses = Counter(v for node in nodes for v in node.bottoms)
+    for node in nodes:                       # a loss weight is one more use of a top
+        uses.update(v for v, w in zip(node.tops, node.param.loss_weight) if w)
+    values, out, copies = list(values), [], {}
+    for node in nodes:
+        bottoms = tuple(copies[v].pop(0) if v in copies else v for v in node.bottoms)
+        shared = [(i, v) for i, v in enumerate(node.tops) if uses[v] > 1]
+        param = node.param
+        if shared and param.loss_weight:
+            param = LayerParameter()
+            param.CopyFrom(node.param)
+        out.append(replace(node, bottoms=bottoms, param=param))
+        for i, v in shared:
+            split = _split(node, param, i, v, values, uses[v])
+            copies[v] = list(split.tops)
+            if split.param.loss_weight:
+                copies[v].pop(0)             # the first copy is the loss
+            out.append(split)
+    return out, values
+
+
+def _split(node, param, i, v, values, count):
+    weight = param.loss_weight[i] if i < len(param.loss_weight) else 0
+    blob = values[v]
+    split = LayerParameter(name=f'{blob}_{node.name}_{i}_split', type='Split', bottom=[blob])
+    tops = []
+    for k in range(count):
+        tops.append(len(values))
+        values.append(f'{split.name}_{k}')
+        split.top.append(values[-1])
+        if weight:
+            split.loss_weight.append(weight if k == 0 else 0)
+    if weight:
+        param.loss_weight[i] = 0
+    return Node(split.name, 'Split', split, (v,), tuple(tops), node.line)

@@ -1,0 +1,1 @@
+"""From photographs and data sets to label maps, heatmaps and scores."""

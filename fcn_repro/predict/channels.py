@@ -1,0 +1,21 @@
+"""Pictures of all channels of a val net, as the M2NIST tutorials show them."""
+
+import torch
+
+from ..report import contact_sheet
+from ..report.channels import channels
+from .evaluation import spread
+from .labels import data_layer, score_layer
+
+
+def channel_pictures(net, path, count=6, score='score'):
+    """Write one PNG with report.channels of `count` images, spread over a val net's data: each
+    class in the ground truth, and its probability. FcnError for a net without data or score."""
+    data, strips = data_layer(net), []
+    for k in sorted(spread(min(count, len(data)), len(data))):
+        sample, net.state.position = data.sample(k), k
+        with torch.inference_mode():
+            scores = net.forward(blobs=[score], stop_after=score_layer(net, score))[score]
+        names = data.classes or [str(c) for c in range(scores.shape[1])]
+        strips.append(channels(sample.image, sample.label, scores[0].cpu().numpy(), names))
+    contact_sheet(strips, path)

@@ -1,0 +1,109 @@
+"""A val net's score as the paper reports it: four metrics, IU of each class, time, pictures."""
+
+import json
+import logging
+from pathlib import Path
+from statistics import median
+
+from tqdm import tqdm
+
+from ..errors import FcnError
+from ..formats.atomic import make_folder, write_text
+from ..report import contact_sheet, metrics_table, one_class_warning, side_by_side
+from .labels import data_layer, evaluate, score_layer
+from .metrics import Confusion, coarse
+
+log = logging.getLogger(__name__)
+
+
+def val_score(net, iteration):
+    """Score a val net while it is trained, as the release's solve.py does between its steps; the
+    line that says so, which the log gets in four."""
+    confusion = Confusion(net.blobs['score'].shape[1])
+    for _ in evaluate(net, confusion):
+        pass
+    m = confusion.metrics()
+    values = {'overall accuracy': m.pixel_accuracy, 'mean accuracy': m.mean_accuracy,
+              'mean IU': m.mean_iu, 'fwavacc': m.fw_iu}
+    for name, value in values.items():
+        log.info('Iteration %d, %s = %.6g', iteration, name, value)
+    return (f'val at iteration {iteration}: pixel acc. {100 * m.pixel_accuracy:.1f}, mean acc. '
+            f'{100 * m.mean_accuracy:.1f}, mean IU {100 * m.mean_iu:.1f}, f.w. IU '
+            f'{100 * m.fw_iu:.1f}')
+
+
+def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
+    """Evaluate a val net on its data, print the tables, and write them and pictures below `out`.
+
+    pictures: image | ground truth | prediction strips, spread over the data. count: images (all).
+    rule: 'paper' or 'release' (a class that is absent but predicted counts as 0).
+    Returns the Metrics. Writes metrics.json, pictures/<id>.png and pictures.png. FcnError for bad
+    data, a net without a score, and a folder that cannot be written.
+    """
+    data, out = data_layer(net), Path(out)
+    score_layer(net, 'score')
+    total = how_many(count, data)
+    make_folder(out)
+    wanted = spread(min(pictures, total), total)
+    seconds, strips = [], []
+    confusion = Confusion(net.blobs['score'].shape[1])
+    bound, factor = Confusion(confusion.n), stride(net)
+    bar = tqdm(evaluate(net, confusion, count), total=total, unit='image', disable=None,
+               dynamic_ncols=True)
+    for k, (sample, prediction, time) in enumerate(bar):
+        seconds.append(time)
+        if factor:
+            bound.add(sample.label, coarse(sample.label, factor))
+        if k in wanted:
+            path = out / 'pictures' / f'{sample.id}.png'
+            strips.append(side_by_side(sample.image, sample.label, prediction, path))
+    metrics = confusion.metrics(rule)
+    names = data.classes if data.classes and len(data.classes) == confusion.n else None
+    print(f'\n{total} images, rule of the {rule}; median {1000 * median(seconds):.0f} ms an image')
+    print(metrics_table(metrics, names))
+    most = bound.metrics().mean_iu if factor else None
+    if factor:
+        print(_beside_the_bound(metrics.mean_iu, most, factor))
+    if (warning := one_class_warning(confusion.hist, names)):
+        print(warning)
+    if strips:
+        contact_sheet(strips, out / 'pictures.png')
+        print(f'pictures (image, ground truth, prediction): {out}/pictures.png')
+    _write_json(out / 'metrics.json', metrics, most, confusion, seconds, rule, names,
+                data.fingerprint())         # last: where it is, all is there
+    return metrics
+
+
+def _beside_the_bound(mean_iu, most, factor):
+    return (f'the ground truth itself at stride {factor}, by nearest neighbour (appendix A): mean '
+            f'IU {100 * most:.1f}; the net reaches {100 * mean_iu / most:.0f} % of that')
+
+
+def how_many(count, data):
+    """The number of images to evaluate: all, or the first `count`."""
+    if count is not None and count < 1:
+        raise FcnError(f'{count} images to evaluate', do='Give 1 or more.')
+    return len(data) if count is None else min(count, len(data))
+
+
+def spread(count, total):
+    """`count` of the numbers below `total`, evenly spread."""
+    return {round(i * (total - 1) / max(1, count - 1)) for i in range(count)}
+
+
+def stride(net):
+    """Pixels to a cell of the finest scores: the stride of the last Deconvolution; 0 without."""
+    ups = [node for node in net.graph.nodes if node.type == 'Deconvolution']
+    return max(ups[-1].param.convolution_param.stride, default=1) if ups else 0
+
+
+def _write_json(path, metrics, bound, confusion, seconds, rule, names, data):
+    iu = [None if v != v else float(v) for v in metrics.class_iu]
+    text = json.dumps({
+        'pixel_accuracy': float(metrics.pixel_accuracy), 'mean_iu': float(metrics.mean_iu),
+        'mean_accuracy': float(metrics.mean_accuracy), 'fw_iu': float(metrics.fw_iu),
+        'class_iu': dict(zip(names or map(str, range(len(iu))), iu)), 'rule': rule,
+        'bound': bound, 'of_bound': bound and metrics.mean_iu / bound,
+        'images': len(seconds), 'data': data, 'median_seconds': median(seconds),
+        'confusion': confusion.hist.tolist()}, indent=1)
+    write_text(text, path)

@@ -1,0 +1,201 @@
+"""Nets and solvers from prototxt text: parsed, made current, filtered for a phase."""
+
+import os
+import re
+from dataclasses import dataclass, replace
+
+from google.protobuf import text_format
+
+from ..errors import FcnError, nearest
+from . import CAFFE, TEST, TRAIN, NetParameter, SolverParameter
+from .scan import check_utf8, scan
+from .upgrade import upgrade_net, upgrade_solver
+
+BACKSLASHES = 100 * '\\'
+PHASES = {'TRAIN': TRAIN, 'TEST': TEST}
+
+
+@dataclass(frozen=True)
+class NetText:
+    """A net as current (V2) layers. lines[i] is the line in file of message.layer[i]."""
+    message: NetParameter
+    file: str
+    lines: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SolverText:
+    """A solver with `type` as a name. lines: first line of each top-level field; text: as read."""
+    message: SolverParameter
+    file: str
+    lines: dict
+    text: str
+
+    def inline_nets(self, field):
+        """The nets written in the solver file itself, [NetText]; field: 'net_param',
+        'train_net_param' or 'test_net_param'. Like Caffe, they are not upgraded."""
+        nets = getattr(self.message, field)
+        if hasattr(nets, 'HasField'):
+            nets = [nets] if self.message.HasField(field) else []
+        lines = []
+        for found in scan(self.text, self.file):
+            if found.path == (field,):
+                lines.append([])
+            elif found.path == (field, 'layer'):
+                lines[-1].append(found.line)
+        return [NetText(net, self.file, tuple(at)) for net, at in zip(nets, lines)]
+
+
+def read_net(path):
+    """The net of a prototxt file, with old formats upgraded. NetText; FcnError with the line."""
+    return parse_net(_read(path), str(path))
+
+
+def parse_net(text, file='<text>'):
+    """The net of a prototxt text; file is only named in errors. As read_net."""
+    message = NetParameter()
+    found = _parse(text, message, file)
+    lines = [f.line for f in found if f.path in (('layer',), ('layers',))]
+    input_line = next((f.line for f in found if f.path == ('input',)), None)
+    try:
+        message, lines = upgrade_net(message, lines, input_line)
+    except FcnError as error:
+        raise error.at(file=file) from None
+    return NetText(message, file, lines)
+
+
+def read_solver(path):
+    """The solver of a prototxt file, SolverText. As in Caffe, a snapshot_prefix that is missing
+    becomes the path without its extension, and one that is a folder gets the file's stem."""
+    solver = parse_solver(_read(path), str(path))
+    root = os.path.splitext(str(path))[0]
+    message = solver.message
+    if not message.HasField('snapshot_prefix'):
+        message.snapshot_prefix = root
+    elif os.path.isdir(message.snapshot_prefix):
+        message.snapshot_prefix = os.path.join(message.snapshot_prefix, os.path.basename(root))
+    return solver
+
+
+def parse_solver(text, file='<text>'):
+    """The solver of a prototxt text, its solver_type turned into type; as read_solver."""
+    message = SolverParameter()
+    lines = {}
+    for found in _parse(text, message, file):
+        if len(found.path) == 1:
+            lines.setdefault(found.path[0], found.line)
+    try:
+        message = upgrade_solver(message, lines.get('solver_type'))
+    except FcnError as error:
+        raise error.at(file=file) from None
+    return SolverText(message, file, lines, text)
+
+
+def filter_net(net, phase, level=0, stages=()):
+    """The layers that take part in a phase (TRAIN or TEST, number or name), level and stages.
+
+    As Caffe: the net's own `state` counts too, its stages with the given ones, its level and
+    phase replaced. A layer stays if it has no include rule or meets one, and meets no exclude
+    rule; a rule is met when all that it names holds. Returns a NetText whose message.state is
+    that state; FcnError on a layer with both kinds of rule.
+    """
+    message = NetParameter()
+    message.CopyFrom(net.message)
+    del message.layer[:]
+    message.state.phase = PHASES.get(phase, phase)
+    message.state.level = level
+    message.state.stage.extend(stages)
+    lines = []
+    for layer, line in zip(net.message.layer, net.lines):
+        if layer.include and layer.exclude:
+            raise FcnError(f'{len(layer.include)} include and {len(layer.exclude)} exclude rules',
+                           file=net.file, line=line, layer=layer.name, type=layer.type,
+                           do='Use one kind only.')
+        rules, keep = (layer.include, True) if layer.include else (layer.exclude, False)
+        if any(_meets(message.state, rule) for rule in rules) == keep:
+            message.layer.append(layer)
+            lines.append(line)
+    return replace(net, message=message, lines=tuple(lines))
+
+
+def _meets(state, rule):
+    stages = set(state.stage)
+    return ((not rule.HasField('phase') or rule.phase == state.phase)
+            and (not rule.HasField('min_level') or state.level >= rule.min_level)
+            and (not rule.HasField('max_level') or state.level <= rule.max_level)
+            and stages.issuperset(rule.stage) and stages.isdisjoint(rule.not_stage))
+
+
+def _read(path):
+    """The text of a file. UTF-8; other bytes are let through in comments, as Caffe does."""
+    try:
+        with open(path, 'rb') as file:
+            data = file.read()
+    except OSError as error:
+        raise FcnError(f'cannot read the file: {error.strerror}', file=str(path),
+                       do='Check the path.') from None
+    if data[:2] in (b'\xff\xfe', b'\xfe\xff'):
+        raise FcnError('the file is UTF-16', file=str(path), do='Save it as UTF-8.')
+    if b'\0' in data or re.search(rb'[\x01-\x08\x0e-\x1f]', data):
+        raise FcnError('this is a binary file, not prototxt text', file=str(path), do='Give '
+                       'the .prototxt here; a .caffemodel or .h5 is given as the weights.')
+    return data.removeprefix(b'\xef\xbb\xbf').decode('utf-8', 'surrogateescape')
+
+
+def _parse(text, message, file):
+    """Fill message from a text; returns where its fields stand (scan). FcnError with a line."""
+    if BACKSLASHES in text:             # protobuf's unescaping takes time quadratic in their number
+        raise FcnError(f'{len(BACKSLASHES)} backslashes in a row', file=file,
+                       line=text[:text.index(BACKSLASHES)].count('\n') + 1, do='Remove them.')
+    check_utf8(text, file)
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        raise _error(error, file) from None
+    except MemoryError:
+        raise FcnError(f'there is not the memory to parse {len(text)} characters', file=file,
+                       do='Give a net definition, or free memory.') from None
+    found = scan(text, file)
+    if not found:
+        raise FcnError('the file is empty', file=file,
+                       do=f'Expected the text of a {message.DESCRIPTOR.name}.')
+    missing = message.FindInitializationErrors()
+    if missing:
+        raise FcnError(f'required field {missing[0]} is missing', file=file,
+                       line=_line_of(missing[0], found), do='Give it a value.')
+    return found
+
+
+def _line_of(path, found):
+    """The line of the top-level block in a path such as layer[3].clip_param.max."""
+    name, index = re.match(r'(\w+)(?:\[(\d+)\])?', path).groups()
+    lines = [f.line for f in found if f.path == (name,)]
+    return lines[int(index or 0)]
+
+
+def _error(error, file):
+    """text_format's error as ours: its line, and the nearest known name for an unknown one."""
+    text = re.sub(r"^\d+:\d+ : |'': ", '', str(error)).replace('caffe.', '').rstrip('.')
+    do = ''
+    if match := re.search(r'Message type "(\w+)" has no field named "(\w+)"', text):
+        text = f"{match[1]} has no field '{match[2]}'"
+        do = nearest_or_all(match[2], list(CAFFE[match[1]].DESCRIPTOR.fields_by_name))
+    elif match := re.search(r'Enum type "([\w.]+)" has no value \w+ (?:number )?("?)(\w+)', text):
+        message, _, enum = match[1].rpartition('.')
+        known = (CAFFE[message].DESCRIPTOR.enum_types_by_name[enum].values_by_name
+                 if message else CAFFE.enums[enum])
+        quote = match[2] or "'"
+        text = f'{match[1]} has no value {quote}{match[3]}{quote}'
+        do = 'Write it without quotes.' if match[2] else nearest_or_all(match[3], list(known))
+    elif match := re.search(r'type "(\w+)" should not have multiple "(\w+)"', text):
+        text, do = f"{match[1]} has '{match[2]}' more than once", 'Keep one.'
+    elif 'Expected string' in text:
+        do = 'Write the text in double quotes.'
+    elif text.endswith('Expected "}"'):
+        do = 'A { before this line is not closed.'
+    return FcnError(text, do=do, file=file, line=error.GetLine())
+
+
+def nearest_or_all(name, known):
+    """What to do about an unknown name: the nearest known one, or all of them."""
+    return nearest(name, known) or f"Known: {', '.join(known)}."

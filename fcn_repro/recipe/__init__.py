@@ -1,0 +1,1 @@
+"""The staged recipe: stages, runs, training, Table 2's comparison."""

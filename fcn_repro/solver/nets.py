@@ -1,0 +1,93 @@
+"""The nets that a solver names, or holds itself (Solver::InitTrainNet, InitTestNets of Caffe)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import FcnError
+from ..proto import TEST, TRAIN, NetParameter, NetState
+from ..proto.prototxt import read_net
+
+TRAIN_NETS = ('net', 'net_param', 'train_net', 'train_net_param')
+
+
+def train_net(solver):
+    """The train net of a SolverText: a NetText, its state that of the net and of train_state.
+    FcnError where there is none, or more than one."""
+    p = solver.message
+    given = [name for name in TRAIN_NETS if p.HasField(name)]
+    if len(given) != 1:
+        raise FcnError(f'{", ".join(given)}: one train net too many' if given else
+                       'no train_net and no net', file=solver.file,
+                       line=max((solver.lines[name] for name in given), default=None),
+                       do=f'Name the net file, or give one of {", ".join(TRAIN_NETS)}.')
+    return with_state(read(solver, given[0]), TRAIN, p.train_state)
+
+
+def test_sources(solver):
+    """[(field, index)] of the test nets in Caffe's order: test_net_param, test_net, then `net` or
+    net_param for each test_iter that is left. FcnError for counts that do not fit."""
+    p = solver.message
+    sources = [(name, i) for name in ('test_net_param', 'test_net')
+               for i in range(len(getattr(p, name)))]
+    left = len(p.test_iter) - len(sources)
+    general = [name for name in ('net', 'net_param') if p.HasField(name)]
+    sources += [(name, 0) for name in general] * left
+
+    def fail(name, what, do):
+        raise FcnError(what, file=solver.file, line=solver.lines.get(name), do=do)
+    if len(sources) != len(p.test_iter):
+        fail('test_iter', f'{len(p.test_iter)} test_iter for {len(sources)} test nets',
+             'Give one test_iter for each test net.')
+    if p.test_state and len(p.test_state) != len(sources):
+        fail('test_state', f'{len(p.test_state)} test_state for {len(sources)} test nets',
+             'Give one for each test net, or none.')
+    if sources and p.test_interval < 1:
+        fail('test_interval', f'test_interval is {p.test_interval}, but there are test nets',
+             'Give test_interval, or remove test_iter.')
+    return sources
+
+
+def test_nets(solver):
+    """The test nets of a SolverText, one NetText for each of test_sources."""
+    states = list(solver.message.test_state)
+    return [with_state(read(solver, *source), TEST, states[i] if states else NetState())
+            for i, source in enumerate(test_sources(solver))]
+
+
+def read(solver, field, i=0):
+    """The NetText of a field of the solver, which names a file or is the net."""
+    if not field.endswith('_param'):
+        names = getattr(solver.message, field)
+        return read_net(net_path(solver.file, names if isinstance(names, str) else names[i]))
+    net = solver.inline_nets(field)[i]
+    old = [name for name in ('layers', 'input') if len(getattr(net.message, name))]
+    if old:
+        raise FcnError(f"{field} has '{old[0]}': Caffe makes no old net current inside a solver",
+                       file=solver.file, line=solver.lines[field],
+                       do='Put the net into a file of its own, or write it with layer.')
+    return net
+
+
+def with_state(net, phase, state):
+    """The net with the NetState of Caffe's order: `phase`, then what the net says, then `state`."""
+    message = NetParameter()
+    message.CopyFrom(net.message)
+    message.state.phase = phase
+    message.state.MergeFrom(net.message.state)
+    message.state.MergeFrom(state)
+    return replace(net, message=message)
+
+
+def net_path(file, name):
+    """The path of a net that the solver `file` names; FcnError where there is none."""
+    path = beside(file, name)
+    if not path.is_file():
+        raise FcnError(f"the net '{name}' is neither beside the solver nor here", file=str(file),
+                       do='Mend train_net, test_net or net.')
+    return path
+
+
+def beside(file, name):
+    """A file that a solver names: beside the solver, or else where we are."""
+    path = Path(file).parent / name
+    return path if path.exists() else Path(name)

@@ -1,0 +1,176 @@
+"""Copying weights: Caffe's rules first, then our policy; the tool that converts files."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from goldens import DATA
+from small_runs import start
+
+from fcn_repro.errors import FcnError
+from fcn_repro.formats.weights import Weights, copy_weights, format_rows, read_weights
+
+FILES = DATA / 'weights'
+SNAPSHOT = FILES / 'snapshot_iter_30.caffemodel'
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / 'tools/convert_caffemodel.py'
+rng = np.random.default_rng(0)
+
+
+def target():
+    """The net of load/net.prototxt, with its fillers."""
+    shapes = {'conv1': [(4, 3, 3, 3), (4,)], 'bn': [(4,), (4,), (1,)], 'ip': [(5, 48), (5,)]}
+    values = {'conv1': (7, 8), 'bn': (0, 0, 0), 'ip': (9, 10)}
+    params = {n: [torch.full(s, float(v)) for s, v in zip(shapes[n], values[n])] for n in shapes}
+    return params, {'data': 'Input', 'conv1': 'Convolution', 'bn': 'BatchNorm', 'ip':
+                    'InnerProduct'}
+
+
+@pytest.mark.parametrize('case', json.loads((FILES / 'load/load_rules.json').read_text()).items(),
+                         ids=lambda case: case[0])
+def test_copying_follows_caffes_rules(case):
+    name, rule = case
+    params, types = target()
+    source = read_weights(FILES / f'load/{name}.caffemodel')
+    if not rule['accepted']:
+        before = {n: [t.clone() for t in blobs] for n, blobs in params.items()}
+        with pytest.raises(FcnError):
+            copy_weights(params, types, source)
+        assert all(torch.equal(a, b) for n in params for a, b in zip(params[n], before[n]))
+        return
+    copy_weights(params, types, source)
+    with h5py.File(FILES / 'load/loaded.h5') as golden:
+        for layer, blobs in golden[name].items():
+            for i, blob in blobs.items():
+                np.testing.assert_array_equal(params[layer][int(i)], blob[()])
+
+
+# ---- the policy -----------------------------------------------------------------------------
+
+def source_of(layers, **known):
+    return Weights({n: [np.asarray(b, 'f4') for b in blobs] for n, blobs in layers.items()},
+                   file='some.caffemodel', format='binary', **known)
+
+
+def test_inner_product_is_cast_and_all_is_listed():
+    fc6 = rng.standard_normal((4, 18))
+    source = source_of({'conv1': [np.ones((2, 3, 3, 3))], 'relu1': [], 'fc6': [fc6, np.ones(4)],
+                        'fc8': [np.ones((5, 4)), np.ones(5)]}, types={'fc6': 'InnerProduct'})
+    params = {'conv1': [torch.zeros(2, 3, 3, 3).contiguous(memory_format=torch.channels_last)],
+              'fc6': [torch.zeros(4, 2, 3, 3), torch.zeros(4)],
+              'score_fr': [torch.zeros(3, 4, 1, 1)]}
+    rows = copy_weights(params, {'fc6': 'Convolution', 'conv1': 'Convolution'}, source)
+    assert [(r.layer, r.action) for r in rows] == [
+        ('conv1', 'copied'), ('fc6', 'cast'), ('score_fr', 'left at filler'), ('fc8', 'ignored')]
+    np.testing.assert_array_equal(params['fc6'][0], fc6.reshape(4, 2, 3, 3).astype('f4'))
+    assert format_rows(rows) == '\n'.join([
+        'conv1     copied          (2, 3, 3, 3)',
+        'fc6       cast            (4, 18) to (4, 2, 3, 3), (4,)',
+        'score_fr  left at filler  (3, 4, 1, 1)',
+        'fc8       ignored         (5, 4), (5,)',
+        '1 copied, 1 cast, 1 left at filler, 1 ignored'])
+
+
+@pytest.mark.parametrize('shape, kind, legacy, type, good', [
+    ((4, 18), 'InnerProduct', False, 'Convolution', True),
+    ((4, 18), '', False, 'Convolution', True),                       # HDF5 knows no types
+    ((1, 1, 4, 18), 'InnerProduct', True, 'Convolution', True),
+    ((1, 1, 4, 18), 'InnerProduct', False, 'Convolution', False),
+    ((18, 4), 'InnerProduct', False, 'Convolution', False),
+    ((4, 17), 'InnerProduct', False, 'Convolution', False),
+    ((4, 18), 'Convolution', False, 'Convolution', False),
+    ((4, 18), 'InnerProduct', False, 'Deconvolution', False),
+    ((4, 3, 6), 'InnerProduct', False, 'Convolution', False),
+    ((4, 2, 3, 3), 'InnerProduct', False, 'Convolution', True),      # types do not matter
+])
+def test_what_is_cast(shape, kind, legacy, type, good):
+    source = source_of({'fc': [np.ones(shape)]}, types={'fc': kind},
+                       legacy=[('fc', 0)] * legacy)
+    params = {'fc': [torch.zeros(4, 2, 3, 3)]}
+    if good:
+        copy_weights(params, {'fc': type}, source)
+        assert params['fc'][0].min() == 1
+    else:
+        with pytest.raises(FcnError) as error:
+            copy_weights(params, {'fc': type}, source)
+        assert str(shape) in error.value.what and '(4, 2, 3, 3)' in error.value.what
+        assert error.value.layer == 'fc' and error.value.file == 'some.caffemodel'
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf, 1e39])
+def test_values_that_are_no_numbers(value):
+    source = Weights({'a': [np.ones(3)], 'b': [np.array([1., value, 2.])]})
+    params = {'a': [torch.zeros(3)], 'b': [torch.zeros(3)]}
+    with pytest.raises(FcnError, match='1 of 3 values') as error:
+        copy_weights(params, {}, source)
+    assert error.value.layer == 'b' and not params['a'][0].any()
+
+
+def test_no_match_at_all():
+    with pytest.raises(FcnError, match='no layer matches: the net has conv1; the file has x'):
+        copy_weights({'conv1': [torch.zeros(1)]}, {}, source_of({'x': [[1]], 'relu': []}))
+
+
+def test_a_layer_that_has_no_parameters_here():
+    with pytest.raises(FcnError, match='has 1 blobs in the file, 0 in the net'):
+        copy_weights({'a': [torch.zeros(1)]}, {'a': 'Bias', 'b': 'ReLU'},
+                     source_of({'a': [[1]], 'b': [[1]]}))
+
+
+def test_scalars_doubles_and_large_pieces():
+    big = rng.standard_normal((3, 1 << 21))
+    params = {'a': [torch.zeros(()), torch.zeros(3, 1 << 21)]}
+    rows = copy_weights(params, {}, Weights({'a': [np.array(2.), big]}))
+    assert params['a'][0] == 2 and rows[0].detail.count('from double') == 2
+    np.testing.assert_array_equal(params['a'][1], big.astype('f4'))
+
+
+# ---- the tool -------------------------------------------------------------------------------
+
+def test_converting_an_old_file(tmp_path):
+    """In its own process, in another folder."""
+    done = subprocess.run([sys.executable, TOOL, FILES / 'v0.caffemodel', 'out.h5'], cwd=tmp_path,
+                          capture_output=True, text=True, env=os.environ | {'PYTHONPATH': ROOT})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].split(None, 2)[:2] == ['conv1', 'Convolution']
+    assert '2 layers with weights of 8, 1,024 parameters (binary)' in done.stdout
+    with h5py.File(FILES / 'binary_models.h5') as golden, h5py.File(tmp_path / 'out.h5') as ours:
+        for path in ('conv1/0', 'conv1/1', 'ip/0'):
+            np.testing.assert_array_equal(ours['data'][path][()], golden['v0'][path][()],
+                                          strict=True)
+
+
+def convert(monkeypatch, *args):
+    monkeypatch.setattr(sys, 'argv', ['convert_caffemodel.py', *map(str, args)])
+    runpy.run_path(str(TOOL), run_name='__main__')
+
+
+def test_inspecting_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    convert(monkeypatch, '--inspect', f'{SNAPSHOT}.h5')
+    assert '(6, 3, 3, 3) (6,)' in (out := capsys.readouterr().out) and '(hdf5)' in out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('args', [['none', 'o'], [SNAPSHOT], [SNAPSHOT, 'o', '--inspect']])
+def test_tool_errors_are_one_line(tmp_path, monkeypatch, capsys, args):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        convert(monkeypatch, *args)
+    text = capsys.readouterr().err
+    assert stop.value.code == 1 and text.startswith('error: ') and text.count('\n') == 1
+
+
+def test_a_reader_that_goes_away_gets_no_traceback(tmp_path):
+    """tools/convert_caffemodel.py --inspect model | head -1"""
+    process = start('convert_caffemodel', '--inspect', SNAPSHOT, cwd=tmp_path)
+    process.stdout.close()
+    with process:
+        assert process.stderr.read() == '' and process.wait(120) == 141

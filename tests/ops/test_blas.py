@@ -1,0 +1,103 @@
+"""Caffe's own arithmetic, im2col and OpenBLAS: against torch's algorithms, and Caffe's bits."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from goldens import DATA, SHARED
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from layer_case import distinct, ints
+from small_runs import ROOT
+from torch.autograd import gradcheck
+
+from fcn_repro.errors import FcnError
+from fcn_repro.net import Net
+from fcn_repro.ops import blas
+from fcn_repro.parity.case import OK, Case, Limits
+from fcn_repro.parity.full import OPENBLAS
+from fcn_repro.parity.layers import check_layer
+
+
+@st.composite
+def problems(draw):
+    """x, weight (out, in / group, k), bias or None, stride, pad, dilation, group."""
+    def pair(least, most):
+        return ints(draw, least, most), ints(draw, least, most)
+    group, k, dilation = ints(draw, 1, 2), pair(1, 3), pair(1, 2)
+    channels, outputs = group * ints(draw, 1, 2), group * ints(draw, 1, 2)
+    size = [d * (a - 1) + 1 + ints(draw, 0, 4) for a, d in zip(k, dilation)]
+    x = distinct((ints(draw, 1, 2), channels, *size), 1)
+    weight = distinct((outputs, channels // group, *k), 2)
+    bias = distinct((outputs,), 3) if draw(st.booleans()) else None
+    return x, weight, bias, pair(1, 2), pair(0, 1), dilation, group
+
+
+def check(run, like, tensors, *settings):
+    tensors = [None if t is None else t.requires_grad_() for t in tensors]
+    torch.testing.assert_close(run(*tensors, *settings), like(*tensors, *settings))
+    given = [t for t in tensors if t is not None]
+    assert gradcheck(lambda *t: run(*t, *[None] * (len(tensors) - len(t)), *settings), given)
+
+
+@settings(max_examples=40, deadline=None)
+@given(problems())
+def test_convolution(problem):
+    check(blas.conv2d, F.conv2d, problem[:3], *problem[3:])
+
+
+@settings(max_examples=40, deadline=None)
+@given(problems())
+def test_deconvolution(problem):
+    x, weight, _, stride, pad, dilation, group = problem
+    x = distinct((len(x), len(weight), *x.shape[2:]), 4)
+    bias = distinct((weight.shape[1] * group,), 3) if problem[2] is not None else None
+    size = [s * (n - 1) + d * (k - 1) + 1 - 2 * p for n, k, s, p, d in
+            zip(x.shape[2:], weight.shape[2:], stride, pad, dilation)]
+    if min(size) > 0:
+        check(blas.conv_transpose2d, F.conv_transpose2d, (x, weight, bias), stride, pad, 0, group,
+              dilation)
+
+
+@pytest.mark.parametrize('rows, inputs, outputs', [(3, 5, 4), (1, 5, 4), (3, 1, 4), (3, 5, 1)])
+@pytest.mark.parametrize('biased', [True, False])
+def test_inner_product(rows, inputs, outputs, biased):
+    check(blas.linear, F.linear, (distinct((rows, inputs)), distinct((outputs, inputs), 1),
+                                  distinct((outputs,), 2) if biased else None))
+
+
+@pytest.mark.parametrize('path', sorted(
+    path for root in (DATA, SHARED) for path in root.glob('layers/*.h5')
+    if any(f'"{type}"' in path.with_suffix('.prototxt').read_text()
+           for type in ('Convolution', 'Deconvolution', 'InnerProduct'))),
+    ids=lambda path: f'{path.parents[1].name}-{path.stem}')
+def test_layer_goldens(path, monkeypatch):
+    case, asked = Case(path.stem), []
+    read = Net.read.__func__
+    monkeypatch.setattr(Net, 'read', classmethod(
+        lambda cls, *args, **options: asked.append(1) or read(cls, *args, blas=True, **options)))
+    try:
+        check_layer(case, path, Limits())
+    except FcnError as error:
+        assert 'blas is for 2-D convolutions' in str(error)
+        return
+    assert asked and case.verdict == OK, case.worst
+
+
+def test_what_openblas_cannot_do():
+    x, w = torch.zeros(1, 1, 2, 2).half(), torch.zeros(1, 1, 1, 1).half()
+    with pytest.raises(FcnError, match=r'OpenBLAS does not compute with torch.float16 on cpu'):
+        blas.conv2d(x, w, None, (1, 1), (0, 0), (1, 1), 1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (SHARED / 'full').exists(), reason='the full-width goldens are not here')
+def test_full_width_gradients():
+    done = subprocess.run([sys.executable, ROOT / 'tools/check_goldens.py', SHARED / 'full'],
+                          capture_output=True, text=True, cwd=ROOT,
+                          env={**os.environ, **OPENBLAS, 'PYTHONPATH': str(ROOT)})
+    assert done.returncode == 0, done.stdout + done.stderr
+

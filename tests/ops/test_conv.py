@@ -1,0 +1,273 @@
+"""Which way a 2-D convolution takes, that each gives the values of F.conv2d, and what is kept."""
+
+from types import SimpleNamespace
+
+import pytest
+import texts
+import torch
+import torch.nn.functional as F
+from conv_ops import LAST, agree, draws
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from small_runs import VGG, run, solver_maker
+
+from fcn_repro.net.placement import place
+from fcn_repro.ops import conv as module
+from fcn_repro.ops.cache import Kept
+from fcn_repro.ops.conv import Conv2d
+
+CLOSE = {torch.float32: 4e-6, torch.float64: 1e-14, torch.bfloat16: 1e-2}   # of the largest value
+CONV = texts.inputs(data=(1, 16, 32, 32)) + texts.conv('c', 'data', num_output=32, kernel=3,
+                                                       field='pad: 1')
+ON = {'winograd': True, 'gemm': True, 'prepack': True}
+PLAIN = (1, 1), (0, 0), (1, 1), 1
+
+
+@pytest.fixture
+def ways(monkeypatch):
+    """The names of the ops that a convolution calls, as it happens."""
+    calls = []
+
+    def spy(name, op):
+        return lambda *args: calls.append(name) or op(*args)
+    for name in 'conv3x3', 'conv_gemm', 'winograd', 'winograd_filters':
+        monkeypatch.setattr(module, name, spy(name, getattr(module, name)))
+    return calls
+
+
+def conv2d(**off):
+    return Conv2d(SimpleNamespace(**{**ON, **off}))
+
+
+def random(*shape, seed=0, last=True, scale=1.0):
+    t = draws(*shape, seed=seed, scale=scale)
+    return t.contiguous(memory_format=LAST) if last else t
+
+
+def data():
+    return random(1, 16, 32, 32, last=False)
+
+
+def near(y, expected):
+    assert y.shape == expected.shape and y.dtype == expected.dtype
+    assert (y - expected).abs().max() <= CLOSE[y.dtype] * expected.abs().max()
+
+
+def pair(*numbers):
+    return st.tuples(*[st.integers(*numbers)] * 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(group=st.integers(1, 2), channels=st.sampled_from([1, 3, 16, 32]),
+       outputs=st.sampled_from([1, 5, 16, 48]), kernel=st.one_of(st.just((3, 3)), pair(1, 4)),
+       stride=st.one_of(st.just((1, 1)), pair(1, 3)), pad=pair(0, 3),
+       dilation=st.one_of(st.just((1, 1)), pair(1, 2)), size=pair(1, 13), batch=st.integers(1, 2),
+       last=st.booleans(), bias=st.booleans(), keep=st.booleans(),
+       dtype=st.sampled_from(list(CLOSE)))
+def test_equals_conv2d(group, channels, outputs, kernel, stride, pad, dilation, size, batch, last,
+                       bias, keep, dtype):
+    assume(all(n + 2 * p > d * (k - 1) for n, p, d, k in zip(size, pad, dilation, kernel)))
+    x = random(batch, group * channels, *size, last=last).to(dtype)
+    weight = random(group * outputs, channels, *kernel, seed=1, last=last).to(dtype)
+    more = random(group * outputs, seed=2, last=False).to(dtype) if bias else None, stride, pad, \
+        dilation, group
+    conv, expected = conv2d(), F.conv2d(x, weight, *more)
+    with pytest.MonkeyPatch.context() as patch, torch.set_grad_enabled(not keep):
+        patch.setattr(module, 'TILES', 1)
+        for _ in range(2):
+            near(conv(x, weight, *more), expected)
+
+
+# x, filters, pad -> the op; the rest of the geometry is plain
+SHAPES = [
+    ((1, 16, 32, 32), (32, 16, 3, 3), (1, 1), 'conv3x3'),       # 64 tiles
+    ((1, 16, 29, 29), (32, 16, 3, 3), (1, 1), 'conv3x3'),       # as many, cut at the rim
+    ((1, 16, 34, 34), (32, 16, 3, 3), (0, 0), 'conv3x3'),
+    ((4, 16, 16, 14), (32, 16, 3, 3), (1, 2), 'conv3x3'),       # of all images
+    ((1, 16, 32, 28), (32, 16, 3, 3), (1, 1), None),            # 56 tiles
+    ((1, 16, 30, 30), (32, 16, 3, 3), (3, 3), None),            # wider than its gradient can be
+    ((1, 24, 32, 32), (32, 24, 3, 3), (1, 1), None),            # channels
+    ((1, 3, 40, 40), (16, 3, 3, 3), (1, 1), None),
+    ((1, 16, 40, 40), (21, 16, 3, 3), (1, 1), None),
+    ((1, 16, 40, 40), (16, 16, 3, 1), (1, 0), None),            # the kernel
+    ((1, 16, 4, 4), (16, 16, 3, 3), (1, 1), 'conv_gemm'),       # as many filters as places
+    ((1, 16, 4, 4), (15, 16, 3, 3), (1, 1), None),
+    ((1, 16, 9, 10), (64, 16, 7, 7), (0, 0), 'conv_gemm'),      # as fc6
+    ((2, 16, 3, 5), (30, 16, 1, 1), (0, 0), 'conv_gemm'),       # as fc7
+    ((2, 16, 3, 5), (29, 16, 1, 1), (0, 0), None),
+    ((1, 16, 32, 32), (1024, 16, 1, 1), (0, 0), 'conv_gemm'),
+    ((1, 16, 25, 41), (1040, 16, 1, 1), (0, 0), None),          # 1025 places
+    ((1, 24, 4, 4), (64, 24, 3, 3), (1, 1), None),
+    ((0, 16, 32, 32), (32, 16, 3, 3), (1, 1), None),            # empty batch
+]
+
+
+@pytest.mark.parametrize('shape, filters, pad, way', SHAPES)
+def test_ways(ways, shape, filters, pad, way):
+    x, weight, bias = random(*shape), random(*filters, seed=1), draws(filters[0], seed=2)
+    y = conv2d()(x, weight, bias, (1, 1), pad, (1, 1), 1)
+    expected = F.conv2d(x, weight, bias, padding=pad)
+    assert ways == [way] * (way is not None)
+    if way:
+        near(y, expected)
+    else:
+        assert torch.equal(y, expected)
+    off = conv2d(winograd=False, gemm=False)(x, weight, bias, (1, 1), pad, (1, 1), 1)
+    assert torch.equal(off, expected) and len(ways) == (way is not None)
+
+
+@pytest.mark.parametrize('shape, filters, way', [
+    ((1, 16, 34, 34), (1024, 16, 3, 3), 'conv3x3'), ((1, 16, 4, 4), (16, 16, 1, 1), 'conv_gemm')])
+def test_what_stays_with_conv2d(ways, shape, filters, way):
+    x, weight = random(*shape), random(*filters, seed=1)
+    conv2d()(x, weight, None, *PLAIN)
+    assert ways == [way]
+    for more in ((2, 1), *PLAIN[1:]), (*PLAIN[:2], (1, 2), 1), (*PLAIN[:3], 2):
+        half = weight[:, :weight.shape[1] // more[3]]
+        if more[2] == (1, 2) and filters[3] == 1:
+            half = random(*filters[:2], 1, 2)
+        assert torch.equal(conv2d()(x, half, None, *more), F.conv2d(x, half, None, *more))
+    assert torch.equal(conv2d()(x.double(), weight.double(), None, *PLAIN),
+                       F.conv2d(x.double(), weight.double()))
+    dense = [t.contiguous() for t in (x, weight)]
+    meta = [t.to('meta') for t in (x, weight)]
+    assert conv2d()(*meta, None, *PLAIN).is_meta and ways == [way]
+    near(conv2d()(*dense, None, *PLAIN), F.conv2d(*dense))
+    assert ways == [way] + ['conv_gemm'] * (way == 'conv_gemm')     # 1x1 filters have one order
+
+
+def test_switched_off(ways):
+    """Winograd's place is taken by the products where they may."""
+    x, weight = random(1, 16, 34, 34), random(1024, 16, 3, 3, seed=1)
+    expected = F.conv2d(x, weight)
+    for off, way in ((), 'conv3x3'), (['winograd'], 'conv_gemm'), (['gemm'], 'conv3x3'):
+        near(conv2d(**dict.fromkeys(off, False))(x, weight, None, *PLAIN), expected)
+        assert ways.pop() == way and not ways
+
+
+def test_nets(ways):
+    """Placed ones take the ways, unless they are contiguous; all parts in one image."""
+    net = texts.net(CONV)
+    with torch.no_grad():
+        wanted = net(data=data())['c'].clone()
+        assert not ways
+        for off, way in (({}, ['winograd_filters', 'winograd']),
+                         ({'prepack': False}, ['winograd_filters', 'winograd']),
+                         ({'winograd': False}, []), ({'channels_last': False}, [])):
+            near(place(texts.net(CONV), **off)(data=data())['c'], wanted)
+            assert ways == way
+            ways.clear()
+
+
+def test_autograd_never_sees_kept_filters(ways):
+    net, twin = place(texts.net(CONV)), texts.net(CONV)
+    for _ in range(2):
+        for each in net, twin:
+            each(data=data())
+            each.backward(c=torch.ones(1, 32, 32, 32))
+    assert ways == ['conv3x3'] * 2
+    agree([blob.diff for blob in net.params['c']], [blob.diff for blob in twin.params['c']], 4e-6)
+
+
+def test_filters_are_laid_out_once_and_anew_after_a_change(ways):
+    net = place(texts.net(CONV))
+    weight, bias = net.params['c']
+    with torch.inference_mode():
+        first = [net(data=data())['c'].clone() for _ in range(3)]
+    assert ways.count('winograd_filters') == 1 and ways.count('winograd') == 3
+    assert torch.equal(first[0], first[2])
+    for change in (lambda: weight.data.mul_(2), lambda: weight.data.__setitem__(3, 7),
+                   lambda: setattr(weight.parameter, 'data', -weight.data)):
+        ways.clear()
+        change()
+        with torch.inference_mode():
+            for _ in range(2):
+                near(net(data=data())['c'], F.conv2d(data(), weight.data, bias.data, padding=1))
+        assert ways.count('winograd_filters') == 1
+
+
+def test_filters_serve_every_size(ways):
+    conv, weight = conv2d(), random(48, 16, 3, 3, seed=1)
+    with torch.inference_mode():
+        for size in (34, 34), (50, 33), (31, 90), (34, 34):
+            x = random(2, 16, *size)
+            near(conv(x, weight, None, *PLAIN), F.conv2d(x, weight))
+    assert ways.count('winograd_filters') == 1
+
+
+def test_filters_made_in_inference_mode_are_not_kept(ways):
+    """Torch counts no changes of them."""
+    with torch.inference_mode():
+        conv, x, weight = conv2d(), random(1, 16, 34, 34), random(16, 16, 3, 3)
+        for _ in range(2):
+            near(conv(x, weight, None, *PLAIN), F.conv2d(x, weight))
+            weight.mul_(-3)
+    assert ways == ['winograd_filters', 'winograd'] * 2
+
+
+def test_shared_weights_that_the_other_net_changes(ways):
+    """As a val net sees those that a solver is training."""
+    net, other = place(texts.net(CONV)), place(texts.net(CONV, seed=1))
+    net.share_with(other)
+    with torch.inference_mode():
+        before = [net(data=data())['c'].clone() for _ in range(2)][-1]
+    with torch.no_grad():
+        other.params['c'][0].parameter.sub_(0.5)
+    with torch.inference_mode():
+        after = [net(data=data())['c'].clone() for _ in range(2)]
+    expected = other(data=data())['c'].detach()
+    assert ways.count('winograd_filters') == 2 and not torch.allclose(before, expected, atol=1e-3)
+    for y in after:
+        near(y, expected)
+
+
+def test_parameters_stay_caffes(ways):
+    net = place(texts.net(CONV))
+    blob, before = net.params['c'][0], net.params['c'][0].data.clone()
+    with torch.no_grad():
+        for _ in range(2):
+            net(data=data())
+    assert 'winograd' in ways and blob.data.shape == (32, 16, 3, 3)
+    assert torch.equal(blob.data, before) and blob.data.numpy().shape == (32, 16, 3, 3)
+
+
+def trained(make, **placed):
+    """[losses, parameters] of a solver of the narrow VGG after six iterations."""
+    solver = run(make(net=VGG, placed=placed, seed=6))
+    return torch.tensor(list(solver.losses)), [blob.data for blob in solver.net.learnable_params]
+
+
+def test_training_stays(tmp_path, monkeypatch, ways):
+    make = solver_maker(tmp_path, monkeypatch)
+    off = trained(make, winograd=False, gemm=False)
+    assert not ways
+    on = trained(make)
+    step = ['conv3x3', 'conv3x3', 'conv_gemm', 'conv_gemm']     # then the test without gradients
+    assert ways == 12 * step + 2 * ['winograd_filters', 'winograd'] + 2 * ['conv_gemm']
+    agree([on[0], *on[1]], [off[0], *off[1]], 1e-5)
+    assert len(on[0]) == 4 and on[0].std() > 0.01
+
+
+def test_kept_is_made_once_a_version():
+    kept, tensor, made = Kept(), torch.zeros(3), []
+
+    def make(t):
+        made.append(t.clone())
+        return len(made)
+    assert [kept.get(tensor, make) for _ in range(3)] == [1, 1, 1]
+    tensor.add_(1)
+    assert kept.get(tensor, make) == kept.get(tensor.detach(), make) == 2
+    assert kept.get(tensor, make, 'other') == 3
+    assert kept.get(tensor.clone(), make, 'other') == 4
+    with torch.inference_mode():
+        uncounted = torch.zeros(3)
+    assert kept.get(uncounted, make) == 5 and kept.get(uncounted, make) == 6
+
+
+def test_what_was_kept_of_a_tensor_is_not_taken_for_another_in_its_memory():
+    kept, tensor = Kept(), torch.ones(10 ** 5)
+    kept.get(tensor, torch.sum)
+    place = tensor.data_ptr()
+    del tensor                  # freed memory would be that of one of the next tensors
+    others = [torch.zeros(10 ** 5) for _ in range(20)]
+    assert place not in [other.data_ptr() for other in others]

@@ -1,0 +1,119 @@
+"""How the fused op is built and loaded: missing, foreign, portable; its header; the GPU check."""
+
+import ctypes
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from goldens import error
+from test_ops import SAMPLES, example
+
+from fcn_repro import ops
+from fcn_repro.errors import FcnError
+from fcn_repro.ops import extension
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_missing_extension(tmp_path):
+    with pytest.raises(FcnError, match=r'are missing in .* Run `make build`'):
+        ops.load_extension(tmp_path)
+    (tmp_path / '_C.abi3.so').write_bytes(b'not a library')
+    with pytest.raises(FcnError, match=r'does not load with torch .* Run `make build` with'):
+        ops.load_extension(tmp_path)
+
+
+def test_older_extension():
+    """A library without one of the ops is named together with the op."""
+    with pytest.raises(FcnError, match=r'in some.so are older than the sources: upcropped not '
+                                       r'found. Run `make build`'):
+        extension.check_ops('some.so', [*extension.OPS, 'upcropped'])
+
+
+def test_every_op_is_listed():
+    defined = {name for path in (ROOT / 'csrc').rglob('*.cpp')
+               for name in re.findall(r'm\.def\(\s*"(\w+)\(Tensor', path.read_text())}
+    assert defined == set(extension.OPS)
+
+
+class Axis(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in ('cells_in', 'out', 'k', 'stride', 'shift')]
+
+
+@pytest.fixture(scope='module')
+def host(tmp_path_factory):
+    """csrc/upcrop_math.h compiled by itself, without torch on the include path."""
+    library = tmp_path_factory.mktemp('host') / 'upcrop_math.so'
+    subprocess.run(['c++', '-std=c++17', '-O1', '-Wall', '-Wextra', '-Werror', '-shared', '-fPIC',
+                    Path(__file__).parent / 'upcrop_math_host.cpp', '-o', library], check=True)
+    return ctypes.CDLL(str(library))
+
+
+@pytest.mark.parametrize('sample', [s for s in SAMPLES if s[0][0]])
+def test_header_alone(sample, host):
+    """The sums that each GPU thread does, run on the host."""
+    x, taps_y, taps_x, stride, pad, offset, size = args = example(sample)
+    axes = [Axis(x.shape[2 + a], size[a], len((taps_y, taps_x)[a]), stride[a], pad[a] + offset[a])
+            for a in range(2)]
+
+    def call(function, plane, shape):
+        out = np.empty(shape)
+        pointers = [ctypes.c_void_p(a.ctypes.data)
+                    for a in (plane, taps_y.numpy(), taps_x.numpy(), out)]
+        function(*pointers[:3], *map(ctypes.byref, axes), pointers[3])
+        return out
+
+    plane = np.ascontiguousarray(x.detach()[0, 0])
+    wanted = ops.upcrop_ref(*args).detach()[0, 0]
+    assert error(call(host.output_plane, plane, size), wanted) < 1e-13
+    one = x.detach()[:1, :1].requires_grad_()
+    top, grad = np.ascontiguousarray(wanted), torch.autograd.grad(
+        ops.upcrop_ref(one, *args[1:]), one, wanted[None, None])[0]
+    assert error(call(host.gradient_plane, top, x.shape[2:]), grad[0, 0]) < 1e-13
+
+
+@pytest.mark.slow
+def test_portable_build(tmp_path):
+    """A build without this machine's instructions passes the same tests."""
+    for name in 'csrc', 'fcn_repro', 'tests':
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns('*.so'))
+    for name in 'setup.py', 'pyproject.toml':
+        shutil.copy(ROOT / name, tmp_path)
+    env = {**os.environ, 'FCN_REPRO_PORTABLE': '1', 'PYTHONPATH': str(tmp_path)}
+    run = {'check': True, 'cwd': tmp_path, 'env': env}
+    (tmp_path / 'README.md').touch()
+    subprocess.run([sys.executable, 'setup.py', '-q', 'build_ext', '--inplace'], **run)
+    subprocess.run([sys.executable, '-m', 'pytest', 'tests/test_ops.py',
+                    'tests/test_ops_reduced.py', 'tests/test_ops_inputs.py',
+                    'tests/test_deconv.py', 'tests/test_update.py', 'tests/test_winograd.py',
+                    'tests/test_winograd_inputs.py', 'tests/test_gemm.py', 'tests/test_conv.py'],
+                   **run)
+
+
+REPORT = """ptxas info    : Compiling entry function '_Zkernel' for 'sm_90'
+    {} bytes stack frame, {} bytes spill stores, {} bytes spill loads
+ptxas info    : Used 32 registers"""
+
+
+def test_cuda_check():
+    """What tools/cuda_check.py accepts and refuses in nvcc's report, and in its absence."""
+    spec = importlib.util.spec_from_file_location('cuda_check', ROOT / 'tools' / 'cuda_check.py')
+    check = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(check)
+    assert check.check_frames(REPORT.format(0, 0, 0), 'a.cu', 'sm_90') == 1
+    with pytest.raises(FcnError, match='_Zkernel for sm_90 has 8 bytes of stack, 4 of spill'):
+        check.check_frames(REPORT.format(8, 4, 0), 'a.cu', 'sm_90')
+    with pytest.raises(FcnError, match='0 kernels but 0 frame lines'):
+        check.check_frames('', 'a.cu', 'sm_90')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('PATH', '')
+        patch.setenv('CUDA_HOME', '')
+        with pytest.raises(FcnError, match='nvcc is neither on PATH'):
+            check.find_nvcc()

@@ -1,0 +1,99 @@
+"""Photos of any kind: which are found, how they are read, and where the results go."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_runs import contents
+from tiny_nets import noise, save
+
+from fcn_repro.errors import FcnError
+from fcn_repro.predict.photos import find_photos, output_paths, process, read_photo
+
+RED, GREY = (200, 30, 60), (90, 90, 90)
+MODES = {       # mode: (how the file is made, its pixel as RGB, the note)
+    'RGB': (lambda: Image.new('RGB', (5, 4), RED), RED, ()),
+    'L': (lambda: Image.new('L', (5, 4), 90), GREY, ('grey',)),
+    '1': (lambda: Image.new('1', (5, 4), 1), (255,) * 3, ('black and white',)),
+    'P': (lambda: Image.new('RGB', (5, 4), RED).convert('P', palette=Image.ADAPTIVE), RED,
+          ('palette',)),
+    'RGBA': (lambda: Image.new('RGBA', (5, 4), (*RED, 0)), (255,) * 3, ('laid on white',)),
+    'LA': (lambda: Image.new('LA', (5, 4), (90, 255)), GREY, ('grey, laid on white',)),
+    'I;16': (lambda: Image.fromarray(np.full((4, 5), 90 * 257, np.uint16)), GREY,
+             ('16-bit grey',)),
+}
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_any_png_is_read(tmp_path, mode):
+    make, pixel, notes = MODES[mode]
+    make().save(tmp_path / 'x.png')
+    photo = read_photo(tmp_path / 'x.png')
+    assert photo.image.shape == (4, 5, 3) and photo.image.dtype == np.uint8
+    assert (photo.image == pixel).all() and photo.notes == notes
+
+
+def test_cmyk_and_a_range_that_is_not_known(tmp_path):
+    Image.new('CMYK', (5, 4), (0, 255, 255, 0)).save(tmp_path / 'x.tif')
+    photo = read_photo(tmp_path / 'x.tif')
+    assert (photo.image == (255, 0, 0)).all() and photo.notes == ('CMYK',)
+    Image.fromarray(np.full((4, 5), 0.5, np.float32)).save(tmp_path / 'f.tif')
+    with pytest.raises(FcnError, match=r'f.tif: the grey values are 0.5 to 0.5 .*not known'):
+        read_photo(tmp_path / 'f.tif')
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_exif_orientation_is_obeyed_and_said(tmp_path, orientation):
+    image = np.zeros((16, 32, 3), np.uint8)
+    image[:8, :8] = 255                             # a white corner, top left of the upright image
+    undo = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud,
+            5: lambda a: a.transpose(1, 0, 2), 6: np.rot90,
+            7: lambda a: np.rot90(a, 2).transpose(1, 0, 2), 8: lambda a: np.rot90(a, 3)}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(undo[orientation](image)))
+    stored.save(tmp_path / 'x.png', exif=exif)
+    photo = read_photo(tmp_path / 'x.png')
+    assert (photo.image == image).all()
+    assert photo.notes == (() if orientation == 1 else ('turned upright by its EXIF',))
+
+
+def test_files_and_folders(tmp_path):
+    for name in 'b.jpg', 'a.PNG', '.c.jpg', 'notes.txt':
+        (tmp_path / name).touch()
+    (tmp_path / 'sub').mkdir()
+    (tmp_path / 'sub' / 'd.jpg').touch()
+    names = [path.name for path in find_photos([tmp_path / 'b.jpg', tmp_path])]
+    assert names == ['b.jpg', 'a.PNG']
+    with pytest.raises(FcnError, match=r'no such file'):
+        find_photos([tmp_path / 'e.jpg'])
+
+
+def test_names_that_collide_are_refused(tmp_path):
+    a, b = tmp_path / 'a' / 'x.jpg', tmp_path / 'b' / 'x.png'
+    with pytest.raises(FcnError, match=r'x\.jpg and .*x\.png would both be written here'):
+        output_paths([a, b], tmp_path, ['.png'])
+    with pytest.raises(FcnError, match=r'would both be written'):
+        output_paths([a, tmp_path / 'x.overlay.jpg'], tmp_path, ['.png', '.overlay.png'])
+    with pytest.raises(FcnError, match=r'would overwrite this image'):
+        output_paths([b], tmp_path / 'b', ['.png'])
+    assert output_paths([a], tmp_path, ['.png']) == {a: [tmp_path / 'x.png']}
+
+
+def test_interrupted_leaves_whole_files(tmp_path):
+    photos = [save(tmp_path / f'{name}.bmp', noise(8, 8)) for name in 'ab']
+
+    class Job:
+        endings = ('.png',)
+
+        def check(self, height, width):
+            assert (height, width) == (8, 8)
+
+        def run(self, image, name, paths):
+            if name == 'b.bmp':
+                raise KeyboardInterrupt
+            paths[0].write_text('done')
+            return ''
+
+    with pytest.raises(KeyboardInterrupt):
+        process(photos, Job(), tmp_path / 'out')
+    assert contents(tmp_path / 'out') == {(tmp_path / 'a.png').relative_to(tmp_path): b'done'}

@@ -1,0 +1,128 @@
+"""Which nets a solver trains and tests: files and texts of its own, their states, their number."""
+
+import pytest
+import torch
+from goldens import DATA
+from small_runs import run
+from texts import conv, inputs, message
+
+from fcn_repro.net.graph import build
+from fcn_repro.proto.prototxt import parse_solver
+from fcn_repro.solver import Solver
+from fcn_repro.solver.nets import test_nets as nets_to_test
+from fcn_repro.solver.nets import train_net
+
+HEAD = 'base_lr: 0.05 lr_policy: "fixed" max_iter: 2 test_interval: 1 snapshot_prefix: "x"\n'
+DATA_1 = inputs(data=(1, 1, 1, 1))
+ONE = DATA_1 + conv('a', 'data', more='loss_weight: 1', num_output=1)
+STAGED = DATA_1 + ''.join(
+    conv(name, 'data', more=f'include {{ {rule} }}') for name, rule in (
+        ('train', 'phase: TRAIN'), ('test', 'phase: TEST'), ('deep', 'stage: "deep"'),
+        ('low', 'max_level: 1'), ('high', 'min_level: 2')))
+
+
+def solver(text, tmp_path=None):
+    file = 'solver.prototxt' if tmp_path is None else str(tmp_path / 'solver.prototxt')
+    return parse_solver(HEAD + text, file)
+
+
+def layers(net):
+    """The names of the layers that a NetText has in its state."""
+    nodes = build(net, net.message.state.phase, net.message.state.level).nodes
+    return [node.name for node in nodes if node.type == 'Convolution']
+
+
+@pytest.mark.parametrize('text, names', [
+    ('', ['train', 'low']),
+    ('train_state { stage: "deep" }', ['train', 'deep', 'low']),
+    ('train_state { level: 2 }', ['train', 'high']),
+    ('train_state { phase: TEST }', ['test', 'low']),
+])
+def test_states_of_the_train_net(text, names):
+    """What the net says of itself counts, and the solver's train_state before that."""
+    assert layers(train_net(solver(f'net_param {{ {STAGED} }} {text}'))) == names
+    own = 'state { level: 2 stage: "deep" }'
+    found = layers(train_net(solver(f'train_net_param {{ {own} {STAGED} }} {text}')))
+    assert found == [n for n in ('train', 'test', 'deep', 'high') if n in names or n in (
+        'deep', 'high')]
+
+
+def test_test_nets_in_caffes_order(tmp_path):
+    (tmp_path / 'file.prototxt').write_text(DATA_1 + conv('file', 'data'))
+    text = solver(f'net_param {{ {DATA_1} {conv("general", "data")} }} test_net: "file.prototxt" '
+                  'test_iter: 1 test_iter: 2 test_iter: 3 test_iter: 4 test_iter: 5'
+                  + ''.join(f' test_net_param {{ {DATA_1} {conv(name, "data")} }}'
+                            for name in ('one', 'two')), tmp_path)
+    assert [layers(net) for net in nets_to_test(text)] == [
+        ['one'], ['two'], ['file'], ['general'], ['general']]
+    states = solver(f'net_param {{ {STAGED} }} test_iter: 1 test_iter: 1 test_state {{ stage: '
+                    '"deep" } test_state { level: 2 }')
+    assert [layers(net) for net in nets_to_test(states)] == [
+        ['test', 'deep', 'low'], ['test', 'high']]
+
+
+@pytest.mark.parametrize('text, says', [
+    ('', 'solver.prototxt: no train_net and no net. Name the net file, or give one of net, '),
+    ('net: "a"\ntrain_net: "b"', 'solver.prototxt:3: net, train_net: one train net too many. '),
+    ('net_param { }\nnet: "a" train_net_param { }',
+     'solver.prototxt:3: net, net_param, train_net_param: one train net too many. '),
+    ('net: "none.prototxt"', "solver.prototxt: the net 'none.prototxt' is neither beside the "),
+    ('net: ""', "solver.prototxt: the net '' is neither beside"),
+    ('train_net_param { layers { } }', "solver.prototxt:2: train_net_param has 'layers': Caffe "),
+    ('net_param { input: "a" }', "solver.prototxt:2: net_param has 'input': "),
+])
+def test_train_nets_that_cannot_be(text, says):
+    assert message(train_net, solver(text)).startswith(says)
+
+
+@pytest.mark.parametrize('text, says', [
+    ('train_net_param { } test_iter: 1', '1 test_iter for 0 test nets. Give one'),
+    ('net_param { } test_net: "a"', '0 test_iter for 1 test nets'),
+    ('net_param { } test_iter: 1\ntest_state { } test_state { }', '2 test_state for 1 test nets'),
+    ('net_param { } test_iter: 1', 'test_interval is 0, but there are test nets'),
+])
+def test_test_nets_that_cannot_be(text, says):
+    text = parse_solver(HEAD.replace('test_interval: 1', '') + text, 'solver.prototxt')
+    assert message(nets_to_test, text).startswith('solver.prototxt:') and says in message(
+        nets_to_test, text)
+
+
+def test_an_inline_net_runs_as_its_file_and_restores(tmp_path, monkeypatch):
+    """The same losses and the same snapshots as with train_net; data paths start at the solver."""
+    folder = DATA / 'solvers' / 'lr_fixed'
+    net, text = ((folder / name).read_text() for name in ('train.prototxt', 'solver.prototxt'))
+    for name in ('data.txt', 'data.h5'):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    for name, change in (('inline', f'train_net_param {{ {net} }}'), ('file', None)):
+        (tmp_path / 'train.prototxt').write_text(net)
+        inline = text.replace('train_net: "train.prototxt"', change) if change else text
+        (tmp_path / f'{name}.prototxt').write_text(inline + 'test_iter: 1 test_interval: 2 '
+                                                   f'test_net_param {{ {net} }}')
+        run(Solver(f'{name}.prototxt', prefix=f'{name}/x'), 3)
+    mine, its = ((tmp_path / name / 'x_iter_3.caffemodel.h5').read_bytes()
+                 for name in ('inline', 'file'))
+    assert mine == its
+    one = Solver('file.prototxt', prefix='y')
+    assert one.restore('inline/x_iter_3.solverstate.h5') == ''      # nothing differs
+    (tmp_path / 'other.prototxt').write_text(
+        (tmp_path / 'inline.prototxt').read_text().replace('pad: 1', 'pad: 2'))
+    assert '-    pad: 1' in message(Solver('other.prototxt').restore,
+                                    'inline/x_iter_3.solverstate.h5')
+
+
+def test_weights_of_the_solver_reach_what_only_a_test_net_has(tmp_path):
+    """Caffe loads them into every net, then shares."""
+    more = conv('b', 'data', num_output=1)
+    (tmp_path / 'net.prototxt').write_text(ONE + more)
+    (tmp_path / 'first.prototxt').write_text(HEAD + 'net: "net.prototxt"')
+    first = Solver(tmp_path / 'first.prototxt')
+    first.net.save_hdf5(tmp_path / 'w.h5')
+    (tmp_path / 'solver.prototxt').write_text(
+        f'{HEAD} net_param {{ {ONE} }} test_net: "net.prototxt" test_iter: 1 weights: "w.h5"')
+    second = Solver(tmp_path / 'solver.prototxt', seed=5)
+    test, = second.test_nets
+    for name in 'ab':
+        assert torch.equal(test.params[name][0].data, first.net.params[name][0].data)
+    second.net.params['a'][0].data.add_(1)
+    assert torch.equal(test.params['a'][0].data, second.net.params['a'][0].data)

@@ -1,0 +1,87 @@
+"""Random layers of the types that passes make."""
+
+import torch
+from hypothesis import strategies as st
+from layer_case import Case, distinct, ints, make_node
+
+from fcn_repro.net.surgery import upsample_filt
+from fcn_repro.proto import LossParameter
+
+
+def upsampling(draw):
+    """(a bilinear Deconvolution node, its weight, channels, size of its bottom and its top)."""
+    factor, channels = ints(draw, 1, 4), ints(draw, 1, 3)
+    size = [ints(draw, 1, 3), ints(draw, 1, 3)]
+    pad, kernel = ints(draw, 0, factor // 2), 2 * factor
+    whole = [factor * (n - 1) + kernel - 2 * pad for n in size]
+    weight = torch.zeros(channels, channels, kernel, kernel, dtype=torch.float64)
+    weight[range(channels), range(channels)] = torch.as_tensor(upsample_filt(kernel)).double()
+    up = make_node('Deconvolution', 1, 1, {'convolution_param': {
+        'num_output': channels, 'kernel_size': [kernel], 'stride': [factor], 'pad': [pad],
+        'bias_term': False}})
+    return up, weight, channels, size, whole
+
+
+def cropped(draw, type, labels=None):
+    """UpCrop, and what is made of it; labels: makes the layer that reads labels as well."""
+    up, weight, channels, size, whole = upsampling(draw)
+    offset = [ints(draw, 0, n - 1) for n in whole]
+    cut = [ints(draw, 1, n - o) for n, o in zip(whole, offset)]
+    end = make_node('Crop', 2, 1, {'crop_param': {'axis': 2, 'offset': offset}})
+    count = ints(draw, 1, 2)
+    bottoms = [distinct([count, channels, *size]), distinct([1, 1, *cut], 1)]
+    parts = up, end
+    if labels:
+        place = torch.arange(count * cut[0] * cut[1], dtype=torch.float64)
+        bottoms.append((place % (channels + 1)).reshape(count, 1, *cut))
+        parts += (labels(channels),)
+    return Case(type, bottoms, params=[weight], parts=parts)
+
+
+@st.composite
+def upcrop(draw, type='UpCrop'):
+    return cropped(draw, type)
+
+
+@st.composite
+def upcrop_loss(draw):
+    mode = draw(st.sampled_from(LossParameter.NormalizationMode.keys()))
+    return cropped(draw, 'UpCropLoss', lambda channels: make_node('SoftmaxWithLoss', 2, 1, {
+        'loss_param': {'ignore_label': channels, 'normalization': mode}}))
+
+
+@st.composite
+def upcrop_add(draw):
+    up, weight, channels, size, whole = upsampling(draw)
+    offset = [ints(draw, 0, 2) for _ in whole]
+    fine = [n + o + ints(draw, 0, 2) for n, o in zip(whole, offset)]
+    cut = make_node('Crop', 2, 1, {'crop_param': {'axis': 2, 'offset': offset}})
+    count = ints(draw, 1, 2)
+    return Case('UpCropAdd', [distinct([count, channels, *size]),
+                              distinct([count, channels, *fine], 1)],
+                params=[weight], parts=(up, cut, make_node('Eltwise', 2, 1, {})), learn=(0, 1))
+
+
+@st.composite
+def label_map(draw):
+    return Case('LabelMap', [distinct([ints(draw, 1, 3) for _ in 'nchw'])], setting=('lowest',))
+
+
+@st.composite
+def repeat_border(draw):
+    axes = [[ints(draw, 0, 2) for _ in range(3)] for _ in 'yx']
+    size = [start + end + 2 + ints(draw, 0, 2) for start, end, _ in axes]
+    x = distinct([ints(draw, 1, 2), ints(draw, 1, 3), *size])
+    if draw(st.booleans()):
+        x = x.contiguous(memory_format=torch.channels_last)
+    return Case('RepeatBorder', [x], setting=tuple(map(tuple, axes)))
+
+
+FUSED_CASES = {
+    'LabelMap': label_map(),
+    'RepeatBorder': repeat_border(),
+    'UpCrop': upcrop(),
+    'UpCropAdd': upcrop_add(),
+    'UpCropLabels': upcrop('UpCropLabels'),
+    'UpCropLoss': upcrop_loss(),
+}
