@@ -60,7 +60,7 @@ def place(net, device='cpu', channels_last=True, workers=None, precision='fp32',
     process; bf16, fp16 (GPU): convolutions and inner products in 16 bits, but for the last ones,
     which make the scores, and all other layers (plan.py). Parameters, their gradients and what a
     blob delivers are float32 in any case. winograd, gemm: on the CPU convolve in these ways where
-    that is faster (ops/conv.py); prepack: keep filters that were laid out for it, as far as nobody goes
+    that is faster (ops/conv.py); prepack: keep filters laid out for it, as far as nobody goes
     backward. graphs: on a GPU replay CUDA graphs there (cuda_graphs.py).
     FcnError as check_precision says, for a net with blas=True in 16 bits, and for workers under 0
     or too many.

@@ -2,7 +2,7 @@
 
 At that width some maximum of a pooling window, or some sign before a ReLU, is always decided by
 rounding, and that moves the gradients below it by up to 1e-3. So gradients are compared where they
-are determined: in Caffe's own arithmetic, which decides as Caffe did (ops/blas.py). The goldens were
+are determined: in Caffe's own arithmetic, which decides as Caffe did (ops.blas). The goldens were
 made with OpenBLAS's kernels for Haswell on several threads; OPENBLAS says so to a new process.
 """
 
