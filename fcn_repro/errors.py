@@ -14,13 +14,18 @@ class FcnError(Exception):
     """Something the user can mend: what is wrong, where, and what to do.
 
     what: one sentence with both numbers (found, expected) where there are two.
-    do: what to do about it, one sentence.
+    do: the remedy, one sentence in the words of the Python API: parameters, never options of a
+    command line.
+    code: a stable name of the fault ('run-stopped'), by which a front end looks up a remedy in its
+    own words; facts: {name: value} that such a remedy may quote.
     file, line: where it stands in a text; line counts from 1.
     layer, type: the layer's name and its Caffe type.
     """
 
-    def __init__(self, what, *, do='', file=None, line=None, layer=None, type=None):
+    def __init__(self, what, *, do='', code='', facts=None, file=None, line=None, layer=None,
+                 type=None):
         self.what, self.do, self.file, self.line = short(what), short(do), file, line
+        self.code, self.facts = code, dict(facts or {})
         self.layer, self.type = layer and short(layer, 200), type and short(type, 200)
         super().__init__(str(self))
 
@@ -37,9 +42,9 @@ class FcnError(Exception):
 
     def at(self, *, file=None, line=None, layer=None, type=None):
         """A copy of this error, of its own class, with the places that it does not have yet."""
-        return self.__class__(self.what, do=self.do, file=self.file or file,
-                              line=self.line or line, layer=self.layer or layer,
-                              type=self.type or type)
+        return self.__class__(self.what, do=self.do, code=self.code, facts=self.facts,
+                              file=self.file or file, line=self.line or line,
+                              layer=self.layer or layer, type=self.type or type)
 
 
 class located:
