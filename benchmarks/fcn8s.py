@@ -32,19 +32,10 @@ from timing import OURS, arguments, measure, parse_size, prepare, products, writ
 
 from fcn_repro.errors import tool
 from fcn_repro.net.graph import LABELS
-from fcn_repro.net.placement import allow_tf32
 from fcn_repro.recipe.switches import NAMES
 
 SIZE = 375, 500
 OFF = [name for name in NAMES if name not in ('fuse_score', 'fused_update', 'graphs')]
-
-
-def within(tf32, run):
-    """`run` where products of float32 are those of TF32, or are not."""
-    def call():
-        allow_tf32(tf32)
-        return run()
-    return call
 
 
 def precisions(args, x, mine):
@@ -55,7 +46,7 @@ def precisions(args, x, mine):
         return {}
     made = {name: ours(args.device, precision=name, like=mine)
             for name in ('tf32', 'bf16')[not cuda:]}
-    return {f'ours, {name}': within(name == 'tf32', lambda net=net: net(data=x)['score'])
+    return {f'ours, {name}': lambda net=net: net(data=x)['score']
             for name, net in made.items()}
 
 
@@ -85,14 +76,13 @@ def images(args):
         functions['OpenCV'] = lambda: torch.from_numpy(other(image))
     with torch.inference_mode():
         check(functions, 'values')
-    functions = {name: within(False, run) for name, run in functions.items()}
     functions |= precisions(args, x, mine)
     with torch.inference_mode():
         work = count(functions[OURS])
     rows = measure('FCN-8s scores', case, functions, args,
                    products(work, args.device), warm=args.device == 'cuda')
-    chains = {name: within(False, lambda run=run: run().argmax(1)) for name, run in eager.items()}
-    chains[OURS] = within(False, lambda: mine(data=x, labels_of='score')[LABELS])
+    chains = {name: lambda run=run: run().argmax(1) for name, run in eager.items()}
+    chains[OURS] = lambda: mine(data=x, labels_of='score')[LABELS]
     with torch.inference_mode():
         check(chains, 'labels')
     return rows + measure('FCN-8s label map', case, chains, args, warm=args.device == 'cuda')
@@ -130,12 +120,12 @@ def training(args):
              'eager, channels-last, fused': eager_step(args, 'channels-last', x, y, fused=True),
              OURS: our_step(args, x, y)}
     for step, _ in steps.values():
-        within(False, step)()
+        step()
     for layer in 'fc7', 'score_fr':     # before these, a ReLU at 0 may go either way
         learned = {name: lambda f=found, layer=layer: f()[layer]
                    for name, (_, found) in steps.items()}
         check(learned, 'gradients')
-    run = {name: within(False, step) for name, (step, _) in steps.items()}
+    run = {name: step for name, (step, _) in steps.items()}
     work = count(run[OURS])
     return measure('FCN-8s training step', {'image': f'{args.size[0]}x{args.size[1]}'}, run, args,
                    products(work, args.device), gradients=True, warm=False)

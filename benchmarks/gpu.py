@@ -4,7 +4,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from nets import FOLDER, fill, of_ours
 from PIL import Image
 from targets import cases, seconds
@@ -56,7 +55,6 @@ def online_training(args, iterations=ITERATIONS):
         rows = measure('FCN-32s online training', {'image': '375x500'},
                        {OURS: lambda: solver.step(iterations)},
                        type(args)(**{**vars(args), 'runs': 3}), gradients=True, warm=False)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     for row in rows:
         row['seconds'] = [s / iterations for s in row['seconds']]
         row['median'], row['best'] = row['median'] / iterations, row['best'] / iterations

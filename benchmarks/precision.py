@@ -18,14 +18,14 @@ from timing import alternate, arguments, parse_size, prepare, write
 from fcn_repro.data.image import to_blob
 from fcn_repro.errors import FcnError, tool
 from fcn_repro.net import Net
-from fcn_repro.net import placement as runtime
+from fcn_repro.net.placement import pick_device, place
 from fcn_repro.passes import DEFAULT
 from fcn_repro.predict.photos import find_photos, read_photo
 from fcn_repro.proto import TEST
 from fcn_repro.recipe.models import MEAN
 
 FP32 = 'fp32'
-VARIANTS = {            # {device: {name: options of runtime.place}}
+VARIANTS = {            # {device: {name: options of place}}
     'cpu': {FP32: {}, 'fp32, not prepacked': {'prepack': False}, 'bf16': {'precision': 'bf16'}},
     'cuda': {FP32: {}, 'fp32, no graphs': {'graphs': False}, 'tf32': {'precision': 'tf32'},
              'bf16': {'precision': 'bf16'}, 'bf16, no graphs': {'precision': 'bf16',
@@ -40,15 +40,14 @@ def make(file, weights, device, options):
         fill(of_ours(net))
     else:
         net.copy_from(weights)
-    return runtime.place(net, device, **options)
+    return place(net, device, **options)
 
 
-def forward(net, tf32, images):
+def forward(net, images):
     """Scores of all images, on their device."""
-    runtime.allow_tf32(tf32)
     with torch.inference_mode():
         out = [net(data=image)['score'] for image in images]
-        if net.replay is not None:
+        if net.executor.replay is not None:
             torch.cuda.synchronize()
     return out
 
@@ -84,16 +83,16 @@ def choices():
 @tool
 def main():
     args = choices()
-    machine, device = prepare(args), runtime.pick_device(args.device)
+    machine, device = prepare(args), pick_device(args.device)
     file = args.net or PROTOTXT
     photos = [read_photo(path).image for path in find_photos(args.photos)]
     images = [torch.as_tensor(to_blob(image, MEAN))[None] for image in photos] or \
         [sample(args.size)[0]]
     print(f'{file}, {args.weights or "random weights on noise"}, {len(images)} image(s)')
-    nets = {name: (make(file, args.weights, device, options), options.get('precision') == 'tf32')
+    nets = {name: make(file, args.weights, device, options)
             for name, options in VARIANTS[device.type].items()}
-    scores = {name: forward(*net, images) for name, net in nets.items()}
-    seconds = alternate({name: lambda net=net: forward(*net, images) for name, net in nets.items()},
+    scores = {name: forward(net, images) for name, net in nets.items()}
+    seconds = alternate({name: lambda net=net: forward(net, images) for name, net in nets.items()},
                         args.runs, args.device, warm=False)
     rows = [{'way': name, 'median': statistics.median(times), 'best': min(times), 'seconds': times,
              'faster': statistics.median(a / b for a, b in zip(seconds[FP32], times)),

@@ -6,9 +6,10 @@ import pkgutil
 
 from ..errors import FcnError, nearest
 from . import internal
-from .common.base import Layer, RunState
+from .common.base import Layer
+from .common.state import PRECISIONS, ExecutionOptions, RunState
 
-__all__ = ['TYPES', 'Layer', 'RunState', 'unknown_type']
+__all__ = ['PRECISIONS', 'TYPES', 'ExecutionOptions', 'Layer', 'RunState', 'unknown_type']
 
 
 def _find():

@@ -55,7 +55,7 @@ class ImageData(Source):
 
     def forward(self, bottoms, params):
         _, ahead = self.located(self.source, self.state.seed)
-        tensors = self.located(ahead.take, self.state.position, self.state.workers)
+        tensors = self.located(ahead.take, self.state.position, self.state.options.workers)
         return self.on_device(tensors)
 
     def batch(self, lines, position):

@@ -36,5 +36,5 @@ class InnerProduct(Layer):
     def forward(self, bottoms, params):
         x = bottoms[0].flatten(self.axis(self.param.axis, bottoms[0].shape))
         weight = params[0].t() if self.param.transpose else params[0]
-        linear = blas.linear if self.state.blas else F.linear
+        linear = blas.linear if self.state.options.blas else F.linear
         return [linear(x, weight, params[1] if len(params) > 1 else None)]

@@ -73,5 +73,5 @@ class Python(Source):
 
     def forward(self, bottoms, params):
         self.samples, tensors = self.located(self.ahead.take, self.state.position,
-                                             self.state.workers)
+                                             self.state.options.workers)
         return self.on_device(tensors)

@@ -2,36 +2,46 @@
 
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..errors import FcnError
+from .plan import Plan
+
+if TYPE_CHECKING:
+    from .net import Net
 
 log = logging.getLogger(__name__)
 
-LIMIT = 8           # sizes that are kept, of all plans of a net; VOC has a handful
-NO_REPLAY = {'Python', 'LSTM', 'RNN'}       # a user's; those that go on from the pass before
+LIMIT = 8           # recordings that are kept, over all plans of a net; VOC has a handful of sizes
+NO_REPLAY = {'Python', 'LSTM', 'RNN'}       # a user's; those that continue from the pass before
+
+Values = dict[int, torch.Tensor]            # {value number: tensor}
+Run = Callable[[Plan, Values], list[torch.Tensor]]      # PlannedExecutor.run
 
 
 class Replay:
-    """Runs a net's plans, in the place of `net.run`: recorded once for a plan and a size of what
-    is fed, then replayed. For one on a GPU, where nobody goes backward.
+    """Runs a net's plans: recorded once for each plan and input size, then replayed.
 
-    A size is recorded when it comes for the second time; the LIMIT latest ones stay. All are
-    recorded anew where a parameter has changed: what a layer proved of its weights, or cast them
-    to, is part of a recording. A plan that cannot be recorded, because a layer waits for the GPU,
-    runs as it always did, and the log says why.
+    For nets on a GPU, without autograd. A size is recorded at its second occurrence; the `limit`
+    most recently used recordings are kept. A changed parameter discards them all: what a layer
+    proved of its weights, or cast them to, is part of a recording. A plan that cannot be recorded,
+    because a layer synchronises with the GPU, runs step by step, and the log says why.
     """
 
-    def __init__(self, net, record=None, limit=LIMIT):
+    def __init__(self, net: 'Net', record: 'Callable[..., Any] | None' = None, limit: int = LIMIT):
         self.net, self.record, self.limit = net, record or Recording, limit
-        self.recordings, self.weights, self.refused = OrderedDict(), None, set()
+        self.recordings: OrderedDict[tuple, Any] = OrderedDict()
+        self.weights: list | None = None
+        self.refused: set[int] = set()
 
-    def __call__(self, plan, values):
-        """As net.run."""
+    def __call__(self, run: Run, plan: Plan, values: Values) -> list[torch.Tensor]:
+        """What run(plan, values) does, replayed where there is a recording."""
         if not self.serves(plan):
-            return self.net.run(plan, values)
+            return run(plan, values)
         weights = [(p.data_ptr(), p._version) for p in self.net.parameters()]
         if weights != self.weights:
             self.recordings.clear()
@@ -39,31 +49,32 @@ class Replay:
         key = id(plan), *((v, t.shape, t.stride(), t.dtype) for v, t in values.items())
         if key not in self.recordings:
             self.keep(key, None)
-            return self.net.run(plan, values)
-        recording = self.recordings.pop(key) or self.try_to_record(plan, values)
+            return run(plan, values)
+        recording = self.recordings.pop(key) or self.try_to_record(run, plan, values)
         if recording is None:
-            return self.net.run(plan, values)
+            return run(plan, values)
         self.keep(key, recording)
         return recording(plan, values)
 
-    def serves(self, plan):
-        """Whether this pass may be a replay. What is random, or a user's, or goes on from the
-        pass before, is no constant list of kernels; debug_info and autograd look at every value."""
+    def serves(self, plan: Plan) -> bool:
+        """Whether this pass may be a replay. Layers that are random, a user's own, or continue from
+        the pass before launch no constant list of kernels; debug_info and autograd need every
+        value."""
         return not (torch.is_grad_enabled() or self.net.debug_info or id(plan) in self.refused
                     or any(p.is_inference() for p in self.net.parameters())
                     or any(step.layer.train or step.node.type in NO_REPLAY for step in plan.steps))
 
-    def keep(self, key, recording):
+    def keep(self, key: tuple, recording: Any) -> None:
         self.recordings[key] = recording
         if len(self.recordings) > self.limit:
             self.recordings.popitem(last=False)
 
-    def try_to_record(self, plan, values):
-        """A recording, or None: from then on the plan runs without."""
+    def try_to_record(self, run: Run, plan: Plan, values: Values) -> Any:
+        """A recording; None where that fails: from then on the plan runs without."""
         try:
             pool = next((each.pool for each in self.recordings.values() if each), None)
-            return self.record(self.net.run, plan, values, pool)
-        except (RuntimeError, FcnError) as error:       # memory that runs out is an FcnError
+            return self.record(run, plan, values, pool)
+        except (RuntimeError, FcnError) as error:       # out of memory is an FcnError
             self.refused.add(id(plan))
             log.warning('%s runs without CUDA graphs: %s', self.net.graph.file,
                         str(error).splitlines()[0])
@@ -71,11 +82,13 @@ class Replay:
 
 
 class Recording:
-    """One plan at one size as a CUDA graph. Its inputs are tensors of its own, which a call fills;
-    what it delivers is copied, because the next replay writes over it, and because all recordings
-    of a net work in the memory of one `pool`."""
+    """One plan at one size as a CUDA graph.
 
-    def __init__(self, run, plan, values, pool=None):
+    Its inputs are tensors of its own, which a call fills; delivered values are copied, because the
+    next replay overwrites them, and because all recordings of a net share the memory of one `pool`.
+    """
+
+    def __init__(self, run: Run, plan: Plan, values: Values, pool: Any = None):
         device = next(iter(values.values())).device
         with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(device):
             self.inputs = {v: t.clone() for v, t in values.items()}
@@ -85,18 +98,18 @@ class Recording:
                 self.losses = run(plan, self.values)
             self.pool = self.graph.pool()
 
-    def warm_up(self, run, plan):
-        """Run on another stream, as recording asks for: once so that proofs, casts and choices of
-        algorithms are made, once more to find out what waits for the GPU."""
+    def warm_up(self, run: Run, plan: Plan) -> None:
+        """Run on a side stream, as recording requires: once so that proofs, casts and choices of
+        algorithms are made, once more to find synchronisation."""
         stream, here = torch.cuda.Stream(), torch.cuda.current_stream()
         stream.wait_stream(here)
         with torch.cuda.stream(stream):
             run(plan, dict(self.inputs))
-            with waiting_is_an_error():
+            with synchronisation_is_an_error():
                 run(plan, dict(self.inputs))
         here.wait_stream(stream)
 
-    def __call__(self, plan, values):
+    def __call__(self, plan: Plan, values: Values) -> list[torch.Tensor]:
         for v, tensor in self.inputs.items():
             tensor.copy_(values[v])
         self.graph.replay()
@@ -105,8 +118,8 @@ class Recording:
 
 
 @contextmanager
-def waiting_is_an_error():
-    """In this block what makes the CPU wait for the GPU raises RuntimeError, and does nothing."""
+def synchronisation_is_an_error():
+    """Raise RuntimeError in this block for operations that make the CPU wait for the GPU."""
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode('error')
     try:

@@ -18,12 +18,13 @@ from ..sizes import check_numbers
 LABELS = '(labels)'     # name of the layer that makes a label map of scores, and of its top
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)       # compared and hashed by identity, never by name
 class Node:
     """One layer. bottoms and tops are value numbers; param is its LayerParameter.
 
-    parts holds the nodes that a pass put together into this one (empty for a layer of the text);
-    setting is what a pass tells a layer of a type that has no message in Caffe.
+    parts holds the nodes that a pass fused into this one (empty for a layer of the text); setting
+    is what a pass tells a layer of a type that has no message in Caffe. occurrence counts the
+    layers of the same name before this one: Caffe allows repeated names.
     """
     name: str
     type: str
@@ -33,11 +34,22 @@ class Node:
     line: int | None = None
     parts: tuple['Node', ...] = ()
     setting: tuple | None = None
+    occurrence: int = 0
 
     @property
-    def owners(self):
-        """Names of the layers whose parameters this node uses."""
-        return tuple(part.name for part in self.parts) or (self.name,)
+    def key(self) -> tuple[str, int]:
+        """Identity of the layer in its net; a copy that a pass makes of the node keeps it."""
+        return self.name, self.occurrence
+
+    @property
+    def unique_name(self) -> str:
+        """The name, numbered from the second layer of this name on: conv, conv#2, conv#3."""
+        return f'{self.name}#{self.occurrence + 1}' if self.occurrence else self.name
+
+    @property
+    def owners(self) -> tuple[tuple[str, int], ...]:
+        """Keys of the layers whose parameters this node uses."""
+        return tuple(part.key for part in self.parts) or (self.key,)
 
 
 @dataclass(frozen=True)
@@ -116,6 +128,7 @@ def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:
     net = filter_net(net, phase, level, stages)
     nodes, values = _resolve(net, auto_tops or {})
     nodes, values = _insert_splits(nodes, values)
+    nodes = _number_repeated_names(nodes)
     read = {v for node in nodes for v in node.bottoms}
     outputs = sorted(values[v] for node in nodes for v in node.tops if v not in read
                      and values[v] != AUTOMATIC)
@@ -123,6 +136,14 @@ def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:
     return Graph(net.message.name, net.file, net.message.state.phase, tuple(nodes),
                  tuple(values), tuple(inputs), tuple(outputs), net.message.force_backward,
                  net.message.debug_info)
+
+
+def _number_repeated_names(nodes):
+    seen, out = Counter(), []
+    for node in nodes:
+        out.append(replace(node, occurrence=seen[node.name]))
+        seen[node.name] += 1
+    return out
 
 
 AUTOMATIC = '(automatic)'   # the name that Caffe gives a top which the text leaves out

@@ -1,6 +1,13 @@
-"""Net: a graph that runs. One small layer for each node; blobs and params in pycaffe's words."""
+"""Net: the definition of a Caffe net and its public face; an executor runs it (executor.py)."""
 
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -8,16 +15,18 @@ from torch import nn
 from ..errors import FcnError, located
 from ..formats import weights
 from ..formats.caffemodel import layer_of, write_caffemodel
-from ..layers import TYPES, RunState, unknown_type
-from ..proto.prototxt import read_net
+from ..layers import TYPES, ExecutionOptions, Layer, RunState, unknown_type
+from ..proto.prototxt import NetText, read_net
 from ..sizes import check_memory, check_shapes
-from .blob import Blob, InputBlob
-from .debug_info import Trace
-from .graph import AUTOMATIC, Graph, build
-from .params import check_unchanged, make_params, share_data
-from .plan import bottoms_of, make_plan, widened
+from .blob import ParamBlob
+from .executor import PlannedExecutor
+from .graph import Graph, Node, build
+from .params import Params, check_unchanged, make_params, share_data
 
-ALL = 'all'
+log = logging.getLogger(__name__)
+
+Shape = tuple[int, ...]
+Pass = Callable[[Graph, Collection[str]], Graph]
 
 
 class Net(nn.Module):
@@ -26,51 +35,65 @@ class Net(nn.Module):
     graph: from `graph.build`; `Net.read(path, phase)` does both.
     seed: of the fillers and the dropout masks. passes: functions (graph, keep) -> graph, applied
     to each plan with the blobs it must deliver: asking for a blob makes a pass step aside there.
-    debug_info, of the text, may be set: Caffe's log lines for every pass, with no pass applied.
     folder: where relative paths in the text start. overrides: {class of a Python data layer: keys
     of its param_str to replace} (another folder, another split). blas: multiply matrices as Caffe
-    does on the CPU (ops/blas.py); for its bits, give no passes.
+    does on the CPU (ops/blas.py); for its bits, give no passes. executor: makes what runs this
+    net, from the net; the class's `executor_type` by default.
+
+    shapes: {value: shape}, those of the latest pass. params: {layer name: its ParamBlobs}, as
+    pycaffe has it: of several layers of one name the last; layer_params: {Node.key: ParamBlobs},
+    all of them.
 
     Raises FcnError, with file, line and layer, for everything that does not fit.
     """
 
-    # runtime.place sets: the memory format of what is fed; the 16-bit type of the products, where
-    # there is one (plan.py); what runs a plan in the place of `run` (cuda_graphs.py)
-    channels_last, dtype, replay = False, None, None
-    types = TYPES               # {Caffe's type name: class} of the layers
+    types: ClassVar[Mapping[str, Callable[[Node, RunState], Layer]]] = TYPES    # by Caffe's names
+    executor_type: ClassVar[Callable[[Net], Any]] = PlannedExecutor
 
-    def __init__(self, graph: Graph, seed=0, passes=(), folder='.', overrides=None, blas=False):
+    def __init__(self, graph: Graph, seed: int = 0, passes: Iterable[Pass] = (),
+                 folder: str | PathLike = '.', overrides: dict | None = None, blas: bool = False,
+                 executor: Callable[[Net], Any] | None = None):
         super().__init__()
         self.graph, self.passes = graph, tuple(passes)
-        self.state = RunState(graph.phase, seed, 0, str(folder), overrides or {}, blas)
-        self.layers, self.plans, self.total_loss, self.spent = {}, {}, None, False
-        self.debug_info, self.trace = graph.debug_info, None
-        self.shapes, self.declared = self.infer()
-        with located(self.graph.file):
+        self.state = RunState(graph.phase, seed, 0, str(folder), overrides or {},
+                              ExecutionOptions(blas=blas))
+        self.debug_info = graph.debug_info
+        self._layers: dict[int, tuple[Layer, Node]] = {}        # by id of the node
+        self.shapes, self.declared = self.infer_shapes()
+        with located(graph.file):
             check_memory(self.declared, [self.shapes[graph.first(name)] for name in graph.inputs])
-            self.blobs = {graph.values[v]: (InputBlob if graph.values[v] in graph.inputs else Blob)
-                          (graph.values[v], shape) for v, shape in self.shapes.items()
-                          if graph.values[v] != AUTOMATIC}
-            self.params = make_params(graph, self.declared, seed)
-        for i, blob in enumerate(self.learnable_params):
-            self.register_parameter(f'p{i}', blob.parameter)
+            self.layer_params: Params = make_params(graph, self.declared, seed)
+            self.params = {name: blobs for (name, _), blobs in self.layer_params.items()}
+            self._register_parameters()
+            self.executor = (executor or type(self).executor_type)(self)
 
     @classmethod
-    def read(cls, path, phase, level=0, stages=(), **options):
+    def read(cls, path: str | PathLike, phase: int | str, level: int = 0,
+             stages: Sequence[str] = (), **options) -> Net:
         """The net of a prototxt file, for a phase; options as for Net."""
         return cls.of(read_net(path), phase, level, stages, **options)
 
     @classmethod
-    def of(cls, text, phase, level=0, stages=(), **options):
+    def of(cls, text: NetText, phase: int | str, level: int = 0, stages: Sequence[str] = (),
+           **options) -> Net:
         """The net of a NetText, for a phase; options as for Net."""
         auto_tops = {name: 1 for name, layer in cls.types.items() if layer.loss}
         graph = build(text, phase, level, stages, auto_tops)
         return cls(graph, **{'folder': Path(text.file).parent, **options})
 
-    # ---- before anything runs ----------------------------------------------------------------
+    # ---- layers and shapes -------------------------------------------------------------------
 
-    def infer(self, known=None):
-        """({value: shape}, {layer: its parameters' shapes and fillers}) from the shapes of the
+    def layer(self, node: Node) -> Layer:
+        """The layer of a node of this net's graph, or of one that a pass made; made once."""
+        if id(node) not in self._layers:
+            if node.type not in self.types:
+                raise unknown_type(node, self.types)
+            self._layers[id(node)] = self.types[node.type](node, self.state), node
+        return self._layers[id(node)][0]
+
+    def infer_shapes(self, known: Mapping[int, Shape] | None = None) \
+            -> tuple[dict[int, Shape], dict[tuple[str, int], list]]:
+        """({value: shape}, {Node.key: [(shape, filler) of each parameter]}) from the shapes of the
         sources: those in `known`, else the layers' own."""
         shapes, declared = dict(known or {}), {}
         for node in self.graph.nodes:
@@ -79,93 +102,87 @@ class Net(nn.Module):
                 wanted = layer.parameters(bottoms)
                 check_shapes({f'parameter {i}': shape for i, (shape, _) in enumerate(wanted)})
                 if wanted:
-                    if node.name in declared:
-                        raise layer.error('another layer of this name has parameters too',
-                                          'Rename one: weights go by the name.')
-                    declared[node.name] = wanted
+                    declared[node.key] = wanted
                 if not all(v in shapes for v in node.tops):
                     tops = dict(zip(node.tops, map(tuple, layer.shape(bottoms)), strict=True))
                     check_shapes({f"top '{self.graph.values[v]}'": s for v, s in tops.items()})
                     shapes.update(tops)
         return shapes, declared
 
-    def layer(self, node):
-        """The layer of a node, made once."""
-        if id(node) not in self.layers:
-            types = self.types
-            if node.type not in types:
-                raise unknown_type(node, types)
-            self.layers[id(node)] = types[node.type](node, self.state), node
-        return self.layers[id(node)][0]
+    def reshape(self, fed: Mapping[int, Shape]) -> None:
+        """Infer all shapes anew where those of fed values, {value: shape}, have changed. FcnError
+        where the parameters no longer fit."""
+        if fed.items() <= self.shapes.items():
+            return
+        shapes, declared = self.infer_shapes(fed)
+        with located(self.graph.file):
+            check_unchanged(self.declared, declared)
+        self.shapes = shapes
+        self.executor.reshaped()
 
-    # ---- running -----------------------------------------------------------------------------
+    # ---- execution ---------------------------------------------------------------------------
 
-    def forward(self, blobs=(), stop_after=None, labels_of=None, **inputs):
+    @property
+    def options(self) -> ExecutionOptions:
+        return self.state.options
+
+    def place(self, options: ExecutionOptions) -> Net:
+        """Move the parameters to a device and memory format, and compute with these options from
+        now on. `placement.place` checks them first."""
+        self.to(options.device)
+        if options.channels_last:
+            for parameter in self.parameters():
+                if parameter.dim() == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        self.state.options = options
+        self.executor.placed()
+        return self
+
+    def seek(self, position: int, seed: int | None = None) -> None:
+        """Make the next forward pass number `position`, from 0, of a net of this seed (None: its
+        own): data layers and Dropout are functions of both."""
+        self.state.position = position
+        if seed is not None:
+            self.state.seed = seed
+
+    def set_debug_info(self, enabled: bool) -> None:
+        """Whether passes log Caffe's debug_info lines; no graph pass is applied meanwhile. At first
+        what the text says."""
+        self.debug_info = enabled
+
+    def forward(self, blobs: str | Collection[str] = (), stop_after: str | None = None,
+                labels_of: str | None = None, **inputs) -> dict[str, torch.Tensor]:
         """Run once; returns {name: tensor} of the outputs and of `blobs`.
 
         blobs: name or names to keep as well, data and (after backward) diff, or 'all'.
-        stop_after: the layer to stop at; its tops take the outputs' place. labels_of: a blob of
+        stop_after: the layer to stop at; its tops replace the outputs. labels_of: a blob of
         scores (N, C, H, W) to stop at; its label map (N, H, W) is the one output, graph.LABELS.
         inputs: data of Input layers, at any shape the net can take; else their blobs' data.
         `total_loss` is afterwards the sum of loss weight times top, 0-d, or None.
         """
-        blobs = (blobs,) if isinstance(blobs, str) and blobs != ALL else blobs
-        blobs = frozenset(self.graph.values if blobs == ALL else blobs)
-        plan = self.plan(blobs, stop_after, labels_of)
-        values = self.feed(inputs)
-        self.reshape({v: tuple(t.shape) for v, t in values.items()})
-        losses = (self.replay or self.run)(plan, values)
-        self.state.position += 1
-        self.total_loss, self.spent = sum(losses) if losses else None, False
-        return self.deliver(plan, values)
+        return self.executor.forward(blobs, stop_after, labels_of, inputs)
 
-    def run(self, plan, values):
-        """A plan over {value: tensor}, where only what is delivered stays; the weighted losses."""
-        losses = []
-        for step in plan.steps:
-            with located(self.graph.file, step.node):
-                params = self.params_of(step.node, step.dtype)
-                tops = step.layer.forward(bottoms_of(step, values), params)
-            values.update(zip(step.node.tops, tops, strict=True))
-            losses += [weight * values[v].sum() for v, weight in step.losses]
-            self.observe(step.node.tops, values, plan)
-            for v in step.release:
-                del values[v]
-        return losses
+    def backward(self, **diffs) -> None:
+        """Add the gradients of `total_loss`, or those that follow from the top diffs given by
+        blob name, to the diffs of params and of the blobs that were asked for. Once after each
+        forward pass: it frees the activations."""
+        self.executor.backward(diffs)
 
-    def plan(self, blobs, stop_after=None, labels_of=None):
-        """What runs for these wanted blobs; made once."""
-        key = blobs, stop_after, labels_of, self.debug_info, self.dtype
-        if key not in self.plans:
-            passes = () if self.debug_info else self.passes
-            self.plans[key] = make_plan(self.graph, self.layer, passes, *key)
-        return self.plans[key]
+    def clear_param_diffs(self) -> None:
+        """Set the diffs of all parameters to zero."""
+        self.executor.clear_param_diffs()
 
-    def feed(self, inputs):
-        """{value: tensor} of the layers without bottoms: given, kept in a blob, or read."""
-        self.trace = Trace(self) if self.debug_info else None
-        unknown = sorted(set(inputs) - set(self.graph.inputs))
-        if unknown:
-            raise FcnError(f"'{unknown[0]}' is no input of this net", file=self.graph.file,
-                           do=f'Its inputs: {", ".join(self.graph.inputs) or "none"}.')
-        for name, data in inputs.items():
-            self.blobs[name].keep(torch.as_tensor(data), None)
-        values = {}
-        for node in self.graph.nodes:
-            if node.type == 'Input':
-                tops = [self.blobs[self.graph.values[v]].data for v in node.tops]
-            elif not node.bottoms:
-                with located(self.graph.file, node):
-                    tops = self.layer(node).forward([], self.params_of(node))
-            else:
-                continue
-            if node.name not in self.params:        # what Parameter gives is learned
-                tops = map(self.place, tops)
-            values.update(zip(node.tops, tops, strict=True))
-        return values
+    @property
+    def blobs(self) -> dict[str, Any]:
+        """{name: blob}, each with data, diff and shape."""
+        return self.executor.blobs
 
-    def set_input_arrays(self, data, labels):
-        """pycaffe's: the rows that the net's first layer, a MemoryData, gives batch by batch."""
+    @property
+    def total_loss(self) -> torch.Tensor | None:
+        return self.executor.total_loss
+
+    def set_input_arrays(self, data, labels) -> None:
+        """Set the rows that the net's first layer, a MemoryData, gives batch by batch."""
         first = self.graph.nodes[0]
         if first.type != 'MemoryData':
             raise FcnError('the first layer takes no arrays', file=self.graph.file, type=first.type,
@@ -173,118 +190,89 @@ class Net(nn.Module):
         with located(self.graph.file):
             self.layer(first).reset(data, labels)
 
-    def place(self, tensor):
-        """A fed tensor where and as the parameters are."""
-        like = next(self.parameters(), tensor)
-        tensor = tensor.detach().to(like.device, like.dtype)
-        if self.channels_last and tensor.dim() == 4:
-            tensor = tensor.contiguous(memory_format=torch.channels_last)
-        return tensor.requires_grad_() if self.graph.force_backward else tensor
-
-    def reshape(self, fed):
-        """Infer all shapes anew where the fed ones changed; the parameters must still fit."""
-        if fed.items() <= self.shapes.items():
-            return
-        shapes, declared = self.infer(fed)
-        with located(self.graph.file):
-            check_unchanged(self.declared, declared)
-        self.shapes = shapes
-        for v, shape in shapes.items():
-            if self.graph.values[v] != AUTOMATIC:
-                self.blobs[self.graph.values[v]].shape = shape
-
-    def params_of(self, node, dtype=None):
-        params = [blob.tensor if dtype is None else blob.cast(dtype)
-                  for owner in node.owners for blob in self.params.get(owner, ())]
-        return self.trace.used(node, params) if self.trace else params
-
-    def observe(self, tops, values, plan):
-        """Have autograd keep the gradients of values that somebody wants to see."""
-        for v in tops:
-            if v in plan.observed and values[v].requires_grad:
-                values[v].retain_grad()
-
-    def deliver(self, plan, values):
-        """Put what was wanted into the blobs, and return it by name."""
-        if self.trace:
-            self.trace.forward(values)
-        for name, blob in self.blobs.items():
-            if name in plan.deliver:
-                first, last = plan.deliver[name]
-                blob.keep(widened(values[last]), values[first])
-            elif name not in self.graph.inputs:
-                blob.keep(None, None)
-        return {name: widened(values[last]) for name, (_, last) in plan.deliver.items()}
-
-    def backward(self, **diffs):
-        """Add the gradients of `total_loss`, or those that follow from the top diffs given by
-        blob name, to the diffs of params and of the blobs that were asked for. Once after each
-        forward pass: it frees what it needed."""
-        if self.spent:
-            raise FcnError('backward ran already after this forward pass', file=self.graph.file,
-                           do='Run forward before each backward; diffs of params add up.')
-        if self.trace:
-            self.trace.start_backward()
-        if diffs:
-            tops = [self.start(name, torch.as_tensor(diff)) for name, diff in diffs.items()]
-            tops = [(top, diff) for top, diff in tops if top.requires_grad]
-            if tops:
-                torch.autograd.backward(*map(list, zip(*tops)))
-        elif self.total_loss is None:
-            raise FcnError('there is no loss to start backward from', file=self.graph.file,
-                           do='Give the diffs of outputs, or use a net with a loss layer.')
-        elif self.total_loss.requires_grad:
-            self.total_loss.backward()
-        self.spent = True
-        if self.trace:
-            self.trace.backward()
-
-    def start(self, name, diff):
-        """A kept top and its given diff, to start backward from."""
-        self.graph.first(name)                  # an error if there is no such blob
-        return self.blobs[name].start(diff, self.graph.file)
-
-    def clear_param_diffs(self):
-        for parameter in self.parameters():
-            parameter.grad = None
-
     # ---- parameters --------------------------------------------------------------------------
 
     @property
-    def learnable_params(self):
+    def learnable_params(self) -> list[ParamBlob]:
         """The parameter blobs that are not shared from another, in net order."""
-        return [blob for blobs in self.params.values() for blob in blobs if blob.owner is None]
+        return [blob for blobs in self.layer_params.values() for blob in blobs
+                if blob.owner is None]
 
-    def copy_from(self, source):
+    def params_of(self, node: Node, dtype: torch.dtype | None = None) -> list[torch.Tensor]:
+        """The parameter tensors that a node's layer takes, in a 16-bit type if one is given."""
+        return [blob.tensor if dtype is None else blob.cast(dtype)
+                for owner in node.owners for blob in self.layer_params.get(owner, ())]
+
+    def copy_from(self, source: str | PathLike | weights.Weights) -> list[weights.Row]:
         """Copy weights by layer name from a caffemodel, an HDF5 file or Weights. Returns rows that
-        say what happened to each layer (weights.format_rows makes a table of them)."""
-        source = source if isinstance(source, weights.Weights) else weights.read_weights(source)
-        types = {node.name: node.type for node in self.graph.nodes}
-        data = {name: [blob.data for blob in blobs] for name, blobs in self.params.items()}
-        with torch.no_grad():
-            return weights.copy_weights(data, types, source)
+        say what happened to each layer (weights.format_rows makes a table of them).
 
-    def share_with(self, other):
+        Of several layers of one name a binary file's go to the first, an HDF5 file's to the last
+        (Net::CopyTrainedLayersFrom); a warning names them."""
+        source = source if isinstance(source, weights.Weights) else weights.read_weights(source)
+        nodes: dict[str, Node] = {}
+        for node in self.graph.nodes:
+            if source.format == 'hdf5' or node.name not in nodes:
+                nodes[node.name] = node
+        data = {node.name: [blob.data for blob in self.layer_params[node.key]]
+                for node in self.graph.nodes
+                if node.key in self.layer_params and nodes[node.name] is node}
+        with torch.no_grad():
+            rows = weights.copy_weights(data, {name: node.type for name, node in nodes.items()},
+                                        source)
+        self._warn_of_repeated_names('copying weights', set(source))
+        return rows
+
+    def share_with(self, other: Net) -> None:
         """Use the data of `other`'s parameters from now on, for the layers that both have; diffs
-        stay each net's own (Net::ShareTrainedLayersWith). What later moves one of the nets to
-        another device or memory format ends the sharing."""
+        stay each net's own (Net::ShareTrainedLayersWith). Moving one of the nets to another device
+        or memory format ends the sharing.
+
+        Of several layers of one name here the first gets those of the last there, as in Caffe; a
+        warning names them. FcnError for another number of parameters or another shape."""
         with located(self.graph.file):
-            share_data(self.params, other.params)
+            share_data(self.graph, self.layer_params, other.graph, other.layer_params)
+        self._register_parameters()
+        self._warn_of_repeated_names('sharing weights', set(other.params))
+
+    def _register_parameters(self):
         for i, blob in enumerate(self.learnable_params):
             self.register_parameter(f'p{i}', blob.parameter)
 
-    def save(self, path, extra=None):
+    def _warn_of_repeated_names(self, what, names):
+        for name in self.repeated_names():
+            if name in names:
+                log.warning("%s: several layers are named '%s', %s reaches one of them, as in "
+                            'Caffe', self.graph.file, name, what)
+
+    def repeated_names(self) -> list[str]:
+        """Names of layers that several layers with parameters have."""
+        counts = Counter(name for name, _ in self.layer_params)
+        return [name for name, count in counts.items() if count > 1]
+
+    def save(self, path: str | PathLike, extra: dict | None = None) -> None:
         """Write a binary caffemodel, whole or not at all: each layer with all its parameters.
         extra: {name: value} for a further field that Caffe ignores."""
         layers = [(layer_of(node, self.graph, self.layer(node).loss),
-                   [blob.data for blob in self.params.get(node.name, ())])
+                   [blob.data for blob in self.layer_params.get(node.key, ())])
                   for node in self.graph.nodes]
         write_caffemodel(path, self.graph.name, layers, extra)
 
-    def save_hdf5(self, path, extra=None):
+    def check_saves_hdf5(self) -> None:
+        """FcnError for a net with parameters in several layers of one name: HDF5 has one group a
+        name, and Caffe fails there too."""
+        for name in self.repeated_names():
+            raise FcnError('several layers of this name have parameters, and HDF5 has one group a '
+                           'name', file=self.graph.file, layer=name,
+                           do='Rename all but one, or write a binary caffemodel '
+                              '(snapshot_format: BINARYPROTO).')
+
+    def save_hdf5(self, path: str | PathLike, extra: dict | None = None) -> None:
         """Write the parameters in Caffe's HDF5 layout: a shared one under its owner alone.
-        extra: {name: value} for a further group that Caffe ignores."""
-        owned = {node.name: [blob.data if blob.owner is None else None
-                             for blob in self.params.get(node.name, ())]
-                 for node in self.graph.nodes}
+        extra: {name: value} for a further group that Caffe ignores. FcnError as check_saves_hdf5
+        says."""
+        self.check_saves_hdf5()
+        owned: dict[str, list] = {node.name: [] for node in self.graph.nodes}
+        for (name, _), blobs in self.layer_params.items():
+            owned[name] = [blob.data if blob.owner is None else None for blob in blobs]
         weights.write_hdf5(path, owned, extra)

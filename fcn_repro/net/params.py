@@ -11,27 +11,30 @@ from ..fillers import fill
 from ..layers.common.base import show
 from ..proto import ParamSpec
 from .blob import ParamBlob
+from .graph import Graph, Node
+
+Params = dict[tuple[str, int], list[ParamBlob]]     # {Node.key: its blobs}, in net order
 
 
-def make_params(graph, declared, seed):
-    """{layer name: [ParamBlob, …]} in net order.
+def make_params(graph: Graph, declared: dict, seed: int) -> Params:
+    """Allocate and fill the parameters of a graph.
 
-    declared: {layer name: [(shape, filler), …]}; seed: of the fillers.
+    declared: {Node.key: [(shape, filler), …]}; seed: of the fillers.
     A parameter whose ParamSpec has a name that an earlier one has is that one (Net::AppendParam):
     share_mode STRICT wants equal shapes, PERMISSIVE equal counts. A parameter with lr_mult 0 has
     no gradient unless the graph's force_backward is set.
     """
     named, params = {}, {}
     for node in graph.nodes:
-        shapes = declared.get(node.name, [])
+        shapes = declared.get(node.key, [])
         specs = list(node.param.param)
         if len(specs) > len(shapes):
             raise FcnError(f'{len(specs)} param entries for {len(shapes)} parameters',
                            line=node.line, layer=node.name, type=node.type,
-                           do='Remove the param entries that are too many.')
+                           do='Remove the superfluous param entries.')
         if not shapes:
             continue
-        params[node.name] = []
+        params[node.key] = []
         for i, (shape, filler) in enumerate(shapes):
             spec = specs[i] if i < len(specs) else ParamSpec()
             if spec.name and spec.name in named:
@@ -40,15 +43,15 @@ def make_params(graph, declared, seed):
                 blob = ParamBlob(f'{node.name}/{i}',
                                  nn.Parameter(_filled(seed, node, i, shape, filler)), shape, spec)
                 named.setdefault(spec.name, blob)
-            params[node.name].append(blob)
+            params[node.key].append(blob)
     for blob in (b for blobs in params.values() for b in blobs if b.owner is None):
         blob.parameter.requires_grad_(graph.force_backward or blob.lr_mult != 0)
     return params
 
 
-def _filled(seed, node, i, shape, filler):
-    """A parameter's first values: a function of the seed and its name alone."""
-    key = f'{seed}/{node.name}/{i}'
+def _filled(seed: int, node: Node, i: int, shape: tuple[int, ...], filler) -> torch.Tensor:
+    """Initial values: a function of the seed, the layer's unique name and the blob's index."""
+    key = f'{seed}/{node.unique_name}/{i}'
     generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
     with located(None, node):
         return fill(shape, filler, generator)
@@ -66,40 +69,52 @@ def _share(owner, node, i, shape, spec):
         raise fail(f'{show(shape)} against {show(owner.shape)}',
                    'Make the shapes equal, or set share_mode: PERMISSIVE.')
     for field in 'lr_mult', 'decay_mult':
-        if spec.HasField(field):
-            value = getattr(spec, field)
-            if owner.given[field] and getattr(owner, field) != value:
-                raise fail(f'{field} {value} against {getattr(owner, field)}', 'Give one value.')
-            setattr(owner, field, value)
-            owner.given[field] = True
+        if spec.HasField(field) and not owner.set_multiplier(field, getattr(spec, field)):
+            raise fail(f'{field} {getattr(spec, field)} against {getattr(owner, field)}',
+                       'Give one value.')
     return ParamBlob(f'{node.name}/{i}', owner.parameter, shape, spec, owner)
 
 
-def check_unchanged(old, new):
-    """FcnError where {layer: [(shape, filler), …]} `new`, declared for another input, has other
+def check_unchanged(old: dict, new: dict) -> None:
+    """FcnError where {Node.key: [(shape, filler), …]} `new`, declared for another input, has other
     shapes than `old`."""
-    for name, wanted in new.items():
-        for i, ((now, _), (before, _)) in enumerate(zip(wanted, old[name])):
+    for key, wanted in new.items():
+        for i, ((now, _), (before, _)) in enumerate(zip(wanted, old[key], strict=True)):
             if tuple(now) != tuple(before):
                 raise FcnError(f'parameter {i} is {show(before)}, but this input needs '
-                               f'{show(now)}', layer=name,
+                               f'{show(now)}', layer=key[0],
                                do='Feed the size that the net was built for, or cast it into '
                                   'a fully convolutional net.')
 
 
-def share_data(mine, its):
-    """Let the parameters of {layer: [ParamBlob]} `mine` be new ones over the data of those that
-    `its` has under the same names; a parameter that is shared by name stays one."""
-    pairs = [(name, i, *pair) for name, blobs in mine.items()
-             for i, pair in enumerate(zip(blobs, its.get(name, ())))]
-    for name, i, blob, other in pairs:
+def share_data(graph: Graph, params: Params, other_graph: Graph, other: Params) -> None:
+    """Replace `params` by new parameters over the data of `other`, layer by layer name.
+
+    As Net::ShareTrainedLayersWith: each layer of `other` in turn shares with the first layer of its
+    name here. A parameter that is shared by its own name within the net stays one. FcnError for
+    another number of parameters or another shape; then nothing is changed.
+    """
+    first, pairs = {}, {}
+    for node in graph.nodes:
+        first.setdefault(node.name, node)
+    for node in other_graph.nodes:
+        if node.name in first:
+            target = first[node.name]
+            mine, theirs = params.get(target.key, []), other.get(node.key, [])
+            _check_shareable(target, mine, theirs)
+            pairs[target.key] = list(zip(mine, theirs, strict=True))
+    for key in params:
+        for mine, theirs in pairs.get(key, ()):
+            mine.share_data(theirs)
+
+
+def _check_shareable(node, mine, theirs):
+    if len(mine) != len(theirs):
+        raise FcnError(f'cannot share {len(theirs)} parameters there with {len(mine)} here',
+                       line=node.line, layer=node.name, type=node.type,
+                       do='Share between nets of equal layers.')
+    for i, (blob, other) in enumerate(zip(mine, theirs, strict=True)):
         if blob.shape != other.shape:
             raise FcnError(f'cannot share parameter {i}: {show(blob.shape)} here, '
-                           f'{show(other.shape)} there', layer=name,
-                           do='Share between nets of equal layers.')
-    for _, _, blob, other in pairs:
-        data = other.parameter.detach()
-        if blob.owner is not None and blob.owner.parameter.data_ptr() == data.data_ptr():
-            blob.parameter = blob.owner.parameter
-        else:
-            blob.parameter = nn.Parameter(data, blob.parameter.requires_grad)
+                           f'{show(other.shape)} there', line=node.line, layer=node.name,
+                           type=node.type, do='Share between nets of equal layers.')

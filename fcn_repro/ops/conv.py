@@ -16,10 +16,10 @@ PLACES = 1024       # of the top, over all images: with more, any order of the f
 class Conv2d:
     """F.conv2d for the filters of one layer, on the CPU by the ops that suit its shape.
 
-    state: a RunState, whose `winograd` and `gemm` allow them; with `prepack`, filters that
-    Winograd's algorithm laid out are kept without autograd, until they change. Both need float32,
-    or bfloat16 on some processors without autograd, channels_last filters, and a stride, dilation
-    and group of 1; else this is F.conv2d itself.
+    state: a RunState, whose options `winograd` and `gemm` allow them; with `prepack`, filters
+    that Winograd's algorithm laid out are kept without autograd, until they change. Both need
+    float32, or bfloat16 on some processors without autograd, channels_last filters, and a stride,
+    dilation and group of 1; else this is F.conv2d itself.
     """
 
     def __init__(self, state):
@@ -27,16 +27,16 @@ class Conv2d:
 
     def __call__(self, x, weight, bias, stride, pad, dilation, group):
         if ours(x, weight) and group == max(*stride, *dilation) == 1:
-            if self.state.winograd and by_winograd(x, weight, pad):
+            if self.state.options.winograd and by_winograd(x, weight, pad):
                 return self.winograd(x, weight, bias, pad)
-            if self.state.gemm and by_gemm(x, weight, pad):
+            if self.state.options.gemm and by_gemm(x, weight, pad):
                 return conv_gemm(x, weight, bias, pad)
         return F.conv2d(x, weight, bias, stride, pad, dilation, group)
 
     def winograd(self, x, weight, bias, pad):
         if torch.is_grad_enabled():
             return conv3x3(x, weight, bias, pad)
-        filters = self.filters.get(weight, winograd_filters) if self.state.prepack \
+        filters = self.filters.get(weight, winograd_filters) if self.state.options.prepack \
             else winograd_filters(weight)
         return winograd(x, filters, len(weight), bias, pad)
 

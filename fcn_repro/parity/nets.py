@@ -74,7 +74,7 @@ def check_shapes(case, path, name, limits):
     net = Net.read(Path(path).parent / name / 'net.prototxt', TEST)
     for size in read_json(path)['nets'][name]:
         blobs = size['blobs']
-        shapes, _ = net.infer({net.graph.first(blob): tuple(blobs[blob])
+        shapes, _ = net.infer_shapes({net.graph.first(blob): tuple(blobs[blob])
                                for blob in net.graph.inputs})
         ours = {net.graph.values[v]: list(shape) for v, shape in shapes.items()
                 if '_split_' not in net.graph.values[v]}

@@ -9,13 +9,14 @@ bounds, for every entry of every gradient, what that chance can change; it is 0 
 import torch
 import torch.nn.functional as F
 
+from fcn_repro.net.executor import PlannedExecutor
 from fcn_repro.net.net import Net
 
 CLOSE = 1e-5        # of a blob's largest value: further apart than float32 rounding
 
 
-class WatchedNet(Net):
-    """A net that keeps every value of a run by number, before and after in-place layers."""
+class WatchingExecutor(PlannedExecutor):
+    """Keeps every value of a run by number, before and after in-place layers."""
 
     def feed(self, inputs):
         self.seen = super().feed(inputs)
@@ -31,6 +32,16 @@ class WatchedNet(Net):
         for tensor in tensors:
             if tensor.requires_grad:
                 tensor.retain_grad()
+
+
+class WatchedNet(Net):
+    """A net whose executor keeps every value of a run: `seen`, {value number: tensor}."""
+
+    executor_type = WatchingExecutor
+
+    @property
+    def seen(self):
+        return self.executor.seen
 
 
 def freedom(net):

@@ -11,6 +11,7 @@ from .mode import (
     Timer,
     has_nccl,
     init_log,
+    set_blas,
     set_device,
     set_mode_cpu,
     set_mode_gpu,
@@ -63,6 +64,7 @@ __all__ = [
     'log',
     'net_spec',
     'params',
+    'set_blas',
     'set_device',
     'set_mode_cpu',
     'set_mode_gpu',
@@ -77,5 +79,5 @@ __all__ = [
 
 
 def layer_type_list():
-    """The names of all layer types, in alphabetical order."""
-    return sorted(set(TYPES) - {'RepeatBorder', 'UpCrop'})    # which passes of this project make
+    """The names of Caffe's layer types, in alphabetical order; not those that passes make."""
+    return sorted(name for name, layer in TYPES.items() if not layer.internal)

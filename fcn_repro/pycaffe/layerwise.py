@@ -1,248 +1,275 @@
-"""A net that runs layer by layer over memory that anyone may write into between any two layers.
+"""Running a net layer by layer over memory that anyone may write into between any two layers.
 
 Caffe's ForwardFromTo and BackwardFromTo: each layer reads its bottoms' data from their blobs and
-leaves its tops' there; backward reads the tops' diffs, leaves those of the bottoms, and adds to
+writes its tops' there; backward reads the tops' diffs, writes those of the bottoms, and adds to
 those of the parameters. The layers, shapes and parameters are those of fcn_repro.net.
 """
 
-import copy
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Collection
+from typing import Any
 
 import torch
 
-from ..errors import located
-from ..layers import TYPES
-from ..net.debug_info import backward_flags, say_all_params, say_backward, say_forward
-from ..net.graph import AUTOMATIC
-from ..net.net import Net
-from ..net.placement import pick_device, place
-from . import mode
+from ..errors import FcnError, located
+from ..layers import TYPES, Layer
+from ..net import Net
+from ..net.debug_info import backward_flags, log_backward, log_forward, log_param_norms
+from ..net.graph import AUTOMATIC, Node
+from ..net.precision import tf32
 from .arrays import Memory, settle
 from .blob import diff_of
 from .userlayer import Chosen, UserPython
 
 
-class Layerwise(Net):
-    """Made of a Net by `over`, or of a text. `memory[v]` is the Memory of value v: one for each
-    blob name. Python layers may be users' own."""
+def values_with_diffs(net: Net) -> set[int]:
+    """The values that get a diff in backward: those above a learned parameter, all of them with
+    force_backward, and those that propagate_down asks for."""
+    needed = set(range(len(net.graph.values))) if net.graph.force_backward else set()
+    for node in net.graph.nodes:
+        learned = any(p.requires_grad for p in net.params_of(node))
+        if learned or any(wanted_diffs(node, needed)):
+            needed.update(node.tops)
+    return needed
 
-    types = TYPES | {'Python': Chosen}
 
-    @classmethod
-    def of(cls, text, phase, level=0, stages=(), **options):
-        """As Net.of, on the device of the mode."""
-        net = super().of(text, phase, level, stages, **options)
-        return cls.over(place(net, pick_device(mode.device()), channels_last=False,
-                              prepack=False, graphs=False))       # arrays write behind torch's back
+def wanted_diffs(node: Node, needed: set[int]) -> list[bool]:
+    """For each bottom of a node: does this node give it a diff?"""
+    return [bool(down) for down in node.param.propagate_down] or [v in needed for v in node.bottoms]
 
-    @classmethod
-    def over(cls, net):
-        """A net with the graph, layers and parameters of `net`, in its state."""
-        mine = copy.copy(net)
-        mine.__class__ = cls
-        mine.device = next(net.parameters(), torch.zeros(())).device
-        mine.records, mine.memory = {}, mine.make_memory()
-        mine.needed = mine.find_needed()
-        mine.constants = mine.fill_constants()
-        mine.callbacks = {'before_forward': [], 'after_forward': [],
-                          'before_backward': [], 'after_backward': []}
-        mine.connect()
-        return mine
+
+class LayerwiseExecutor:
+    """Runs a net layer by layer. memory: {value: Memory}, one Memory for each blob name; blobs:
+    {name: Memory}; callbacks: {place: the user's functions of a layer's number}."""
+
+    def __init__(self, net: Net):
+        self.net = weakref.proxy(net)   # which owns this object: a cycle would outlive its last use
+        self.total_loss: torch.Tensor | None = None
+        self.callbacks: dict[str, list[Callable[[int], Any]]] = {
+            'before_forward': [], 'after_forward': [], 'before_backward': [], 'after_backward': []}
+        self._needed = values_with_diffs(net)
+        self._allocate()
+
+    def placed(self) -> None:
+        """Follow the net to its device."""
+        if self.net.options.device != self._device:
+            self._allocate()
+
+    def reshaped(self) -> None:
+        """Follow the net to its new shapes."""
+        for v, shape in self.net.shapes.items():
+            self.memory[v].reshape(shape)
 
     # ---- before anything runs ----------------------------------------------------------------
 
-    def make_memory(self):
+    def _allocate(self):
+        """Make the memory of all blobs, on the net's device."""
+        self._device = self.net.options.device
+        self._records: dict[int, tuple] = {}    # of layer i: bottoms, parameters, tops
+        self.memory = self._make_memory()
+        self.blobs = {self.net.graph.values[v]: memory for v, memory in self.memory.items()}
+        self._constants = self._fill_constants()
+        self._connect_user_layers()
+
+    def _make_memory(self):
         """One Memory for each blob name; a Split's tops have their bottom's data, unless the blob
         is written again after the Split."""
-        memory, homes = {}, {}
-        for node in self.graph.nodes:
-            for v, weight in zip(node.tops, self.layer(node).loss_weights(), strict=True):
-                name, source = self.graph.values[v], None
+        graph, memory, homes = self.net.graph, {}, {}
+        for node in graph.nodes:
+            for v, weight in zip(node.tops, self.net.layer(node).loss_weights(), strict=True):
+                name, source = graph.values[v], None
                 if node.type == 'Split' and \
-                        self.graph.last(self.graph.values[node.bottoms[0]]) == node.bottoms[0]:
+                        graph.last(graph.values[node.bottoms[0]]) == node.bottoms[0]:
                     source = memory[node.bottoms[0]]
-                new = Memory(self.device, source, weight)
+                new = Memory(self._device, source, weight)
                 memory[v] = new if name == AUTOMATIC else homes.setdefault(name, new)
-                memory[v].reshape(self.shapes[v])
+                memory[v].reshape(self.net.shapes[v])
         return memory
 
-    def connect(self):
-        """Let users' layers work on this net's blobs."""
-        for node in self.graph.nodes:
-            if isinstance(self.layer(node), UserPython):
-                self.layer(node).connect([self.memory[v] for v in node.bottoms],
-                                         [self.memory[v] for v in node.tops],
-                                         self.params.get(node.name, []))
+    def _connect_user_layers(self):
+        for node in self.net.graph.nodes:
+            layer = self.net.layer(node)
+            if isinstance(layer, UserPython):
+                layer.connect([self.memory[v] for v in node.bottoms],
+                              [self.memory[v] for v in node.tops],
+                              self.net.layer_params.get(node.key, []))
 
-    def find_needed(self):
-        """The values that get a diff in backward: those above a parameter that is learned, all
-        of them with force_backward, and what propagate_down asks for."""
-        needed = set(range(len(self.graph.values))) if self.graph.force_backward else set()
-        for node in self.graph.nodes:
-            learned = any(p.requires_grad for p in self.params_of(node))
-            if learned or any(self.wanted(node, needed)):
-                needed.update(node.tops)
-        return needed
-
-    def wanted(self, node, needed):
-        """For each bottom of a node: does its diff come from this node?"""
-        down = list(node.param.propagate_down) or [v in needed for v in node.bottoms]
-        return [bool(wanted) for wanted in down]
-
-    def fill_constants(self):
-        """Fill what DummyData makes by a constant filler, once: a caller may write there."""
+    def _fill_constants(self):
+        """Fill the tops of DummyData with constant fillers, once: a caller may write there."""
         found = set()
-        for node in self.graph.nodes:
+        for node in self.net.graph.nodes:
             if node.type == 'DummyData':
-                layer = self.layer(node)
+                layer = self.net.layer(node)
                 for i, v in enumerate(node.tops):
                     if layer.fillers[i].type == 'constant':
                         self.memory[v].data.copy_(layer.drawn(i))
                         found.add(v)
         return found
 
-    # ---- running -----------------------------------------------------------------------------
+    # ---- forward -----------------------------------------------------------------------------
 
-    def run(self, first, last):
-        """Forward through the layers first to last, both included; their loss, a float."""
+    def forward(self, blobs: str | Collection[str], stop_after: str | None, labels_of: str | None,
+                inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """As Net.forward, on the data in the inputs' memory."""
+        if inputs or labels_of is not None:
+            raise FcnError('a net that runs layer by layer takes no inputs and makes no label map',
+                           file=self.net.graph.file,
+                           do="Write into the inputs' blobs, and take the argmax of the scores.")
+        graph = self.net.graph
+        names = (blobs,) if isinstance(blobs, str) else blobs
+        last = len(graph.upto(stop_after)) if stop_after else len(graph.nodes)
+        self.total_loss = torch.tensor(self.run(0, last - 1))
+        return {name: self.memory[graph.last(name)].data for name in (*graph.outputs, *names)}
+
+    def run(self, first: int, last: int) -> float:
+        """Forward through the layers first to last, both included; their loss."""
         settle()
-        nodes, loss = self.graph.nodes, 0.0
-        tops = {i: self.tops(i) for i in range(first, last + 1) if not nodes[i].bottoms}
-        self.adapt(tops)
-        for i in range(first, last + 1):
-            made = tops[i] if i in tops else self.tops(i)
-            self.write(nodes[i], made)
-            if self.debug_info:
-                say_forward(self, nodes[i], [self.memory[v].data for v in nodes[i].tops])
-            for top, weight in zip(made, self.layer(nodes[i]).loss_weights(), strict=True):
-                loss += weight * float(top.detach().sum()) if weight else 0.0
-            self.call('after_forward', i)
-        self.state.position += first == 0       # a pass from within takes no new sample
+        nodes, loss = self.net.graph.nodes, 0.0
+        with tf32(self.net.options.precision == 'tf32'):
+            tops = {i: self._tops(i) for i in range(first, last + 1) if not nodes[i].bottoms}
+            self.adapt(tops)
+            for i in range(first, last + 1):
+                made = tops[i] if i in tops else self._tops(i)
+                self._write(nodes[i], made)
+                if self.net.debug_info:
+                    log_forward(self.net, nodes[i], [self.memory[v].data for v in nodes[i].tops])
+                weights = self.net.layer(nodes[i]).loss_weights()
+                for top, weight in zip(made, weights, strict=True):
+                    loss += weight * float(top.detach().sum()) if weight else 0.0
+                self._call('after_forward', i)
+        if first == 0:                          # a pass from a later layer on takes no new sample
+            self.net.seek(self.net.state.position + 1)
         return loss
 
-    def call(self, when, i):
+    def _call(self, when, i):
         """Call the user's functions of this place with the layer's number."""
         for function in self.callbacks[when]:
             function(i)
             settle()
 
-    def tops(self, i):
-        """The top tensors of layer i, from what its bottoms' memory holds. What backward needs is
-        kept, but where a second run of the layer gives it just as well."""
-        self.call('before_forward', i)
-        node = self.graph.nodes[i]
+    def _tops(self, i):
+        """The top tensors of layer i, from its bottoms' memory. What backward needs is recorded,
+        unless a second run of the layer gives it as well."""
+        self._call('before_forward', i)
+        node = self.net.graph.nodes[i]
         if node.type == 'Input':
             return [self.memory[v].data for v in node.tops]
-        layer, in_place = self.layer(node), self.in_place(node)
+        layer, in_place = self.net.layer(node), self._in_place(node)
         if isinstance(layer, UserPython):
             return layer.run()
-        keep = layer.train or in_place or hasattr(layer, 'carried')     # of LSTM and RNN
-        self.records.pop(i, None)
-        with located(self.graph.file), torch.set_grad_enabled(keep):
-            record = self.compute(node, layer, in_place)
-        if keep:
-            self.records[i] = record
-        return record[2]
+        record = layer.train or in_place or hasattr(layer, 'carried')     # of LSTM and RNN
+        self._records.pop(i, None)
+        with located(self.net.graph.file), torch.set_grad_enabled(record):
+            computed = self._compute(node, layer, in_place)
+        if record:
+            self._records[i] = computed
+        return computed[2]
 
-    def compute(self, node, layer, in_place):
-        """(bottoms, parameters, tops) of one layer: leaves of autograd, and what follows."""
+    def _compute(self, node: Node, layer: Layer, in_place: bool):
+        """(bottoms, parameters, tops) of one layer: leaves of autograd, and its results."""
         bottoms = []
-        for v, wanted in zip(node.bottoms, self.wanted(node, self.needed), strict=True):
+        for v, wanted in zip(node.bottoms, wanted_diffs(node, self._needed), strict=True):
             data = self.memory[v].data.data
             bottoms.append((data.clone() if in_place else data).requires_grad_(wanted))
-        params = [p.data.requires_grad_(p.requires_grad) for p in self.params_of(node)]
+        params = [p.data.requires_grad_(p.requires_grad) for p in self.net.params_of(node)]
         return bottoms, params, layer.forward(bottoms, params)
 
-    def in_place(self, node):
-        """Does the layer write over one of its bottoms?"""
+    def _in_place(self, node):
+        """Does the layer overwrite one of its bottoms?"""
         return any(self.memory[v] is self.memory[w] for v in node.bottoms for w in node.tops)
 
-    def adapt(self, tops):
-        """Infer the shapes anew where sources changed theirs; what no longer fits is an error."""
+    def adapt(self, tops: dict[int, list[torch.Tensor]]) -> None:
+        """Infer the shapes anew where sources changed theirs; FcnError where they do not fit.
+        tops: {layer number: tensors} of sources that have run."""
+        nodes = self.net.graph.nodes
         shapes = {v: tuple(top.shape) for i, made in tops.items()
-                  for v, top in zip(self.graph.nodes[i].tops, made, strict=True)}
-        fed = {v: shapes.get(v, self.memory[v].shape) for node in self.graph.nodes
-               if not node.bottoms for v in node.tops}
-        if not fed.items() <= self.shapes.items():
-            self.resize(fed)
-
-    def resize(self, fed):
-        """Give every blob the shape that follows from the sources' shapes."""
-        self.reshape(fed)
-        for v, shape in self.shapes.items():
-            self.memory[v].reshape(shape)
+                  for v, top in zip(nodes[i].tops, made, strict=True)}
+        self.net.reshape({v: shapes.get(v, self.memory[v].shape) for node in nodes
+                          if not node.bottoms for v in node.tops})
 
     @torch.no_grad()
-    def write(self, node, tops):
-        """Leave a layer's tops in their memory."""
+    def _write(self, node, tops):
+        """Copy a layer's tops into their memory."""
         for v, top in zip(node.tops, tops, strict=True):
             memory, top = self.memory[v], top.detach()
-            if v in self.constants:
+            if v in self._constants:
                 continue
             memory.reshape(tuple(top.shape))
             if top.data_ptr() != memory.data.data_ptr():
                 memory.data.copy_(top)
 
-    def run_back(self, first, last):
+    # ---- backward ----------------------------------------------------------------------------
+
+    def backward(self, diffs: dict[str, Any]) -> None:
+        """As Net.backward, from the tops' diffs in memory: of a loss, its weight."""
+        if diffs:
+            raise FcnError('a net that runs layer by layer takes no diffs',
+                           file=self.net.graph.file, do="Write them into the outputs' blobs.")
+        self.run_back(len(self.net.graph.nodes) - 1, 0)
+        if self.net.debug_info:
+            log_param_norms(self.net)
+
+    def run_back(self, first: int, last: int) -> None:
         """Backward through the layers first down to last, both included, from their tops' diffs."""
         settle()
-        flags = backward_flags(self) if self.debug_info else {}
-        for i in range(first, last - 1, -1):
-            self.call('before_backward', i)
-            node, layer = self.graph.nodes[i], self.layer(self.graph.nodes[i])
-            if not isinstance(layer, UserPython):
-                self.layer_back(i, node, layer)
-            elif self.needed.intersection(node.tops):
-                layer.run_back(self.wanted(node, self.needed))
-            if flags.get(id(node)) is not None:
-                diffs = {v: self.memory[v].diff for v, wanted in zip(
-                    node.bottoms, flags[id(node)], strict=True) if wanted}
-                say_backward(self, node, diffs, [b.diff for b in self.params.get(node.name, ())])
-            self.call('after_backward', i)
+        net = self.net
+        flags = backward_flags(net) if net.debug_info else {}
+        with tf32(net.options.precision == 'tf32'):
+            for i in range(first, last - 1, -1):
+                self._call('before_backward', i)
+                node, layer = net.graph.nodes[i], net.layer(net.graph.nodes[i])
+                if not isinstance(layer, UserPython):
+                    self._layer_back(i, node, layer)
+                elif self._needed.intersection(node.tops):
+                    layer.run_back(wanted_diffs(node, self._needed))
+                if flags.get(id(node)) is not None:
+                    self._log_backward(node, flags[id(node)])
+                self._call('after_backward', i)
 
-    def layer_back(self, i, node, layer):
+    def _log_backward(self, node, flags):
+        diffs = {v: self.memory[v].diff for v, wanted in zip(node.bottoms, flags, strict=True)
+                 if wanted}
+        log_backward(self.net, node, diffs,
+                     [blob.diff for blob in self.net.layer_params.get(node.key, ())])
+
+    def _layer_back(self, i, node, layer):
         """Backward through one layer of the engine."""
         if node.type == 'Input':
             return
-        with located(self.graph.file), torch.enable_grad():
-            bottoms, params, tops = self.records.get(i) or self.compute(node, layer, False)
+        with located(self.net.graph.file), torch.enable_grad():
+            bottoms, params, tops = self._records.get(i) or self._compute(node, layer, False)
         starts = [(top, self.memory[v].diff.reshape(top.shape))
-                  for v, top in zip(node.tops, tops) if top.requires_grad]
+                  for v, top in zip(node.tops, tops, strict=True) if top.requires_grad]
         leaves = [x for x in (*bottoms, *params) if x.requires_grad]
         if starts and leaves:
-            tops, diffs = zip(*starts)
+            tops, diffs = zip(*starts, strict=True)
             grads = torch.autograd.grad(tops, leaves, diffs, retain_graph=True, allow_unused=True)
-            self.leave(node, bottoms, params, dict(zip(map(id, leaves), grads, strict=True)))
+            self._leave(node, bottoms, params, dict(zip(map(id, leaves), grads, strict=True)))
 
     @torch.no_grad()
-    def leave(self, node, bottoms, params, grads):
-        """Put gradients, {id of a leaf: gradient}, where they belong."""
+    def _leave(self, node, bottoms, params, grads):
+        """Write gradients, {id of a leaf: gradient}, into the bottoms' diffs, and add them to the
+        parameters'."""
         for v, bottom in zip(node.bottoms, bottoms, strict=True):
             if grads.get(id(bottom)) is not None:
                 self.memory[v].diff.copy_(grads[id(bottom)])
-        blobs = [blob for owner in node.owners for blob in self.params.get(owner, ())]
+        blobs = [blob for owner in node.owners for blob in self.net.layer_params.get(owner, ())]
         for blob, param in zip(blobs, params, strict=True):
             if grads.get(id(param)) is not None:
                 diff_of(blob.parameter).add_(grads[id(param)].reshape(blob.parameter.shape))
 
-    # ---- what a Solver calls -----------------------------------------------------------------
-
-    def forward(self, blobs=(), stop_after=None):
-        """As Net.forward, on what the inputs' memory holds."""
-        last = len(self.graph.upto(stop_after)) if stop_after else len(self.graph.nodes)
-        self.total_loss = torch.tensor(self.run(0, last - 1))
-        return {name: self.memory[self.graph.last(name)].data
-                for name in (*self.graph.outputs, *blobs)}
-
-    def backward(self):
-        """As Net.backward, from the tops' diffs as they are: of a loss, its weight."""
-        self.run_back(len(self.graph.nodes) - 1, 0)
-        if self.debug_info:
-            say_all_params(self)
-
-    def clear_param_diffs(self):
-        """Zeros in all parameters' diffs; arrays of them stay theirs."""
+    def clear_param_diffs(self) -> None:
+        """Zero all parameters' diffs in place, so that arrays of them stay valid."""
         settle()
-        for parameter in self.parameters():
+        for parameter in self.net.parameters():
             if parameter.grad is not None:
                 parameter.grad.zero_()
 
+
+class LayerwiseNet(Net):
+    """The engine's net behind a pycaffe Net. Python layers may be users' own."""
+
+    types = TYPES | {'Python': Chosen}
+    executor_type = LayerwiseExecutor

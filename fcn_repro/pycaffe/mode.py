@@ -1,64 +1,88 @@
-"""What pycaffe has for the whole process: CPU or GPU, which one, the seed, the log, the clock; and
-the names of its training on several GPUs, which is not here: one process, one device."""
+"""pycaffe's settings of the whole process: device, seed, arithmetic, log and clock; and the names
+of its training on several GPUs, which is not available: one process, one device."""
 
 import logging
 import time
 import warnings
+from dataclasses import dataclass
 
 import torch
 
 from ..errors import FcnError
 
 log = logging.getLogger(__name__)
-_state = {'gpu': False, 'number': 0, 'seed': None}
+
+
+@dataclass
+class Mode:
+    """What pycaffe's set_ functions set for nets and solvers made from then on. Caffe has one such
+    mode a process, and so has this package."""
+    gpu: bool = False
+    number: int = 0
+    seed: int | None = None
+    blas: bool = False
+
+
+_mode = Mode()
 
 
 def set_mode_cpu():
     """Nets and solvers made from now on run on the CPU."""
-    _state['gpu'] = False
+    _mode.gpu = False
 
 
 def set_mode_gpu():
     """Nets and solvers made from now on run on the GPU; where torch sees none, a warning, and
     they run on the CPU."""
-    _state['gpu'] = torch.cuda.is_available()
-    if not _state['gpu']:
+    _mode.gpu = torch.cuda.is_available()
+    if not _mode.gpu:
         warnings.warn('torch sees no GPU: running on the CPU instead', RuntimeWarning, stacklevel=2)
 
 
 def set_device(number):
     """Which GPU set_mode_gpu means."""
-    _state['number'] = int(number)
+    _mode.number = int(number)
 
 
 def set_random_seed(seed):
     """The seed of the nets made from now on (fillers, Dropout, DummyData); 0 without it."""
-    _state['seed'] = int(seed)
+    _mode.seed = int(seed)
+
+
+def set_blas(enabled=True):
+    """Whether nets and solvers made from now on multiply matrices as Caffe does on the CPU, by
+    im2col and OpenBLAS (ops/blas.py); not in pycaffe."""
+    _mode.blas = bool(enabled)
 
 
 def device():
     """The torch device name that the mode stands for."""
-    return f"cuda:{_state['number']}" if _state['gpu'] else 'cpu'
+    return f'cuda:{_mode.number}' if _mode.gpu else 'cpu'
 
 
 def seed():
-    """What set_random_seed was given, or None."""
-    return _state['seed']
+    """The argument of set_random_seed, or None."""
+    return _mode.seed
+
+
+def blas():
+    """Whether set_blas is on."""
+    return _mode.blas
 
 
 def init_log(level=0, stderr=True):
-    """pycaffe's: the log goes to stderr, from this glog level on (0: INFO, 1: WARNING)."""
+    """Log to stderr, from this glog level on (0: INFO, 1: WARNING)."""
     logging.basicConfig(format='%(message)s')
     logging.getLogger('fcn_repro').setLevel(logging.INFO + 10 * level)
 
 
 def log_line(text):
-    """pycaffe's log: one line of the log."""
+    """Write one line to the log (pycaffe's `log`)."""
     log.info('%s', text)
 
 
 class Timer:
-    """start(), stop(), then `ms` between the two, a float; what a GPU has been given counts."""
+    """Time in `ms`, a float, between start() and stop(), queued work of a GPU included."""
 
     def __init__(self):
         self.ms = 0.0
@@ -70,7 +94,7 @@ class Timer:
         self.ms = (self._now() - self._start) * 1000
 
     def _now(self):
-        if _state['gpu']:
+        if _mode.gpu:
             torch.cuda.synchronize()
         return time.perf_counter()
 
@@ -83,36 +107,36 @@ def has_nccl():
 
 
 class NCCL:
-    """What a Caffe without NCCL has of it: a name."""
+    """Stand-in, as in a Caffe that was built without NCCL."""
 
     def __init__(self, *given):
-        raise FcnError('there is no training on several GPUs here', do='Use one GPU, and iter_size '
+        raise FcnError('training on several GPUs is not supported', do='Use one GPU, and iter_size '
                        'for larger batches.')
 
     new_uid = classmethod(lambda cls: cls())
 
 
 def solver_count():
-    """How many solvers train together: 1."""
+    """The number of solvers that train together: 1."""
     return 1
 
 
 def solver_rank():
-    """Which of them this process has: 0, the first."""
+    """The rank of this process's solver: 0."""
     return 0
 
 
 def set_solver_count(count):
-    """1 is fine."""
+    """FcnError for any number but 1."""
     if count != 1:
         NCCL()
 
 
 def set_solver_rank(rank):
-    """0 is fine."""
+    """FcnError for any rank but 0."""
     if rank != 0:
         NCCL()
 
 
 def set_multiprocess(several):
-    """With one solver it changes nothing."""
+    """No effect with one solver."""

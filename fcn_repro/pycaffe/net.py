@@ -9,10 +9,11 @@ import numpy as np
 
 from ..errors import FcnError, nearest
 from ..layers.common.base import show
+from ..net.placement import pick_device, place
 from . import mode
 from .arrays import settle
 from .blob import Blob, Param
-from .layerwise import Layerwise
+from .layerwise import LayerwiseNet
 
 
 class UnknownLayer(FcnError, ValueError):
@@ -38,33 +39,37 @@ class Net:
             warnings.warn(f'Net(file, weights, phase) is the old form: Net({network_file!r}, '
                           f'{level}, weights={phase!r})', DeprecationWarning, stacklevel=2)
             phase, level, weights = level, 0, phase
-        self._wrap(Layerwise.read(network_file, phase, level, tuple(stages or ()),
-                                  seed=mode.seed() or 0))
+        net = LayerwiseNet.read(network_file, phase, level, tuple(stages or ()),
+                                seed=mode.seed() or 0, blas=mode.blas())
+        place(net, pick_device(mode.device()), channels_last=False, prepack=False,
+              graphs=False)             # caching and replay would miss what is written by arrays
+        self._wrap(net)
         if weights is not None:
             self.copy_from(weights)
 
     @classmethod
-    def _of(cls, layerwise):
+    def _of(cls, net):
         self = cls.__new__(cls)
-        self._wrap(layerwise)
+        self._wrap(net)
         return self
 
-    def _wrap(self, layerwise):
-        """Describe a Layerwise net in pycaffe's words."""
-        self._net, graph = layerwise, layerwise.graph
+    def _wrap(self, net):
+        """Describe a LayerwiseNet in pycaffe's words."""
+        self._net, graph = net, net.graph
         names = [(node.name, [graph.values[v] for v in node.bottoms],
                   [graph.values[v] for v in node.tops]) for node in graph.nodes]
         self._layer_names = [name for name, _, _ in names]
         self.bottom_names = OrderedDict((name, bottoms) for name, bottoms, _ in names)
         self.top_names = OrderedDict((name, tops) for name, _, tops in names)
         self.inputs, self.outputs = list(graph.inputs), list(graph.outputs)
-        homes = {graph.values[v]: memory for v, memory in layerwise.memory.items()}
-        self.blobs = OrderedDict((name, Blob(memory, name)) for name, memory in homes.items())
-        self.blob_loss_weights = OrderedDict((name, memory.weight)
-                                             for name, memory in homes.items())
-        self.params = OrderedDict((name, [Param(blob) for blob in blobs])
-                                  for name, blobs in layerwise.params.items())
-        self.layers = [LayerView(node.type, self.params.get(node.name, [])) for node in graph.nodes]
+        memory = net.executor.blobs
+        self.blobs = OrderedDict((name, Blob(each, name)) for name, each in memory.items())
+        self.blob_loss_weights = OrderedDict((name, each.weight) for name, each in memory.items())
+        self.layers = [LayerView(node.type, [Param(blob) for blob in
+                                             net.layer_params.get(node.key, ())])
+                       for node in graph.nodes]
+        self.params = OrderedDict((name, layer.blobs) for name, layer in zip(
+            self._layer_names, self.layers, strict=True) if layer.blobs)
         self.layer_dict = OrderedDict(zip(self._layer_names, self.layers, strict=True))
 
     # ---- running -----------------------------------------------------------------------------
@@ -99,10 +104,10 @@ class Net:
 
     def _forward(self, start, end):
         """Layers start to end by number; the loss."""
-        return self._net.run(start, end)
+        return self._net.executor.run(start, end)
 
     def _backward(self, start, end):
-        self._net.run_back(start, end)
+        self._net.executor.run_back(start, end)
 
     def _index(self, layer):
         if layer not in self.layer_dict:
@@ -161,21 +166,21 @@ class Net:
 
     def before_forward(self, run):
         """Call run(i) before layer number i runs, in every pass of this net, a solver's too."""
-        self._net.callbacks['before_forward'].append(run)
+        self._net.executor.callbacks['before_forward'].append(run)
 
     def after_forward(self, run):
-        self._net.callbacks['after_forward'].append(run)
+        self._net.executor.callbacks['after_forward'].append(run)
 
     def before_backward(self, run):
-        self._net.callbacks['before_backward'].append(run)
+        self._net.executor.callbacks['before_backward'].append(run)
 
     def after_backward(self, run):
-        self._net.callbacks['after_backward'].append(run)
+        self._net.executor.callbacks['after_backward'].append(run)
 
     def reshape(self):
         """Give all blobs the shapes that follow from those of the inputs now."""
         settle()
-        self._net.adapt({})
+        self._net.executor.adapt({})
 
     # ---- what pycaffe has under an underscore, by number in place of by name -----------------
 

@@ -9,7 +9,7 @@ from ..solver import solver
 from ..solver.rates import current_step, learning_rate
 from . import mode
 from .arrays import settle
-from .layerwise import Layerwise
+from .layerwise import LayerwiseNet
 from .net import Net
 
 
@@ -26,7 +26,8 @@ class LayerwiseSolver(solver.Solver):
         given = read_solver(path).message.random_seed
         super().__init__(path, seed=int(given) if given >= 0 else mode.seed(), passes=(),
                          device=pick_device(mode.device()), placed={'channels_last': False},
-                         rule=rule, net_class=Layerwise, idle_test_nets=True)
+                         rule=rule, net_class=LayerwiseNet, idle_test_nets=True,
+                         blas=mode.blas())
 
     def step(self, count):
         """`count` iterations with Caffe's snapshots among them, the loss window started anew."""

@@ -119,7 +119,7 @@ class Chosen:
     """The layer of a Python node: the user's, where the module is on the path, else one of this
     project's own data layers."""
 
-    loss = False
+    loss = internal = False
 
     def __new__(cls, node, state):
         param = node.param.python_param

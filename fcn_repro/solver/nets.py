@@ -1,31 +1,32 @@
 """The nets that a solver names, or holds itself (Solver::InitTrainNet, InitTestNets of Caffe)."""
 
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 from ..errors import FcnError
 from ..proto import TEST, TRAIN, NetParameter, NetState
-from ..proto.prototxt import read_net
+from ..proto.prototxt import NetText, SolverText, read_net
 
 TRAIN_NETS = ('net', 'net_param', 'train_net', 'train_net_param')
 
 
-def train_net(solver):
+def train_net(solver: SolverText) -> NetText:
     """The train net of a SolverText: a NetText, its state that of the net and of train_state.
     FcnError where there is none, or more than one."""
     p = solver.message
     given = [name for name in TRAIN_NETS if p.HasField(name)]
     if len(given) != 1:
-        raise FcnError(f'{", ".join(given)}: one train net too many' if given else
+        raise FcnError(f'{len(given)} train nets: {", ".join(given)}' if given else
                        'no train_net and no net', file=solver.file,
                        line=max((solver.lines[name] for name in given), default=None),
                        do=f'Name the net file, or give one of {", ".join(TRAIN_NETS)}.')
     return with_state(read(solver, given[0]), TRAIN, p.train_state)
 
 
-def test_sources(solver):
+def test_sources(solver: SolverText) -> list[tuple[str, int]]:
     """[(field, index)] of the test nets in Caffe's order: test_net_param, test_net, then `net` or
-    net_param for each test_iter that is left. FcnError for counts that do not fit."""
+    net_param for each remaining test_iter. FcnError for counts that do not fit."""
     p = solver.message
     sources = [(name, i) for name in ('test_net_param', 'test_net')
                for i in range(len(getattr(p, name)))]
@@ -47,14 +48,14 @@ def test_sources(solver):
     return sources
 
 
-def test_nets(solver):
+def test_nets(solver: SolverText) -> list[NetText]:
     """The test nets of a SolverText, one NetText for each of test_sources."""
     states = list(solver.message.test_state)
     return [with_state(read(solver, *source), TEST, states[i] if states else NetState())
             for i, source in enumerate(test_sources(solver))]
 
 
-def read(solver, field, i=0):
+def read(solver: SolverText, field: str, i: int = 0) -> NetText:
     """The NetText of a field of the solver, which names a file or is the net."""
     if not field.endswith('_param'):
         names = getattr(solver.message, field)
@@ -62,13 +63,13 @@ def read(solver, field, i=0):
     net = solver.inline_nets(field)[i]
     old = [name for name in ('layers', 'input') if len(getattr(net.message, name))]
     if old:
-        raise FcnError(f"{field} has '{old[0]}': Caffe makes no old net current inside a solver",
+        raise FcnError(f"{field} has '{old[0]}': Caffe upgrades no old net inside a solver",
                        file=solver.file, line=solver.lines[field],
                        do='Put the net into a file of its own, or write it with layer.')
     return net
 
 
-def with_state(net, phase, state):
+def with_state(net: NetText, phase: int, state: NetState) -> NetText:
     """The net with the NetState of Caffe's order: `phase`, then what the net says, then `state`."""
     message = NetParameter()
     message.CopyFrom(net.message)
@@ -78,16 +79,17 @@ def with_state(net, phase, state):
     return replace(net, message=message)
 
 
-def net_path(file, name):
+def net_path(file: str | PathLike, name: str) -> Path:
     """The path of a net that the solver `file` names; FcnError where there is none."""
-    path = beside(file, name)
+    path = resolve(file, name)
     if not path.is_file():
-        raise FcnError(f"the net '{name}' is neither beside the solver nor here", file=str(file),
-                       do='Mend train_net, test_net or net.')
+        raise FcnError(f"the net '{name}' is neither in the solver's folder nor in the current one",
+                       file=str(file), do='Correct train_net, test_net or net.')
     return path
 
 
-def beside(file, name):
-    """A file that a solver names: beside the solver, or else where we are."""
+def resolve(file: str | PathLike, name: str) -> Path:
+    """The path of a file that a solver names: relative to the solver's folder, or, failing that, to
+    the current one."""
     path = Path(file).parent / name
     return path if path.exists() else Path(name)

@@ -1,11 +1,12 @@
 """Caffe's learning rate policies (SGDSolver::GetLearningRate), in the precision that they have in
-C++: float32, but double for a power with an integer exponent, rounded to float32 in the end."""
+C++: float32, except for a power with an integer exponent: double, rounded to float32 at the end."""
 
 import math
 
 import numpy as np
 
 from ..errors import FcnError
+from ..proto import SolverParameter
 
 F = np.float32
 
@@ -44,7 +45,7 @@ NEEDS = {'step': ('gamma', 'stepsize'), 'exp': ('gamma',), 'inv': ('gamma', 'pow
          'multistep': ('gamma',), 'poly': ('power',), 'sigmoid': ('gamma', 'stepsize')}
 
 
-def check_policy(p):
+def check_policy(p: SolverParameter) -> None:
     """FcnError for a policy that Caffe does not have, or one without its fields."""
     if p.lr_policy not in POLICIES:
         raise FcnError(f"lr_policy '{p.lr_policy}' is unknown", do=f'Use {", ".join(POLICIES)}.')
@@ -57,8 +58,8 @@ def check_policy(p):
         raise FcnError(f'stepsize {p.stepsize} is not positive', do='Use 1 or more.')
 
 
-def current_step(p, it, step):
-    """SolverState's current_step at iteration `it`; multistep moves on by at most one a call."""
+def current_step(p: SolverParameter, it: int, step: int) -> int:
+    """SolverState's current_step at iteration `it`; multistep advances by at most one a call."""
     if p.lr_policy == 'step':
         return it // p.stepsize
     if p.lr_policy == 'multistep' and step < len(p.stepvalue) and it >= p.stepvalue[step]:
@@ -66,6 +67,6 @@ def current_step(p, it, step):
     return step
 
 
-def learning_rate(p, it, step):
+def learning_rate(p: SolverParameter, it: int, step: int) -> np.float32:
     """The rate of SolverParameter p at iteration `it` (float32)."""
     return POLICIES[p.lr_policy](p, it, step)

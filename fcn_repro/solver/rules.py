@@ -1,9 +1,9 @@
 """Caffe's solver types: what one iteration takes from a parameter (src/caffe/solvers/*.cpp).
 
 A rule is a function (diff, histories, rate, p, t): the parameter's diff, clipped and regularised,
-which it may overwrite; its histories, which it brings up to date; the rate times lr_mult; the
-SolverParameter; the iteration, from 1. It returns what is subtracted from the data. Operations come
-in Caffe's order, numbers in its precision: float32, but double within Adam's correction.
+which it may overwrite; its histories, which it updates; the rate times lr_mult; the
+SolverParameter; the iteration, from 1. It returns the step to subtract from the data. Operations
+are in Caffe's order, numbers in its precision: float32, except for double in Adam's correction.
 """
 
 import math
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..errors import FcnError
+from ..proto import SolverParameter
 
 F = np.float32
 
@@ -65,7 +66,7 @@ def adam(diff, histories, rate, p, t):
     return (first / root(second).add_(p.delta)).mul_(adam_rate(rate, p, t))
 
 
-def adam_rate(rate, p, t):
+def adam_rate(rate: float, p: SolverParameter, t: int) -> float:
     """The rate times Adam's correction of iteration t."""
     return float(F(rate) * F(math.sqrt(1 - p.momentum2 ** t) / (1 - p.momentum ** t)))
 
@@ -76,7 +77,7 @@ def average(history, value, decay):
 
 
 def root(x):
-    """The square root, rounded to nearest as Caffe's is; torch's on the CPU (MKL's) is not."""
+    """The square root rounded to nearest, as Caffe's; torch's on the CPU (MKL's) is not."""
     if not x.is_cpu:
         return x.sqrt()
     out = torch.empty_like(x)
@@ -85,18 +86,21 @@ def root(x):
 
 
 class Rule(NamedTuple):
-    """histories: how many a parameter has; all first ones stand before all second ones in a
+    """A solver type.
+
+    histories: their number for each parameter; all first ones precede all second ones in a
     solver's list. rated: they hold steps, rate included, and stay 0 where lr_mult is 0; those of
-    other rules gather weight decay even there. below_1: the fields that must be in [0, 1).
-    momentum: whether the rule has one."""
-    step: Callable
+    other rules accumulate weight decay even there. below_1: the fields that must be in [0, 1).
+    momentum: whether the rule has one.
+    """
+    step: Callable[..., torch.Tensor]
     histories: int = 1
     rated: bool = False
-    below_1: tuple = ()
+    below_1: tuple[str, ...] = ()
     momentum: bool = True
 
 
-RULES = {
+RULES: dict[str, Rule] = {
     'SGD': Rule(sgd, rated=True),
     'Nesterov': Rule(nesterov, rated=True),
     'AdaGrad': Rule(adagrad, momentum=False),
@@ -106,9 +110,9 @@ RULES = {
 }
 
 
-def check_rule(p, lines):
+def check_rule(p: SolverParameter, lines: dict[str, int]) -> None:
     """FcnError for a type that Caffe does not have, or numbers that it refuses for this type; also
-    for Adam's decays outside [0, 1), with which Caffe's weights become NaN or stay as they are.
+    for Adam's decays outside [0, 1), with which Caffe's weights become NaN or do not change.
     lines: {field: line} of the solver's text."""
     if p.type not in RULES:
         raise FcnError(f"solver type '{p.type}' is unknown", line=lines.get('type'),

@@ -1,9 +1,11 @@
-"""Snapshots of a solver, and going on from them, whatever ends the process that writes them.
+"""Snapshots of a solver: writing them so that a killed process leaves whole ones, and reading them.
 
-They hold what Caffe's do, and in a group or field that Caffe ignores what a run needs to go on to
-the same bits on the CPU (seed, number of forward passes, loss window, thread count), where it comes
-from (provenance), and the texts of net and solver, so that a state is not gone on with by others.
+They hold what Caffe's do. A group or field that Caffe ignores adds what a run needs to resume with
+the same bits on the CPU (seed, number of forward passes, loss window, thread count), its
+provenance, and the texts of net and solver, by which a state of another net or solver is detected.
 """
+
+from __future__ import annotations
 
 import difflib
 import logging
@@ -11,24 +13,32 @@ import math
 import os
 import re
 import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from google.protobuf import text_format
 
 from ..errors import FcnError
-from ..formats.atomic import make_folder, sync_folder
-from ..formats.solverstate import write_binary
+from ..formats.atomic import make_folder
+from ..formats.solverstate import SolverState, write_binary
 from ..formats.weights import (
-    assign,
+    Weights,
     check_finite,
     read_solverstate,
     read_weights,
     write_solverstate,
 )
 from ..proto import SolverParameter
-from ..proto.prototxt import filter_net
+from ..proto.prototxt import NetText, filter_net
+from . import snapshot_files
+
+if TYPE_CHECKING:
+    from .solver import Solver
 
 log = logging.getLogger(__name__)
 
@@ -39,46 +49,52 @@ IDLE = ('net', 'net_param', 'train_net', 'train_net_param', 'test_net', 'test_ne
         'display', 'average_loss', 'max_iter', 'snapshot', 'snapshot_prefix', 'snapshot_diff',
         'snapshot_format', 'snapshot_after_train', 'solver_mode', 'device_id', 'debug_info',
         'weights', 'layer_wise_reduce')
-OWN = ('seed', 'iteration', 'loss', 'position', 'losses', 'threads', 'torch')
-KINDS = 'caffemodel', 'solverstate'
-SHOWN = 40                      # lines of a difference
+RESERVED = ('seed', 'iteration', 'loss', 'position', 'losses', 'threads', 'torch')
+DIFF_LINES = 40                 # of a difference, at most
 
 
-def check_options(solver):
-    """FcnError for a keep or a provenance that makes no sense."""
-    if solver.keep is not None and solver.keep < 1:
-        raise FcnError(f'{solver.keep} snapshots to keep', do='Give --keep 1 or more.')
-    for name, value in solver.provenance.items():
-        if name in OWN or not isinstance(value, (str, bool, int, float)):
+def check_options(keep: int | None, provenance: dict[str, Any]) -> None:
+    """FcnError for a number of snapshots to keep (code 'bad-keep') or a provenance that makes no
+    sense."""
+    if keep is not None and keep < 1:
+        raise FcnError(f'keep={keep}: this many snapshots cannot be kept', code='bad-keep',
+                       facts={'keep': keep}, do='Give keep=1 or more, or None for all.')
+    for name, value in provenance.items():
+        if name in RESERVED or not isinstance(value, (str, bool, int, float)):
             raise FcnError(f'provenance has {name!r}: {value!r}', do=f'Give numbers and texts, '
-                           f'under names other than {", ".join(OWN)}.')
+                           f'under names other than {", ".join(RESERVED)}.')
 
 
-def prepare(solver):
-    """What would otherwise end a run at its first snapshot ends it before its first iteration."""
-    check_options(solver)
+def prepare(solver: Solver) -> None:
+    """Fail before iteration 1 on anything that would make a snapshot fail."""
+    check_options(solver.keep, solver.provenance)
+    if suffix(solver):
+        solver.net.check_saves_hdf5()
     make_room(solver)
 
 
 # Writing
 
-def write(solver):
+def write(solver: Solver) -> tuple[Path, Path]:
     """Write PREFIX_iter_N.caffemodel.h5 and .solverstate.h5, or, without .h5, in Caffe's binary
-    format, as snapshot_format says: each beside and then renamed, the state last, so that a state
-    that exists is whole and has its weights. Then remove all but the newest `keep`. Returns the
-    paths. FcnError for weights that are no numbers, before anything is written where there is no
-    room, and where a file cannot be written; earlier snapshots stay then."""
-    for name, blobs in solver.net.params.items():
+    format, as snapshot_format says. Each is written to a temporary file and renamed, the state
+    last: a state that exists is whole and has its weights. Then remove all but the newest `keep`.
+    Returns the paths.
+
+    FcnError for weights that are not finite (code 'diverged') and for a lack of space (code
+    'no-room'), before anything is written, and where a file cannot be written; earlier snapshots
+    then stay.
+    """
+    for (name, _), blobs in solver.net.layer_params.items():
         if not all(blob.parameter.isfinite().all() for blob in blobs):
-            raise FcnError(f'the weights became NaN or infinite by iteration {solver.iter}',
-                           file=solver.text.file, layer=name, do=solver.remedy())
-    stem = f'{solver.prefix}_iter_{solver.iter}'
-    model, state = (Path(f'{stem}.{kind}{ending(solver)}') for kind in KINDS)
+            raise diverged(solver, f'the weights became NaN or infinite by iteration {solver.iter}',
+                           name)
+    model, state = snapshot_files.paths(solver.prefix, solver.iter, suffix(solver))
     make_folder(model.parent)
     make_room(solver)
     both = {**dict(sorted(solver.provenance.items())), 'seed': solver.seed}
     loss = solver.losses[-1] if solver.losses else 0.0
-    save, write_state = (solver.net.save_hdf5, write_solverstate) if ending(solver) else \
+    save, write_state = (solver.net.save_hdf5, write_solverstate) if suffix(solver) else \
         (solver.net.save, write_binary)
     save(model, {**both, 'iteration': solver.iter, 'loss': loss})
     extra = {**both, 'position': solver.net.state.position, 'losses': list(solver.losses),
@@ -87,83 +103,63 @@ def write(solver):
                 [h.contiguous() for h in solver.history], extra, texts(solver))
     log.info('Snapshotting solver state to %s', state)
     if solver.keep is not None:
-        prune(solver.prefix, solver.keep, solver.iter, ending(solver))
+        snapshot_files.prune(solver.prefix, solver.keep, solver.iter, suffix(solver))
     return model, state
 
 
-def ending(solver):
-    """What the names of a solver's snapshots have at their end."""
+def diverged(solver: Solver, what: str, layer: str | None = None) -> FcnError:
+    """The FcnError for a loss or weights that are not finite."""
+    rate = solver.param.base_lr
+    return FcnError(what, file=solver.text.file, layer=layer, code='diverged',
+                    facts={'base_lr': f'{rate:g}'},
+                    do=f'Lower base_lr ({rate:g}; restoring with another needs force=True), or '
+                       'check the data and the weights; the latest snapshot is untouched.')
+
+
+def suffix(solver: Solver) -> str:
+    """The end of the names of a solver's snapshots: '.h5' or ''."""
     return '.h5' if solver.param.snapshot_format == SolverParameter.HDF5 else ''
 
 
-def files(prefix, ending):
-    """{path: iteration} of the files PREFIX_iter_N.ENDING of this very prefix; ending: a regular
-    expression."""
-    start = Path(f'{prefix}_iter_')
-    if not start.parent.is_dir():
-        return {}
-    wanted = re.compile(re.escape(start.name) + r'(\d+)\.' + ending)
-    found = [(path, wanted.fullmatch(path.name)) for path in start.parent.iterdir()]
-    return {path: int(match[1]) for path, match in found if match}
-
-
-def prune(prefix, keep, newest, end):
-    """Remove what is older than the `keep` newest snapshots up to iteration `newest` of one format:
-    states first, and only when they are gone for good their weights."""
-    models, states = (files(prefix, re.escape(f'{kind}{end}')) for kind in KINDS)
-    oldest = sorted(n for n in states.values() if n <= newest)[-keep:][0]
-    for path in [path for path, n in states.items() if n < oldest]:
-        remove(path)
-    sync_folder(Path(f'{prefix}_iter_').parent)
-    for path in [path for path, n in models.items() if n < oldest]:
-        remove(path)
-
-
-def remove(path):
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise FcnError(f'cannot be removed: {error.strerror}', file=str(path),
-                       do='Remove it, and mend the rights of its folder.') from None
-
-
-def make_room(solver):
-    """Remove what a killed process left half-written under the run's prefix (files.replacing
-    names it); FcnError where the disk then has no room for one snapshot."""
-    for path in files(solver.prefix, r'(?:caffemodel|solverstate)(?:\.h5)?\.\d+\.tmp'):
-        remove(path)
+def make_room(solver: Solver) -> None:
+    """Remove half-written files under the solver's prefix; FcnError (code 'no-room') where the disk
+    then has no space for one snapshot."""
+    snapshot_files.remove_unfinished(solver.prefix)
     folder = Path(f'{solver.prefix}_iter_').absolute().parent
     while not os.path.exists(folder):
         folder = folder.parent
     need, free = snapshot_bytes(solver), shutil.disk_usage(folder).free
     if free < need:
         raise FcnError(f'a snapshot takes {need / 1e6:.1f} MB, {free / 1e6:.1f} MB are free',
-                       file=str(folder), do='Free space, keep fewer snapshots (--keep N), or write '
-                       'elsewhere; nothing was written, and earlier snapshots are untouched.')
+                       file=str(folder), code='no-room',
+                       do='Free space, keep fewer snapshots (keep=N), or choose another prefix; '
+                          'nothing was written, and earlier snapshots are untouched.')
 
 
-def snapshot_bytes(solver):
-    """At most what weights and state take on the disk: float32, a header for every blob, texts."""
-    blobs = [blob for blobs in solver.net.params.values() for blob in blobs] + solver.history
-    numbers = sum(math.prod(blob.shape) for blob in blobs)
+def snapshot_bytes(solver: Solver) -> int:
+    """Upper bound of the size of weights and state on disk: float32, a header for every blob,
+    texts."""
+    blobs: list[Any] = [blob for blobs in solver.net.layer_params.values() for blob in blobs]
+    numbers = sum(math.prod(blob.shape) for blob in blobs + solver.history)
     return 4 * numbers + 4096 * len(solver.net.graph.nodes) + (1 << 20)
 
 
-# What has to be the same
+# Comparing a state with a solver
 
-def net_text(net):
-    """A NetText's layers in its state as text: comments, spaces and other layers do not count."""
-    net = filter_net(net, net.message.state.phase, net.message.state.level).message
-    net.ClearField('name')
-    net.ClearField('debug_info')
-    for layer in net.layer:
+def net_text(net: NetText) -> str:
+    """A NetText's layers in its state as text, without comments, spaces and other states' layers.
+    """
+    message = filter_net(net, net.message.state.phase, net.message.state.level).message
+    message.ClearField('name')
+    message.ClearField('debug_info')
+    for layer in message.layer:
         layer.ClearField('include')
         layer.ClearField('exclude')
-    return text_format.MessageToString(net)
+    return text_format.MessageToString(message)
 
 
-def texts(solver):
-    """{name: text} of all that an iteration computes from, but for the weights."""
+def texts(solver: Solver) -> dict[str, str]:
+    """{name: text} of all that determines an iteration, except for the weights."""
     param = SolverParameter()
     param.CopyFrom(solver.param)
     for name in IDLE:
@@ -175,98 +171,105 @@ def texts(solver):
             'data': '\n'.join(data)}
 
 
-def differences(state, solver):
-    """What a state says otherwise than a solver, as a short unified diff; '' where all that it says
-    is the same. Caffe's own say nothing."""
-    lines = []
+def differences(state: SolverState, solver: Solver) -> str:
+    """Short unified diff between the texts stored in a state and the solver's own; empty if they
+    are equal, or if the state, being Caffe's, has none."""
+    lines: list[str] = []
     for name, mine in texts(solver).items():
         old, new = (text.splitlines() for text in (state.texts.get(name, mine), mine))
         if name == 'data':
-            old, new = resolved(old), resolved(new)
+            old, new = _resolved(old), _resolved(new)
             if state.extra.get('data') and solver.provenance.get('data'):
                 old.append(f'data: {state.extra["data"]}')
                 new.append(f'data: {solver.provenance["data"]}')
         for line in difflib.unified_diff(old, new, f'{name} of the state', f'{name} now', n=1,
                                          lineterm=''):
-            lines.append(titled(line, old) if line.startswith('@@') else line)
-    more = len(lines) - SHOWN
-    return '\n'.join(lines[:SHOWN] + [f'… {more} more lines'] * (more > 0))
+            lines.append(_hunk_title(line, old) if line.startswith('@@') else line)
+    more = len(lines) - DIFF_LINES
+    return '\n'.join(lines[:DIFF_LINES] + [f'… {more} more lines'] * (more > 0))
 
 
-def titled(line, old):
-    """The head of a piece of a diff: the layer that it begins in."""
-    start = int(re.match(r'@@ -(\d+)', line)[1])
+def _hunk_title(line: str, old: list[str]) -> str:
+    """The head of a hunk, replaced by the name of the layer in which it begins."""
+    found = re.match(r'@@ -(\d+)', line)
+    start = int(found[1]) if found else 0
     names = [line for line in old[:start] if line.startswith('  name: ')]
     return f'@@ layer {names[-1].split()[1]} @@' if names else '@@'
 
 
-def resolved(lines):
-    """Lines 'key: value' with the values that are files here as whole paths."""
+def _resolved(lines: Iterable[str]) -> list[str]:
+    """Lines 'key: value', with values that are existing files as absolute paths."""
     pairs = [line.split(': ', 1) for line in lines]
     return [f'{key}: {Path(value).resolve() if os.path.exists(value) else value}'
             for key, value in pairs]
 
 
-# Restoring
+# Reading
 
-@torch.no_grad()
-def restore(solver, path, force=False):
-    """Go on from a solver state of either format, ours or Caffe's, and the weights of the name that
-    it gives, beside it or, failing that, where it says. One of ours goes on to the same bits, with
-    its thread count and its provenance (the solver's own wins). FcnError where net, solver or data
-    have changed since, unless forced; the solver is then as it was. Returns the difference, or ''.
+@dataclass(frozen=True)
+class Snapshot:
+    """A solver state and its weights, as read. changed: the differences, if any, between its texts
+    and those of the solver that reads it."""
+    state: SolverState
+    weights: Weights
+    changed: str
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it says how to resume with the same bits; Caffe's own do not."""
+        return 'position' in self.state.extra
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {name: value for name, value in self.state.extra.items() if name not in RESERVED}
+
+
+def read(solver: Solver, path: str | PathLike, force: bool = False) -> Snapshot:
+    """A solver state of either format, ours or Caffe's, checked, with its weights: the file that it
+    names, in its own folder or, failing that, at the path it gives.
+
+    FcnError where net, solver or data have changed since (code 'changed-since', facts path and
+    changes) unless `force`, where the history or the weights do not belong to it, and for damaged
+    files.
     """
     state = read_solverstate(path)
     changed = differences(state, solver)
     if changed and not force:
         raise FcnError('net, solver or data are not those that wrote this state', file=str(path),
-                       do='Restore with those, or give --force to go on with the new ones:\n'
+                       code='changed-since', facts={'path': str(path), 'changes': changed},
+                       do='Restore with those, or with force=True to continue with the new ones:\n'
                           + changed)
     check_history(solver, state)
-    extra = check_own(state)
-    source = read_weights(model_of(state))
-    check_pair(source, state)
-    solver.net.copy_from(source)
-    for mine, its in zip(solver.history, state.history):
-        assign(mine, its)
-    solver.iter, solver.current_step = state.iter, state.current_step
-    solver.losses.clear()
-    if 'position' in extra:
-        solver.seed = solver.net.state.seed = int(extra['seed'])
-        solver.net.state.position = int(extra['position'])
-        solver.losses.extend(float(loss) for loss in extra['losses'])
-        torch.set_num_threads(int(extra['threads']))
-        recorded = {name: value for name, value in extra.items() if name not in OWN}
-        solver.provenance = {**recorded, **solver.provenance}
-    log.info('Restoring previous solver status from %s', path)
-    if changed:
-        log.warning('Going on with what has changed:\n%s', changed)
-    return changed
+    check_extra(state)
+    weights = read_weights(model_of(state))
+    check_pair(weights, state)
+    return Snapshot(state, weights, changed)
 
 
-def model_of(state):
+def model_of(state: SolverState) -> Path:
     """The path of a state's weights."""
     named = Path(state.learned_net)
-    beside = Path(state.file).parent / named.name
-    model = beside if beside.is_file() else named
+    sibling = Path(state.file).parent / named.name
+    model = sibling if sibling.is_file() else named
     if not model.is_file():
-        raise FcnError(f"the weights '{state.learned_net}' that this state names are not there",
-                       file=state.file, do='Put them beside the state, or restore another one.')
+        raise FcnError(f"the weights '{state.learned_net}' that this state names are missing",
+                       file=state.file, do='Put them into its folder, or restore another one.')
     return model
 
 
-def check_history(solver, state):
-    """FcnError where the history is another net's or solver type's, or has values that are no
-    numbers."""
+def check_history(solver: Solver, state: SolverState) -> None:
+    """FcnError where the history is another net's or solver type's, or has values that are not
+    finite."""
     wanted = [tuple(h.shape) for h in solver.history]
     found = [tuple(h.shape) for h in state.history]
     if found != wanted:
-        wrong = [i for i, (its, mine) in enumerate(zip(found, wanted)) if its != mine]
+        wrong = [i for i, (theirs, mine) in enumerate(zip(found, wanted, strict=False))
+                 if theirs != mine]
         raise FcnError('this is the state of another net or solver type: its history has ' + (
             f'shape {found[wrong[0]]} in blob {wrong[0]}, here it is {wanted[wrong[0]]}'
             if wrong else f'{len(found)} blobs, here it is {len(wanted)}'),
             file=state.file, do='Restore with the solver and net that wrote it.')
-    owned = [(name, i) for name, blobs in solver.net.params.items()
+    owned = [(name, i) for (name, _), blobs in solver.net.layer_params.items()
              for i, blob in enumerate(blobs) if blob.owner is None]
     for k, array in enumerate(state.history):
         name, i = owned[k % len(owned)]
@@ -274,8 +277,8 @@ def check_history(solver, state):
         check_finite(name, f'{i} of the {which}', array, state.file)
 
 
-def check_own(state):
-    """A state's extra; FcnError where it is ours and lacks what a run needs to go on."""
+def check_extra(state: SolverState) -> None:
+    """FcnError where a state is ours and lacks what a run needs to resume."""
     extra = state.extra
     if 'position' in extra:
         wrong = [name for name, least in (('seed', 0), ('position', 0), ('threads', 1))
@@ -283,16 +286,15 @@ def check_own(state):
         if wrong or not isinstance(extra.get('losses'), list | np.ndarray):
             raise FcnError(f"{(wrong or ['losses'])[0]} of its state is missing or makes no sense",
                            file=state.file, do='The file is damaged: use another snapshot.')
-    return extra
 
 
-def check_pair(source, state):
+def check_pair(weights: Weights, state: SolverState) -> None:
     """FcnError where weights say that they belong to another state of this name."""
     losses = state.extra.get('losses', ())
-    its = {'seed': state.extra.get('seed'), 'iteration': state.iter,
-           'loss': losses[-1] if len(losses) else 0.0}
-    wrong = [name for name in its if source.extra.get(name, its[name]) != its[name]]
+    wanted = {'seed': state.extra.get('seed'), 'iteration': state.iter,
+              'loss': losses[-1] if len(losses) else 0.0}
+    wrong = [name for name in wanted if weights.extra.get(name, wanted[name]) != wanted[name]]
     if 'position' in state.extra and wrong:
-        raise FcnError(f'{wrong[0]} {source.extra[wrong[0]]} in the weights, {its[wrong[0]]} in '
-                       f'the state {state.file}: they are of different runs', file=source.file,
-                       do='Put the weights that belong to the state beside it.')
+        raise FcnError(f'{wrong[0]} {weights.extra[wrong[0]]} in the weights, {wanted[wrong[0]]} '
+                       f'in the state {state.file}: they are of different runs', file=weights.file,
+                       do="Put the state's own weights into its folder.")

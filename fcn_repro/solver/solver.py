@@ -1,4 +1,4 @@
-"""Solver: Caffe's solvers from a solver.prototxt, with snapshots that a run can go on from.
+"""Solver: Caffe's solvers from a solver.prototxt, with snapshots from which a run can resume.
 
 One iteration, in Caffe's order: iter_size forward and backward passes that add up their
 gradients, clipping, division by iter_size, weight decay, update (rules.py).
@@ -7,18 +7,22 @@ gradients, clipping, division by iter_size, weight decay, update (rules.py).
 import logging
 import math
 from collections import deque
+from collections.abc import Iterable, Iterator
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..errors import FcnError
-from ..net.net import Net
+from ..formats.weights import assign
+from ..net.net import Net, Pass
 from ..net.placement import check_precision, place
 from ..passes import DEFAULT
 from ..proto import SolverParameter
 from ..proto.prototxt import read_solver
 from . import snapshots
-from .nets import beside, test_nets, test_sources, train_net
+from .nets import resolve, test_nets, test_sources, train_net
 from .rates import check_policy, current_step, learning_rate
 from .rules import RULES, check_rule
 from .update import fused_update, update_ref
@@ -29,28 +33,37 @@ log = logging.getLogger(__name__)
 # (layer_wise_reduce may be set: it is about several GPUs, and changes nothing on one device.)
 UNSUPPORTED = ('snapshot_diff',)
 COUNTS = 'iter_size', 'average_loss'        # fields that count from 1
-SHOWN = 100                                 # values of an output in the log
+LOGGED_VALUES = 100                         # of an output, at most
 
 
 class Solver:
-    """path: a solver.prototxt. Its nets' paths start at its folder, or else where we are.
+    """Caffe's solver of a solver.prototxt: the train net, its test nets, and the update.
 
+    path: the solver file. Paths in it start at its folder, or else at the current one.
     prefix: replaces snapshot_prefix. seed: replaces random_seed (0 where neither is given, so that
-    every run can be repeated). overrides: for the nets' data layers, as in Net. keep: how many
-    snapshots of the run stay, the newest ones (None: all). provenance: {name: number or text} that
-    the snapshots say of themselves; one of another provenance['data'] is not restored. rule:
-    replaces type. net_class: Net, or a subclass. idle_test_nets: make the test nets even where no
-    iteration tests. workers: threads that read data ahead, as for place. precision: as for place,
-    but for fp16. placed: {option of place: value} besides, without prepack and graphs.
+    every run can be repeated). overrides: for the nets' data layers, as in Net. passes: as in Net;
+    by default passes.DEFAULT, and none with blas. keep: how many snapshots of the run are kept, the
+    newest ones (None: all). provenance: {name: number or text} to store in the snapshots; one of
+    another provenance['data'] is not restored. rule: replaces type. net_class: Net, or a subclass.
+    idle_test_nets: make the test nets even where no iteration tests. workers: threads that read
+    data ahead, as for place. precision: as for place, except fp16. placed: {further option of
+    place: value}, without prepack and graphs. blas: multiply matrices as Caffe does on the CPU, as
+    in Net. fused: update all parameters in one pass (update.py); False: by the rules, with the same
+    bits.
+
+    stop: set it to end `run` after the current iteration, with a snapshot.
     """
 
     default_format = SolverParameter.HDF5       # of snapshots, where the file names none
 
-    fused = True        # update in one pass (update.py); False: by the rules, to the same bits
-
-    def __init__(self, path, *, prefix=None, seed=None, device='cpu', placed=None,
-                 overrides=None, passes=DEFAULT, max_iter=None, keep=None, provenance=None,
-                 rule=None, net_class=Net, idle_test_nets=False, workers=None, precision='fp32'):
+    def __init__(self, path: str | PathLike, *, prefix: str | PathLike | None = None,
+                 seed: int | None = None, device: str | torch.device = 'cpu',
+                 placed: dict[str, Any] | None = None, overrides: dict | None = None,
+                 passes: Iterable[Pass] | None = None, max_iter: int | None = None,
+                 keep: int | None = None, provenance: dict[str, Any] | None = None,
+                 rule: str | None = None, net_class: type[Net] = Net,
+                 idle_test_nets: bool = False, workers: int | None = None,
+                 precision: str = 'fp32', blas: bool = False, fused: bool = True):
         self.text = read_solver(path)
         self.param = p = self.text.message
         p.type = rule or p.type
@@ -62,30 +75,30 @@ class Solver:
             p.max_iter = max_iter
         self.prefix = Path(prefix or p.snapshot_prefix)
         self.seed = seed if seed is not None else max(int(p.random_seed), 0)
-        options = {'seed': self.seed, 'passes': passes, 'overrides': overrides}
-        self.keep, self.provenance = keep, dict(provenance or {})
-        snapshots.check_options(self)
+        self.keep, self.provenance, self.fused = keep, dict(provenance or {}), fused
+        snapshots.check_options(self.keep, self.provenance)
+        if passes is None:
+            passes = () if blas else DEFAULT
+        options = {'seed': self.seed, 'passes': tuple(passes), 'overrides': overrides, 'blas': blas}
 
         def make(text):
             state = text.message.state
             net = net_class.of(text, state.phase, state.level, **options)
             return place(net, device, workers=workers, precision=precision,
                          **{**(placed or {}), 'prepack': False, 'graphs': False})
-        text, sources = train_net(self.text), test_sources(self.text)
-        self.net, self.net_text = make(text), snapshots.net_text(text)
+        train_text, sources = train_net(self.text), test_sources(self.text)
+        self.net, self.net_text = make(train_text), snapshots.net_text(train_text)
         used = sources and (idle_test_nets or self._ever_tests())
         self.test_nets = [make(text) for text in test_nets(self.text)] if used else []
         self.history = [torch.zeros_like(blob.parameter) for _ in range(RULES[p.type].histories)
                         for blob in self.net.learnable_params]      # Caffe's order
         self.iter, self.current_step, self.stop = 0, 0, False
-        self.losses, self.smoothed_loss, self.rate = deque(maxlen=p.average_loss), 0.0, 0.0
-        for file in p.weights:
-            for name in file.split(','):
-                for net in (self.net, *(net for net in self.test_nets if net.params)):
-                    net.copy_from(beside(self.text.file, name.strip()))
+        self.losses: deque[float] = deque(maxlen=p.average_loss)
+        self.loss, self.smoothed_loss, self.rate = 0.0, 0.0, 0.0
+        self._load_weights()
         for net in self.test_nets:
             net.share_with(self.net)
-            net.debug_info = p.debug_info
+            net.set_debug_info(p.debug_info)
 
     # ---- reading the solver --------------------------------------------------------------------
 
@@ -108,6 +121,14 @@ class Solver:
         except FcnError as error:
             raise error.at(file=self.text.file) from None
 
+    def _load_weights(self):
+        """Copy the files of the field `weights` into the train net and the test nets."""
+        nets = [self.net, *(net for net in self.test_nets if net.params)]
+        for names in self.param.weights:
+            for name in names.split(','):
+                for net in nets:
+                    net.copy_from(resolve(self.text.file, name.strip()))
+
     def _ever_tests(self):
         """Whether an iteration tests: the release's solvers name a test net and never use it."""
         p = self.param
@@ -115,11 +136,11 @@ class Solver:
 
     # ---- iterations ----------------------------------------------------------------------------
 
-    def run(self, until=None):
+    def run(self, until: int | None = None) -> Iterator['Solver']:
         """Iterate up to `until` (max_iter), snapshots included; yields after each iteration.
 
-        Ends early, with a snapshot, when `stop` is set. FcnError when the loss is no number, and at
-        once where the disk has no room for a snapshot.
+        Ends early, with a snapshot, when `stop` is set. FcnError when the loss is not finite, and
+        before the first iteration for what snapshots.prepare finds.
         """
         snapshots.prepare(self)
         until = self.param.max_iter if until is None else until
@@ -135,46 +156,46 @@ class Solver:
                                   (every and self.iter % every == 0)):
             self.snapshot()
         if self.iter == self.param.max_iter and not self.stop:
-            self._last_look()
+            self._final_report()
 
     @torch.no_grad()
-    def _last_look(self):
-        """As Caffe ends a run: the loss of one more forward pass, and a test, where it is time.
-        The state stays as the snapshot has it."""
+    def _final_report(self):
+        """Log, as Caffe does at the end of a run, the loss of one more forward pass, and test, if
+        the iteration is one to display or test. The state stays that of the snapshot."""
         p = self.param
         if p.display and self.iter % p.display == 0:
+            position = self.net.state.position
             self.net.forward()
-            self.net.state.position -= 1
+            self.net.seek(position)
             losses = deque(self.losses, self.losses.maxlen)
-            losses.append(0.0 if self.net.total_loss is None else self.net.total_loss.item())
+            losses.append(_total_loss(self.net))
             log.info('Iteration %d, loss = %.6g', self.iter, sum(losses) / len(losses))
         if self.test_nets and self.iter % p.test_interval == 0:
             self.test()
 
-    def step(self, count):
-        """pycaffe's step: `count` iterations, the loss window started anew."""
+    def step(self, count: int) -> None:
+        """Run `count` iterations with a new loss window, as pycaffe's step."""
         self.losses.clear()
         for _ in range(count):
             self.iterate()
 
-    def iterate(self):
-        """One iteration; afterwards `loss`, `smoothed_loss`, `rate` are those of this one."""
+    def iterate(self) -> None:
+        """Run one iteration; `loss`, `smoothed_loss` and `rate` are then those of this one."""
         p = self.param
         self.net.clear_param_diffs()
         if self.test_nets and self.iter % p.test_interval == 0 and (
                 self.iter or p.test_initialization):
             self.test()
-        display = p.display and self.iter % p.display == 0
-        self.net.debug_info = bool(display and p.debug_info)
+        display = bool(p.display) and self.iter % p.display == 0
+        self.net.set_debug_info(display and p.debug_info)
         loss, outputs = 0.0, {}
         for _ in range(p.iter_size):
             outputs = self.net.forward()
             self.net.backward()
-            loss += 0.0 if self.net.total_loss is None else self.net.total_loss.item()
+            loss += _total_loss(self.net)
         self.loss = loss / p.iter_size
         if not math.isfinite(self.loss):
-            raise FcnError(f'the loss became {self.loss} at iteration {self.iter}',
-                           file=self.text.file, do=self.remedy())
+            raise snapshots.diverged(self, f'the loss became {self.loss} at iteration {self.iter}')
         self.losses.append(self.loss)
         self.smoothed_loss = sum(self.losses) / len(self.losses)
         self.current_step = current_step(p, self.iter, self.current_step)
@@ -184,14 +205,9 @@ class Solver:
         self.update()
         self.iter += 1
 
-    def remedy(self):
-        """What to do about a loss or weights that are no numbers."""
-        return (f'Lower base_lr ({self.param.base_lr:g}; --restore with another needs --force), '
-                'or check the data and the weights; the latest snapshot is untouched.')
-
-    def update(self):
-        """Clip, divide by iter_size, add weight decay, and subtract what the solver's rule says
-        (rates in float32). One pass over the parameters, or with `fused` False the rules."""
+    def update(self) -> None:
+        """Clip, divide by iter_size, add weight decay, and subtract the step of the solver's rule
+        (rates in float32)."""
         run = fused_update if self.fused else update_ref
         run(self.param, self.net.learnable_params, self.history, self.rate, self.iter + 1,
             self._clip_factor() / self.param.iter_size)
@@ -207,55 +223,92 @@ class Solver:
     def _display(self, outputs):
         """The lines that parsers of Caffe's logs look for."""
         log.info('Iteration %d, loss = %.6g', self.iter, self.smoothed_loss)
-        say_outputs('Train', self.net, {name: shown(top) for name, top in outputs.items()})
+        log_outputs('Train', self.net, {name: first_values(top) for name, top in outputs.items()})
         log.info('Iteration %d, lr = %.6g', self.iter, self.rate)
 
     @torch.no_grad()
-    def test(self):
+    def test(self) -> list[dict[str, torch.Tensor]]:
         """Average the outputs of each test net over its test_iter passes;
         [{name: its first values}]. FcnError for an output whose size changes meanwhile."""
         results = []
-        for i, (net, count) in enumerate(zip(self.test_nets, self.param.test_iter)):
+        pairs = zip(self.test_nets, self.param.test_iter, strict=True)
+        for i, (net, count) in enumerate(pairs):
             log.info('Iteration %d, Testing net (#%d)', self.iter, i)
-            sums, loss = {}, 0.0
+            sums: dict[str, Any] = {}
+            loss = 0.0
             for _ in range(count):
                 for name, top in net.forward().items():
-                    values = shown(top)
+                    values = first_values(top)
                     if name in sums and len(values) != len(sums[name]):
                         raise FcnError(f"output '{name}' has {len(values)} values, and had "
                                        f'{len(sums[name])} in a pass before: no average',
                                        file=net.graph.file, do='Give it to a Silence layer.')
                     sums[name] = sums.get(name, 0) + values
-                loss += 0.0 if net.total_loss is None else net.total_loss.item()
+                loss += _total_loss(net)
             if self.param.test_compute_loss and count:
                 log.info('Test loss: %.6g', loss / count)
             results.append({name: values / count for name, values in sums.items()})
-            say_outputs('Test', net, results[-1])
+            log_outputs('Test', net, results[-1])
         return results
 
     # ---- snapshots -----------------------------------------------------------------------------
 
-    def snapshot(self):
+    def snapshot(self) -> tuple[Path, Path]:
         """Write PREFIX_iter_N.caffemodel.h5 and .solverstate.h5, both without .h5 where
         snapshot_format is BINARYPROTO; returns the paths. FcnError as snapshots.write says."""
         return snapshots.write(self)
 
-    def restore(self, path, force=False):
-        """Go on from a .solverstate.h5 or a .solverstate; see snapshots.restore. After an FcnError
-        the solver is as it was."""
-        return snapshots.restore(self, path, force)
+    @torch.no_grad()
+    def restore(self, path: str | PathLike, force: bool = False) -> str:
+        """Resume from a .solverstate.h5 or .solverstate, ours or Caffe's, and its weights.
+
+        One of ours resumes with the same bits: with its seed, position, loss window and provenance
+        (the solver's own wins), and with its number of threads. Since that number holds for the
+        whole process, a warning gives both where it changes. FcnError as snapshots.read says; the
+        solver is then unchanged. Returns the differences that `force` overrode, or ''.
+        """
+        found = snapshots.read(self, path, force)
+        state = found.state
+        self.net.copy_from(found.weights)
+        for mine, theirs in zip(self.history, state.history, strict=True):
+            assign(mine, theirs)
+        self.iter, self.current_step = state.iter, state.current_step
+        self.losses.clear()
+        if found.resumable:
+            self.seed = int(state.extra['seed'])
+            self.net.seek(int(state.extra['position']), self.seed)
+            self.losses.extend(float(loss) for loss in state.extra['losses'])
+            self.provenance = {**found.provenance, **self.provenance}
+            set_threads(int(state.extra['threads']))
+        log.info('Restoring previous solver status from %s', path)
+        if found.changed:
+            log.warning('Continuing with these changes:\n%s', found.changed)
+        return found.changed
 
 
-def shown(top):
+def set_threads(count: int) -> None:
+    """Set torch's threads, with a warning where this changes them."""
+    before = torch.get_num_threads()
+    if count != before:
+        log.warning('this process computes with %d threads from now on, as the run that wrote the '
+                    'snapshot did, instead of %d: sums of another number have other bits', count,
+                    before)
+        torch.set_num_threads(count)
+
+
+def _total_loss(net: Net) -> float:
+    return 0.0 if net.total_loss is None else net.total_loss.item()
+
+
+def first_values(top: torch.Tensor) -> torch.Tensor:
     """The first values of an output, on the host."""
-    return top.detach().flatten()[:SHOWN].float().cpu()
+    return top.detach().flatten()[:LOGGED_VALUES].float().cpu()
 
 
-def say_outputs(kind, net, outputs):
-    """A log line for each value of a net's outputs, {name: values}, with what it adds to the
-    loss."""
+def log_outputs(kind: str, net: Net, outputs: dict[str, torch.Tensor]) -> None:
+    """Log each value of a net's outputs, {name: values}, with what it adds to the loss."""
     weights = {net.graph.values[v]: weight for node in net.graph.nodes
-               for v, weight in zip(node.tops, net.layer(node).loss_weights())}
+               for v, weight in zip(node.tops, net.layer(node).loss_weights(), strict=True)}
     lines = [(name, value) for name, values in outputs.items() for value in values.tolist()]
     for i, (name, value) in enumerate(lines):
         weight = weights[name]

@@ -1,24 +1,28 @@
-"""The solver's update of all parameters: in one pass over the arrays, and its twin by the rules.
+"""The solver's update of all parameters: in one pass over the arrays, and its reference by rules.
 
 Schema, argument checks and kernels are C++ (csrc/update*); each number of data, diff and histories
-is read once and written once, to the bits that the rules of rules.py give on this machine.
+is read once and written once, with the bits that the rules of rules.py give on this machine.
 """
+
+from collections.abc import Sequence
 
 import torch
 
 from .. import ops
 from ..errors import FcnError
+from ..net.blob import ParamBlob
+from ..proto import SolverParameter
 from .rules import RULES, adam_rate
 
 
 @torch.no_grad()
-def fused_update(p, params, history, rate, t, clip):
-    """Bring data, diffs and histories up to date for iteration t, from 1.
+def fused_update(p: SolverParameter, params: Sequence[ParamBlob], history: Sequence[torch.Tensor],
+                 rate: float, t: int, clip: float) -> None:
+    """Update data, diffs and histories for iteration t, from 1.
 
-    p: SolverParameter. params: parameter blobs, float32 or float64, all on one device. history:
-    tensors like them, all first ones before all second ones. rate: before lr_mult. clip: what the
-    diffs are multiplied by. A blob without a gradient has a diff of 0. lr_mult 0 leaves the data
-    as it is. FcnError where arrays do not fit together.
+    params: float32 or float64, all on one device. history: tensors like them, all first ones before
+    all second ones. rate: before lr_mult. clip: factor of the diffs. A blob without a gradient has
+    a diff of 0. lr_mult 0 leaves the data unchanged. FcnError where arrays do not fit together.
     """
     rule, count = RULES[p.type], len(params)
     used = [i for i in range(count) if params[i].lr_mult or not rule.rated]
@@ -39,18 +43,19 @@ def fused_update(p, params, history, rate, t, clip):
             p.rms_decay if p.type == 'RMSProp' else p.momentum, p.momentum2, p.delta)
     except ValueError as error:
         raise FcnError(str(error)) from None
-    written = [tensor for tensor, moved in zip(data, moves) if moved]
+    written = [tensor for tensor, moved in zip(data, moves, strict=True) if moved]
     torch.autograd.graph.increment_version([*written, *diffs, *histories])
 
 
 @torch.no_grad()
-def update_ref(p, params, history, rate, t, clip):
-    """The twin of fused_update that defines it: multiply by clip, add the weight decay, subtract
-    what the rule says, one operation on a tensor after the other."""
+def update_ref(p: SolverParameter, params: Sequence[ParamBlob], history: Sequence[torch.Tensor],
+               rate: float, t: int, clip: float) -> None:
+    """Reference that defines fused_update: multiply by clip, add the weight decay, subtract the
+    rule's step, one tensor operation after the other."""
     rule = RULES[p.type]
     for i, blob in enumerate(params):
         own, decay = rate * blob.lr_mult, p.weight_decay * blob.decay_mult
-        if blob.lr_mult == 0 and rule.rated:    # at a rate of 0 the others' histories go on
+        if blob.lr_mult == 0 and rule.rated:    # the others' histories change at a rate of 0
             continue
         diff = blob.parameter.grad
         if diff is None:            # not under the loss: Caffe's diff is 0, and still decays

@@ -63,7 +63,7 @@ def test_a_net_that_is_only_made_reads_one_batch(voc, monkeypatch):
     loads = count_loads(monkeypatch)
     net = net_of(voc)
     assert sum(loads.values()) == 1 and net.layer(net.graph.nodes[0]).ahead.pool is None
-    net.state.workers = 0
+    place(net, workers=0)
     net.forward()
     assert sum(loads.values()) == 1
 

@@ -41,7 +41,7 @@ REFUSED = [
     ('BatchNorm', 'x', 'y', 'param { } param { lr_mult: 0 }', 'lr_mult 1 of parameter 0, a running '
      'statistic. Set lr_mult: 0; to learn a scale and a bias add a Scale layer.'),
     ('BatchNorm', 'x', 'y', 'param { lr_mult: 0 } ' * 4, '4 param entries for 3 parameters. '
-     'Remove the param entries that are too many.'),
+     'Remove the superfluous param entries.'),
     ('MVN', 'v', 'y', '', 'a bottom of 5 axes. MVN takes up to 4.'),
     ('Embed', 'n', 'y', 'embed_param { input_dim: 2 }',
      'embed_param.num_output is missing or 0. Set it.'),

@@ -59,7 +59,7 @@ def test_lines_of_a_net(caplog):
         ours.forward(x=torch.full((1, 1, 1, 2), 2.))
         ours.backward()
         assert said(caplog) == WANTED
-    ours.debug_info = False
+    ours.set_debug_info(False)
     ours.forward()
     ours.backward()
     assert not said(caplog)

@@ -126,7 +126,8 @@ def test_full_width_quickly():
     with h5py.File(FULL / 'voc-fcn16s.h5') as file, torch.no_grad():
         net = load('voc-fcn16s', passes.DEFAULT, channels_last=True)
         run(net, file[PHOTO], PHOTO)
-        assert 'UpCrop' in [step.node.type for plan in net.plans.values() for step in plan.steps]
+        assert 'UpCrop' in [step.node.type for plan in net.executor.plans.values()
+                            for step in plan.steps]
         check_scores(net, file[PHOTO])
 
 

@@ -27,7 +27,8 @@ def test_forward_gives_outputs_and_what_is_asked_for():
     assert ours.forward(data=image(1, 2, 6, 6)).keys() == {'loss'}
     assert ours.forward(blobs=['a', 'b']).keys() == {'loss', 'a', 'b'}
     assert ours.forward(blobs='all').keys() == {'loss', 'a', 'b', 'data', 'label'}
-    assert ours.blobs['a'].shape == (1, 3, 6, 6) and repr(ours.blobs['a']) == "Blob('a', 1x3x6x6)"
+    assert ours.blobs['a'].shape == (1, 3, 6, 6) and \
+        repr(ours.blobs['a']) == "NetBlob('a', 1x3x6x6)"
     assert (ours.blobs['a'].data >= 0).all()                # after the in-place ReLU
     ours.forward()
     assert message(lambda: ours.blobs['a'].data) == \
@@ -69,10 +70,10 @@ def test_reuse_in_place_is_not_seen():
     for ours, blobs in (plain, ()), (kept, 'all'):
         ours.forward(blobs=blobs, data=image(1, 2, 6, 6))
         ours.backward()
-    reused = {step.node.name for plan in plain.plans.values() for step in plan.steps
+    reused = {step.node.name for plan in plain.executor.plans.values() for step in plan.steps
               if getattr(step.layer, 'reuse', False)}
     assert reused == {'r', 'r2'}
-    assert not any(getattr(step.layer, 'reuse', False) for plan in kept.plans.values()
+    assert not any(getattr(step.layer, 'reuse', False) for plan in kept.executor.plans.values()
                    for step in plan.steps)
     assert torch.equal(plain.total_loss, kept.total_loss)
     assert all(torch.equal(d, diffs(kept)[name]) for name, d in diffs(plain).items())
@@ -84,7 +85,7 @@ def test_a_relu_that_others_can_see_is_not_reused():
     for text in DATA_2 + layer('ReLU', 'r', 'data', 'data'), DATA_2 + pool + RELU:
         ours = net(text)
         ours.forward()
-        assert not any(getattr(s.layer, 'reuse', False) for p in ours.plans.values()
+        assert not any(getattr(s.layer, 'reuse', False) for p in ours.executor.plans.values()
                        for s in p.steps)
     given = image(1, 2, 6, 6)
     ours, copy = net(DATA_2 + layer('ReLU', 'r', 'data', 'data')), given.clone()
@@ -287,9 +288,9 @@ def test_a_net_describes_its_shipped_self():
     """Reading, describing and inferring need no data: fcn8s at another size without running."""
     ours = Net.read(FCN8S / 'net.prototxt', 'TEST')
     sizes = {ours.graph.first('data'): (1, 3, 30, 40), ours.graph.first('label'): (1, 1, 30, 40)}
-    shapes, declared = ours.infer(sizes)
+    shapes, declared = ours.infer_shapes(sizes)
     assert shapes[ours.graph.last('score')] == (1, 21, 30, 40)
-    assert [tuple(shape) for shape, _ in declared['fc6']] == [(64, 32, 7, 7), (64,)]
+    assert [tuple(shape) for shape, _ in declared['fc6', 0]] == [(64, 32, 7, 7), (64,)]
     assert len(ours.graph.describe().splitlines()) == len(ours.graph.nodes)
 
 

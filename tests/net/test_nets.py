@@ -113,7 +113,7 @@ def assert_sums(name, ours, dataset, sums, limit):
 def test_shapes_equal_caffes(name):
     net = Net.read(FOLDERS[name] / 'net.prototxt', TEST)
     for case in SHAPES[name]:
-        shapes, _ = net.infer({net.graph.first(blob): tuple(case['blobs'][blob])
+        shapes, _ = net.infer_shapes({net.graph.first(blob): tuple(case['blobs'][blob])
                                for blob in net.graph.inputs})
         for blob, shape in case['blobs'].items():
             assert shapes[net.graph.first(blob)] == tuple(shape), (case['input'], blob)

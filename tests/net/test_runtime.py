@@ -1,17 +1,24 @@
 """runtime.place: what a precision changes and what it leaves, bad input, training in bf16."""
 
 import logging
+import subprocess
+import sys
+from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import texts
 import torch
-from small_runs import assert_error, call, run, small_stage, solver_maker, write_stage
+from small_runs import ROOT, assert_error, call, run, small_stage, solver_maker, write_stage
 from tiny_nets import INPUT, bad, noise, own, save
 
 from fcn_repro.errors import FcnError
-from fcn_repro.net import placement as runtime
+from fcn_repro.layers import TYPES, ExecutionOptions
+from fcn_repro.layers.prelu import PReLU
+from fcn_repro.net import Net
 from fcn_repro.net.placement import PRECISIONS, check_precision, place
 from fcn_repro.passes import DEFAULT
+from fcn_repro.pycaffe.layerwise import LayerwiseExecutor
 
 TOLERANCE = 0.02        # of the largest value: a few roundings to 8 bits
 BODY = '''layer { name: "c1" type: "Convolution" bottom: "data" top: "c1" convolution_param {
@@ -59,7 +66,7 @@ def norm_away(a, b):
 
 
 def step_types(net):
-    return {step.node.name: step.dtype for step in net.plan(frozenset()).steps}
+    return {step.node.name: step.dtype for step in net.executor.plan(frozenset()).steps}
 
 
 def test_fp32_is_the_net_as_it_was():
@@ -69,14 +76,81 @@ def test_fp32_is_the_net_as_it_was():
                        plain(data=image())['score'])
 
 
-def test_tf32_is_off_unless_asked_for():
-    net = made()
-    backends = torch.backends.cuda.matmul, torch.backends.cudnn
-    assert [b.allow_tf32 for b in backends] == [False, False]
-    runtime.allow_tf32(True)
-    assert [b.allow_tf32 for b in backends] == [True, True]
-    place(net)
-    assert [b.allow_tf32 for b in backends] == [False, False]
+class Observer(PReLU):
+    """A layer that notes torch's TF32 switches when it runs, forward and backward."""
+    seen: ClassVar[list] = []
+
+    def forward(self, bottoms, params):
+        def note(*_):
+            self.seen.append(tf32_switches())
+        note()
+        top, = super().forward(bottoms, params)
+        if top.requires_grad:
+            top.register_hook(note)
+        return [top]
+
+
+class ObservedNet(Net):
+    types = TYPES | {'PReLU': Observer}
+
+
+class LayerwiseObservedNet(ObservedNet):
+    executor_type = LayerwiseExecutor
+
+
+def tf32_switches():
+    return [b.allow_tf32 for b in (torch.backends.cuda.matmul, torch.backends.cudnn)]
+
+
+@pytest.fixture(params=[[False, True], [True, True], [False, False]], ids=str)
+def process_switches(request):
+    """torch's switches as a user's own code may have set them."""
+    backends, before = (torch.backends.cuda.matmul, torch.backends.cudnn), tf32_switches()
+    for backend, allowed in zip(backends, request.param, strict=True):
+        backend.allow_tf32 = allowed
+    yield request.param
+    for backend, allowed in zip(backends, before, strict=True):
+        backend.allow_tf32 = allowed
+
+
+@pytest.mark.parametrize('net_class', [ObservedNet, LayerwiseObservedNet])
+def test_each_net_has_its_own_tf32(process_switches, net_class):
+    """In its passes forward and backward alone, taking turns; between them torch is as it was."""
+    text = texts.inputs(data=(1, 2, 3, 3)) + texts.layer('PReLU', 'p', 'data', 'p') \
+        + texts.layer('Reduction', 'loss', 'p', 'loss', 'loss_weight: 1')
+    nets = {name: net_class(texts.graph(text, 'TRAIN')).place(ExecutionOptions(precision=name))
+            for name in ('fp32', 'tf32')}
+    assert tf32_switches() == process_switches
+    for name in 'fp32', 'tf32', 'fp32':
+        Observer.seen.clear()
+        nets[name].forward()
+        assert tf32_switches() == process_switches
+        nets[name].backward()
+        assert tf32_switches() == process_switches
+        assert len(Observer.seen) >= 2 and all(
+            seen == [name == 'tf32'] * 2 for seen in Observer.seen)
+
+
+def test_tf32_is_as_it_was_after_an_error(process_switches):
+    net = texts.net(DEPLOY)
+    with pytest.raises(FcnError):
+        net(data=torch.zeros(1, 4, 24, 20))
+    assert tf32_switches() == process_switches
+
+
+def test_a_process_that_set_the_newer_switches():
+    """torch refuses to read the older ones then."""
+    script = '''
+import torch
+from fcn_repro.net.precision import NEWER, tf32
+for backend, name in NEWER:
+    setattr(backend, name, 'tf32')
+for allowed, wanted in (False, 'ieee'), (True, 'tf32'):
+    with tf32(allowed):
+        assert {getattr(*switch) for switch in NEWER} == {wanted}
+    assert {getattr(*switch) for switch in NEWER} == {'tf32'}
+'''
+    subprocess.run([sys.executable, '-c', script], check=True, env={'PYTHONPATH': str(ROOT)})
 
 
 def test_which_layers_are_narrow():
@@ -93,7 +167,8 @@ def test_which_layers_are_narrow():
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
 def test_values_are_close_and_float32(dtype, autograd):
     wide, narrow = made(), made()
-    narrow.dtype = dtype            # fp16 too: torch computes it on the CPU, slowly
+    name = next(name for name, each in PRECISIONS.items() if each == dtype)
+    narrow.place(replace(narrow.options, precision=name))   # fp16 on the CPU is slow, and refused
     with torch.set_grad_enabled(autograd):
         a, b = wide(blobs='all', data=image()), narrow(blobs='all', data=image())
     assert 0 < away(b['score'], a['score']) < TOLERANCE
@@ -156,7 +231,7 @@ def test_a_cast_follows_its_weight():
 def test_solver_trains_in_bf16(tmp_path, monkeypatch):
     make = solver_maker(tmp_path, monkeypatch)
     wide, narrow = (run(make(prefix=name, precision=name), 1) for name in ('fp32', 'bf16'))
-    assert {step.dtype for step in narrow.net.plan(frozenset()).steps} >= {torch.bfloat16}
+    assert {step.dtype for step in narrow.net.executor.plan(frozenset()).steps} >= {torch.bfloat16}
     for a, b in zip(wide.net.learnable_params, narrow.net.learnable_params):
         assert b.parameter.dtype == torch.float32 and norm_away(b.data, a.data) < TOLERANCE
     for a, b in zip(wide.history, narrow.history):

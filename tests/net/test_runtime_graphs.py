@@ -1,6 +1,7 @@
 """Replay: what is recorded, when, and what ends a recording; on a GPU the graphs themselves."""
 
 import logging
+from functools import partial
 
 import pytest
 import texts
@@ -8,6 +9,7 @@ import torch
 
 from fcn_repro.net import cuda_graphs as graphs
 from fcn_repro.net.cuda_graphs import Replay
+from fcn_repro.net.executor import PlannedExecutor
 from fcn_repro.net.placement import place
 from fcn_repro.passes import DEFAULT
 
@@ -44,13 +46,17 @@ class Eager:
         return losses
 
 
+def recording(**options):
+    """What makes an executor with Eager recordings."""
+    return partial(PlannedExecutor, make_replay=partial(Replay, record=Eager, **options))
+
+
 @pytest.fixture
 def recorded(monkeypatch):
     """A net that replays, and the recordings made so far."""
     monkeypatch.setattr(Eager, 'made', ())
-    net = place(texts.net(NET, passes=DEFAULT), prepack=False)
-    net.replay = Replay(net, Eager, limit=2)
-    return net, lambda: Eager.made
+    net = texts.net(NET, passes=DEFAULT, executor=recording(limit=2))
+    return place(net, prepack=False), lambda: Eager.made
 
 
 def image(seed, height=12, width=10):
@@ -67,7 +73,7 @@ def same(net, data):
 
 
 def test_off_on_the_cpu():
-    assert place(texts.net(NET)).replay is None
+    assert place(texts.net(NET)).executor.replay is None
 
 
 def test_a_size_is_recorded_when_it_comes_again(recorded):
@@ -127,7 +133,7 @@ def test_autograd_and_debug_info_run_step_by_step(recorded):
     for seed in range(3):
         net(data=image(seed))
         net.backward(cut=torch.ones(1, 5, 12, 10))
-    net.debug_info = True
+    net.set_debug_info(True)
     with torch.no_grad():
         for seed in range(3):
             net(data=image(seed))
@@ -136,8 +142,8 @@ def test_autograd_and_debug_info_run_step_by_step(recorded):
 
 def test_what_is_random_is_not_recorded(monkeypatch):
     monkeypatch.setattr(Eager, 'made', ())
-    net = texts.net(NET.replace('name: "r1" type: "ReLU"', 'name: "r1" type: "Dropout"'), 'TRAIN')
-    net.replay = Replay(net, Eager)
+    net = texts.net(NET.replace('name: "r1" type: "ReLU"', 'name: "r1" type: "Dropout"'), 'TRAIN',
+                    executor=recording())
     with torch.no_grad():
         results = [net(data=image(0))['cut'] for _ in range(3)]
     assert not Eager.made and not torch.equal(results[1], results[2])
@@ -146,8 +152,8 @@ def test_what_is_random_is_not_recorded(monkeypatch):
 def test_what_goes_on_from_the_pass_before_is_not_recorded(monkeypatch):
     monkeypatch.setattr(Eager, 'made', ())
     net = texts.net(texts.inputs(x=(2, 1, 3), cont=(2, 1)) + texts.layer(
-        'LSTM', 'l', 'x cont', 'h', 'recurrent_param { num_output: 2 weight_filler { value: 1 } }'))
-    net.replay = Replay(net, Eager)
+        'LSTM', 'l', 'x cont', 'h', 'recurrent_param { num_output: 2 weight_filler { value: 1 } }'),
+        executor=recording())
     with torch.no_grad():
         results = [net(x=torch.ones(2, 1, 3), cont=torch.ones(2, 1))['h'] for _ in range(4)]
     assert not Eager.made and not torch.equal(results[2], results[3])
@@ -174,7 +180,7 @@ def test_a_graph_gives_what_eager_gives(precision):
         with torch.inference_mode():
             a, b = (net(data=data)['cut'] for net in nets)
         assert torch.equal(a, b)
-    assert sum(r is not None for r in nets[0].replay.recordings.values()) == 2
+    assert sum(r is not None for r in nets[0].executor.replay.recordings.values()) == 2
     for net in nets:
         net.params['score'][0].data.add_(1)
     for seed in range(3):
@@ -192,7 +198,7 @@ def test_a_layer_that_waits_for_the_gpu(caplog):
         with torch.no_grad():
             net(data=image(seed).cuda(), label=torch.zeros(1, 1, 12, 10).cuda())
         assert net.total_loss.isfinite()
-    recorded = any(r is not None for r in net.replay.recordings.values())
+    recorded = any(r is not None for r in net.executor.replay.recordings.values())
     assert recorded or 'runs without CUDA graphs' in caplog.text
 
 

@@ -1,7 +1,5 @@
 """Which way a 2-D convolution takes, that each gives the values of F.conv2d, and what is kept."""
 
-from types import SimpleNamespace
-
 import pytest
 import texts
 import torch
@@ -11,10 +9,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from small_runs import VGG, run, solver_maker
 
+from fcn_repro.layers import ExecutionOptions, RunState
 from fcn_repro.net.placement import place
 from fcn_repro.ops import conv as module
 from fcn_repro.ops.cache import Kept
 from fcn_repro.ops.conv import Conv2d
+from fcn_repro.proto import TEST
 
 CLOSE = {torch.float32: 4e-6, torch.float64: 1e-14, torch.bfloat16: 1e-2}   # of the largest value
 CONV = texts.inputs(data=(1, 16, 32, 32)) + texts.conv('c', 'data', num_output=32, kernel=3,
@@ -36,7 +36,7 @@ def ways(monkeypatch):
 
 
 def conv2d(**off):
-    return Conv2d(SimpleNamespace(**{**ON, **off}))
+    return Conv2d(RunState(TEST, options=ExecutionOptions(**{**ON, **off})))
 
 
 def random(*shape, seed=0, last=True, scale=1.0):

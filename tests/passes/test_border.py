@@ -2,6 +2,7 @@
 
 import importlib
 from dataclasses import replace
+from functools import partial
 from unittest import mock
 
 import h5py
@@ -14,7 +15,9 @@ from test_nets import ACTIVATIONS, RUNS, check_param_diffs
 from texts import AUTO_TOPS, conv, graph, image, inputs, layer, net
 
 from fcn_repro.errors import FcnError
+from fcn_repro.layers import ExecutionOptions
 from fcn_repro.net import Net
+from fcn_repro.net.executor import PlannedExecutor
 from fcn_repro.net.graph import build
 from fcn_repro.passes import collapse_border
 from fcn_repro.proto.prototxt import read_net
@@ -39,7 +42,7 @@ def test_nets_equal_caffe_with_it(path):
 
 
 def repeats_of(net):
-    return [step.node.name for plan in net.plans.values() for step in plan.steps
+    return [step.node.name for plan in net.executor.plans.values() for step in plan.steps
             if step.node.type == 'RepeatBorder']
 
 
@@ -49,16 +52,26 @@ def whole(*shape, seed=0, most=2):
     return torch.randint(-most, most + 1, shape, generator=generator).double()
 
 
+class Feeding(PlannedExecutor):
+    """Feeds one tensor itself, so that it gets a gradient."""
+
+    def __init__(self, net, tensor):
+        super().__init__(net)
+        self.tensor = tensor
+
+    def placed_input(self, tensor):
+        return self.tensor
+
+
 def outcomes(graph, size, seed, force=True):
     """[plain, collapsed], each (outputs, gradients of parameters and image), of whole numbers; and
     the nodes that repeat."""
     got = []
     for use in (), (collapse_border,):
-        ours = Net(graph, passes=use).double()
+        x = whole(2, 2, *size, seed=seed).requires_grad_(force)
+        ours = Net(graph, passes=use, executor=partial(Feeding, tensor=x)).double()
         for i, blob in enumerate(ours.learnable_params):
             blob.parameter.data = whole(*blob.shape, seed=seed + i, most=1)
-        x = whole(2, 2, *size, seed=seed).requires_grad_(force)
-        ours.place = lambda tensor, x=x: x
         tops = ours.forward(data=x)
         ours.backward(**{name: whole(*top.shape, seed=seed + 1) for name, top in tops.items()})
         grads = [blob.parameter.grad for blob in ours.learnable_params]
@@ -129,7 +142,7 @@ def test_equal_to_the_bit_wherever_cells_are_put_back(text, data):
         return 0, path
     size = [data.draw(st.integers(1, 12)) for _ in 'hw']
     try:
-        Net(made).infer({0: (2, 2, *size)})
+        Net(made).infer_shapes({0: (2, 2, *size)})
     except FcnError:                # an empty top
         assume(False)
     with mock.patch.object(MODULE, 'cheapest', any_path):
@@ -200,7 +213,8 @@ def test_equal_in_float32(more, size):
 def test_memory_formats_and_sizes():
     plain, quick = pair(SMALL)
     for last in True, False:
-        plain.channels_last = quick.channels_last = last
+        for ours in plain, quick:
+            ours.place(ExecutionOptions(channels_last=last))
         for size in (9, 9), (30, 1), (2, 17):
             x = image(1, 3, *size)
             assert error(quick.forward(data=x)['out'].detach(),

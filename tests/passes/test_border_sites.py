@@ -126,7 +126,7 @@ def test_stop_after_and_all_blobs():
     for name in 'a', 'r', 'b', 'p', 'q':
         for blob, top in plain.forward(stop_after=name).items():
             assert error(quick.forward(stop_after=name)[blob].detach(), top.detach()) <= 1e-5
-    quick.plans.clear()
+    quick.executor.plans.clear()
     quick.forward(blobs='all')
     assert not repeats_of(quick)
 

@@ -40,7 +40,7 @@ LOSS = layer('SoftmaxWithLoss', 'loss', 'score label', 'loss',
 
 
 def types(net, *wanted):
-    return [step.node.type for plan in net.plans.values() for step in plan.steps
+    return [step.node.type for plan in net.executor.plans.values() for step in plan.steps
             if step.node.type in wanted]
 
 

@@ -7,6 +7,7 @@ from texts import conv, diffs, graph, image, inputs, layer, net
 from upcrop_nets import fused, make_bilinear, steps
 
 from fcn_repro import ops, passes
+from fcn_repro.layers import ExecutionOptions
 from fcn_repro.layers.internal.upcrop import UpCrop
 
 DATA_3 = inputs(data=(1, 3, 5, 6), size=(1, 1, 7, 9))
@@ -25,7 +26,7 @@ def pair(source, bilinear=False, last=False):
     """The net without and with passes, after a run and its backward."""
     both = [net(source, passes=use, seed=4) for use in ((), passes.DEFAULT)]
     for ours in both:
-        ours.channels_last = last
+        ours.place(ExecutionOptions(channels_last=last))
         if bilinear:
             make_bilinear(ours)
         ours.forward(data=image(1, 3, 5, 6))
@@ -182,7 +183,7 @@ def test_channels_last_and_half_the_gradient_path(called):
         'kernel_size: 4 stride: 2 group: 3 bias_term: false weight_filler { type: "bilinear" } }') \
         + layer('Crop', 'y', 'up b', 'y', 'crop_param { axis: 2 offset: 2 }')
     ours = net(source, passes=passes.DEFAULT)
-    ours.channels_last = True
+    ours.place(ExecutionOptions(channels_last=True))
     y = ours.forward(data=image(1, 3, 5, 6))['y']
     assert y.is_contiguous(memory_format=torch.channels_last) and called
     ours.backward(y=torch.ones(1, 3, 7, 9))

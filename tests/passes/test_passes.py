@@ -37,7 +37,8 @@ def test_sites_in_each_shipped_prototxt(path):
     assert len(sites) == (1 if fcn else 0)
     for node in sites:
         assert node.name == 'score'
-        assert node.owners == ('upscore' if fcn[1] == '32' else f'upscore{fcn[1]}', 'score')
+        assert [name for name, _ in node.owners] == [
+            'upscore' if fcn[1] == '32' else f'upscore{fcn[1]}', 'score']
         assert len(fuse_upcrop(found).nodes) == len(found.nodes) - 1
         assert not fused(found, {found.values[node.parts[0].tops[0]]})
 

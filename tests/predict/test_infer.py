@@ -33,4 +33,5 @@ def test_a_net_trains_after_inference():
     score = net.forward(data=torch.zeros(1, 3, 32, 32))['score']
     net.backward(score=torch.ones_like(score))
     assert net.params['score_fr'][1].diff.abs().sum() > 0
-    assert any(step.node.type == 'UpCrop' for plan in net.plans.values() for step in plan.steps)
+    assert any(step.node.type == 'UpCrop' for plan in net.executor.plans.values()
+               for step in plan.steps)

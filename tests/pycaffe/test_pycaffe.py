@@ -280,4 +280,4 @@ def test_memory_is_shared_where_caffe_shares_it(made):
     split = net.blobs['a_s_0_split_0'], net.blobs['a_s_0_split_1']
     assert all(np.shares_memory(blob.data, net.blobs['a'].data) for blob in split)
     assert not np.shares_memory(split[0].diff, split[1].diff)
-    assert isinstance(net._net, layerwise.Layerwise)
+    assert isinstance(net._net.executor, layerwise.LayerwiseExecutor)

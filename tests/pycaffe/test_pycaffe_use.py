@@ -232,7 +232,7 @@ def test_one_process_and_one_device():
     caffe.set_multiprocess(True)
     for call in caffe.NCCL.new_uid, lambda: caffe.NCCL(None, b''), \
             lambda: caffe.set_solver_count(2), lambda: caffe.set_solver_rank(1):
-        assert message(call).startswith('there is no training on several GPUs here')
+        assert message(call).startswith('training on several GPUs is not supported')
     timer = caffe.Timer()
     timer.start()
     sum(range(1000))

@@ -175,14 +175,14 @@ def refused(solver, state, *parts):
 def test_state_without_its_weights(snapped):
     solver, model, state = snapped
     model.unlink()
-    refused(solver, state, state, model, 'not there', 'beside the state')
+    refused(solver, state, state, model, 'are missing', 'into its folder')
 
 
 @pytest.mark.parametrize('name', ['', '/nowhere/x.h5', '.'])
 def test_state_that_names_nothing(snapped, name):
     solver, _, state = snapped
     write_solverstate(state, 1, name, 0, solver.history)
-    refused(solver, state, state, 'not there')
+    refused(solver, state, state, 'are missing')
 
 
 @pytest.mark.parametrize('which', ['weights', 'state'])

@@ -41,7 +41,7 @@ def state(make):
 def test_a_changed_net_is_refused_with_the_difference(make, state):
     solver = make(('kernel_size: 3 pad: 8', 'pad: 8 # wide\nkernel_size: 5'))
     lines = refused(solver, state, f'{state}: ', 'net, solver or data', 'Restore with those',
-                    '--force')
+                    'force=True')
     assert lines == ['--- train net of the state', '+++ train net now', '@@ layer "conv1" @@',
                      '     pad: 8', '-    kernel_size: 3', '+    kernel_size: 5',
                      '     weight_filler {']
@@ -56,7 +56,7 @@ def test_a_changed_solver_is_refused_unless_forced(make, state, caplog):
         '--- solver of the state', '+++ solver now', '-base_lr: 0.01', '+base_lr: 0.1',
         '-iter_size: 2']
     assert solver.restore(state, force=True).splitlines() == lines
-    assert 'Going on with what has changed' in caplog.text
+    assert 'Continuing with these changes' in caplog.text
     assert run(solver, 2).rate == pytest.approx(0.1)
     again = make(('base_lr: 0.01', 'base_lr: 0.1'), ('iter_size: 2\n', ''))
     assert again.restore('run/train_iter_2.solverstate.h5') == ''
@@ -103,7 +103,7 @@ def test_the_difference_is_short(make, state):
     more = ''.join(f'layer {{ name: "r{i}" type: "ReLU" bottom: "conv1" top: "conv1" }}\n'
                    for i in range(20))
     lines = refused(make(('layer { name: "pool1"', more + 'layer { name: "pool1"')), state)
-    assert len(lines) == snapshots.SHOWN + 1 and lines[-1] == '… 85 more lines'
+    assert len(lines) == snapshots.DIFF_LINES + 1 and lines[-1] == '… 85 more lines'
 
 
 def test_a_state_that_does_not_say_is_restored(make, state):
@@ -120,7 +120,7 @@ def test_weights_of_another_run_are_refused(make, tmp_path):
     run(make(seed=2, prefix='other/train'), 1)
     shutil.copy('other/train_iter_1.caffemodel.h5', 'run')
     refused(make(), 'run/train_iter_1.solverstate.h5', 'run/train_iter_1.caffemodel.h5: seed 2 in '
-            'the weights, 1 in the state', 'different runs', 'beside it')
+            'the weights, 1 in the state', 'different runs', 'into its folder')
     solver = make()
     solver.net.save_hdf5('run/train_iter_1.caffemodel.h5')      # weights that say nothing: surgery
     solver.restore('run/train_iter_1.solverstate.h5')

@@ -85,8 +85,8 @@ def test_wrong_nets(small, capsys, old, new, parts):
     ('base_lr', 'type: "AdaGrad" base_lr', ['solver.prototxt:6: ', 'momentum 0.9, but AdaGrad has',
                                             'Remove momentum']),
     ('train_net: "train.prototxt"', '', ['solver.prototxt', 'no train_net', 'Name the net file']),
-    ('train.prototxt', 'trian.prototxt', ['solver.prototxt', "'trian.prototxt' is neither beside",
-                                          'Mend train_net']),
+    ('train.prototxt', 'trian.prototxt', ['solver.prototxt', "'trian.prototxt' is neither in",
+                                          'Correct train_net']),
 ], ids=lambda v: v if isinstance(v, str) else '')
 def test_wrong_solvers(small, capsys, old, new, parts):
     change(small[0] / 'solver.prototxt', old, new)
@@ -224,7 +224,7 @@ def test_a_loss_that_is_no_number(small, capsys, rate):
     change(small[0] / 'solver.prototxt', 'snapshot: 3', 'snapshot: 0')
     done = call(capsys, 'train', 'small', '--restore')
     assert_error(done, small[0] / 'solver.prototxt', 'the loss became', 'at iteration ',
-                 'Lower base_lr', '--force', 'snapshot is untouched')
+                 'Lower base_lr', 'snapshot is untouched')
     assert run_files(small[2]) == before
 
 

@@ -63,11 +63,11 @@ def test_test_nets_in_caffes_order(tmp_path):
 
 @pytest.mark.parametrize('text, says', [
     ('', 'solver.prototxt: no train_net and no net. Name the net file, or give one of net, '),
-    ('net: "a"\ntrain_net: "b"', 'solver.prototxt:3: net, train_net: one train net too many. '),
+    ('net: "a"\ntrain_net: "b"', 'solver.prototxt:3: 2 train nets: net, train_net. '),
     ('net_param { }\nnet: "a" train_net_param { }',
-     'solver.prototxt:3: net, net_param, train_net_param: one train net too many. '),
-    ('net: "none.prototxt"', "solver.prototxt: the net 'none.prototxt' is neither beside the "),
-    ('net: ""', "solver.prototxt: the net '' is neither beside"),
+     'solver.prototxt:3: 3 train nets: net, net_param, train_net_param. '),
+    ('net: "none.prototxt"', "solver.prototxt: the net 'none.prototxt' is neither in "),
+    ('net: ""', "solver.prototxt: the net '' is neither in"),
     ('train_net_param { layers { } }', "solver.prototxt:2: train_net_param has 'layers': Caffe "),
     ('net_param { input: "a" }', "solver.prototxt:2: net_param has 'input': "),
 ])

@@ -9,7 +9,7 @@ def fused(graph, keep=frozenset()):
 
 
 def steps(net):
-    return [step.node.type for plan in net.plans.values() for step in plan.steps]
+    return [step.node.type for plan in net.executor.plans.values() for step in plan.steps]
 
 
 def make_bilinear(net):

@@ -5,32 +5,13 @@ the bottoms' shapes, `forward` of the bottoms and the parameters. Backward is au
 """
 
 import zlib
-from dataclasses import dataclass, field
 
 import torch
 
-from ...data.prefetch import default_workers
 from ...errors import FcnError
 from ...proto import TRAIN, FillerParameter
 
 ANY = None      # in an arity: no upper limit
-
-
-@dataclass
-class RunState:
-    """What a net's layers share. position counts the forward passes before this one: data layers
-    and Dropout are functions of it and of the seed, so a restored run goes on to the same bits."""
-    phase: int
-    seed: int = 0
-    position: int = 0
-    folder: str = '.'           # relative paths in the text start here
-    overrides: dict = field(default_factory=dict)   # {Python layer: keys of its param_str}
-    blas: bool = False          # products as Caffe computes them: ops/blas.py
-    workers: int = field(default_factory=default_workers)   # threads that read ahead for each layer
-    gpu: torch.device | None = None         # where they put it; None: nowhere but on the host
-    winograd: bool = False      # convolutions on the CPU: ops/conv.py
-    gemm: bool = False
-    prepack: bool = False       # filters that these lay out are kept where nobody goes backward
 
 
 class Layer:
@@ -44,6 +25,7 @@ class Layer:
     unsupported = ()     # fields of that message that are rejected when they are set
     in_place = False     # whether a top may be written over its bottom
     product = False      # computes in the net's 16-bit type, where it has one (net/plan.py)
+    internal = False     # made by our passes alone: no layer type of Caffe's
     narrow = False       # takes 16-bit floats as they come; the others get float32
 
     def __init__(self, node, state):
@@ -98,7 +80,7 @@ class Layer:
 
     def draws(self, *what, device='cpu'):
         """A generator: a function of the net's seed, the layer's name and `what`."""
-        key = '/'.join(map(str, (self.state.seed, self.node.name, *what)))
+        key = '/'.join(map(str, (self.state.seed, self.node.unique_name, *what)))
         return torch.Generator(device).manual_seed(zlib.crc32(key.encode()))
 
     def axis(self, axis, shape, what='axis'):

@@ -21,10 +21,10 @@ class Source(Layer):
     def on_host(self, arrays):
         """Arrays as tensors; in pinned memory where a GPU is to copy them from there."""
         tensors = [torch.from_numpy(array) for array in arrays]
-        return [tensor.pin_memory() for tensor in tensors] if self.state.gpu else tensors
+        return [tensor.pin_memory() for tensor in tensors] if self.state.options.gpu else tensors
 
     def on_device(self, tensors):
         """Tensors of on_host where the net computes. A GPU copies them when its stream comes to it,
         and we go on meanwhile; torch keeps pinned memory from other use until it has."""
-        gpu = self.state.gpu
+        gpu = self.state.options.gpu
         return [tensor.to(gpu, non_blocking=True) for tensor in tensors] if gpu else tensors

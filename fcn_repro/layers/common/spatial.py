@@ -100,7 +100,7 @@ class SpatialLayer(Layer):
         channel, kernel, *axes = self.geometry(bottoms[0].shape)
         if not kernel:                          # no spatial axis: one of size 1
             weight, axes = weight.unsqueeze(-1), [(1,), (0,), (1,)]
-        functions = self.blas_functions if self.state.blas else self.functions
+        functions = self.blas_functions if self.state.options.blas else self.functions
         run, tops = functions[max(0, len(kernel) - 1)], []
         for x in bottoms:
             flat = x if channel == 1 else x.reshape(-1, *x.shape[channel:])

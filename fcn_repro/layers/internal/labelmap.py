@@ -12,6 +12,7 @@ class LabelMap(Layer):
     classes; the lowest one on ties, as in the release's scripts (Caffe's ArgMax: the highest)."""
 
     type = 'LabelMap'
+    internal = True
 
     def setup(self):
         if self.node.setting is None:

@@ -15,6 +15,7 @@ class RepeatBorder(Layer):
     """
 
     type = 'RepeatBorder'
+    internal = True
     narrow = True
 
     def setup(self):

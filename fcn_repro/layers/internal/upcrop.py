@@ -18,6 +18,7 @@ class UpCrop(Layer):
     """
 
     type = 'UpCrop'
+    internal = True
     bottoms = 2
 
     def setup(self):

@@ -17,6 +17,7 @@ class UpCropAdd(Layer):
     """
 
     type = 'UpCropAdd'
+    internal = True
     bottoms = 2
 
     def setup(self):

@@ -10,6 +10,7 @@ class UpCropLabels(UpCrop):
     the scores are not written."""
 
     type = 'UpCropLabels'
+    internal = True
 
     def shape(self, bottoms):
         n, _, *size = super().shape(bottoms)[0]

@@ -19,6 +19,7 @@ class UpCropLoss(Layer):
     """
 
     type = 'UpCropLoss'
+    internal = True
     bottoms = 3
     loss = True
 

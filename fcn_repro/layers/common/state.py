@@ -1,0 +1,61 @@
+"""What the layers of one net share: its execution options, its seed and its position."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from ...data.prefetch import default_workers
+
+# {name: the type of matrix products and convolutions, where that has 16 bits}
+PRECISIONS = {'fp32': None, 'tf32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+CPU = torch.device('cpu')
+
+
+@dataclass(frozen=True)
+class ExecutionOptions:
+    """How a net computes. Only `precision` and `blas` change its results, in rounding alone.
+
+    device: of parameters and activations. channels_last: memory format of 4-D filters and inputs.
+    precision: a key of PRECISIONS. winograd, gemm: allow these convolution algorithms on the CPU
+    (ops/conv.py); prepack: cache the filters that they lay out while autograd is off. graphs:
+    replay CUDA graphs (net/cuda_graphs.py). workers: reading threads of each data layer. blas:
+    multiply matrices as Caffe does on the CPU (ops/blas.py).
+    """
+    device: torch.device = CPU
+    channels_last: bool = False
+    precision: str = 'fp32'
+    winograd: bool = False
+    gemm: bool = False
+    prepack: bool = False
+    graphs: bool = False
+    workers: int = field(default_factory=default_workers)
+    blas: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The 16-bit type of products; None in float32 and TF32."""
+        return PRECISIONS[self.precision]
+
+    @property
+    def gpu(self) -> torch.device | None:
+        """The device if it is a GPU, else None."""
+        return self.device if self.device.type == 'cuda' else None
+
+
+@dataclass
+class RunState:
+    """Written by the net alone, read by its layers.
+
+    Fixed with the net: phase; folder, where relative paths in the text start; overrides, {class of
+    a Python data layer: keys of its param_str to replace}.
+    Replaced as a whole by `Net.place`: options.
+    Moved by `Net.seek` and by forward passes: seed and position, the number of forward passes so
+    far. Data layers and Dropout are functions of these two, so a restored run continues with the
+    same bits.
+    """
+    phase: int
+    seed: int = 0
+    position: int = 0
+    folder: str = '.'
+    overrides: dict = field(default_factory=dict)
+    options: ExecutionOptions = field(default_factory=ExecutionOptions)
