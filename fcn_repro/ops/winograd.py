@@ -2,8 +2,8 @@
 
 A tile of 4x4 outputs takes 36 products a pair of channels, where the sum itself takes 144 (Lavin
 and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). Its rounding error is twice
-that of a sum in order, as torch's own is in channels_last: csrc/cpu/winograd.h. And it differs from
-place to place of a tile, where a sum gives equal outputs of equal inputs. So where gradients are
+that of a sum in order, as torch's own is in channels_last: csrc/cpu/conv/winograd_transforms.h. And
+it differs from place to place of a tile, where a sum gives equal outputs of equal inputs. So where gradients are
 wanted the forward pass is a sum: what signs and maxima decide there is decided as in Caffe.
 """
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "../upcrop_math.h"
+#include "../../upcrop_math.h"
 
 #if defined(FCN_PORTABLE) && defined(__x86_64__) && !defined(__clang__) && __GNUC__ >= 12
 #define FCN_CLONES \

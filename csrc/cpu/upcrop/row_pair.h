@@ -2,7 +2,7 @@
 // wide as the output already, and stay in the cache while all rows between them are written.
 #pragma once
 
-#include "rows.h"
+#include "row_kernels.h"
 
 namespace fcn {
 

@@ -4,8 +4,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "bf16.h"
-#include "product.h"
+#include "../common/bf16.h"
+#include "../gemm/micro_kernel.h"
 
 namespace fcn {
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "product.h"
+#include "../gemm/micro_kernel.h"
 
 namespace fcn {
 

@@ -2,7 +2,7 @@
 // lie along the vectors, and each number of a block is a plane of its own.
 #pragma once
 
-#include "phases_tasks.h"
+#include "interleaved.h"
 
 namespace fcn {
 

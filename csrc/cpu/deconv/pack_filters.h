@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "phases.h"
+#include "subpixel.h"
 
 namespace fcn {
 

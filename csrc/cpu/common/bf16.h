@@ -2,7 +2,7 @@
 // instructions themselves: an intrinsic may only be used in a function for that instruction set.
 #pragma once
 
-#include "lanes.h"
+#include "simd.h"
 
 #if defined(FCN_PORTABLE) && defined(__x86_64__)
 #define FCN_AVX512 __attribute__((target("arch=x86-64-v4")))

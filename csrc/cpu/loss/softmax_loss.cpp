@@ -1,6 +1,6 @@
 // Upsample + crop + softmax loss on the CPU: scores and probabilities live in a tile, the gradient
 // leaves it at the input's resolution.
-#include "../softmax_loss.h"
+#include "../../softmax_loss.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
@@ -9,7 +9,7 @@
 
 #include <cmath>
 
-#include "../epilogue.h"
+#include "../../epilogue.h"
 #include "loss_tile.h"
 
 namespace fcn {

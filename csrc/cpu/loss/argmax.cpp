@@ -1,13 +1,13 @@
 // Upsample + crop + argmax on the CPU: a tile of scores lives in registers.
-#include "../argmax.h"
+#include "../../argmax.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
 #include <ATen/Parallel.h>
 #include <torch/library.h>
 
-#include "../epilogue.h"
-#include "tile.h"
+#include "../../epilogue.h"
+#include "score_tile.h"
 
 namespace fcn {
 namespace {

@@ -4,8 +4,8 @@
 // Free of ATen.
 #pragma once
 
-#include "bf16.h"
-#include "product.h"
+#include "../common/bf16.h"
+#include "../gemm/micro_kernel.h"
 
 namespace fcn {
 

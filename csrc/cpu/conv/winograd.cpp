@@ -10,9 +10,9 @@
 
 #include <optional>
 
-#include "../dense.h"
-#include "factors.h"
-#include "winograd.h"
+#include "../../dense.h"
+#include "operands.h"
+#include "winograd_transforms.h"
 
 TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
   m.def("conv3x3(Tensor x, Tensor weight, Tensor? bias, SymInt[2] pad) -> Tensor");

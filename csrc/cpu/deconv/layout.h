@@ -7,8 +7,8 @@
 
 #include <algorithm>
 
-#include "../dense.h"
-#include "phases.h"
+#include "../../dense.h"
+#include "subpixel.h"
 
 namespace fcn {
 

@@ -5,9 +5,9 @@
 // so that the gradient goes back the same way, and nothing is summed across lanes.
 #pragma once
 
-#include "../scores.h"
-#include "between.h"
-#include "lanes.h"
+#include "../../scores.h"
+#include "../upcrop/row_pair.h"
+#include "../common/simd.h"
 
 namespace fcn {
 

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <utility>
 
-#include "rows.h"
+#include "../upcrop/row_kernels.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"  // all of it is inlined, no vector crosses a call
 

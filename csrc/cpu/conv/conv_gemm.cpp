@@ -9,8 +9,8 @@
 
 #include <optional>
 
-#include "../dense.h"
-#include "factors.h"
+#include "../../dense.h"
+#include "operands.h"
 
 TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
   m.def("conv_gemm(Tensor x, Tensor weight, Tensor? bias) -> Tensor");

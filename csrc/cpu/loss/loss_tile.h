@@ -3,9 +3,9 @@
 
 #include <limits>
 
-#include "../epilogue.h"
-#include "../softmax_loss.h"
-#include "tile.h"
+#include "../../epilogue.h"
+#include "../../softmax_loss.h"
+#include "score_tile.h"
 
 namespace fcn {
 

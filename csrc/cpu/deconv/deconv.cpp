@@ -14,8 +14,8 @@
 #include <utility>
 #include <vector>
 
-#include "phases_tasks.h"
-#include "planes.h"
+#include "interleaved.h"
+#include "planar.h"
 
 TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
   m.def(

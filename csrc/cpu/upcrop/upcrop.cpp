@@ -1,5 +1,5 @@
 // The fused op on the CPU: threads share the rows to write, so nothing is written twice.
-#include "../upcrop.h"
+#include "../../upcrop.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "between.h"
-#include "rows.h"
+#include "row_pair.h"
+#include "row_kernels.h"
 
 namespace fcn {
 namespace {

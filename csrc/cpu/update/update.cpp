@@ -1,6 +1,6 @@
 // The solver update on the CPU: threads share chunks of all parameters, each number is read and
 // written once.
-#include "../update.h"
+#include "../../update.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
@@ -8,7 +8,7 @@
 
 #include <algorithm>
 
-#include "rows.h"
+#include "../upcrop/row_kernels.h"
 
 namespace fcn {
 namespace {

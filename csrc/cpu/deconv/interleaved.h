@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "filters.h"
-#include "lanes.h"
-#include "turned.h"
+#include "pack_filters.h"
+#include "../common/simd.h"
+#include "layout.h"
 
 namespace fcn {
 

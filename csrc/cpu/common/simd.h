@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "rows.h"
+#include "../upcrop/row_kernels.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"  // all of it is inlined, no vector crosses a call
 
