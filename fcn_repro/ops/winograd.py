@@ -1,10 +1,11 @@
-"""Convolution of 3x3 filters with stride 1 by Winograd's algorithm: gradients, fake kernels, twin.
+"""3x3 convolution with stride 1 by Winograd's algorithm: gradients, fake kernels, reference twin.
 
-A tile of 4x4 outputs takes 36 products a pair of channels, where the sum itself takes 144 (Lavin
-and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). Its rounding error is twice
-that of a sum in order, as torch's own is in channels_last: csrc/cpu/conv/winograd_transforms.h. And
-it differs from place to place of a tile, where a sum gives equal outputs of equal inputs. So where gradients are
-wanted the forward pass is a sum: what signs and maxima decide there is decided as in Caffe.
+A tile of 4x4 outputs takes 36 products per pair of channels, where direct summation takes 144
+(Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). Its rounding error is
+twice that of summation in order, which torch does in channels_last; see
+csrc/cpu/conv/winograd_transforms.h. It also depends on the position within the tile, whereas direct
+summation gives equal outputs for equal inputs. Therefore the forward pass is a direct sum wherever
+gradients are wanted: ReLU signs and pooling maxima are then decided as in Caffe.
 """
 
 import torch
