@@ -1,25 +1,37 @@
-// Winograd's convolution of 3x3 filters, F(4x4, 3x3): a tile of 4x4 outputs from 6x6 inputs by 36
-// products a channel where the sum itself takes 144 (Lavin and Gray, 2016; Toom and Cook). The
-// points are 0, +-3/4, +-3/2 and infinity: with them its error is twice that of a sum in order.
-// Free of ATen.
+// Winograd convolution of 3x3 filters with stride 1, F(4x4, 3x3) (Lavin and Gray, 2016;
+// Toom-Cook):
+//
+//   Y = A^T [ (G g G^T) .* (B^T d B) ] A,    summed over channels before the output transform
+//
+// A tile of 4x4 outputs comes from a 6x6 input tile d by 36 products per pair of channels instead
+// of 144. The interpolation points are 0, +-3/4, +-3/2 and infinity: with them the rounding error
+// is about twice that of direct summation. The products over all tiles are one matrix product per
+// point, (tiles x channels) * (channels x outputs), done in winograd.cpp.
+//
+// This header holds the transforms, free of ATen. Images are channels last; a vector holds 16
+// channels of one pixel, so a transform is straight-line code on vectors, along y and then along
+// x.
 #pragma once
+
+#include <algorithm>
 
 #include "../common/bf16.h"
 #include "../gemm/micro_kernel.h"
 
 namespace fcn {
 
-constexpr int64_t kTile = 4, kWide = 6, kPlaces = 36;  // outputs, inputs, places of a tile
+constexpr int64_t kOutputTile = 4, kInputTile = 6;    // side of an output and an input tile
+constexpr int64_t kPoints = kInputTile * kInputTile;  // products of a tile
 constexpr float kA = 0.75f, kB = 1.5f, kAA = kA * kA, kBB = kB * kB;
 
-using Lane = VecOf<float>;
-constexpr int64_t kLanes = Lanes<float>::count;
+using Vec16 = VecOf<float>;
+constexpr int64_t kVecSize = Lanes<float>::count;
 
-// x of 6 inputs -> their values at the points
-FCN_INLINE void to_points(const Lane* x, int64_t step, Lane* v) {
-  const Lane x1 = x[step], x2 = x[2 * step], x3 = x[3 * step], x4 = x[4 * step];
-  const Lane even_a = x4 - kBB * x2, odd_a = kA * (x3 - kBB * x1);
-  const Lane even_b = x4 - kAA * x2, odd_b = kB * (x3 - kAA * x1);
+// B^T x: 6 inputs to the 6 points; consecutive values are `step` vectors apart
+FCN_INLINE void input_transform(const Vec16* x, int64_t step, Vec16* v) {
+  const Vec16 x1 = x[step], x2 = x[2 * step], x3 = x[3 * step], x4 = x[4 * step];
+  const Vec16 even_a = x4 - kBB * x2, odd_a = kA * (x3 - kBB * x1);
+  const Vec16 even_b = x4 - kAA * x2, odd_b = kB * (x3 - kAA * x1);
   v[0] = kAA * kBB * x[0] + (x4 - (kAA + kBB) * x2);
   v[1] = even_a + odd_a;
   v[2] = even_a - odd_a;
@@ -28,20 +40,20 @@ FCN_INLINE void to_points(const Lane* x, int64_t step, Lane* v) {
   v[5] = kAA * kBB * x1 + (x[5 * step] - (kAA + kBB) * x3);
 }
 
-// Values at the points -> 4 outputs
-FCN_INLINE void from_points(const Lane* v, int64_t step, Lane* y) {
-  const Lane sum_a = v[step] + v[2 * step], gap_a = v[step] - v[2 * step];
-  const Lane sum_b = v[3 * step] + v[4 * step], gap_b = v[3 * step] - v[4 * step];
+// A^T v: 6 points to 4 outputs
+FCN_INLINE void output_transform(const Vec16* v, int64_t step, Vec16* y) {
+  const Vec16 sum_a = v[step] + v[2 * step], diff_a = v[step] - v[2 * step];
+  const Vec16 sum_b = v[3 * step] + v[4 * step], diff_b = v[3 * step] - v[4 * step];
   y[0] = v[0] + sum_a + sum_b;
-  y[1] = kA * gap_a + kB * gap_b;
+  y[1] = kA * diff_a + kB * diff_b;
   y[2] = kAA * sum_a + kBB * sum_b;
-  y[3] = v[5 * step] + kA * kAA * gap_a + kB * kBB * gap_b;
+  y[3] = v[5 * step] + kA * kAA * diff_a + kB * kBB * diff_b;
 }
 
-// The transpose of from_points: gradients of 4 outputs -> at the points
-FCN_INLINE void to_points_of_gradient(const Lane* y, int64_t step, Lane* v) {
-  const Lane even_a = y[0] + kAA * y[2 * step], odd_a = kA * (y[step] + kAA * y[3 * step]);
-  const Lane even_b = y[0] + kBB * y[2 * step], odd_b = kB * (y[step] + kBB * y[3 * step]);
+// A y, the transpose of output_transform: gradients of 4 outputs to the points
+FCN_INLINE void gradient_transform(const Vec16* y, int64_t step, Vec16* v) {
+  const Vec16 even_a = y[0] + kAA * y[2 * step], odd_a = kA * (y[step] + kAA * y[3 * step]);
+  const Vec16 even_b = y[0] + kBB * y[2 * step], odd_b = kB * (y[step] + kBB * y[3 * step]);
   v[0] = y[0];
   v[1] = even_a + odd_a;
   v[2] = even_a - odd_a;
@@ -50,15 +62,15 @@ FCN_INLINE void to_points_of_gradient(const Lane* y, int64_t step, Lane* v) {
   v[5] = y[3 * step];
 }
 
-// What the points' products are divided by, of each pair of points
-constexpr float kOver0 = 1 / (kAA * kBB), kOverA = 1 / (2 * kAA * (kAA - kBB)),
-                kOverB = 1 / (2 * kBB * (kBB - kAA));
+// Normalisation of the points, which the filter transform applies
+constexpr float kScale0 = 1 / (kAA * kBB), kScaleA = 1 / (2 * kAA * (kAA - kBB)),
+                kScaleB = 1 / (2 * kBB * (kBB - kAA));
 
-// 3 taps -> at the points
-FCN_INLINE void to_points_of_filter(const Lane* g, int64_t step, Lane* v) {
-  const Lane even_a = kOverA * (g[0] + kAA * g[2 * step]), odd_a = kOverA * kA * g[step];
-  const Lane even_b = kOverB * (g[0] + kBB * g[2 * step]), odd_b = kOverB * kB * g[step];
-  v[0] = kOver0 * g[0];
+// G g: 3 taps to the points
+FCN_INLINE void filter_transform(const Vec16* g, int64_t step, Vec16* v) {
+  const Vec16 even_a = kScaleA * (g[0] + kAA * g[2 * step]), odd_a = kScaleA * kA * g[step];
+  const Vec16 even_b = kScaleB * (g[0] + kBB * g[2 * step]), odd_b = kScaleB * kB * g[step];
+  v[0] = kScale0 * g[0];
   v[1] = even_a + odd_a;
   v[2] = even_a - odd_a;
   v[3] = even_b + odd_b;
@@ -66,21 +78,22 @@ FCN_INLINE void to_points_of_filter(const Lane* g, int64_t step, Lane* v) {
   v[5] = g[2 * step];
 }
 
-// The transpose of to_points_of_filter: gradients at the points -> of 3 taps
-FCN_INLINE void from_points_of_filter(const Lane* v, int64_t step, Lane* g) {
-  const Lane sum_a = kOverA * (v[step] + v[2 * step]), sum_b = kOverB * (v[3 * step] + v[4 * step]);
-  g[0] = kOver0 * v[0] + sum_a + sum_b;
-  g[1] = kOverA * kA * (v[step] - v[2 * step]) + kOverB * kB * (v[3 * step] - v[4 * step]);
+// G^T v, the transpose of filter_transform: gradients at the points to those of 3 taps
+FCN_INLINE void filter_gradient_transform(const Vec16* v, int64_t step, Vec16* g) {
+  const Vec16 sum_a = kScaleA * (v[step] + v[2 * step]),
+              sum_b = kScaleB * (v[3 * step] + v[4 * step]);
+  g[0] = kScale0 * v[0] + sum_a + sum_b;
+  g[1] = kScaleA * kA * (v[step] - v[2 * step]) + kScaleB * kB * (v[3 * step] - v[4 * step]);
   g[2] = v[5 * step] + kAA * sum_a + kBB * sum_b;
 }
 
-// Along both axes: from x[from][from], `row` and `cell` numbers apart, to put(i, j, value) of
-// to x to values
+// Apply a 1-D transform along y, then x: from x (from x from), rows and pixels `row` and `pixel`
+// elements apart, to put(i, j, value) for (to x to) values
 template <int from, int to, typename T, typename F, typename Put>
-FCN_INLINE void along_both(const T* x, int64_t row, int64_t cell, F f, Put put) {
-  Lane in[from], half[from][to], out[to];  // half: columns of x, transformed along y
+FCN_INLINE void transform_2d(const T* x, int64_t row, int64_t pixel, F f, Put put) {
+  Vec16 in[from], half[from][to], out[to];  // half: columns, transformed along y
   for (int j = 0; j < from; ++j) {
-    for (int i = 0; i < from; ++i) in[i] = load(x + i * row + j * cell);
+    for (int i = 0; i < from; ++i) in[i] = load(x + i * row + j * pixel);
     f(in, 1, half[j]);
   }
   for (int i = 0; i < to; ++i) {
@@ -89,45 +102,49 @@ FCN_INLINE void along_both(const T* x, int64_t row, int64_t cell, F f, Put put) 
   }
 }
 
-// Along both axes to places of memory, `place` numbers apart
+// transform_2d to memory, one value every `point` elements
 template <int from, int to, typename T, typename F>
-FCN_INLINE void along_both_to(const T* x, int64_t row, int64_t cell, F f, T* v, int64_t place) {
-  along_both<from, to>(x, row, cell, f, [=](int i, int j, Lane value)
-                           __attribute__((always_inline)) { store(v + (i * to + j) * place, value); });
+FCN_INLINE void transform_2d_to(const T* x, int64_t row, int64_t pixel, F f, T* v, int64_t point) {
+  transform_2d<from, to>(
+      x, row, pixel, f, [=](int i, int j, Vec16 value) __attribute__((always_inline)) {
+        store(v + (i * to + j) * point, value);
+      });
 }
 
-// Where tiles' numbers stand: `place` apart from place to place, `line` from tile to tile
-struct Tiles {
-  int64_t line, place;
+// Memory layout of transformed tiles: (36 points, tiles, channels), with pitches `point` and `tile`
+struct PointLayout {
+  int64_t tile, point;
 
-  // Neither distance is a multiple of a page, so that the places fall on different cache sets
-  Tiles(int64_t channels, int64_t count)
-      : line(channels + 16), place((count * line + 1023) / 1024 * 1024 + 80) {}
-  int64_t size() const { return kPlaces * place; }
+  // Neither pitch is a multiple of the page size, so that the points map to different cache sets
+  PointLayout(int64_t channels, int64_t count)
+      : tile(channels + 16), point((count * tile + 1023) / 1024 * 1024 + 80) {}
+  int64_t size() const { return kPoints * point; }
 };
 
-// An image batch (N, H, W, C), and how tiles lie on it; tile 0 starts `pad` before the image
-struct Grid {
+// A batch of images (N, H, W, C) and the tiles over it; the first starts `pad` before the image
+struct TileGrid {
   int64_t images, height, width, channels, pad_y, pad_x, tiles_y, tiles_x;
 
   int64_t count() const { return images * tiles_y * tiles_x; }
-  struct Spot { int64_t image, y, x; };
-  Spot spot(int64_t tile) const {
+  struct Corner {
+    int64_t image, y, x;
+  };
+  Corner corner(int64_t tile) const {
     const int64_t x = tile % tiles_x, y = tile / tiles_x % tiles_y;
-    return {tile / tiles_x / tiles_y, y * kTile - pad_y, x * kTile - pad_x};
+    return {tile / tiles_x / tiles_y, y * kOutputTile - pad_y, x * kOutputTile - pad_x};
   }
 };
 
-#define FCN_FUSED __attribute__((optimize("fp-contract=fast")))
-
-// A square of `side` cells at a tile's spot: in the image itself, or with zeros around it in `copy`
+// A square of `side` pixels: in the image itself or, where it crosses the border, zero-padded in
+// `copy`
 template <typename T>
-struct Window {
+struct Patch {
   const T* data;
-  int64_t row;
+  int64_t row;  // pitch
 };
+
 template <typename T>
-Window<T> window(const Grid& g, const T* image, Grid::Spot at, int64_t side, T* copy) {
+Patch<T> patch(const TileGrid& g, const T* image, TileGrid::Corner at, int64_t side, T* copy) {
   const int64_t c = g.channels;
   image += at.image * g.height * g.width * c;
   if (at.y >= 0 && at.x >= 0 && at.y + side <= g.height && at.x + side <= g.width)
@@ -141,116 +158,127 @@ Window<T> window(const Grid& g, const T* image, Grid::Spot at, int64_t side, T* 
   return {copy, side * c};
 }
 
-// Tiles begin .. begin + count - 1 of an image at the points, whose inputs they are
+// Input transform (B^T d B) of tiles begin .. begin + count - 1
 template <typename T>
-FCN_INLINE void each_to_points(const Grid& g, const T* image, int64_t begin, int64_t count, T* copy,
-                               const Tiles& to, T* v) {
+FCN_INLINE void transform_inputs_of(const TileGrid& g, const T* image, int64_t begin, int64_t count,
+                                    T* copy, const PointLayout& to, T* v) {
   for (int64_t t = 0; t < count; ++t) {
-    const Window<T> w = window(g, image, g.spot(begin + t), kWide, copy);
-    if (w.data != copy)  // what the next tile reads besides
-      for (int64_t i = 0; i < kWide; ++i)
-        for (int64_t c = 0; c < kTile * g.channels; c += 64 / sizeof(T))
-          __builtin_prefetch(w.data + i * w.row + kWide * g.channels + c);
-    for (int64_t c = 0; c < g.channels; c += kLanes)
-      along_both_to<kWide, kWide>(w.data + c, w.row, g.channels, to_points, v + t * to.line + c,
-                                  to.place);
+    const Patch<T> w = patch(g, image, g.corner(begin + t), kInputTile, copy);
+    if (w.data != copy)  // prefetch what the next tile reads beyond this one
+      for (int64_t i = 0; i < kInputTile; ++i)
+        for (int64_t c = 0; c < kOutputTile * g.channels; c += 64 / sizeof(T))
+          __builtin_prefetch(w.data + i * w.row + kInputTile * g.channels + c);
+    for (int64_t c = 0; c < g.channels; c += kVecSize)
+      transform_2d_to<kInputTile, kInputTile>(w.data + c, w.row, g.channels, input_transform,
+                                              v + t * to.tile + c, to.point);
   }
 }
-FCN_CLONES FCN_FUSED inline void inputs_to_points(const Grid& g, const float* image, int64_t begin,
-                                                  int64_t count, float* copy, const Tiles& to,
-                                                  float* v) {
-  each_to_points(g, image, begin, count, copy, to, v);
-}
-FCN_AVX512 FCN_FUSED inline void inputs_to_points(const Grid& g, const Bf16* image, int64_t begin,
-                                                  int64_t count, Bf16* copy, const Tiles& to,
-                                                  Bf16* v) {
-  each_to_points(g, image, begin, count, copy, to, v);
-}
-
-// The same for the gradient of their outputs
-FCN_CLONES FCN_FUSED inline void gradients_to_points(const Grid& g, const float* image,
+FCN_CLONES FCN_CONTRACT inline void transform_inputs(const TileGrid& g, const float* image,
                                                      int64_t begin, int64_t count, float* copy,
-                                                     const Tiles& to, float* v) {
+                                                     const PointLayout& to, float* v) {
+  transform_inputs_of(g, image, begin, count, copy, to, v);
+}
+FCN_AVX512 FCN_CONTRACT inline void transform_inputs(const TileGrid& g, const Bf16* image,
+                                                     int64_t begin, int64_t count, Bf16* copy,
+                                                     const PointLayout& to, Bf16* v) {
+  transform_inputs_of(g, image, begin, count, copy, to, v);
+}
+
+// Transform of the gradients of those tiles' outputs (A y A^T)
+FCN_CLONES FCN_CONTRACT inline void transform_gradients(const TileGrid& g, const float* image,
+                                                        int64_t begin, int64_t count, float* copy,
+                                                        const PointLayout& to, float* v) {
   for (int64_t t = 0; t < count; ++t) {
-    const Window<float> w = window(g, image, g.spot(begin + t), kTile, copy);
-    for (int64_t c = 0; c < g.channels; c += kLanes)
-      along_both_to<kTile, kWide>(w.data + c, w.row, g.channels, to_points_of_gradient,
-                                  v + t * to.line + c, to.place);
+    const Patch<float> w = patch(g, image, g.corner(begin + t), kOutputTile, copy);
+    for (int64_t c = 0; c < g.channels; c += kVecSize)
+      transform_2d_to<kOutputTile, kInputTile>(w.data + c, w.row, g.channels, gradient_transform,
+                                               v + t * to.tile + c, to.point);
   }
 }
 
-// Tiles of an image from the points, cut where the image ends; bias: one a channel, or null
+// Output transform (A^T m A), clipped to the image, plus a bias per channel unless it is null
 template <typename T>
-FCN_INLINE void each_from_points(const Grid& g, const Tiles& from, const float* v, int64_t begin,
-                                 int64_t count, const T* bias, T* image) {
+FCN_INLINE void transform_outputs_of(const TileGrid& g, const PointLayout& from, const float* v,
+                                     int64_t begin, int64_t count, const T* bias, T* image) {
   for (int64_t t = 0; t < count; ++t) {
-    const Grid::Spot at = g.spot(begin + t);
-    const int64_t rows = std::min(kTile, g.height - at.y), cols = std::min(kTile, g.width - at.x);
+    const TileGrid::Corner at = g.corner(begin + t);
+    const int64_t rows = std::min(kOutputTile, g.height - at.y),
+                  cols = std::min(kOutputTile, g.width - at.x);
     T* out = image + ((at.image * g.height + at.y) * g.width + at.x) * g.channels;
-    for (int64_t c = 0; c < g.channels; c += kLanes) {
-      const Lane shift = bias ? load(bias + c) : Lane{};
-      along_both<kWide, kTile>(v + t * from.line + c, kWide * from.place, from.place, from_points,
-                               [=](int i, int j, Lane value) __attribute__((always_inline)) {
-        if (i < rows && j < cols) store(out + (i * g.width + j) * g.channels + c, value + shift);
-      });
+    for (int64_t c = 0; c < g.channels; c += kVecSize) {
+      const Vec16 shift = bias ? load(bias + c) : Vec16{};
+      transform_2d<kInputTile, kOutputTile>(
+          v + t * from.tile + c, kInputTile * from.point, from.point,
+          output_transform, [=](int i, int j, Vec16 value) __attribute__((always_inline)) {
+            if (i < rows && j < cols)
+              store(out + (i * g.width + j) * g.channels + c, value + shift);
+          });
     }
   }
 }
-FCN_CLONES FCN_FUSED inline void outputs_from_points(const Grid& g, const Tiles& from,
-                                                     const float* v, int64_t begin, int64_t count,
-                                                     const float* bias, float* image) {
-  each_from_points(g, from, v, begin, count, bias, image);
+FCN_CLONES FCN_CONTRACT inline void transform_outputs(const TileGrid& g, const PointLayout& from,
+                                                      const float* v, int64_t begin, int64_t count,
+                                                      const float* bias, float* image) {
+  transform_outputs_of(g, from, v, begin, count, bias, image);
 }
-FCN_AVX512 FCN_FUSED inline void outputs_from_points(const Grid& g, const Tiles& from,
-                                                     const float* v, int64_t begin, int64_t count,
-                                                     const Bf16* bias, Bf16* image) {
-  each_from_points(g, from, v, begin, count, bias, image);
+FCN_AVX512 FCN_CONTRACT inline void transform_outputs(const TileGrid& g, const PointLayout& from,
+                                                      const float* v, int64_t begin, int64_t count,
+                                                      const Bf16* bias, Bf16* image) {
+  transform_outputs_of(g, from, v, begin, count, bias, image);
 }
 
-// taps (3, 3, depth, cols) -> (36, panels, depth, kPanel), rows begin .. end of the depth
-FCN_CLONES FCN_FUSED inline void filters_to_points(const float* taps, int64_t depth, int64_t cols,
-                                                   int64_t begin, int64_t end, float* v) {
+// Filter transform (G g G^T): taps (3, 3, depth, cols) to column panels (36, panels, depth,
+// kPanel), rows begin .. end of the depth
+FCN_CLONES FCN_CONTRACT inline void transform_filters(const float* taps, int64_t depth,
+                                                      int64_t cols, int64_t begin, int64_t end,
+                                                      float* v) {
   const int64_t panels = (cols + kPanel<float> - 1) / kPanel<float>;
-  const int64_t cell = depth * cols, place = panels * depth * kPanel<float>;
+  const int64_t pixel = depth * cols, point = panels * depth * kPanel<float>;
   for (int64_t k = begin; k < end; ++k)
-    for (int64_t c = 0; c < cols; c += kLanes) {
+    for (int64_t c = 0; c < cols; c += kVecSize) {
       float* to = v + (c / kPanel<float> * depth + k) * kPanel<float> + c % kPanel<float>;
-      along_both_to<3, kWide>(taps + k * cols + c, 3 * cell, cell, to_points_of_filter, to, place);
+      transform_2d_to<3, kInputTile>(taps + k * cols + c, 3 * pixel, pixel, filter_transform, to,
+                                     point);
     }
 }
 
-// The same in pairs: depth, begin and end count pairs of rows of the taps
-FCN_INLINE void pairs_to_points(const Bf16* taps, int64_t depth, int64_t cols, int64_t begin,
-                                int64_t end, Pair* v) {
-  const int64_t panels = (cols + kPanel<Pair> - 1) / kPanel<Pair>;
-  const int64_t cell = 2 * depth * cols, place = panels * depth * kPanel<Pair>;
+// The same for pairs of bfloat16: depth, begin and end count pairs of channels
+FCN_INLINE void transform_filter_pairs(const Bf16* taps, int64_t depth, int64_t cols, int64_t begin,
+                                       int64_t end, Bf16Pair* v) {
+  const int64_t panels = (cols + kPanel<Bf16Pair> - 1) / kPanel<Bf16Pair>;
+  const int64_t pixel = 2 * depth * cols, point = panels * depth * kPanel<Bf16Pair>;
   for (int64_t k = begin; k < end; ++k)
-    for (int64_t c = 0; c < cols; c += kLanes) {
-      Lane low[kPlaces];
-      Pair* to = v + (c / kPanel<Pair> * depth + k) * kPanel<Pair> + c % kPanel<Pair>;
-      along_both<3, kWide>(taps + 2 * k * cols + c, 3 * cell, cell, to_points_of_filter,
-                           [&](int i, int j, Lane value) __attribute__((always_inline)) {
-        low[i * kWide + j] = value;
-      });
-      along_both<3, kWide>(taps + (2 * k + 1) * cols + c, 3 * cell, cell, to_points_of_filter,
-                           [=, &low](int i, int j, Lane high) __attribute__((always_inline)) {
-        store(to + (i * kWide + j) * place, interleave(low[i * kWide + j], high));
-      });
+    for (int64_t c = 0; c < cols; c += kVecSize) {
+      Vec16 low[kPoints];
+      Bf16Pair* to =
+          v + (c / kPanel<Bf16Pair> * depth + k) * kPanel<Bf16Pair> + c % kPanel<Bf16Pair>;
+      transform_2d<3, kInputTile>(
+          taps + 2 * k * cols + c, 3 * pixel, pixel,
+          filter_transform, [&](int i, int j, Vec16 value) __attribute__((always_inline)) {
+            low[i * kInputTile + j] = value;
+          });
+      transform_2d<3, kInputTile>(
+          taps + (2 * k + 1) * cols + c, 3 * pixel, pixel, filter_transform,
+          [ =, &low ](int i, int j, Vec16 high) __attribute__((always_inline)) {
+            store(to + (i * kInputTile + j) * point, interleave(low[i * kInputTile + j], high));
+          });
     }
 }
-FCN_AVX512 FCN_FUSED inline void filters_to_points(const Bf16* taps, int64_t depth, int64_t cols,
-                                                   int64_t begin, int64_t end, Pair* v) {
-  pairs_to_points(taps, depth, cols, begin, end, v);
+FCN_AVX512 FCN_CONTRACT inline void transform_filters(const Bf16* taps, int64_t depth, int64_t cols,
+                                                      int64_t begin, int64_t end, Bf16Pair* v) {
+  transform_filter_pairs(taps, depth, cols, begin, end, v);
 }
 
-// Gradients (36, rows, cols) at the points -> (rows, 3, 3, cols) of the taps, rows begin .. end
-FCN_CLONES FCN_FUSED inline void filters_from_points(const float* v, int64_t rows, int64_t cols,
-                                                     int64_t begin, int64_t end, float* taps) {
-  const int64_t place = rows * cols;
+// Gradient of the filters: (36, rows, cols) at the points to taps (rows, 3, 3, cols), rows
+// begin .. end
+FCN_CLONES FCN_CONTRACT inline void inverse_transform_filters(const float* v, int64_t rows,
+                                                              int64_t cols, int64_t begin,
+                                                              int64_t end, float* taps) {
+  const int64_t point = rows * cols;
   for (int64_t r = begin; r < end; ++r)
-    for (int64_t c = 0; c < cols; c += kLanes)
-      along_both_to<kWide, 3>(v + r * cols + c, kWide * place, place, from_points_of_filter,
-                              taps + r * 9 * cols + c, cols);
+    for (int64_t c = 0; c < cols; c += kVecSize)
+      transform_2d_to<kInputTile, 3>(v + r * cols + c, kInputTile * point, point,
+                                     filter_gradient_transform, taps + r * 9 * cols + c, cols);
 }
 
 }  // namespace fcn

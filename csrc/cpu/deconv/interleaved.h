@@ -1,5 +1,6 @@
-// The tasks of the general deconvolution and crop on the CPU, shared out among the threads. What is
-// added to what, and in which order, does not depend on how many there are.
+// The sub-pixel deconvolution with interleaved blocks: A of the products are blocks x patch, read
+// from the channels-last input in place, and vectors run along the outputs of a block. The order
+// of summation does not depend on the number of threads.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -15,15 +16,14 @@
 
 namespace fcn {
 
-// The inputs (N, cells_y, cells_x, C), of each group the channels of a cell after those of the cell
-// before it
+// The input (N, inputs_y, inputs_x, C), channels-last within each group
 template <typename Acc>
-struct Cells {
+struct InterleavedInput {
   at::Tensor tensor;
   const Acc* data;
   int64_t in, row, image, group;
-  Cells(const Phases& p, const at::Tensor& x) : in(p.in) {
-    const at::Tensor pixels = p.group == 1 && x.stride(3) != 1 ? turned<Acc>(x, false) : x;
+  InterleavedInput(const SubpixelShape& p, const at::Tensor& x) : in(p.in) {
+    const at::Tensor pixels = p.group == 1 && x.stride(3) != 1 ? relayout<Acc>(x, false) : x;
     tensor = pixels.unflatten(3, {p.group, p.in}).permute({3, 0, 1, 2, 4});
     if ((p.in > 1 && tensor.stride(4) != 1) || tensor.stride(3) != p.in || !is_aligned(tensor))
       tensor = dense(tensor);
@@ -36,184 +36,228 @@ struct Cells {
 };
 
 template <typename Acc, typename F>
-at::Tensor pack(const Phases& p, const at::Tensor& filters, int64_t size, int64_t rows, F f) {
-  const at::Tensor packed = at::empty({p.phases(), size}, filters.options());
-  const Filters<Acc> from{filters.const_data_ptr<Acc>(), filters.strides().data(),
-                          filters.size(5), filters.size(6)};
+at::Tensor pack(const SubpixelShape& p, const at::Tensor& filters, int64_t size, int64_t rows,
+                F f) {
+  const at::Tensor packed = at::empty({p.phase_rows(), size}, filters.options());
+  const FilterView<Acc> from{filters.const_data_ptr<Acc>(), filters.strides().data(),
+                             filters.size(5), filters.size(6)};
   Acc* to = packed.mutable_data_ptr<Acc>();
   at::parallel_for(0, rows, 4, [&](int64_t begin, int64_t end) { f(p, from, {begin, end}, to); });
   return packed;
 }
 
-// The outputs of some blocks of a line at one phase row: sums + block * row()
+// Outputs of a range of blocks of a row at one phase row, to sums + block * row_size
 template <typename Acc>
-void multiply_blocks(const Phases& p, const Acc* cells, int64_t row, Range blocks,
-                     const Acc* factors, Acc* sums) {
-  const Panels<Acc> panels{p.patch(), p.row()};
+void multiply_blocks(const SubpixelShape& p, const Acc* input, int64_t row, Range blocks,
+                     const Acc* packed_filters, Acc* sums) {
+  const Panels<Acc> panels{p.patch_size(), p.row_size()};
   const int64_t wide = p.x.taps * p.in;
-  multiply(Product<Acc>{blocks.end - blocks.begin, panels.width(), p.y.taps, wide,
-                        cells + blocks.begin * p.in, p.in, row, 1, factors, panels.panel(),
-                        wide * kPanel<Acc>, kPanel<Acc>, sums + blocks.begin * p.row(), p.row(),
-                        false});
+  gemm(Gemm<Acc>{.m = blocks.end - blocks.begin,
+                 .n = panels.width(),
+                 .k_outer = p.y.taps,
+                 .k_inner = wide,
+                 .a = input + blocks.begin * p.in,
+                 .a_row = p.in,
+                 .a_outer = row,
+                 .a_inner = 1,
+                 .b = packed_filters,
+                 .b_panel = panels.panel_size(),
+                 .b_outer = wide * kPanel<Acc>,
+                 .b_inner = kPanel<Acc>,
+                 .c = sums + blocks.begin * p.row_size(),
+                 .c_row = p.row_size(),
+                 .accumulate = false});
 }
 
-// A line of the result in channels_last that needs no more than the sums. Memory takes longer to
-// fetch lines that are written at once than those that are written between sums: only the ends,
-// where the crop cuts blocks and what a product writes beyond its last row (less than a block of at
-// least a vector), go through a buffer.
+// A line of a channels_last result without bias, written by the product itself: stores that are
+// spread over the computation cost less than a copy afterwards. Only the ends go through a
+// buffer, where the crop cuts blocks and where the product writes beyond its last row (by less
+// than a block, which has at least a vector).
 template <typename Acc>
-void multiply_line(const Phases& p, const Acc* cells, int64_t row, const Acc* factors,
-                   Acc* blocks, Acc* line) {
+void multiply_row(const SubpixelShape& p, const Acc* input, int64_t row, const Acc* packed_filters,
+                  Acc* blocks, Acc* line) {
   const int64_t count = p.x.count, start = p.x.lead * p.out;
-  const int64_t head = std::min(kEnds, count), tail = std::max(head, count - kEnds);
-  if (head < tail) multiply_blocks(p, cells, row, {head, tail}, factors, line - start);
-  multiply_blocks(p, cells, row, {0, head}, factors, blocks);
-  std::copy(blocks + start, blocks + std::min(head * p.row(), start + p.line()), line);
+  const int64_t head = std::min(kEdgeBlocks, count), tail = std::max(head, count - kEdgeBlocks);
+  if (head < tail) multiply_blocks(p, input, row, {head, tail}, packed_filters, line - start);
+  multiply_blocks(p, input, row, {0, head}, packed_filters, blocks);
+  std::copy(blocks + start, blocks + std::min(head * p.row_size(), start + p.line_size()), line);
   if (tail == count) return;
-  multiply_blocks(p, cells, row, {tail, count}, factors, blocks);
-  std::copy(blocks + tail * p.row(), blocks + start + p.line(), line + tail * p.row() - start);
+  multiply_blocks(p, input, row, {tail, count}, packed_filters, blocks);
+  std::copy(blocks + tail * p.row_size(), blocks + start + p.line_size(),
+            line + tail * p.row_size() - start);
 }
 
 template <typename T, typename Acc>
-void run_phases(const Phases& p, const at::Tensor& x, const at::Tensor& filters,
-                const at::Tensor& shift, bool biased, const at::Tensor& result) {
-  const Panels<Acc> panels{p.patch(), p.row()};
-  const Cells<Acc> cells(p, x);
-  const at::Tensor packed = pack<Acc>(p, filters, panels.size(), p.phases() * panels.rows,
-                                      pack_outputs<Acc>);
-  const Acc* shifts = shift.const_data_ptr<Acc>();
+void interleaved_forward(const SubpixelShape& p, const at::Tensor& x, const at::Tensor& filters,
+                         const at::Tensor& bias, bool biased, const at::Tensor& result) {
+  const Panels<Acc> panels{p.patch_size(), p.row_size()};
+  const InterleavedInput<Acc> input(p, x);
+  const at::Tensor packed =
+      pack<Acc>(p, filters, panels.size(), p.phase_rows() * panels.rows, pack_forward<Acc>);
+  const Acc* biases = bias.const_data_ptr<Acc>();
   T* to = result.mutable_data_ptr<T>();
-  at::parallel_for(0, p.phases() * p.lines(), 1, [&](int64_t begin, int64_t end) {
-    Aligned<Acc> blocks(p.x.count * p.row() + kColumns<Acc>);  // a product may write beyond the last
+  at::parallel_for(0, p.phase_rows() * p.block_rows(), 1, [&](int64_t begin, int64_t end) {
+    AlignedBuffer<Acc> blocks(p.x.count * p.row_size() + kVector<Acc>);  // gemm writes past the end
     for (int64_t t = begin; t < end; ++t) {
-      const int64_t phases = t / p.lines(), image = t % p.lines() / p.y.count, q = t % p.y.count;
-      const int64_t g = phases / p.y.stride, y = p.y.place(q, phases % p.y.stride);
-      if (!p.y.holds(y)) continue;
-      const Acc* from = cells.at(g, image, q);
-      const Acc* factors = packed.const_data_ptr<Acc>() + phases * panels.size();
+      const int64_t phase_row = t / p.block_rows(), image = t % p.block_rows() / p.y.count,
+                    q = t % p.y.count;
+      const int64_t g = phase_row / p.y.stride, y = p.y.output(q, phase_row % p.y.stride);
+      if (!p.y.contains(y)) continue;
+      const Acc* from = input.at(g, image, q);
+      const Acc* packed_filters = packed.const_data_ptr<Acc>() + phase_row * panels.size();
       if constexpr (std::is_same_v<T, Acc>)
-        if (p.last && !biased && p.row() >= kColumns<Acc>) {
-          multiply_line(p, from, cells.row, factors, blocks.data(),
-                        to + (image * p.y.out + y) * p.line());
+        if (p.channels_last && !biased && p.row_size() >= kVector<Acc>) {
+          multiply_row(p, from, input.row, packed_filters, blocks.data(),
+                       to + (image * p.y.out + y) * p.line_size());
           continue;
         }
-      multiply_blocks(p, from, cells.row, {0, p.x.count}, factors, blocks.data());
-      scatter<false>(p, g, image, y, blocks.data(), p.row(), shifts + g * p.row(), to);
+      multiply_blocks(p, from, input.row, {0, p.x.count}, packed_filters, blocks.data());
+      scatter<false>(p, g, image, y, blocks.data(), p.row_size(), biases + g * p.row_size(), to);
     }
   });
 }
 
-// Some lines of blocks of one group: what each phase row adds to the gradient of their patches,
-// summed over the taps along x. One phase row after the other, so that its filters stay in the cache.
+// Gradient of the patches of some rows of blocks of one group, summed over the taps along x. Phase
+// rows are the outer loop, so that the filters of one stay in the cache.
 template <typename T, typename Acc>
-void add_lines(const Phases& p, int64_t g, Range lines, const T* grad, const Acc* factors,
-               Aligned<Acc>& blocks, Acc* sums) {
-  const Panels<Acc> panels{p.x.taps * p.row(), p.y.taps * p.in};
+void input_gradient_rows(const SubpixelShape& p, int64_t g, Range block_rows, const T* grad,
+                         const Acc* packed_filters, AlignedBuffer<Acc>& blocks, Acc* sums) {
+  const Panels<Acc> panels{p.x.taps * p.row_size(), p.y.taps * p.in};
   for (int64_t r = 0; r < p.y.stride; ++r)
-    for (int64_t line = lines.begin; line < lines.end; ++line) {
-      const int64_t q = line % p.y.count, y = p.y.place(q, r);
-      if (!p.y.holds(y)) continue;
-      gather<false>(p, g, line / p.y.count, y, grad, blocks.data() + (p.x.taps - 1) * p.row(),
-                    p.row());
-      const bool add = r > 0 && p.y.holds(y - 1);
-      multiply(Product<Acc>{p.x.cells(), panels.width(), 1, panels.rows, blocks.data(), p.row(), 0,
-                            1, factors + (g * p.y.stride + r) * panels.size(), panels.panel(), 0,
-                            kPanel<Acc>, sums + line * p.x.cells() * panels.width(),
-                            panels.width(), add});
+    for (int64_t line = block_rows.begin; line < block_rows.end; ++line) {
+      const int64_t q = line % p.y.count, y = p.y.output(q, r);
+      if (!p.y.contains(y)) continue;
+      gather<false>(p, g, line / p.y.count, y, grad, blocks.data() + (p.x.taps - 1) * p.row_size(),
+                    p.row_size());
+      const bool add = r > 0 && p.y.contains(y - 1);
+      gemm(Gemm<Acc>{.m = p.x.inputs(),
+                     .n = panels.width(),
+                     .k_outer = 1,
+                     .k_inner = panels.rows,
+                     .a = blocks.data(),
+                     .a_row = p.row_size(),
+                     .a_outer = 0,
+                     .a_inner = 1,
+                     .b = packed_filters + (g * p.y.stride + r) * panels.size(),
+                     .b_panel = panels.panel_size(),
+                     .b_outer = 0,
+                     .b_inner = kPanel<Acc>,
+                     .c = sums + line * p.x.inputs() * panels.width(),
+                     .c_row = panels.width(),
+                     .accumulate = add});
     }
 }
 
 template <typename Acc>
-void fold(const Phases& p, const Acc* grads, int64_t size, int64_t step, int64_t step_k,
-          const at::Tensor& result) {
+void col2im(const SubpixelShape& p, const Acc* grads, int64_t size, int64_t step, int64_t step_k,
+            const at::Tensor& result) {
   Acc* to = result.mutable_data_ptr<Acc>();
-  at::parallel_for(0, p.images * p.y.cells(), 1, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, p.images * p.y.inputs(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
-      fold_row(p, grads, size, step, step_k, row / p.y.cells(), row % p.y.cells(), to);
+      col2im_row(p, grads, size, step, step_k, row / p.y.inputs(), row % p.y.inputs(), to);
   });
 }
 
 template <typename T, typename Acc>
-void run_input(const Phases& p, const at::Tensor& grad, const at::Tensor& filters,
-               const at::Tensor& result) {
-  const Panels<Acc> panels{p.x.taps * p.row(), p.y.taps * p.in};
-  const at::Tensor packed = pack<Acc>(p, filters, panels.size(), p.phases() * p.x.taps,
-                                      pack_inputs<Acc>);
-  const at::Tensor sums = at::empty({p.group, p.lines(), p.x.cells(), panels.width()},
-                                    filters.options());
-  const at::Tensor top = gradients<T>(p, grad);
+void interleaved_input_gradient(const SubpixelShape& p, const at::Tensor& grad,
+                                const at::Tensor& filters, const at::Tensor& result) {
+  const Panels<Acc> panels{p.x.taps * p.row_size(), p.y.taps * p.in};
+  const at::Tensor packed =
+      pack<Acc>(p, filters, panels.size(), p.phase_rows() * p.x.taps, pack_input_gradient<Acc>);
+  const at::Tensor sums =
+      at::empty({p.group, p.block_rows(), p.x.inputs(), panels.width()}, filters.options());
+  const at::Tensor top = dense_gradient<T>(p, grad);
   const T* from = top.const_data_ptr<T>();
-  const Acc* factors = packed.const_data_ptr<Acc>();
+  const Acc* packed_filters = packed.const_data_ptr<Acc>();
   Acc* partial = sums.mutable_data_ptr<Acc>();
-  at::parallel_for(0, p.group * p.lines(), 1, [&](int64_t begin, int64_t end) {
-    // with a border of zeros for the cells beside the blocks
-    Aligned<Acc> blocks((p.x.count + 2 * (p.x.taps - 1)) * p.row());
+  at::parallel_for(0, p.group * p.block_rows(), 1, [&](int64_t begin, int64_t end) {
+    // with a border of zeros for inputs that only some of the taps reach
+    AlignedBuffer<Acc> blocks((p.x.count + 2 * (p.x.taps - 1)) * p.row_size());
     for (int64_t t = begin, next; t < end; t = next) {
-      const int64_t g = t / p.lines();
-      next = std::min({end, (g + 1) * p.lines(), t + kTogether});
-      add_lines(p, g, {t - g * p.lines(), next - g * p.lines()}, from, factors, blocks,
-                partial + g * p.lines() * p.x.cells() * panels.width());
+      const int64_t g = t / p.block_rows();
+      next = std::min({end, (g + 1) * p.block_rows(), t + kRowBatch});
+      input_gradient_rows(p, g, {t - g * p.block_rows(), next - g * p.block_rows()}, from,
+                          packed_filters, blocks,
+                          partial + g * p.block_rows() * p.x.inputs() * panels.width());
     }
   });
-  fold(p, partial, p.x.cells() * panels.width(), panels.width(), 1, result);
+  col2im(p, partial, p.x.inputs() * panels.width(), panels.width(), 1, result);
 }
 
-// The gradient of the filters from parts (slabs, phases, patch, pitch)
+// The filters' gradient from parts (count, phase rows, patch, pitch)
 template <typename Acc>
-void finish(const Phases& p, const at::Tensor& parts, const at::Tensor& result) {
+void reduce_parts(const SubpixelShape& p, const at::Tensor& parts, const at::Tensor& result) {
   const Acc* from = parts.const_data_ptr<Acc>();
   Acc* to = result.mutable_data_ptr<Acc>();
   at::parallel_for(0, p.group * p.in, 1, [&](int64_t begin, int64_t end) {
     for (int64_t channel = begin; channel < end; ++channel)
-      unpack(p, from, parts.size(0), parts.size(3), channel, to);
+      unpack_filter_gradient(p, from, parts.size(0), parts.size(3), channel, to);
   });
 }
 
-// The part of some lines of blocks in the gradient of the filters of one phase row: (patch, pitch)
+// The part of some rows of blocks in the gradient of the filters of one phase row: (patch, pitch)
 template <typename T, typename Acc>
-void sum_lines(const Phases& p, int64_t phases, Range lines, const Cells<Acc>& cells, const T* grad,
-               int64_t deep, Aligned<Acc>& blocks, Acc* part) {
-  const int64_t g = phases / p.y.stride, r = phases % p.y.stride, line = p.x.count * p.row();
-  const int64_t pitch = Panels<Acc>{1, p.row()}.width(), wide = p.x.taps * p.in;
+void interleaved_part(const SubpixelShape& p, int64_t phase_row, Range block_rows,
+                      const InterleavedInput<Acc>& input, const T* grad, int64_t batch,
+                      AlignedBuffer<Acc>& blocks, Acc* part) {
+  const int64_t g = phase_row / p.y.stride, r = phase_row % p.y.stride,
+                line = p.x.count * p.row_size();
+  const int64_t pitch = Panels<Acc>{1, p.row_size()}.width(), wide = p.x.taps * p.in;
   bool add = false;
-  for (int64_t b = lines.begin, next; b < lines.end; b = next) {
+  for (int64_t b = block_rows.begin, next; b < block_rows.end; b = next) {
     const int64_t image = b / p.y.count, q = b % p.y.count;
-    next = std::min({lines.end, b + p.y.count - q, b + deep});
-    const Range kept = p.y.kept({q, q + next - b}, r);
-    if (kept.begin >= kept.end) continue;
-    for (int64_t i = kept.begin; i < kept.end; ++i)
-      gather<false>(p, g, image, p.y.place(i, r), grad, blocks.data() + (i - kept.begin) * line,
-                    p.row());
+    next = std::min({block_rows.end, b + p.y.count - q, b + batch});
+    const Range rows = p.y.inside({q, q + next - b}, r);
+    if (rows.begin >= rows.end) continue;
+    for (int64_t i = rows.begin; i < rows.end; ++i)
+      gather<false>(p, g, image, p.y.output(i, r), grad, blocks.data() + (i - rows.begin) * line,
+                    p.row_size());
     for (int64_t a = 0; a < p.y.taps; ++a)
-      multiply(Product<Acc>{wide, pitch, kept.end - kept.begin, p.x.count,
-                            cells.at(g, image, kept.begin + a), 1, cells.row, p.in, blocks.data(),
-                            kPanel<Acc>, line, p.row(), part + a * wide * pitch, pitch, add});
+      gemm(Gemm<Acc>{.m = wide,
+                     .n = pitch,
+                     .k_outer = rows.end - rows.begin,
+                     .k_inner = p.x.count,
+                     .a = input.at(g, image, rows.begin + a),
+                     .a_row = 1,
+                     .a_outer = input.row,
+                     .a_inner = p.in,
+                     .b = blocks.data(),
+                     .b_panel = kPanel<Acc>,
+                     .b_outer = line,
+                     .b_inner = p.row_size(),
+                     .c = part + a * wide * pitch,
+                     .c_row = pitch,
+                     .accumulate = add});
     add = true;
   }
-  if (!add) std::fill_n(part, p.patch() * pitch, Acc(0));
+  if (!add) std::fill_n(part, p.patch_size() * pitch, Acc(0));
 }
 
 template <typename T, typename Acc>
-void run_filters(const Phases& p, const at::Tensor& grad, const at::Tensor& x,
-                 const at::Tensor& result) {
-  const Cells<Acc> cells(p, x);
-  const int64_t lines = p.lines(), pitch = Panels<Acc>{1, p.row()}.width();
-  const int64_t most = std::clamp<int64_t>(kSlabs / p.phases(), 1, lines);
-  const int64_t each = (lines + most - 1) / most, slabs = (lines + each - 1) / each;
-  const int64_t deep = std::max<int64_t>(1, kLines / (p.x.count * p.row()));
-  const at::Tensor parts = at::empty({slabs, p.phases(), p.patch(), pitch}, x.options());
+void interleaved_filter_gradient(const SubpixelShape& p, const at::Tensor& grad,
+                                 const at::Tensor& x, const at::Tensor& result) {
+  const InterleavedInput<Acc> input(p, x);
+  const int64_t block_rows = p.block_rows(), pitch = Panels<Acc>{1, p.row_size()}.width();
+  const int64_t max_parts = std::clamp<int64_t>(kMaxParts / p.phase_rows(), 1, block_rows);
+  const int64_t rows_per_part = (block_rows + max_parts - 1) / max_parts,
+                count = (block_rows + rows_per_part - 1) / rows_per_part;
+  const int64_t batch = std::max<int64_t>(1, kReduction / (p.x.count * p.row_size()));
+  const at::Tensor parts = at::empty({count, p.phase_rows(), p.patch_size(), pitch}, x.options());
   Acc* sums = parts.mutable_data_ptr<Acc>();
-  const at::Tensor top = gradients<T>(p, grad);
+  const at::Tensor top = dense_gradient<T>(p, grad);
   const T* from = top.const_data_ptr<T>();
-  at::parallel_for(0, slabs * p.phases(), 1, [&](int64_t begin, int64_t end) {
-    Aligned<Acc> blocks(deep * p.x.count * p.row() + kColumns<Acc>);  // read beyond the last
+  at::parallel_for(0, count * p.phase_rows(), 1, [&](int64_t begin, int64_t end) {
+    AlignedBuffer<Acc> blocks(batch * p.x.count * p.row_size() +
+                              kVector<Acc>);  // gemm reads past the end
     for (int64_t t = begin; t < end; ++t) {
-      const int64_t slab = t / p.phases();
-      sum_lines(p, t % p.phases(), {slab * each, std::min(lines, (slab + 1) * each)}, cells, from,
-                deep, blocks, sums + t * p.patch() * pitch);
+      const int64_t part_index = t / p.phase_rows();
+      interleaved_part(
+          p, t % p.phase_rows(),
+          {part_index * rows_per_part, std::min(block_rows, (part_index + 1) * rows_per_part)},
+          input, from, batch, blocks, sums + t * p.patch_size() * pitch);
     }
   });
-  finish<Acc>(p, parts, result);
+  reduce_parts<Acc>(p, parts, result);
 }
 
 }  // namespace fcn

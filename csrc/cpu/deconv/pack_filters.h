@@ -1,4 +1,4 @@
-// Filters of the general deconvolution as the factors of matrix products, and back. Free of ATen.
+// Packing of the deconvolution's filters into operands of `gemm`, and back. Free of ATen.
 #pragma once
 
 #include <vector>
@@ -7,10 +7,10 @@
 
 namespace fcn {
 
-// (group, taps_y, taps_x, in, stride_y, a, b): a and b are stride_x and out, in the order in which
-// the numbers of a block stand on a line
+// View of filters (group, taps_y, taps_x, in, stride_y, a, b): a and b are out and stride_x, in the
+// order of a block's elements in the result (stride_x, out for channels_last)
 template <typename T>
-struct Filters {
+struct FilterView {
   const T* data;
   const int64_t* step;
   int64_t a, b;
@@ -29,67 +29,70 @@ void copy_run(const T* __restrict__ from, int64_t step, int64_t count, T* __rest
     });
 }
 
-// The second factor of the outputs: for each phase row (patch, row()). Rows `some` of all of them.
+// Operand B of the forward product, (patch, row_size) for each phase row; packs a range of all rows
 template <typename T>
-void pack_outputs(const Phases& p, const Filters<T>& filters, Range some, T* packed) {
-  const Panels<T> panels{p.patch(), p.row()};
+void pack_forward(const SubpixelShape& p, const FilterView<T>& filters, Range range, T* packed) {
+  const Panels<T> panels{p.patch_size(), p.row_size()};
   std::vector<T> row(panels.width() + kPanel<T>);
   const bool dense = filters.step[5] == filters.b * filters.step[6];
-  const int64_t runs = dense ? 1 : filters.a, run = p.row() / runs;
-  for (int64_t i = some.begin; i < some.end; ++i) {
-    const int64_t phases = i / panels.rows, k = i % panels.rows, tap = k / p.in;
-    const T* from = filters.at(phases / p.y.stride, p.y.taps - 1 - tap / p.x.taps,
-                               p.x.taps - 1 - tap % p.x.taps, k % p.in, phases % p.y.stride);
+  const int64_t runs = dense ? 1 : filters.a, run = p.row_size() / runs;
+  for (int64_t i = range.begin; i < range.end; ++i) {
+    const int64_t phase_row = i / panels.rows, k = i % panels.rows, tap = k / p.in;
+    const T* from = filters.at(phase_row / p.y.stride, p.y.taps - 1 - tap / p.x.taps,
+                               p.x.taps - 1 - tap % p.x.taps, k % p.in, phase_row % p.y.stride);
     for (int64_t a = 0; a < runs; ++a)
       copy_run(from + a * filters.step[5], filters.step[6], run, row.data() + a * run);
-    T* to = packed + phases * panels.size() + k * kPanel<T>;
-    for (int64_t j = 0; j < panels.cols; j += kPanel<T>, to += panels.panel())
+    T* to = packed + phase_row * panels.size() + k * kPanel<T>;
+    for (int64_t j = 0; j < panels.cols; j += kPanel<T>, to += panels.panel_size())
       std::memcpy(to, row.data() + j, kPanel<T> * sizeof(T));
   }
 }
 
-// The second factor of the inputs' gradient: for each phase row (taps_x * row(), taps_y * in). The
-// taps along x of some phase rows, counted phases * taps_x + tap.
+// Operand B of the input's gradient, (taps_x * row_size, taps_y * in) for each phase row; packs a
+// range of (phase row, tap along x)
 template <typename T>
-void pack_inputs(const Phases& p, const Filters<T>& filters, Range some, T* packed) {
-  const Panels<T> panels{p.x.taps * p.row(), p.y.taps * p.in};
-  for (int64_t i = some.begin; i < some.end; ++i) {
-    const int64_t phases = i / p.x.taps, tap = i % p.x.taps;
-    T* to = packed + phases * panels.size();
-    for (int64_t j = 0; j < filters.a; ++j)  // a few rows at once, for they stand far apart
+void pack_input_gradient(const SubpixelShape& p, const FilterView<T>& filters, Range range,
+                         T* packed) {
+  const Panels<T> panels{p.x.taps * p.row_size(), p.y.taps * p.in};
+  for (int64_t i = range.begin; i < range.end; ++i) {
+    const int64_t phase_row = i / p.x.taps, tap = i % p.x.taps;
+    T* to = packed + phase_row * panels.size();
+    for (int64_t j = 0; j < filters.a; ++j)  // few rows at once: they are far apart in memory
       for (int64_t col = 0; col < panels.width(); ++col) {
         const int64_t a = col / p.in, k = col % p.in;
-        T* __restrict__ column = to + panels.at(tap * p.row() + j * filters.b, col);
+        T* __restrict__ column = to + panels.at(tap * p.row_size() + j * filters.b, col);
         if (col >= panels.cols) {
           for (int64_t l = 0; l < filters.b; ++l) column[l * kPanel<T>] = 0;
           continue;
         }
-        const T* __restrict__ from = filters.at(phases / p.y.stride, p.y.taps - 1 - a, tap, k,
-                                                phases % p.y.stride) + j * filters.step[5];
+        const T* __restrict__ from =
+            filters.at(phase_row / p.y.stride, p.y.taps - 1 - a, tap, k, phase_row % p.y.stride) +
+            j * filters.step[5];
         for (int64_t l = 0; l < filters.b; ++l) column[l * kPanel<T>] = from[l * filters.step[6]];
       }
   }
 }
 
-// The gradient of the filters of one input channel, g * in + k, as (out, taps_y, stride_y, taps_x,
-// stride_x) from `slabs` parts, (phases, patch, pitch) each, added in their order
+// The filters' gradient of input channel g * in + k, as (out, taps_y, stride_y, taps_x, stride_x):
+// the sum of `count` parts (phase rows, patch, pitch), in their order
 template <typename T>
-void unpack(const Phases& p, const T* parts, int64_t slabs, int64_t pitch, int64_t channel,
-            T* result) {
-  const int64_t slab = p.phases() * p.patch() * pitch, width = p.x.taps * p.x.stride;
+void unpack_filter_gradient(const SubpixelShape& p, const T* parts, int64_t count, int64_t pitch,
+                            int64_t channel, T* result) {
+  const int64_t part_size = p.phase_rows() * p.patch_size() * pitch, width = p.x.taps * p.x.stride;
   const int64_t height = p.y.taps * p.y.stride, g = channel / p.in, k = channel % p.in;
-  const int64_t step_c = p.last ? 1 : p.x.stride, step_x = p.last ? p.out : 1;
+  const int64_t step_c = p.channels_last ? 1 : p.x.stride, step_x = p.channels_last ? p.out : 1;
   T* __restrict__ out = result + channel * p.out * height * width;
   for (int64_t v = 0; v < height; ++v)
     for (int64_t tap = 0; tap < p.x.taps; ++tap) {
       const int64_t row = ((p.y.taps - 1 - v / p.y.stride) * p.x.taps + p.x.taps - 1 - tap) * p.in;
-      const int64_t phases = g * p.y.stride + v % p.y.stride;
-      const T* __restrict__ from = parts + (phases * p.patch() + row + k) * pitch;
+      const int64_t phase_row = g * p.y.stride + v % p.y.stride;
+      const T* __restrict__ from = parts + (phase_row * p.patch_size() + row + k) * pitch;
       for (int64_t c = 0; c < p.out; ++c) {
         T* __restrict__ to = out + (c * height + v) * width + tap * p.x.stride;
         copy_run(from + c * step_c, step_x, p.x.stride, to);
-        for (int64_t s = 1; s < slabs; ++s)
-          for (int64_t x = 0; x < p.x.stride; ++x) to[x] += from[s * slab + c * step_c + x * step_x];
+        for (int64_t s = 1; s < count; ++s)
+          for (int64_t x = 0; x < p.x.stride; ++x)
+            to[x] += from[s * part_size + c * step_c + x * step_x];
       }
     }
 }

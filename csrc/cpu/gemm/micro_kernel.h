@@ -1,181 +1,199 @@
-// Matrix products at the rate of the machine's multiply-adds, free of ATen. A tile of sums stays in
-// registers while its factors stream by; a portable build chooses the tile at run time.
+// The matrix product behind every convolution and deconvolution of the CPU backend, free of ATen:
+//
+//   C (m x n) (+)= A (m x k) * B (k x n)
+//
+// A register-blocked micro-kernel in the style of GotoBLAS/BLIS: a tile of up to 14 x 2 (AVX-512)
+// or 6 x 2 (AVX2) vectors of accumulators stays in registers while a column of A is broadcast and
+// a row of B is streamed past it. B is packed by the caller into column panels of kPanel values
+// (two cache lines), or read in place where its rows are contiguous; A is read in place. There is
+// no blocking over k and n here: callers choose blocks such that the panel of B stays in the L1/L2
+// cache (conv/conv_gemm.cpp) or that A and C do (conv/winograd.cpp, deconv/).
+//
+// The reduction index is a pair (outer, inner) with a stride each, so that im2col and the patches
+// of a deconvolution are read where they are instead of being copied. Terms are added in the order
+// of (outer, inner) whatever the shape is, so results depend neither on the tile nor on the
+// threads. A portable build chooses the micro-kernel at run time.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
-#include "../upcrop/row_kernels.h"
-
-#pragma GCC diagnostic ignored "-Wpsabi"  // all of it is inlined, no vector crosses a call
+#include "../common/target.h"
 
 namespace fcn {
 
-// Two bfloat16, of steps 2 k and 2 k + 1: a factor of a product that sums in float32. Only for
-// processors with AVX512-BF16, see multiplies_pairs.
-struct Pair { uint32_t bits; };
+// Two bfloat16, of reduction indices 2 k and 2 k + 1: an operand of a product that accumulates in
+// float32 (vdpbf16ps). Only where has_avx512_bf16() holds.
+struct Bf16Pair {
+  uint32_t bits;
+};
 
-template <typename T> struct SumOf { using type = T; };
-template <> struct SumOf<Pair> { using type = float; };
-
-// `cols` is a multiple of kColumns; each kPanel of them may stand apart from the next ones
-template <typename T> constexpr int64_t kColumns = 64 / sizeof(T);
-template <typename T> constexpr int64_t kPanel = 128 / sizeof(T);
-
-// c[i][j] (+)= sum over s, k of a[i * a_row + s * a_segment + k * a_step] * b(s, k, j), where
-// b(s, k, j) = b[j / kPanel * b_panel + j % kPanel + s * b_segment + k * b_step]. Either a_row or
-// a_step is 1. Terms are added in the order of s and k, whatever the shape of the rest is. Where
-// c_row is less than cols, what a row holds beyond it gives way to the next row: the last columns are
-// written first, and rows in their order.
 template <typename T>
-struct Product {
-  int64_t rows, cols, segments, steps;
+struct AccumulatorOf {
+  using type = T;
+};
+template <>
+struct AccumulatorOf<Bf16Pair> {
+  using type = float;
+};
+
+template <typename T>
+constexpr int64_t kVector = 64 / sizeof(T);  // n is a multiple of it
+template <typename T>
+constexpr int64_t kPanel = 128 / sizeof(T);  // columns of a panel of B
+
+// C[i][j] (+)= sum over o < k_outer, r < k_inner of A(i, o, r) * B(o, r, j), with
+//   A(i, o, r) = a[i * a_row + o * a_outer + r * a_inner]; a_row or a_inner is 1
+//   B(o, r, j) = b[j / kPanel * b_panel + j % kPanel + o * b_outer + r * b_inner]
+//   C[i][j]    = c[i * c_row + j]
+// Where c_row < n, rows of C overlap: what row i holds from c_row on is overwritten by row i + 1.
+template <typename T>
+struct Gemm {
+  int64_t m, n, k_outer, k_inner;
   const T* a;
-  int64_t a_row, a_segment, a_step;
+  int64_t a_row, a_outer, a_inner;
   const T* b;
-  int64_t b_panel, b_segment, b_step;
-  typename SumOf<T>::type* c;
+  int64_t b_panel, b_outer, b_inner;
+  typename AccumulatorOf<T>::type* c;
   int64_t c_row;
-  bool add;
+  bool accumulate;
 };
 
 template <typename V, typename T>
-FCN_INLINE void add_product(V& sum, T value, const V& factor) { sum += value * factor; }
+FCN_INLINE void multiply_add(V& sum, T a, const V& b) {
+  FCN_CONTRACT_BODY
+  sum += a * b;
+}
 
-// No intrinsic, which only a function for that instruction set might use
+// Inline assembly: an intrinsic may only be inlined into a function built for AVX512-BF16
 template <typename V, typename I>
-FCN_INLINE void add_product(V& sum, Pair value, const I& factor) {
-  const I all = static_cast<int32_t>(value.bits) - I{};
+FCN_INLINE void multiply_add(V& sum, Bf16Pair a, const I& b) {
+  const I broadcast = static_cast<int32_t>(a.bits) - I{};
 #if defined(__x86_64__)
-  V next = sum;  // an asm that writes to the array itself would keep it in memory
-  asm("vdpbf16ps %2, %1, %0" : "+v"(next) : "v"(factor), "v"(all));
+  V next = sum;  // with the array element itself as the operand, gcc keeps the array in memory
+  asm("vdpbf16ps %2, %1, %0" : "+v"(next) : "v"(b), "v"(broadcast));
   sum = next;
 #endif
 }
 
-template <typename T, int bytes, int height, int width, bool along>
-FCN_INLINE void multiply_tile(const Product<T>& p, int64_t i, int64_t j) {
-  using Sum = typename SumOf<T>::type;
+// C at rows i .. i + height - 1 and `width` vectors of columns from j on. a_in_rows: a_inner is 1.
+template <typename T, int bytes, int height, int width, bool a_in_rows>
+FCN_INLINE void micro_kernel(const Gemm<T>& p, int64_t i, int64_t j) {
+  using Sum = typename AccumulatorOf<T>::type;
   typedef Sum V __attribute__((vector_size(bytes)));
-  using Number = std::conditional_t<std::is_same_v<T, Pair>, int32_t, T>;
-  typedef Number Factor __attribute__((vector_size(bytes)));
+  using Element = std::conditional_t<std::is_same_v<T, Bf16Pair>, int32_t, T>;
+  typedef Element Row __attribute__((vector_size(bytes)));
   constexpr int64_t lanes = bytes / sizeof(T);
-  const int64_t a_row = along ? p.a_row : 1, a_step = along ? 1 : p.a_step;
+  const int64_t a_row = a_in_rows ? p.a_row : 1, a_inner = a_in_rows ? 1 : p.a_inner;
   Sum* c = p.c + i * p.c_row + j;
-  for (int r = 0; r < height; ++r)  // long before they are written
+  for (int r = 0; r < height; ++r)  // fetch the tile of C while the products are summed
     for (int w = 0; w < width * bytes; w += 64)
       __builtin_prefetch(reinterpret_cast<const char*>(c + r * p.c_row) + w, 1);
   V sum[height][width] = {};
-  for (int64_t s = 0; s < p.segments; ++s) {
-    const T* b = p.b + j / kPanel<T> * p.b_panel + j % kPanel<T> + s * p.b_segment;
-    const T* a[(height + 3) / 4];  // of every fourth row: those between cost no registers
-    for (int r = 0; r < height; r += 4) a[r / 4] = p.a + (i + r) * a_row + s * p.a_segment;
+  for (int64_t o = 0; o < p.k_outer; ++o) {
+    const T* b = p.b + j / kPanel<T> * p.b_panel + j % kPanel<T> + o * p.b_outer;
+    const T* a[(height + 3) / 4];  // a pointer per four rows: fewer registers
+    for (int r = 0; r < height; r += 4) a[r / 4] = p.a + (i + r) * a_row + o * p.a_outer;
 #pragma GCC unroll 4
-    for (int64_t k = 0; k < p.steps; ++k, b += p.b_step) {
-      Factor factor[width];
-      for (int w = 0; w < width; ++w) std::memcpy(&factor[w], b + w * lanes, bytes);
+    for (int64_t k = 0; k < p.k_inner; ++k, b += p.b_inner) {
+      Row row[width];
+      for (int w = 0; w < width; ++w) std::memcpy(&row[w], b + w * lanes, bytes);
 #pragma GCC unroll 16
       for (int r = 0; r < height; ++r) {
-        const T value = a[r / 4][r % 4 * a_row + k * a_step];
-        for (int w = 0; w < width; ++w) add_product(sum[r][w], value, factor[w]);
+        const T value = a[r / 4][r % 4 * a_row + k * a_inner];
+        for (int w = 0; w < width; ++w) multiply_add(sum[r][w], value, row[w]);
       }
     }
   }
   for (int r = 0; r < height; ++r, c += p.c_row)
     for (int w = 0; w < width; ++w) {
       V before = {};
-      if (p.add) std::memcpy(&before, c + w * lanes, bytes);
+      if (p.accumulate) std::memcpy(&before, c + w * lanes, bytes);
       sum[r][w] += before;
       std::memcpy(c + w * lanes, &sum[r][w], bytes);
     }
 }
 
 template <typename T>
-using MultiplyTile = void (*)(const Product<T>&, int64_t i, int64_t j);
+using MicroKernel = void (*)(const Gemm<T>&, int64_t i, int64_t j);
 
-// The tiles of an instruction set with vectors of `bytes`: one for each number of rows up to
-// `height`. Fused multiply-adds are allowed in them.
-#define FCN_TILES(Name, bytes_, height_, ...)                                        \
-  struct Name {                                                                      \
-    static constexpr int bytes = bytes_, height = height_;                           \
-    template <typename T, int height, int width, bool along>                         \
-    __attribute__((noinline, optimize("fp-contract=fast"))) __VA_ARGS__ static void  \
-    tile(const Product<T>& p, int64_t i, int64_t j) {                                \
-      multiply_tile<T, bytes, height, width, along>(p, i, j);                        \
-    }                                                                                \
-    template <typename T, int width, bool along, int... h>                           \
-    static MultiplyTile<T> of(int64_t rows, std::integer_sequence<int, h...>) {      \
-      static constexpr MultiplyTile<T> all[] = {tile<T, h + 1, width, along>...};    \
-      return all[rows - 1];                                                          \
-    }                                                                                \
+// The micro-kernels of an instruction set with vectors of `bytes`, one per height up to `height`.
+// Fused multiply-adds are allowed in them.
+#define FCN_MICRO_KERNELS(Name, bytes_, height_, ...)                                          \
+  struct Name {                                                                                \
+    static constexpr int bytes = bytes_, height = height_;                                     \
+    template <typename T, int height, int width, bool a_in_rows>                               \
+    __attribute__((noinline)) FCN_CONTRACT __VA_ARGS__ static void run(const Gemm<T>& p,       \
+                                                                       int64_t i, int64_t j) { \
+      micro_kernel<T, bytes, height, width, a_in_rows>(p, i, j);                               \
+    }                                                                                          \
+    template <typename T, int width, bool a_in_rows, int... h>                                 \
+    static MicroKernel<T> of(int64_t rows, std::integer_sequence<int, h...>) {                 \
+      static constexpr MicroKernel<T> all[] = {run<T, h + 1, width, a_in_rows>...};            \
+      return all[rows - 1];                                                                    \
+    }                                                                                          \
   };
 
 #if defined(FCN_PORTABLE) && defined(__x86_64__)
-FCN_TILES(Tiles512, 64, 14, __attribute__((target("arch=x86-64-v4"))))
-FCN_TILES(Tiles256, 32, 6, __attribute__((target("arch=x86-64-v3"))))
-FCN_TILES(Tiles128, 16, 2)
+FCN_MICRO_KERNELS(Kernels512, 64, 14, __attribute__((target("arch=x86-64-v4"))))
+FCN_MICRO_KERNELS(Kernels256, 32, 6, __attribute__((target("arch=x86-64-v3"))))
+FCN_MICRO_KERNELS(Kernels128, 16, 2)
 #elif defined(__AVX512F__)
-FCN_TILES(Tiles512, 64, 14)
+FCN_MICRO_KERNELS(Kernels512, 64, 14)
 #elif defined(__AVX2__)
-FCN_TILES(Tiles256, 32, 6)
+FCN_MICRO_KERNELS(Kernels256, 32, 6)
 #else
-FCN_TILES(Tiles128, 16, 6)
+FCN_MICRO_KERNELS(Kernels128, 16, 6)
 #endif
 
-template <typename Tiles, int width, bool along, typename T>
-void multiply_column(const Product<T>& p, int64_t j) {
-  const int64_t bands = (p.rows + Tiles::height - 1) / Tiles::height;
-  for (int64_t band = 0; band < bands; ++band) {  // of nearly equal heights
-    const int64_t i = p.rows * band / bands, rows = p.rows * (band + 1) / bands - i;
-    Tiles::template of<T, width, along>(rows, std::make_integer_sequence<int, Tiles::height>())(
-        p, i, j);
+// All rows of C at `width` vectors of columns from j on, in row bands of nearly equal height
+template <typename Kernels, int width, bool a_in_rows, typename T>
+void gemm_columns(const Gemm<T>& p, int64_t j) {
+  const int64_t bands = (p.m + Kernels::height - 1) / Kernels::height;
+  for (int64_t band = 0; band < bands; ++band) {
+    const int64_t i = p.m * band / bands, rows = p.m * (band + 1) / bands - i;
+    Kernels::template of<T, width, a_in_rows>(
+        rows, std::make_integer_sequence<int, Kernels::height>())(p, i, j);
   }
 }
 
-template <typename Tiles, bool along, typename T>
-void multiply_with(const Product<T>& p) {
-  constexpr int one = 64 / Tiles::bytes, two = std::max(2, one);
-  constexpr int64_t wide = two * Tiles::bytes / sizeof(T);
-  const int64_t whole = p.cols / wide * wide;
+template <typename Kernels, bool a_in_rows, typename T>
+void gemm_with(const Gemm<T>& p) {
+  constexpr int one = 64 / Kernels::bytes, two = std::max(2, one);
+  constexpr int64_t wide = two * Kernels::bytes / sizeof(T);
+  const int64_t whole = p.n / wide * wide;
   const auto rest = [&] {
-    if (whole < p.cols) multiply_column<Tiles, one, along>(p, whole);
+    if (whole < p.n) gemm_columns<Kernels, one, a_in_rows>(p, whole);
   };
-  if (p.c_row < p.cols) {  // rows overlap: what is first in a row is written last
+  if (p.c_row < p.n) {  // rows overlap: the first columns of a row are written last
     rest();
-    for (int64_t j = whole - wide; j >= 0; j -= wide) multiply_column<Tiles, two, along>(p, j);
-  } else {                 // in the order of memory, which is fetched ahead
-    for (int64_t j = 0; j < whole; j += wide) multiply_column<Tiles, two, along>(p, j);
+    for (int64_t j = whole - wide; j >= 0; j -= wide) gemm_columns<Kernels, two, a_in_rows>(p, j);
+  } else {  // ascending, for the hardware prefetcher
+    for (int64_t j = 0; j < whole; j += wide) gemm_columns<Kernels, two, a_in_rows>(p, j);
     rest();
   }
 }
 
-template <typename Tiles, typename T>
-void multiply_with(const Product<T>& p) {
-  p.a_step == 1 ? multiply_with<Tiles, true>(p) : multiply_with<Tiles, false>(p);
-}
-
-inline bool multiplies_pairs() {
-#if defined(__x86_64__) && (defined(FCN_PORTABLE) || defined(__AVX512F__))
-  return __builtin_cpu_supports("avx512bf16");
-#else
-  return false;
-#endif
+template <typename Kernels, typename T>
+void gemm_with(const Gemm<T>& p) {
+  p.a_inner == 1 ? gemm_with<Kernels, true>(p) : gemm_with<Kernels, false>(p);
 }
 
 template <typename T>
-void multiply(const Product<T>& p) {
+void gemm(const Gemm<T>& p) {
 #if defined(FCN_PORTABLE) && defined(__x86_64__)
-  __builtin_cpu_supports("x86-64-v4")   ? multiply_with<Tiles512>(p)
-  : __builtin_cpu_supports("x86-64-v3") ? multiply_with<Tiles256>(p)
-                                        : multiply_with<Tiles128>(p);
+  __builtin_cpu_supports("x86-64-v4")   ? gemm_with<Kernels512>(p)
+  : __builtin_cpu_supports("x86-64-v3") ? gemm_with<Kernels256>(p)
+                                        : gemm_with<Kernels128>(p);
 #elif defined(__AVX512F__)
-  multiply_with<Tiles512>(p);
+  gemm_with<Kernels512>(p);
 #elif defined(__AVX2__)
-  multiply_with<Tiles256>(p);
+  gemm_with<Kernels256>(p);
 #else
-  multiply_with<Tiles128>(p);
+  gemm_with<Kernels128>(p);
 #endif
 }
 
