@@ -11,11 +11,14 @@ gradients are wanted: ReLU signs and pooling maxima are then decided as in Caffe
 import torch
 import torch.nn.functional as F
 
-from . import extension  # noqa: F401  the ops have to be registered first
-from .extension import checked, refuse_devices
+from .extension import CONSTANTS, checked, refuse_devices
 
-CHANNELS = 16           # bottom and top have a multiple of these
-MOST_PAD = 2            # with more, the gradient would be a convolution with a pad under 0
+CHANNELS = CONSTANTS['winograd_channels']   # input and output channels are multiples of it
+MOST_PAD = CONSTANTS['winograd_max_pad']    # with more, the gradient would need a negative pad
+TILE = CONSTANTS['winograd_tile']           # outputs along a side of a tile
+POINTS = CONSTANTS['winograd_points']       # products of a tile
+PANEL = CONSTANTS['gemm_panel']             # operands in a row of packed filters
+BF16_CHANNELS = CONSTANTS['bf16_channels']  # per operand
 
 
 @checked
@@ -78,8 +81,8 @@ def _(grad, x, pad):
 
 @torch.library.register_fake('fcn_repro::winograd_filters')
 def _(taps):
-    per = 1 if taps.dtype == torch.float32 else 2       # channels in a factor
-    return taps.new_empty(36, -(-taps.shape[3] // 32), taps.shape[2] // per, 32 * per)
+    per = 1 if taps.dtype == torch.float32 else BF16_CHANNELS
+    return taps.new_empty(POINTS, -(-taps.shape[3] // PANEL), taps.shape[2] // per, PANEL * per)
 
 
 @torch.library.register_fake('fcn_repro::winograd')

@@ -35,7 +35,6 @@ namespace {
 constexpr int64_t kTaskElements = 384 * 1024;  // transformed inputs and products of a task
 constexpr int64_t kMinTaskTiles = 56, kMaxTaskTiles = 168;
 constexpr int64_t kGradientTiles = 128;  // per partial sum of the filters' gradient
-constexpr int64_t kMaxPad = 2;           // the input's gradient is a convolution with pad 2 - pad
 
 // Tiles per task: as many as fit the cache, in equal numbers for all threads
 int64_t tiles_per_task(int64_t tiles, int64_t channels) {
