@@ -40,7 +40,7 @@ $(VENV)/installed: requirements.txt
 	touch $@
 
 # One stamp a torch version: the extension is built against the torch that is there.
-build/built-%: setup.py $(wildcard csrc/* csrc/*/*)
+build/built-%: setup.py $(wildcard csrc/* csrc/*/* csrc/*/*/*)
 	$(PY) setup.py --quiet build_ext --inplace
 	rm -f build/built-* && touch $@
 

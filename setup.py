@@ -47,8 +47,9 @@ if os.environ.get('FCN_REPRO_SANITIZE', '0') == '1':   # torch's types have no v
 if cuda:
     os.environ.setdefault('TORCH_CUDA_ARCH_LIST', '8.0;9.0;10.0+PTX')
 
-folders = ['csrc', 'csrc/cpu'] + ['csrc/cuda'] * cuda
-sources = [name for folder in folders for name in glob(f'{folder}/*.c*')]  # .cpp and .cu
+sources = glob('csrc/*.cpp') + glob('csrc/cpu/**/*.cpp', recursive=True)
+if cuda:
+    sources += glob('csrc/cuda/**/*.c*', recursive=True)    # .cpp and .cu
 extension = (CUDAExtension if cuda else CppExtension)(
     'fcn_repro._C',
     sorted(sources),

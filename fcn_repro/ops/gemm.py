@@ -7,10 +7,9 @@ that wants filters in an order of its own lays them out in every call.
 import torch
 import torch.nn.functional as F
 
-from . import extension  # noqa: F401  the ops have to be registered first
-from .extension import checked, refuse_devices
+from .extension import CONSTANTS, checked, refuse_devices
 
-CHANNELS = 16           # the bottom has a multiple of these
+CHANNELS = CONSTANTS['gemm_channels']       # input channels are multiples of it
 
 
 @checked

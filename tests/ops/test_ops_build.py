@@ -39,8 +39,15 @@ def test_older_extension():
 
 def test_every_op_is_listed():
     defined = {name for path in (ROOT / 'csrc').rglob('*.cpp')
-               for name in re.findall(r'm\.def\(\s*"(\w+)\(Tensor', path.read_text())}
+               for name in re.findall(r'm\.def\(\s*"(\w+)\(', path.read_text())}
     assert defined == set(extension.OPS)
+
+
+@pytest.mark.skipif(not Path('/proc/cpuinfo').exists(), reason='the kernel lists no CPU flags')
+def test_probe_of_bf16():
+    """has_avx512_bf16 agrees with the flags that Linux lists; none of them on other processors."""
+    flags = re.search(r'^flags\s*:(.*)$', Path('/proc/cpuinfo').read_text(), re.MULTILINE)
+    assert ops.has_avx512_bf16() == (flags is not None and 'avx512_bf16' in flags[1].split())
 
 
 class Axis(ctypes.Structure):

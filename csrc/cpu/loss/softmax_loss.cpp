@@ -1,6 +1,11 @@
-// Upsample + crop + softmax loss on the CPU: scores and probabilities live in a tile, the gradient
-// leaves it at the input's resolution.
-#include "../softmax_loss.h"
+// Upsample + crop + softmax loss on the CPU: scores and probabilities stay within a tile
+// (loss_tile.h), whose gradient is reduced to the input's resolution before it is written.
+//
+// An image is split into chunks of input rows, whatever the number of threads. A chunk owns the
+// gradient of its input rows; the rows before its first one, to which it contributes as well, go
+// to a halo that is added afterwards in a fixed order. So no gradient is written by two threads,
+// and loss and gradient have the same bits for any number of them.
+#include "../../softmax_loss.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
@@ -9,29 +14,29 @@
 
 #include <cmath>
 
-#include "../epilogue.h"
+#include "../../epilogue.h"
 #include "loss_tile.h"
 
 namespace fcn {
 namespace {
 
-constexpr int64_t kChunks = 16;  // of an image: what threads share, whatever their number
+constexpr int64_t kChunks = 16;  // per image
 
-// Where a chunk's gradient goes: rows of its own straight into grad, earlier ones into `halo`
+// Destination of a chunk's gradient: its own rows in `grad`, earlier ones in `halo`
 template <typename Acc>
-struct Target {
+struct GradientTarget {
   Acc* grad;      // (C, in, in) of the image
-  Acc* halo;      // (sources - 1, C, in) of the chunk, for input rows own - sources + 1 .. own - 1
-  int64_t own;    // first input row of its own
+  Acc* halo;      // (sources - 1, C, in), for input rows first - sources + 1 .. first - 1
+  int64_t first;  // input row that the chunk owns
   int64_t sources;
 
   Acc* row(const Axis& y, const Axis& x, int64_t classes, int64_t c, int64_t i) const {
-    return i >= own ? grad + (c * y.in + i) * x.in
-                    : halo + ((i - own + sources - 1) * classes + c) * x.in;
+    return i >= first ? grad + (c * y.in + i) * x.in
+                      : halo + ((i - first + sources - 1) * classes + c) * x.in;
   }
 };
 
-// to += the weighted rows, `pitch` apart, in their order
+// to += the weighted sum of rows `pitch` apart, in their order
 template <typename Acc>
 void add_rows(const Acc* row, int64_t pitch, const Acc* weights, int64_t count, int64_t n,
               Acc* to) {
@@ -42,29 +47,30 @@ void add_rows(const Acc* row, int64_t pitch, const Acc* weights, int64_t count, 
   for (; count > 0; --count, ++weights, row += pitch) blend_few<1, true>(&row, weights, n, to);
 }
 
-// narrow gradients of a tile's rows, times the taps along y, to the input's rows
+// Vertical backward pass: add a tile's rows, times the taps along y, to the input's rows
 template <typename Acc>
-void scatter_rows(const LossTile<Acc>& tile, const Target<Acc>& to, int64_t y0, int64_t rows) {
+void scatter_rows(const LossTile<Acc>& tile, const GradientTarget<Acc>& to, int64_t y0,
+                  int64_t rows) {
   const Tiling& t = tile.tiling();
   const Axis& y = t.y;
   const int64_t left = t.first.i - (t.taps - 1), skip = std::max<int64_t>(0, -left);
-  const int64_t n = std::min(t.x.in, left + t.pitch) - (left + skip);
+  const int64_t n = std::min(t.x.in, left + t.row_pitch) - (left + skip);
   const Acc* taps = tile.op.scores.taps_y.template const_data_ptr<Acc>();
   const int64_t classes = tile.op.scores.classes;
   for (int64_t r = 0, done; r < rows; r += done) {
-    const Place at = place(y, y0 + r);
+    const Subpixel at = subpixel(y, y0 + r);
     done = std::min(rows - r, y.stride - at.phase);
     for (int64_t i = at.i, k = at.phase; i >= 0 && k < y.k; --i, k += y.stride)
       for (int64_t c = 0; i < y.in && c < classes; ++c)
-        add_rows(tile.narrow_grad(c) + r * t.pitch + skip, t.pitch, taps + k,
+        add_rows(tile.blended_grad(c) + r * t.row_pitch + skip, t.row_pitch, taps + k,
                  std::min(done, y.k - k), n, to.row(y, t.x, classes, c, i) + left + skip);
   }
 }
 
-// The outputs between input rows begin .. end - 1 of image n
+// The loss of the outputs between input rows begin .. end - 1 of image n
 template <typename Acc>
 Sum loss_chunk(const SoftmaxLoss& op, const Tiling& t, int64_t n, int64_t begin, int64_t end,
-               const Target<Acc>& to) {
+               const GradientTarget<Acc>& to) {
   const Scores& s = op.scores;
   LossTile<Acc> tile(op, t);
   Sum sum;
@@ -74,15 +80,14 @@ Sum loss_chunk(const SoftmaxLoss& op, const Tiling& t, int64_t n, int64_t begin,
     const int64_t rows = std::min(t.rows, last - y);
     if (!tile.read_labels(n, y, rows, &sum)) continue;
     tile.scores.fill(image, y, rows);
-    sum.loss += tile.run();
+    sum.loss += tile.compute();
     if (op.gradient) scatter_rows(tile, to, y, rows);
   }
   return sum;
 }
 
-// The chunks' halos and sums in one fixed order; the normaliser divides both
-template <typename Acc>
-Sum gather_chunks(const SoftmaxLoss& op, const std::vector<Sum>& sums) {
+// Add the sums of all chunks in a fixed order
+Sum add_chunks(const std::vector<Sum>& sums) {
   Sum all;
   for (const Sum& part : sums) {
     all.loss += part.loss;
@@ -97,7 +102,7 @@ template <typename Acc>
 void loss_images(const SoftmaxLoss& op) {
   const Scores& s = op.scores;
   const Tiling t(s.y, s.x_axis, Lanes<Acc>::count);
-  const int64_t first = place(s.y, 0).i, rows = place(s.y, s.y.out - 1).i + 1 - first;
+  const int64_t first = subpixel(s.y, 0).i, rows = subpixel(s.y, s.y.out - 1).i + 1 - first;
   const int64_t chunks = std::min(kChunks, rows), sources = (s.y.k + s.y.stride - 1) / s.y.stride;
   const int64_t row = s.classes * s.x_axis.in, halo = op.gradient ? (sources - 1) * row : 0;
   const auto start = [=](int64_t chunk) { return first + rows * chunk / chunks; };
@@ -107,12 +112,14 @@ void loss_images(const SoftmaxLoss& op) {
   at::parallel_for(0, static_cast<int64_t>(sums.size()), 1, [&](int64_t b, int64_t e) {
     for (int64_t at = b; at < e; ++at) {
       const int64_t n = at / chunks, chunk = at % chunks;
-      const Target<Acc> to{grad ? grad + n * row * s.y.in : nullptr, halos.data() + at * halo,
-                           start(chunk), sources};
+      const GradientTarget<Acc> to{.grad = grad ? grad + n * row * s.y.in : nullptr,
+                                   .halo = halos.data() + at * halo,
+                                   .first = start(chunk),
+                                   .sources = sources};
       sums[at] = loss_chunk(op, t, n, start(chunk), start(chunk + 1), to);
     }
   });
-  const Sum sum = gather_chunks<Acc>(op, sums);
+  const Sum sum = add_chunks(sums);
   check_labels(op, sum.bad, sum.example);
   const double norm = normalizer(op.normalization, sum.valid, s.batch, s.y.out * s.x_axis.out);
   *op.loss.mutable_data_ptr<Acc>() = static_cast<Acc>(sum.loss / norm);

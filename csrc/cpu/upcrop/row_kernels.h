@@ -1,21 +1,15 @@
-// The three row loops of the CPU backend. They are separable: blend rows, expand a row of the
-// input to the output's width; backward contracts a row of the output to the input's width.
-// A portable build compiles each loop for several instruction sets and picks one at run time.
+// Row kernels of the fused op, which is separable: `blend` is the vertical pass (a weighted sum of
+// rows), `expand` the horizontal pass (a row of the input upsampled to the output's width),
+// `contract` the adjoint of expand. Each has a variant for kernels of two strides (k = 2 * stride,
+// as in FCN), where an output has two taps: the outputs between two inputs form a block of one
+// stride with the same two sources.
 #pragma once
 
 #include <algorithm>
 #include <type_traits>
 
-#include "../upcrop_math.h"
-
-#if defined(FCN_PORTABLE) && defined(__x86_64__) && !defined(__clang__) && __GNUC__ >= 12
-#define FCN_CLONES \
-  __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#else
-#define FCN_CLONES
-#endif
-
-#define FCN_INLINE inline __attribute__((always_inline))
+#include "../../upcrop_math.h"
+#include "../common/target.h"
 
 namespace fcn {
 
@@ -30,7 +24,7 @@ FCN_CLONES void blend_few(const T* const* rows, const Acc* weights, int64_t n,
   }
 }
 
-// sum[c] = the weighted sum of `count` rows, in their order; 0 without any
+// sum[c] = sum of weights[r] * rows[r][c] over `count` rows, in their order; 0 for none
 template <typename T, typename Acc>
 void blend(const T* const* rows, const Acc* weights, int64_t count, int64_t n, Acc* sum) {
   int64_t r = count % 4;
@@ -47,10 +41,10 @@ FCN_CLONES void add_row(const T* row, int64_t n, Acc* __restrict__ sum) {
   for (int64_t c = 0; c < n; ++c) sum[c] += static_cast<Acc>(row[c]);
 }
 
-// The inputs' rows that feed output row `at`, and their taps; returns how many
+// Find the input rows that contribute to output row `at`, and their taps; returns their number
 template <typename T, typename Acc>
-int64_t feeding_rows(const Axis& y, Place at, const T* plane, int64_t row, const Acc* taps,
-                     const T** rows, Acc* weights) {
+int64_t source_rows(const Axis& y, Subpixel at, const T* plane, int64_t row, const Acc* taps,
+                    const T** rows, Acc* weights) {
   int64_t count = 0;
   for (int64_t i = at.i, t = at.phase; i >= 0 && t < y.k; --i, t += y.stride) {
     if (i >= y.in) continue;
@@ -60,7 +54,7 @@ int64_t feeding_rows(const Axis& y, Place at, const T* plane, int64_t row, const
   return count;
 }
 
-// Calls f with `count` as a compile-time constant where it is a stride or kernel of the FCN nets
+// Call f with `count`, as a compile-time constant where it is a stride or kernel size of FCN nets
 template <typename F>
 FCN_INLINE void for_count(int64_t count, F f) {
   switch (count) {
@@ -74,23 +68,25 @@ FCN_INLINE void for_count(int64_t count, F f) {
   }
 }
 
-// Whole blocks of outputs between two inputs, for k = 2 * stride; row[0] is before the first block:
-// wide[cell] = taps[cell + stride] * before + taps[cell] * now
+// expand for k = 2 * stride, in whole blocks; row[0] is the input before the first block:
+//   wide[b * stride + o] = taps[o + stride] * row[b] + taps[o] * row[b + 1]
 template <typename Acc>
 FCN_CLONES void expand_pairs(const Acc* row, const Acc* taps, int64_t stride, int64_t blocks,
                              Acc* __restrict__ wide) {
-  for_count(stride, [=](auto n) mutable __attribute__((always_inline)) {
-    for (int64_t b = 0; b < blocks; ++b, wide += n)
-      for (int64_t o = 0; o < n; ++o) wide[o] = taps[o + n] * row[b] + taps[o] * row[b + 1];
-  });
+  for_count(
+      stride, [=](auto n) __attribute__((always_inline)) {
+        Acc* __restrict__ block = wide;
+        for (int64_t b = 0; b < blocks; ++b, block += n)
+          for (int64_t o = 0; o < n; ++o) block[o] = taps[o + n] * row[b] + taps[o] * row[b + 1];
+      });
 }
 
-// The same of cells of `inner` values. Whole vectors: up to kSlack values behind either row are
-// read and written too.
+// The same for pixels of `inner` interleaved channels. Whole vectors are processed: up to kSlack
+// values beyond the end of either row are read and written.
 constexpr int64_t kSlack = 16;
 template <typename Acc>
-FCN_CLONES void expand_cells(const Acc* row, const Acc* taps, int64_t stride, int64_t blocks,
-                             int64_t inner, Acc* wide) {
+FCN_CLONES void expand_pairs_interleaved(const Acc* row, const Acc* taps, int64_t stride,
+                                         int64_t blocks, int64_t inner, Acc* wide) {
   const int64_t whole = (inner + kSlack - 1) / kSlack * kSlack;
   for (int64_t b = 0; b < blocks; ++b, row += inner)
     for (int64_t o = 0; o < stride; ++o, wide += inner)
@@ -99,7 +95,7 @@ FCN_CLONES void expand_cells(const Acc* row, const Acc* taps, int64_t stride, in
         wide[c] = taps[o + stride] * row[c] + taps[o] * row[c + inner];
 }
 
-// wide (n cells) += taps[cell] * value
+// wide (n pixels of `inner` channels) += taps[o] * value
 template <typename T, typename Acc>
 FCN_INLINE void add_taps(const T* value, const Acc* taps, int64_t n, int64_t inner,
                          Acc* __restrict__ wide) {
@@ -108,8 +104,8 @@ FCN_INLINE void add_taps(const T* value, const Acc* taps, int64_t n, int64_t inn
       wide[o * inner + c] += taps[o] * static_cast<Acc>(value[c]);
 }
 
-// One row of the input (axis.in cells of `inner` values) as wide as the output, in blocks of one
-// stride: the outputs between input i's first cell and the next one's read inputs i, i - 1, ...
+// Upsample a row of the input (axis.in pixels of `inner` channels) to the output's width, in blocks
+// of one stride: the outputs from input i's position up to the next read inputs i, i - 1, ...
 template <typename T, typename Acc>
 FCN_CLONES void expand(const T* row, const Acc* taps, const Axis& axis, int64_t inner,
                        Acc* __restrict__ wide) {
@@ -126,9 +122,9 @@ FCN_CLONES void expand(const T* row, const Acc* taps, const Axis& axis, int64_t 
   }
 }
 
-// The adjoint of expand_pairs: inputs' gradients from whole blocks of outputs, the first of which is
-// before the first input. Short blocks are turned round in `scratch`, as many values, so that vectors
-// run along the inputs; of long ones the products of one input fill vectors.
+// The adjoint of expand_pairs: the inputs' gradients from whole blocks of outputs, starting with
+// the block before the first input. Short blocks are transposed in `scratch` (of the same size),
+// so that vectors run along the inputs; for long blocks they run along the products of one input.
 template <typename T, typename Acc>
 FCN_CLONES void contract_pairs(const Acc* wide, const Acc* taps, int64_t stride, int64_t inputs,
                                Acc* __restrict__ scratch, T* __restrict__ row) {
@@ -155,7 +151,8 @@ FCN_CLONES void contract_pairs(const Acc* wide, const Acc* taps, int64_t stride,
   });
 }
 
-// The adjoint of expand: a row of the output back to the input's width; `sum` holds inner values
+// The adjoint of expand: a row of the output to the input's width; `sum` is scratch for `inner`
+// values
 template <typename T, typename Acc>
 FCN_CLONES void contract(const Acc* wide, const Acc* taps, const Axis& axis, int64_t inner,
                          Acc* __restrict__ sum, T* __restrict__ row) {

@@ -1,5 +1,5 @@
-// Vectors of 64 bytes in the compiler's own notation: it lowers them to what the machine has.
-// exp and log for them; float32 within 2 units in the last place, float64 by the C library.
+// 64-byte vectors (GCC vector extensions, lowered to the widest instructions of the target), and
+// exp and log on them: float32 by polynomials (Cephes) within 2 ulp, float64 by the C library.
 #pragma once
 
 #include <cmath>
@@ -8,9 +8,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "rows.h"
-
-#pragma GCC diagnostic ignored "-Wpsabi"  // all of it is inlined, no vector crosses a call
+#include "target.h"
 
 namespace fcn {
 
@@ -25,13 +23,14 @@ struct Lanes {
 template <typename Acc> using VecOf = typename Lanes<Acc>::V;
 template <typename Acc> using IntsOf = typename Lanes<Acc>::I;
 
-// Memory that starts where a vector may
+// A zero-initialised buffer of n values, aligned to cache lines
 template <typename T>
-struct Aligned {
+struct AlignedBuffer {
   struct alignas(64) Line { T values[64 / sizeof(T)]; };
   std::vector<Line> lines;
-  explicit Aligned(int64_t n) : lines((n * sizeof(T) + 63) / 64) {}
+  explicit AlignedBuffer(int64_t n) : lines((n * sizeof(T) + 63) / 64) {}
   T* data() { return lines.empty() ? nullptr : lines[0].values; }
+  const T* data() const { return lines.empty() ? nullptr : lines[0].values; }
 };
 
 template <typename Acc>
@@ -52,21 +51,23 @@ FCN_INLINE IntsOf<Acc> load_ints(const typename Lanes<Acc>::Int* from) {
 }
 
 template <typename Acc>
-FCN_INLINE VecOf<Acc> all(Acc value) { return value - VecOf<Acc>{}; }
+FCN_INLINE VecOf<Acc> broadcast(Acc value) {
+  return value - VecOf<Acc>{};
+}
 
 template <typename Acc>
-FCN_INLINE IntsOf<Acc> all_ints(int64_t value) {
+FCN_INLINE IntsOf<Acc> broadcast_int(int64_t value) {
   return static_cast<typename Lanes<Acc>::Int>(value) - IntsOf<Acc>{};
 }
 
-// exp(x) for x <= 0; 0 below -87, a NaN of a NaN
+// exp(x) for x <= 0: 0 below -87, NaN for NaN
 FCN_INLINE VecOf<float> exp_lanes(VecOf<float> x) {
   using V = VecOf<float>;
   typedef uint32_t U __attribute__((vector_size(64)));
-  constexpr float shifter = 12583039.0f;  // 1.5 * 2^23 + 127: adding it rounds to an integer n, and
-  const V shifted = x * 1.44269504f + shifter;  // n + 127, the exponent of 2^n, is its last bits
+  constexpr float shifter = 12583039.0f;  // 1.5 * 2^23 + 127: adding it rounds to an integer n,
+  const V shifted = x * 1.44269504f + shifter;  // whose biased exponent n + 127 is in the low bits
   const V n = shifted - shifter;
-  const V r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // x - n * log(2), in two parts
+  const V r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // x - n * log(2), split as Cody-Waite
   V p = r * 1.9875691500e-4f + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
@@ -77,7 +78,7 @@ FCN_INLINE VecOf<float> exp_lanes(VecOf<float> x) {
   return x < -87.0f ? V{} : e * scale;
 }
 
-// log(x) for normal x > 0; a NaN of a NaN
+// log(x) for normal x > 0: NaN for NaN
 FCN_INLINE VecOf<float> log_lanes(VecOf<float> x) {
   using V = VecOf<float>;
   using I = IntsOf<float>;
@@ -85,7 +86,7 @@ FCN_INLINE VecOf<float> log_lanes(VecOf<float> x) {
   V m = reinterpret_cast<V>((bits & 0x7fffff) | 0x3f800000);  // in [1, 2)
   const auto high = m > 1.41421356f;
   m = high ? m * 0.5f : m;
-  const I exponent = (bits >> 23) - 127 - high;               // a true lane is -1
+  const I exponent = (bits >> 23) - 127 - high;  // true is -1 in a lane
   const V e = __builtin_convertvector(exponent, V);
   const V f = m - 1.0f, z = f * f;
   V p = f * 7.0376836292e-2f - 1.1514610310e-1f;
