@@ -40,8 +40,9 @@ class ImageData(Source):
 
     def source(self, seed):
         """(the lines in the order of a seed, what reads their batches ahead)"""
-        lines = ImageList(Path(self.state.folder, self.param.source), f'{seed}/{self.node.name}',
-                          self.param.shuffle, self.param.rand_skip)
+        lines = ImageList(Path(self.state.folder, self.param.source),
+                          f'{seed}/{self.node.unique_name}', self.param.shuffle,
+                          self.param.rand_skip)
         return lines, Prefetch(partial(self.batch, lines))
 
     def image(self, lines, k):

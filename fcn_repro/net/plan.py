@@ -80,18 +80,18 @@ def _first_and_last(graph, name, made):
 
 
 def _inner(graph, layer_of):
-    """Names of the layers whose products go into another product, however many layers on."""
+    """Keys of the layers whose tops reach the bottom of a product, however many layers on."""
     inner, read = set(), set()          # read: values from which a product is reached
     for node in reversed(graph.nodes):
         if read & set(node.tops):
-            inner.add(node.name)
-        if layer_of(node).product or node.name in inner:
+            inner.add(node.key)
+        if layer_of(node).product or node.key in inner:
             read.update(node.bottoms)
     return inner
 
 
 def _type_of(step, inner, dtype):
-    if step.layer.product and step.node.name in inner:
+    if step.layer.product and step.node.key in inner:
         return dtype
     return None if step.layer.narrow else torch.float32
 

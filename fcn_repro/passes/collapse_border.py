@@ -25,17 +25,17 @@ def collapse_border(graph: Graph, keep=frozenset()) -> Graph:
     """
     pads, repeats, done = {}, {}, set()
     for node in graph.nodes:
-        if node.type != 'Convolution' or id(node) in done or not _treats_all_alike(node) \
+        if node.type != 'Convolution' or node in done or not _treats_all_alike(node) \
                 or not has_border(node):
             continue
         chain = _chain(graph, node, keep)
         stops = trace(chain) if any(map(_has_two_axes, chain)) else []
         path = cheapest(stops)[1]
         if path:
-            pads[id(node)] = stops[path[0]].removable
-            done |= {id(stop.node) for stop in stops[:path[-1] + 1]}
+            pads[node] = stops[path[0]].removable
+            done |= {stop.node for stop in stops[:path[-1] + 1]}
         for i, later in zip(path, [*path[1:], None]):
-            repeats[id(stops[i].node)] = _setting(stops[i], _removed(stops, later))
+            repeats[stops[i].node] = _setting(stops[i], _removed(stops, later))
     return _rebuilt(graph, pads, repeats)
 
 
@@ -119,17 +119,17 @@ def _setting(stop, removed):
 def _rebuilt(graph, pads, repeats):
     values, nodes = list(graph.values), []
     for node in graph.nodes:
-        key = id(node)
-        if key in pads:
-            node = _padded_less(node, pads[key])
-        if key in repeats:
+        original = node
+        if node in pads:
+            node = _padded_less(node, pads[node])
+        if original in repeats:
             top, = node.tops
             name = f'{node.name}_border'
             nodes.append(replace(node, tops=(len(values),)))
             param = LayerParameter(name=name, type='RepeatBorder', bottom=[f'{name}less'],
                                    top=[values[top]])
             node = Node(name, 'RepeatBorder', param, (len(values),), (top,), node.line,
-                        setting=repeats[key])
+                        setting=repeats[original])
             values.append(f'{name}less')
         nodes.append(node)
     return replace(graph, nodes=tuple(nodes), values=tuple(values))

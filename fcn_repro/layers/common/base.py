@@ -97,8 +97,9 @@ class Layer:
         return given or [0.0] * count
 
     def draws(self, *what, device='cpu'):
-        """A generator: a function of the net's seed, the layer's name and `what`."""
-        key = '/'.join(map(str, (self.state.seed, self.node.name, *what)))
+        """A generator seeded by the net's seed, the layer's name and `what`. The second layer of
+        a name and those after it draw from streams of their own."""
+        key = '/'.join(map(str, (self.state.seed, self.node.unique_name, *what)))
         return torch.Generator(device).manual_seed(zlib.crc32(key.encode()))
 
     def axis(self, axis, shape, what='axis'):
