@@ -2,7 +2,8 @@
 
 import torch
 
-from .common.base import ANY, Layer, show
+from ..sizes import dims
+from .common.base import ANY, Layer
 
 
 class Concat(Layer):
@@ -26,7 +27,7 @@ class Concat(Layer):
         for i, bottom in enumerate(bottoms):
             if len(bottom) != len(bottoms[0]) or any(
                     a != b for j, (a, b) in enumerate(zip(bottom, bottoms[0])) if j != axis):
-                raise self.error(f'bottom {i} is {show(bottom)}, bottom 0 is {show(bottoms[0])}: '
+                raise self.error(f'bottom {i} is {dims(bottom)}, bottom 0 is {dims(bottoms[0])}: '
                                  f'they may differ in axis {axis} alone', 'Crop them first.')
         top = list(bottoms[0])
         top[axis] = sum(bottom[axis] for bottom in bottoms)

@@ -1,6 +1,7 @@
 """Crop: the first bottom, cut to the second's size at an offset (Caffe's crop_layer)."""
 
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 
 
 class Crop(Layer):
@@ -18,7 +19,7 @@ class Crop(Layer):
     def window(self, bottom, reference):
         """[(axis, offset, size), …] of what is kept of a bottom of shape `bottom`."""
         if len(bottom) > len(reference):
-            raise self.error(f'cannot crop {show(bottom)} to {show(reference)}: it has fewer axes',
+            raise self.error(f'cannot crop {dims(bottom)} to {dims(reference)}: it has fewer axes',
                              'Crop to a blob of as many axes.')
         start = self.axis(self.param.axis, bottom)
         offsets = list(self.param.offset) or [0]

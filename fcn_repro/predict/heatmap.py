@@ -11,12 +11,12 @@ from PIL import Image
 from ..data.image import check_mean, to_blob
 from ..errors import FcnError
 from ..formats.atomic import write_bytes
-from ..layers.common.base import show
 from ..net.cast import cast_classifier
 from ..net.net import Net
 from ..proto.coord_map import UNMOVED, coord_map_from_to, inverse
 from ..proto.netspec import Function
 from ..report.heatmap import save_heatmap
+from ..sizes import dims
 from .labels import class_names, image_input, output
 
 
@@ -113,8 +113,8 @@ class Heat:
         except FcnError as error:
             least = max(n / own for n, own in zip(self.size, (height, width)))
             do = f'Give --scale {np.ceil(10 * least) / 10:g}, or a larger image.'
-            raise FcnError(f'{error.what} (the classifier is for {show(self.size)}, this is '
-                           f'{show(seen)})', layer=error.layer, type=error.type, do=do) from None
+            raise FcnError(f'{error.what} (the classifier is for {dims(self.size)}, this is '
+                           f'{dims(seen)})', layer=error.layer, type=error.type, do=do) from None
 
     def run(self, image, name, paths):
         """Draw one image (H, W, 3) uint8 RGB; returns the grid, its classes, milliseconds."""
@@ -130,9 +130,9 @@ class Heat:
         chosen = np.argsort(-best, kind='stable')[:self.top]
         ratio = np.divide(seen, size)
         stride, first = self.stride / ratio, (self.first + 0.5) / ratio - 0.5
-        shape = show(grid.shape[1:])
+        shape = dims(grid.shape[1:])
         titles = [f'{self.names[c]}  max {best[c]:.2f}  grid {shape}' for c in chosen]
-        save_heatmap(image, f'{name}  {show(size)}', grid[chosen], titles, stride, first, paths[0])
+        save_heatmap(image, f'{name}  {dims(size)}', grid[chosen], titles, stride, first, paths[0])
         if len(paths) > 1:
             save_scores(scores.numpy(), stride, first, paths[1])
         found = ', '.join(f'{self.names[c]} {best[c]:.2f}' for c in chosen)

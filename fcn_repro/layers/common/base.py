@@ -12,6 +12,7 @@ import torch
 from ...data.prefetch import default_workers
 from ...errors import FcnError
 from ...proto import TRAIN, FillerParameter
+from ...sizes import dims
 
 ANY = None      # in an arity: no upper limit
 
@@ -105,7 +106,7 @@ class Layer:
     def axis(self, axis, shape, what='axis'):
         """A possibly negative axis of a blob as a non-negative one."""
         if not -len(shape) <= axis < len(shape):
-            raise self.error(f'{what} {axis} is outside a blob of shape {show(shape)}',
+            raise self.error(f'{what} {axis} is outside a blob of shape {dims(shape)}',
                              f'Use {-len(shape)} to {len(shape) - 1}.')
         return axis % len(shape)
 
@@ -121,9 +122,7 @@ class Layer:
                              f'Mend the {what} lines of the layer.')
 
 
-def show(shape):
-    """(2, 3, 4) as 2x3x4."""
-    return 'x'.join(str(d) for d in shape) or 'scalar'
+show = dims         # the name under which net/ and pycaffe/ import it
 
 
 def constant(value=0.0):

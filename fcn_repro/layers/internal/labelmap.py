@@ -2,7 +2,8 @@
 
 import torch
 
-from ..common.base import Layer, show
+from ...sizes import dims
+from ..common.base import Layer
 
 BYTE = 256      # classes that fit into a uint8
 
@@ -19,7 +20,7 @@ class LabelMap(Layer):
 
     def shape(self, bottoms):
         if len(bottoms[0]) != 4:
-            raise self.error(f'scores of shape {show(bottoms[0])}', 'Give N x C x H x W.')
+            raise self.error(f'scores of shape {dims(bottoms[0])}', 'Give N x C x H x W.')
         return [(bottoms[0][0], *bottoms[0][2:])]
 
     def forward(self, bottoms, params):

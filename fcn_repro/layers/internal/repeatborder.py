@@ -4,7 +4,8 @@ from itertools import product
 
 import torch
 
-from ..common.base import Layer, show
+from ...sizes import dims
+from ..common.base import Layer
 
 
 class RepeatBorder(Layer):
@@ -25,7 +26,7 @@ class RepeatBorder(Layer):
     def shape(self, bottoms):
         bottom, = bottoms
         if len(bottom) != 4:
-            raise self.error(f'a bottom of shape {show(bottom)}', 'It takes 4 axes.')
+            raise self.error(f'a bottom of shape {dims(bottom)}', 'It takes 4 axes.')
         for size, (start, end, count) in zip(bottom[2:], self.node.setting):
             if count and start + end + 2 > size:
                 raise self.error(f'{size} cells, but cell {start} and the one {end} before the '

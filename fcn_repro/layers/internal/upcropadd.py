@@ -1,7 +1,8 @@
 """UpCropAdd: the skip of FCN-16s and FCN-8s, made by passes.fuse_skip."""
 
 from ... import ops
-from ..common.base import Layer, show
+from ...sizes import dims
+from ..common.base import Layer
 from ..common.bilinear import Bilinear
 from ..crop import Crop
 from ..deconvolution import Deconvolution
@@ -44,6 +45,6 @@ class UpCropAdd(Layer):
             up, = self.up.forward([coarse], params)
             return self.add.forward([up, *self.cut.forward([fine, up], [])], [])
         if whole[:2] != fine.shape[:2]:
-            raise self.error(f'{show(whole)} and {show(fine.shape)}', 'Their channels must agree.')
+            raise self.error(f'{dims(whole)} and {dims(fine.shape)}', 'Their channels must agree.')
         _, offset, size = zip(*window)
         return [ops.upcrop_add(coarse, *known, (0, 0), size, fine, offset)]
