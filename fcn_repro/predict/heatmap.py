@@ -12,8 +12,8 @@ from ..data.image import check_mean, to_blob
 from ..errors import FcnError
 from ..formats.atomic import write_bytes
 from ..net.cast import cast_classifier
+from ..net.coord_map import UNMOVED, coord_map_from_to, inverse
 from ..net.net import Net
-from ..proto.coord_map import UNMOVED, coord_map_from_to, inverse
 from ..proto.netspec import Function
 from ..report.heatmap import save_heatmap
 from ..sizes import dims

@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 
 from ..errors import FcnError
-from .netspec import L
+from ..proto.netspec import L
 
 UNMOVED = ('AbsVal', 'BatchNorm', 'Bias', 'BNLL', 'Dropout', 'ELU', 'Eltwise', 'Exp', 'LRN', 'Log',
            'MVN', 'PReLU', 'Power', 'ReLU', 'Scale', 'Sigmoid', 'Split', 'TanH', 'Threshold')
