@@ -17,6 +17,7 @@ class BatchNorm(Layer):
     """
 
     type = 'BatchNorm'
+    keeps_coordinates = True
     in_place = True
     fields = 'batch_norm_param'
 

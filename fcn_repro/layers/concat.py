@@ -3,6 +3,7 @@
 import torch
 
 from ..sizes import dims
+from .common import coordinates
 from .common.base import ANY, Layer
 
 
@@ -10,13 +11,17 @@ class Concat(Layer):
     """bottoms that agree in all axes but one -> a top with that axis summed."""
 
     type = 'Concat'
-    narrow = True
+    narrow = linear = True
     bottoms = (1, ANY)
     fields = 'concat_param'
 
     def setup(self):
         if self.param.HasField('axis') and self.param.HasField('concat_dim'):
             raise self.error('both axis and concat_dim', 'Keep axis: concat_dim is its old name.')
+
+    def cell_map(self, bottom):
+        """Along the channels it moves nothing; pycaffe has no map for the type."""
+        return coordinates.IDENTITY if self.param.axis == 1 else None
 
     def along(self, shape):
         legacy = self.param.HasField('concat_dim')

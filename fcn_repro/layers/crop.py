@@ -1,6 +1,7 @@
 """Crop: the first bottom, cut to the second's size at an offset (Caffe's crop_layer)."""
 
 from ..sizes import dims
+from .common import coordinates
 from .common.base import Layer
 
 
@@ -12,8 +13,9 @@ class Crop(Layer):
     """
 
     type = 'Crop'
-    narrow = True
+    narrow = linear = True
     bottoms = 2
+    content_bottoms = 1
     fields = 'crop_param'
 
     def window(self, bottom, reference):
@@ -35,6 +37,13 @@ class Crop(Layer):
                                  f'offset {offset} + size {size} = {offset + size}',
                                  'Use a smaller offset or more padding.')
         return window
+
+    @classmethod
+    def coord_map(cls, settings):
+        return coordinates.crop(settings)
+
+    def cell_map(self, bottom):
+        return self.coord_map({'axis': self.param.axis, 'offset': list(self.param.offset) or [0]})
 
     def shape(self, bottoms):
         top = list(bottoms[0])

@@ -15,8 +15,13 @@ class Eltwise(Layer):
     """
 
     type = 'Eltwise'
+    keeps_coordinates = True
     bottoms = (2, ANY)
     fields = 'eltwise_param'
+
+    @property
+    def linear(self):
+        return self.param.operation == EltwiseParameter.SUM
 
     def setup(self):
         count = len(self.param.coeff)

@@ -11,7 +11,7 @@ class Flatten(Layer):
     axis puts in an axis of 1, as in Caffe."""
 
     type = 'Flatten'
-    narrow = True
+    narrow = linear = True
     fields = 'flatten_param'
 
     def shape(self, bottoms):

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from ..proto import PoolingParameter
 from ..sizes import dims
+from .common import coordinates
 from .common.base import Layer
 
 LOWEST = -torch.finfo(torch.float32).max      # what Caffe's MAX starts from: -FLT_MAX
@@ -22,6 +23,8 @@ class Pooling(Layer):
     """
 
     type = 'Pooling'
+    position_invariant = True
+    spatial_axes = 2
     tops = (1, 2)
     fields = 'pooling_param'
 
@@ -48,6 +51,17 @@ class Pooling(Layer):
                              'Both must be positive.')
         if not p.global_pooling and any(a >= k for a, k in zip(self.pad, self.kernel)):
             raise self.error(f'pad {dims(self.pad)} is not under the kernel {dims(self.kernel)}')
+
+    def window(self):
+        return None if self.param.global_pooling else (self.kernel, self.stride, self.pad)
+
+    @classmethod
+    def coord_map(cls, settings):
+        return coordinates.convolution(settings, cls.type)
+
+    def cell_map(self, bottom):
+        values = self.window() or ()
+        return self.coord_map(dict(zip(('kernel_size', 'stride', 'pad'), map(list, values))))
 
     def _pair(self, name):
         p = self.param

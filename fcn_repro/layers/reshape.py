@@ -12,7 +12,7 @@ class Reshape(Layer):
     counts from the end, -1 behind the last axis."""
 
     type = 'Reshape'
-    narrow = True
+    narrow = linear = True
     fields = 'reshape_param'
 
     def setup(self):

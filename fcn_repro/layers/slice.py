@@ -11,7 +11,7 @@ class Slice(Layer):
     any into equal parts."""
 
     type = 'Slice'
-    narrow = True
+    narrow = linear = True
     tops = (1, ANY)
     fields = 'slice_param'
 

@@ -11,8 +11,9 @@ from PIL import Image
 from ..data.image import check_mean, to_blob
 from ..errors import FcnError
 from ..formats.atomic import write_bytes
+from ..layers import TYPES
 from ..net.cast import cast_classifier
-from ..net.coord_map import UNMOVED, coord_map_from_to, inverse
+from ..net.coord_map import coord_map_from_to, inverse
 from ..net.net import Net
 from ..proto.netspec import Function
 from ..report.heatmap import save_heatmap
@@ -30,7 +31,7 @@ def cast_net(classifier):
     graph = cast_classifier(classifier)
     name, value = output(classifier)
     node = graph.producer(value)
-    while node.type in ('Softmax', 'Split', 'Dropout'):
+    while TYPES[node.type].keeps_ranking:
         value = node.bottoms[0]
         node = graph.producer(value)
     if node.type != 'Convolution':
@@ -47,36 +48,24 @@ def cell_places(net, source, target):
 
     FcnError where a layer between them has no coordinate map.
     """
-    tops = {}
+    layers, tops = {}, {}
     for node in net.graph.nodes:
-        fn = Function(node.type, [tops[v] for v in node.bottoms],
-                      {**window(net, node), 'ntop': len(node.tops)})
-        if node.type == 'Concat' and node.param.concat_param.axis == 1:
-            fn.type_name = UNMOVED[0]           # along the channels it moves nothing
-        tops.update(zip(node.tops, fn.tops))
+        fn = Function(node.type, [tops[v] for v in node.bottoms], {'ntop': len(node.tops)})
+        tops.update(zip(node.tops, fn.tops, strict=True))
+        layers[fn] = net.layer(node), [net.shapes[v] for v in node.bottoms]
+
+    def cell_map(fn):
+        layer, bottoms = layers[fn]
+        return layer.cell_map(bottoms[0])
+
     try:
-        _, stride, first = inverse(coord_map_from_to(tops[source], tops[target]))
+        _, stride, first = inverse(coord_map_from_to(tops[source], tops[target], cell_map))
     except FcnError as error:
         raise FcnError(f'where the cells of the scores lie in the image is not known: {error.what}',
                        file=net.graph.file, do='Give a net of convolutions and poolings with '
                        'kernels of their own (a global pooling has one cell).') from None
     return tuple(np.broadcast_to(np.array([float(v) for v in values]), 2)
                  for values in (stride, first))
-
-
-def window(net, node):
-    """The settings of a node that move its cells, as coords reads them."""
-    layer = net.layer(node)
-    if node.type in ('Convolution', 'Deconvolution'):
-        _, *values = layer.geometry(net.shapes[node.bottoms[0]])
-    elif node.type == 'Pooling' and not layer.param.global_pooling:
-        values = layer.kernel, layer.stride, layer.pad
-    elif node.type == 'Crop':
-        p = layer.param
-        return {'crop_param': {'axis': p.axis, 'offset': list(p.offset) or [0]}}
-    else:
-        return {}
-    return dict(zip(('kernel_size', 'stride', 'pad', 'dilation'), map(list, values)))
 
 
 class Heat:

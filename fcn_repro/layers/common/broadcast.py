@@ -6,7 +6,7 @@ from .base import Layer
 
 class BroadcastLayer(Layer):
     bottoms = (1, 2)
-    in_place = True
+    in_place = keeps_coordinates = True
 
     def operand_shape(self, bottoms):
         """Shape of the second bottom, or of the parameter: num_axes axes from `axis` on."""

@@ -21,6 +21,7 @@ class RecurrentLayer(Layer):
     """
 
     fields = 'recurrent_param'
+    stateful, replayable = True, False
     unsupported = ('debug_info',)
     gates = states = 1          # per unit: sums of inputs, and state blobs
 

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 
 from ...sizes import dims
+from . import coordinates
 from .base import ANY, Layer
 
 MAX_SPATIAL = 3
@@ -16,6 +17,25 @@ class SpatialLayer(Layer):
 
     bottoms = tops = (1, ANY)
     fields = 'convolution_param'
+
+    @property
+    def spatial_axes(self):
+        """2 for a setting with _h and _w, or as many values as a setting has; None for one value,
+        which serves any number of axes."""
+        p = self.param
+        if any(map(p.HasField, ('kernel_h', 'pad_h', 'stride_h'))):
+            return 2
+        count = max(map(len, (p.kernel_size, p.stride, p.pad, p.dilation)))
+        return count if count > 1 else None
+
+    @classmethod
+    def coord_map(cls, settings):
+        return coordinates.convolution(settings, cls.type)
+
+    def cell_map(self, bottom):
+        _, *values = self.geometry(bottom)
+        names = 'kernel_size', 'stride', 'pad', 'dilation'
+        return self.coord_map(dict(zip(names, map(list, values), strict=True)))
 
     def setup(self):
         p = self.param

@@ -5,10 +5,10 @@ from itertools import product
 import torch
 
 from ...sizes import dims
-from ..common.base import Layer
+from ..common.internal import InternalLayer
 
 
-class RepeatBorder(Layer):
+class RepeatBorder(InternalLayer):
     """(N, C, H, W) -> (N, C, H + 2 r_y, W + 2 r_x): row `start` and the row `end` before the last
     stand r_y times more, and so the columns; the gradients of the copies add up.
 
@@ -17,11 +17,7 @@ class RepeatBorder(Layer):
 
     type = 'RepeatBorder'
     narrow = True
-
-    def setup(self):
-        if self.node.setting is None:
-            raise self.error('this type is made by a pass, not written in a text',
-                             'Write a larger pad.')
+    instead = 'Write a larger pad.'
 
     def shape(self, bottoms):
         bottom, = bottoms

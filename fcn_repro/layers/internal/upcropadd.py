@@ -2,14 +2,14 @@
 
 from ... import ops
 from ...sizes import dims
-from ..common.base import Layer
 from ..common.bilinear import Bilinear
+from ..common.internal import InternalLayer
 from ..crop import Crop
 from ..deconvolution import Deconvolution
 from ..eltwise import Eltwise
 
 
-class UpCropAdd(Layer):
+class UpCropAdd(InternalLayer):
     """bottoms: coarse scores (N, C, H, W), and finer ones (N, C, h, w) that are cut to the size of
     the coarse ones upsampled -> their sum.
 
@@ -19,11 +19,10 @@ class UpCropAdd(Layer):
 
     type = 'UpCropAdd'
     bottoms = 2
+    instead = 'Write a Deconvolution, a Crop and an Eltwise.'
 
     def setup(self):
-        if not self.node.parts:
-            raise self.error('this type is made by a pass, not written in a text',
-                             'Write a Deconvolution, a Crop and an Eltwise.')
+        super().setup()
         up, cut, add = self.node.parts
         self.up, self.cut = Deconvolution(up, self.state), Crop(cut, self.state)
         self.add, self.bilinear = Eltwise(add, self.state), Bilinear(self.up)
