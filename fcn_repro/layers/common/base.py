@@ -174,8 +174,5 @@ class Layer:
                              f'Mend the {what} lines of the layer.')
 
 
-show = dims         # the name under which net/ and pycaffe/ import it
-
-
 def constant(value=0.0):
     return FillerParameter(type='constant', value=value)
