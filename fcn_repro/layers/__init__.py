@@ -29,12 +29,13 @@ DATABASES = {'Data': 'LMDB or LevelDB databases', 'WindowData': 'window files'}
 
 
 def unknown_type(node, types):
-    """The FcnError for a node whose type is none of `types`."""
+    """The FcnError for a node whose type is none of `types`, {type name: class}."""
     if node.type in DATABASES:
         return FcnError(f'{node.type} layers read {DATABASES[node.type]}, which are not read here',
                         line=node.line, layer=node.name, type=node.type,
                         do='List the images in a text file and use ImageData, or for a deploy net '
                            'an Input layer.')
+    known = [name for name, layer in types.items() if not layer.internal]
     return FcnError(f"unknown layer type '{node.type}'", line=node.line, layer=node.name,
-                    do=f'{nearest(node.type, types)} Known types: '
-                       f'{", ".join(sorted(types))}.'.lstrip())
+                    do=f'{nearest(node.type, known)} Known types: '
+                       f'{", ".join(sorted(known))}.'.lstrip())

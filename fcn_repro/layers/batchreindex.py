@@ -2,7 +2,8 @@
 
 import torch
 
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 
 
 class BatchReindex(Layer):
@@ -15,7 +16,7 @@ class BatchReindex(Layer):
     def shape(self, bottoms):
         items, indices = bottoms
         if len(indices) != 1 or not items:
-            raise self.error(f'bottoms of shape {show(items)} and {show(indices)}',
+            raise self.error(f'bottoms of shape {dims(items)} and {dims(indices)}',
                              'The first needs a batch axis, the second, the indices, one axis.')
         return [(indices[0], *items[1:])]
 

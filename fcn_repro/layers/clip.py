@@ -9,6 +9,7 @@ class Clip(NeuronLayer):
 
     type = 'Clip'
     fields = 'clip_param'
+    keeps_coordinates = False       # pycaffe's coord_map does not know the type
 
     def setup(self):
         for name in 'min', 'max':

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ..errors import FcnError
 from ..formats.hdf5_write import writing
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 
 
 class HDF5Output(Layer):
@@ -31,7 +32,7 @@ class HDF5Output(Layer):
 
     def parameters(self, bottoms):          # the net asks this of a layer without tops too
         if max(map(len, bottoms)) > 4 or bottoms[0][:1] != bottoms[1][:1]:
-            raise self.error(f'bottoms of {show(bottoms[0])} and {show(bottoms[1])}',
+            raise self.error(f'bottoms of {dims(bottoms[0])} and {dims(bottoms[1])}',
                              'Give up to 4 axes, and equally many rows.')
         return []
 

@@ -4,7 +4,7 @@ import math
 
 import torch.nn.functional as F
 
-from .common.base import show
+from ..sizes import dims
 from .common.spatial import SpatialLayer
 
 
@@ -25,7 +25,7 @@ class Im2col(SpatialLayer):
         bottom = bottoms[0]
         channel, kernel, *_ = self.geometry(bottom)
         if not kernel:
-            raise self.error(f'no spatial axis in a bottom of shape {show(bottom)}', 'Mend axis.')
+            raise self.error(f'no spatial axis in a bottom of shape {dims(bottom)}', 'Mend axis.')
         return [(*bottom[:channel], bottom[channel] * math.prod(kernel), *self.extents(bottom)[1])]
 
     def forward(self, bottoms, params):

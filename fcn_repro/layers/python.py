@@ -37,6 +37,7 @@ class Python(Source):
     type = 'Python'
     tops = (1, ANY)
     fields = 'python_param'
+    replayable = False          # users' code
 
     samples = ()            # of the batch that forward gave last; a classifier's reader has none
 

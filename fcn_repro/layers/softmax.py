@@ -9,7 +9,7 @@ class Softmax(Layer):
     """Any shape; probabilities along `axis` (default 1)."""
 
     type = 'Softmax'
-    in_place = True
+    in_place = keeps_ranking = True
     fields = 'softmax_param'
 
     def shape(self, bottoms):

@@ -5,7 +5,8 @@ from dataclasses import replace
 import torch
 
 from ..proto import LayerParameter, SPPParameter
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 from .pooling import Pooling
 
 
@@ -26,15 +27,15 @@ class SPP(Layer):
     def levels(self, bottom):
         """The Pooling layer of each level for a bottom shape."""
         if len(bottom) != 4 or min(bottom) < 1:
-            raise self.error(f'a bottom of shape {show(bottom)}', 'SPP takes (N, C, H, W).')
+            raise self.error(f'a bottom of shape {dims(bottom)}', 'SPP takes (N, C, H, W).')
         return [self.level(2 ** i, bottom) for i in range(self.param.pyramid_height)]
 
     def level(self, bins, bottom):
         kernel = [-(-size // bins) for size in bottom[2:]]
         pad = [(k * bins - size + 1) // 2 for k, size in zip(kernel, bottom[2:])]
         if any(p >= k for p, k in zip(pad, kernel)):
-            raise self.error(f'{bins}x{bins} bins in a bottom of {show(bottom)} need pad '
-                             f'{show(pad)} with kernel {show(kernel)}',
+            raise self.error(f'{bins}x{bins} bins in a bottom of {dims(bottom)} need pad '
+                             f'{dims(pad)} with kernel {dims(kernel)}',
                              'Lower pyramid_height, or use a larger input.')
         pool = 'MAX' if self.param.pool == SPPParameter.MAX else 'AVE'
         param = LayerParameter(name=self.node.name, type='Pooling', pooling_param={

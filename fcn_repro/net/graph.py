@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ..errors import FcnError, nearest
+from ..errors import FcnError, located, nearest
 from ..proto import LayerParameter
 from ..proto.prototxt import NetText, filter_net
 from ..sizes import check_numbers
@@ -18,12 +18,13 @@ from ..sizes import check_numbers
 LABELS = '(labels)'     # name of the layer that makes a label map of scores, and of its top
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)       # compared and hashed by identity, never by name
 class Node:
     """One layer. bottoms and tops are value numbers; param is its LayerParameter.
 
-    parts holds the nodes that a pass put together into this one (empty for a layer of the text);
-    setting is what a pass tells a layer of a type that has no message in Caffe.
+    parts holds the nodes that a pass fused into this one (empty for a layer of the text); setting
+    is what a pass tells a layer of a type that has no message in Caffe. occurrence counts the
+    layers of the same name before this one: Caffe allows repeated names.
     """
     name: str
     type: str
@@ -33,6 +34,17 @@ class Node:
     line: int | None = None
     parts: tuple['Node', ...] = ()
     setting: tuple | None = None
+    occurrence: int = 0
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Identity of the layer in its net; a copy that a pass makes of the node keeps it."""
+        return self.name, self.occurrence
+
+    @property
+    def unique_name(self) -> str:
+        """The name, numbered from the second layer of this name on: conv, conv#2, conv#3."""
+        return f'{self.name}#{self.occurrence + 1}' if self.occurrence else self.name
 
     @property
     def owners(self):
@@ -82,8 +94,14 @@ class Graph:
     def producer(self, value):
         return next(node for node in self.nodes if value in node.tops)
 
-    def upto(self, layer):
-        """The nodes up to and with `layer`, so that a run can stop there."""
+    def upto(self, layer: 'str | Node') -> tuple[Node, ...]:
+        """The nodes up to and with `layer`, for a run that stops there.
+
+        layer: a node of this graph, or a name: then the first layer that has it, as in pycaffe's
+        `forward(end=…)`. FcnError for an unknown name.
+        """
+        if isinstance(layer, Node):
+            return self.nodes[:self.nodes.index(layer) + 1]
         names = [node.name for node in self.nodes]
         if layer not in names:
             raise FcnError(f"the net has no layer '{layer}'", file=self.file,
@@ -95,7 +113,7 @@ class Graph:
         value, label_map = self.last(blob), len(self.values)
         param = LayerParameter(name=LABELS, type='LabelMap', bottom=[blob], top=[LABELS])
         node = Node(LABELS, 'LabelMap', param, (value,), (label_map,), setting=('lowest',))
-        return replace(self, nodes=(*self.upto(self.producer(value).name), node),
+        return replace(self, nodes=(*self.upto(self.producer(value)), node),
                        values=(*self.values, LABELS), outputs=(LABELS,))
 
     def describe(self):
@@ -115,7 +133,9 @@ def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:
     """
     net = filter_net(net, phase, level, stages)
     nodes, values = _resolve(net, auto_tops or {})
-    nodes, values = _insert_splits(nodes, values)
+    with located(net.file):
+        nodes, values = _insert_splits(nodes, values)
+    nodes = _number_repeated_names(nodes)
     read = {v for node in nodes for v in node.bottoms}
     outputs = sorted(values[v] for node in nodes for v in node.tops if v not in read
                      and values[v] != AUTOMATIC)
@@ -123,6 +143,14 @@ def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:
     return Graph(net.message.name, net.file, net.message.state.phase, tuple(nodes),
                  tuple(values), tuple(inputs), tuple(outputs), net.message.force_backward,
                  net.message.debug_info)
+
+
+def _number_repeated_names(nodes):
+    seen, out = Counter(), []
+    for node in nodes:
+        out.append(replace(node, occurrence=seen[node.name]))
+        seen[node.name] += 1
+    return out
 
 
 AUTOMATIC = '(automatic)'   # the name that Caffe gives a top which the text leaves out
@@ -188,6 +216,10 @@ def _split(node, param, i, v, values, count):
     weight = param.loss_weight[i] if i < len(param.loss_weight) else 0
     blob = values[v]
     split = LayerParameter(name=f'{blob}_{node.name}_{i}_split', type='Split', bottom=[blob])
+    if f'{split.name}_0' in values:         # in Caffe too: a top that has several sources
+        raise FcnError(f"the copies of '{blob}' would be called '{split.name}_0', a blob that is "
+                       'there already', line=node.line, layer=node.name, type=node.type,
+                       do='Rename the layer: one before has its name, and writes this blob too.')
     tops = []
     for k in range(count):
         tops.append(len(values))

@@ -90,11 +90,11 @@ def place(net, device='cpu', channels_last=True, workers=None, precision='fp32',
 
 
 def macs(net):
-    """Multiply-adds of one forward pass at the current shapes, of Convolution and InnerProduct
-    (what else there is does not count beside them)."""
+    """Multiply-adds of one forward pass at the current shapes, of the layers that are products
+    (Convolution and InnerProduct; the others are negligible)."""
     total = 0
     for node in net.graph.nodes:
-        if node.type in ('Convolution', 'InnerProduct'):
+        if net.layer(node).product:
             weight = net.params[node.name][0].shape
             total += sum(math.prod(net.shapes[v]) for v in node.tops) * math.prod(weight[1:])
     return total

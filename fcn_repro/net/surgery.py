@@ -3,19 +3,17 @@
 Where the release prints and coerces, this raises an FcnError or returns the Rows of what it did.
 """
 
-import numpy as np
 import torch
 
 from ..errors import FcnError
+from ..fillers import bilinear_taps
 from ..formats.weights import Weights, copy_weights
 
 
 def upsample_filt(size):
     """The (size, size) bilinear kernel in float64 for upsampling by (size + 1) // 2."""
-    factor = (size + 1) // 2
-    center = factor - 1 if size % 2 else factor - 0.5
-    tap = 1 - np.abs(np.arange(size) - center) / factor
-    return tap[:, None] * tap
+    taps = bilinear_taps(size)
+    return torch.outer(taps, taps).numpy()
 
 
 def transplant(new_params, params, suffix=''):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from . import conv3x3, conv_gemm, has_avx512_bf16, winograd, winograd_filters
-from .cache import Kept
+from .cache import TensorCache
 from .gemm import CHANNELS as GEMM_CHANNELS
 from .winograd import CHANNELS, MOST_PAD, TILE
 
@@ -23,7 +23,7 @@ class Conv2d:
     """
 
     def __init__(self, state):
-        self.state, self.filters = state, Kept()
+        self.state, self.filters = state, TensorCache()
 
     def __call__(self, x, weight, bias, stride, pad, dilation, group):
         if ours(x, weight) and group == max(*stride, *dilation) == 1:

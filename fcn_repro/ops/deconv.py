@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import FcnError
+from ..sizes import dims
 from . import tap_dtype
 
 TYPES = torch.float32, torch.float64, torch.float16, torch.bfloat16
@@ -114,10 +115,10 @@ def _check(x, weight, bias, group, stride, pad, offset, size):
                        do='Give (N, C, H, W) and (C, C_out / group, k_y, k_x).')
     channels = weight.shape[1] * group
     if group < 1 or x.shape[1] % group or weight.shape[0] != x.shape[1] or 0 in weight.shape:
-        raise FcnError(f'deconv_crop: a weight of {_show(weight.shape)} with group {group} for '
+        raise FcnError(f'deconv_crop: a weight of {dims(weight.shape)} with group {group} for '
                        f'{x.shape[1]} channels', do='Give (C, C_out / group, k_y, k_x).')
     if bias is not None and bias.shape != (channels,):
-        raise FcnError(f'deconv_crop: a bias of {_show(bias.shape)} for {channels} channels',
+        raise FcnError(f'deconv_crop: a bias of {dims(bias.shape)} for {channels} channels',
                        do='Give one number a channel of the output.')
     for name, other in ('weight', weight), ('bias', x if bias is None else bias):
         if other.device != x.device or other.dtype != x.dtype or x.dtype not in TYPES:
@@ -126,7 +127,7 @@ def _check(x, weight, bias, group, stride, pad, offset, size):
     for name, pair, least in (('stride', stride, 1), ('pad', pad, 0), ('offset', offset, 0),
                               ('crop size', size, 1), ('input size', x.shape[2:], 1)):
         if len(pair) != 2 or min(pair) < least:
-            raise FcnError(f'deconv_crop: {name} is {_show(pair)}',
+            raise FcnError(f'deconv_crop: {name} is {dims(pair)}',
                            do=f'Give two numbers (y, x) of at least {least}.')
     for axis, *numbers in zip('yx', x.shape[2:], weight.shape[2:], stride, pad, offset, size):
         _check_axis(axis, *numbers)
@@ -142,10 +143,6 @@ def _check_axis(axis, cells, k, stride, pad, offset, size):
         raise FcnError(f'deconv_crop: the crop ends at cell {offset + size} along {axis} (offset '
                        f"{offset} + size {size}), the deconvolution's output at {whole}",
                        do='Lower the offset or the size, or pad the input more.')
-
-
-def _show(shape):
-    return 'x'.join(map(str, shape)) or 'one number'
 
 
 # The ops `phases`, bilinear in cells and filters: each is in the others' gradients.

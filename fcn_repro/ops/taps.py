@@ -2,31 +2,12 @@
 
 import torch
 
-from ..errors import FcnError
+from ..fillers import bilinear_taps
 
 
 def tap_dtype(dtype):
     """The type of the taps, and of the sums, for a tensor of `dtype`."""
     return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def bilinear_taps(k, rule='surgery'):
-    """The 1-D factor (k,) of Caffe's square bilinear kernels, as a float64 tensor.
-
-    Both rules are 1 - |i - (k - 1) / 2| / ceil(k / 2). 'surgery' (upsample_filt in the FCN
-    release's surgery.py) computes in float64; 'filler' (BilinearFiller in Caffe's filler.hpp) in
-    float32, which rounds differently unless ceil(k / 2) is a power of two: 5, 6, 9, 10, ...
-    """
-    if k < 1:
-        raise FcnError(f'a bilinear kernel of {k} taps', do='Give at least 1.')
-    half = (k + 1) // 2
-    if rule == 'surgery':
-        center = half - 1 if k % 2 else half - 0.5
-        return 1 - (torch.arange(k, dtype=torch.float64) - center).abs() / half
-    if rule == 'filler':
-        center = torch.tensor((k - 1) / (2 * half), dtype=torch.float32)
-        return (1 - (torch.arange(k, dtype=torch.float32) / half - center).abs()).double()
-    raise FcnError(f"bilinear rule '{rule}'", do="Give 'surgery' or 'filler'.")
 
 
 def recognise_bilinear(weight, group=1):

@@ -4,11 +4,8 @@ them back later."""
 from dataclasses import replace
 
 from ..net.graph import Graph, Node
-from ..proto import LayerParameter, LRNParameter
-from .intervals import ELEMENT, has_border, trace
-
-ELEMENTWISE = {'AbsVal', 'BNLL', 'Clip', 'ELU', 'Exp', 'Log', 'Power', 'PReLU', 'ReLU', 'Sigmoid',
-               'Swish', 'TanH'}
+from ..proto import LayerParameter
+from .intervals import ELEMENT, has_border, layer_class, make_layer, trace
 
 
 def collapse_border(graph: Graph, keep=frozenset()) -> Graph:
@@ -25,17 +22,17 @@ def collapse_border(graph: Graph, keep=frozenset()) -> Graph:
     """
     pads, repeats, done = {}, {}, set()
     for node in graph.nodes:
-        if node.type != 'Convolution' or id(node) in done or not _treats_all_alike(node) \
+        if node.type != 'Convolution' or node in done or not _is_link(node) \
                 or not has_border(node):
             continue
         chain = _chain(graph, node, keep)
-        stops = trace(chain) if any(map(_has_two_axes, chain)) else []
+        stops = trace(chain) if any(make_layer(node).spatial_axes == 2 for node in chain) else []
         path = cheapest(stops)[1]
         if path:
-            pads[id(node)] = stops[path[0]].removable
-            done |= {id(stop.node) for stop in stops[:path[-1] + 1]}
+            pads[node] = stops[path[0]].removable
+            done |= {stop.node for stop in stops[:path[-1] + 1]}
         for i, later in zip(path, [*path[1:], None]):
-            repeats[id(stops[i].node)] = _setting(stops[i], _removed(stops, later))
+            repeats[stops[i].node] = _setting(stops[i], _removed(stops, later))
     return _rebuilt(graph, pads, repeats)
 
 
@@ -43,7 +40,7 @@ def _chain(graph, node, keep):
     """The nodes from `node` on that can run without the alike cells; all but the last, behind
     which all must be back, with a top that the next one alone reads."""
     found = []
-    while _treats_all_alike(node):
+    while _is_link(node):
         found.append(node)
         top, = node.tops
         readers = graph.consumers(top)
@@ -53,25 +50,11 @@ def _chain(graph, node, keep):
     return found
 
 
-def _treats_all_alike(node):
-    if len(node.bottoms) != 1 or len(node.tops) != 1 or any(node.param.loss_weight):
-        return False
-    if node.type == 'Convolution':
-        p = node.param.convolution_param
-        return p.axis == 1 and max(map(len, (p.kernel_size, p.stride, p.pad, p.dilation))) <= 2
-    if node.type == 'Pooling':
-        return not node.param.pooling_param.global_pooling
-    if node.type == 'LRN':
-        return node.param.lrn_param.norm_region == LRNParameter.ACROSS_CHANNELS
-    return node.type in ELEMENTWISE
-
-
-def _has_two_axes(node):
-    if node.type != 'Convolution':
-        return node.type in ('Pooling', 'LRN')
-    p = node.param.convolution_param
-    return any(map(p.HasField, ('kernel_h', 'pad_h', 'stride_h'))) \
-        or 2 in map(len, (p.kernel_size, p.stride, p.pad, p.dilation))
+def _is_link(node):
+    """Whether a node may be in a chain: it treats all positions alike, from one bottom to one top
+    that is no loss."""
+    return len(node.bottoms) == len(node.tops) == 1 and not any(node.param.loss_weight) \
+        and layer_class(node).position_invariant and make_layer(node).window() is not None
 
 
 def cheapest(stops):
@@ -119,17 +102,17 @@ def _setting(stop, removed):
 def _rebuilt(graph, pads, repeats):
     values, nodes = list(graph.values), []
     for node in graph.nodes:
-        key = id(node)
-        if key in pads:
-            node = _padded_less(node, pads[key])
-        if key in repeats:
+        original = node
+        if node in pads:
+            node = _padded_less(node, pads[node])
+        if original in repeats:
             top, = node.tops
             name = f'{node.name}_border'
             nodes.append(replace(node, tops=(len(values),)))
             param = LayerParameter(name=name, type='RepeatBorder', bottom=[f'{name}less'],
                                    top=[values[top]])
             node = Node(name, 'RepeatBorder', param, (len(values),), (top,), node.line,
-                        setting=repeats[key])
+                        setting=repeats[original])
             values.append(f'{name}less')
         nodes.append(node)
     return replace(graph, nodes=tuple(nodes), values=tuple(values))

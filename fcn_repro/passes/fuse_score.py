@@ -17,10 +17,10 @@ def fuse_score(graph: Graph, keep=frozenset()) -> Graph:
             up, readers = graph.producer(node.bottoms[0]), graph.consumers(node.bottoms[0])
             if up.type == 'UpCrop' and len(readers) == 1 and graph.values[up.tops[0]] not in keep \
                     and not any(up.param.loss_weight):
-                gone.add(id(up))
-                fused[id(node)] = _fused(up, node)
-    return replace(graph, nodes=tuple(fused.get(id(node), node) for node in graph.nodes
-                                      if id(node) not in gone))
+                gone.add(up)
+                fused[node] = _fused(up, node)
+    return replace(graph, nodes=tuple(fused.get(node, node) for node in graph.nodes
+                                      if node not in gone))
 
 
 def _plain(loss):

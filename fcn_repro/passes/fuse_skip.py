@@ -20,11 +20,11 @@ def fuse_skip(graph: Graph, keep=frozenset()) -> Graph:
         found = _skip_before(graph, add, keep)
         if found:
             up, _, cut = found
-            gone |= {id(node) for node in found}
-            fused[id(add)] = replace(add, type='UpCropAdd', parts=(up, cut, add),
+            gone |= set(found)
+            fused[add] = replace(add, type='UpCropAdd', parts=(up, cut, add),
                                      bottoms=(up.bottoms[0], cut.bottoms[0]))
-    return replace(graph, nodes=tuple(fused.get(id(node), node) for node in graph.nodes
-                                      if id(node) not in gone))
+    return replace(graph, nodes=tuple(fused.get(node, node) for node in graph.nodes
+                                      if node not in gone))
 
 
 def _skip_before(graph, add, keep):

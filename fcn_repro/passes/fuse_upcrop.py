@@ -16,10 +16,10 @@ def fuse_upcrop(graph: Graph, keep=frozenset()) -> Graph:
     for node in graph.nodes:
         crop = _crop_behind(graph, node, keep)
         if crop is not None:
-            pairs[crop.name] = node
-    ups = {id(node) for node in pairs.values()}
-    nodes = tuple(_fused(pairs[node.name], node) if node.type == 'Crop' and node.name in pairs
-                  else node for node in graph.nodes if id(node) not in ups)
+            pairs[crop] = node
+    ups = set(pairs.values())
+    nodes = tuple(_fused(pairs[node], node) if node in pairs else node
+                  for node in graph.nodes if node not in ups)
     return replace(graph, nodes=nodes)
 
 

@@ -5,10 +5,9 @@ pooling window is cut off), those in the middle see the image. Those between, th
 but the even surround of the image: along the axis they are all alike.
 """
 
-import math
 from dataclasses import dataclass
 
-from ..layers import TYPES, RunState
+from ..layers import TYPES, Layer, RunState
 from ..net.graph import Node
 
 SIZE = 500          # of an image, to weigh the work; what is found holds for any size
@@ -57,9 +56,19 @@ class Stop:
         return tuple(cells * step for cells, step in zip(self.spare, self.stride))
 
 
+def layer_class(node):
+    """The class of a node's type; for an unknown type the base class, which claims nothing."""
+    return TYPES.get(node.type, Layer)
+
+
+def make_layer(node):
+    """A node's layer, to be asked for what its settings mean."""
+    return layer_class(node)(node, RunState(0))
+
+
 def has_border(node):
     """Whether the pad of a Convolution over two axes makes two cells alike at a side."""
-    axes = zip(*window(TYPES[node.type](node, RunState(0))))
+    axes = zip(*make_layer(node).window(), strict=True)
     return any(pad >= kernel + stride for kernel, stride, pad in axes)
 
 
@@ -69,8 +78,8 @@ def trace(nodes):
     The bands are the narrowest over all the rests that an image's size can leave in the strides,
     so they serve every size. The chain ends where windows skip cells (stride over kernel).
     """
-    layers = [TYPES[node.type](node, RunState(0)) for node in nodes]
-    windows = [list(zip(*window(layer))) for layer in layers]
+    layers = [make_layer(node) for node in nodes]
+    windows = [list(zip(*layer.window(), strict=True)) for layer in layers]
     lines = [images([axes[i][1] for axes in windows], windows[0][i][2]) for i in (0, 1)]
     stops, stride, channels = [], (1, 1), CHANNELS
     for node, layer, axes in zip(nodes, layers, windows):
@@ -82,7 +91,8 @@ def trace(nodes):
         if max(spare) == 0:
             break
         stride = tuple(a * s for a, (_, s, _) in zip(stride, axes))
-        work, channels = work_of(layer, channels)
+        macs, channels = layer.macs_per_cell(channels)
+        work = macs + ELEMENT * channels
         stops.append(Stop(node, stride, start, end, spare, (lines[0][0].size, lines[1][0].size),
                           channels, work))
     return stops
@@ -90,7 +100,7 @@ def trace(nodes):
 
 def extent(layer, axis, size):
     """Cells of a layer's top along an axis (0 rows, 1 columns) for `size` of its bottom."""
-    bottom = [1, 1, *window(layer)[0]]
+    bottom = [1, 1, *layer.window()[0]]
     bottom[2 + axis] = size
     return layer.shape([bottom])[0][2 + axis]
 
@@ -111,24 +121,6 @@ def band(lines):
     end = max(line.size - line.tail for line in lines)
     other = min(line.size - line.after for line in lines)
     return start, end, max(0, min(image - start, other - end) - 1)
-
-
-def window(layer):
-    """Kernel, as wide as dilation makes it, stride and pad; pairs (rows, columns)."""
-    if layer.type == 'Convolution':
-        _, kernel, stride, pad, dilation = layer.geometry((1, 1, 1, 1))
-        return tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation)), stride, pad
-    if layer.type == 'Pooling':
-        return layer.kernel, layer.stride, layer.pad
-    return (1, 1), (1, 1), (0, 0)
-
-
-def work_of(layer, channels):
-    """What one cell of the top costs, and its channels."""
-    if layer.type != 'Convolution':
-        return ELEMENT * channels, channels
-    p, (kernel, *_) = layer.param, layer.geometry((1, 1, 1, 1))[1:]
-    return p.num_output * (math.prod(kernel) * channels / p.group + ELEMENT), p.num_output
 
 
 def ceil(a, b):

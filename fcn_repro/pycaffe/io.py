@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ..errors import FcnError
-from ..layers.common.base import show
+from ..sizes import dims
 from .proto.caffe_pb2 import BlobProto, BlobProtoVector, Datum
 
 GREY = 0.2125, 0.7154, 0.0721           # luminance of R, G and B, as scikit-image has it
@@ -183,7 +183,7 @@ class Transformer:
         if mean.ndim == 1 and len(mean) != shape[0]:
             raise ValueError(f'a mean of {len(mean)} channels for {shape[0]}')
         if mean.ndim not in (1, 2, 3):
-            raise ValueError(f'a mean of shape {show(mean.shape)}: give (channels,), (H, W) or '
+            raise ValueError(f'a mean of shape {dims(mean.shape)}: give (channels,), (H, W) or '
                              '(channels, H, W)')
         if mean.ndim == 1:
             mean = mean[:, None, None]

@@ -3,14 +3,14 @@
 import torch
 
 from ... import ops
-from ...ops.cache import Kept
+from ...ops.cache import TensorCache
 
 
 class Bilinear:
     """Of one Deconvolution layer, `up`. The proof holds as long as its weight stays as it is."""
 
     def __init__(self, up):
-        self.up, self.proven = up, Kept()
+        self.up, self.proven = up, TensorCache()
 
     def arguments(self, bottom, params):
         """(taps_y, taps_x, stride, pad), as the ops take them, for a bottom of this shape; None

@@ -1,11 +1,12 @@
 """What Bias and Scale share: an operand whose axes match the bottom's from `axis` on."""
 
-from .base import Layer, show
+from ...sizes import dims
+from .base import Layer
 
 
 class BroadcastLayer(Layer):
     bottoms = (1, 2)
-    in_place = True
+    in_place = keeps_coordinates = True
 
     def operand_shape(self, bottoms):
         """Shape of the second bottom, or of the parameter: num_axes axes from `axis` on."""
@@ -23,7 +24,7 @@ class BroadcastLayer(Layer):
         shape = self.operand_shape(bottoms)
         start = self.axis(self.param.axis, bottoms[0]) if shape else 0
         if tuple(bottoms[0][start:start + len(shape)]) != shape:
-            raise self.error(f'an operand of {show(shape)} does not fit {show(bottoms[0])} from '
+            raise self.error(f'an operand of {dims(shape)} does not fit {dims(bottoms[0])} from '
                              f'axis {start} on', 'Mend axis, or the second bottom.')
         return [bottoms[0]]
 

@@ -2,7 +2,7 @@
 
 import math
 
-from .base import show
+from ...sizes import dims
 
 
 def label_layout(layer, axis, scores, labels):
@@ -10,8 +10,8 @@ def label_layout(layer, axis, scores, labels):
     axis = layer.axis(axis, scores)
     wanted = math.prod(scores) // scores[axis] if scores[axis] else 0
     if math.prod(labels) != wanted:
-        raise layer.error(f'{math.prod(labels)} labels ({show(labels)}) for {wanted} positions of '
-                          f'scores {show(scores)} (class axis {axis})',
+        raise layer.error(f'{math.prod(labels)} labels ({dims(labels)}) for {wanted} positions of '
+                          f'scores {dims(scores)} (class axis {axis})',
                           'Give one label for each position.')
     return axis
 

@@ -5,7 +5,7 @@ import math
 import torch
 
 from ...proto import LossParameter
-from .base import show
+from ...sizes import dims
 from .labels import indices
 
 
@@ -37,7 +37,7 @@ def same_first(layer, bottoms):
     """Check of every loss layer: scores (or what it compares) and labels have one first axis."""
     first, second = bottoms[:2]
     if not first or not second or first[0] != second[0]:
-        raise layer.error(f'bottoms of {show(first)} and {show(second)}',
+        raise layer.error(f'bottoms of {dims(first)} and {dims(second)}',
                           'Their first axes, the batch, must agree.')
 
 

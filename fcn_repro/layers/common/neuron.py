@@ -11,7 +11,7 @@ class NeuronLayer(Layer):
     itself; such a type has a `slope(bottom, top)`, Caffe's formula for the factor of the diff.
     """
 
-    in_place = True
+    in_place = position_invariant = keeps_coordinates = True
     slope = None
 
     def shape(self, bottoms):

@@ -5,7 +5,8 @@ import math
 import torch
 import torch.nn.functional as F
 
-from .base import Layer, show
+from ...sizes import dims
+from .base import Layer
 
 
 class RecurrentLayer(Layer):
@@ -20,6 +21,7 @@ class RecurrentLayer(Layer):
     """
 
     fields = 'recurrent_param'
+    stateful, replayable = True, False
     unsupported = ('debug_info',)
     gates = states = 1          # per unit: sums of inputs, and state blobs
 
@@ -43,15 +45,15 @@ class RecurrentLayer(Layer):
     def shape(self, bottoms):
         x, cont = bottoms[:2]
         if len(x) < 3 or tuple(cont) != tuple(x[:2]):
-            raise self.error(f'x of {show(x)} and cont of {show(cont)}',
+            raise self.error(f'x of {dims(x)} and cont of {dims(cont)}',
                              'Give (steps, streams, …) and (steps, streams).')
         if self.static and (len(bottoms[2]) < 2 or bottoms[2][0] != x[1]):
-            raise self.error(f'x_static of {show(bottoms[2])} for {x[1]} streams',
+            raise self.error(f'x_static of {dims(bottoms[2])} for {x[1]} streams',
                              'Give (streams, …).')
         state = 1, x[1], self.param.num_output
         for shape in bottoms[2 + self.static:]:
             if tuple(shape) != state:
-                raise self.error(f'a first state of {show(shape)}', f'Give {show(state)}.')
+                raise self.error(f'a first state of {dims(shape)}', f'Give {dims(state)}.')
         return [(*x[:2], state[2])] + [state] * self.exposed
 
     def parameters(self, bottoms):

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 
 from ...errors import FcnError
-from .base import show
+from ...sizes import dims
 
 
 def listed_files(path):
@@ -29,8 +29,8 @@ def read_files(folder, files, names):
     for file, arrays in zip(files, parts):
         for name, array, first in zip(names, arrays, parts[0]):
             if array.shape[1:] != first.shape[1:]:
-                raise FcnError(f"'{name}' has rows of {show(array.shape[1:])} in {file}, of "
-                               f'{show(first.shape[1:])} in {files[0]}', do='They must agree.')
+                raise FcnError(f"'{name}' has rows of {dims(array.shape[1:])} in {file}, of "
+                               f'{dims(first.shape[1:])} in {files[0]}', do='They must agree.')
     counts = [len(arrays[0]) for arrays in parts]
     if not sum(counts):
         raise FcnError(f'no rows in {", ".join(files)}', do='Give at least one.')

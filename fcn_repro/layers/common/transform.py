@@ -7,7 +7,7 @@ import torch
 
 from ...errors import FcnError
 from ...formats.wire import read_binaryproto
-from .base import show
+from ...sizes import dims
 
 
 class Transform:
@@ -41,11 +41,11 @@ class Transform:
         channels, *sides = image
         crop = self.param.crop_size
         if crop > min(sides):
-            raise self.layer.error(f'an image of {show(sides)} and crop_size {crop}',
+            raise self.layer.error(f'an image of {dims(sides)} and crop_size {crop}',
                                    'Lower crop_size, or use larger images.')
         if self.param.mean_file and self.mean.shape != tuple(image):
-            raise self.layer.error(f'an image of {show(image)} and a mean of '
-                                   f'{show(self.mean.shape)} (mean_file)', 'They must agree.')
+            raise self.layer.error(f'an image of {dims(image)} and a mean of '
+                                   f'{dims(self.mean.shape)} (mean_file)', 'They must agree.')
         if len(self.param.mean_value) not in (0, 1, channels):
             raise self.layer.error(f'{len(self.param.mean_value)} mean_value for {channels} '
                                    'channels', 'Give one, or one for each channel.')

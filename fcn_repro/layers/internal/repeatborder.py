@@ -4,10 +4,11 @@ from itertools import product
 
 import torch
 
-from ..common.base import Layer, show
+from ...sizes import dims
+from ..common.internal import InternalLayer
 
 
-class RepeatBorder(Layer):
+class RepeatBorder(InternalLayer):
     """(N, C, H, W) -> (N, C, H + 2 r_y, W + 2 r_x): row `start` and the row `end` before the last
     stand r_y times more, and so the columns; the gradients of the copies add up.
 
@@ -16,16 +17,12 @@ class RepeatBorder(Layer):
 
     type = 'RepeatBorder'
     narrow = True
-
-    def setup(self):
-        if self.node.setting is None:
-            raise self.error('this type is made by a pass, not written in a text',
-                             'Write a larger pad.')
+    instead = 'Write a larger pad.'
 
     def shape(self, bottoms):
         bottom, = bottoms
         if len(bottom) != 4:
-            raise self.error(f'a bottom of shape {show(bottom)}', 'It takes 4 axes.')
+            raise self.error(f'a bottom of shape {dims(bottom)}', 'It takes 4 axes.')
         for size, (start, end, count) in zip(bottom[2:], self.node.setting):
             if count and start + end + 2 > size:
                 raise self.error(f'{size} cells, but cell {start} and the one {end} before the '

@@ -2,13 +2,13 @@
 
 from ... import ops
 from ...ops.deconv import deconv_crop
-from ..common.base import Layer
 from ..common.bilinear import Bilinear
+from ..common.internal import InternalLayer
 from ..crop import Crop
 from ..deconvolution import Deconvolution
 
 
-class UpCrop(Layer):
+class UpCrop(InternalLayer):
     """bottoms: what is upsampled (N, C, H, W), and the blob that gives the size; top (N, C, h, w).
 
     Owns the Deconvolution's parameters. A weight that is one separable kernel for each channel
@@ -19,11 +19,10 @@ class UpCrop(Layer):
 
     type = 'UpCrop'
     bottoms = 2
+    instead = 'Write a Deconvolution and a Crop.'
 
     def setup(self):
-        if not self.node.parts:
-            raise self.error('this type is made by a pass, not written in a text',
-                             'Write a Deconvolution and a Crop.')
+        super().setup()
         up, cut = self.node.parts
         self.up, self.cut = Deconvolution(up, self.state), Crop(cut, self.state)
         self.bilinear = Bilinear(self.up)

@@ -1,62 +1,19 @@
-"""Coordinate maps: where an output cell of a chain of layers lies in the input, and the crop
-offset between two blobs that follows (as pycaffe's python/caffe/coord_map.py).
+"""Coordinate maps between two blobs, and the crop offset that follows from one (as pycaffe's
+python/caffe/coord_map.py).
 
-A map (axis, scale, shift) takes an input coordinate x to the output coordinate scale * x + shift.
-axis is the last axis before the spatial ones (1 for N, C, H, W), None for layers that move nothing.
-scale and shift are numpy arrays of Fractions, one per spatial axis or one for all, so that no
-rounding decides whether an offset is whole.
+A map (axis, scale, shift) is as in layers/common/coordinates.py; each layer class gives its own.
 """
 
-from fractions import Fraction
-
-import numpy as np
-
 from ..errors import FcnError
-from .netspec import L
-
-UNMOVED = ('AbsVal', 'BatchNorm', 'Bias', 'BNLL', 'Dropout', 'ELU', 'Eltwise', 'Exp', 'LRN', 'Log',
-           'MVN', 'PReLU', 'Power', 'ReLU', 'Scale', 'Sigmoid', 'Split', 'TanH', 'Threshold')
-HALVES = {'pad_h', 'pad_w', 'kernel_h', 'kernel_w', 'stride_h', 'stride_w'}
-
-
-def exact(value):
-    """A number or a list of them as an array of Fractions."""
-    return np.array([Fraction(int(v)) for v in np.atleast_1d(value)], dtype=object)
-
-
-IDENTITY = (None, exact(1), exact(0))
-
-
-def window(fn):
-    """(axis, stride, kernel, pad) of a netspec Function with a sliding window; kernel is dilated.
-    FcnError without kernel_size, and for the separate _h and _w settings, as pycaffe."""
-    params = fn.params.get('convolution_param', fn.params)
-    if 'kernel_size' not in params:
-        raise FcnError('the coordinate map needs kernel_size', type=fn.type_name,
-                       do='Give kernel_size (not kernel_h and kernel_w, pooling_param or '
-                          'global_pooling) to the layer.')
-    halves = HALVES & {*fn.params, *params}
-    if halves:
-        raise FcnError(f"the coordinate map does not take {', '.join(sorted(halves))}",
-                       type=fn.type_name, do='Give kernel_size, stride and pad as lists instead.')
-    kernel = (exact(params['kernel_size']) - 1) * exact(params.get('dilation', 1)) + 1
-    return (params.get('axis', 1), exact(params.get('stride', 1)), kernel,
-            exact(params.get('pad', 0)))
+from ..layers import TYPES, Layer
+from ..layers.common.coordinates import IDENTITY
+from ..proto.netspec import L
 
 
 def coord_map(fn):
-    """The map of one layer, a netspec Function; None for types that have no map (Concat,
+    """The map of one layer, a netspec Function; None for types that have none (Concat,
     InnerProduct, ...)."""
-    if fn.type_name in ('Convolution', 'Pooling', 'Im2col'):
-        axis, stride, kernel, pad = window(fn)
-        return axis, 1 / stride, (pad - (kernel - 1) / 2) / stride
-    if fn.type_name == 'Deconvolution':
-        axis, stride, kernel, pad = window(fn)
-        return axis, stride, (kernel - 1) / 2 - pad
-    if fn.type_name == 'Crop':
-        params = fn.params.get('crop_param', fn.params)
-        return params.get('axis', 2) - 1, exact(1), -exact(params.get('offset', 0))
-    return IDENTITY if fn.type_name in UNMOVED else None
+    return TYPES.get(fn.type_name, Layer).coord_map(fn.params)
 
 
 def compose(outer, inner):
@@ -78,10 +35,10 @@ def inverse(coord):
     return axis, 1 / scale, -shift / scale
 
 
-def ancestors(top):
+def ancestors(top, map_of=coord_map):
     """(blob, map from it to top) for top itself and every blob it is made of, each once.
 
-    Every bottom is followed but the second of Crop, which only gives a size.
+    Every bottom is followed but those that only give a size (the second of Crop).
     """
     waiting, seen = [(top, IDENTITY)], set()
     while waiting:
@@ -90,17 +47,18 @@ def ancestors(top):
             continue
         seen.add(blob)
         yield blob, reached
-        bottoms = blob.fn.inputs[:1] if blob.fn.type_name == 'Crop' else blob.fn.inputs
-        step = coord_map(blob.fn) if bottoms else None
+        content = TYPES.get(blob.fn.type_name, Layer).content_bottoms
+        bottoms = blob.fn.inputs[:content]
+        step = map_of(blob.fn) if bottoms else None
         if step is not None:
             waiting.extend((bottom, compose(reached, step)) for bottom in bottoms)
 
 
-def coord_map_from_to(top_from, top_to):
+def coord_map_from_to(top_from, top_to, map_of=coord_map):
     """The map that takes coordinates of top_from to those of top_to, through the first blob that
-    both are made of. FcnError if there is none."""
-    known = dict(ancestors(top_from))
-    for blob, reached in ancestors(top_to):
+    both are made of. map_of: gives the map of a Function. FcnError if there is none."""
+    known = dict(ancestors(top_from, map_of))
+    for blob, reached in ancestors(top_to, map_of):
         if blob in known:
             return compose(reached, inverse(known[blob]))
     raise FcnError('the two blobs are not made from a common blob by layers with a coordinate map',

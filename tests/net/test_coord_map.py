@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcn_repro.errors import FcnError
-from fcn_repro.proto.coord_map import compose, coord_map_from_to, crop, crop_offset, exact, inverse
+from fcn_repro.layers.common.coordinates import exact
+from fcn_repro.net.coord_map import compose, coord_map_from_to, crop, crop_offset, inverse
 from fcn_repro.proto.netspec import L
 
 CASES = {case['name']: case for case in json.loads(
