@@ -12,6 +12,7 @@ class LRN(Layer):
 
     type = 'LRN'
     fields = 'lrn_param'
+    ignored = ('engine',)
 
     def setup(self):
         if self.param.local_size % 2 == 0:

@@ -23,6 +23,7 @@ class Pooling(Layer):
     type = 'Pooling'
     tops = (1, 2)
     fields = 'pooling_param'
+    ignored = ('engine',)
 
     def setup(self):
         p = self.param

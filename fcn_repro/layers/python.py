@@ -37,6 +37,7 @@ class Python(Source):
     type = 'Python'
     tops = (1, ANY)
     fields = 'python_param'
+    ignored = ('share_in_parallel',)
 
     samples = ()            # of the batch that forward gave last; a classifier's reader has none
 

@@ -14,6 +14,7 @@ class ReLU(NeuronLayer):
     type = 'ReLU'
     narrow = True
     fields = 'relu_param'
+    ignored = ('engine',)
     reuse = False       # may write over its bottom: set by the net, where nobody needs it again
 
     def value(self, x):

@@ -4,7 +4,6 @@ them back later."""
 from dataclasses import replace
 
 from ..net.graph import Graph, Node
-from ..proto import LayerParameter, LRNParameter
 from .intervals import ELEMENT, has_border, trace
 
 ELEMENTWISE = {'AbsVal', 'BNLL', 'Clip', 'ELU', 'Exp', 'Log', 'Power', 'PReLU', 'ReLU', 'Sigmoid',
@@ -62,7 +61,8 @@ def _treats_all_alike(node):
     if node.type == 'Pooling':
         return not node.param.pooling_param.global_pooling
     if node.type == 'LRN':
-        return node.param.lrn_param.norm_region == LRNParameter.ACROSS_CHANNELS
+        p = node.param.lrn_param
+        return p.norm_region == p.ACROSS_CHANNELS
     return node.type in ELEMENTWISE
 
 
@@ -126,8 +126,8 @@ def _rebuilt(graph, pads, repeats):
             top, = node.tops
             name = f'{node.name}_border'
             nodes.append(replace(node, tops=(len(values),)))
-            param = LayerParameter(name=name, type='RepeatBorder', bottom=[f'{name}less'],
-                                   top=[values[top]])
+            param = type(node.param)(name=name, type='RepeatBorder', bottom=[f'{name}less'],
+                                     top=[values[top]])
             node = Node(name, 'RepeatBorder', param, (len(values),), (top,), node.line,
                         setting=repeats[key])
             values.append(f'{name}less')
@@ -136,7 +136,7 @@ def _rebuilt(graph, pads, repeats):
 
 
 def _padded_less(node, removed):
-    param = LayerParameter()
+    param = type(node.param)()
     param.CopyFrom(node.param)
     p = param.convolution_param
     pads = (p.pad_h, p.pad_w) if p.HasField('pad_h') or p.HasField('pad_w') else [*p.pad] * 2

@@ -8,8 +8,9 @@ but the even surround of the image: along the axis they are all alike.
 import math
 from dataclasses import dataclass
 
-from ..layers import TYPES, RunState
+from ..layers import RunState, types_of
 from ..net.graph import Node
+from ..proto import dialect_of
 
 SIZE = 500          # of an image, to weigh the work; what is found holds for any size
 CHANNELS = 3        # of an image
@@ -57,9 +58,14 @@ class Stop:
         return tuple(cells * step for cells, step in zip(self.spare, self.stride))
 
 
+def layer_of(node):
+    """A node's layer, apart from any net."""
+    return types_of(dialect_of(node.param))[node.type](node, RunState(0))
+
+
 def has_border(node):
     """Whether the pad of a Convolution over two axes makes two cells alike at a side."""
-    axes = zip(*window(TYPES[node.type](node, RunState(0))))
+    axes = zip(*window(layer_of(node)))
     return any(pad >= kernel + stride for kernel, stride, pad in axes)
 
 
@@ -69,7 +75,7 @@ def trace(nodes):
     The bands are the narrowest over all the rests that an image's size can leave in the strides,
     so they serve every size. The chain ends where windows skip cells (stride over kernel).
     """
-    layers = [TYPES[node.type](node, RunState(0)) for node in nodes]
+    layers = [layer_of(node) for node in nodes]
     windows = [list(zip(*window(layer))) for layer in layers]
     lines = [images([axes[i][1] for axes in windows], windows[0][i][2]) for i in (0, 1)]
     stops, stride, channels = [], (1, 1), CHANNELS

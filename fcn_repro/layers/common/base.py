@@ -41,7 +41,10 @@ class Layer:
     tops = 1
     loss = False         # Caffe's LossLayer: the first top has loss weight 1 unless given
     fields = None        # name of its message in LayerParameter
-    unsupported = ()     # fields of that message that are rejected when they are set
+    further_messages = ()   # other messages of LayerParameter that it reads
+    unsupported = ()     # fields of its own message that are rejected when they are set
+    ignored = ()         # those that change no result here (Caffe's choice of an engine)
+    dialect_fields = ()  # dotted paths of what a dialect adds and this class reads (fields.py)
     in_place = False     # whether a top may be written over its bottom
     product = False      # computes in the net's 16-bit type, where it has one (net/plan.py)
     narrow = False       # takes 16-bit floats as they come; the others get float32

@@ -15,6 +15,7 @@ class SpatialLayer(Layer):
 
     bottoms = tops = (1, ANY)
     fields = 'convolution_param'
+    ignored = 'engine', 'force_nd_im2col'
 
     def setup(self):
         p = self.param
