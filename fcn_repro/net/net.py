@@ -277,13 +277,15 @@ class Net(nn.Module):
         return [blob for blobs in self.params.values() for blob in blobs if blob.owner is None]
 
     def copy_from(self, source):
-        """Copy weights by layer name from a caffemodel, an HDF5 file or Weights. Returns rows that
-        say what happened to each layer (weights.format_rows makes a table of them)."""
-        source = source if isinstance(source, weights.Weights) else weights.read_weights(source)
-        types = {node.name: node.type for node in self.graph.nodes}
-        data = {name: [blob.data for blob in blobs] for name, blobs in self.params.items()}
+        """Copy weights by layer name from a caffemodel, an HDF5 file or Weights. Returns what
+        happened to each layer (weights.format_rows makes a table of it)."""
+        if not isinstance(source, weights.Weights):
+            source = weights.read_weights(source, self.graph.dialect)
+        layers = [weights.LayerBlobs(node.name, [blob.data for blob in
+                                                 self.params.get(node.name, ())], node.type)
+                  for node in self.graph.nodes]
         with torch.no_grad():
-            return weights.copy_weights(data, types, source)
+            return weights.copy_weights(layers, source)
 
     def share_with(self, other):
         """Use the data of `other`'s parameters from now on, for the layers that both have; diffs
@@ -305,7 +307,7 @@ class Net(nn.Module):
     def save_hdf5(self, path, extra=None):
         """Write the parameters in Caffe's HDF5 layout: a shared one under its owner alone.
         extra: {name: value} for a further group that Caffe ignores."""
-        owned = {node.name: [blob.data if blob.owner is None else None
-                             for blob in self.params.get(node.name, ())]
-                 for node in self.graph.nodes}
+        owned = [(node.name, [blob.data if blob.owner is None else None
+                              for blob in self.params.get(node.name, ())])
+                 for node in self.graph.nodes]
         weights.write_hdf5(path, owned, extra)

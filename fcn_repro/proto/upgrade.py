@@ -54,6 +54,7 @@ TYPES = [row.split() for row in '''
     THRESHOLD Threshold
     WINDOW_DATA WindowData window_data'''.strip().split('\n')]
 V0_TO_V1 = {row[2]: row[0] for row in TYPES if len(row) == 3}
+V0_TO_V2 = {row[2]: row[1] for row in TYPES if len(row) == 3}
 
 # V0 field = its name in the message of each V0 type that has it ('' for any type)
 V0_FIELDS = {name: dict(place.split('=') for place in places.split()) for name, places in {
