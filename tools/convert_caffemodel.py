@@ -54,33 +54,33 @@ def main():
         write_caffemodel(args.output, '', binary_layers(layers, weights))
         print(f'wrote {args.output}')
     else:
-        write_hdf5(args.output, layers)
+        write_hdf5(args.output, layers.pairs())
         print(f'wrote {args.output}')
 
 
 def binary_layers(layers, weights):
     """[(LayerParameter, [array])] of the layers that have blobs. FcnError on a blob that the file
     keeps elsewhere (None): a caffemodel has every blob under each of its layers."""
-    for name, blobs in layers.items():
+    for name, blobs in layers.pairs():
         gaps = [i for i, blob in enumerate(blobs) if blob is None]
         if gaps:
             raise FcnError(f'blob {gaps[0]} is shared, and this file does not say with which layer',
                            file=weights.file, layer=name, do='Load the weights into their net with '
                            'fcn_repro.pycaffe, and save that.')
-    return [(LayerParameter(name=name, type=weights.types.get(name, '')), blobs)
-            for name, blobs in layers.items() if blobs]
+    return [(LayerParameter(name=layer.name, type=layer.type), layer.blobs)
+            for layer in layers.layers if layer.blobs]
 
 
 def show_layers(layers, weights, hashed):
     """The table of a model; with a digest of each layer's numbers where `hashed`."""
     rows = []
-    for name, blobs in layers.items():
-        blobs = [blob for blob in blobs if blob is not None]
+    for layer in layers.layers:
+        blobs = [blob for blob in layer.blobs if blob is not None]
         if blobs:
-            rows.append((name, weights.types.get(name, ''), *row_of(blobs, hashed)))
+            rows.append((layer.name, layer.type, *row_of(blobs, hashed)))
     table(('layer', 'type', *columns(hashed)), rows)
-    total = sum(b.size for blobs in layers.values() for b in blobs if b is not None)
-    print(f'{len(rows)} layers with weights of {len(layers)}, {total:,} parameters '
+    total = sum(b.size for _, blobs in layers.pairs() for b in blobs if b is not None)
+    print(f'{len(rows)} layers with weights of {len(layers.layers)}, {total:,} parameters '
           f'({weights.format})')
 
 

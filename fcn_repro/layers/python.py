@@ -38,6 +38,7 @@ class Python(Source):
     tops = (1, ANY)
     fields = 'python_param'
     replayable = False          # users' code
+    ignored = ('share_in_parallel',)
 
     samples = ()            # of the batch that forward gave last; a classifier's reader has none
 

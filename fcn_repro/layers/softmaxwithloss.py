@@ -23,6 +23,7 @@ class SoftmaxWithLoss(Layer):
     tops = (1, 2)
     loss = True
     fields = 'loss_param'
+    further_messages = ('softmax_param',)
 
     def setup(self):
         p = self.param

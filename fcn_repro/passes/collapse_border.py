@@ -4,7 +4,6 @@ them back later."""
 from dataclasses import replace
 
 from ..net.graph import Graph, Node
-from ..proto import LayerParameter
 from .intervals import ELEMENT, has_border, layer_class, make_layer, trace
 
 
@@ -109,8 +108,8 @@ def _rebuilt(graph, pads, repeats):
             top, = node.tops
             name = f'{node.name}_border'
             nodes.append(replace(node, tops=(len(values),)))
-            param = LayerParameter(name=name, type='RepeatBorder', bottom=[f'{name}less'],
-                                   top=[values[top]])
+            param = type(node.param)(name=name, type='RepeatBorder', bottom=[f'{name}less'],
+                                     top=[values[top]])
             node = Node(name, 'RepeatBorder', param, (len(values),), (top,), node.line,
                         setting=repeats[original])
             values.append(f'{name}less')
@@ -119,7 +118,7 @@ def _rebuilt(graph, pads, repeats):
 
 
 def _padded_less(node, removed):
-    param = LayerParameter()
+    param = type(node.param)()
     param.CopyFrom(node.param)
     p = param.convolution_param
     pads = (p.pad_h, p.pad_w) if p.HasField('pad_h') or p.HasField('pad_w') else [*p.pad] * 2

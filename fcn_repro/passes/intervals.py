@@ -7,8 +7,9 @@ but the even surround of the image: along the axis they are all alike.
 
 from dataclasses import dataclass
 
-from ..layers import TYPES, Layer, RunState
+from ..layers import Layer, RunState, types_of
 from ..net.graph import Node
+from ..proto import dialect_of
 
 SIZE = 500          # of an image, to weigh the work; what is found holds for any size
 CHANNELS = 3        # of an image
@@ -58,7 +59,7 @@ class Stop:
 
 def layer_class(node):
     """The class of a node's type; for an unknown type the base class, which claims nothing."""
-    return TYPES.get(node.type, Layer)
+    return types_of(dialect_of(node.param)).get(node.type, Layer)
 
 
 def make_layer(node):
