@@ -43,6 +43,32 @@ def test_every_op_is_listed():
     assert defined == set(extension.OPS)
 
 
+@pytest.mark.parametrize('clang, gnu, name', [
+    ('__clang_major__', '11', 'g++ 11'), ('15', '4', 'clang++ 15'),
+    ('__clang_major__', '__GNUC__', 'g++ __GNUC__')])
+def test_old_compiler(clang, gnu, name, tmp_path):
+    """A compiler that is too old, or neither of the two, ends the build before it compiles."""
+    compiler = tmp_path / 'compiler'
+    compiler.write_text(f'#!/bin/sh\necho {clang} {gnu}\n')
+    compiler.chmod(0o755)
+    assert f'error: {compiler} is {name}, but' in refused_build(compiler, tmp_path).splitlines()[-1]
+
+
+def test_no_compiler(tmp_path):
+    said = refused_build(tmp_path / 'absent', tmp_path).splitlines()[-1]
+    assert said.startswith('error: no C++ compiler: ') and 'absent' in said and 'CXX' in said
+
+
+def refused_build(compiler, folder):
+    """What setup.py says when it does not build with this compiler."""
+    done = subprocess.run([sys.executable, 'setup.py', '--quiet', 'build_ext', '--build-temp',
+                           folder / 'temp', '--build-lib', folder / 'lib'], cwd=ROOT, text=True,
+                          capture_output=True, env={**os.environ, 'CXX': str(compiler)})
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert not (folder / 'temp').exists() and not (folder / 'lib').exists()
+    return done.stderr
+
+
 @pytest.mark.skipif(not Path('/proc/cpuinfo').exists(), reason='the kernel lists no CPU flags')
 def test_probe_of_bf16():
     """has_avx512_bf16 agrees with the flags that Linux lists; none of them on other processors."""
@@ -109,11 +135,17 @@ REPORT = """ptxas info    : Compiling entry function '_Zkernel' for 'sm_90'
 ptxas info    : Used 32 registers"""
 
 
+def script(name):
+    """tools/`name`.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_cuda_check():
     """What tools/cuda_check.py accepts and refuses in nvcc's report, and in its absence."""
-    spec = importlib.util.spec_from_file_location('cuda_check', ROOT / 'tools' / 'cuda_check.py')
-    check = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(check)
+    check = script('cuda_check')
     assert check.check_frames(REPORT.format(0, 0, 0), 'a.cu', 'sm_90') == 1
     with pytest.raises(FcnError, match='_Zkernel for sm_90 has 8 bytes of stack, 4 of spill'):
         check.check_frames(REPORT.format(8, 4, 0), 'a.cu', 'sm_90')
