@@ -2,7 +2,8 @@
 
 Local builds use this machine's instructions. A wheel, or FCN_REPRO_PORTABLE=1, picks them when it
 runs instead. FCN_REPRO_SANITIZE=1 puts AddressSanitizer and UBSan in. TORCH_CUDA_ARCH_LIST names
-other GPUs; whether one is present does not matter. Metadata is in pyproject.toml.
+other GPUs; whether one is present does not matter. FCN_REPRO_LINK replaces the linker's flags for
+stack unwinding. Metadata is in pyproject.toml.
 
 Compilers: g++ 12 or later (12.2 is tested), or clang++ 16 or later (16.0 compiles the CPU sources;
 not tested further), named by $CXX.
@@ -42,7 +43,10 @@ elif platform.machine() == 'x86_64':
 else:
     cxx.append('-mcpu=native')
 
-link = ['-fopenmp']
+# A header of the unwind tables and the shared unwinder: with other defaults of gcc or its linker,
+# an exception thrown here can kill the process (tools/check_build.py).
+UNWINDING = os.environ.get('FCN_REPRO_LINK', '-Wl,--eh-frame-hdr -shared-libgcc')
+link = ['-fopenmp', *shlex.split(UNWINDING)]
 if os.environ.get('FCN_REPRO_SANITIZE', '0') == '1':   # torch's types have no vptr to look into
     checks = ['-fsanitize=address,undefined', '-fno-sanitize=vptr',
               '-fno-sanitize-recover=undefined']
