@@ -42,6 +42,7 @@ $(VENV)/installed: requirements.txt
 # One stamp a torch version: the extension is built against the torch that is there.
 build/built-%: setup.py $(wildcard csrc/* csrc/*/* csrc/*/*/*)
 	$(PY) setup.py --quiet build_ext --inplace
+	$(PY) tools/check_build.py
 	rm -f build/built-* && touch $@
 
 # train-fcn32s, -fcn16s, -fcn8s, -fcn8s-atonce, … of the FAMILY, each from the stage before it; or

@@ -33,8 +33,9 @@ struct AlignedBuffer {
   const T* data() const { return lines.empty() ? nullptr : lines[0].values; }
 };
 
+// (deduced return type: clang instantiates a named one for all overloads of load)
 template <typename Acc>
-FCN_INLINE VecOf<Acc> load(const Acc* from) {
+FCN_INLINE auto load(const Acc* from) {
   VecOf<Acc> v;
   std::memcpy(&v, from, sizeof v);
   return v;
