@@ -1,9 +1,10 @@
-"""Upsample, crop, and argmax or softmax loss over the classes, without ever writing the scores."""
+"""Upsampling, crop, and argmax or softmax loss over the classes, without storing the scores."""
 
 import torch
 
 from ..errors import FcnError
-from .extension import checked, refuse_devices, refuse_gradients
+from .extension import checked, refuse_gradients
+from .registration import fake_kernel
 from .taps import tap_dtype
 from .upsample import upcrop_ref
 
@@ -80,18 +81,15 @@ def upcrop_softmax_loss_ref(x, label, taps_y, taps_x, stride, pad, offset, norma
     return lost[valid].sum() / max(1, count)
 
 
-@torch.library.register_fake('fcn_repro::upcrop_argmax')
+@fake_kernel('upcrop_argmax')
 def _(x, taps_y, taps_x, stride, pad, offset, size, dtype, probability):
-    refuse_devices('upcrop_argmax', x, taps_y=taps_y, taps_x=taps_x)
     labels = x.new_empty((x.shape[0], *size), dtype=dtype)
     return labels, x.new_empty(labels.shape if probability else (0,), dtype=torch.float32)
 
 
-@torch.library.register_fake('fcn_repro::upcrop_softmax_loss')
+@fake_kernel('upcrop_softmax_loss')
 def _(x, label, taps_y, taps_x, stride, pad, offset, normalization, ignore_label, weight, mask,
       gradient, check):
-    refuse_devices('upcrop_softmax_loss', x, label=label, taps_y=taps_y, taps_x=taps_x,
-                   weight=weight, mask=mask)
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     wide = tap_dtype(x.dtype)
     grad = torch.empty(x.shape, dtype=wide, device=x.device,

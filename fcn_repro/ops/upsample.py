@@ -1,10 +1,10 @@
-"""Upsample and crop, alone or with a skip added: gradients, fake kernels, reference twins."""
+"""Upsampling and crop, alone or plus a skip: gradients, fake kernels, reference twins."""
 
 import torch
 import torch.nn.functional as F
 
-from . import extension  # noqa: F401  the ops have to be registered first
-from .extension import checked, refuse_devices, refuse_gradients
+from .extension import checked, refuse_gradients
+from .registration import fake_kernel
 
 
 @checked
@@ -52,21 +52,19 @@ def upcrop_add_ref(x, taps_y, taps_x, stride, pad, offset, size, skip, skip_offs
 
 
 def _empty(like, size):
-    """An unwritten (N, C, *size) in the memory format that the kernels give."""
+    """An uninitialised (N, C, *size) in the memory format of the kernels' results."""
     last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
     return torch.empty(*like.shape[:2], *size, dtype=like.dtype, device=like.device,
                        memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
-@torch.library.register_fake('fcn_repro::upcrop')
+@fake_kernel('upcrop')
 def _(x, taps_y, taps_x, stride, pad, offset, size):
-    refuse_devices('upcrop', x, taps_y=taps_y, taps_x=taps_x)
     return _empty(x, size)
 
 
-@torch.library.register_fake('fcn_repro::upcrop_backward')
+@fake_kernel('upcrop_backward')
 def _(grad, taps_y, taps_x, stride, pad, offset, in_size):
-    refuse_devices('upcrop_backward', grad, taps_y=taps_y, taps_x=taps_x)
     return _empty(grad, in_size)
 
 
@@ -91,9 +89,8 @@ torch.library.register_autograd('fcn_repro::upcrop_backward',
                                 _gradient(torch.ops.fcn_repro.upcrop), setup_context=_keep)
 
 
-@torch.library.register_fake('fcn_repro::upcrop_add')
+@fake_kernel('upcrop_add')
 def _(x, taps_y, taps_x, stride, pad, offset, size, skip, skip_offset):
-    refuse_devices('upcrop_add', x, taps_y=taps_y, taps_x=taps_x, skip=skip)
     return _empty(x, size)
 
 

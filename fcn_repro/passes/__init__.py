@@ -1,7 +1,7 @@
-"""Passes: graph -> graph, each optional, each with its precondition stated where it stands.
+"""Optimisation passes, graph -> graph: each optional, each with its precondition in its docstring.
 
-A pass is called with the graph and the names of the blobs that a run must deliver, and leaves
-those as they are.
+A pass is called with the graph and the names of the blobs that a run must deliver; their values
+stay what they are, and a pass steps aside where it would have to drop one.
 """
 
 from .collapse_border import collapse_border

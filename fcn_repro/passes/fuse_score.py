@@ -6,7 +6,7 @@ from ..net.graph import Graph
 
 
 def fuse_score(graph: Graph, keep=frozenset()) -> Graph:
-    """Put what reduces full scores together with the UpCrop that makes them (after fuse_upcrop).
+    """Fuse each loss or label map with the UpCrop that makes its scores (after fuse_upcrop).
 
     Precondition: only the loss or the label map reads the UpCrop's top, as its first bottom, and
     it is not in `keep`; the loss has one top, and its classes lie along axis 1.

@@ -246,8 +246,9 @@ def test_a_second_pass_is_refused_and_the_first_rows_stay(tmp_path):
     net = build_net(OUTPUT, folder=tmp_path)
     net.forward(x=image(3, 2))
     before = (tmp_path / 'out.h5').read_bytes()
-    assert message(net.forward) == f'net.prototxt:3: {WHERE}{tmp_path}/out.h5 holds the rows of ' \
-        'the forward pass before. Run one pass, with all rows in a batch, or make a new net.'
+    assert message(net.forward) == f'net.prototxt:3: {WHERE}{tmp_path}/out.h5 already holds ' \
+        'the rows of an earlier forward pass. Run one pass, with all rows in a batch, or make a ' \
+        'new net.'
     assert (tmp_path / 'out.h5').read_bytes() == before
     build_net(OUTPUT, folder=tmp_path).forward()        # a new net writes anew
     assert (tmp_path / 'out.h5').read_bytes() != before

@@ -1,4 +1,4 @@
-"""What every layer type is made of: arity, parameters, shape, forward.
+"""Base class of the layers: arity, parameters, shape inference, forward, and traits.
 
 A layer is built once for its node and holds no tensor: `shape` and `parameters` are functions of
 the bottoms' shapes, `forward` of the bottoms and the parameters. Backward is autograd's.
@@ -87,7 +87,7 @@ class Layer:
         self.setup()
 
     def setup(self):
-        """Read the message's fields; reject what makes no sense."""
+        """Read the fields of the message; raise self.error for values that make no sense."""
 
     def parameters(self, bottoms):
         """[(shape, filler), …] of the parameter blobs for these bottom shapes."""
@@ -156,7 +156,7 @@ class Layer:
         return torch.Generator(device).manual_seed(zlib.crc32(key.encode()))
 
     def axis(self, axis, shape, what='axis'):
-        """A possibly negative axis of a blob as a non-negative one."""
+        """A possibly negative axis of a blob as a non-negative one. `what`: its name in errors."""
         if not -len(shape) <= axis < len(shape):
             raise self.error(f'{what} {axis} is outside a blob of shape {dims(shape)}',
                              f'Use {-len(shape)} to {len(shape) - 1}.')
@@ -171,7 +171,7 @@ class Layer:
             wanted = least if least == most else f'{least} or more' if most is ANY \
                 else f'{least} to {most}'
             raise self.error(f'{count} {what}s, but this type takes {wanted}',
-                             f'Mend the {what} lines of the layer.')
+                             f'Fix the {what} lines of the layer.')
 
 
 def constant(value=0.0):
