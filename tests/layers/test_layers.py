@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import layer_cases
 import pytest
 from goldens import DATA
 from texts import inputs, layer, message
@@ -33,6 +34,7 @@ INPUTS = inputs(x=(2, 3, 6, 5), l=(2, 1, 6, 5))
 CONV, POOL, CROP = 'convolution_param', 'pooling_param', 'crop_param'
 AXIS = 'is outside a blob of shape 2x3x6x5. Use -4 to 3.'
 REFUSED = [
+    *layer_cases.REFUSED,
     ('ReLU', 'x l', 'y', '',
      '2 bottoms, but this type takes 1. Fix the bottom lines of the layer.'),
     ('ReLU', 'x', 'y z', '', '2 tops, but this type takes 1. Fix the top lines of the layer.'),
