@@ -10,7 +10,7 @@ from ..errors import FcnError, nearest
 from . import internal
 from .common.base import Layer, RunState
 
-__all__ = ['TYPES', 'Layer', 'RunState', 'unknown_type']
+__all__ = ['TYPES', 'Layer', 'RunState', 'layer_class', 'unknown_type']
 
 
 def _find():
@@ -27,6 +27,12 @@ def _find():
 
 
 TYPES = _find()
+
+
+def layer_class(type_name: str) -> type[Layer]:
+    """The class of a type; for an unknown one Layer itself, which claims nothing."""
+    return TYPES.get(type_name, Layer)
+
 
 DATABASES = {'Data': 'LMDB or LevelDB databases', 'WindowData': 'window files'}
 

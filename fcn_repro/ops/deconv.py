@@ -15,9 +15,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ..errors import FcnError
 from ..sizes import dims
+from .extension import Pair
 from .registration import fake_kernel, register_bilinear
 from .taps import tap_dtype
 
@@ -35,7 +37,8 @@ class Axis(NamedTuple):
     first: int
 
 
-def deconv_crop(x, weight, bias, stride, pad, group, offset, size):
+def deconv_crop(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, pad: Pair, group: int,
+                offset: Pair, size: Pair) -> Tensor:
     """A deconvolution and the crop behind it; only blocks that the crop touches are computed.
 
     x: (N, C, H, W) of float32, float64, float16 or bfloat16; weight (C, C_out / group, k_y, k_x)

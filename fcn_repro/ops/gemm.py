@@ -6,15 +6,16 @@ that repacks filters does so in every call.
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from .extension import checked
+from .extension import Pair, checked
 from .registration import fake_kernel, register_bilinear
 
 CHANNELS = 16           # the bottom has a multiple of these
 
 
 @checked
-def conv_gemm(x, weight, bias, pad=(0, 0)):
+def conv_gemm(x: Tensor, weight: Tensor, bias: Tensor | None, pad: Pair = (0, 0)) -> Tensor:
     """A convolution with stride 1, on the CPU.
 
     x: (N, C, H, W), weight (C_out, C, k_y, k_x), which is copied unless it is in channels_last, and

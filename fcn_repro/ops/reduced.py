@@ -1,9 +1,10 @@
 """Upsampling, crop, and argmax or softmax loss over the classes, without storing the scores."""
 
 import torch
+from torch import Tensor
 
 from ..errors import FcnError
-from .extension import checked, refuse_gradients
+from .extension import Pair, checked, refuse_gradients
 from .registration import fake_kernel
 from .taps import tap_dtype
 from .upsample import upcrop_ref
@@ -13,8 +14,9 @@ FLT_MIN = torch.finfo(torch.float32).tiny
 
 
 @checked
-def upcrop_argmax(x, taps_y, taps_x, stride, pad, offset, size, dtype=torch.uint8,
-                  probability=False):
+def upcrop_argmax(x: Tensor, taps_y: Tensor, taps_x: Tensor, stride: Pair, pad: Pair, offset: Pair,
+                  size: Pair, dtype: torch.dtype = torch.uint8, probability: bool = False
+                  ) -> Tensor | tuple[Tensor, Tensor]:
     """The class with the largest score at each pixel of upcrop(x, …).
 
     x, taps, stride, pad, offset, size as upcrop's; N, C, H, W with C at least 1, and at most 256
@@ -40,8 +42,10 @@ def upcrop_argmax_ref(x, taps_y, taps_x, stride, pad, offset, size, dtype=torch.
 
 
 @checked
-def upcrop_softmax_loss(x, label, taps_y, taps_x, stride, pad, offset, normalization='VALID',
-                        ignore_label=None, weight=None, mask=None, check=True):
+def upcrop_softmax_loss(x: Tensor, label: Tensor, taps_y: Tensor, taps_x: Tensor, stride: Pair,
+                        pad: Pair, offset: Pair, normalization: str = 'VALID',
+                        ignore_label: int | None = None, weight: Tensor | None = None,
+                        mask: Tensor | None = None, check: bool = True) -> Tensor:
     """Caffe's SoftmaxWithLoss of upcrop(x, …, size=label.shape[1:]) against label, a scalar.
 
     label: (N, H', W'), uint8, int32, int64, or a float type, truncated as Caffe does. normalization

@@ -2,13 +2,15 @@
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from .extension import checked, refuse_gradients
+from .extension import Pair, checked, refuse_gradients
 from .registration import fake_kernel
 
 
 @checked
-def upcrop(x, taps_y, taps_x, stride, pad, offset, size):
+def upcrop(x: Tensor, taps_y: Tensor, taps_x: Tensor, stride: Pair, pad: Pair, offset: Pair,
+           size: Pair) -> Tensor:
     """A deconvolution with one separable kernel for every channel, and the crop behind it.
 
     x: (N, C, H, W), float32, float64, float16 or bfloat16. taps_y (k_y,), taps_x (k_x,): constants
@@ -31,7 +33,8 @@ def upcrop_ref(x, taps_y, taps_x, stride, pad, offset, size):
 
 
 @checked
-def upcrop_add(x, taps_y, taps_x, stride, pad, offset, size, skip, skip_offset):
+def upcrop_add(x: Tensor, taps_y: Tensor, taps_x: Tensor, stride: Pair, pad: Pair, offset: Pair,
+               size: Pair, skip: Tensor, skip_offset: Pair) -> Tensor:
     """upcrop(x, …) + skip[:, :, top:top + size[0], left:left + size[1]] in one pass, with
     (top, left) = skip_offset.
 

@@ -9,8 +9,9 @@ wanted the forward pass is a sum: what signs and maxima decide there is decided 
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from .extension import checked
+from .extension import Pair, checked
 from .registration import fake_kernel, register_bilinear
 
 CHANNELS = 16           # bottom and top have a multiple of these
@@ -18,7 +19,7 @@ MOST_PAD = 2            # with more, the gradient would be a convolution with a 
 
 
 @checked
-def conv3x3(x, weight, bias, pad):
+def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, pad: Pair) -> Tensor:
     """A convolution with stride 1 of 3x3 filters on the CPU, whose gradients are quick.
 
     x: (N, C, H, W), weight (C_out, C, 3, 3), bias (C_out,) or None, of float32; C and C_out are
@@ -34,7 +35,7 @@ def conv3x3_ref(x, weight, bias, pad):
 
 
 @checked
-def winograd_filters(weight):
+def winograd_filters(weight: Tensor) -> Tensor:
     """Filters (C_out, C, 3, 3) at the 36 points, as winograd takes them: four times as many
     numbers; of float32, or bfloat16 where the processor multiplies it. FcnError on bad arguments.
     """
@@ -44,7 +45,7 @@ def winograd_filters(weight):
 
 
 @checked
-def winograd(x, filters, outputs, bias, pad):
+def winograd(x: Tensor, filters: Tensor, outputs: int, bias: Tensor | None, pad: Pair) -> Tensor:
     """conv3x3 by Winograd's algorithm, of what winograd_filters made of `outputs` filters, and
     without gradients. x and bias are of their type, float32 or bfloat16."""
     return torch.ops.fcn_repro.winograd(x, filters, outputs, bias, pad)

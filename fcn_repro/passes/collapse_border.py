@@ -1,14 +1,16 @@
 """collapse_border: skip the rows and columns of a large pad that are all alike, and restore them
 further down."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
+from ..layers import layer_class
 from ..net.graph import Graph, Node
 from ..proto import LayerParameter
-from .intervals import ELEMENT, has_border, layer_class, make_layer, trace
+from .intervals import ELEMENT, has_border, make_layer, trace
 
 
-def collapse_border(graph: Graph, keep=frozenset()) -> Graph:
+def collapse_border(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
     """Shrink the pad of each Convolution with a large one, and insert RepeatBorder nodes further
     down where that minimises work. Everything after the last of them is unchanged, for images of
     any size.
@@ -55,7 +57,7 @@ def _is_link(node):
     """Whether a node may be in a chain: one bottom, one top without a loss weight, and a layer that
     treats all positions alike."""
     return len(node.bottoms) == len(node.tops) == 1 and not any(node.param.loss_weight) \
-        and layer_class(node).position_invariant and make_layer(node).window() is not None
+        and layer_class(node.type).position_invariant and make_layer(node).window() is not None
 
 
 def cheapest(stops):

@@ -1,12 +1,13 @@
 """fuse_skip: Deconvolution + Crop of a skip's scores + Eltwise -> UpCropAdd."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from ..net.graph import Graph
 from ..proto import EltwiseParameter
 
 
-def fuse_skip(graph: Graph, keep=frozenset()) -> Graph:
+def fuse_skip(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
     """Fuse the sum of upsampled scores and finer ones cropped to their size, at the Eltwise.
 
     Precondition: the Eltwise is a plain SUM of two bottoms; one is a Deconvolution's top (one

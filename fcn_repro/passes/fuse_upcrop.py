@@ -1,11 +1,12 @@
 """fuse_upcrop: Deconvolution + Crop -> UpCrop."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from ..net.graph import Graph
 
 
-def fuse_upcrop(graph: Graph, keep=frozenset()) -> Graph:
+def fuse_upcrop(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
     """Fuse each Deconvolution with the Crop after it, at the Crop's place.
 
     Precondition: the Deconvolution has one bottom and no dilation; its top is read by the Crop

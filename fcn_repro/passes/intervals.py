@@ -8,7 +8,7 @@ constant padding alone, so they are all equal along the axis.
 
 from dataclasses import dataclass
 
-from ..layers import TYPES, Layer, RunState
+from ..layers import RunState, layer_class
 from ..net.graph import Node
 
 SIZE = 500          # of an image, to estimate work; the result holds for any size
@@ -57,14 +57,9 @@ class Stop:
         return tuple(cells * step for cells, step in zip(self.spare, self.stride))
 
 
-def layer_class(node):
-    """The class of a node's type; for an unknown type the base class, which claims nothing."""
-    return TYPES.get(node.type, Layer)
-
-
 def make_layer(node):
     """A node's layer, to be asked for what its settings mean."""
-    return layer_class(node)(node, RunState(0))
+    return layer_class(node.type)(node, RunState(0))
 
 
 def has_border(node):
