@@ -1,4 +1,4 @@
-"""First values of parameters, as in include/caffe/filler.hpp. The random stream is our own."""
+"""Initial values of parameters, as in include/caffe/filler.hpp; the random stream is torch's."""
 
 import math
 
@@ -10,7 +10,7 @@ from .sizes import check_shape
 FAN_IN, FAN_OUT, AVERAGE = 0, 1, 2            # FillerParameter.VarianceNorm
 
 
-def fill(shape, filler, generator):
+def fill(shape, filler, generator: torch.Generator) -> torch.Tensor:
     """A new float32 CPU tensor of `shape`.
 
     filler: a FillerParameter (type, value, min, max, mean, std, sparse, variance_norm).
@@ -24,7 +24,7 @@ def fill(shape, filler, generator):
     if math.prod(shape) == 0:
         reject(filler, f'the parameter of shape {shape} is empty', 'Check the sizes of the layer.')
     if filler.type != 'gaussian' and filler.sparse != -1:
-        reject(filler, f'sparse is {filler.sparse}, but only gaussian knows it', 'Remove sparse.')
+        reject(filler, f'sparse is {filler.sparse}, but only gaussian has it', 'Remove sparse.')
     return FILLERS[filler.type](torch.empty(shape), filler, generator)
 
 
@@ -56,7 +56,7 @@ def gaussian(out, filler, generator):
 
 
 def positive_unitball(out, filler, generator):
-    """Each out[i] is positive and sums to 1."""
+    """Positive values; those of each out[i] sum to 1."""
     out.uniform_(0, 1, generator=generator)
     rows = out.view(out.shape[0] if out.dim() else 1, -1)
     rows /= rows.sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""ArgMax: the places, or the values, of the top_k largest values (Caffe's argmax_layer)."""
+"""ArgMax: the indices, or the values, of the top_k largest values (Caffe's argmax_layer)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""BatchReindex: items of the batch chosen by index (Caffe's batch_reindex_layer)."""
+"""BatchReindex: items of the batch selected by index (Caffe's batch_reindex_layer)."""
 
 import torch
 
@@ -7,8 +7,8 @@ from .common.base import Layer
 
 
 class BatchReindex(Layer):
-    """bottoms: x (N, …) and indices (M,) -> (M, …). An item chosen twice gets both gradients; one
-    not chosen gets 0, and so do the indices. Indices are cut to whole numbers."""
+    """bottoms: x (N, …) and indices (M,) -> (M, …). An item selected twice gets both gradients; one
+    not selected gets 0, and so do the indices. Indices are truncated."""
 
     type = 'BatchReindex'
     bottoms = 2
@@ -25,5 +25,5 @@ class BatchReindex(Layer):
         wrong = indices[~((indices >= 0) & (indices < x.shape[0]))]
         if wrong.numel():
             raise self.error(f'{wrong.numel()} indices outside 0 … {x.shape[0] - 1}, such as '
-                             f'{wrong[0].item():g}', 'Mend the second bottom.')
+                             f'{wrong[0].item():g}', 'Fix the second bottom.')
         return [x.index_select(0, indices.to(torch.int64))]

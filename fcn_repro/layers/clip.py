@@ -1,4 +1,4 @@
-"""Clip: x kept in [min, max] (Caffe's clip_layer)."""
+"""Clip: x clamped to [min, max] (Caffe's clip_layer)."""
 
 from .common.neuron import NeuronLayer
 
@@ -17,7 +17,7 @@ class Clip(NeuronLayer):
                 raise self.error(f'clip_param.{name} is missing', 'Set it.')
         if not self.param.min <= self.param.max:
             raise self.error(f'min {self.param.min:g} is above max {self.param.max:g}',
-                             'Mend one of them.')
+                             'Fix one of them.')
 
     def value(self, x):
         return x.clamp(self.param.min, self.param.max)

@@ -1,4 +1,4 @@
-"""Filter: the items of the batch whose selector is not zero (Caffe's filter_layer)."""
+"""Filter: the items of a batch whose selector is not zero (Caffe's filter_layer)."""
 
 from ..sizes import dims
 from .common.base import ANY, Layer
@@ -6,9 +6,9 @@ from .common.base import ANY, Layer
 
 class Filter(Layer):
     """bottoms: blobs (N, …) and last the selector (N,) or (N, 1, …) -> each blob but the selector
-    with the chosen items alone. An item left out gets the gradient 0, and so does the selector.
+    with the selected items alone. Any other item gets the gradient 0, and so does the selector.
 
-    How many are chosen is known when the net runs: `shape` says N, as Caffe does at setup.
+    The number of selected items is known only when the net runs: `shape` gives N, as Caffe's setup.
     """
 
     type = 'Filter'

@@ -27,7 +27,7 @@ class Im2col(SpatialLayer):
         bottom = bottoms[0]
         channel, kernel, *_ = self.geometry(bottom)
         if not kernel:
-            raise self.error(f'no spatial axis in a bottom of shape {dims(bottom)}', 'Mend axis.')
+            raise self.error(f'no spatial axis in a bottom of shape {dims(bottom)}', 'Fix axis.')
         return [(*bottom[:channel], bottom[channel] * math.prod(kernel), *self.extents(bottom)[1])]
 
     def forward(self, bottoms, params):

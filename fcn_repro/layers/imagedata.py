@@ -40,7 +40,7 @@ class ImageData(Source):
         self.transform, self.source = Transform(self), lru_cache(1)(self.source)
 
     def source(self, seed):
-        """(the lines in the order of a seed, what reads their batches ahead)"""
+        """(lines in the order of a seed, reader of their batches ahead)"""
         lines = ImageList(Path(self.state.folder, self.param.source),
                           f'{seed}/{self.node.unique_name}', self.param.shuffle,
                           self.param.rand_skip)

@@ -105,12 +105,12 @@ class Pooling(Layer):
         return [y[:, :, :h, :w], mask[:, :, :h, :w].to(y.dtype)]
 
     def _padded(self, x, out, kernel):
-        """x with what torch's pooling cannot do for itself, rows and columns put before it, and
-        the padding that is left for torch.
+        """(x, padded as far as torch's pooling cannot do it; rows and columns added in front; the
+        padding that is left to torch).
 
-        torch wants pad <= kernel / 2. And it drops a last window that starts outside also where
-        pad is 0; Caffe does not (stride over kernel): there x is lengthened by what Caffe's
-        windows start from, so that an empty one gives -FLT_MAX (MAX) or NaN (AVE).
+        torch requires pad <= kernel / 2. It also drops a last window that starts outside if pad is
+        0, which Caffe keeps (stride over kernel): there x is extended by Caffe's initial value of a
+        window, so that an empty one gives -FLT_MAX (MAX) or NaN (AVE).
         """
         pad, before, lowest = self.pad, (0, 0), max(LOWEST, torch.finfo(x.dtype).min)
         if any(2 * p > k for p, k in zip(pad, kernel)):

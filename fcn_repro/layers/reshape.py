@@ -8,7 +8,7 @@ from .common.base import Layer
 
 class Reshape(Layer):
     """bottom -> num_axes axes from `axis` on (-1: all of them) replaced by those of shape, where
-    a 0 copies the bottom's axis at its place and one -1 takes what is left. A negative axis
+    a 0 copies the bottom's axis at its place and one -1 is inferred. A negative axis
     counts from the end, -1 behind the last axis."""
 
     type = 'Reshape'
@@ -49,7 +49,7 @@ class Reshape(Layer):
         top = (*shape[:start], *wanted, *shape[end:])
         if -1 in top or math.prod(top) != count:
             raise self.error(f'a bottom of shape {dims(shape)} has {count} values, which do '
-                             f'not fill {dims(top)}', 'Mend reshape_param.shape.')
+                             f'not fill {dims(top)}', 'Fix reshape_param.shape.')
         return [top]
 
     def forward(self, bottoms, params):

@@ -28,7 +28,7 @@ class Slice(Layer):
         return self.axis(self.param.slice_dim if legacy else self.param.axis, shape)
 
     def sizes(self, shape):
-        """What each top has of the axis."""
+        """The extent of each top along the axis."""
         points, tops, axis = list(self.param.slice_point), len(self.node.tops), self.along(shape)
         size = shape[axis]
         if not points and (size % tops or size < tops):

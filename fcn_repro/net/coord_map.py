@@ -5,7 +5,7 @@ A map (axis, scale, shift) is as in layers/common/coordinates.py; each layer cla
 """
 
 from ..errors import FcnError
-from ..layers import TYPES, Layer
+from ..layers import layer_class
 from ..layers.common.coordinates import IDENTITY
 from ..proto.netspec import L
 
@@ -13,7 +13,7 @@ from ..proto.netspec import L
 def coord_map(fn):
     """The map of one layer, a netspec Function; None for types that have none (Concat,
     InnerProduct, ...)."""
-    return TYPES.get(fn.type_name, Layer).coord_map(fn.params)
+    return layer_class(fn.type_name).coord_map(fn.params)
 
 
 def compose(outer, inner):
@@ -47,7 +47,7 @@ def ancestors(top, map_of=coord_map):
             continue
         seen.add(blob)
         yield blob, reached
-        content = TYPES.get(blob.fn.type_name, Layer).content_bottoms
+        content = layer_class(blob.fn.type_name).content_bottoms
         bottoms = blob.fn.inputs[:content]
         step = map_of(blob.fn) if bottoms else None
         if step is not None:

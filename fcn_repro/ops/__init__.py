@@ -1,10 +1,10 @@
-"""The fused ops: bilinear deconvolution and offset crop in one gather, and what follows it.
+"""The fused ops: bilinear deconvolution and offset crop in one gather, with argmax or loss.
 
     u = y + offset_y + pad_y,  v = x + offset_x + pad_x
     out[n, c, y, x] = sum over i, j of in[n, c, i, j] * taps_y[u - i * s_y] * taps_x[v - j * s_x]
 
-Schemas, argument checks and kernels are C++ (csrc/); the fake kernels, the gradients and the twins
-in plain PyTorch that define the ops are here.
+Schemas, argument checks and kernels are C++ (csrc/); fake kernels, gradients and the reference
+twins in plain PyTorch, which define the ops, are here.
 """
 
 from .extension import has_avx512_bf16, load_extension, refuse_devices

@@ -1,5 +1,5 @@
-"""Which way a 2-D convolution is computed: by Winograd's algorithm, by matrix products that read
-the filters where they are, or by torch. The sums are the same, to rounding."""
+"""Chooses the algorithm of a 2-D convolution: Winograd's, matrix products that read the filters in
+place, or torch's. The results are equal up to rounding."""
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from .gemm import CHANNELS as GEMM_CHANNELS
 from .winograd import CHANNELS, MOST_PAD, TILE
 
 TILES = 64          # of TILE x TILE outputs: with fewer, transforming the filters costs too much
-PLACES = 1024       # of the top, over all images: with more, any order of the filters pays
+PLACES = 1024       # of the top, over all images: with more, repacking filters pays
 
 
 class Conv2d:
@@ -42,7 +42,7 @@ class Conv2d:
 
 
 def ours(x, weight):
-    """Whether our own ops take such tensors: bfloat16 where the processor multiplies it, without
+    """Whether the compiled ops take such tensors; bfloat16 if the processor multiplies it, without
     autograd."""
     if x.device.type != 'cpu' or x.dtype != weight.dtype or \
             not weight.is_contiguous(memory_format=torch.channels_last):
@@ -53,7 +53,7 @@ def ours(x, weight):
 
 
 def by_winograd(x, weight, pad):
-    """Whether Winograd's algorithm can serve, and is worth it."""
+    """Whether Winograd's algorithm applies, and pays."""
     tiles = x.shape[0]
     for size, p in zip(x.shape[2:], pad):
         tiles *= -(-(size + 2 * p - 2) // TILE)
@@ -63,7 +63,7 @@ def by_winograd(x, weight, pad):
 
 
 def by_gemm(x, weight, pad):
-    """Whether matrix products can serve, and are worth it: as many filters as places."""
+    """Whether matrix products apply, and pay: at least as many filters as output positions."""
     places = x.shape[0]
     for size, kernel, p in zip(x.shape[2:], weight.shape[2:], pad):
         places *= size + 2 * p - kernel + 1

@@ -1,5 +1,6 @@
 """Finding and loading the compiled ops."""
 
+from collections.abc import Sequence
 from functools import wraps
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import torch
 
 from ..errors import FcnError
+
+Pair = Sequence[int]        # (y, x)
 
 OPS = ('upcrop', 'upcrop_backward', 'upcrop_add', 'upcrop_argmax', 'upcrop_softmax_loss', 'phases',
        'phases_input', 'phases_filters', 'fused_update', 'conv3x3', 'conv3x3_input',

@@ -1,23 +1,27 @@
-"""collapse_border: leave out those rows and columns of a large pad that are all alike, and put
-them back later."""
+"""collapse_border: skip the rows and columns of a large pad that are all alike, and restore them
+further down."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
+from ..layers import layer_class
 from ..net.graph import Graph, Node
-from .intervals import ELEMENT, has_border, layer_class, make_layer, trace
+from ..proto import dialect_of
+from .intervals import ELEMENT, has_border, make_layer, trace
 
 
-def collapse_border(graph: Graph, keep=frozenset()) -> Graph:
-    """Give each Convolution with a large pad a smaller one and put RepeatBorder nodes in further
-    down, where that takes the least work. All behind the last of them is what it was, whatever
-    the size of the image.
+def collapse_border(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
+    """Shrink the pad of each Convolution with a large one, and insert RepeatBorder nodes further
+    down where that minimises work. Everything after the last of them is unchanged, for images of
+    any size.
 
     Precondition: a chain of layers that treat all positions alike, each with one bottom and one
-    top, which the next alone reads: Convolution, Pooling (not global, without a mask), LRN across
-    channels, and elementwise types. All is put back before any other (Dropout, BatchNorm, LRN
-    within channels, MVN, Python, Split, Deconvolution, Eltwise, ...), before a loss weight, and
-    where a blob of `keep` is made. Two spatial axes: a Pooling, an LRN or a setting for each axis
-    in the chain must tell so.
+    top, which only the next reads: those whose class says `position_invariant` and whose settings
+    have a `window` (Convolution, Pooling that is not global, LRN across channels, elementwise
+    types). Everything is restored before any other (Dropout, BatchNorm, LRN within channels, MVN,
+    Python, Split, Deconvolution, Eltwise, ...), before a loss weight, and where a blob of `keep` is
+    made. A layer of the chain must need two spatial axes: a Pooling, an LRN, or a Convolution with
+    a setting for each.
     """
     pads, repeats, done = {}, {}, set()
     for node in graph.nodes:
@@ -36,8 +40,8 @@ def collapse_border(graph: Graph, keep=frozenset()) -> Graph:
 
 
 def _chain(graph, node, keep):
-    """The nodes from `node` on that can run without the alike cells; all but the last, behind
-    which all must be back, with a top that the next one alone reads."""
+    """The nodes from `node` on that can run without the identical cells. Only the next one reads
+    the top of each; after the last, all cells must be restored."""
     found = []
     while _is_link(node):
         found.append(node)
@@ -50,15 +54,16 @@ def _chain(graph, node, keep):
 
 
 def _is_link(node):
-    """Whether a node may be in a chain: it treats all positions alike, from one bottom to one top
-    that is no loss."""
+    """Whether a node may be in a chain: one bottom, one top without a loss weight, and a layer that
+    treats all positions alike."""
     return len(node.bottoms) == len(node.tops) == 1 and not any(node.param.loss_weight) \
-        and layer_class(node).position_invariant and make_layer(node).window() is not None
+        and layer_class(node.type, dialect_of(node.param)).position_invariant \
+        and make_layer(node).window() is not None
 
 
 def cheapest(stops):
-    """(work, [i, ..]): the stops at which to put cells back, so that the chain takes the least
-    work; as many are left out before each as can be. An exact search, from the end."""
+    """(work, [i, ..]): the stops at which to restore cells so that the chain takes the least work,
+    with as many left out before each as possible. Exact, by dynamic programming from the end."""
     best = {}
     for i in range(len(stops) - 1, -2, -1):         # -1: before the first node
         best[i] = min(_next_legs(stops, i, best))
@@ -83,7 +88,7 @@ def _next_legs(stops, i, best):
 
 
 def _removed(stops, later):
-    """Pixels at each side that are left out before the next put-back, rows and columns."""
+    """Pixels at each side that are left out up to stop `later` (None: none), rows and columns."""
     return (0, 0) if later is None else stops[later].removable
 
 
@@ -93,7 +98,7 @@ def _work(stop, each, removed):
 
 
 def _setting(stop, removed):
-    """Of the RepeatBorder behind a stop, after which `removed` pixels are still left out."""
+    """Node.setting of the RepeatBorder after a stop, if `removed` pixels are left out beyond it."""
     return tuple((start, end, (r - after) // step) for start, end, r, after, step in zip(
         stop.start, stop.end, stop.removable, removed, stop.stride))
 

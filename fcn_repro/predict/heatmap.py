@@ -11,7 +11,7 @@ from PIL import Image
 from ..data.image import check_mean, to_blob
 from ..errors import FcnError
 from ..formats.atomic import write_bytes
-from ..layers import TYPES
+from ..layers import layer_class
 from ..net.cast import cast_classifier
 from ..net.coord_map import coord_map_from_to, inverse
 from ..net.net import Net
@@ -31,7 +31,7 @@ def cast_net(classifier):
     graph = cast_classifier(classifier)
     name, value = output(classifier)
     node = graph.producer(value)
-    while TYPES[node.type].keeps_ranking:
+    while layer_class(node.type).keeps_ranking:
         value = node.bottoms[0]
         node = graph.producer(value)
     if node.type != 'Convolution':

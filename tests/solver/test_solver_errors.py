@@ -161,7 +161,7 @@ def test_label_ids(small, capsys):
     """In training by the loss, which names the layer; when scoring by the file."""
     label_ids(small[1], LATER)
     assert_error(call(capsys, 'train', 'small'), "layer 'loss'", '4 labels outside 0 … 2', ' 3,',
-                 'ignore_label 255', 'Mend the labels')
+                 'ignore_label 255', 'Fix the labels')
     label_ids(small[1], 'im1')
     for id_ in ORDER:
         good = np.zeros_like(Image.open(label_path(small[1], id_)))

@@ -1,4 +1,4 @@
-"""What layers with labels share: how they lie beside scores, and their checks."""
+"""Layout of labels relative to scores, and checks of their values."""
 
 import math
 
@@ -17,7 +17,7 @@ def label_layout(layer, axis, scores, labels):
 
 
 def labels_of(layer, blob, classes, ignore):
-    """Labels as int64 (Caffe truncates floats) with ignored ones at 0, and where they count.
+    """(labels as int64, truncated as in Caffe, ignored ones set to 0; mask of those that count).
 
     Raises FcnError for a label outside 0 … classes - 1 that is not `ignore` (Caffe reads past the
     blob there).
@@ -30,7 +30,7 @@ def labels_of(layer, blob, classes, ignore):
         raise layer.error(f'{bad.numel()} labels outside 0 … {classes - 1}, such as '
                           f'{bad[0].item()}, with ignore_label '
                           f'{ignore if ignore is not None else "not set"}',
-                          'Mend the labels, num_output of the scores, or loss_param.ignore_label.')
+                          'Fix the labels, num_output of the scores, or loss_param.ignore_label.')
     return labels.masked_fill(~valid, 0), valid
 
 

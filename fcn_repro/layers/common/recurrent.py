@@ -1,4 +1,4 @@
-"""What LSTM and RNN share: bottoms, parameters, state (Caffe's recurrent_layer)."""
+"""Base class of LSTM and RNN: bottoms, parameters, state (Caffe's recurrent_layer)."""
 
 import math
 
@@ -16,8 +16,8 @@ class RecurrentLayer(Layer):
 
     Parameters: input weight and bias, static weight (if there is x_static), state weight, and the
     type's own. Without expose_hidden each forward pass starts from the last states of the pass
-    before, at first from 0; they are in no snapshot. No gradient runs from pass to pass, nor to
-    the exposed states and cont, as in Caffe; unlike there, T may change.
+    before, initially from 0; snapshots do not contain them. No gradient flows from pass to pass,
+    nor to the exposed states and cont, as in Caffe. Unlike in Caffe, T may change.
     """
 
     fields = 'recurrent_param'

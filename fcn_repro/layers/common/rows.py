@@ -14,10 +14,10 @@ def listed_files(path):
     try:
         files = path.read_text().split()
     except OSError as error:
-        raise FcnError(f'cannot read {path}: {error.strerror}', do='Mend source.') from None
+        raise FcnError(f'cannot read {path}: {error.strerror}', do='Fix source.') from None
     except UnicodeDecodeError:
-        raise FcnError(f'{path} is no text', do='Give a text file that names the HDF5 files, one '
-                       'a line.') from None
+        raise FcnError(f'{path} is not a text file',
+                       do='Give a text file that names the HDF5 files, one a line.') from None
     if not files:
         raise FcnError(f'{path} lists no file', do='Name one HDF5 file a line.')
     return files
@@ -55,6 +55,6 @@ def read_dataset(file, path, name):
         raise FcnError(f"{path} has no dataset '{name}'", do=f'It has: {", ".join(file)}.')
     data = file[name]
     if not isinstance(data, h5py.Dataset) or not data.ndim or data.dtype.kind not in 'fiu':
-        raise FcnError(f"'{name}' in {path} is no array of numbers", do='Write one, of one row or '
-                       'more.')
+        raise FcnError(f"'{name}' in {path} is not an array of numbers",
+                       do='Write one, of one row or more.')
     return data[...].astype(np.float32)

@@ -1,4 +1,4 @@
-"""What Convolution and Deconvolution share: Caffe's base_conv_layer, its fields and checks."""
+"""Base class of Convolution, Deconvolution and Im2col (Caffe's base_conv_layer)."""
 
 import torch.nn.functional as F
 
@@ -10,7 +10,7 @@ MAX_SPATIAL = 3
 
 
 class SpatialLayer(Layer):
-    """N-D convolution of either direction. Bottoms share the weights; leading axes are batch.
+    """N-D convolution or its transpose. Bottoms share the weights; leading axes are batch.
 
     Parameters: weight (see `weight_shape`) and, with bias_term, bias (num_output,).
     """
@@ -62,7 +62,7 @@ class SpatialLayer(Layer):
         dilation = self._per_axis('dilation', None, count, 1)
         for name, values in ('kernel_size', kernel), ('stride', stride), ('dilation', dilation):
             if min(values, default=1) < 1:
-                raise self.error(f'{name} {dims(values)} is not positive', 'Mend the field.')
+                raise self.error(f'{name} {dims(values)} is not positive', 'Fix the field.')
         return channel, kernel, stride, pad, dilation
 
     def _per_axis(self, name, short, count, default):

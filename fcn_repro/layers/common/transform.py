@@ -11,7 +11,7 @@ from ...sizes import dims
 
 
 class Transform:
-    """(C, H, W) uint8 -> float32: cut to crop_size, minus the mean, times scale, maybe mirrored.
+    """(C, H, W) uint8 -> float32: cut to crop_size, minus the mean, times scale, possibly mirrored.
 
     Caffe draws the place of the crop (TRAIN; TEST takes the middle) and whether to mirror from its
     own generator; here both are functions of the net's seed, the layer's name and k, the number of
@@ -37,7 +37,7 @@ class Transform:
 
     def shape(self, image):
         """The shape (C, H, W) after the transform of an image of such a shape; FcnError if it is
-        smaller than the crop or the mean is another one's."""
+        smaller than the crop or the mean has another shape."""
         channels, *sides = image
         crop = self.param.crop_size
         if crop > min(sides):

@@ -1,4 +1,4 @@
-"""LabelMap: the class of each pixel, which graph.labelled puts behind the scores."""
+"""LabelMap: the class of each pixel; Graph.labelled appends it to the scores."""
 
 import torch
 

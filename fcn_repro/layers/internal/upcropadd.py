@@ -10,11 +10,11 @@ from ..eltwise import Eltwise
 
 
 class UpCropAdd(InternalLayer):
-    """bottoms: coarse scores (N, C, H, W), and finer ones (N, C, h, w) that are cut to the size of
-    the coarse ones upsampled -> their sum.
+    """bottoms: coarse scores (N, C, H, W) and finer ones (N, C, h, w) -> the sum of the coarse,
+    upsampled, and the finer, cropped to that size.
 
-    Owns the Deconvolution's parameters. One pass where it is a fixed bilinear upsampling;
-    otherwise the three layers run as they stand.
+    Owns the Deconvolution's parameters. A fixed bilinear upsampling takes one fused op; otherwise
+    the three layers run in turn.
     """
 
     type = 'UpCropAdd'

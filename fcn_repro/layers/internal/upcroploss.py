@@ -11,11 +11,11 @@ from .upcrop import UpCrop
 
 
 class UpCropLoss(InternalLayer):
-    """bottoms: what is upsampled (N, C, H, W), the blob that gives the size, labels (N, 1, h, w)
+    """bottoms: the blob to upsample (N, C, H, W), the one that gives the size, labels (N, 1, h, w)
     -> the loss, a scalar.
 
-    Where the upsampling is bilinear and fixed, neither scores nor probabilities are written, and
-    the gradient is computed along with the loss; otherwise the layers run as they stand.
+    If the upsampling is bilinear and fixed, neither scores nor probabilities are stored, and the
+    gradient is computed along with the loss; otherwise the layers run in turn.
     """
 
     type = 'UpCropLoss'
