@@ -43,7 +43,7 @@ class Layer:
     fields = None        # name of its message in LayerParameter
     further_messages = ()   # other messages of LayerParameter that it reads
     unsupported = ()     # fields of its own message that are rejected when they are set
-    ignored = ()         # those that change no result here (Caffe's choice of an engine)
+    ignored = ()         # those that change no result here ('engine'); of other messages, dotted
     dialect_fields = ()  # dotted paths of what a dialect adds and this class reads (fields.py)
     in_place = False     # whether a top may be written over its bottom
     product = False      # computes in the net's 16-bit type, where it has one (net/plan.py)
