@@ -204,7 +204,7 @@ def _v0_layer(outer, line):
     inner = outer.layer
     for field, _ in outer.ListFields():
         if field.name not in ('layer', 'bottom', 'top'):
-            raise FcnError(f"'{field.name}' beside layer {{ }} has no effect in a net of the "
+            raise FcnError(f"'{field.name}' next to layer {{ }} has no effect in a net of the "
                            'oldest (V0) format', line=line, layer=inner.name, do='Remove it.')
     new = type(outer)(bottom=outer.bottom, top=outer.top, blobs=inner.blobs,
                       blobs_lr=inner.blobs_lr, weight_decay=inner.weight_decay)

@@ -35,7 +35,7 @@ the message carries it: `dialect_of(message)`. So code that copies a message wri
 Fields that no Caffe has, for layers or settings of our own invention, never go into a message of
 Caffe's: they live together in one message FcnReproParameter, the field fcn_repro_param (number
 51411, in the range that protobuf leaves to private use) of LayerParameter. There is none yet: what
-passes tell our internal layers stands in `Node.setting`, in no message.
+passes tell our internal layers is in `Node.setting`, not in a message.
 """
 
 import importlib
