@@ -10,6 +10,7 @@ other rounding can promise. After base_conv_layer.cpp, inner_product_layer.cpp, 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.linalg.blas import get_blas_funcs
 from torch.autograd.function import once_differentiable
 
 from ..errors import FcnError
@@ -18,8 +19,6 @@ from ..errors import FcnError
 def gemm(a, b, out=None):
     """a @ b of two 2-D arrays, each row-major or a transpose of one; added to `out` where given,
     which is overwritten. Row-major as Caffe calls it: BLAS itself sees the transposes."""
-    from scipy.linalg.blas import get_blas_funcs
-
     (a, flip_a), (b, flip_b) = stored(a), stored(b)
     run, = get_blas_funcs(('gemm',), (a, b))
     more = {} if out is None else {'beta': 1, 'c': out.T, 'overwrite_c': True}
@@ -33,8 +32,6 @@ def stored(a):
 
 def row_sums(a, out):
     """out += the sums of a's rows, as a product with ones."""
-    from scipy.linalg.blas import get_blas_funcs
-
     run, = get_blas_funcs(('gemv',), (a,))
     return run(1, a.T, np.ones(a.shape[1], a.dtype), beta=1, y=out, trans=1, overwrite_y=True)
 
