@@ -99,7 +99,7 @@ def write_parts(path: Path, parts: list[Part], extra: Mapping[str, Any] | None =
 
 
 def byte_count(part: Part) -> int:
-    return memoryview(part).nbytes
+    return len(part) if isinstance(part, bytes) else part.nbytes
 
 
 def field_head(number: int, length: int) -> bytes:

@@ -24,6 +24,7 @@ class SoftmaxWithLoss(Layer):
     loss = True
     fields = 'loss_param'
     further_messages = ('softmax_param',)
+    ignored = ('softmax_param.engine',)
 
     def setup(self):
         p = self.param

@@ -1,6 +1,7 @@
 """Net: a graph that runs. One small layer for each node; blobs and params in pycaffe's words."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -39,7 +40,7 @@ class Net(nn.Module):
     # runtime.place sets: the memory format of what is fed; the 16-bit type of the products, where
     # there is one (plan.py); what runs a plan in the place of `run` (cuda_graphs.py)
     channels_last, dtype, replay = False, None, None
-    own_types = {}              # noqa: RUF012  {type name: class} in place of the dialect's
+    own_types: ClassVar[dict] = {}      # {type name: class} in place of the dialect's
 
     def __init__(self, graph: Graph, seed=0, passes=(), folder='.', overrides=None, blas=False):
         super().__init__()

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from fcn_repro.errors import FcnError
 
@@ -85,6 +84,8 @@ def coarse(label, factor):
     corner, kept inside the map: nearest neighbour down and up again. A void centre (255) takes
     the nearest labelled pixel instead; a map that is all void stays so.
     """
+    from scipy.ndimage import distance_transform_edt
+
     void = label == 255
     if void.any() and not void.all():
         label = label[tuple(distance_transform_edt(void, return_distances=False,

@@ -14,7 +14,7 @@ from .scan import Occurrence, check_utf8, scan
 from .upgrade import apply_rules, upgrade_net, upgrade_solver
 
 BACKSLASHES = 100 * '\\'
-PHASES = {'TRAIN': TRAIN, 'TEST': TEST}
+PHASES: dict[int | str, int] = {'TRAIN': TRAIN, 'TEST': TEST}
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class NetText:
     message.layer[i]."""
     message: Any
     file: str
-    lines: tuple[int, ...]
+    lines: tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SolverText:
         nets = getattr(self.message, field)
         if hasattr(nets, 'HasField'):
             nets = [nets] if self.message.HasField(field) else []
-        lines = []
+        lines: list[list[int]] = []
         for found in scan(self.text, self.file):
             if found.path == (field,):
                 lines.append([])
@@ -71,10 +71,10 @@ def parse_net(text: str, file: str = '<text>', dialect: Dialect = BVLC) -> NetTe
     lines = [f.line for f in found if f.path in (('layer',), ('layers',))]
     input_line = next((f.line for f in found if f.path == ('input',)), None)
     try:
-        message, lines = upgrade_net(message, lines, input_line)
+        message, layer_lines = upgrade_net(message, lines, input_line)
     except FcnError as error:
         raise error.at(file=file) from None
-    return NetText(message, file, lines)
+    return NetText(message, file, layer_lines)
 
 
 def read_solver(path: str | os.PathLike, dialect: Dialect = BVLC) -> SolverText:
@@ -94,7 +94,7 @@ def read_solver(path: str | os.PathLike, dialect: Dialect = BVLC) -> SolverText:
 def parse_solver(text: str, file: str = '<text>', dialect: Dialect = BVLC) -> SolverText:
     """The solver of a prototxt text, its solver_type turned into type; as read_solver."""
     message = dialect['SolverParameter']()
-    lines = {}
+    lines: dict[str, int] = {}
     for found in _parse(text, message, file):
         if len(found.path) == 1:
             lines.setdefault(found.path[0], found.line)

@@ -45,7 +45,7 @@ class Schema(dict):
 
 def _read(table: str, messages: dict[str, Message], enums: dict[str, Enum]) -> None:
     """Add a table's messages and top-level enums to `messages` and `enums`."""
-    message = None
+    message: Message | None = None
     for line in re.sub(r'\n {4,}', ' ', table).split('\n'):   # deeper lines continue an enum
         if line.startswith('enum '):
             _read_enum(line, enums)
@@ -53,11 +53,17 @@ def _read(table: str, messages: dict[str, Message], enums: dict[str, Enum]) -> N
             message = messages.setdefault(line.strip(), Message())
         elif line.strip() and message is None:
             raise FcnError(f'schema table: {line.strip()!r} stands before any message')
-        elif line.strip().startswith('enum '):
-            _read_enum(line, message.enums)
-        else:
-            for item in filter(None, (i.strip() for i in line.split(','))):
-                _read_field(item, message.fields)
+        elif message is not None:
+            _read_body(line.strip(), message)
+
+
+def _read_body(line: str, message: Message) -> None:
+    """Add a line of a message's body: an enum, or fields separated by commas."""
+    if line.startswith('enum '):
+        _read_enum(line, message.enums)
+    else:
+        for item in filter(None, (i.strip() for i in line.split(','))):
+            _read_field(item, message.fields)
 
 
 def _read_enum(line: str, enums: dict[str, Enum]) -> None:
@@ -116,7 +122,7 @@ def _fields(message: Message, enums: dict[str, str]) -> Iterator[FieldProto]:
         yield proto
 
 
-def _label(kind: str | None) -> int:
+def _label(kind: str | None) -> FieldProto.Label.ValueType:
     if kind == '!':
         return FieldProto.LABEL_REQUIRED
     return FieldProto.LABEL_REPEATED if kind else FieldProto.LABEL_OPTIONAL

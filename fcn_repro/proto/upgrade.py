@@ -6,6 +6,7 @@ then drops (a V0 field that its layer type does not have) is an error here. Ever
 is of the dialect of the one that is upgraded, and the dialect's own rules come last.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -105,8 +106,8 @@ def v1_types(dialect: Dialect) -> dict[int, str]:
             dialect['V1LayerParameter'].LayerType.items() if name in names}
 
 
-def upgrade_net(net: Any, lines: list[int],
-                input_line: int | None = None) -> tuple[Any, tuple[int, ...]]:
+def upgrade_net(net: Any, lines: Sequence[int | None],
+                input_line: int | None = None) -> tuple[Any, tuple[int | None, ...]]:
     """(net, lines): the NetParameter as V2 and the line of each of its layers.
 
     lines: the line of each block of net.layer or net.layers; input_line: the first `input`'s.
@@ -135,7 +136,7 @@ def upgrade_net(net: Any, lines: list[int],
     return net, tuple(lines)
 
 
-def apply_rules(net: Any, lines: list[int]) -> None:
+def apply_rules(net: Any, lines: Sequence[int | None]) -> None:
     """Apply the upgrade rules of the net's dialect to its layers, in place. An FcnError of a rule
     gets the layer's line, name and type."""
     for layer, line in zip(net.layer, lines, strict=True):
@@ -203,7 +204,7 @@ def _v0_layer(outer, line):
     inner = outer.layer
     for field, _ in outer.ListFields():
         if field.name not in ('layer', 'bottom', 'top'):
-            raise FcnError(f"'{field.name}' beside layer {{ }} has no effect in a net of the "
+            raise FcnError(f"'{field.name}' next to layer {{ }} has no effect in a net of the "
                            'oldest (V0) format', line=line, layer=inner.name, do='Remove it.')
     new = type(outer)(bottom=outer.bottom, top=outer.top, blobs=inner.blobs,
                       blobs_lr=inner.blobs_lr, weight_decay=inner.weight_decay)

@@ -6,6 +6,7 @@ those of the parameters. The layers, shapes and parameters are those of fcn_repr
 """
 
 import copy
+from typing import ClassVar
 
 import torch
 
@@ -24,7 +25,7 @@ class Layerwise(Net):
     """Made of a Net by `over`, or of a text. `memory[v]` is the Memory of value v: one for each
     blob name. Python layers may be users' own."""
 
-    own_types = {'Python': Chosen}      # noqa: RUF012
+    own_types: ClassVar[dict] = {'Python': Chosen}
 
     @classmethod
     def of(cls, text, phase, level=0, stages=(), **options):

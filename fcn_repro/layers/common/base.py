@@ -51,7 +51,7 @@ class Layer:
     fields = None        # name of its message in LayerParameter
     further_messages = ()   # other messages of LayerParameter that it reads
     unsupported = ()     # fields of its own message that are rejected when they are set
-    ignored = ()         # those that change no result here (Caffe's choice of an engine)
+    ignored = ()         # those that change no result here ('engine'); of other messages, dotted
     dialect_fields = ()  # dotted paths of what a dialect adds and this class reads (fields.py)
 
     # What plans and executors may do

@@ -35,7 +35,7 @@ the message carries it: `dialect_of(message)`. So code that copies a message wri
 Fields that no Caffe has, for layers or settings of our own invention, never go into a message of
 Caffe's: they live together in one message FcnReproParameter, the field fcn_repro_param (number
 51411, in the range that protobuf leaves to private use) of LayerParameter. There is none yet: what
-passes tell our internal layers stands in `Node.setting`, in no message.
+passes tell our internal layers is in `Node.setting`, not in a message.
 """
 
 import importlib
@@ -45,7 +45,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 
 from ...errors import FcnError, nearest
@@ -144,15 +144,15 @@ def added_fields(message: Message, path: str = '') -> Iterator[str]:
             for item in values:
                 yield from added_fields(item, f'{here}.')
         elif descriptor.enum_type and descriptor.name in fields:
-            yield from _added_values(descriptor, values, fields[descriptor.name].enum_type, here)
+            yield from _added_values(descriptor.enum_type, values,
+                                     fields[descriptor.name].enum_type, here)
 
 
-def _added_values(descriptor: FieldDescriptor, values: list[int], known: EnumDescriptor | None,
+def _added_values(enum: EnumDescriptor, values: list[int], known: EnumDescriptor | None,
                   path: str) -> Iterator[str]:
     """The paths of set enum values whose names BVLC's enum lacks, or has for another number."""
-    names = descriptor.enum_type.values_by_number
     for value in values:
-        name = names[value].name
+        name = enum.values_by_number[value].name
         number = known.values_by_name[name].number if known and name in known.values_by_name \
             else None
         if number != value:
