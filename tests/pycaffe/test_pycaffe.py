@@ -5,7 +5,7 @@ import h5py
 import numpy as np
 import pytest
 from goldens import DATA, error, sampled
-from texts import conv, inputs, layer, message
+from texts import assert_facts, conv, inputs, layer, message
 
 import fcn_repro.pycaffe as caffe
 from fcn_repro.net import Net
@@ -254,12 +254,10 @@ def test_what_is_wrong(made):
     net = made(DEPLOY)
     with pytest.raises(ValueError, match="the net has no layer 'dat'"):
         net.forward(start='dat')
-    assert message(net.forward, dat=noise(4, 2, 3, 3)).endswith(
-        'inputs given: dat; the net has: data. Give all inputs by name, or none.')
-    assert message(net.forward, data=noise(3, 2, 3, 3)).endswith(
-        "input 'data' is given 3x2x3x3, the blob is 4x2x3x3: not the same batch. "
-        'Reshape the blob first, or use forward_all.')
-    assert message(net.forward, blobs=['b']).endswith("the net has no blob 'b'")
+    assert_facts(message(net.forward, dat=noise(4, 2, 3, 3)), '', 'dat', 'data')
+    assert_facts(message(net.forward, data=noise(3, 2, 3, 3)), '', "'data'", '3x2x3x3', '4x2x3x3',
+                 'forward_all')
+    assert_facts(message(net.forward, blobs=['b']), '', "'b'")
     assert 'cannot have the shape (4, -2)' in message(net.blobs['data'].reshape, 4, -2)
     assert "parameter 'a/1' is 3, not 4" in message(net.params['a'][1].reshape, 4)
     with pytest.raises(ValueError, match='broadcast'):

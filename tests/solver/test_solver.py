@@ -5,7 +5,7 @@ import logging
 import h5py
 import pytest
 from goldens import error, solver_cases
-from texts import message
+from texts import assert_facts, message
 
 from fcn_repro.formats.weights import read_solverstate
 from fcn_repro.layers import TYPES
@@ -142,8 +142,8 @@ def test_outputs_are_logged_as_caffe_does(tmp_path, caplog):
 
 @pytest.mark.parametrize('field', ['iter_size', 'average_loss'])
 def test_counts_from_1(tmp_path, field):
-    assert message(one_weight, tmp_path, f'base_lr: 1 lr_policy: "fixed" {field}: 0').endswith(
-        f'solver.prototxt:1: {field} is 0. Give 1 or more.')
+    assert_facts(message(one_weight, tmp_path, f'base_lr: 1 lr_policy: "fixed" {field}: 0'),
+                 f'{tmp_path}/solver.prototxt:1', field, '0', '1')
 
 
 def test_sigmoid_far_before_its_step_is_a_rate_of_0():
