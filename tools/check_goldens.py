@@ -15,9 +15,9 @@ import time
 from collections import Counter
 
 from fcn_repro.errors import tool
-from fcn_repro.parity.case import DEPARTS, OK, UNSUPPORTED, Limits
+from fcn_repro.parity.comparison import DEPARTS, OK, UNSUPPORTED, Limits
+from fcn_repro.parity.fixtures.full_width import OPENBLAS
 from fcn_repro.parity.folder import check_folder, find_cases
-from fcn_repro.parity.full import OPENBLAS
 
 SHOWN = 400         # characters of a remark
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from fcn_repro.errors import FcnError, nearest
 
-from .case import DEPARTS, OK, error
+from .comparison import DEPARTS, OK, error
 from .golden import read_golden
 from .layers import diff_of, fill, read_net, whole
 from .ties import WatchedNet, freedom

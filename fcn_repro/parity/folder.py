@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fcn_repro.errors import FcnError
 
-from .case import Case
+from .comparison import Case
 from .golden import read_golden, read_json
 from .kinds import KINDS
 

@@ -7,7 +7,8 @@ from functools import partial
 
 from fcn_repro.errors import FcnError
 
-from . import formats, forms, full, layers, nets, parts, solvers
+from . import layers, nets, solvers
+from .fixtures import formats, forms, full_width, parts
 from .golden import held, read_json
 
 SOLVER_FILE = re.compile(r'golden\.h5|(train|solver|data|init|weights|snapshot_iter)\w*'
@@ -70,7 +71,7 @@ def array_kind(folder, names):
             for group in groups:
                 for blas, arithmetic in (False, ''), (True, ', multiplied as in Caffe'):
                     yield (f'{name}/{group}{arithmetic}', {name},
-                           partial(full.check_full, path=path, photo=group, blas=blas))
+                           partial(full_width.check_full, path=path, photo=group, blas=blas))
         elif {'bilinear', 'constant', 'default'} <= groups:
             yield name, {name}, partial(parts.check_fillers, path=path)
         elif {'interp', 'expand_score', 'four_channel'} <= groups:

@@ -8,7 +8,7 @@ from texts import assert_facts, inputs, layer, message
 from texts import net as build_net
 
 from fcn_repro.layers import TYPES
-from fcn_repro.parity.case import OK, Case, Limits
+from fcn_repro.parity.comparison import OK, Case, Limits
 from fcn_repro.parity.layers import check_layer
 
 CASES = sorted(path.stem for path in (DATA / 'layers').glob('*.prototxt'))

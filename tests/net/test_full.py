@@ -17,8 +17,8 @@ from fcn_repro.data.image import read_image, to_blob
 from fcn_repro.net import Net
 from fcn_repro.net import placement as runtime
 from fcn_repro.net.graph import build
-from fcn_repro.parity import full
-from fcn_repro.parity.full import INPUTS, MEAN
+from fcn_repro.parity.fixtures import full_width
+from fcn_repro.parity.fixtures.full_width import INPUTS, MEAN
 from fcn_repro.proto.prototxt import parse_net, read_net
 
 FULL = SHARED / 'full'
@@ -26,7 +26,7 @@ PHOTOS = SHARED.parent / 'data' / 'camvid' / 'JPEGImages'
 PROTOTXT = Path(__file__).parents[2] / 'prototxt'
 SIZE = 360, 480
 NETS = 'voc-fcn32s', 'voc-fcn16s'
-recipe = cache(full.recipe)     # of the goldens' parameters
+recipe = cache(full_width.recipe)     # of the goldens' parameters
 PHOTO, OTHER = '0001TP_006780', '0016E5_01500'
 ACTIVATIONS, GRADIENTS = 1e-5, 1e-4
 # Below pool5 some maximum or some sign is always decided by rounding, and that moves a gradient by

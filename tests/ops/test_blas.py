@@ -17,8 +17,8 @@ from torch.autograd import gradcheck
 from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.ops import blas
-from fcn_repro.parity.case import OK, Case, Limits
-from fcn_repro.parity.full import OPENBLAS
+from fcn_repro.parity.comparison import OK, Case, Limits
+from fcn_repro.parity.fixtures.full_width import OPENBLAS
 from fcn_repro.parity.layers import check_layer
 
 

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from small_runs import assert_error, call
 
 from fcn_repro.formats.weights import read_weights, write_hdf5
-from fcn_repro.parity.case import Case, error
+from fcn_repro.parity.comparison import Case, error
 from fcn_repro.parity.golden import read_golden
 
 FCN = DATA / 'nets/fcn32s'
