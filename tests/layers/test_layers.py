@@ -8,7 +8,8 @@ from texts import assert_facts, inputs, layer, message
 from texts import net as build_net
 
 from fcn_repro.layers import TYPES
-from fcn_repro.parity.comparison import OK, Case, Limits
+from fcn_repro.parity import Comparison, Limits
+from fcn_repro.parity.comparison import OK
 from fcn_repro.parity.layers import check_layer
 
 CASES = sorted(path.stem for path in (DATA / 'layers').glob('*.prototxt'))
@@ -17,9 +18,9 @@ CASES = sorted(path.stem for path in (DATA / 'layers').glob('*.prototxt'))
 @pytest.mark.parametrize('name', CASES)
 def test_layer_equals_caffe(name):
     """Every array of the golden, at the limits of its README, as check_goldens.py compares it."""
-    case = Case(name)
-    check_layer(case, DATA / 'layers' / f'{name}.h5', Limits())
-    assert case.verdict == OK, [gap for gap in case.gaps if gap.departs]
+    comparison = Comparison(name)
+    check_layer(comparison, DATA / 'layers' / f'{name}.h5', Limits())
+    assert comparison.verdict == OK, comparison.departing
 
 
 def test_every_type_is_a_file_of_its_name():

@@ -26,7 +26,7 @@ PHOTOS = SHARED.parent / 'data' / 'camvid' / 'JPEGImages'
 PROTOTXT = Path(__file__).parents[2] / 'prototxt'
 SIZE = 360, 480
 NETS = 'voc-fcn32s', 'voc-fcn16s'
-recipe = cache(full_width.recipe)     # of the goldens' parameters
+recipe = cache(full_width.weights)     # of the goldens' parameters
 PHOTO, OTHER = '0001TP_006780', '0016E5_01500'
 ACTIVATIONS, GRADIENTS = 1e-5, 1e-4
 # Below pool5 some maximum or some sign is always decided by rounding, and that moves a gradient by
