@@ -32,13 +32,28 @@ def find_nets(folder: Path, names: set[str]) -> Iterator[GoldenCase]:
 
 def check_net(comparison: Comparison, path: str | Path, weights: str | Path, limits: Limits,
               **options) -> None:
-    """Compare a forward pass of net.prototxt, beside `path`, with a golden_*.h5, and a backward
-    pass if it has diffs. options: as for Net. FcnError if a file cannot be read or does not fit.
-    """
+    """Compare net.prototxt, beside `path`, with a golden_*.h5: a forward pass, and a backward pass
+    if it has diffs. options: as for Net. FcnError if a file cannot be read or does not fit."""
     golden = read_golden(path)
+    compare_net(comparison, run_net(path, golden, weights, **options), golden, limits)
+
+
+def run_net(path: str | Path, golden: Group, weights: str | Path, **options) -> WatchedNet:
+    """The net of a golden after a forward pass, and a backward pass if the golden has diffs."""
     net = golden_net(Path(path).with_name('net.prototxt'), golden, WatchedNet, **options)
     net.copy_from(weights)
     net.forward(blobs='all', **fed_arrays(golden, 'inputs'))
+    if has_diffs(golden):
+        net.backward()
+    return net
+
+
+def has_diffs(golden: Group) -> bool:
+    return any(name.endswith('_diffs') for name in golden)
+
+
+def compare_net(comparison: Comparison, net: WatchedNet, golden: Group, limits: Limits) -> None:
+    """Compare a net after `run_net` with its golden."""
     if 'blobs' in golden:
         computed = {name for name in net.blobs if name not in golden.group('inputs')}
         stored = golden.blobs('blobs')
@@ -46,8 +61,7 @@ def check_net(comparison: Comparison, path: str | Path, weights: str | Path, lim
             comparison.compare(f'blobs/{name}', net.blobs[name].data, stored[name],
                                limits.activations)
     compare_losses(comparison, net, golden, limits.losses)
-    if any(name.endswith('_diffs') for name in golden):
-        net.backward()
+    if has_diffs(golden):
         compare_param_diffs(comparison, net, golden, limits.gradients, complete='blobs' in golden)
         compare_blob_diffs(comparison, net, golden, limits.gradients)
 

@@ -4,7 +4,7 @@ golden.h5 with the losses and with the params and history after some iterations,
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from .comparison import Comparison, Limits
 from .golden import Group, held, read_golden
 from .layers import compare_params, total_loss
 
-PRINTED = 1e-5              # limit of numbers that Caffe printed with 6 digits
 SOLVER_FILE = re.compile(r'golden\.h5|(train|solver|data|init|weights|snapshot_iter)\w*'
                          r'\.(prototxt|h5|txt|caffemodel|solverstate)(\.h5)?')
 
@@ -56,23 +55,29 @@ def check_solver(comparison: Comparison, folder: Path, limits: Limits) -> None:
         solver = Solver(Path(folder, 'solver.prototxt'), prefix=Path(scratch, 'run'),
                         net_class=LossLog)
         solver.net.copy_from(initial_weights(folder, 'init'))
-        seen = {'loss': [], 'lr_log': [], 'smoothed_loss_log': [], 'loss_sub': []}
+        losses, rates = {'loss': [], 'smoothed_loss_log': [], 'loss_sub': []}, []
         for i in range(1, len(golden.need('loss').values) + 1):
             solver.iterate()
-            seen['loss'].append(solver.loss)
-            seen['lr_log'].append(solver.rate)
-            seen['smoothed_loss_log'].append(solver.smoothed_loss)
-            seen['loss_sub'].append(solver.net.recorded[-solver.param.iter_size:])
+            rates.append(solver.rate)
+            losses['loss'].append(solver.loss)
+            losses['smoothed_loss_log'].append(solver.smoothed_loss)
+            losses['loss_sub'].append(solver.net.recorded[-solver.param.iter_size:])
             compare_state(comparison, f'iter_{i}', solver, golden.group(f'iter_{i}'),
                           limits.params)
             for path in sorted(Path(folder).glob(f'*_iter_{i}.*')):
                 compare_snapshot(comparison, path, solver, limits.params)
                 if '.solverstate' in path.name:
                     compare_written(comparison, path, scratch)
-        for name, values in seen.items():
-            if name in golden:
-                comparison.compare_numbers(name, values, golden[name].values,
-                                           PRINTED if name.endswith('_log') else limits.losses)
+    if 'lr_log' in golden:
+        comparison.equal('lr_log', printed(rates), printed(golden['lr_log'].values))
+    for name, values in losses.items():
+        if name in golden:
+            comparison.compare_numbers(name, values, golden[name].values, limits.losses)
+
+
+def printed(rates: Iterable[float]) -> list[str]:
+    """Learning rates with the 6 digits that Caffe prints."""
+    return [f'{rate:.6g}' for rate in rates]
 
 
 def check_resumed(comparison: Comparison, folder: Path, state: Path, limits: Limits) -> None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
-from goldens import DATA, SHARED
+from goldens import DATA, SHARED, needs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from layer_case import distinct, ints
@@ -91,7 +91,7 @@ def test_what_openblas_cannot_do():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (SHARED / 'full').exists(), reason='the full-width goldens are not here')
+@needs(SHARED / 'full')
 def test_full_width_gradients():
     done = subprocess.run([sys.executable, ROOT / 'tools/check_goldens.py', SHARED / 'full'],
                           capture_output=True, text=True, cwd=ROOT,
