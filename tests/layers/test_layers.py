@@ -13,6 +13,7 @@ from fcn_repro.parity.comparison import OK
 from fcn_repro.parity.layers import check_layer
 
 CASES = sorted(path.stem for path in (DATA / 'layers').glob('*.prototxt'))
+assert len(CASES) >= 313
 
 
 @pytest.mark.parametrize('name', CASES)

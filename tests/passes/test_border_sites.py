@@ -66,7 +66,7 @@ def test_widths_in_each_golden_net(path):
     """late-fusion has a border in each of its two streams."""
     repeats, pads = found(build(read_net(path), 'TEST'))
     assert len(pads) == GOLDEN[path.parent.name]
-    if path.parent.name == 'fcn-alexnet':       # 100 = 36 + 8 * 8: the first stride is 4, pool1's is 8
+    if path.parent.name == 'fcn-alexnet':   # 100 = 36 + 8 * 8: the first stride is 4, pool1's 8
         assert (repeats, pads) == ({'norm1': (0, 1, 8)}, {'conv1': [36, 36]})
     else:
         assert {re.sub('color|hha', '', k): v for k, v in repeats.items()} == POOLS

@@ -92,6 +92,7 @@ def test_fused_layers_equal_caffe(case, learned):
                 ours.params[name][int(i)].parameter.requires_grad_(learned)
         given = {name: blob[...] for name, blob in golden['inputs'].items()}
         ours.forward(blobs=list(given), **given)
+        assert golden['outputs'] and golden['input_diffs'] and golden['params']
         for name, blob in golden['outputs'].items():
             assert error(ours.blobs[name].data, blob[...]) <= 1e-5, name
         ours.backward(**{name: blob[...] for name, blob in golden['output_diffs'].items()})

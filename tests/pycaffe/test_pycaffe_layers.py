@@ -190,7 +190,7 @@ def test_what_is_wrong(folder):
     for name in 'caffe', '__name__':
         assert f"'{name}' of module 'mine' is " in message(
             net, folder, python('x', '', 'data', name))
-    with pytest.raises(Exception, match='two bottoms'):       # the user's own
+    with pytest.raises(Exception, match=r'^two bottoms$'):     # the user's own
         net(folder, PAIR + python('loss', 'a', 'loss', 'SquareLoss'))
     for module in '', '..', 'no.such':
         assert 'there is no Python module' in message(
