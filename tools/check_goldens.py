@@ -2,67 +2,61 @@
 
     python tools/check_goldens.py tests/data/layers tests/data/solvers
 
-One line for each case: its arrays, the error that is largest beside its limit (max|a - golden| /
-max|golden|), the limit, and the verdict. A case is known by the files that stand together; a file
-that is part of no case is listed as not supported. Exit status 1 where a case departs or is not
-supported.
+One line for each case: the number of its arrays, the error that is largest in relation to its limit
+(max|a - golden| / max|golden|), the limit, and the verdict. A case is recognised by the files that
+stand together; a file that belongs to no case is listed as not supported.
+
+A folder may have a file known_differences.json, {"case": "reason"} or {"case": {"reason": "...",
+"arrays": ["outputs/*"]}}: these cases are checked and counted apart. Exit status 1 if a case
+departs, is not supported, or agrees although it is listed as a known difference.
 """
 
 import argparse
 import os
 import sys
 import time
-from collections import Counter
 
 from fcn_repro.errors import tool
-from fcn_repro.parity.case import DEPARTS, OK, UNSUPPORTED, Limits
-from fcn_repro.parity.folder import check_folder, find_cases
-from fcn_repro.parity.full import OPENBLAS
+from fcn_repro.parity import (
+    KINDS,
+    Limits,
+    check_folder,
+    describe,
+    find_cases,
+    read_known,
+    summarize,
+)
+from fcn_repro.parity.comparison import KNOWN, OK
+from fcn_repro.parity.fixtures import KINDS as FIXTURES
+from fcn_repro.parity.fixtures.full_width import OPENBLAS
 
-SHOWN = 400         # characters of a remark
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('folders', nargs='+', metavar='FOLDER')
+    parser.add_argument('--bad', action='store_true', help='list only the cases that fail')
+    parser.add_argument('--known', metavar='FILE', help="known differences of one FOLDER (default: "
+                        'its known_differences.json, if it has one)')
 
 
 @tool
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('folders', nargs='+', metavar='FOLDER')
-    parser.add_argument('--bad', action='store_true', help='list only what departs or is not '
-                        'supported')
+    add_arguments(parser)
     args = parser.parse_args()
-    limits, counts, start = Limits(), Counter(), time.perf_counter()
+    if args.known and len(args.folders) > 1:
+        parser.error('--known is for one FOLDER')
+    known = read_known(args.known) if args.known else None
+    kinds, comparisons, start = (*KINDS, *FIXTURES), [], time.perf_counter()
     for folder in args.folders:
-        width = max(len(name) for name, _ in find_cases(folder))
-        for case in check_folder(folder, limits):
-            counts[case.verdict] += 1
-            counts['arrays'] += len(case.gaps)
-            if case.verdict != OK or not args.bad:
-                print(line(case, width), flush=True)
-    cases = sum(counts[verdict] for verdict in (OK, DEPARTS, UNSUPPORTED))
-    print(f'{cases} cases, {counts["arrays"]} arrays: {counts[OK]} ok, {counts[DEPARTS]} depart, '
-          f'{counts[UNSUPPORTED]} not supported; {time.perf_counter() - start:.0f} s')
-    if counts[OK] != cases:
-        sys.exit(1)
-
-
-def line(case, width):
-    """name, number of arrays, error, limit, verdict, and what is to be said."""
-    if case.verdict == UNSUPPORTED:
-        why = case.refused or 'the golden holds nothing to compare'
-        return f'{case.name:{width}} {"":29}  {UNSUPPORTED}: {short(why)}'
-    worst = case.worst
-    text = (f'{case.name:{width}} {len(case.gaps):5} arrays {worst.error:8.1e} {worst.limit:7.0e}'
-            f'  {case.verdict}')
-    if case.verdict == OK:
-        return text
-    bad = [gap for gap in case.gaps if gap.departs]
-    more = f' and {len(bad) - 1} more' if len(bad) > 1 else ''
-    return f'{text}: {short(" ".join(filter(None, (worst.what, worst.note))))}{more}'
-
-
-def short(text):
-    text = ' '.join(text.split())
-    return text if len(text) <= SHOWN else text[:SHOWN - 3] + '...'
+        width = max(len(case.name) for case in find_cases(folder, kinds))
+        for comparison in check_folder(folder, Limits(), kinds, known):
+            comparisons.append(comparison)
+            if not args.bad or comparison.verdict not in (OK, KNOWN):
+                print(describe(comparison, width), flush=True)
+    text, passed = summarize(comparisons)
+    print(f'{text}; {time.perf_counter() - start:.0f} s')
+    sys.exit(not passed)
 
 
 if __name__ == '__main__':

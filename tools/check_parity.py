@@ -13,8 +13,9 @@ import argparse
 import sys
 
 from fcn_repro.errors import tool
-from fcn_repro.parity.blobs import DATA, compare_blobs
-from fcn_repro.parity.case import DEPARTS, OK, Limits
+from fcn_repro.parity import Limits, compare_blobs
+from fcn_repro.parity.blobs import DATA
+from fcn_repro.parity.comparison import DEPARTS, OK
 
 
 @tool

@@ -57,7 +57,7 @@ def test_copying_follows_caffes_rules(case):
     source = read_weights(FILES / f'load/{name}.caffemodel')
     if not rule['accepted']:
         before = {n: [t.clone() for t in blobs] for n, blobs in params.items()}
-        with pytest.raises(FcnError):
+        with pytest.raises(FcnError, match=f'{name}.caffemodel'):
             copy_weights(layers_of(params, types), source)
         assert all(torch.equal(a, b) for n in params for a, b in zip(params[n], before[n]))
         return

@@ -1,10 +1,9 @@
 """Binary files: Caffe's own first, then every spelling of the wire format, and bad input."""
 
-
 import h5py
 import numpy as np
 import pytest
-from goldens import DATA, SHARED
+from goldens import DATA, NETS, SOLVERS, params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_format import blob, numbers, save, sized, v0, v1, v2, varint
@@ -46,15 +45,14 @@ def test_mean_binaryproto(name):
                                       golden['binaryproto'][name][()])
 
 
-def pairs_of_files():
-    return [SNAPSHOT, *sorted(SHARED.glob('nets/*/weights.caffemodel')),
-            *sorted(SHARED.glob('solvers/*/snapshot_iter_5.caffemodel'))]
-
-
-@pytest.mark.parametrize('path', pairs_of_files(), ids=lambda p: f'{p.parent.name}/{p.name}')
+@pytest.mark.parametrize('path', [
+    pytest.param(FILES / 'snapshot_iter_30.caffemodel.h5', id='snapshot_iter_30'),
+    *params(NETS, 'weights.caffemodel.h5', 'nets'),
+    *params(SOLVERS, 'snapshot_iter_5.caffemodel.h5', 'solvers')])
 def test_binary_and_hdf5_agree(path):
-    binary, five = read_weights(path), read_weights(f'{path}.h5')
+    binary, five = read_weights(path.with_suffix('')), read_weights(path)
     assert set(binary) == set(five) and five.format == 'hdf5'
+    assert any(five.values())
     for name, blobs in five.items():
         assert len(blobs) in (len(binary[name]), 0)          # 0: shared, kept by its owner
         for a, b in zip(binary[name], blobs):
