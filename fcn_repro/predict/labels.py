@@ -61,7 +61,7 @@ def evaluate(net, confusion, count=None, score='score'):
         seconds = time.perf_counter() - start
         sample = only(layer)
         check_label(sample.label, confusion.n,
-                    data.reader.folder / data.reader.labels.format(sample.id))
+                    data.label_file(sample))
         if prediction.shape != sample.label.shape:
             raise FcnError(f"'{score}' is {show(prediction.shape)} for an image of "
                            f'{show(sample.label.shape)}', file=net.graph.file,

@@ -171,7 +171,7 @@ def test_scores_do_not_depend_on_workers(voc, tmp_path, capsys, monkeypatch):
         results.append(json.loads(Path(f'out{n}/metrics.json').read_text()))
         results[-1].pop('median_seconds')
     assert results[0] == results[1] == results[2]
-    assert_error(call(capsys, *words, '--workers', -1), '-1 workers', 'Give --workers 0')
+    assert_error(call(capsys, *words, '--workers', -1), '-1 workers')
     assert_error(call(capsys, 'train', 'mini-classifier', '--workers', 65), '65 workers')
 
 

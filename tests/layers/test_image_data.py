@@ -189,12 +189,12 @@ def test_refused_by_name(folder, more, transform, wanted):
 
 
 @pytest.mark.parametrize('lines, where, wanted', [
-    (None, '', 'cannot be read: No such file or directory. Mend source.'),
-    (b'', '', "lists no image. Write one 'image label' a line."),
-    (b'\xff\xfe', '', "is no text. Give a text file with 'image label' lines."),
-    (b'0.png 1\n1.png\n', ':2', "'1.png' is no image and whole number. Write 'image label'."),
-    (b'0.png 1\n\n1.png 2\n', ':2', "'' is no image and whole number. Write 'image label'."),
-    (b'0.png 1\n1.png x\n', ':2', "'1.png x' is no image and whole number. Write 'image label'."),
+    (None, '', 'cannot be read: No such file or directory. Correct source.'),
+    (b'', '', "lists no image. Write one 'image label' per line."),
+    (b'\xff\xfe', '', "is not text. Give a text file with 'image label' lines."),
+    (b'0.png 1\n1.png\n', ':2', "'1.png' is not an image and a label. Write 'image 3'."),
+    (b'0.png 1\n\n1.png 2\n', ':2', "'' is not an image and a label. Write 'image 3'."),
+    (b'0.png 1\n1.png x\n', ':2', "'1.png x' is not an image and a label. Write 'image 3'."),
 ])
 def test_lists_that_are_none(folder, lines, where, wanted):
     if lines is None:
@@ -207,7 +207,7 @@ def test_lists_that_are_none(folder, lines, where, wanted):
 
 def test_files_that_are_missing_or_damaged(folder):
     assert message(build_net, text(root='in a folder'), folder=folder) == (
-        f"{folder}/in a folder0.png: layer 'd' (ImageData): there is no such image. "
+        f"{folder}/in a folder0.png: layer 'd' (ImageData): no such image. "
         'Check the path.')
     (folder / 'in a folder/0.png').write_bytes(b'nothing')
     assert 'the image cannot be read' in message(build_net, text(), folder=folder)
