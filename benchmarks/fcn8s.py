@@ -33,7 +33,7 @@ from timing import OURS, arguments, measure, parse_size, prepare, products, writ
 from fcn_repro.errors import tool
 from fcn_repro.net.graph import LABELS
 from fcn_repro.net.placement import allow_tf32
-from fcn_repro.recipe.switches import NAMES
+from fcn_repro.recipe.optimisations import NAMES
 
 SIZE = 375, 500
 OFF = [name for name in NAMES if name not in ('fuse_score', 'fused_update', 'graphs')]
