@@ -34,7 +34,7 @@ from fcn_repro.errors import tool
 from fcn_repro.net.graph import LABELS
 from fcn_repro.net.placement import allow_tf32
 from fcn_repro.ops import has_avx512_bf16
-from fcn_repro.recipe.switches import NAMES
+from fcn_repro.recipe.optimisations import NAMES
 
 SIZE = 375, 500
 OFF = [name for name in NAMES if name not in ('fuse_score', 'fused_update', 'graphs')]

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from fcn_repro.cli.arguments import add_optimisations
 from fcn_repro.errors import tool
 from fcn_repro.formats.weights import format_rows
 from fcn_repro.memory import keep_freed_memory
@@ -10,9 +11,9 @@ from fcn_repro.net import Net
 from fcn_repro.net.placement import check_precision, pick_device, place
 from fcn_repro.predict.evaluation import evaluate_and_report
 from fcn_repro.proto import TEST
-from fcn_repro.recipe.runs import newest_weights
-from fcn_repro.recipe.stages import PROTOTXT, Options, data_overrides, run_folder
-from fcn_repro.recipe.switches import Switches, add_switches
+from fcn_repro.recipe.optimisations import Optimisations
+from fcn_repro.recipe.options import Options
+from fcn_repro.recipe.runs import Run
 
 
 def arguments():
@@ -42,7 +43,7 @@ def arguments():
                         '0 for none (default: as many as there are cores, up to 4)')
     parser.add_argument('--precision', default='fp32', help='fp32, bf16; on a GPU tf32 and fp16 '
                         'too (default: %(default)s)')
-    add_switches(parser)
+    add_optimisations(parser)
     return parser.parse_args()
 
 
@@ -52,21 +53,19 @@ def main():
     args = arguments()
     device = pick_device(args.device)
     check_precision(args.precision, device)
-    switches = Switches(args.no_opt)
+    optimisations = Optimisations(args.no_opt)
     options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
                       runs=args.runs)
-    run = run_folder(args.stage, options)
-    written = run / 'net' / 'val.prototxt'
-    net_file = args.net or (written if written.exists() else PROTOTXT / args.stage / 'val.prototxt')
-    overrides = data_overrides(options)
-    for layer in 'VOCSegDataLayer', 'SBDDSegDataLayer':
-        overrides[layer] |= {'randomize': False} | ({'split': args.split} if args.split else {})
-    net = Net.read(net_file, TEST, passes=switches.passes, overrides=overrides)
-    weights = args.weights or newest_weights(run)
+    run = Run(args.stage, options)
+    net_file = args.net or run.prototxt / 'val.prototxt'
+    net = Net.read(net_file, TEST, passes=optimisations.passes,
+                   overrides=options.in_order(args.split))
+    weights = args.weights or run.newest_weights()
     print(f'{net_file} with {weights}')
     print(format_rows(net.copy_from(weights)))
-    place(net, device, workers=args.workers, precision=args.precision, **switches.placed)
-    own = Path('runs', 'eval', Path(weights).stem) if args.net or args.weights else run / 'eval'
+    place(net, device, workers=args.workers, precision=args.precision, **optimisations.placed)
+    own = Path('runs', 'eval', Path(weights).stem) if args.net or args.weights else \
+        run.folder / 'eval'
     evaluate_and_report(net, args.out or own, args.pictures, args.images, args.rule)
 
 

@@ -9,19 +9,20 @@ classifier over them.
 import argparse
 from pathlib import Path
 
+from fcn_repro.cli.arguments import add_optimisations
+from fcn_repro.data.image import MEAN
 from fcn_repro.errors import FcnError, nearest, tool
 from fcn_repro.formats.weights import FILLER, format_rows
 from fcn_repro.memory import keep_freed_memory
 from fcn_repro.net import Net
 from fcn_repro.net.placement import check_precision, pick_device, place
-from fcn_repro.predict.heatmap import Heat, cast_net
-from fcn_repro.predict.labels import Labels, image_input
+from fcn_repro.predict.heatmap import Heatmaps, cast_net
+from fcn_repro.predict.labels import LabelMaps, image_input
 from fcn_repro.predict.photos import find_photos, process
 from fcn_repro.proto import TEST
-from fcn_repro.recipe.models import MEAN
-from fcn_repro.recipe.runs import iteration, snapshots
-from fcn_repro.recipe.stages import PROTOTXT, Options, finished
-from fcn_repro.recipe.switches import Switches, add_switches
+from fcn_repro.recipe.optimisations import Optimisations
+from fcn_repro.recipe.runs import Run, iteration, snapshot_files
+from fcn_repro.recipe.stages import PROTOTXT
 
 FINEST = 'mini-fcn8s', 'mini-fcn16s', 'mini-fcn32s'
 
@@ -32,20 +33,20 @@ def main():
     args = arguments()
     device, photos = pick_device(args.device), find_photos(args.images)
     check_precision(args.precision, device)
-    switches = Switches(args.no_opt)
+    optimisations = Optimisations(args.no_opt)
     net_file, weights, out = choose(args)
     print(f'{net_file} with {weights}')
-    net = Net.read(net_file, TEST, passes=switches.passes)
+    net = Net.read(net_file, TEST, passes=optimisations.passes)
     size = net.shapes[image_input(net)][2:]
     if args.heatmap:
         net = cast_net(net)
     report(net.copy_from(weights), weights)
     if args.heatmap:
-        job = Heat(net, size, args.mean, args.classes, args.top or 3, args.scale or 1,
-                   args.save_scores)
+        job = Heatmaps(net, size, args.mean, args.classes, args.top or 3, args.scale or 1,
+                       args.save_scores)
     else:
-        job = Labels(net, args.mean, args.classes)
-    place(net, device, precision=args.precision, **switches.placed)
+        job = LabelMaps(net, args.mean, args.classes)
+    place(net, device, precision=args.precision, **optimisations.placed)
     process(photos, job, args.out or out)
     print(f'written to {args.out or out}')
 
@@ -65,7 +66,7 @@ def arguments():
     parser.add_argument('--device')
     parser.add_argument('--precision', default='fp32', help='fp32, bf16; on a GPU tf32 and fp16 '
                         'too (default: %(default)s)')
-    add_switches(parser)
+    add_optimisations(parser)
     grid = parser.add_argument_group("a classifier's class grid")
     grid.add_argument('--heatmap', action='store_true', help='cast a classifier into a fully '
                       'convolutional net, and draw its probabilities')
@@ -94,18 +95,18 @@ def choose(args):
         raise FcnError(f"there is no net of the stage '{stage}'", do=nearest(
             stage, [p.parent.name for p in PROTOTXT.glob('*/deploy.prototxt')]) or
             'Give --net and --weights.')
-    if not args.weights and not snapshots(run):
+    if not args.weights and not snapshot_files(run):
         raise FcnError('there are no weights here', file=str(run), do=f'{trained()}Train it '
                        f'(tools/train.py {stage}), or give --weights.')
     own = args.net or args.weights
-    weights = args.weights or snapshots(run)[-1]
+    weights = args.weights or snapshot_files(run)[-1]
     return net, weights, Path('runs/infer', Path(weights).stem) if own else run / 'infer'
 
 
 def finest():
     """The mini FCN of the smallest stride whose training in runs/ reached its end."""
     for stage in FINEST:
-        if finished(stage, Options()):
+        if Run(stage).finished:
             return stage
     raise FcnError(f"no finished run of {', '.join(FINEST)} is in runs/", do=f'{trained()}Train '
                    'one (make train-fcn32s), or give --net and --weights.')
@@ -113,8 +114,8 @@ def finest():
 
 def trained():
     """A sentence with the stages that have weights in runs/; '' where there is none."""
-    found = [f'{run.name} (iteration {iteration(snapshots(run)[-1])})'
-             for run in sorted(Path('runs').glob('*')) if snapshots(run)]
+    found = [f'{run.name} (iteration {iteration(snapshot_files(run)[-1])})'
+             for run in sorted(Path('runs').glob('*')) if snapshot_files(run)]
     return f"Stages with weights: {', '.join(found)}. " if found else ''
 
 

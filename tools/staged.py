@@ -7,10 +7,11 @@ import argparse
 import sys
 import time
 
+from fcn_repro.cli.remedies import HINTS
 from fcn_repro.errors import tool
 from fcn_repro.memory import keep_freed_memory
 from fcn_repro.recipe.comparison import compare
-from fcn_repro.recipe.stages import Options
+from fcn_repro.recipe.options import Options
 from fcn_repro.report.progress import human
 
 
@@ -39,7 +40,7 @@ def main():
     options = vars(parser.parse_args())
     start = time.perf_counter()
     if compare(options.pop('family'), seeds=options.pop('seeds'),
-               options=Options(**options)) is None:
+               options=Options(**options), hints=HINTS) is None:
         sys.exit(130)
     print(f'in {human(time.perf_counter() - start)}')
 

@@ -3,11 +3,13 @@
 import argparse
 import sys
 
+from fcn_repro.cli.arguments import add_optimisations
+from fcn_repro.cli.remedies import HINTS
 from fcn_repro.errors import tool
 from fcn_repro.memory import keep_freed_memory
-from fcn_repro.recipe.runs import NEWEST
-from fcn_repro.recipe.stages import STAGES, Options
-from fcn_repro.recipe.switches import add_switches
+from fcn_repro.recipe.options import NEWEST, Options
+from fcn_repro.recipe.runs import Run
+from fcn_repro.recipe.stages import STAGES
 from fcn_repro.recipe.training import train
 
 
@@ -46,9 +48,9 @@ def main():
     parser.add_argument('--pictures', type=int, default=8, metavar='N')
     parser.add_argument('--workers', type=int, metavar='N', help='threads that read images ahead, '
                         '0 for none (default: as many as there are cores, up to 4)')
-    add_switches(parser)
+    add_optimisations(parser)
     options = vars(parser.parse_args())
-    if train(options.pop('stage'), Options(**options)) is None:
+    if train(Run(options.pop('stage'), Options(**options)), HINTS) is None:
         sys.exit(130)
 
 

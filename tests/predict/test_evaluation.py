@@ -233,7 +233,7 @@ def test_a_deploy_net_has_no_data(scored, capsys, tmp_path):
 def test_no_weights_yet(tmp_path, monkeypatch, capsys):
     small_stage(tmp_path, monkeypatch)
     assert_error(call(capsys, 'eval_voc', '--stage', 'small'), 'runs/small',
-                 'there are no weights here', 'Train first', '--weights')
+                 'runs/small: ', 'no weights')
     assert_error(call(capsys, 'eval_voc', '--stage', 'nosuch'), 'nosuch/val.prototxt')
 
 

@@ -16,7 +16,7 @@ from small_runs import ROOT, SOLVER, contents, small_voc, write_stage
 
 from fcn_repro.formats.weights import read_solverstate, read_weights
 from fcn_repro.recipe.runs import iteration, newest_state
-from fcn_repro.recipe.runs import snapshots as found
+from fcn_repro.recipe.runs import snapshot_files as found
 from fcn_repro.solver import Solver
 
 KEEP, EVERY = 2, 2

@@ -18,28 +18,28 @@ from fcn_repro.net.surgery import interp
 from fcn_repro.ops import conv
 from fcn_repro.passes import DEFAULT, PASSES
 from fcn_repro.proto import TEST
-from fcn_repro.recipe.switches import NAMES, Switches
+from fcn_repro.recipe.optimisations import NAMES, Optimisations
 from fcn_repro.recipe.training import tensors
 
 DEPLOY = Path(__file__).parents[2] / 'prototxt/mini-fcn8s/deploy.prototxt'
 
 
 def test_all_are_on_but_those_named():
-    on = Switches()
+    on = Optimisations()
     assert on.passes == DEFAULT and all(on.placed.values()) and on.fused
-    off = Switches(NAMES)
+    off = Optimisations(NAMES)
     assert off.passes == () and not any(off.placed.values()) and not off.fused
     for name in NAMES:
-        one = Switches([name])
+        one = Optimisations([name])
         assert len(one.passes) == len(DEFAULT) - (name in PASSES)
         assert sum(one.placed.values()) == len(on.placed) - (name in on.placed)
         assert one.fused == (name != 'fused_update')
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(FcnError, match=r"'fuse_skips' .* Did you mean 'fuse_skip'\? Use "
+    with pytest.raises(FcnError, match=r"optimisation 'fuse_skips'. Did you mean 'fuse_skip'\? Use "
                                        + ', '.join(NAMES)):
-        Switches(['prepack', 'fuse_skips'])
+        Optimisations(['prepack', 'fuse_skips'])
 
 
 @pytest.fixture(scope='module')
@@ -56,10 +56,10 @@ def weights(tmp_path_factory):
 
 
 def scores_and_labels(weights, off):
-    switches = Switches(off)
-    net = Net.read(DEPLOY, TEST, passes=switches.passes)
+    optimisations = Optimisations(off)
+    net = Net.read(DEPLOY, TEST, passes=optimisations.passes)
     net.copy_from(weights)
-    place(net, **switches.placed)
+    place(net, **optimisations.placed)
     image = 40 * torch.randn(1, 3, 60, 77, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         return [[net(data=image)['score'].clone(), net(labels_of='score', data=image)[LABELS]]
@@ -130,5 +130,5 @@ def test_the_tools_refuse_what_is_unknown(tmp_path, monkeypatch, capsys, tool):
     words = {'train': ['small'], 'eval_voc': ['--stage', 'small'],
              'infer': [tmp_path / 'a.png', *own(tmp_path)]}[tool]
     small_stage(tmp_path, monkeypatch)
-    assert_error(call(capsys, tool, *words, '--no-opt', 'x'), "'x' is nothing", *NAMES)
+    assert_error(call(capsys, tool, *words, '--no-opt', 'x'), "unknown optimisation 'x'", *NAMES)
     assert 'runs' not in {path.parts[0] for path in contents(tmp_path)}

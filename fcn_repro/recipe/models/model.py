@@ -1,18 +1,19 @@
-"""What makes a folder of prototxt/: a net, its data, and the recipes that train it."""
+"""Model: what a folder of prototxt/ is written from: a net, its data, and its solvers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from ...data import python_layers
+from ...data.image import MEAN
 from ...errors import FcnError
 from ...proto.netspec import net_text
-from .vgg import fcn, python_data
-
-MEAN = (104.00699, 116.66877, 122.67892)            # BGR
+from .vgg import python_data
 
 
-def summed_rate(base_lr, momentum, pixels, summed_momentum=0.99):
-    """The base_lr for a loss summed over `pixels` in place of one averaged over them, at another
-    momentum: base_lr * pixels / (1 - momentum) stays, where a mean counts as one pixel."""
+def summed_rate(base_lr: float, momentum: float, pixels: int,
+                summed_momentum: float = 0.99) -> float:
+    """The base_lr for a loss summed over `pixels` instead of averaged over them, at another
+    momentum: base_lr * pixels / (1 - momentum) is preserved, where a mean counts as one pixel."""
     return float(f'{base_lr / (1 - momentum) * (1 - summed_momentum) / pixels:.3g}')
 
 
@@ -41,10 +42,10 @@ snapshot_prefix: "{prefix}"
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train a model, solver{suffix}.prototxt on train{net}.prototxt.
+    """One way to train a model: solver{suffix}.prototxt on train{net}.prototxt.
 
     normalize: of the loss; None leaves the net's default. pixels: the pixels per image that
-    base_lr was chosen for, where the loss is their sum; 0 where it is a mean.
+    base_lr was chosen for if the loss is their sum; 0 if it is a mean.
     """
     base_lr: float
     momentum: float = 0.99
@@ -58,15 +59,15 @@ class Recipe:
     net: str = ''
     weight_decay: float = 0.0005
 
-    def solver_text(self, val_images):
+    def solver_text(self, val_images: int) -> str:
         """The solver's prototxt."""
         loss = f'loss summed over {self.pixels} pixels' if self.pixels else 'mean loss'
         batch = 'one update per batch' if self.iter_size == 1 else \
             f'one update per {self.iter_size} batches'
         return SOLVER.format(val_images=val_images, loss=loss, batch=batch, **vars(self))
 
-    def for_pixels(self, pixels):
-        """The same step for images of another size."""
+    def for_pixels(self, pixels: int) -> 'Recipe':
+        """The recipe with the same step size for images of this many pixels."""
         if not self.pixels:
             return self
         base_lr = float(f'{self.base_lr * self.pixels / pixels:.3g}')
@@ -75,8 +76,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Model:
-    """One folder of prototxt/: net, a function of data settings (None for deploy) and `settings`
-    to a NetParameter; the data settings of train and val; val_images, the size of val."""
+    """One folder of prototxt/.
+
+    net: a function of data settings (None for deploy) and `settings` to a NetParameter. train, val:
+    data settings (python_data). val_images: size of the val set.
+    """
     net: Callable
     settings: dict
     train: dict
@@ -84,7 +88,7 @@ class Model:
     val_images: int
     recipes: tuple[Recipe, ...]
 
-    def files(self):
+    def files(self) -> dict[str, str]:
         """{file name: text} of the folder."""
         files = {'deploy.prototxt': self.net_text(None, self.recipes[0]),
                  'val.prototxt': self.net_text(self.val, self.recipes[0])}
@@ -93,22 +97,26 @@ class Model:
             files[f'solver{recipe.suffix}.prototxt'] = recipe.solver_text(self.val_images)
         return files
 
-    def net_text(self, data, recipe):
+    def net_text(self, data: dict | None, recipe: Recipe) -> str:
         """The prototxt of the net on this data."""
         loss = {} if recipe.normalize is None else {'normalize': recipe.normalize}
         return net_text(self.net(data=data, **self.settings, **loss), HEADER)
 
-    def on_data(self, classes=None, voc_dir=None, splits=('train', 'val'), val_images=None,
-                pixels=None):
-        """This model for another data set: folders as VOC's under voc_dir, this many classes,
-        val images, and pixels per image (on which the rate of a summed loss depends)."""
+    def on_data(self, classes: int | None = None, voc_dir: str | None = None,
+                splits: Sequence[str] = ('train', 'val'), val_images: int | None = None,
+                pixels: int | None = None) -> 'Model':
+        """This model for another data set: a folder laid out as VOC's, this many classes, val
+        images, and pixels per image (on which the rate of a summed loss depends). FcnError for a
+        number of classes out of range, and for a model whose data has another layout."""
         model = self
         if classes is not None and not 1 <= classes <= 255:
-            raise FcnError(f'{classes} classes', do='Give --classes 1 to 255.')
+            raise FcnError(f'{classes} classes', code='bad-classes', do='Give 1 to 255 classes.')
         if classes is not None:
             model = replace(model, settings={**model.settings, 'classes': classes})
-        if voc_dir is not None and self.net is not fcn:
-            raise FcnError('a classifier takes no VOC folder', do='Leave out the folder.')
+        layer = python_layers[self.val['module'], self.val['layer']]
+        if voc_dir is not None and 'voc' not in layer.options:
+            raise FcnError(f"this model's data is read by {layer.__name__}, which takes no folder "
+                           'laid out as VOC', do='Leave out voc_dir.', code='no-voc-layout')
         if voc_dir is not None:
             train, val = (voc_data(voc_dir, split) for split in splits)
             model = replace(model, train=train, val=val)
@@ -119,7 +127,7 @@ class Model:
         return model
 
 
-def voc_data(voc_dir, split):
-    """Data settings for a folder laid out like VOC's."""
+def voc_data(voc_dir: str, split: str) -> dict[str, str]:
+    """Data settings (python_data) for a folder laid out as VOC's."""
     return python_data('voc_layers', 'VOCSegDataLayer', voc_dir=voc_dir, seed=1337, split=split,
                        mean=MEAN)
