@@ -15,8 +15,9 @@ import torch
 from nets import PROTOTXT, fill, of_ours, sample
 from timing import alternate, arguments, parse_size, prepare, write
 
+from fcn_repro.cli.reporting import report_errors
 from fcn_repro.data.image import to_blob
-from fcn_repro.errors import FcnError, tool
+from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.net import placement as runtime
 from fcn_repro.passes import DEFAULT
@@ -81,7 +82,7 @@ def choices():
     return args
 
 
-@tool
+@report_errors()
 def main():
     args = choices()
     machine, device = prepare(args), runtime.pick_device(args.device)

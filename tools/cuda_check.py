@@ -16,7 +16,8 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from fcn_repro.errors import FcnError, tool
+from fcn_repro.cli.reporting import report_errors
+from fcn_repro.errors import FcnError
 
 SOURCES = Path(__file__).resolve().parents[1] / 'csrc' / 'cuda'
 ARCHS = ['sm_80', 'sm_90', 'sm_100']
@@ -65,7 +66,7 @@ def check_frames(report, source, arch):
     return len(kernels)
 
 
-@tool
+@report_errors()
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--arch', nargs='+', default=ARCHS, help='default: %(default)s')

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from fcn_repro.errors import FcnError, tool
+from fcn_repro.cli.reporting import report_errors
+from fcn_repro.errors import FcnError
 
 OUT = Path('runs/gpu-check')
 RESULTS = OUT / 'results.json'
@@ -65,7 +66,7 @@ def report(machine, verdicts, outputs):
     return '\n\n'.join(parts) + '\n'
 
 
-@tool
+@report_errors()
 def main():
     argparse.ArgumentParser(description=__doc__).parse_args()
     if not torch.cuda.is_available():

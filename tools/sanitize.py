@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from fcn_repro.errors import FcnError, tool
+from fcn_repro.cli.reporting import report_errors
+from fcn_repro.errors import FcnError
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = 'csrc', 'fcn_repro', 'tests', 'prototxt'
@@ -76,7 +77,7 @@ def run_tests(folder, arguments):
     return status, [text for text in texts if 'ERROR: AddressSanitizer' in text]
 
 
-@tool
+@report_errors()
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--keep', type=Path, metavar='FOLDER', help='build here and leave it')

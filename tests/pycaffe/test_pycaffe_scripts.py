@@ -12,7 +12,7 @@ from small_runs import ROOT
 from texts import conv, inputs, layer
 
 import fcn_repro.pycaffe as caffe
-from fcn_repro.pycaffe.__main__ import alias
+from fcn_repro.cli.pycaffe import alias
 
 SMALL = inputs(data=(2, 2, 6, 6), label=(2, 1, 6, 6)) + conv('b', 'data') \
     + layer('SoftmaxWithLoss', 'loss', 'b label', 'loss')

@@ -1,0 +1,127 @@
+"""Label images with a trained net: a palette PNG and an overlay each; or draw the class grid of a
+classifier over them.
+
+    fcn-repro infer photo.jpg
+    fcn-repro infer a.jpg folder --stage voc-fcn8s --weights fcn8s.caffemodel --out out
+    fcn-repro infer scene.jpg --heatmap
+"""
+
+import argparse
+from pathlib import Path
+
+from ..errors import FcnError, nearest
+from ..formats.weights import FILLER, format_rows
+from ..memory import keep_freed_memory
+from ..net import Net
+from ..net.placement import check_precision, pick_device, place
+from ..predict.heatmap import Heat, cast_net
+from ..predict.labels import Labels, image_input
+from ..predict.photos import find_photos, process
+from ..proto import TEST
+from ..recipe.models import MEAN
+from ..recipe.runs import iteration, snapshots
+from ..recipe.stages import PROTOTXT, Options, finished
+from ..recipe.switches import Switches
+from .arguments import add_optimisations, add_precision
+
+FINEST = 'mini-fcn8s', 'mini-fcn16s', 'mini-fcn32s'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='files, or folders of them')
+    parser.add_argument('--stage', help='net and weights of this stage (default: the finest '
+                        'finished mini FCN of runs/; with --heatmap mini-classifier)')
+    parser.add_argument('--net', metavar='FILE', help="a deploy prototxt, in the stage's place")
+    parser.add_argument('--weights', metavar='FILE', help='default: the newest of runs/STAGE')
+    parser.add_argument('--classes', metavar='FILE', help='class names, one a line')
+    parser.add_argument('--mean', type=float, nargs=3, default=MEAN, metavar=('B', 'G', 'R'))
+    parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/infer, or '
+                        'runs/infer/WEIGHTS for a net or weights of your own')
+    parser.add_argument('--device')
+    add_precision(parser)
+    add_optimisations(parser)
+    grid = parser.add_argument_group("a classifier's class grid")
+    grid.add_argument('--heatmap', action='store_true', help='cast a classifier into a fully '
+                      'convolutional net, and draw its probabilities')
+    grid.add_argument('--top', type=int, metavar='N', help='classes to draw (default: 3)')
+    grid.add_argument('--scale', type=float, metavar='S', help='of the image for the net')
+    grid.add_argument('--save-scores', action='store_true', help='write NAME.npz as well')
+
+
+def run(args: argparse.Namespace) -> None:
+    keep_freed_memory()
+    check_heatmap_options(args)
+    device, photos = pick_device(args.device), find_photos(args.images)
+    check_precision(args.precision, device)
+    switches = Switches(args.no_opt)
+    net_file, weights, out = choose(args)
+    print(f'{net_file} with {weights}')
+    net = Net.read(net_file, TEST, passes=switches.passes)
+    size = net.shapes[image_input(net)][2:]
+    if args.heatmap:
+        net = cast_net(net)
+    report(net.copy_from(weights), weights)
+    if args.heatmap:
+        job = Heat(net, size, args.mean, args.classes, args.top or 3, args.scale or 1,
+                   args.save_scores)
+    else:
+        job = Labels(net, args.mean, args.classes)
+    place(net, device, precision=args.precision, **switches.placed)
+    process(photos, job, args.out or out)
+    print(f'written to {args.out or out}')
+
+
+def check_heatmap_options(args: argparse.Namespace) -> None:
+    """FcnError for an option of the class grid without --heatmap."""
+    for name in () if args.heatmap else ('top', 'scale', 'save_scores'):
+        if getattr(args, name) not in (None, False):
+            raise FcnError(f'--{name.replace("_", "-")} is for the class grid of a classifier',
+                           do='Give --heatmap, or leave it out.')
+
+
+def choose(args):
+    """(deploy prototxt, weights, where the results go by default)."""
+    if (args.net or args.weights) and not args.stage and not (args.net and args.weights):
+        raise FcnError(f"{'--net' if args.net else '--weights'} without "
+                       f"{'--weights' if args.net else '--net'}",
+                       do='Give both, or the --stage that has the other.')
+    stage = args.stage or (args.net and 'own') or ('mini-classifier' if args.heatmap else finest())
+    run = Path('runs', stage)
+    written, shipped = (folder / 'deploy.prototxt' for folder in (run / 'net', PROTOTXT / stage))
+    net = args.net or (written if written.exists() else shipped)
+    if not args.net and not net.exists():
+        raise FcnError(f"there is no net of the stage '{stage}'", do=nearest(
+            stage, [p.parent.name for p in PROTOTXT.glob('*/deploy.prototxt')]) or
+            'Give --net and --weights.')
+    if not args.weights and not snapshots(run):
+        raise FcnError('there are no weights here', file=str(run), do=f'{trained()}Train it '
+                       f'(tools/train.py {stage}), or give --weights.')
+    own = args.net or args.weights
+    weights = args.weights or snapshots(run)[-1]
+    return net, weights, Path('runs/infer', Path(weights).stem) if own else run / 'infer'
+
+
+def finest():
+    """The mini FCN of the smallest stride whose training in runs/ reached its end."""
+    for stage in FINEST:
+        if finished(stage, Options()):
+            return stage
+    raise FcnError(f"no finished run of {', '.join(FINEST)} is in runs/", do=f'{trained()}Train '
+                   'one (make train-fcn32s), or give --net and --weights.')
+
+
+def trained():
+    """A sentence with the stages that have weights in runs/; '' where there is none."""
+    found = [f'{run.name} (iteration {iteration(snapshots(run)[-1])})'
+             for run in sorted(Path('runs').glob('*')) if snapshots(run)]
+    return f"Stages with weights: {', '.join(found)}. " if found else ''
+
+
+def report(rows, weights):
+    """What became of the weights: a line, or the table where a layer has none."""
+    unset = [row.layer for row in rows if row.action == FILLER]
+    print(format_rows(rows) if unset else format_rows(rows).splitlines()[-1])
+    if unset:
+        print(f"warning: {weights} has nothing for {', '.join(unset)}, which "
+              f"{'stays' if len(unset) == 1 else 'stay'} at the filler: the results may mean "
+              'nothing')
