@@ -5,11 +5,13 @@ runs instead. FCN_REPRO_SANITIZE=1 puts AddressSanitizer and UBSan in. TORCH_CUD
 other GPUs; whether one is present does not matter. Metadata is in pyproject.toml.
 """
 
+import json
 import os
 import platform
 import shutil
 import sys
 from glob import glob
+from pathlib import Path
 
 # nvcc on the PATH may be a script outside its toolkit; torch would look for headers beside it.
 TOOLKIT = '/usr/local/cuda'
@@ -19,7 +21,7 @@ if not os.path.exists(f'{root}/include/cuda_runtime.h') and os.path.exists(f'{TO
     os.environ.setdefault('CUDA_HOME', TOOLKIT)
 
 import torch
-from setuptools import setup
+from setuptools import find_packages, setup
 from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
 
 nvcc = shutil.which(os.path.join(CUDA_HOME, 'bin', 'nvcc')) if CUDA_HOME else None
@@ -57,5 +59,21 @@ extension = (CUDAExtension if cuda else CppExtension)(
     extra_link_args=link,
     py_limited_api=True,
 )
-setup(ext_modules=[extension], cmdclass={'build_ext': BuildExtension},
+
+
+class Build(BuildExtension):
+    """Build the extension, and record beside it the torch that it was built for."""
+
+    def run(self):
+        super().run()
+        folder = Path('' if self.inplace else self.build_lib, 'fcn_repro')
+        (folder / '_built.json').write_text(json.dumps({'torch': torch.__version__}) + '\n')
+
+
+# prototxt/ stands at the top level, as in Caffe; an installed package has it inside.
+setup(ext_modules=[extension], cmdclass={'build_ext': Build},
+      packages=[*find_packages(include=['fcn_repro*']), 'fcn_repro.prototxt'],
+      package_dir={'fcn_repro.prototxt': 'prototxt'},
+      package_data={'fcn_repro': ['py.typed', 'data/digits.npz', 'data/DIGITS.md'],
+                    'fcn_repro.prototxt': ['*/*.prototxt']},
       options={'bdist_wheel': {'py_limited_api': 'cp311'}})

@@ -10,17 +10,23 @@ other rounding can promise. After base_conv_layer.cpp, inner_product_layer.cpp, 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.linalg.blas import get_blas_funcs
 from torch.autograd.function import once_differentiable
 
 from ..errors import FcnError
+
+
+def blas_function(name, *arrays):
+    """The BLAS routine of that name for the dtype of the arrays."""
+    from scipy.linalg.blas import get_blas_funcs        # slow to import, and rarely needed
+
+    return get_blas_funcs((name,), arrays)[0]
 
 
 def gemm(a, b, out=None):
     """a @ b of two 2-D arrays, each row-major or a transpose of one; added to `out` where given,
     which is overwritten. Row-major as Caffe calls it: BLAS itself sees the transposes."""
     (a, flip_a), (b, flip_b) = stored(a), stored(b)
-    run, = get_blas_funcs(('gemm',), (a, b))
+    run = blas_function('gemm', a, b)
     more = {} if out is None else {'beta': 1, 'c': out.T, 'overwrite_c': True}
     return run(1, b.T, a.T, trans_a=flip_b, trans_b=flip_a, **more).T
 
@@ -32,7 +38,7 @@ def stored(a):
 
 def row_sums(a, out):
     """out += the sums of a's rows, as a product with ones."""
-    run, = get_blas_funcs(('gemv',), (a,))
+    run = blas_function('gemv', a)
     return run(1, a.T, np.ones(a.shape[1], a.dtype), beta=1, y=out, trans=1, overwrite_y=True)
 
 

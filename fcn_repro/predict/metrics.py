@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from fcn_repro.errors import FcnError
 
@@ -87,6 +86,8 @@ def coarse(label, factor):
     """
     void = label == 255
     if void.any() and not void.all():
+        from scipy.ndimage import distance_transform_edt        # slow to import
+
         label = label[tuple(distance_transform_edt(void, return_distances=False,
                                                    return_indices=True))]
     y, x = (np.minimum(np.arange(size) // factor * factor + factor // 2, size - 1)

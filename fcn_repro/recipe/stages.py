@@ -13,7 +13,8 @@ from ..proto.prototxt import read_solver
 from .models import MODELS
 from .runs import iteration, newest_weights, same_data, snapshots
 
-PROTOTXT = Path(__file__).parents[2] / 'prototxt'
+_INSIDE = Path(__file__).parents[1] / 'prototxt'        # of an installed package
+PROTOTXT = _INSIDE if _INSIDE.exists() else Path(__file__).parents[2] / 'prototxt'
 SCENES = Path('data/digits/VOC')        # what the mini nets' prototxt names
 MNIST_SCENES = Path('data/mnist/VOC')
 SOLVER = 'solver.prototxt'
