@@ -2,10 +2,10 @@
 
     fcn-repro check-goldens tests/data/layers tests/data/solvers
 
-One line for each case: its arrays, the error that is largest beside its limit (max|a - golden| /
-max|golden|), the limit, and the verdict. A case is known by the files that stand together; a file
-that is part of no case is listed as not supported. Exit status 1 where a case departs or is not
-supported.
+One line per case: its number of arrays, the error that is largest relative to its limit
+(max|a - golden| / max|golden|), the limit, and the verdict. A case is recognised by the set of
+files that it consists of; a file that belongs to no case is listed as not supported. The exit status
+is 1 if a case departs or is not supported.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 
-from ..parity.case import DEPARTS, OK, UNSUPPORTED, Limits
+from ..parity.case import DEPARTS, OK, UNSUPPORTED, Case, Limits
 from ..parity.folder import check_folder, find_cases
 from ..parity.full import OPENBLAS
 
@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int | None:
     """1 where a case departs or is not supported."""
-    limits, counts, start = Limits(), Counter(), time.perf_counter()
+    limits, start = Limits(), time.perf_counter()
+    counts: Counter[str] = Counter()
     for folder in args.folders:
         width = max(len(name) for name, _ in find_cases(folder))
         for case in check_folder(folder, limits):
@@ -50,8 +51,8 @@ def run(args: argparse.Namespace) -> int | None:
     return 1 if counts[OK] != cases else None
 
 
-def line(case, width):
-    """name, number of arrays, error, limit, verdict, and what is to be said."""
+def line(case: Case, width: int) -> str:
+    """A row of the table: name, number of arrays, largest error and its limit, verdict, remark."""
     if case.verdict == UNSUPPORTED:
         why = case.refused or 'the golden holds nothing to compare'
         return f'{case.name:{width}} {"":29}  {UNSUPPORTED}: {short(why)}'
@@ -65,6 +66,7 @@ def line(case, width):
     return f'{text}: {short(" ".join(filter(None, (worst.what, worst.note))))}{more}'
 
 
-def short(text):
+def short(text: str) -> str:
+    """The text on one line, cut to SHOWN characters."""
     text = ' '.join(text.split())
     return text if len(text) <= SHOWN else text[:SHOWN - 3] + '...'

@@ -1,15 +1,17 @@
-"""Compare every blob of a net with Caffe's, and say which is the first that departs.
+"""Compare every blob of a net with Caffe's, and name the first one that departs.
 
     fcn-repro check-parity net.prototxt weights.caffemodel.h5 golden.h5
 
 The golden has inputs/<blob> and blobs/ or outputs/; with blob_diffs/, input_diffs/ or param_diffs/
-a backward pass is compared as well. The columns: the largest gap; the same, divided by the golden's
-largest value, which is what the limits are for; the gap at the largest golden value that differs,
-in units of float32's last place there. A diff marked `ties` leaves its limit, but no further than a
-choice among tied maxima of max pooling can move it. Exit status 1 where a blob departs.
+a backward pass is compared as well. Columns: the largest difference; the same divided by the
+golden's largest value, which is what the limits apply to; the difference at the largest golden
+value that differs, in units of float32's last place there. A diff marked `ties` exceeds its limit,
+but by no more than the choice among tied maxima of max pooling can change it. The exit status is 1
+if a blob departs.
 """
 
 import argparse
+from collections.abc import Sequence
 
 from ..parity.blobs import DATA, compare_blobs
 from ..parity.case import DEPARTS, OK, Limits
@@ -49,5 +51,5 @@ def run(args: argparse.Namespace) -> int | None:
     return 1
 
 
-def text(shape):
+def text(shape: Sequence[int]) -> str:
     return 'x'.join(map(str, shape)) or 'scalar'

@@ -5,18 +5,21 @@ HDF5 back to a caffemodel; or list what a file holds, mean images and solver sta
     fcn-repro convert vgg16.caffemodel.h5 vgg16.caffemodel
     fcn-repro convert --inspect vgg16.caffemodel
 
-OUT is a caffemodel (V2, float32) where its name ends in .caffemodel, else HDF5. The SHA-256 of an
-array is that of its numbers as they stand in memory, whatever the format of the file.
+OUT becomes a caffemodel (V2, float32) if its name ends in .caffemodel, HDF5 otherwise. The SHA-256
+of an array is taken over its values in memory, so it does not depend on the format of the file.
 """
 
 import argparse
 import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..errors import FcnError
 from ..formats.caffemodel import write_caffemodel
 from ..formats.weights import (
+    Weights,
     kind_of,
     modern,
     read_binaryproto,
@@ -25,6 +28,8 @@ from ..formats.weights import (
     write_hdf5,
 )
 from ..proto import LayerParameter
+
+Layers = Mapping[str, Sequence[np.ndarray | None]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,34 +62,35 @@ def run(args: argparse.Namespace) -> None:
         print(f'wrote {args.output}')
 
 
-def binary_layers(layers, weights):
-    """[(LayerParameter, [array])] of the layers that have blobs. FcnError on a blob that the file
-    keeps elsewhere (None): a caffemodel has every blob under each of its layers."""
+def binary_layers(layers: Layers, weights: Weights) -> list[tuple[Any, list[np.ndarray]]]:
+    """[(LayerParameter, [array])] of the layers that have blobs. FcnError for a blob that the file
+    stores under another layer (None): a caffemodel repeats it under each of its layers."""
     for name, blobs in layers.items():
         gaps = [i for i, blob in enumerate(blobs) if blob is None]
         if gaps:
             raise FcnError(f'blob {gaps[0]} is shared, and this file does not say with which layer',
                            file=weights.file, layer=name, do='Load the weights into their net with '
                            '..pycaffe, and save that.')
-    return [(LayerParameter(name=name, type=weights.types.get(name, '')), blobs)
+    return [(LayerParameter(name=name, type=weights.types.get(name, '')),
+             [blob for blob in blobs if blob is not None])
             for name, blobs in layers.items() if blobs]
 
 
-def show_layers(layers, weights, hashed):
-    """The table of a model; with a digest of each layer's numbers where `hashed`."""
+def show_layers(layers: Layers, weights: Weights, hashed: bool) -> None:
+    """Print the table of a model, with a digest of each layer's values if `hashed`."""
     rows = []
     for name, blobs in layers.items():
-        blobs = [blob for blob in blobs if blob is not None]
-        if blobs:
-            rows.append((name, weights.types.get(name, ''), *row_of(blobs, hashed)))
+        own = [blob for blob in blobs if blob is not None]
+        if own:
+            rows.append((name, weights.types.get(name, ''), *row_of(own, hashed)))
     table(('layer', 'type', *columns(hashed)), rows)
     total = sum(b.size for blobs in layers.values() for b in blobs if b is not None)
     print(f'{len(rows)} layers with weights of {len(layers)}, {total:,} parameters '
           f'({weights.format})')
 
 
-def show_other(kind, path):
-    """What a mean image or a solver state holds."""
+def show_other(kind: str, path: str) -> None:
+    """Print the contents of a mean image or a solver state."""
     if kind == 'binaryproto':
         table(columns(True), [row_of([read_binaryproto(path)], True)])
     else:
@@ -96,32 +102,34 @@ def show_other(kind, path):
     print(f'SHA-256 {digest_of_file(path)}')
 
 
-def columns(hashed):
+def columns(hashed: bool) -> tuple[str, ...]:
+    """The heads of row_of's columns."""
     return ('shapes', 'dtype', 'bytes', 'SHA-256')[:4 if hashed else 3]
 
 
-def row_of(blobs, hashed):
-    """Shapes, dtypes, bytes, and the first digits of the SHA-256, of arrays."""
+def row_of(blobs: Sequence[np.ndarray], hashed: bool) -> tuple[str, ...]:
+    """Shapes, dtypes and bytes of arrays, and the first digits of their SHA-256 if `hashed`."""
     row = (' '.join(str(b.shape) for b in blobs),
            ' '.join(dict.fromkeys(b.dtype.name for b in blobs)),
            f'{sum(b.nbytes for b in blobs):,}')
     return (*row, digest(blobs)[:16]) if hashed else row
 
 
-def digest(blobs):
+def digest(blobs: Sequence[np.ndarray]) -> str:
+    """SHA-256 of the arrays' values, one after another."""
     sha = hashlib.sha256()
     for blob in blobs:
         sha.update(np.ascontiguousarray(blob).data)
     return sha.hexdigest()
 
 
-def digest_of_file(path):
+def digest_of_file(path: str) -> str:
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def table(head, rows):
-    """Aligned columns; that of the bytes is aligned to the right."""
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Print aligned columns; the one of bytes is right-aligned."""
     rows = [tuple(cell if cell.isprintable() else repr(cell) for cell in row)
             for row in [head, *rows]]
     widths = [max(map(len, column)) for column in zip(*rows)]

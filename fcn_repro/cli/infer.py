@@ -7,7 +7,9 @@ classifier over them.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import FcnError, nearest
 from ..formats.weights import FILLER, format_rows
@@ -62,8 +64,8 @@ def run(args: argparse.Namespace) -> None:
         net = cast_net(net)
     report(net.copy_from(weights), weights)
     if args.heatmap:
-        job = Heat(net, size, args.mean, args.classes, args.top or 3, args.scale or 1,
-                   args.save_scores)
+        job: Heat | Labels = Heat(net, size, args.mean, args.classes, args.top or 3,
+                                  args.scale or 1, args.save_scores)
     else:
         job = Labels(net, args.mean, args.classes)
     place(net, device, precision=args.precision, **switches.placed)
@@ -79,8 +81,8 @@ def check_heatmap_options(args: argparse.Namespace) -> None:
                            do='Give --heatmap, or leave it out.')
 
 
-def choose(args):
-    """(deploy prototxt, weights, where the results go by default)."""
+def choose(args: argparse.Namespace) -> tuple[str | Path, str | Path, Path]:
+    """(deploy prototxt, weights, default folder of the results)."""
     if (args.net or args.weights) and not args.stage and not (args.net and args.weights):
         raise FcnError(f"{'--net' if args.net else '--weights'} without "
                        f"{'--weights' if args.net else '--net'}",
@@ -95,30 +97,30 @@ def choose(args):
             'Give --net and --weights.')
     if not args.weights and not snapshots(run):
         raise FcnError('there are no weights here', file=str(run), do=f'{trained()}Train it '
-                       f'(tools/train.py {stage}), or give --weights.')
+                       f'(fcn-repro train {stage}), or give --weights.')
     own = args.net or args.weights
     weights = args.weights or snapshots(run)[-1]
     return net, weights, Path('runs/infer', Path(weights).stem) if own else run / 'infer'
 
 
-def finest():
+def finest() -> str:
     """The mini FCN of the smallest stride whose training in runs/ reached its end."""
     for stage in FINEST:
         if finished(stage, Options()):
             return stage
     raise FcnError(f"no finished run of {', '.join(FINEST)} is in runs/", do=f'{trained()}Train '
-                   'one (make train-fcn32s), or give --net and --weights.')
+                   'one (fcn-repro train mini-fcn32s), or give --net and --weights.')
 
 
-def trained():
-    """A sentence with the stages that have weights in runs/; '' where there is none."""
+def trained() -> str:
+    """A sentence that lists the stages with weights in runs/; '' if there are none."""
     found = [f'{run.name} (iteration {iteration(snapshots(run)[-1])})'
              for run in sorted(Path('runs').glob('*')) if snapshots(run)]
     return f"Stages with weights: {', '.join(found)}. " if found else ''
 
 
-def report(rows, weights):
-    """What became of the weights: a line, or the table where a layer has none."""
+def report(rows: Sequence[Any], weights: str | Path) -> None:
+    """Print what happened to the weights: a line, or the table where a layer has none."""
     unset = [row.layer for row in rows if row.action == FILLER]
     print(format_rows(rows) if unset else format_rows(rows).splitlines()[-1])
     if unset:

@@ -17,7 +17,7 @@ from ..errors import FcnError
 
 def blas_function(name, *arrays):
     """The BLAS routine of that name for the dtype of the arrays."""
-    from scipy.linalg.blas import get_blas_funcs        # slow to import, and rarely needed
+    from scipy.linalg.blas import get_blas_funcs  # slow to import, and rarely needed
 
     return get_blas_funcs((name,), arrays)[0]
 

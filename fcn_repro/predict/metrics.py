@@ -86,7 +86,7 @@ def coarse(label, factor):
     """
     void = label == 255
     if void.any() and not void.all():
-        from scipy.ndimage import distance_transform_edt        # slow to import
+        from scipy.ndimage import distance_transform_edt  # slow to import
 
         label = label[tuple(distance_transform_edt(void, return_distances=False,
                                                    return_indices=True))]
