@@ -4,8 +4,8 @@
 
 One line per case: its number of arrays, the error that is largest relative to its limit
 (max|a - golden| / max|golden|), the limit, and the verdict. A case is recognised by the set of
-files that it consists of; a file that belongs to no case is listed as not supported. The exit status
-is 1 if a case departs or is not supported.
+files that it consists of; a file that belongs to no case is listed as not supported. The exit
+status is 1 if a case departs or is not supported.
 """
 
 import argparse
