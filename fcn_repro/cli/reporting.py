@@ -4,14 +4,17 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from string import Formatter
+from typing import Any
 
 from ..errors import FcnError
 from .remedies import REMEDIES
 
-OPTION = re.compile(r'(?<![\w-])--[a-z][a-z0-9-]*')
+OPTION = re.compile(r'(?<![\w-])--(?:[a-z][a-z0-9-]*|{\w+})')
+COMMAND = re.compile(r'`fcn-repro ([a-z-]+)([^`]*)`')
 MAKE = re.compile(r' \(make: [^)]*\)')
 IN_CHECKOUT = Path(__file__).parents[2].joinpath('Makefile').is_file()
 
@@ -37,14 +40,25 @@ def report_errors(parser: argparse.ArgumentParser | None = None) -> Iterator[Non
 
 
 def remedy(error: FcnError, parser: argparse.ArgumentParser | None) -> str:
-    """Return the first text for the error's code whose options the command has, else the error's
-    own remedy. What make does instead is mentioned in a checkout alone."""
+    """Return the first text for the error's code that fits: the command has its options and the
+    error its facts; else the error's own remedy. What make does instead is said in a checkout only.
+    """
     if parser is None:
         return error.do
     texts = REMEDIES.get(error.code, ())
     known = set(OPTION.findall(parser.format_usage()))
     for text in (texts,) if isinstance(texts, str) else texts:
-        if set(OPTION.findall(text)) <= known:
-            text = text if IN_CHECKOUT else MAKE.sub('', text)
-            return text.format(**error.facts)
+        if facts_of(text) <= error.facts.keys() and options_of(text, error.facts) <= known:
+            return (text if IN_CHECKOUT else MAKE.sub('', text)).format(**error.facts)
     return error.do
+
+
+def facts_of(text: str) -> set[str]:
+    """Names of the facts that a remedy quotes."""
+    return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
+def options_of(text: str, facts: Mapping[str, Any]) -> set[str]:
+    """Options of the running command that a remedy names, also as --{fact}; those inside a
+    `fcn-repro COMMAND ...` are that command's."""
+    return {option.format(**facts) for option in OPTION.findall(COMMAND.sub('', text))}

@@ -2,8 +2,6 @@
 
 import argparse
 import ast
-import re
-import string
 import subprocess
 import sys
 
@@ -14,7 +12,7 @@ import fcn_repro
 from fcn_repro.cli import reporting
 from fcn_repro.cli.main import COMMANDS, load, main, parser
 from fcn_repro.cli.remedies import REMEDIES
-from fcn_repro.cli.reporting import OPTION, remedy, report_errors
+from fcn_repro.cli.reporting import COMMAND, OPTION, facts_of, remedy, report_errors
 from fcn_repro.errors import FcnError
 
 FILES = {path.stem for path in (ROOT / 'fcn_repro/cli').glob('*.py')}
@@ -106,39 +104,53 @@ def test_a_remedy_is_shown_where_its_options_exist(monkeypatch, capsys):
     assert remedy(error, argparse.ArgumentParser()) == 'Set out.'
     assert remedy(error, None) == 'Set out.'
     assert remedy(FcnError('what', do='Do.'), made) == 'Do.'
+    lacking = FcnError('what', do='Do.', code='made-up')        # without the fact n
+    assert remedy(lacking, made) == 'Do.'
+    for text, shown in {'Leave out --{n}.': 'Set out.', 'Leave out --{option}.': 'Leave out --out.',
+                        'Run `fcn-repro train --fresh`.': 'Run `fcn-repro train --fresh`.'}.items():
+        monkeypatch.setitem(REMEDIES, 'made-up', text)
+        error.facts['option'] = 'out'
+        assert remedy(error, made) == shown
+    monkeypatch.setitem(REMEDIES, 'made-up', 'Give --out {n}.')
     with pytest.raises(SystemExit), report_errors(made):
         raise error.at(file='f', layer='conv')
     assert capsys.readouterr().err == "error: f: layer 'conv': what. Give --out 3.\n"
 
 
 def raised_codes():
-    """{code: the names of its facts} of every FcnError that is made in the package; a code with
-    other facts in another place is an error here."""
+    """{code: names of the facts that each FcnError with it has, None where they are no literal}
+    of the package."""
     found = {}
     for path in (ROOT / 'fcn_repro').rglob('*.py'):
         for node in ast.walk(ast.parse(path.read_text())):
-            words = {word.arg: word.value for word in getattr(node, 'keywords', ())
-                     if isinstance(node, ast.Call)}
-            if isinstance(words.get('code'), ast.Constant):
-                facts = words.get('facts')
-                names = {key.value for key in facts.keys} if isinstance(facts, ast.Dict) else \
-                    {key.arg for key in facts.keywords} if isinstance(facts, ast.Call) else set()
-                code = words['code'].value
-                assert found.setdefault(code, names) == names, (path, code)
+            words = {word.arg: word.value for word in node.keywords} \
+                if isinstance(node, ast.Call) else {}
+            if getattr(getattr(node, 'func', None), 'id', '') != 'FcnError' or 'code' not in words:
+                continue
+            facts, names = words.get('facts'), None
+            if facts is None:
+                names = set()
+            elif isinstance(facts, ast.Dict):
+                names = {key.value for key in facts.keys}
+            for code in ast.walk(words['code']):        # of `a if x else b` both
+                if isinstance(code, ast.Constant) and isinstance(code.value, str):
+                    before = found.get(code.value)
+                    found[code.value] = names if before is None else before if names is None \
+                        else before & names
     return found
 
 
-def test_codes_facts_and_options_of_the_remedies_exist():
-    codes, parsers = raised_codes(), [command_parser(name) for name in COMMANDS]
+def test_codes_facts_commands_and_options_of_the_remedies_exist():
+    codes = raised_codes()
+    known = {name: set(OPTION.findall(command_parser(name).format_usage())) for name in COMMANDS}
     assert codes.keys() == REMEDIES.keys()
     for code, facts in codes.items():
         for text in texts(code):
-            used = {name for _, name, _, _ in string.Formatter().parse(text) if name}
-            assert used <= facts, (code, used, facts)
-            assert any(set(OPTION.findall(text)) <= set(OPTION.findall(made.format_usage()))
-                       for made in parsers), (code, text)
-            for command in re.findall(r'fcn-repro ([a-z-]+)', text):
-                assert command in COMMANDS, (code, command)
+            assert facts is None or facts_of(text) <= facts, (code, facts)
+            named = {each for each in OPTION.findall(COMMAND.sub('', text)) if '{' not in each}
+            assert any(named <= options for options in known.values()), (code, text)
+            for command, words in COMMAND.findall(text):
+                assert set(OPTION.findall(words)) <= known[command], (code, command)
 
 
 PENDING = {'data', 'formats', 'net', 'predict', 'recipe', 'solver'}      # still to be rid of them
