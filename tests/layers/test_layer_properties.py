@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from layer_case import Case, distinct, make_layer
 from layer_cases import CASES, pooling
 from layer_cases_fused import upcrop
+from layer_cases_neuron import REFERENCES
 
 from fcn_repro.errors import FcnError
 from fcn_repro.proto import TEST, TRAIN
@@ -34,6 +35,16 @@ def test_forward_has_the_shape_that_shape_says(type, data):
     tops = layer.forward(case.bottoms, case.weights(layer))
     assert [tuple(top.shape) for top in tops] == [tuple(shape) for shape in shapes]
     assert type in LABELS or not case.bottoms or all(top.dtype == torch.float64 for top in tops)
+
+
+@pytest.mark.parametrize('type', REFERENCES)
+@quick
+@given(st.data())
+def test_forward_equals_the_reference(type, data):
+    case = data.draw(CASES[type])
+    layer = case.layer()
+    top, = layer.forward(case.bottoms, case.weights(layer))
+    torch.testing.assert_close(top, REFERENCES[type](*case.bottoms, layer.param))
 
 
 LABELS = {'LabelMap', 'UpCropLabels'}           # whose tops are integers
