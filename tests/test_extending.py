@@ -16,7 +16,7 @@ COPIED = 'fcn_repro', 'tests', 'prototxt'
 
 
 class Example(NamedTuple):
-    """row: how its line in the document's table begins; command: arguments of Python in the copy."""
+    """row: the first words of its line in the document's table; command: Python's arguments."""
     row: str
     command: list[str]
 

@@ -49,8 +49,13 @@ def remedy(error: FcnError, parser: argparse.ArgumentParser | None) -> str:
     known = set(OPTION.findall(parser.format_usage()))
     for text in (texts,) if isinstance(texts, str) else texts:
         if facts_of(text) <= error.facts.keys() and options_of(text, error.facts) <= known:
-            return (text if IN_CHECKOUT else MAKE.sub('', text)).format(**error.facts)
+            return for_this_place(text).format(**error.facts)
     return error.do
+
+
+def for_this_place(text: str) -> str:
+    """Return a text without what make does instead, `(make: ...)`, outside a checkout."""
+    return text if IN_CHECKOUT else MAKE.sub('', text)
 
 
 def facts_of(text: str) -> set[str]:
