@@ -27,12 +27,18 @@ def segment(image: str | PathLike | np.ndarray, net: str | PathLike | Net,
     FcnError for what cannot be read, and for a net that does not give an image its own size.
     """
     check_mean(mean)
-    if not isinstance(net, Net):
-        target = pick_device(device)
-        check_precision(precision, target)
-        net = Net.read(net, TEST, passes=DEFAULT)
-        net.copy_from(weights)
-        place(net, target, precision=precision)
-    image_input(net)
+    model = net if isinstance(net, Net) else load(net, weights, device, precision)
+    image_input(model)
     pixels = image if isinstance(image, np.ndarray) else read_photo(image).image
-    return predict(net, output(net)[0], data=to_blob(pixels, mean)[None])
+    return predict(model, output(model)[0], data=to_blob(pixels, mean)[None])
+
+
+def load(net: str | PathLike, weights: str | PathLike | None, device: str | None,
+         precision: str) -> Net:
+    """The net of a deploy prototxt with its weights, placed for inference."""
+    target = pick_device(device)
+    check_precision(precision, target)
+    model = Net.read(net, TEST, passes=DEFAULT)
+    model.copy_from(weights)
+    place(model, target, precision=precision)
+    return model
