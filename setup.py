@@ -9,6 +9,7 @@ Compilers: g++ 12 or later (12.2 is tested), or clang++ 16 or later (16.0 compil
 not tested further), named by $CXX.
 """
 
+import json
 import os
 import platform
 import shlex
@@ -16,6 +17,7 @@ import shutil
 import subprocess
 import sys
 from glob import glob
+from pathlib import Path
 
 # nvcc on the PATH may be a script outside its toolkit; torch would look for headers beside it.
 TOOLKIT = '/usr/local/cuda'
@@ -25,7 +27,7 @@ if not os.path.exists(f'{root}/include/cuda_runtime.h') and os.path.exists(f'{TO
     os.environ.setdefault('CUDA_HOME', TOOLKIT)
 
 import torch
-from setuptools import setup
+from setuptools import find_packages, setup
 from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
 
 OLDEST = {'g++': 12, 'clang++': 16}
@@ -74,9 +76,13 @@ def check_compiler():
 
 
 class Build(BuildExtension):
+    """Build the extension, and record beside it the torch that it was built for."""
+
     def build_extensions(self):
         check_compiler()
         super().build_extensions()
+        folder = Path('' if self.inplace else self.build_lib, 'fcn_repro')
+        (folder / '_built.json').write_text(json.dumps({'torch': torch.__version__}) + '\n')
 
 
 sources = glob('csrc/*.cpp') + glob('csrc/cpu/**/*.cpp', recursive=True)
@@ -90,5 +96,12 @@ extension = (CUDAExtension if cuda else CppExtension)(
     extra_link_args=link,
     py_limited_api=True,
 )
+
+
+# prototxt/ stands at the top level, as in Caffe; an installed package has it inside.
 setup(ext_modules=[extension], cmdclass={'build_ext': Build},
+      packages=[*find_packages(include=['fcn_repro*']), 'fcn_repro.prototxt'],
+      package_dir={'fcn_repro.prototxt': 'prototxt'},
+      package_data={'fcn_repro': ['py.typed', 'data/digits.npz', 'data/DIGITS.md'],
+                    'fcn_repro.prototxt': ['*/*.prototxt']},
       options={'bdist_wheel': {'py_limited_api': 'cp311'}})

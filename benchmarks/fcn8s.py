@@ -30,7 +30,7 @@ from nets import (
 from peers import FORMATS, check, compiled
 from timing import OURS, arguments, measure, parse_size, prepare, products, write
 
-from fcn_repro.errors import tool
+from fcn_repro.cli.reporting import report_errors
 from fcn_repro.net.graph import LABELS
 from fcn_repro.net.placement import allow_tf32
 from fcn_repro.ops import has_avx512_bf16
@@ -142,7 +142,7 @@ def training(args):
                    products(work, args.device), gradients=True, warm=False)
 
 
-@tool
+@report_errors()
 def main():
     parser = arguments(__doc__, 5)
     parser.add_argument('--size', type=parse_size, default=SIZE, metavar='HxW')

@@ -9,8 +9,7 @@ import torch
 from plain_fcn8s import CLASSES, Plain
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fcn_repro.net import Net
-from fcn_repro.net import placement as runtime
+from fcn_repro.net import Net, placement
 from fcn_repro.net.surgery import upsample_filt
 from fcn_repro.proto import TEST
 from fcn_repro.recipe.optimisations import Optimisations
@@ -35,7 +34,7 @@ def ours(device='cpu', off=(), precision='fp32', like=None):
     net = Net.read(PROTOTXT, TEST, passes=optimisations.passes)
     if like is None:
         fill(of_ours(net))
-    runtime.place(net, device, precision=precision, **optimisations.placed)
+    placement.place(net, device, precision=precision, **optimisations.placed)
     if like is not None:
         net.share_with(like)
     return net

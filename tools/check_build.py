@@ -18,7 +18,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from fcn_repro.errors import FcnError, tool
+from fcn_repro.cli.reporting import report_errors
+from fcn_repro.errors import FcnError
 
 ROOT = Path(__file__).resolve().parents[1]
 PROBE = """
@@ -78,7 +79,7 @@ def check_errors(probe, relink, attempts=ATTEMPTS):
                        do='Build with g++ 12 (CXX=g++-12), the compiler that is tested.')
 
 
-@tool
+@report_errors()
 def main():
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     check_errors([sys.executable, '-c', PROBE], relink)

@@ -22,18 +22,42 @@ from fcn_repro.ops import extension
 ROOT = Path(__file__).parents[2]
 
 
-def test_missing_extension(tmp_path):
-    with pytest.raises(FcnError, match=r'are missing in .* Run `make build`'):
-        ops.load_extension(tmp_path)
-    (tmp_path / '_C.abi3.so').write_bytes(b'not a library')
-    with pytest.raises(FcnError, match=r'does not load with torch .* Run `make build` with'):
-        ops.load_extension(tmp_path)
+@pytest.fixture(params=['checkout', 'installed'])
+def package(request, tmp_path):
+    """(a folder for the library, the remedy that fits there)"""
+    folder = tmp_path / 'fcn_repro'
+    folder.mkdir()
+    if request.param == 'installed':
+        return folder, 'pip install --no-build-isolation'
+    (tmp_path / 'csrc').mkdir()
+    return folder, 'Run `make build`'
+
+
+def test_missing_extension(package):
+    folder, remedy = package
+    with pytest.raises(FcnError, match=f'are missing in {folder}.*{remedy}'):
+        ops.load_extension(folder)
+    (folder / '_C.abi3.so').write_bytes(b'not a library')
+    with pytest.raises(FcnError, match=f'does not load with torch .*{remedy}'):
+        ops.load_extension(folder)
+
+
+def test_extension_of_another_torch(package):
+    """It is refused by its record, before it is opened: the library itself is sound."""
+    folder, remedy = package
+    (folder / '_C.abi3.so').symlink_to(next((ROOT / 'fcn_repro').glob('_C*.so')))
+    (folder / '_built.json').write_text('{"torch": "1.0.0+cpu"}')
+    with pytest.raises(FcnError, match=rf'built for torch 1\.0\.0\+cpu, this is torch '
+                                       rf'{re.escape(torch.__version__)}\. .*{remedy}'):
+        ops.load_extension(folder)
+    (folder / '_built.json').write_text(f'{{"torch": "{torch.__version__}"}}')
+    ops.load_extension(folder)
 
 
 def test_older_extension():
     """A library without one of the ops is named together with the op."""
     with pytest.raises(FcnError, match=r'in some.so are older than the sources: upcropped not '
-                                       r'found. Run `make build`'):
+                                       r'found. '):
         extension.check_ops('some.so', [*extension.OPS, 'upcropped'])
 
 
