@@ -1,6 +1,5 @@
 """Random layers of the types that act on each value alone or only move values."""
 
-import torch
 from hypothesis import strategies as st
 from layer_case import Case, blob, distinct, ints, unary
 
