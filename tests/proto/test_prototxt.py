@@ -94,7 +94,7 @@ def test_v0_rejections(text, what):
 
 def test_rules_are_caffes():
     net = read_net(DATA / 'rules.prototxt')
-    lines = dict(zip((layer.name for layer in net.message.layer), net.lines))
+    lines = dict(zip((layer.name for layer in net.message.layer), net.lines, strict=True))
     for case in json.loads((DATA / 'rules.json').read_text()):
         kept = filter_net(net, case['phase'], case['level'], case['stages'])
         assert [layer.name for layer in kept.message.layer] == case['layers']
