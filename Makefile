@@ -48,6 +48,7 @@ $(VENV)/installed: requirements.txt
 build/built-%: setup.py $(wildcard csrc/* csrc/*/* csrc/*/*/*)
 	@echo "compiling the C++ ops, a few minutes"
 	@$(PY) setup.py --quiet build_ext --inplace
+	@$(PY) tools/check_build.py
 	@rm -f build/built-* && touch $@
 
 # train-fcn32s, -fcn16s, -fcn8s, -fcn8s-atonce, … of the FAMILY, each from the stage before it; or

@@ -33,6 +33,7 @@ from timing import OURS, arguments, measure, parse_size, prepare, products, writ
 from fcn_repro.cli.reporting import report_errors
 from fcn_repro.net.graph import LABELS
 from fcn_repro.net.placement import allow_tf32
+from fcn_repro.ops import has_avx512_bf16
 from fcn_repro.recipe.switches import NAMES
 
 SIZE = 375, 500
@@ -50,7 +51,7 @@ def within(tf32, run):
 def precisions(args, x, mine):
     """Our net in other precisions, which the CPU has where it multiplies bfloat16."""
     cuda = args.device == 'cuda'
-    if not cuda and not torch.cpu._is_avx512_bf16_supported():
+    if not cuda and not has_avx512_bf16():
         print('bf16 is left out: this CPU has no AVX512-BF16')
         return {}
     made = {name: ours(args.device, precision=name, like=mine)

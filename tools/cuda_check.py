@@ -78,7 +78,7 @@ def main():
         if arch not in known:
             raise FcnError(f'this nvcc does not compile for {arch}; it knows {" ".join(known)}',
                            do='Name another with --arch.')
-        for source in sorted(SOURCES.glob('*.cu')):
+        for source in sorted(SOURCES.rglob('*.cu')):
             count = check_frames(compile_kernels(nvcc, source, arch), source, arch)
             print(f'{source.name} {arch}: {count} kernels, no warnings, no stack, no spills')
 

@@ -11,7 +11,7 @@ of an array is taken over its values in memory, so it does not depend on the for
 
 import argparse
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,6 @@ from ..formats.weights import (
     write_hdf5,
 )
 from ..proto import LayerParameter
-
-Layers = Mapping[str, Sequence[np.ndarray | None]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,34 +56,33 @@ def run(args: argparse.Namespace) -> None:
         write_caffemodel(args.output, '', binary_layers(layers, weights))
         print(f'wrote {args.output}')
     else:
-        write_hdf5(args.output, layers)
+        write_hdf5(args.output, layers.pairs())
         print(f'wrote {args.output}')
 
 
-def binary_layers(layers: Layers, weights: Weights) -> list[tuple[Any, list[np.ndarray]]]:
+def binary_layers(layers: Weights, weights: Weights) -> list[tuple[Any, list[np.ndarray]]]:
     """[(LayerParameter, [array])] of the layers that have blobs. FcnError for a blob that the file
     stores under another layer (None): a caffemodel repeats it under each of its layers."""
-    for name, blobs in layers.items():
+    for name, blobs in layers.pairs():
         gaps = [i for i, blob in enumerate(blobs) if blob is None]
         if gaps:
             raise FcnError(f'blob {gaps[0]} is shared, and this file does not say with which layer',
                            file=weights.file, layer=name, do='Load the weights into their net with '
                            '..pycaffe, and save that.')
-    return [(LayerParameter(name=name, type=weights.types.get(name, '')),
-             [blob for blob in blobs if blob is not None])
-            for name, blobs in layers.items() if blobs]
+    return [(LayerParameter(name=layer.name, type=layer.type), layer.blobs)
+            for layer in layers.layers if layer.blobs]
 
 
-def show_layers(layers: Layers, weights: Weights, hashed: bool) -> None:
+def show_layers(layers: Weights, weights: Weights, hashed: bool) -> None:
     """Print the table of a model, with a digest of each layer's values if `hashed`."""
     rows = []
-    for name, blobs in layers.items():
-        own = [blob for blob in blobs if blob is not None]
-        if own:
-            rows.append((name, weights.types.get(name, ''), *row_of(own, hashed)))
+    for layer in layers.layers:
+        blobs = [blob for blob in layer.blobs if blob is not None]
+        if blobs:
+            rows.append((layer.name, layer.type, *row_of(blobs, hashed)))
     table(('layer', 'type', *columns(hashed)), rows)
-    total = sum(b.size for blobs in layers.values() for b in blobs if b is not None)
-    print(f'{len(rows)} layers with weights of {len(layers)}, {total:,} parameters '
+    total = sum(b.size for _, blobs in layers.pairs() for b in blobs if b is not None)
+    print(f'{len(rows)} layers with weights of {len(layers.layers)}, {total:,} parameters '
           f'({weights.format})')
 
 

@@ -8,4 +8,5 @@ leaves out. A test compares codes, facts, commands and options with the package.
 """
 
 REMEDIES: dict[str, str | tuple[str, ...]] = {
+    'no-folder': 'Give another --out, or fix its permissions or the free space.',
 }

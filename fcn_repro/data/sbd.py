@@ -1,7 +1,6 @@
 """The Semantic Boundaries Dataset: more labels for the images of VOC 2011, as .mat files."""
 
 import numpy as np
-import scipy.io
 
 from fcn_repro.data.layer import SegDataLayer
 from fcn_repro.data.palette import VOC_CLASSES
@@ -11,6 +10,8 @@ from fcn_repro.errors import FcnError
 
 def read_mat(path):
     """The field Segmentation of GTcls in a .mat file as (H, W) uint8 class indices."""
+    import scipy.io
+
     try:
         mat = scipy.io.loadmat(path)
     except Exception as error:      # a damaged .mat raises nearly anything from scipy's reader

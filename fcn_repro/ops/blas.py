@@ -2,9 +2,9 @@
 
 Net(blas=True) computes Convolution, Deconvolution and InnerProduct so. It is slower and needs more
 memory than torch's own algorithms, but where Caffe's OpenBLAS chose the same kernels (the variable
-OPENBLAS_CORETYPE names them, OPENBLAS_NUM_THREADS > 1 blocks otherwise than 1), activations are
-Caffe's to the bit. Then every tied maximum and every sign of a ReLU falls as in Caffe too, which no
-other rounding can promise. After base_conv_layer.cpp, inner_product_layer.cpp, im2col.cpp.
+OPENBLAS_CORETYPE names them, OPENBLAS_NUM_THREADS > 1 blocks differently from 1), activations equal
+Caffe's to the bit. Then ties of maxima and signs of ReLU inputs are decided as in Caffe, too, which
+no other rounding can promise. After base_conv_layer.cpp, inner_product_layer.cpp, im2col.cpp.
 """
 
 import numpy as np
@@ -16,10 +16,10 @@ from ..errors import FcnError
 
 
 def blas_function(name, *arrays):
-    """The BLAS routine of that name for the dtype of the arrays."""
-    from scipy.linalg.blas import get_blas_funcs  # slow to import, and rarely needed
-
-    return get_blas_funcs((name,), arrays)[0]
+    """OpenBLAS's routine `name` for the arrays' type. Imports scipy on first use."""
+    from scipy.linalg.blas import get_blas_funcs
+    function, = get_blas_funcs((name,), arrays)
+    return function
 
 
 def gemm(a, b, out=None):
@@ -48,7 +48,7 @@ def add_bias(out, bias):
 
 
 class Window:
-    """Where a kernel looks at an image of `size` cells: Caffe's im2col and its transpose."""
+    """Geometry of a kernel over an image of `size` cells: Caffe's im2col and its transpose."""
 
     def __init__(self, size, kernel, stride, pad, dilation):
         self.size, self.kernel = size, kernel
@@ -62,7 +62,7 @@ class Window:
         return image.reshape(-1, image[0].size) if self.trivial else image
 
     def image(self, columns):
-        """The transpose of `columns`: what falls on one cell is added up in Caffe's order."""
+        """The transpose of `columns`: contributions to a cell are summed in Caffe's order."""
         if self.trivial:
             return columns.reshape(-1, *self.size)
         columns = torch.from_numpy(np.ascontiguousarray(columns))[None]
@@ -70,7 +70,7 @@ class Window:
 
 
 def grouped(run, group, *arrays):
-    """`run` for each group's rows of the arrays, put together again."""
+    """`run` on each group's rows of the arrays, concatenated."""
     parts = zip(*(np.split(a, group) for a in arrays))
     return np.concatenate([run(*part) for part in parts]) if group > 1 else run(*arrays)
 

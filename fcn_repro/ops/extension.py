@@ -1,6 +1,7 @@
 """Finding and loading the compiled ops."""
 
 import json
+from collections.abc import Sequence
 from functools import wraps
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -9,10 +10,12 @@ import torch
 
 from ..errors import FcnError
 
+Pair = Sequence[int]        # (y, x)
+
 OPS = ('upcrop', 'upcrop_backward', 'upcrop_add', 'upcrop_argmax', 'upcrop_softmax_loss', 'phases',
        'phases_input', 'phases_filters', 'fused_update', 'conv3x3', 'conv3x3_input',
        'conv3x3_weight', 'winograd_filters', 'winograd', 'conv_gemm', 'conv_gemm_input',
-       'conv_gemm_weight')
+       'conv_gemm_weight', 'constants', 'has_avx512_bf16')
 
 BUILT = '_built.json'             # written by setup.py beside the library
 
@@ -65,6 +68,15 @@ def check_ops(library, names):
 
 
 load_extension(Path(__file__).parents[1])
+
+CONSTANTS = torch.ops.fcn_repro.constants()         # {name: int}, see csrc/cpu/constants.cpp
+AVX512_BF16 = torch.ops.fcn_repro.has_avx512_bf16()
+
+
+def has_avx512_bf16() -> bool:
+    """Whether the CPU kernels can multiply bfloat16: the processor has AVX512-BF16, and the build
+    uses it. Without it only torch's own, slower kernels serve that type."""
+    return AVX512_BF16
 
 
 def checked(function):

@@ -9,11 +9,11 @@ import torch
 
 from fcn_repro.errors import FcnError
 from fcn_repro.fillers import fill
+from fcn_repro.net.coord_map import crop
 from fcn_repro.net.net import Net
 from fcn_repro.net.surgery import expand_input, expand_score, interp, transplant
 from fcn_repro.predict.metrics import Confusion
 from fcn_repro.proto import TEST
-from fcn_repro.proto.coord_map import crop
 from fcn_repro.proto.netspec import L
 
 from .golden import Entry, read_golden

@@ -11,12 +11,13 @@ from PIL import Image
 from ..data.image import check_mean, to_blob
 from ..errors import FcnError
 from ..formats.atomic import write_bytes
-from ..layers.common.base import show
+from ..layers import layer_class
 from ..net.cast import cast_classifier
+from ..net.coord_map import coord_map_from_to, inverse
 from ..net.net import Net
-from ..proto.coord_map import UNMOVED, coord_map_from_to, inverse
 from ..proto.netspec import Function
 from ..report.heatmap import save_heatmap
+from ..sizes import dims
 from .labels import class_names, image_input, output
 
 
@@ -30,7 +31,7 @@ def cast_net(classifier):
     graph = cast_classifier(classifier)
     name, value = output(classifier)
     node = graph.producer(value)
-    while node.type in ('Softmax', 'Split', 'Dropout'):
+    while layer_class(node.type).keeps_ranking:
         value = node.bottoms[0]
         node = graph.producer(value)
     if node.type != 'Convolution':
@@ -47,36 +48,24 @@ def cell_places(net, source, target):
 
     FcnError where a layer between them has no coordinate map.
     """
-    tops = {}
+    layers, tops = {}, {}
     for node in net.graph.nodes:
-        fn = Function(node.type, [tops[v] for v in node.bottoms],
-                      {**window(net, node), 'ntop': len(node.tops)})
-        if node.type == 'Concat' and node.param.concat_param.axis == 1:
-            fn.type_name = UNMOVED[0]           # along the channels it moves nothing
-        tops.update(zip(node.tops, fn.tops))
+        fn = Function(node.type, [tops[v] for v in node.bottoms], {'ntop': len(node.tops)})
+        tops.update(zip(node.tops, fn.tops, strict=True))
+        layers[fn] = net.layer(node), [net.shapes[v] for v in node.bottoms]
+
+    def cell_map(fn):
+        layer, bottoms = layers[fn]
+        return layer.cell_map(bottoms[0])
+
     try:
-        _, stride, first = inverse(coord_map_from_to(tops[source], tops[target]))
+        _, stride, first = inverse(coord_map_from_to(tops[source], tops[target], cell_map))
     except FcnError as error:
         raise FcnError(f'where the cells of the scores lie in the image is not known: {error.what}',
                        file=net.graph.file, do='Give a net of convolutions and poolings with '
                        'kernels of their own (a global pooling has one cell).') from None
     return tuple(np.broadcast_to(np.array([float(v) for v in values]), 2)
                  for values in (stride, first))
-
-
-def window(net, node):
-    """The settings of a node that move its cells, as coords reads them."""
-    layer = net.layer(node)
-    if node.type in ('Convolution', 'Deconvolution'):
-        _, *values = layer.geometry(net.shapes[node.bottoms[0]])
-    elif node.type == 'Pooling' and not layer.param.global_pooling:
-        values = layer.kernel, layer.stride, layer.pad
-    elif node.type == 'Crop':
-        p = layer.param
-        return {'crop_param': {'axis': p.axis, 'offset': list(p.offset) or [0]}}
-    else:
-        return {}
-    return dict(zip(('kernel_size', 'stride', 'pad', 'dilation'), map(list, values)))
 
 
 class Heat:
@@ -113,8 +102,8 @@ class Heat:
         except FcnError as error:
             least = max(n / own for n, own in zip(self.size, (height, width)))
             do = f'Give --scale {np.ceil(10 * least) / 10:g}, or a larger image.'
-            raise FcnError(f'{error.what} (the classifier is for {show(self.size)}, this is '
-                           f'{show(seen)})', layer=error.layer, type=error.type, do=do) from None
+            raise FcnError(f'{error.what} (the classifier is for {dims(self.size)}, this is '
+                           f'{dims(seen)})', layer=error.layer, type=error.type, do=do) from None
 
     def run(self, image, name, paths):
         """Draw one image (H, W, 3) uint8 RGB; returns the grid, its classes, milliseconds."""
@@ -130,9 +119,9 @@ class Heat:
         chosen = np.argsort(-best, kind='stable')[:self.top]
         ratio = np.divide(seen, size)
         stride, first = self.stride / ratio, (self.first + 0.5) / ratio - 0.5
-        shape = show(grid.shape[1:])
+        shape = dims(grid.shape[1:])
         titles = [f'{self.names[c]}  max {best[c]:.2f}  grid {shape}' for c in chosen]
-        save_heatmap(image, f'{name}  {show(size)}', grid[chosen], titles, stride, first, paths[0])
+        save_heatmap(image, f'{name}  {dims(size)}', grid[chosen], titles, stride, first, paths[0])
         if len(paths) > 1:
             save_scores(scores.numpy(), stride, first, paths[1])
         found = ', '.join(f'{self.names[c]} {best[c]:.2f}' for c in chosen)

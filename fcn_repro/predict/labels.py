@@ -10,11 +10,11 @@ from ..data.image import check_label, check_mean, to_blob
 from ..data.palette import VOC_CLASSES
 from ..data.scenes import CLASSES as DIGITS
 from ..errors import FcnError
-from ..layers.common.base import show
 from ..net.graph import LABELS
 from ..proto.prototxt import read_net
 from ..report import save_label_png, save_overlay, shares
 from ..report.overlay import percent
+from ..sizes import dims
 
 
 def data_layer(net):
@@ -63,8 +63,8 @@ def evaluate(net, confusion, count=None, score='score'):
         check_label(sample.label, confusion.n,
                     data.reader.folder / data.reader.labels.format(sample.id))
         if prediction.shape != sample.label.shape:
-            raise FcnError(f"'{score}' is {show(prediction.shape)} for an image of "
-                           f'{show(sample.label.shape)}', file=net.graph.file,
+            raise FcnError(f"'{score}' is {dims(prediction.shape)} for an image of "
+                           f'{dims(sample.label.shape)}', file=net.graph.file,
                            layer=score_layer(net, score), do='Crop it to the data.')
         confusion.add(sample.label, prediction)
         yield sample, prediction, seconds
@@ -94,7 +94,7 @@ class Labels:
         self.data, (self.score, value) = image_input(net), output(net)
         shape = net.shapes[value]
         if len(shape) != 4:
-            raise FcnError(f"'{self.score}' is {show(shape)}, no label for each pixel",
+            raise FcnError(f"'{self.score}' is {dims(shape)}, no label for each pixel",
                            file=net.graph.file, do='Give --heatmap for a classifier.')
         if shape[1] > 256:
             raise FcnError(f"'{self.score}' has {shape[1]} classes, a label PNG holds 256",
@@ -106,7 +106,7 @@ class Labels:
         self.net.reshape({self.data: (1, 3, height, width)})
         shape = self.net.shapes[self.value]
         if shape[2:] != (height, width):
-            raise FcnError(f"'{self.score}' is {show(shape[2:])}", do='Crop it to the data, or '
+            raise FcnError(f"'{self.score}' is {dims(shape[2:])}", do='Crop it to the data, or '
                            'give --heatmap for the class grid of a classifier.')
 
     def run(self, image, name, paths):
@@ -129,7 +129,7 @@ def image_input(net):
                        'needed', file=file, do='Give a deploy.prototxt whose input is an image.')
     value = net.graph.first('data')
     if len(net.shapes[value]) != 4 or net.shapes[value][1] != 3:
-        raise FcnError(f"'data' is {show(net.shapes[value])}, an image is 1x3xHxW", file=file,
+        raise FcnError(f"'data' is {dims(net.shapes[value])}, an image is 1x3xHxW", file=file,
                        do='Give a net for colour images.')
     return value
 

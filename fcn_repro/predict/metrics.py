@@ -84,6 +84,8 @@ def coarse(label, factor):
     corner, kept inside the map: nearest neighbour down and up again. A void centre (255) takes
     the nearest labelled pixel instead; a map that is all void stays so.
     """
+    from scipy.ndimage import distance_transform_edt
+
     void = label == 255
     if void.any() and not void.all():
         from scipy.ndimage import distance_transform_edt  # slow to import

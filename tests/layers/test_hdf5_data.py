@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from layer_evidence import reference_for
 from texts import layer, message
 from texts import net as build_net
 
@@ -43,6 +44,7 @@ def batches(folder, count, more='', **options):
     return np.concatenate([b['b'].numpy() for b in out])
 
 
+@reference_for('HDF5Data')
 def test_files_follow_one_another_and_start_again(folder):
     assert batches(folder, 7).tolist() == [*range(7)] * 3
 
@@ -78,11 +80,11 @@ def test_shuffled_files_stay_together_and_each_epoch_has_its_own_order(folder):
     ([{'a': np.zeros((2, 3)), 'b': np.zeros(3)}],
      '{0}/rows0.h5: [2, 3] rows in its datasets. All must have equally many.'),
     ([{'a': np.float32(1), 'b': np.zeros(3)}],
-     "'a' in {0}/rows0.h5 is no array of numbers. Write one, of one row or more."),
+     "'a' in {0}/rows0.h5 is not an array of numbers. Write one, of one row or more."),
     ([{'a': np.zeros(3), 'b': [b'x', b'y', b'z']}],
-     "'b' in {0}/rows0.h5 is no array of numbers. Write one, of one row or more."),
+     "'b' in {0}/rows0.h5 is not an array of numbers. Write one, of one row or more."),
     ([{'a/c': np.zeros(3), 'b': np.zeros(3)}],
-     "'a' in {0}/rows0.h5 is no array of numbers. Write one, of one row or more."),
+     "'a' in {0}/rows0.h5 is not an array of numbers. Write one, of one row or more."),
     ([rows(0, 2), {'a': np.zeros((2, 3)), 'b': np.zeros(2)}],
      "'a' has rows of 3 in rows1.h5, of 2 in rows0.h5. They must agree."),
     ([rows(0, 0), rows(0, 0)], 'no rows in rows0.h5, rows1.h5. Give at least one.'),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import layer_cases
 import pytest
 from goldens import DATA
 from texts import inputs, layer, message
@@ -33,15 +34,16 @@ INPUTS = inputs(x=(2, 3, 6, 5), l=(2, 1, 6, 5))
 CONV, POOL, CROP = 'convolution_param', 'pooling_param', 'crop_param'
 AXIS = 'is outside a blob of shape 2x3x6x5. Use -4 to 3.'
 REFUSED = [
+    *layer_cases.REFUSED,
     ('ReLU', 'x l', 'y', '',
-     '2 bottoms, but this type takes 1. Mend the bottom lines of the layer.'),
-    ('ReLU', 'x', 'y z', '', '2 tops, but this type takes 1. Mend the top lines of the layer.'),
-    ('Eltwise', 'x', 'y', '', '1 bottoms, but this type takes 2 or more. Mend the bottom lines of '
+     '2 bottoms, but this type takes 1. Fix the bottom lines of the layer.'),
+    ('ReLU', 'x', 'y z', '', '2 tops, but this type takes 1. Fix the top lines of the layer.'),
+    ('Eltwise', 'x', 'y', '', '1 bottoms, but this type takes 2 or more. Fix the bottom lines of '
      'the layer.'),
     ('SoftmaxWithLoss', 'x l', 'y z w', '',
-     '3 tops, but this type takes 1 to 2. Mend the top lines of the layer.'),
+     '3 tops, but this type takes 1 to 2. Fix the top lines of the layer.'),
     ('SoftmaxWithLoss', 'x l', 'y z', '', '1 loss_weight for 2 tops. Give one for each top.'),
-    ('Silence', 'x', 'y', '', '1 tops, but this type takes 0. Mend the top lines of the layer.'),
+    ('Silence', 'x', 'y', '', '1 tops, but this type takes 0. Fix the top lines of the layer.'),
     ('Convolution', 'x', 'y', f'{CONV} {{ num_output: 4 }}',
      'convolution_param.kernel_size is missing. Set it.'),
     ('Convolution', 'x', 'y z', f'{CONV} {{ num_output: 4 kernel_size: 3 }}',
@@ -61,7 +63,7 @@ REFUSED = [
     ('Convolution', 'x', 'y', f'{CONV} {{ num_output: 4 kernel_h: 3 kernel_w: 3 axis: 2 }}',
      'kernel_h and kernel_w on 1 spatial axes. Use repeated kernel_size.'),
     ('Convolution', 'x', 'y', f'{CONV} {{ num_output: 4 kernel_size: 3 stride: 0 }}',
-     'stride 0x0 is not positive. Mend the field.'),
+     'stride 0x0 is not positive. Fix the field.'),
     ('Convolution', 'x', 'y',
      f'{CONV} {{ num_output: 4 kernel_size: 1 weight_filler {{ type: "nope" }} }}',
      "unknown filler 'nope'. Use one of constant, uniform, gaussian, positive_unitball, xavier, "
@@ -94,10 +96,10 @@ REFUSED = [
      'both axis and concat_dim. Keep axis: concat_dim is its old name.'),
     ('Eltwise', 'x x', 'y', 'eltwise_param { operation: PROD coeff: 1 coeff: 1 }',
      'coeff with operation PROD. Caffe takes coeff only with SUM.'),
-    ('Scale', 'x l', 'y', '', 'an operand of 2x1x6x5 does not fit 2x3x6x5 from axis 1 on. Mend '
+    ('Scale', 'x l', 'y', '', 'an operand of 2x1x6x5 does not fit 2x3x6x5 from axis 1 on. Fix '
      'axis, or the second bottom.'),
     ('Bias', 'x', 'y', 'bias_param { axis: 2 num_axes: 3 }',
-     'axis 2 + num_axes 3 is more than the 4 axes of the bottom. Mend num_axes.'),
+     'axis 2 + num_axes 3 is more than the 4 axes of the bottom. Fix num_axes.'),
     ('Scale', 'x', 'y', 'scale_param { num_axes: -2 }',
      'num_axes -2. Give 0 or more, or -1 for all from axis on.'),
     ('Bias', 'x', 'y', 'bias_param { axis: 4 num_axes: 0 }', f'axis 4 {AXIS}'),
@@ -111,7 +113,7 @@ REFUSED = [
     ('Input', '', 'a b c', 'input_param { shape { dim: 1 } shape { dim: 2 } }',
      '2 shapes for 3 tops. Give 1 or 3.'),
     ('HDF5Data', '', 'a', 'hdf5_data_param { source: "no.txt" batch_size: 2 }',
-     'cannot read no.txt: No such file or directory. Mend source.'),
+     'cannot read no.txt: No such file or directory. Fix source.'),
     ('HDF5Data', '', 'a', 'hdf5_data_param { source: "no.txt" batch_size: 2 } transform_param { }',
      'transform_param, but rows are not transformed. Remove it.'),
     ('HDF5Output', 'x l', '', '', 'hdf5_output_param.file_name is missing. Set it.'),
@@ -122,7 +124,7 @@ REFUSED = [
      'voc_layers.SBDDSegDataLayer, digit_layers.DigitDataLayer, m2nist_layers.M2nistDataLayer, '
      'm2nist_layers.M2nistDigitDataLayer.'),
     ('Python', '', 'a', 'python_param { module: "voc_layers" layer: "VOCSegDataLayer" '
-     'param_str: "[1]" }', "param_str is no Python dict: [1]. Write a dict such as "
+     'param_str: "[1]" }', "param_str is not a Python dict: [1]. Write a dict such as "
      "{'split': 'train'}."),
 ]
 

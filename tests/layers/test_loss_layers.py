@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from layer_case import distinct, make_layer
+from layer_evidence import reference_for
 from texts import conv, image, inputs, layer, message
 from texts import net as build_net
 
@@ -28,12 +29,12 @@ REFUSED = [
      'labels of 2x3 for scores of 2x3. Give one label for each row.'),
     ('InfogainLoss', 'r n', 'y', '', 'no matrix: infogain_loss_param.source is missing. Set it, '
      'or give the matrix as the third bottom.'),
-    ('InfogainLoss', 'r n m', 'y', '', 'an infogain matrix of 3 for 3 classes. It must be 3x3.'),
+    ('InfogainLoss', 'r n m', 'y', '', 'an infogain matrix of 3 for 3 classes. Give 3x3.'),
     ('InfogainLoss', 'r n m', 'y', 'loss_param { normalize: true }',
      'loss_param.normalize is not known here. Use normalization.'),
     ('InfogainLoss', 'x n m', 'y', '', '2 labels (2) for 60 positions of scores 2x3x6x5 (class '
      'axis 1). Give one label for each position.'),
-    ('ContrastiveLoss', 'r r', 'y', '', '2 bottoms, but this type takes 3. Mend the bottom lines '
+    ('ContrastiveLoss', 'r r', 'y', '', '2 bottoms, but this type takes 3. Fix the bottom lines '
      'of the layer.'),
     ('ContrastiveLoss', 'x x n', 'y', '', 'bottoms of 2x3x6x5 and 2x3x6x5. Both must be N x C.'),
     ('ContrastiveLoss', 'r r m', 'y', '', '3 marks (3) for 2 pairs. Give one for each pair.'),
@@ -49,7 +50,7 @@ REFUSED = [
      'embed_param.input_dim is missing or 0. Set it.'),
     ('Im2col', 'x', 'y', '', 'convolution_param.kernel_size is missing. Set it.'),
     ('Im2col', 'x', 'y', 'convolution_param { kernel_size: 3 axis: 3 }',
-     'no spatial axis in a bottom of shape 2x3x6x5. Mend axis.'),
+     'no spatial axis in a bottom of shape 2x3x6x5. Fix axis.'),
     ('Im2col', 'x', 'y', 'convolution_param { kernel_size: 7 }', 'a bottom of 2x3x6x5 gives an '
      'empty top (0x-1) with kernel 7x7, pad 0x0. Use a larger input, a smaller kernel or more '
      'padding.'),
@@ -90,11 +91,11 @@ def test_refused_with_file_line_layer_and_remedy(type, bottoms, tops, more, want
 
 
 @pytest.mark.parametrize('type, bottoms, more, what, do', [
-    ('HingeLoss', 'r n', '', 'labels', 'Mend the labels, or num_output of the layer below.'),
+    ('HingeLoss', 'r n', '', 'labels', 'Fix the labels, or num_output of the layer below.'),
     ('MultinomialLogisticLoss', 'r n', '', 'labels',
-     'Mend the labels, or num_output of the layer below.'),
+     'Fix the labels, or num_output of the layer below.'),
     ('Embed', 'n', 'embed_param { input_dim: 3 num_output: 2 }', 'indices',
-     'Mend the bottom, or embed_param.input_dim.')])
+     'Fix the bottom, or embed_param.input_dim.')])
 def test_an_index_beyond_its_rows(type, bottoms, more, what, do):
     net = build_net(INPUTS + layer(type, 'it', bottoms, 'y', more))
     for bad in 3, -1:
@@ -198,6 +199,7 @@ def test_a_parameter_is_learned_from_its_consumers():
     assert net.blobs['w'].data.tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
+@reference_for('DummyData')
 def test_dummy_data_is_a_function_of_seed_name_and_position():
     text = layer('DummyData', 'd', '', 'a b c', f'{DUMMY} {{ num: 4 channels: 1 height: 2 width: 3 '
                  'data_filler { value: 7 } data_filler { type: "uniform" min: 2 max: 3 } '
@@ -220,6 +222,7 @@ MEMORY = layer('MemoryData', 'd', '', 'data label', 'memory_data_param { batch_s
                'height: 1 width: 2 }')
 
 
+@reference_for('MemoryData')
 def test_memory_data_gives_batch_by_batch():
     net = build_net(MEMORY)
     assert net.blobs['data'].shape == (2, 3, 1, 2) and net.blobs['label'].shape == (2, 1, 1, 1)

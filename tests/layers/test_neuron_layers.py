@@ -26,7 +26,7 @@ REFUSED = [
     ('AbsVal', 'x', 'x', '', f'in-place AbsVal. {OWN}'),
     ('Flatten', 'x', 'x', '', f'in-place Flatten. {OWN}'),
     ('Reshape', 'x', 'x', '', f'in-place Reshape. {OWN}'),
-    ('BNLL', 'x', 'y z', '', '2 tops, but this type takes 1. Mend the top lines of the layer.'),
+    ('BNLL', 'x', 'y z', '', '2 tops, but this type takes 1. Fix the top lines of the layer.'),
     ('ArgMax', 'x', 'y', 'argmax_param { top_k: 0 }', 'top_k 0. Give 1 or more.'),
     ('ArgMax', 'x', 'y', 'argmax_param { top_k: 91 }', 'top_k 91 of the 90 values in each item of '
      'a bottom of 2x3x6x5. Lower top_k.'),
@@ -37,15 +37,15 @@ REFUSED = [
      'axis, the second, the indices, one axis.'),
     ('Clip', 'x', 'y', '', 'clip_param.min is missing. Set it.'),
     ('Clip', 'x', 'y', 'clip_param { min: 1.5 max: -2 }',
-     'min 1.5 is above max -2. Mend one of them.'),
+     'min 1.5 is above max -2. Fix one of them.'),
     ('Exp', 'x', 'y', 'exp_param { base: -2 }',
      'base -2 is not positive and finite. Give one, or -1 for e.'),
     ('Exp', 'x', 'y', 'exp_param { base: inf }',
      'base inf is not positive and finite. Give one, or -1 for e.'),
     ('Log', 'x', 'y', 'log_param { base: 1 }',
-     'base 1 is not positive, finite and other than 1. Give such a one, or -1 for e.'),
+     'base 1 is not positive, finite and different from 1. Give such a base, or -1 for e.'),
     ('Log', 'x', 'y', 'log_param { base: 0 }',
-     'base 0 is not positive, finite and other than 1. Give such a one, or -1 for e.'),
+     'base 0 is not positive, finite and different from 1. Give such a base, or -1 for e.'),
     ('Filter', 'x s', 'y z', '',
      '2 tops for 1 bottoms and a selector. Give one top for each bottom but the last.'),
     ('Filter', 's x', 'y', '',
@@ -55,7 +55,7 @@ REFUSED = [
     ('Flatten', 'x', 'y', 'flatten_param { axis: 5 }', f'axis 5 {OUTSIDE}'),
     ('Flatten', 'x', 'y', 'flatten_param { end_axis: -5 }', f'end_axis -5 {OUTSIDE}'),
     ('Flatten', 'x', 'y', 'flatten_param { axis: 3 end_axis: 1 }',
-     'end_axis 1 lies before axis 3 of a bottom of shape 2x3x6x5. Mend one of them.'),
+     'end_axis 1 lies before axis 3 of a bottom of shape 2x3x6x5. Fix one of them.'),
     ('PReLU', 'v', 'y', '', 'a bottom of shape 3 has 1 axes, not 2 or more. Reshape it: the '
      'channels are its axis 1.'),
     ('Reduction', 'x', 'y', 'reduction_param { axis: 4 }', f'axis 4 {OUTSIDE}'),
@@ -70,11 +70,11 @@ REFUSED = [
     ('Reshape', 'x', 'y', f'{RESHAPE} {{ {dims(0, 0, 0)} axis: 2 }}', 'dim 2 of the shape is 0, '
      'but a bottom of shape 2x3x6x5 has no axis 4 to copy. Give a number.'),
     ('Reshape', 'x', 'y', f'{RESHAPE} {{ {dims(7, -1)} axis: 1 }}', 'a bottom of shape 2x3x6x5 '
-     'has 180 values, which do not fill 2x7x-1. Mend reshape_param.shape.'),
+     'has 180 values, which do not fill 2x7x-1. Fix reshape_param.shape.'),
     ('Reshape', 'x', 'y', f'{RESHAPE} {{ {dims(0, 3, 31)} }}', 'a bottom of shape 2x3x6x5 '
-     'has 180 values, which do not fill 2x3x31. Mend reshape_param.shape.'),
+     'has 180 values, which do not fill 2x3x31. Fix reshape_param.shape.'),
     ('Reshape', 'x', 'y', '', 'a bottom of shape 2x3x6x5 has 180 values, which do not fill '
-     'scalar. Mend reshape_param.shape.'),
+     'scalar. Fix reshape_param.shape.'),
     ('Slice', 'x', 'a b', 'slice_param { axis: 1 slice_dim: 1 }',
      'both axis and slice_dim. Keep axis: slice_dim is its old name.'),
     ('Slice', 'x', 'a b', 'slice_param { axis: 4 }', f'axis 4 {OUTSIDE}'),
@@ -109,7 +109,7 @@ def test_batch_reindex_refuses_an_index_outside(index, shown):
     net = build_net(INPUTS + layer('BatchReindex', 'it', 'x i', 'y'))
     assert message(net.forward, i=torch.tensor([0, 1, index, 1.5])) == \
         f"net.prototxt:5: layer 'it' (BatchReindex): 1 indices outside 0 … 1, such as {shown}. " \
-        'Mend the second bottom.'
+        'Fix the second bottom.'
 
 
 # What no golden shows

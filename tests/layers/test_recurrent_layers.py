@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from layer_case import distinct, make_layer
+from layer_evidence import reference_for, refusal_of
 from texts import image, inputs, layer, message
 from texts import net as build_net
 
@@ -129,6 +130,7 @@ def test_gradients_reach_x_and_parameters_alone(type):
     assert all(x.grad is None for x in fed[1:])
 
 
+@reference_for('LSTMUnit')
 def test_unit_is_one_step_and_its_slope_is_caffes():
     """LSTMUnit's forget gate f = cont sigmoid has the slope f (1 - f), whatever cont is."""
     cell, gates = distinct((1, 2, 3)), distinct((1, 2, 12), 1)
@@ -151,11 +153,11 @@ REFUSED = [
     ('RNN', 'x cont', 'y', 'num_output: 3 debug_info: true',
      'recurrent_param.debug_info is not supported. Remove the field.'),
     ('LSTM', 'x', 'y', 'num_output: 3',
-     '1 bottoms, but this type takes 2 to 3. Mend the bottom lines of the layer.'),
+     '1 bottoms, but this type takes 2 to 3. Fix the bottom lines of the layer.'),
     ('LSTM', 'x cont', 'y a b', 'num_output: 3 expose_hidden: true',
-     '2 bottoms, but this type takes 4 to 5. Mend the bottom lines of the layer.'),
+     '2 bottoms, but this type takes 4 to 5. Fix the bottom lines of the layer.'),
     ('LSTM', 'x cont h h', 'y', 'num_output: 3 expose_hidden: true',
-     '1 tops, but this type takes 3. Mend the top lines of the layer.'),
+     '1 tops, but this type takes 3. Fix the top lines of the layer.'),
     ('RNN', 'x wrong', 'y', 'num_output: 3',
      'x of 4x2x5 and cont of 4x3. Give (steps, streams, …) and (steps, streams).'),
     ('RNN', 'cont cont', 'y', 'num_output: 3',
@@ -174,6 +176,7 @@ def test_refused_by_name(type, bottoms, tops, more, wanted):
     assert message(build_net, text) == f"net.prototxt:5: layer 'r' ({type}): {wanted}"
 
 
+@refusal_of('LSTMUnit')
 def test_a_unit_of_other_shapes_is_refused():
     text = inputs(c=(1, 2, 3), g=(1, 2, 9), cont=(1, 2)) + layer('LSTMUnit', 'u', 'c g cont', 'a b')
     assert message(build_net, text) == ("net.prototxt:4: layer 'u' (LSTMUnit): bottoms of 1x2x3, "

@@ -119,7 +119,7 @@ def test_unknown_type():
     assert error.startswith("net.prototxt:2: layer 'f': unknown layer type 'Warp'. Known types:")
     error = message(net, 'layer { name: "data" type: "Data" top: "data" }')
     assert error.startswith("net.prototxt:1: layer 'data' (Data): Data layers read LMDB or LevelDB "
-                            'databases, which are not read here. List the images')
+                            'databases, which are not supported. List the images')
 
 
 def test_weights_in_the_text():

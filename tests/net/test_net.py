@@ -151,7 +151,7 @@ def test_wrong_inputs():
         'scores 1x3x6x7 (class axis 1). Give one label for each position.'
     assert message(ours.forward, data=image(1, 2, 6, 6), label=torch.full((1, 1, 6, 6), 3.)) == \
         "net.prototxt:7: layer 'loss' (SoftmaxWithLoss): 36 labels outside 0 … 2, such as 3, " \
-        'with ignore_label not set. Mend the labels, num_output of the scores, or ' \
+        'with ignore_label not set. Fix the labels, num_output of the scores, or ' \
         'loss_param.ignore_label.'
     assert message(ours.forward, data=image(2, 6, 6)).startswith("net.prototxt:")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from goldens import error
 from layer_case import make_layer
+from layer_evidence import refusal_of
 from test_border import BACKBONE, LRN, MODULE, SMALL, pair, repeats_of
 from test_nets import FOLDERS
 from texts import conv, graph, inputs, layer, message, net
@@ -186,6 +187,7 @@ def test_each_axis_has_its_own_pad():
     pair(text, size=(5, 38))
 
 
+@refusal_of('RepeatBorder')
 def test_refused_as_a_layer():
     source = inputs(x=(1, 1, 4, 4)) + layer('RepeatBorder', 'y', 'x', 'y')
     assert message(net, source) == (

@@ -198,8 +198,8 @@ def test_wrong_data(scored, capsys, tmp_path, spoil, parts):
     (['--net', 'w.h5'], ['w.h5', 'binary file, not prototxt', '.prototxt here']),
     (['--weights', 'none.h5'], ['none.h5', 'cannot be read', 'Check the path']),
     (['--weights', 'val.prototxt'], ['val.prototxt', 'is a text that begins']),
-    (['--out', 'w.h5'], ['w.h5', 'cannot make this folder', '--out']),
-    (['--out', 'w.h5/x'], ['w.h5/x', 'cannot make this folder', '--out']),
+    (['--out', 'w.h5'], ['w.h5', 'cannot make this folder']),
+    (['--out', 'w.h5/x'], ['w.h5/x', 'cannot make this folder']),
     (['--device', 'cuda:99'], ['cuda:99', '--device cpu']),
 ], ids=lambda v: ' '.join(map(str, v)) if v[0].startswith('--') else '')
 def test_wrong_words(scored, capsys, words, parts):

@@ -11,7 +11,7 @@ from small_runs import contents, run, solver_maker
 
 from fcn_repro.errors import FcnError
 from fcn_repro.formats import solverstate
-from fcn_repro.formats.caffemodel import start
+from fcn_repro.formats.caffemodel import field_head
 from fcn_repro.formats.weights import read_extra, read_solverstate, read_weights, write_solverstate
 from fcn_repro.formats.wire import PRIVATE
 from fcn_repro.proto import NetParameter, SolverState
@@ -182,7 +182,7 @@ def test_damaged_files(make):
                                  b'{"extra": {}, "texts": {"net": 3}}', b'\xff'])
 def test_damage_in_our_own_part(tmp_path, own):
     path, its = tmp_path / 'x.solverstate', DATA / 'weights/snapshot_iter_30.solverstate'
-    path.write_bytes(its.read_bytes() + start(PRIVATE, len(own)) + own)
+    path.write_bytes(its.read_bytes() + field_head(PRIVATE, len(own)) + own)
     for read in (read_solverstate, read_extra):
         with pytest.raises(FcnError, match=r'own part of it is damaged. Use another'):
             read(path)

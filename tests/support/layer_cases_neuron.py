@@ -1,6 +1,5 @@
 """Random layers of the types that act on each value alone or only move values."""
 
-import torch
 from hypothesis import strategies as st
 from layer_case import Case, blob, distinct, ints, unary
 
@@ -91,7 +90,7 @@ def slices(draw):
     return Case('Slice', [distinct(shape)], {'slice_param': settings}, tops)
 
 
-NEURON_CASES = {
+CASES = {
     'AbsVal': unary('AbsVal'),
     'ArgMax': arg_max(),
     'BNLL': unary('BNLL'),
@@ -114,11 +113,4 @@ NEURON_CASES = {
     'TanH': unary('TanH'),
     'Threshold': unary('Threshold', threshold_param=mapping(threshold=one_of(0, 0.3))),
     'Tile': on_axis('Tile', 'tile_param', tiles=one_of(1, 2, 3)),
-}
-
-# {type: function of (bottom, the layer's message)}: the top by another formula. For a type of our
-# own, of which Caffe has no golden, it is the reference.
-REFERENCES = {
-    'Swish': lambda x, param: x / (1 + torch.exp(-param.beta * x)),
-    'TanH': lambda x, param: 1 - 2 / (torch.exp(2 * x) + 1),
 }

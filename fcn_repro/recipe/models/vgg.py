@@ -5,7 +5,7 @@ offsets come from coords, never by hand.
 """
 
 from ...errors import FcnError
-from ...proto.coord_map import crop
+from ...net.coord_map import crop
 from ...proto.netspec import L, NetSpec, P
 
 WIDTHS = (64, 128, 256, 512, 512)                   # VGG16's five groups
