@@ -55,8 +55,9 @@ def forward(net, tf32, images):
 
 def compare(expected, scores):
     """Labels that stay the same, as a share of all pixels, and max|a - b| / max|b|."""
-    same = sum(int((a.argmax(1) == b.argmax(1)).sum()) for a, b in zip(expected, scores))
-    away = max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(expected, scores))
+    pairs = list(zip(expected, scores, strict=True))
+    same = sum(int((a.argmax(1) == b.argmax(1)).sum()) for a, b in pairs)
+    away = max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs)
     return {'equal_labels': same / sum(a[:, 0].numel() for a in expected), 'scores_differ': away}
 
 
@@ -96,7 +97,7 @@ def main():
     seconds = alternate({name: lambda net=net: forward(*net, images) for name, net in nets.items()},
                         args.runs, args.device, warm=False)
     rows = [{'way': name, 'median': statistics.median(times), 'best': min(times), 'seconds': times,
-             'faster': statistics.median(a / b for a, b in zip(seconds[FP32], times)),
+             'faster': statistics.median(a / b for a, b in zip(seconds[FP32], times, strict=True)),
              **compare(scores[FP32], scores[name])} for name, times in seconds.items()]
     print(table(rows))
     write(args.json, machine, rows, net=str(file), weights=args.weights, images=len(images))

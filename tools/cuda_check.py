@@ -57,7 +57,7 @@ def check_frames(report, source, arch):
         raise FcnError(f'{len(kernels)} kernels but {len(frames)} frame lines in the report of '
                        f'-arch={arch}:\n{report}', file=source,
                        do='Adapt the patterns in this script to this nvcc.')
-    for kernel, frame in zip(kernels, frames):
+    for kernel, frame in zip(kernels, frames, strict=True):
         if any(int(count) for count in frame):
             stack, stores, loads = frame
             raise FcnError(f'{kernel} for {arch} has {stack} bytes of stack, {stores} of spill '

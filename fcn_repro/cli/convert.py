@@ -130,8 +130,8 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Print aligned columns; the one of bytes is right-aligned."""
     rows = [tuple(cell if cell.isprintable() else repr(cell) for cell in row)
             for row in [head, *rows]]
-    widths = [max(map(len, column)) for column in zip(*rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [f'{cell:>{w}}' if name == 'bytes' else f'{cell:<{w}}'
-                 for name, cell, w in zip(head, row, widths)]
+                 for name, cell, w in zip(head, row, widths, strict=True)]
         print('  '.join(cells).rstrip())

@@ -53,7 +53,7 @@ def load_mnist(split: str, folder: str | Path,
                bold: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """MNIST's images (N,28,28) and labels (N,), both uint8; bold: strokes thickened to UCI's."""
     images, labels = (read_idx(find_idx(folder, name), dims)
-                      for name, dims in zip(MNIST_FILES[split], (3, 1)))
+                      for name, dims in zip(MNIST_FILES[split], (3, 1), strict=True))
     if len(images) != len(labels):
         raise FcnError(f'{len(images)} images but {len(labels)} labels', file=folder,
                        do='Take the image and the label file of the same release.')

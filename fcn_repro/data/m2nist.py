@@ -246,7 +246,7 @@ class M2nistDigitDataLayer(DataLayer):
         chosen = rng.integers(len(self.digits), size=count) if train else \
             (k * count + np.arange(count)) % len(self.digits)
         data = np.zeros((count, 1, BOX, BOX), np.float32)
-        for place, i in zip(data[:, 0], chosen):
+        for place, i in zip(data[:, 0], chosen, strict=True):
             box = np.pad(self.digits.box(rng, i), SHIFT)
             top, left = rng.integers(2 * SHIFT + 1, size=2)
             place[:] = box[top:top + BOX, left:left + BOX] / np.float32(255)

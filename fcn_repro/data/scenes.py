@@ -149,7 +149,7 @@ def draw_scene(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray,
                        f'of {stamp["size"]}', do='Ask for fewer or smaller digits.')
     ground, *inks = colours(rng, 1, len(placed))
     canvas = texture(rng, *stamp['size'], ground, 1)
-    for (alpha, top, left), ink in zip(placed, inks):
+    for (alpha, top, left), ink in zip(placed, inks, strict=True):
         paint(canvas, alpha, top, left, texture(rng, *alpha.shape, ink, 1))
     return to_uint8(canvas), label
 

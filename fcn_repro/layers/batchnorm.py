@@ -59,5 +59,5 @@ class BatchNorm(Layer):
     def add(self, params, mean, variance, count):
         """Write the statistics of a batch of `count` values a channel into the running ones."""
         unbiased = variance * (count / (count - 1) if count > 1 else 1)
-        for param, value in zip(params, (mean, unbiased, 1)):
+        for param, value in zip(params, (mean, unbiased, 1), strict=True):
             param.mul_(self.param.moving_average_fraction).add_(value)

@@ -31,7 +31,8 @@ class Concat(Layer):
         axis = self.along(bottoms[0])
         for i, bottom in enumerate(bottoms):
             if len(bottom) != len(bottoms[0]) or any(
-                    a != b for j, (a, b) in enumerate(zip(bottom, bottoms[0])) if j != axis):
+                    a != b for j, (a, b) in enumerate(zip(bottom, bottoms[0], strict=True))
+                    if j != axis):
                 raise self.error(f'bottom {i} is {dims(bottom)}, bottom 0 is {dims(bottoms[0])}: '
                                  f'they may differ in axis {axis} alone', 'Crop them first.')
         top = list(bottoms[0])

@@ -45,7 +45,7 @@ class Eltwise(Layer):
         if self.param.operation == EltwiseParameter.MAX:
             return [_maximum(bottoms)]
         top = None
-        for x, c in zip(bottoms, list(self.param.coeff) or [1] * len(bottoms)):
+        for x, c in zip(bottoms, list(self.param.coeff) or [1] * len(bottoms), strict=True):
             term = x if c == 1 else x * c
             top = term if top is None else top + term
         return [top]

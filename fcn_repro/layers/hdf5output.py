@@ -42,7 +42,7 @@ class HDF5Output(Layer):
                              'Run one pass, with all rows in a batch, or make a new net.')
         try:
             with create_hdf5(self.path) as file:
-                for name, blob in zip(('data', 'label'), bottoms):
+                for name, blob in zip(('data', 'label'), bottoms, strict=True):
                     shape = (*blob.shape, 1, 1, 1, 1)[:4]
                     file[name] = blob.detach().float().cpu().reshape(shape).numpy()
         except FcnError as error:

@@ -50,7 +50,7 @@ class Pooling(Layer):
         if not p.global_pooling and (min(self.kernel) < 1 or min(self.stride) < 1):
             raise self.error(f'kernel {dims(self.kernel)}, stride {dims(self.stride)}',
                              'Both must be positive.')
-        if not p.global_pooling and any(a >= k for a, k in zip(self.pad, self.kernel)):
+        if not p.global_pooling and any(a >= k for a, k in zip(self.pad, self.kernel, strict=True)):
             raise self.error(f'pad {dims(self.pad)} is not under the kernel {dims(self.kernel)}')
 
     def window(self):
@@ -62,7 +62,8 @@ class Pooling(Layer):
 
     def cell_map(self, bottom):
         values = self.window() or ()
-        return self.coord_map(dict(zip(('kernel_size', 'stride', 'pad'), map(list, values))))
+        return self.coord_map(dict(zip(('kernel_size', 'stride', 'pad'), map(list, values),
+                                       strict=True)))
 
     def _pair(self, name):
         p = self.param
@@ -76,7 +77,8 @@ class Pooling(Layer):
             raise self.error(f'a bottom of shape {dims(bottoms[0])}', 'Pooling takes 4 axes.')
         n, c, *size = bottoms[0]
         kernel = size if self.param.global_pooling else self.kernel
-        top = tuple(self._extent(*axis) for axis in zip(size, kernel, self.stride, self.pad))
+        top = tuple(self._extent(*axis) for axis in
+                    zip(size, kernel, self.stride, self.pad, strict=True))
         if min(top) < 1:
             raise self.error(f'a bottom of {dims(bottoms[0])} is smaller than the kernel '
                              f'{dims(kernel)}', 'Use a larger input.')
@@ -113,11 +115,11 @@ class Pooling(Layer):
         window, so that an empty one gives -FLT_MAX (MAX) or NaN (AVE).
         """
         pad, before, lowest = self.pad, (0, 0), max(LOWEST, torch.finfo(x.dtype).min)
-        if any(2 * p > k for p, k in zip(pad, kernel)):
+        if any(2 * p > k for p, k in zip(pad, kernel, strict=True)):
             x = F.pad(x, (pad[1], pad[1], pad[0], pad[0]), value=lowest if self.max else 0)
             pad, before = (0, 0), pad
-        last = [(o - 1) * s - p for o, s, p in zip(out, self.stride, pad)]
-        beyond = [max(0, start + 1 - size) for start, size in zip(last, x.shape[2:])]
+        last = [(o - 1) * s - p for o, s, p in zip(out, self.stride, pad, strict=True)]
+        beyond = [max(0, start + 1 - size) for start, size in zip(last, x.shape[2:], strict=True)]
         if any(beyond):
             x = F.pad(x, (0, beyond[1], 0, beyond[0]), value=lowest if self.max else math.nan)
         return x, before, pad

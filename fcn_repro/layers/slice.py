@@ -1,5 +1,7 @@
 """Slice: a blob cut into several along an axis (Caffe's slice_layer)."""
 
+from itertools import pairwise
+
 import torch
 
 from ..sizes import dims
@@ -35,7 +37,7 @@ class Slice(Layer):
             raise self.error(f'{tops} tops do not evenly divide axis {axis} of a bottom of shape '
                              f'{dims(shape)}', 'Give slice_point, or another number of tops.')
         ends = [*points, size] if points else range(size // tops, size + 1, size // tops)
-        sizes = [end - start for start, end in zip([0, *ends], ends)]
+        sizes = [end - start for start, end in pairwise([0, *ends])]
         if min(sizes) < 1:
             raise self.error(f'slice_point {", ".join(map(str, points))} in axis {axis} of a '
                              f'bottom of shape {dims(shape)}',

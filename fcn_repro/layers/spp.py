@@ -32,8 +32,8 @@ class SPP(Layer):
 
     def level(self, bins, bottom):
         kernel = [-(-size // bins) for size in bottom[2:]]
-        pad = [(k * bins - size + 1) // 2 for k, size in zip(kernel, bottom[2:])]
-        if any(p >= k for p, k in zip(pad, kernel)):
+        pad = [(k * bins - size + 1) // 2 for k, size in zip(kernel, bottom[2:], strict=True)]
+        if any(p >= k for p, k in zip(pad, kernel, strict=True)):
             raise self.error(f'{bins}x{bins} bins in a bottom of {dims(bottom)} need pad '
                              f'{dims(pad)} with kernel {dims(kernel)}',
                              'Lower pyramid_height, or use a larger input.')

@@ -71,7 +71,7 @@ class Window:
 
 def grouped(run, group, *arrays):
     """`run` on each group's rows of the arrays, concatenated."""
-    parts = zip(*(np.split(a, group) for a in arrays))
+    parts = zip(*(np.split(a, group) for a in arrays), strict=True)
     return np.concatenate([run(*part) for part in parts]) if group > 1 else run(*arrays)
 
 
@@ -102,7 +102,8 @@ class Convolve(torch.autograd.Function):
         flat, images = matrix(weight), []
         d_weight = np.zeros_like(flat)
         d_bias = np.zeros(grad.shape[1], flat.dtype)
-        for image, top in zip(x.detach().contiguous().numpy(), grad.contiguous().numpy()):
+        for image, top in zip(x.detach().contiguous().numpy(), grad.contiguous().numpy(),
+                              strict=True):
             if of_bias:
                 d_bias = row_sums(rows(top), d_bias)
             if ctx.transposed:
@@ -145,7 +146,7 @@ def conv2d(x, weight, bias, stride, pad, dilation, group):
     check(x, weight, bias)
     kernel = tuple(weight.shape[2:])
     size = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in
-                 zip(x.shape[2:], kernel, stride, pad, dilation))
+                 zip(x.shape[2:], kernel, stride, pad, dilation, strict=True))
     window = Window(tuple(x.shape[2:]), kernel, tuple(stride), tuple(pad), tuple(dilation))
     return Convolve.apply(x, weight, bias, window, group, size, False)
 
@@ -155,7 +156,7 @@ def conv_transpose2d(x, weight, bias, stride, pad, _, group, dilation):
     check(x, weight, bias)
     kernel = tuple(weight.shape[2:])
     size = tuple(s * (n - 1) + d * (k - 1) + 1 - 2 * p for n, k, s, p, d in
-                 zip(x.shape[2:], kernel, stride, pad, dilation))
+                 zip(x.shape[2:], kernel, stride, pad, dilation, strict=True))
     window = Window(size, kernel, tuple(stride), tuple(pad), tuple(dilation))
     return Convolve.apply(x, weight, bias, window, group, size, True)
 

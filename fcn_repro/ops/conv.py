@@ -55,7 +55,7 @@ def ours(x, weight):
 def by_winograd(x, weight, pad):
     """Whether Winograd's algorithm applies, and pays."""
     tiles = x.shape[0]
-    for size, p in zip(x.shape[2:], pad):
+    for size, p in zip(x.shape[2:], pad, strict=True):
         tiles *= -(-(size + 2 * p - 2) // TILE)
     return tuple(weight.shape[2:]) == (3, 3) and max(pad) <= MOST_PAD \
         and all(n % CHANNELS == 0 for n in weight.shape[:2]) and tiles >= TILES \
@@ -65,6 +65,6 @@ def by_winograd(x, weight, pad):
 def by_gemm(x, weight, pad):
     """Whether matrix products apply, and pay: at least as many filters as output positions."""
     places = x.shape[0]
-    for size, kernel, p in zip(x.shape[2:], weight.shape[2:], pad):
+    for size, kernel, p in zip(x.shape[2:], weight.shape[2:], pad, strict=True):
         places *= size + 2 * p - kernel + 1
     return weight.shape[1] % GEMM_CHANNELS == 0 and 0 < places <= min(PLACES, weight.shape[0])

@@ -52,9 +52,9 @@ def deconv_crop(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, pa
     (H - 1) * stride + k - 2 * pad cells.
     """
     _check(x, weight, bias, group, stride, pad, offset, size)
-    axes = [_axis(*a) for a in zip(weight.shape[2:], stride, pad, offset, size)]
+    axes = [_axis(*a) for a in zip(weight.shape[2:], stride, pad, offset, size, strict=True)]
     margins = []        # F.pad takes the last axis first
-    for axis, cells in zip(axes[::-1], x.shape[:1:-1]):
+    for axis, cells in zip(axes[::-1], x.shape[:1:-1], strict=True):
         margins += [-axis.first, axis.first + axis.count + axis.taps - 1 - cells]
     cells = F.pad(x, margins) if max(margins) > 0 else x[
         :, :, -margins[2]:x.shape[2] + margins[3], -margins[0]:x.shape[3] + margins[1]]
@@ -82,7 +82,7 @@ def _axis(k, stride, pad, offset, size):
 def _phases(weight, axes, group):
     """The weight as (group, C / group, C_out / group, m_y, s_y, m_x, s_x)."""
     y, x = axes
-    gaps = [axis.taps * axis.stride - k for axis, k in zip(axes, weight.shape[2:])]
+    gaps = [axis.taps * axis.stride - k for axis, k in zip(axes, weight.shape[2:], strict=True)]
     if any(gaps):
         weight = F.pad(weight, (0, gaps[1], 0, gaps[0]))
     weight = weight.unflatten(3, (x.taps, x.stride)).unflatten(2, (y.taps, y.stride))
@@ -106,9 +106,9 @@ def _by_torch(cells, weight, bias, axes, group, size):
         tensors = [None if t is None else t.to(tap_dtype(cells.dtype)) for t in tensors]
         tensors[0] = tensors[0].contiguous(memory_format=torch.channels_last)
     stride = [axis.stride for axis in axes]
-    gaps = [max(0, s - k) for s, k in zip(stride, weight.shape[2:])]
+    gaps = [max(0, s - k) for s, k in zip(stride, weight.shape[2:], strict=True)]
     whole = F.conv_transpose2d(*tensors, stride, 0, gaps, group)
-    for dim, axis, cut in zip((2, 3), axes, size):
+    for dim, axis, cut in zip((2, 3), axes, size, strict=True):
         whole = whole.narrow(dim, (axis.taps - 1) * axis.stride + axis.lead, cut)
     return whole.to(cells.dtype)
 
@@ -133,7 +133,8 @@ def _check(x, weight, bias, group, stride, pad, offset, size):
         if len(pair) != 2 or min(pair) < least:
             raise FcnError(f'deconv_crop: {name} is {dims(pair)}',
                            do=f'Give two numbers (y, x) of at least {least}.')
-    for axis, *numbers in zip('yx', x.shape[2:], weight.shape[2:], stride, pad, offset, size):
+    for axis, *numbers in zip('yx', x.shape[2:], weight.shape[2:], stride, pad, offset, size,
+                              strict=True):
         _check_axis(axis, *numbers)
 
 

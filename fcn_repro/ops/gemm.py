@@ -35,7 +35,7 @@ def conv_gemm_ref(x, weight, bias, pad=(0, 0)):
 
 
 def _outside(size, kernel, sign):
-    return [a + sign * (b - 1) for a, b in zip(size, kernel)]
+    return [a + sign * (b - 1) for a, b in zip(size, kernel, strict=True)]
 
 
 @fake_kernel('conv_gemm')

@@ -57,7 +57,7 @@ def winograd(x: Tensor, filters: Tensor, outputs: int, bias: Tensor | None, pad:
 
 
 def _empty(x, channels, pad):
-    height, width = (size + 2 * p - 2 for size, p in zip(x.shape[2:], pad))
+    height, width = (size + 2 * p - 2 for size, p in zip(x.shape[2:], pad, strict=True))
     return torch.empty(x.shape[0], channels, height, width, dtype=x.dtype, device=x.device,
                        memory_format=torch.channels_last)
 

@@ -3,6 +3,7 @@ further down."""
 
 from collections.abc import Collection
 from dataclasses import replace
+from itertools import pairwise
 
 from ..layers import layer_class
 from ..net.graph import Graph, Node
@@ -34,7 +35,7 @@ def collapse_border(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
         if path:
             pads[node] = stops[path[0]].removable
             done |= {stop.node for stop in stops[:path[-1] + 1]}
-        for i, later in zip(path, [*path[1:], None]):
+        for i, later in pairwise([*path, None]):
             repeats[stops[i].node] = _setting(stops[i], _removed(stops, later))
     return _rebuilt(graph, pads, repeats)
 
@@ -77,7 +78,7 @@ def _next_legs(stops, i, best):
         leg = stops[i + 1:] if later is None else stops[i + 1:later + 1]
         work = sum(_work(stop, stop.work, removed) for stop in leg)
         if i >= 0:
-            fewer = [a - b for a, b in zip(stops[i].removable, removed)]
+            fewer = [a - b for a, b in zip(stops[i].removable, removed, strict=True)]
             if min(fewer) < 0 or not any(fewer):
                 continue
             work += _work(stops[i], ELEMENT * stops[i].channels, removed)
@@ -93,14 +94,14 @@ def _removed(stops, later):
 
 
 def _work(stop, each, removed):
-    rows, columns = (n - 2 * r / s for n, r, s in zip(stop.size, removed, stop.stride))
+    rows, columns = (n - 2 * r / s for n, r, s in zip(stop.size, removed, stop.stride, strict=True))
     return each * rows * columns
 
 
 def _setting(stop, removed):
     """Node.setting of the RepeatBorder after a stop, if `removed` pixels are left out beyond it."""
     return tuple((start, end, (r - after) // step) for start, end, r, after, step in zip(
-        stop.start, stop.end, stop.removable, removed, stop.stride))
+        stop.start, stop.end, stop.removable, removed, stop.stride, strict=True))
 
 
 def _rebuilt(graph, pads, repeats):
@@ -126,8 +127,9 @@ def _padded_less(node, removed):
     param = type(node.param)()
     param.CopyFrom(node.param)
     p = param.convolution_param
-    pads = (p.pad_h, p.pad_w) if p.HasField('pad_h') or p.HasField('pad_w') else [*p.pad] * 2
+    pads = (p.pad_h, p.pad_w) if p.HasField('pad_h') or p.HasField('pad_w') else \
+        ([*p.pad] * 2)[:2]              # one for both axes, or one each
     for field in 'pad', 'pad_h', 'pad_w':
         p.ClearField(field)
-    p.pad.extend(pad - r for pad, r in zip(pads, removed))
+    p.pad.extend(pad - r for pad, r in zip(pads, removed, strict=True))
     return replace(node, param=param)

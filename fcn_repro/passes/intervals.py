@@ -55,7 +55,7 @@ class Stop:
     @property
     def removable(self):
         """Pixels at each side that can be left out before this node and restored after it."""
-        return tuple(cells * step for cells, step in zip(self.spare, self.stride))
+        return tuple(cells * step for cells, step in zip(self.spare, self.stride, strict=True))
 
 
 def make_layer(node):
@@ -79,15 +79,16 @@ def trace(nodes):
     windows = [list(zip(*layer.window(), strict=True)) for layer in layers]
     lines = [images([axes[i][1] for axes in windows], windows[0][i][2]) for i in (0, 1)]
     stops, stride, channels = [], (1, 1), CHANNELS
-    for node, layer, axes in zip(nodes, layers, windows):
-        if any(s > k or k > line[0].size + 2 * p for (k, s, p), line in zip(axes, lines)):
+    for node, layer, axes in zip(nodes, layers, windows, strict=True):
+        if any(s > k or k > line[0].size + 2 * p
+               for (k, s, p), line in zip(axes, lines, strict=True)):
             break
         lines = [[line.through(extent(layer, i, line.size), *axes[i]) for line in lines[i]]
                  for i in (0, 1)]
-        start, end, spare = zip(*map(band, lines))
+        start, end, spare = zip(*map(band, lines), strict=True)
         if max(spare) == 0:
             break
-        stride = tuple(a * s for a, (_, s, _) in zip(stride, axes))
+        stride = tuple(a * s for a, (_, s, _) in zip(stride, axes, strict=True))
         macs, channels = layer.macs_per_cell(channels)
         work = macs + ELEMENT * channels
         stops.append(Stop(node, stride, start, end, spare, (lines[0][0].size, lines[1][0].size),

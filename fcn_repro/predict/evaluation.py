@@ -109,7 +109,7 @@ def _write_json(path: Path, metrics: Metrics, bound: float | None, confusion: Co
     text = json.dumps({
         'pixel_accuracy': float(metrics.pixel_accuracy), 'mean_iu': float(metrics.mean_iu),
         'mean_accuracy': float(metrics.mean_accuracy), 'fw_iu': float(metrics.fw_iu),
-        'class_iu': dict(zip(names or map(str, range(len(iu))), iu)), 'rule': rule,
+        'class_iu': dict(zip(names or map(str, range(len(iu))), iu, strict=True)), 'rule': rule,
         'bound': bound, 'of_bound': bound and metrics.mean_iu / bound,
         'images': len(seconds), 'data': data, 'median_seconds': median(seconds),
         'confusion': confusion.hist.tolist()}, indent=1)

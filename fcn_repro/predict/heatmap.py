@@ -109,7 +109,7 @@ class Heatmaps:
         try:
             self.net.reshape({self.data: (1, 3, *seen)})
         except FcnError as error:
-            least = max(n / own for n, own in zip(self.size, (height, width)))
+            least = max(n / own for n, own in zip(self.size, (height, width), strict=True))
             scale = f'{np.ceil(10 * least) / 10:g}'
             raise FcnError(f'{error.what} (the classifier is for {dims(self.size)}, this is '
                            f'{dims(seen)})', layer=error.layer, type=error.type,
@@ -148,7 +148,7 @@ class Heatmaps:
 
 def save_scores(scores: np.ndarray, stride: np.ndarray, first: np.ndarray, path: Path) -> None:
     """Write a .npz of scores (C, h, w) and of the centres of their cells, y (h,) and x (w,)."""
-    y, x = (f + s * np.arange(n) for f, s, n in zip(first, stride, scores.shape[1:]))
+    y, x = (f + s * np.arange(n) for f, s, n in zip(first, stride, scores.shape[1:], strict=True))
     data = io.BytesIO()
     np.savez(data, scores=scores, y=y, x=x)
     write_bytes(data.getvalue(), path, 'the scores cannot be written')

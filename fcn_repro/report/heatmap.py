@@ -80,7 +80,7 @@ def tile(panels: Sequence[np.ndarray], titles: Sequence[str]) -> Image.Image:
     bottom = -(-len(panels) // across) * height
     picture = Image.new('RGB', (width * across - GAP, bottom + head), 'white')
     draw = ImageDraw.Draw(picture)
-    for k, (pixels, title) in enumerate(zip(panels, titles)):
+    for k, (pixels, title) in enumerate(zip(panels, titles, strict=True)):
         left, top = k % across * width, k // across * height
         draw.text((left + 2, top + head / 2), title, 'black', font, anchor='lm')
         picture.paste(Image.fromarray(pixels), (left, top + head))

@@ -17,10 +17,10 @@ def metrics_table(metrics, names: Sequence[str] | None = None) -> str:
     names = _names(names, len(iu))
     values = (metrics.pixel_accuracy, metrics.mean_accuracy, metrics.mean_iu, metrics.fw_iu)
     lines = ['pixel acc.  mean acc.  mean IU  f.w. IU',
-             ''.join(f'{100 * v:{w}.1f}' for v, w in zip(values, (10, 11, 9, 9))), '']
+             ''.join(f'{100 * v:{w}.1f}' for v, w in zip(values, (10, 11, 9, 9), strict=True)), '']
     width = max(len('class'), *map(len, names))
     lines.append(f'{"class":{width}}     IU')
-    lines += [f'{name:{width}}  {_percent(v):>5}' for name, v in zip(names, iu)]
+    lines += [f'{name:{width}}  {_percent(v):>5}' for name, v in zip(names, iu, strict=True)]
     return '\n'.join(lines)
 
 

@@ -4,6 +4,7 @@ A layer is built once for its node and holds no tensor: `shape` and `parameters`
 the bottoms' shapes, `forward` of the bottoms and the parameters. Backward is autograd's.
 """
 
+import operator
 import zlib
 from dataclasses import dataclass, field
 
@@ -142,7 +143,7 @@ class Layer:
     @property
     def overwrites(self) -> bool:
         """Whether a top is written over its bottom: they have one name."""
-        return any(b == t for b, t in zip(self.node.param.bottom, self.node.param.top))
+        return any(map(operator.eq, self.node.param.bottom, self.node.param.top))
 
     def loss_weights(self) -> list[float]:
         """One weight a top (LayerParameter.loss_weight; 1 for a loss layer without it)."""

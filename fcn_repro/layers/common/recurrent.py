@@ -74,7 +74,7 @@ class RecurrentLayer(Layer):
         if not states or len(states[0]) < len(blank):       # more streams than in the pass before
             states = [blank] * self.states
         outputs, weight = [], rest.pop(0)
-        for total, on in zip(sums, cont.unsqueeze(-1)):
+        for total, on in zip(sums, cont.unsqueeze(-1), strict=True):
             states = self.step(states, total + F.linear(states[0] * on, weight), on)
             outputs.append(states[0])
         self.carried = [state.detach() for state in states]

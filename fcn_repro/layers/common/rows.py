@@ -25,15 +25,15 @@ def listed_files(path):
 def read_files(folder, files, names):
     """(the datasets of these names, each of all files as one float32 array, rows per file)."""
     parts = [read_file(Path(folder, file), names) for file in files]
-    for file, arrays in zip(files, parts):
-        for name, array, first in zip(names, arrays, parts[0]):
+    for file, arrays in zip(files, parts, strict=True):
+        for name, array, first in zip(names, arrays, parts[0], strict=True):
             if array.shape[1:] != first.shape[1:]:
                 raise FcnError(f"'{name}' has rows of {dims(array.shape[1:])} in {file}, of "
                                f'{dims(first.shape[1:])} in {files[0]}', do='They must agree.')
     counts = [len(arrays[0]) for arrays in parts]
     if not sum(counts):
         raise FcnError(f'no rows in {", ".join(files)}', do='Give at least one.')
-    return [np.concatenate(arrays) for arrays in zip(*parts)], counts
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)], counts
 
 
 def read_file(path, names):

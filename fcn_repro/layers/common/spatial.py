@@ -106,7 +106,7 @@ class SpatialLayer(Layer):
         """The channel axis of a bottom shape, and the top's spatial shape."""
         channel, kernel, stride, pad, dilation = self.geometry(bottom)
         spatial = tuple(self.extent(size, *axis) for size, *axis in
-                        zip(bottom[channel + 1:], kernel, stride, pad, dilation))
+                        zip(bottom[channel + 1:], kernel, stride, pad, dilation, strict=True))
         if min(spatial, default=1) < 1:
             raise self.error(f'a bottom of {dims(bottom)} gives an empty top ({dims(spatial)}) '
                              f'with kernel {dims(kernel)}, pad {dims(pad)}',

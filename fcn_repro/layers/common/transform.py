@@ -53,7 +53,7 @@ class Transform:
 
     def __call__(self, image, k):
         _, height, width = self.shape(image.shape)
-        top, left = (n - m for n, m in zip(image.shape[1:], (height, width)))
+        top, left = (n - m for n, m in zip(image.shape[1:], (height, width), strict=True))
         if self.layer.train:
             top, left = self.drawn(k, 'top', top + 1), self.drawn(k, 'left', left + 1)
         else:

@@ -1,6 +1,6 @@
 """RepeatBorder: restores the rows and columns that passes.collapse_border left out."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import torch
 
@@ -23,15 +23,17 @@ class RepeatBorder(InternalLayer):
         bottom, = bottoms
         if len(bottom) != 4:
             raise self.error(f'a bottom of shape {dims(bottom)}', 'It takes 4 axes.')
-        for size, (start, end, count) in zip(bottom[2:], self.node.setting):
+        for size, (start, end, count) in zip(bottom[2:], self.node.setting, strict=True):
             if count and start + end + 2 > size:
                 raise self.error(f'{size} cells, but cell {start} and the one {end} before the '
                                  'last are repeated', 'Run the net without collapse_border.')
-        return [(*bottom[:2], *(n + 2 * r for n, (_, _, r) in zip(bottom[2:], self.node.setting)))]
+        return [(*bottom[:2], *(n + 2 * r for n, (_, _, r) in
+                                zip(bottom[2:], self.node.setting, strict=True)))]
 
     def forward(self, bottoms, params):
         x, = bottoms
-        rows, columns = (pieces(n, *axis) for n, axis in zip(x.shape[2:], self.node.setting))
+        rows, columns = (pieces(n, *axis) for n, axis in
+                         zip(x.shape[2:], self.node.setting, strict=True))
         return [Repeat.apply(x, self.shape([x.shape])[0], list(product(rows, columns)))]
 
 
@@ -42,7 +44,7 @@ def pieces(size, start, end, count):
         return [(slice(0, size), slice(0, size))]
     cuts = 0, start, start + 1, size - 1 - end, size - end, size
     found, at = [], 0
-    for first, stop, more in zip(cuts, cuts[1:], (0, count, 0, count, 0)):
+    for (first, stop), more in zip(pairwise(cuts), (0, count, 0, count, 0), strict=True):
         found.append((slice(at, at + stop - first + more), slice(first, stop)))
         at += stop - first + more
     return found

@@ -41,7 +41,7 @@ class UpCrop(InternalLayer):
         whole, (channel, _, stride, pad, _) = self.up.shape([x.shape])[0], self.up.geometry(x.shape)
         if x.dim() != 4 or channel != 1:
             return self.cut.forward([*self.up.forward([x], params), reference], [])
-        _, offset, size = zip(*self.cut.window(whole, reference.shape))
+        _, offset, size = zip(*self.cut.window(whole, reference.shape), strict=True)
         weight, bias = params if len(params) > 1 else (params[0], None)
         return [deconv_crop(x, weight, bias, stride, pad, self.up.param.group, offset, size)]
 
@@ -51,5 +51,5 @@ class UpCrop(InternalLayer):
         known = self.bilinear.arguments(bottom, params)
         if known is None or window[0][0] != 2:
             return None
-        _, offset, size = zip(*window)
+        _, offset, size = zip(*window, strict=True)
         return (*known, offset, size)

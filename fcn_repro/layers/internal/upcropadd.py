@@ -45,5 +45,5 @@ class UpCropAdd(InternalLayer):
             return self.add.forward([up, *self.cut.forward([fine, up], [])], [])
         if whole[:2] != fine.shape[:2]:
             raise self.error(f'{dims(whole)} and {dims(fine.shape)}', 'Their channels must agree.')
-        _, offset, size = zip(*window)
+        _, offset, size = zip(*window, strict=True)
         return [ops.upcrop_add(coarse, *known, (0, 0), size, fine, offset)]

@@ -65,7 +65,7 @@ def model(net, layer: str, folder: str, batch_sizes: tuple[int, int], val_images
           **recipe) -> Model:
     """A Model of this net on its data layer; batch_sizes: of train and of val."""
     train, val = (python_data('m2nist_layers', layer, split=split, seed=1337, batch_size=size)
-                  for split, size in zip(('train', 'val'), batch_sizes))
+                  for split, size in zip(('train', 'val'), batch_sizes, strict=True))
     recipe = Recipe(momentum=0.9, weight_decay=0.001, prefix=f'runs/{folder}/train', **recipe)
     return Model(net, {}, train, val, val_images, (recipe,))
 

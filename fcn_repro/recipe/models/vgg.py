@@ -47,7 +47,7 @@ def vgg16(n: NetSpec, widths: tuple[int, ...], weight_filler: dict | None, pad: 
     top = n.data
     if input_scale != 1:
         top = n.scaled = L.Power(top, scale=input_scale)
-    for group, (width, convs) in enumerate(zip(widths, CONVS), 1):
+    for group, (width, convs) in enumerate(zip(widths, CONVS, strict=True), 1):
         for i in range(1, convs + 1):
             n[f'conv{group}_{i}'], top = conv_relu(
                 top, width, weight_filler, pad=pad if group == i == 1 else 1, param=param)
