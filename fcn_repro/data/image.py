@@ -73,7 +73,7 @@ def check_label(label: np.ndarray, classes: int, path: str | Path) -> None:
             do=f'Mark void pixels with {VOID}, or use a net with {wrong.max() + 1} classes.')
 
 
-def check_mean(mean: Sequence[float]) -> np.ndarray:
+def check_mean(mean: Sequence[float] | np.ndarray) -> np.ndarray:
     """The mean pixel as (3,) float64, BGR; FcnError unless it is three finite numbers."""
     try:
         pixel = np.array(mean, dtype=np.float64)
@@ -85,7 +85,7 @@ def check_mean(mean: Sequence[float]) -> np.ndarray:
     return pixel
 
 
-def to_blob(image: np.ndarray, mean: Sequence[float]) -> np.ndarray:
+def to_blob(image: np.ndarray, mean: Sequence[float] | np.ndarray) -> np.ndarray:
     """Convert (H, W, 3) uint8 RGB to (3, H, W) float32 BGR minus the mean pixel (BGR).
 
     Subtracted in float64 and rounded once, which is what numpy does in the release's
@@ -99,7 +99,7 @@ def to_blob(image: np.ndarray, mean: Sequence[float]) -> np.ndarray:
     return blob
 
 
-def from_blob(blob: np.ndarray, mean: Sequence[float]) -> np.ndarray:
+def from_blob(blob: np.ndarray, mean: Sequence[float] | np.ndarray) -> np.ndarray:
     """Invert to_blob, for pictures: (3, H, W) BGR to (H, W, 3) uint8 RGB."""
     image = np.asarray(blob, np.float64) + check_mean(mean)[:, None, None]
     return np.rint(image[::-1]).clip(0, 255).astype(np.uint8).transpose(1, 2, 0).copy()

@@ -56,6 +56,16 @@ class DataLayer:
         """The tops of the k-th forward pass, k >= 0."""
         raise NotImplementedError(f'{type(self).__name__} has no batch()')
 
+    def sample(self, k: int) -> Sample:
+        """The k-th consumed Sample; FcnError for a layer without a label per pixel."""
+        raise FcnError(f'{type(self).__name__} has no label per pixel',
+                       do='Give a net for segmentation.')
+
+    def label_file(self, sample: Sample) -> Path:
+        """The file that holds the sample's label, for messages."""
+        raise FcnError(f'{type(self).__name__} has no label per pixel',
+                       do='Give a net for segmentation.')
+
 
 class SegDataLayer(DataLayer):
     """One (image, label) pair per forward pass, each at its own size; tops data and label.

@@ -66,7 +66,7 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
     print(f'\n{total} images, rule of the {rule}; median {1000 * median(seconds):.0f} ms an image')
     print(metrics_table(metrics, names))
     most = bound.metrics().mean_iu if factor else None
-    if factor:
+    if most is not None:
         print(bound_line(metrics.mean_iu, most, factor))
     if (warning := one_class_warning(confusion.hist, names)):
         print(warning)

@@ -122,9 +122,9 @@ class Heatmaps:
         height, width = size = image.shape[:2]
         seen = self.scaled(height, width)
         if seen != size:
-            image_seen = np.asarray(Image.fromarray(image).resize(seen[::-1], Image.BICUBIC))
+            resized = Image.fromarray(image).resize(seen[::-1], Image.Resampling.BICUBIC)
         start = time.perf_counter()
-        scores = self.scores(image if seen == size else image_seen)
+        scores = self.scores(image if seen == size else np.asarray(resized))
         seconds = time.perf_counter() - start
         grid = torch.softmax(scores, 0).numpy()
         best = grid.reshape(len(grid), -1).max(1)

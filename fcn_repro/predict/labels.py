@@ -179,9 +179,9 @@ def class_names(net_file: str | Path, count: int, file: str | Path | None = None
             raise FcnError(f'{len(names)} class names for the {count} classes of {net_file}',
                            file=str(file), do='Give one name per line, in the order of the labels.')
         return names
-    names = names_of_data(Path(net_file).parent / 'val.prototxt')
-    if names and len(names) == count:
-        return names
+    found = names_of_data(Path(net_file).parent / 'val.prototxt')
+    if found and len(found) == count:
+        return found
     return VOC_CLASSES if count == len(VOC_CLASSES) else tuple(map(str, range(count)))
 
 

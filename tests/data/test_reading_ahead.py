@@ -182,7 +182,7 @@ def test_a_net_that_reads_several_is_not_scored():
     pool = layer('Pooling', 'score', 'data', 'score', 'pooling_param { kernel_size: 1 }')
     for kind, count in ('M2nistDataLayer', 2), ('M2nistDigitDataLayer', 0):
         net = place(build_net(text % kind + pool, 'TEST'), workers=0)
-        assert f'{count} images with a label for each pixel' in message(
+        assert f'{count} images with a label per pixel' in message(
             lambda net=net: next(evaluate(net, Confusion(11))))
 
 

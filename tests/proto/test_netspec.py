@@ -163,10 +163,9 @@ def test_generate_for_another_data_set(tmp_path):
     assert refused.returncode == 1
     assert refused.stderr.startswith('error: settings for your own data need --model')
     refused = generate('--model', 'mini-classifier', '--voc-dir', 'x', '--out', out)
-    assert refused.returncode == 1 and 'classifier takes no VOC' in refused.stderr
+    assert refused.returncode == 1 and 'DigitDataLayer' in refused.stderr
     refused = generate('--model', 'mini-fcn32s', '--classes', '0', '--out', out)
-    assert refused.returncode == 1 and refused.stderr == \
-        'error: 0 classes. Give --classes 1 to 255.\n'
+    assert refused.returncode == 1 and refused.stderr.startswith('error: 0 classes. ')
 
 
 def test_heavy_recipe_keeps_the_step():
