@@ -12,8 +12,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     # data
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
     # recipe: options
-    'bad-iterations': 'Give --iterations 1 or more.',
-    'bad-keep': 'Give --keep 1 or more.',
+    'not-positive': 'Give --{option} 1 or more.',
     'restore-fresh': 'Give --restore or --fresh.',
     'force-alone': 'Give --force together with --restore, or leave it out.',
     'classes-alone': 'Give the folder of your data set with --voc.',

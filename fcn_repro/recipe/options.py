@@ -61,7 +61,8 @@ class Options:
         for name in 'iterations', 'keep':
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise FcnError(f'{name} is {value}', code=f'bad-{name}',
+                raise FcnError(f'{name} is {value}', code='not-positive',
+                               facts={'option': name},
                                do=f'Give {name} of at least 1.')
         if self.workers is not None:
             check_workers(self.workers)
