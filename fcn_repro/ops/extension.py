@@ -1,4 +1,4 @@
-"""Finding and loading the compiled ops."""
+"""Finds and loads the compiled ops."""
 
 from collections.abc import Sequence
 from functools import wraps
@@ -18,7 +18,7 @@ OPS = ('upcrop', 'upcrop_backward', 'upcrop_add', 'upcrop_argmax', 'upcrop_softm
 
 
 def load_extension(folder):
-    """Register the C++ ops from `folder`/_C*.so; there is no slow stand-in when it is missing."""
+    """Register the C++ ops from `folder`/_C*.so; FcnError without it, as there is no fallback."""
     paths = [Path(folder, f'_C{suffix}') for suffix in EXTENSION_SUFFIXES]
     found = [path for path in paths if path.exists()]
     if not found:
@@ -33,7 +33,7 @@ def load_extension(folder):
 
 
 def check_ops(library, names):
-    """FcnError where a library that was built from older sources lacks one of the ops."""
+    """FcnError if a library, built from older sources, lacks one of the ops."""
     missing = [name for name in names if not hasattr(torch.ops.fcn_repro, name)]
     if missing:
         raise FcnError(f'the compiled ops in {library} are older than the sources: '
@@ -44,7 +44,7 @@ load_extension(Path(__file__).parents[1])
 
 
 def checked(function):
-    """`function` with the C++ side's ValueError as FcnError."""
+    """Decorate a function: the ValueErrors of the C++ side become FcnErrors."""
     @wraps(function)
     def call(*args, **kwargs):
         try:
@@ -55,8 +55,7 @@ def checked(function):
 
 
 def refuse_devices(op, x, /, **others):
-    """ValueError where a tensor is not on x's device: with one of them on meta, torch asks the
-    fake kernel alone."""
+    """ValueError for a tensor that is not on x's device; None is skipped."""
     for name, other in others.items():
         if other is not None and other.device != x.device:
             raise ValueError(f'{op}: {name} is on {other.device}, the tensor on {x.device}. Move '
@@ -64,7 +63,7 @@ def refuse_devices(op, x, /, **others):
 
 
 def refuse_gradients(taps_y, taps_x):
-    """ValueError where taps are to be learned: they are constants."""
+    """ValueError for taps that require a gradient: they are constants."""
     for name, taps in ('taps_y', taps_y), ('taps_x', taps_x):
         if taps.requires_grad:
             raise ValueError(f'upcrop: {name} requires a gradient, but the taps are constants. '

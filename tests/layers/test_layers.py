@@ -91,7 +91,7 @@ REFUSED = [
      'the crop leaves its input: axis 2 is 6, but offset 1 + size 6 = 7. Use a smaller offset or '
      'more padding.'),
     ('Concat', 'x l', 'y', 'concat_param { axis: 2 }', 'bottom 1 is 2x1x6x5, bottom 0 is 2x3x6x5: '
-     'they may differ in axis 2 alone. Crop them first.'),
+     'they may differ only in axis 2. Crop them first.'),
     ('Concat', 'x l', 'y', 'concat_param { axis: 1 concat_dim: 1 }',
      'both axis and concat_dim. Keep axis: concat_dim is its old name.'),
     ('Eltwise', 'x x', 'y', 'eltwise_param { operation: PROD coeff: 1 coeff: 1 }',
