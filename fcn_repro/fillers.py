@@ -49,7 +49,7 @@ def gaussian(out, filler, generator):
     if filler.sparse == -1:
         return out
     if not 0 <= filler.sparse <= out.shape[0]:
-        reject(filler, f'sparse is {filler.sparse}, it must lie in 0 to {out.shape[0]} (outputs)',
+        reject(filler, f'sparse is {filler.sparse}, it must be in 0 to {out.shape[0]} (outputs)',
                'Change sparse, or remove it.')
     keep = torch.empty_like(out).bernoulli_(filler.sparse / out.shape[0], generator=generator)
     return out * keep

@@ -34,7 +34,7 @@ class Concat(Layer):
                     a != b for j, (a, b) in enumerate(zip(bottom, bottoms[0], strict=True))
                     if j != axis):
                 raise self.error(f'bottom {i} is {dims(bottom)}, bottom 0 is {dims(bottoms[0])}: '
-                                 f'they may differ in axis {axis} alone', 'Crop them first.')
+                                 f'they may differ only in axis {axis}', 'Crop them first.')
         top = list(bottoms[0])
         top[axis] = sum(bottom[axis] for bottom in bottoms)
         return [tuple(top)]

@@ -6,7 +6,7 @@ from .common.base import Layer
 
 
 class Crop(Layer):
-    """bottoms: what is cut, and the blob that gives the size of `axis` and all axes after it.
+    """bottoms: the blob to crop, and one that gives the size of `axis` and all axes after it.
 
     One offset serves all those axes; none means 0. The second bottom gets no gradient; what axes
     it has beyond the first's are ignored.
@@ -19,7 +19,7 @@ class Crop(Layer):
     fields = 'crop_param'
 
     def window(self, bottom, reference):
-        """[(axis, offset, size), …] of what is kept of a bottom of shape `bottom`."""
+        """[(axis, offset, size), …]: the window that is cropped from a bottom of shape `bottom`."""
         if len(bottom) > len(reference):
             raise self.error(f'cannot crop {dims(bottom)} to {dims(reference)}: it has fewer axes',
                              'Crop to a blob of as many axes.')

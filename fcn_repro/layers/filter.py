@@ -6,7 +6,7 @@ from .common.base import ANY, Layer
 
 class Filter(Layer):
     """bottoms: blobs (N, …) and last the selector (N,) or (N, 1, …) -> each blob but the selector
-    with the selected items alone. Any other item gets the gradient 0, and so does the selector.
+    with the selected items only. Any other item gets the gradient 0, and so does the selector.
 
     The number of selected items is known only when the net runs: `shape` gives N, as Caffe's setup.
     """

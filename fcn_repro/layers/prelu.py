@@ -8,7 +8,7 @@ from .common.neuron import NeuronLayer
 
 
 class PReLU(NeuronLayer):
-    """bottom (N, C, …), top alike. Parameter: the slope of each channel (C,), or with
+    """(N, C, …) -> the same shape. Parameter: the slope of each channel (C,), or with
     channel_shared one for all (); filler default 0.25. At 0 the slope is that below 0."""
 
     type = 'PReLU'

@@ -21,7 +21,7 @@ def make_reader(param, overrides):
 
 class Python(Source):
     """tops: the blobs of the sample at the net's position, each at its own size. The next ones
-    are read ahead: a sample is a function of the position alone, so that changes nothing.
+    are read ahead: a sample depends on the position only, so that changes nothing.
 
     param_str is a Python literal, a dict, as in the FCN release. The entry of the run state's
     `overrides` for the class name replaces its keys (another folder for the same text).

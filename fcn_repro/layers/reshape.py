@@ -9,7 +9,7 @@ from .common.base import Layer
 class Reshape(Layer):
     """bottom -> num_axes axes from `axis` on (-1: all of them) replaced by those of shape, where
     a 0 copies the bottom's axis at its place and one -1 is inferred. A negative axis
-    counts from the end, -1 behind the last axis."""
+    counts from the end, -1 after the last axis."""
 
     type = 'Reshape'
     narrow = linear = True
@@ -22,7 +22,7 @@ class Reshape(Layer):
                              'Give positive ones, 0 to copy, and at most one -1 to infer.')
 
     def span(self, shape):
-        """The axes that are replaced: from the first, to before the second."""
+        """(first, last + 1) of the axes that are replaced."""
         rank, axis, count = len(shape), self.param.axis, self.param.num_axes
         if not -rank - 1 <= axis <= rank:
             raise self.error(f'axis {axis} is outside a bottom of shape {dims(shape)}',

@@ -23,8 +23,8 @@ def blas_function(name, *arrays):
 
 
 def gemm(a, b, out=None):
-    """a @ b of two 2-D arrays, each row-major or a transpose of one; added to `out` where given,
-    which is overwritten. Row-major as Caffe calls it: BLAS itself sees the transposes."""
+    """a @ b of two 2-D arrays, each row-major or the transpose of one, accumulated into `out` if
+    given. Row-major as in Caffe's calls: BLAS itself gets the transposes."""
     (a, flip_a), (b, flip_b) = stored(a), stored(b)
     run = blas_function('gemm', a, b)
     more = {} if out is None else {'beta': 1, 'c': out.T, 'overwrite_c': True}
@@ -56,7 +56,7 @@ class Window:
         self.trivial = (max(kernel), max(stride), max(pad)) == (1, 1, 0)    # Caffe's is_1x1_
 
     def columns(self, image):
-        """(C, *size) -> (C * kernel cells, places)"""
+        """im2col: (C, *size) -> (C * kernel cells, output positions)."""
         if not self.trivial:
             image = F.unfold(torch.from_numpy(image)[None], self.kernel, *self.geometry)[0].numpy()
         return image.reshape(-1, image[0].size) if self.trivial else image
@@ -128,7 +128,7 @@ def rows(image):
 
 
 def matrix(weight):
-    """A weight as rows of its first axis."""
+    """A weight as a NumPy matrix with one row per index of its first axis."""
     weight = weight.detach().contiguous().numpy()
     return weight.reshape(len(weight), -1)
 

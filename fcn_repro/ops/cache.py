@@ -9,7 +9,7 @@ import torch
 class TensorCache:
     """One-entry cache keyed on a tensor's identity and version.
 
-    The value is computed anew for another tensor, and after a write to the tensor. torch counts
+    The value is recomputed for another tensor, and after a write to the tensor. torch counts
     writes that go through torch, not those through a NumPy view.
     """
 

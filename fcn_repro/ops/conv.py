@@ -14,7 +14,7 @@ PLACES = 1024       # of the top, over all images: with more, repacking filters 
 
 
 class Conv2d:
-    """F.conv2d for the filters of one layer, on the CPU by the ops that suit its shape.
+    """F.conv2d for the filters of one layer, on the CPU by whichever op suits its shape.
 
     state: a RunState, whose `winograd` and `gemm` allow them; with `prepack`, filters that
     Winograd's algorithm laid out are kept without autograd, until they change. Both need float32,

@@ -39,7 +39,7 @@ class Axis(NamedTuple):
 
 def deconv_crop(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, pad: Pair, group: int,
                 offset: Pair, size: Pair) -> Tensor:
-    """A deconvolution and the crop behind it; only blocks that the crop touches are computed.
+    """A deconvolution and the crop after it; only blocks that the crop touches are computed.
 
     x: (N, C, H, W) of float32, float64, float16 or bfloat16; weight (C, C_out / group, k_y, k_x)
     and bias (C_out,) or None, of x's type and device. stride, pad (of the deconvolution), offset,

@@ -1,4 +1,4 @@
-"""Finding and loading the compiled ops."""
+"""Finds and loads the compiled ops."""
 
 import json
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def rebuild(folder):
 
 
 def check_ops(library, names):
-    """FcnError where a library that was built from older sources lacks one of the ops."""
+    """FcnError if a library, built from older sources, lacks one of the ops."""
     missing = [name for name in names if not hasattr(torch.ops.fcn_repro, name)]
     if missing:
         raise FcnError(f'the compiled ops in {library} are older than the sources: '
@@ -80,7 +80,7 @@ def has_avx512_bf16() -> bool:
 
 
 def checked(function):
-    """`function` with the C++ side's ValueError as FcnError."""
+    """Decorate a function: the ValueErrors of the C++ side become FcnErrors."""
     @wraps(function)
     def call(*args, **kwargs):
         try:
@@ -91,8 +91,7 @@ def checked(function):
 
 
 def refuse_devices(op, x, /, **others):
-    """ValueError where a tensor is not on x's device: with one of them on meta, torch asks the
-    fake kernel alone."""
+    """ValueError for a tensor that is not on x's device; None is skipped."""
     for name, other in others.items():
         if other is not None and other.device != x.device:
             raise ValueError(f'{op}: {name} is on {other.device}, the tensor on {x.device}. Move '
@@ -100,7 +99,7 @@ def refuse_devices(op, x, /, **others):
 
 
 def refuse_gradients(taps_y, taps_x):
-    """ValueError where taps are to be learned: they are constants."""
+    """ValueError for taps that require a gradient: they are constants."""
     for name, taps in ('taps_y', taps_y), ('taps_x', taps_x):
         if taps.requires_grad:
             raise ValueError(f'upcrop: {name} requires a gradient, but the taps are constants. '

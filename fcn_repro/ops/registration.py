@@ -1,4 +1,4 @@
-"""Registers fake kernels and gradients of the compiled ops."""
+"""Registration of fake kernels and gradients of the compiled ops."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -10,8 +10,8 @@ from .extension import refuse_devices  # whose module registers the ops themselv
 
 
 def fake_kernel(op: str) -> Callable:
-    """Decorate the fake kernel of `op`. Before it runs, all tensors must be on the first one's
-    device: with one of them on meta, torch asks the fake kernel alone."""
+    """Decorate the fake kernel of `op`, which then also checks that all tensors are on the first
+    one's device: with one of them on meta, torch calls no other kernel."""
     def register(kernel):
         names = list(signature(kernel).parameters)
 
@@ -37,7 +37,7 @@ def register_bilinear(ops: tuple[str, str, str], product: Callable, to_input: Ca
 
     product(x, weight, how), without a bias, to_input(grad, weight, how) and to_weight(grad, x, how)
     call them. how: what remember(grad, x, weight, further) returned in the forward pass of an op;
-    further: its arguments behind the tensors. Of grad, x and weight one is the op's output there.
+    further: its arguments after the tensors. Of grad, x and weight one is the op's output there.
     """
     def backward(ctx, grad):
         (x, weight), (of_x, of_weight, of_bias, *more) = ctx.saved_tensors, ctx.needs_input_grad

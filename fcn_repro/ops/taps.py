@@ -29,7 +29,7 @@ def recognise_bilinear(weight: torch.Tensor, group: int = 1) -> tuple | None:
 
 
 def _shared_kernel(weight, group):
-    """The (k_y, k_x) kernel that every channel applies to itself alone, or None."""
+    """The (k_y, k_x) kernel that every channel applies only to itself, or None."""
     if weight.dim() != 4:
         return None
     inputs, outputs = weight.shape[:2]

@@ -1,4 +1,4 @@
-"""Upsampling and crop, alone or plus a skip: gradients, fake kernels, reference twins."""
+"""Upsampling and crop, optionally plus a skip: gradients, fake kernels, reference twins."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from .registration import fake_kernel
 @checked
 def upcrop(x: Tensor, taps_y: Tensor, taps_x: Tensor, stride: Pair, pad: Pair, offset: Pair,
            size: Pair) -> Tensor:
-    """A deconvolution with one separable kernel for every channel, and the crop behind it.
+    """A deconvolution with one separable kernel for every channel, and the crop after it.
 
     x: (N, C, H, W), float32, float64, float16 or bfloat16. taps_y (k_y,), taps_x (k_x,): constants
     of tap_dtype(x.dtype) on x's device. stride, pad (of the deconvolution), offset (of the crop),

@@ -1,4 +1,4 @@
-"""collapse_border: skip the rows and columns of a large pad that are all alike, and restore them
+"""collapse_border: skip the identical rows and columns of a large pad, and restore them
 further down."""
 
 from collections.abc import Collection

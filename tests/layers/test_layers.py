@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import layer_cases
 import pytest
 from goldens import DATA
 from texts import assert_facts, inputs, layer, message
@@ -34,6 +35,7 @@ def test_every_type_is_a_file_of_its_name():
 INPUTS = inputs(x=(2, 3, 6, 5), l=(2, 1, 6, 5))
 CONV, POOL, CROP = 'convolution_param', 'pooling_param', 'crop_param'
 REFUSED = [
+    *layer_cases.REFUSED,
     ('ReLU', 'x l', 'y', '', ('2 bottoms', '1')),
     ('ReLU', 'x', 'y z', '', ('2 tops', '1')),
     ('Eltwise', 'x', 'y', '', ('1 bottoms', '2')),

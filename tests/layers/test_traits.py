@@ -1,5 +1,8 @@
 """What layer classes claim of themselves holds for their random cases."""
 
+import ast
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -12,6 +15,7 @@ from fcn_repro.layers import TYPES, Layer, internal
 from fcn_repro.layers.common.coordinates import IDENTITY
 from fcn_repro.proto import TEST, TRAIN
 
+PACKAGE = Path(__file__).parents[2] / 'fcn_repro'
 some = settings(max_examples=12, deadline=None)
 
 
@@ -141,3 +145,25 @@ def test_only_content_bottoms_are_followed():
     x, size = distinct((1, 2, 4, 4)), distinct((1, 2, 2, 3))
     top, other = (layer.forward([x, y], [])[0] for y in (size, size + 1))
     assert torch.equal(top, other) and layer.content_bottoms == 1
+
+
+def lists_of_types(text):
+    """Lines of literals that name two layer types or more."""
+    for node in ast.walk(ast.parse(text)):
+        items = node.keys if isinstance(node, ast.Dict) else getattr(node, 'elts', ())
+        names = [item.value for item in items if isinstance(item, ast.Constant)]
+        if len({name for name in names if isinstance(name, str)} & set(TYPES)) > 1:
+            yield node.lineno
+
+
+def test_nothing_else_lists_layer_types():
+    """What is true of some types only, their classes say."""
+    packages = 'net', 'passes', 'solver', 'predict', 'report', 'recipe', 'pycaffe'
+    files = [file for package in packages for file in (PACKAGE / package).rglob('*.py')]
+    found = [(file.name, line) for file in files for line in lists_of_types(file.read_text())]
+    assert len(files) > 50 and not found
+
+
+def test_a_list_of_layer_types_is_found():
+    assert list(lists_of_types("x = 1\nif kind in ('ReLU', 'Dropout'):\n    pass\n")) == [2]
+    assert list(lists_of_types("NAMES = {'ReLU': 1, 'LRN': 2}")) == [1]

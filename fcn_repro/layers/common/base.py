@@ -127,12 +127,12 @@ class Layer:
 
     def overwriting(self) -> 'Layer':
         """This layer, or a copy of it that computes its top in the bottom's memory, for a bottom
-        that nobody else needs."""
+        without other readers."""
         return self
 
     def constant_tops(self) -> dict[int, torch.Tensor]:
-        """{i: tensor} of the tops that every forward pass fills alike: pycaffe's caller may write
-        there instead."""
+        """{i: tensor} of the tops that are equal in every forward pass; a pycaffe user may
+        overwrite them."""
         return {}
 
     @property

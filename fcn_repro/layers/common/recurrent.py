@@ -11,8 +11,8 @@ from .base import Layer
 
 class RecurrentLayer(Layer):
     """bottoms: x (T, N, …), N streams of T steps; cont (T, N), 0 where a stream begins and 1 where
-    it goes on; optionally x_static (N, …); with expose_hidden the first states, (1, N, num_output)
-    each -> the outputs (T, N, num_output); with expose_hidden the last states too.
+    it continues; optionally x_static (N, …); with expose_hidden the first states, of shape
+    (1, N, num_output) -> the outputs (T, N, num_output); with expose_hidden the last states too.
 
     Parameters: input weight and bias, static weight (if there is x_static), state weight, and the
     type's own. Without expose_hidden each forward pass starts from the last states of the pass

@@ -1,4 +1,4 @@
-"""The rows of HDF5 files that a text file lists, for HDF5Data."""
+"""Reads the HDF5 files that a text file lists, for HDF5Data."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def read_files(folder, files, names):
 
 
 def read_file(path, names):
-    """The datasets of these names as float32, equally long. FcnError for everything else."""
+    """The datasets of these names as float32 arrays of equal length; FcnError for anything else."""
     import h5py
 
     try:

@@ -66,7 +66,7 @@ class SpatialLayer(Layer):
         return channel, kernel, stride, pad, dilation
 
     def _per_axis(self, name, short, count, default):
-        """A repeated field (one value, or one an axis), or its _h and _w form in 2-D."""
+        """Values of a repeated field (one, or one per axis), or of its _h and _w form in 2-D."""
         p, given = self.param, list(getattr(self.param, name))
         if short and (p.HasField(f'{short}_h') or p.HasField(f'{short}_w')):
             if given:
@@ -114,7 +114,7 @@ class SpatialLayer(Layer):
         return channel, spatial
 
     def extent(self, size, kernel, stride, pad, dilation):
-        """How many windows there are along an axis."""
+        """The number of windows along an axis."""
         return (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
 
     def forward(self, bottoms, params):

@@ -36,8 +36,8 @@ class Transform:
             self.mean = np.array(mean, np.float32)                  # which may change meanwhile
 
     def shape(self, image):
-        """The shape (C, H, W) after the transform of an image of such a shape; FcnError if it is
-        smaller than the crop or the mean has another shape."""
+        """The shape (C, H, W) of a transformed image of this shape; FcnError if it is smaller than
+        the crop, or the mean has another shape."""
         channels, *sides = image
         crop = self.param.crop_size
         if crop > min(sides):
@@ -67,5 +67,5 @@ class Transform:
         return out[:, :, ::-1] if mirrored else out
 
     def drawn(self, k, what, count):
-        """A number in 0 … count - 1."""
+        """A random number in 0 … count - 1 for image k, a function of the seed and `what`."""
         return int(torch.randint(count, (), generator=self.layer.draws(k, what)))
