@@ -72,6 +72,19 @@ def test_bilinear_is_surgerys_kernel(size):
     assert np.abs(ours.numpy() - upsample_filt(size)).max() < 1e-6
 
 
+@given(size=st.integers(1, 70))
+def test_bilinear_kernels_are_those_of_their_sources_to_the_bit(size):
+    """filler.hpp in float32, surgery.py in float64: the same formula, rounded elsewhere."""
+    half, i = math.ceil(size / 2), np.arange(size)
+    center = np.float32((size - 1) / (2 * half))
+    single = 1 - np.abs(i.astype(np.float32) / np.float32(half) - center)
+    assert single.dtype == np.float32
+    ours = draw((1, 2, size, size), parameter('bilinear')).numpy()
+    assert np.array_equal(ours, np.broadcast_to(single[:, None] * single, ours.shape))
+    double = 1 - abs(i - (half - 1 if size % 2 else half - 0.5)) / half
+    assert np.array_equal(upsample_filt(size), double[:, None] * double)
+
+
 @given(type=st.sampled_from(sorted(FILLERS)), seed=st.integers(0, 2**31),
        shape=st.sampled_from([(3, 2, 4, 4), (1, 1, 1, 1), (5, 1, 2, 2)]))
 def test_a_draw_is_a_function_of_its_seed(type, seed, shape):

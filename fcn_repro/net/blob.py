@@ -3,9 +3,8 @@
 import torch
 
 from ..errors import FcnError
-from ..layers.common.base import show
-from ..ops.cache import Kept
-from ..sizes import check_shape
+from ..ops.cache import TensorCache
+from ..sizes import check_shape, dims
 
 
 class Blob:
@@ -37,8 +36,8 @@ class Blob:
         """The kept tensor, and a given diff in its form, to start backward from."""
         data = self.data
         if diff.numel() != data.numel():
-            raise FcnError(f"the diff of '{self.name}' is {show(diff.shape)}, the blob is "
-                           f'{show(data.shape)}', file=file, do='Give one of its shape.')
+            raise FcnError(f"the diff of '{self.name}' is {dims(diff.shape)}, the blob is "
+                           f'{dims(data.shape)}', file=file, do='Give one of its shape.')
         return self._data, diff.to(data).reshape(data.shape)
 
     def keep(self, data, graded):
@@ -48,7 +47,7 @@ class Blob:
             self.shape = tuple(data.shape)
 
     def __repr__(self):
-        return f"Blob('{self.name}', {'x'.join(map(str, self.shape)) or 'scalar'})"
+        return f"Blob('{self.name}', {dims(self.shape)})"
 
 
 class InputBlob(Blob):
@@ -75,7 +74,7 @@ class ParamBlob(Blob):
     def __init__(self, name, parameter, shape, spec, owner=None):
         super().__init__(name, shape)
         self.parameter, self.owner = parameter, owner
-        self.casts = Kept()
+        self.casts = TensorCache()
         self.lr_mult, self.decay_mult = spec.lr_mult, spec.decay_mult
         self.given = {field: spec.HasField(field) for field in ('lr_mult', 'decay_mult')}
 

@@ -11,7 +11,6 @@ from ..errors import FcnError
 log = logging.getLogger(__name__)
 
 LIMIT = 8           # sizes that are kept, of all plans of a net; VOC has a handful
-NO_REPLAY = {'Python', 'LSTM', 'RNN'}       # a user's; those that go on from the pass before
 
 
 class Replay:
@@ -51,7 +50,7 @@ class Replay:
         pass before, is no constant list of kernels; debug_info and autograd look at every value."""
         return not (torch.is_grad_enabled() or self.net.debug_info or id(plan) in self.refused
                     or any(p.is_inference() for p in self.net.parameters())
-                    or any(step.layer.train or step.node.type in NO_REPLAY for step in plan.steps))
+                    or any(step.layer.train or not step.layer.replayable for step in plan.steps))
 
     def keep(self, key, recording):
         self.recordings[key] = recording

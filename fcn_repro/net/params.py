@@ -8,8 +8,8 @@ from torch import nn
 
 from ..errors import FcnError, located
 from ..fillers import fill
-from ..layers.common.base import show
-from ..proto import ParamSpec
+from ..proto import dialect_of
+from ..sizes import dims
 from .blob import ParamBlob
 
 
@@ -33,7 +33,7 @@ def make_params(graph, declared, seed):
             continue
         params[node.name] = []
         for i, (shape, filler) in enumerate(shapes):
-            spec = specs[i] if i < len(specs) else ParamSpec()
+            spec = specs[i] if i < len(specs) else dialect_of(node.param)['ParamSpec']()
             if spec.name and spec.name in named:
                 blob = _share(named[spec.name], node, i, shape, spec)
             else:
@@ -58,12 +58,12 @@ def _share(owner, node, i, shape, spec):
     def fail(what, do):
         return FcnError(f"parameter {i} shares '{spec.name}' with {owner.name}: {what}", do=do,
                         line=node.line, layer=node.name, type=node.type)
-    if spec.share_mode == ParamSpec.PERMISSIVE:
+    if spec.share_mode == spec.DimCheckMode.Value('PERMISSIVE'):
         if math.prod(shape) != math.prod(owner.shape):
             raise fail(f'{math.prod(shape)} against {math.prod(owner.shape)} values',
                        'Shared parameters must be equally large.')
     elif tuple(shape) != owner.shape:
-        raise fail(f'{show(shape)} against {show(owner.shape)}',
+        raise fail(f'{dims(shape)} against {dims(owner.shape)}',
                    'Make the shapes equal, or set share_mode: PERMISSIVE.')
     for field in 'lr_mult', 'decay_mult':
         if spec.HasField(field):
@@ -81,8 +81,8 @@ def check_unchanged(old, new):
     for name, wanted in new.items():
         for i, ((now, _), (before, _)) in enumerate(zip(wanted, old[name])):
             if tuple(now) != tuple(before):
-                raise FcnError(f'parameter {i} is {show(before)}, but this input needs '
-                               f'{show(now)}', layer=name,
+                raise FcnError(f'parameter {i} is {dims(before)}, but this input needs '
+                               f'{dims(now)}', layer=name,
                                do='Feed the size that the net was built for, or cast it into '
                                   'a fully convolutional net.')
 
@@ -94,8 +94,8 @@ def share_data(mine, its):
              for i, pair in enumerate(zip(blobs, its.get(name, ())))]
     for name, i, blob, other in pairs:
         if blob.shape != other.shape:
-            raise FcnError(f'cannot share parameter {i}: {show(blob.shape)} here, '
-                           f'{show(other.shape)} there', layer=name,
+            raise FcnError(f'cannot share parameter {i}: {dims(blob.shape)} here, '
+                           f'{dims(other.shape)} there', layer=name,
                            do='Share between nets of equal layers.')
     for _, _, blob, other in pairs:
         data = other.parameter.detach()

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from ..errors import FcnError
-from ..formats.hdf5 import check_dataset, is_hdf5, once, reading
+from ..formats.hdf5_read import check_dataset, check_single_link, is_hdf5, open_hdf5
 
 
 class Group(dict):
@@ -106,13 +106,13 @@ def read_golden(path: str | Path) -> Group:
     if not is_hdf5(path):
         raise FcnError('is no HDF5 file', file=str(path), do='Give a golden; this one is cut short '
                        'or another file.')
-    with reading(str(path)) as file:
+    with open_hdf5(str(path)) as file:
         return copied(file, path, '', set())
 
 
 def copied(group, file, path, seen):
     """A Group with the contents of an h5py group. `seen`: groups visited, to refuse cycles."""
-    once(group, seen, str(file))
+    check_single_link(group, seen, str(file))
     found = Group(group.attrs, file, path)
     for name, item in group.items():
         found[name] = (copied(item, file, f'{path}{name}/', seen) if isinstance(item, h5py.Group)

@@ -45,7 +45,7 @@ def freedom(net: WatchedNet) -> dict[int, torch.Tensor]:
     for node in reversed([node for node in net.graph.nodes if node.bottoms]):
         bottoms = [net.seen[v].detach() for v in node.bottoms]
         tops = [free.get(v, torch.zeros_like(net.seen[v])) for v in node.tops]
-        rule = RULES.get(node.type, linear if node.type in LINEAR else determined)
+        rule = RULES.get(node.type, linear if net.layer(node).linear else determined)
         if rule is linear and not any(top.any() for top in tops):
             continue
         for v, more in zip(node.bottoms, rule(net, node, bottoms, tops), strict=True):
@@ -111,16 +111,8 @@ def determined(net, node, bottoms, free):
     return [None] * len(bottoms)
 
 
-def eltwise(net, node, bottoms, free):
-    """A sum is linear; nothing is said of products and maxima."""
-    p = net.layer(node).param
-    return (linear if p.operation == p.SUM else determined)(net, node, bottoms, free)
-
-
 def close(x):
     return CLOSE * x.abs().max()
 
 
-LINEAR = {'Concat', 'Convolution', 'Crop', 'Deconvolution', 'Dropout', 'Flatten', 'InnerProduct',
-          'Reshape', 'Slice', 'Split'}
-RULES = {'Eltwise': eltwise, 'Pooling': pooling, 'ReLU': relu, 'LRN': lrn}
+RULES = {'Pooling': pooling, 'ReLU': relu, 'LRN': lrn}

@@ -77,5 +77,5 @@ __all__ = [
 
 
 def layer_type_list():
-    """The names of all layer types, in alphabetical order."""
-    return sorted(set(TYPES) - {'RepeatBorder', 'UpCrop'})    # which passes of this project make
+    """The names of all layer types of Caffe, in alphabetical order."""
+    return sorted(name for name, layer in TYPES.items() if not layer.internal)

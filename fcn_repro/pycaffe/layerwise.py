@@ -6,11 +6,11 @@ those of the parameters. The layers, shapes and parameters are those of fcn_repr
 """
 
 import copy
+from typing import ClassVar
 
 import torch
 
 from ..errors import located
-from ..layers import TYPES
 from ..net.debug_info import backward_flags, say_all_params, say_backward, say_forward
 from ..net.graph import AUTOMATIC
 from ..net.net import Net
@@ -25,7 +25,7 @@ class Layerwise(Net):
     """Made of a Net by `over`, or of a text. `memory[v]` is the Memory of value v: one for each
     blob name. Python layers may be users' own."""
 
-    types = TYPES | {'Python': Chosen}
+    own_types: ClassVar[dict] = {'Python': Chosen}
 
     @classmethod
     def of(cls, text, phase, level=0, stages=(), **options):
@@ -57,7 +57,7 @@ class Layerwise(Net):
         for node in self.graph.nodes:
             for v, weight in zip(node.tops, self.layer(node).loss_weights(), strict=True):
                 name, source = self.graph.values[v], None
-                if node.type == 'Split' and \
+                if self.layer(node).shares_data and \
                         self.graph.last(self.graph.values[node.bottoms[0]]) == node.bottoms[0]:
                     source = memory[node.bottoms[0]]
                 new = Memory(self.device, source, weight)
@@ -89,15 +89,12 @@ class Layerwise(Net):
         return [bool(wanted) for wanted in down]
 
     def fill_constants(self):
-        """Fill what DummyData makes by a constant filler, once: a caller may write there."""
+        """Fill the tops that are constant (DummyData) once: a caller may write there."""
         found = set()
         for node in self.graph.nodes:
-            if node.type == 'DummyData':
-                layer = self.layer(node)
-                for i, v in enumerate(node.tops):
-                    if layer.fillers[i].type == 'constant':
-                        self.memory[v].data.copy_(layer.drawn(i))
-                        found.add(v)
+            for i, top in self.layer(node).constant_tops().items():
+                self.memory[node.tops[i]].data.copy_(top)
+                found.add(node.tops[i])
         return found
 
     # ---- running -----------------------------------------------------------------------------
@@ -135,7 +132,7 @@ class Layerwise(Net):
         layer, in_place = self.layer(node), self.in_place(node)
         if isinstance(layer, UserPython):
             return layer.run()
-        keep = layer.train or in_place or hasattr(layer, 'carried')     # of LSTM and RNN
+        keep = layer.train or in_place or layer.stateful
         self.records.pop(i, None)
         with located(self.graph.file), torch.set_grad_enabled(keep):
             record = self.compute(node, layer, in_place)

@@ -86,8 +86,9 @@ def test_every_spelling_of_a_blob(tmp_path_factory, age, shape, packed, double, 
     kind = {'v0': 'conv', 'v1': 4, 'v2': 'Convolution'}[age]
     raw = sized(1, b'n' * pad) + {'v0': v0, 'v1': v1, 'v2': v2}[age]('c/1', kind, raw, raw)
     weights = read_weights(save(tmp_path_factory.mktemp('w') / 'm', raw))
-    assert weights.types == {'c/1': 'Convolution'}
-    assert bool(weights.legacy) == legacy
+    layer, = weights.layers
+    assert (layer.name, layer.type, layer.legacy) == ('c/1', 'Convolution',
+                                                      {0, 1} if legacy else set())
     for found in weights['c/1']:
         np.testing.assert_array_equal(found, array, strict=True)
 
@@ -110,10 +111,13 @@ def test_unknown_fields_are_stepped_over(tmp_path):
     assert read_weights(save(tmp_path / 'm', raw))['a'][0].tolist() == [1, 1, 1]
 
 
-def test_the_last_of_a_name_counts(tmp_path):
+def test_layers_of_one_name(tmp_path):
+    """All of them in the order of the file; by name the last one."""
     raw = v2('a', 'X', blob(np.ones((1, 1, 1, 2)), legacy=True)) + v2('a', 'Y', blob(np.zeros(3)))
     weights = read_weights(save(tmp_path / 'm', raw))
-    assert weights['a'][0].shape == (3,) and weights.types == {'a': 'Y'} and not weights.legacy
+    assert weights['a'][0].shape == (3,) and weights.types == {'a': 'Y'}
+    assert [(layer.name, layer.blobs[0].shape, layer.legacy) for layer in weights.layers] == [
+        ('a', (1, 1, 1, 2), {0}), ('a', (3,), set())]
 
 
 def test_legacy_shapes_in_todays_form(tmp_path):

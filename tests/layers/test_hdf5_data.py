@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from layer_evidence import reference_for
 from texts import assert_facts, layer, message
 from texts import net as build_net
 
@@ -43,6 +44,7 @@ def batches(folder, count, more='', **options):
     return np.concatenate([b['b'].numpy() for b in out])
 
 
+@reference_for('HDF5Data')
 def test_files_follow_one_another_and_start_again(folder):
     assert batches(folder, 7).tolist() == [*range(7)] * 3
 

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from layer_evidence import reference_for, refusal_of
 from PIL import Image
 from texts import assert_facts, image, inputs, layer, message
 from texts import net as build_net
@@ -41,6 +42,7 @@ def bgr(pixels):
     return pixels[:, :, ::-1].transpose(2, 0, 1).astype(np.float32)
 
 
+@reference_for('ImageData')
 def test_batches_in_order_bgr_and_from_the_start_again(folder):
     data, labels = batches(folder, 3)
     assert labels == [[10, 11], [12, 13], [14, 10]] and data.dtype == np.float32
@@ -180,6 +182,7 @@ REFUSED = [
 ]
 
 
+@refusal_of('ImageData')
 @pytest.mark.parametrize('more, transform, wanted', REFUSED)
 def test_refused_by_name(folder, more, transform, wanted):
     assert_facts(message(build_net, text(more, transform), folder=folder),
@@ -222,6 +225,7 @@ OUTPUT = inputs(x=(3, 2), l=(3,)) + layer('HDF5Output', 'o', 'x l', '',
 WHERE = "layer 'o' (HDF5Output)"
 
 
+@reference_for('HDF5Output')
 def test_what_is_written_is_read_back(tmp_path):
     net, x = build_net(OUTPUT, folder=tmp_path), image(3, 2)
     assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from layer_case import distinct, make_layer
+from layer_evidence import reference_for
 from texts import assert_facts, conv, image, inputs, layer, message
 from texts import net as build_net
 
@@ -175,6 +176,7 @@ def test_a_parameter_is_learned_from_its_consumers():
     assert net.blobs['w'].data.tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
+@reference_for('DummyData')
 def test_dummy_data_is_a_function_of_seed_name_and_position():
     text = layer('DummyData', 'd', '', 'a b c', f'{DUMMY} {{ num: 4 channels: 1 height: 2 width: 3 '
                  'data_filler { value: 7 } data_filler { type: "uniform" min: 2 max: 3 } '
@@ -197,6 +199,7 @@ MEMORY = layer('MemoryData', 'd', '', 'data label', 'memory_data_param { batch_s
                'height: 1 width: 2 }')
 
 
+@reference_for('MemoryData')
 def test_memory_data_gives_batch_by_batch():
     net = build_net(MEMORY)
     assert net.blobs['data'].shape == (2, 3, 1, 2) and net.blobs['label'].shape == (2, 1, 1, 1)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from layer_case import distinct, make_layer
+from layer_evidence import reference_for, refusal_of
 from texts import assert_facts, image, inputs, layer, message
 from texts import net as build_net
 
@@ -129,6 +130,7 @@ def test_gradients_reach_x_and_parameters_alone(type):
     assert all(x.grad is None for x in fed[1:])
 
 
+@reference_for('LSTMUnit')
 def test_unit_is_one_step_and_its_slope_is_caffes():
     """LSTMUnit's forget gate f = cont sigmoid has the slope f (1 - f), whatever cont is."""
     cell, gates = distinct((1, 2, 3)), distinct((1, 2, 12), 1)
@@ -166,6 +168,7 @@ def test_refused_by_name(type, bottoms, tops, more, wanted):
     assert_facts(message(build_net, text), f"net.prototxt:5: layer 'r' ({type})", *wanted)
 
 
+@refusal_of('LSTMUnit')
 def test_a_unit_of_other_shapes_is_refused():
     text = inputs(c=(1, 2, 3), g=(1, 2, 9), cont=(1, 2)) + layer('LSTMUnit', 'u', 'c g cont', 'a b')
     assert_facts(message(build_net, text), "net.prototxt:4: layer 'u' (LSTMUnit)", '1x2x3',

@@ -9,6 +9,7 @@ import torch
 from goldens import error
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from layer_evidence import reference_for
 from test_nets import RUNS, weights_of
 from texts import AUTO_TOPS, conv, graph, image, inputs, layer, net
 
@@ -192,6 +193,7 @@ def pair(text, phase='TEST', blobs=(), size=(9, 9), **options):
     '', LRN % 'ACROSS_CHANNELS', layer('PReLU', 'n', 'p', 'n'),
     layer('Pooling', 'n', 'p', 'n', 'pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 }'),
 ], ids=['plain', 'LRN', 'PReLU', 'AVE'])
+@reference_for('RepeatBorder')
 def test_equal_in_float32(more, size):
     """Training and testing, whatever the size of the image: that may change from run to run."""
     text = BACKBONE + more + (END.replace('"p"', '"n"') if more else END)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from goldens import NETS, error, params
 from layer_case import make_layer
+from layer_evidence import refusal_of
 from test_border import BACKBONE, LRN, MODULE, SMALL, pair, repeats_of
 from texts import assert_facts, conv, graph, inputs, layer, message, net
 
@@ -185,6 +186,7 @@ def test_each_axis_has_its_own_pad():
     pair(text, size=(5, 38))
 
 
+@refusal_of('RepeatBorder')
 def test_refused_as_a_layer():
     source = inputs(x=(1, 1, 4, 4)) + layer('RepeatBorder', 'y', 'x', 'y')
     assert_facts(message(net, source), "net.prototxt:2: layer 'y' (RepeatBorder)", 'by a pass')

@@ -7,6 +7,7 @@ import pytest
 import torch
 from goldens import NETS, error, params
 from layer_case import make_layer
+from layer_evidence import reference_for
 from texts import conv, graph, inputs, layer, message, net
 
 from fcn_repro.net import Net
@@ -113,6 +114,7 @@ def bilinear(net):
         len(dense)))))
 
 
+@reference_for('UpCropAdd')
 @pytest.mark.parametrize('bottoms', ['up cut', 'cut up'])
 def test_skip(bottoms):
     text = SKIP + layer('Eltwise', 'sum', bottoms, 'sum')
@@ -178,6 +180,7 @@ def test_a_skip_of_other_channels_is_an_error():
 
 # The loss and the labels
 
+@reference_for('UpCropLoss')
 @pytest.mark.parametrize('more', ['', 'normalize: false', 'normalization: FULL',
                                   'normalization: NONE', 'normalization: BATCH_SIZE'])
 @pytest.mark.parametrize('weight', ['', 'loss_weight: 2.5'])
@@ -234,6 +237,18 @@ def test_labels_of_ties_and_of_many_classes():
     assert many.item() == 299 and many.dtype == torch.int64
 
 
+@reference_for('LabelMap', 'UpCropLabels')
+def test_labels_are_the_largest_scores_with_and_without_the_pass():
+    plain, quick = (net(SCORE, passes=passes) for passes in ((), FUSE))
+    bilinear(plain)
+    bilinear(quick)
+    blobs = {name: torch.randn(plain.blobs[name].shape) for name in plain.graph.inputs}
+    labels = [each.forward(labels_of='score', **blobs)[LABELS] for each in (plain, quick)]
+    scores = plain.forward(blobs=['score'], **blobs)['score']
+    assert types(quick, 'UpCropLabels') and not types(plain, 'UpCropLabels')
+    assert all(torch.equal(found.long(), scores.argmax(1)) for found in labels)
+
+
 def test_labels_need_scores():
     text = SCORE + LOSS % ''
     assert "blob 'scores'" in message(net(text).forward, labels_of='scores')
@@ -243,8 +258,11 @@ def test_labels_need_scores():
     assert plain.forward(labels_of='score', blobs=['fr']).keys() == {LABELS, 'fr'}
 
 
-@pytest.mark.parametrize('type, bottoms', [('UpCropAdd', 'data fr'), ('UpCropLabels', 'data size'),
-                                           ('UpCropLoss', 'data size label'), ('LabelMap', 'fr')])
+REFUSED = [('UpCropAdd', 'data fr'), ('UpCropLabels', 'data size'),
+           ('UpCropLoss', 'data size label'), ('LabelMap', 'fr')]
+
+
+@pytest.mark.parametrize('type, bottoms', REFUSED)
 def test_types_of_passes_are_refused_in_a_text(type, bottoms):
     text = message(net, SCORE + layer(type, 'y', bottoms, 'y'))
     assert f"layer 'y' ({type}): this type" in text and 'net.prototxt:7' in text

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from layer_evidence import reference_for, refusal_of
 from texts import FILE, assert_facts, conv, diffs, graph, image, inputs, layer, message, net
 from upcrop_nets import fused, make_bilinear, steps
 
@@ -48,6 +49,7 @@ def test_the_dense_diagonal_of_surgery(called, pad):
     assert_equal(plain, quick)
 
 
+@reference_for('UpCrop')
 @pytest.mark.parametrize('pad', [0, 1])
 def test_the_grouped_idiom(called, pad):
     """Caffe's own: group C, pad, the bilinear filler; no surgery."""
@@ -189,6 +191,7 @@ def test_channels_last_and_half_the_gradient_path(called):
     assert ours.params['a'][0].diff.any() and not ours.params['b'][0].diff.any()
 
 
+@refusal_of('UpCrop')
 def test_upcrop_is_made_by_a_pass_alone():
     assert_facts(message(net, DATA_3 + layer('UpCrop', 'y', 'data size', 'y')),
                  f"{FILE}:3: layer 'y' (UpCrop)", 'by a pass', 'Deconvolution')

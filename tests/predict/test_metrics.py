@@ -106,7 +106,7 @@ def test_errors():
         with pytest.raises(FcnError, match=f'class {wrong}, there are 3'):
             confusion.add(np.zeros((1, 1), int), np.full((1, 1), wrong))
     confusion.add(np.full((1, 1), 255), np.full((1, 1), 255))       # void counts nowhere
-    with pytest.raises(FcnError, match='not whole'):
+    with pytest.raises(FcnError, match='not integers'):
         confusion.add(np.zeros((1, 1)), np.full((1, 1), 0.5))
     with pytest.raises(FcnError, match='all void'):
         confusion.metrics()

@@ -83,7 +83,7 @@ def test_lines_of_upgraded_nets():
     ('layers { layer { name: "r" type: "relu" pad: 1 } }', "x:1: layer 'r' .relu.: 'pad' means"),
     ('layers { layer { name: "r" type: "rely" } }', "unknown layer type 'rely'"),
     ('layers { layer { type: "relu" } }\nlayers { type: RELU }', 'x:2: .*no inner layer'),
-    ('layers { layer { type: "relu" } include { phase: TEST } }', "'include' beside"),
+    ('layers { layer { type: "relu" } include { phase: TEST } }', "'include' next to"),
     ('layers { layer { type: "padding" pad: 1 } bottom: "a" top: "b" }\n'
      'layers { layer { type: "relu" } bottom: "b" top: "b" }', 'x:2: .*padding layer'),
     ('layers { layer { type: "padding" } top: "b" }', '1 bottom and 1 top, not 0 and 1')])

@@ -11,11 +11,11 @@ from small_runs import contents, run, solver_maker
 
 from fcn_repro.errors import FcnError
 from fcn_repro.formats import solverstate
-from fcn_repro.formats.caffemodel import start
+from fcn_repro.formats.caffemodel import field_head
 from fcn_repro.formats.weights import read_extra, read_solverstate, read_weights, write_solverstate
 from fcn_repro.formats.wire import PRIVATE
 from fcn_repro.proto import NetParameter, SolverState
-from fcn_repro.recipe.runs import snapshots
+from fcn_repro.recipe.runs import snapshot_files
 from fcn_repro.solver import Solver
 from fcn_repro.solver.snapshots import snapshot_bytes
 
@@ -122,7 +122,7 @@ def test_what_is_ours_survives(make, tmp_path):
     assert again.restore('run/train_iter_3.solverstate') == ''
     run(again)
     assert contents(tmp_path / 'run') == before
-    assert [path.name for path in snapshots('run', 'solverstate')] == [
+    assert [path.name for path in snapshot_files('run', 'solverstate')] == [
         'train_iter_3.solverstate', 'train_iter_6.solverstate']
     changed = make(('kernel_size: 3 pad: 8', 'pad: 8 kernel_size: 5'))
     with pytest.raises(FcnError, match='net, solver or data are not those'):
@@ -181,7 +181,7 @@ def test_damaged_files(make):
                                  b'{"extra": {}, "texts": {"net": 3}}', b'\xff'])
 def test_damage_in_our_own_part(tmp_path, own):
     path, its = tmp_path / 'x.solverstate', DATA / 'weights/snapshot_iter_30.solverstate'
-    path.write_bytes(its.read_bytes() + start(PRIVATE, len(own)) + own)
+    path.write_bytes(its.read_bytes() + field_head(PRIVATE, len(own)) + own)
     for read in (read_solverstate, read_extra):
         with pytest.raises(FcnError, match=r'own part of it is damaged. Use another'):
             read(path)

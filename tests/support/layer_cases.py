@@ -1,16 +1,20 @@
 """Random layers of every type: settings and bottoms, drawn by hypothesis.
 
-CASES maps Caffe's type name to a strategy of Cases. Sources (HDF5Data, Python) read
-files, HDF5Output writes one: their tests stand apart.
+CASES maps a type's name to a strategy of Cases. Sources (HDF5Data, Python) read files, HDF5Output
+writes one: their tests stand apart. Modules beside this one named layer_cases_*.py add their own
+CASES, and where they have them, for types without a golden or a table of refusals elsewhere:
+
+REFERENCES  {type: function (settings, bottoms, params) -> tops}, written without the layer
+REFUSED     [(type, bottoms, tops, further fields, facts of the error)], on the blobs
+            of test_layers.INPUTS
 """
+
+import importlib
+from pathlib import Path
 
 import torch
 from hypothesis import strategies as st
 from layer_case import Case, blob, distinct, ints, unary
-from layer_cases_fused import FUSED_CASES
-from layer_cases_loss import LOSS_CASES
-from layer_cases_neuron import NEURON_CASES
-from layer_cases_recurrent import RECURRENT_CASES
 
 
 @st.composite
@@ -238,9 +242,11 @@ CASES = {
     'Softmax': softmax(),
     'SoftmaxWithLoss': softmax_with_loss(),
     'Split': split(),
-    **FUSED_CASES,
-    **LOSS_CASES,
-    **NEURON_CASES,
-    **RECURRENT_CASES,
 }
+REFERENCES, REFUSED = {}, []
+for path in sorted(Path(__file__).parent.glob('layer_cases_*.py')):
+    more = importlib.import_module(path.stem)
+    CASES |= more.CASES
+    REFERENCES |= getattr(more, 'REFERENCES', {})
+    REFUSED += getattr(more, 'REFUSED', [])
 SOURCES = {'HDF5Data', 'HDF5Output', 'ImageData', 'MemoryData', 'Python'}

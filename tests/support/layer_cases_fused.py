@@ -77,7 +77,7 @@ def repeat_border(draw):
     return Case('RepeatBorder', [x], setting=tuple(map(tuple, axes)))
 
 
-FUSED_CASES = {
+CASES = {
     'LabelMap': label_map(),
     'RepeatBorder': repeat_border(),
     'UpCrop': upcrop(),

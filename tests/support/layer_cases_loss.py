@@ -121,7 +121,7 @@ def spp(draw):
         'pyramid_height': height, 'pool': draw(st.sampled_from(['MAX', 'AVE']))}})
 
 
-LOSS_CASES = {
+CASES = {
     'BatchNorm': batch_norm(),
     'ContrastiveLoss': contrastive(),
     'Embed': embed(),

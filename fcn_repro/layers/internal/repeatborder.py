@@ -1,31 +1,28 @@
-"""RepeatBorder: rows and columns put back that passes.collapse_border left out."""
+"""RepeatBorder: restores the rows and columns that passes.collapse_border left out."""
 
 from itertools import product
 
 import torch
 
-from ..common.base import Layer, show
+from ...sizes import dims
+from ..common.internal import InternalLayer
 
 
-class RepeatBorder(Layer):
+class RepeatBorder(InternalLayer):
     """(N, C, H, W) -> (N, C, H + 2 r_y, W + 2 r_x): row `start` and the row `end` before the last
-    stand r_y times more, and so the columns; the gradients of the copies add up.
+    are repeated r_y times more, columns likewise; gradients of the copies are summed.
 
     node.setting: (start, end, r) of the rows and of the columns.
     """
 
     type = 'RepeatBorder'
     narrow = True
-
-    def setup(self):
-        if self.node.setting is None:
-            raise self.error('this type is made by a pass, not written in a text',
-                             'Write a larger pad.')
+    instead = 'Write a larger pad.'
 
     def shape(self, bottoms):
         bottom, = bottoms
         if len(bottom) != 4:
-            raise self.error(f'a bottom of shape {show(bottom)}', 'It takes 4 axes.')
+            raise self.error(f'a bottom of shape {dims(bottom)}', 'It takes 4 axes.')
         for size, (start, end, count) in zip(bottom[2:], self.node.setting):
             if count and start + end + 2 > size:
                 raise self.error(f'{size} cells, but cell {start} and the one {end} before the '
@@ -39,8 +36,8 @@ class RepeatBorder(Layer):
 
 
 def pieces(size, start, end, count):
-    """[(cells of the top, cells of the bottom), …], slices that make up a whole axis: where the
-    second has one cell, that one fills the first."""
+    """[(cells of the top, cells of the bottom), …], slices that cover a whole axis; a bottom
+    slice of one cell is broadcast over its top slice."""
     if count == 0:
         return [(slice(0, size), slice(0, size))]
     cuts = 0, start, start + 1, size - 1 - end, size - end, size
@@ -52,7 +49,7 @@ def pieces(size, start, end, count):
 
 
 class Repeat(torch.autograd.Function):
-    """Copies of blocks, in the bottom's memory format; each cell of the bottom is in one block."""
+    """Copies blocks in the bottom's memory format; each cell of the bottom is in one block."""
 
     @staticmethod
     def forward(ctx, bottom, shape, blocks):
@@ -73,7 +70,7 @@ class Repeat(torch.autograd.Function):
 
 
 def empty(shape, like):
-    """channels_last where `like` is."""
+    """An unwritten tensor, channels_last if `like` is."""
     last = like.is_contiguous(memory_format=torch.channels_last)
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=(
         torch.channels_last if last else torch.contiguous_format))

@@ -6,8 +6,8 @@ from .upcrop import UpCrop
 
 
 class UpCropLabels(UpCrop):
-    """Bottoms as UpCrop's -> the label map (N, h, w). Where the upsampling is bilinear and fixed,
-    the scores are not written."""
+    """Bottoms as UpCrop's -> the label map (N, h, w). If the upsampling is bilinear and fixed,
+    scores are never stored."""
 
     type = 'UpCropLabels'
 
