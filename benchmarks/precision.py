@@ -15,17 +15,17 @@ import torch
 from nets import PROTOTXT, fill, of_ours, sample
 from timing import alternate, arguments, parse_size, prepare, write
 
+from fcn_repro.cli.reporting import report_errors
 from fcn_repro.data.image import to_blob
-from fcn_repro.errors import FcnError, tool
-from fcn_repro.net import Net
-from fcn_repro.net.placement import pick_device, place
+from fcn_repro.errors import FcnError
+from fcn_repro.net import Net, placement
 from fcn_repro.passes import DEFAULT
 from fcn_repro.predict.photos import find_photos, read_photo
 from fcn_repro.proto import TEST
 from fcn_repro.recipe.models import MEAN
 
 FP32 = 'fp32'
-VARIANTS = {            # {device: {name: options of place}}
+VARIANTS = {            # {device: {name: options of placement.place}}
     'cpu': {FP32: {}, 'fp32, not prepacked': {'prepack': False}, 'bf16': {'precision': 'bf16'}},
     'cuda': {FP32: {}, 'fp32, no graphs': {'graphs': False}, 'tf32': {'precision': 'tf32'},
              'bf16': {'precision': 'bf16'}, 'bf16, no graphs': {'precision': 'bf16',
@@ -40,7 +40,7 @@ def make(file, weights, device, options):
         fill(of_ours(net))
     else:
         net.copy_from(weights)
-    return place(net, device, **options)
+    return placement.place(net, device, **options)
 
 
 def forward(net, images):
@@ -54,8 +54,9 @@ def forward(net, images):
 
 def compare(expected, scores):
     """Labels that stay the same, as a share of all pixels, and max|a - b| / max|b|."""
-    same = sum(int((a.argmax(1) == b.argmax(1)).sum()) for a, b in zip(expected, scores))
-    away = max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(expected, scores))
+    pairs = list(zip(expected, scores, strict=True))
+    same = sum(int((a.argmax(1) == b.argmax(1)).sum()) for a, b in pairs)
+    away = max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs)
     return {'equal_labels': same / sum(a[:, 0].numel() for a in expected), 'scores_differ': away}
 
 
@@ -80,10 +81,10 @@ def choices():
     return args
 
 
-@tool
+@report_errors()
 def main():
     args = choices()
-    machine, device = prepare(args), pick_device(args.device)
+    machine, device = prepare(args), placement.pick_device(args.device)
     file = args.net or PROTOTXT
     photos = [read_photo(path).image for path in find_photos(args.photos)]
     images = [torch.as_tensor(to_blob(image, MEAN))[None] for image in photos] or \
@@ -95,7 +96,7 @@ def main():
     seconds = alternate({name: lambda net=net: forward(net, images) for name, net in nets.items()},
                         args.runs, args.device, warm=False)
     rows = [{'way': name, 'median': statistics.median(times), 'best': min(times), 'seconds': times,
-             'faster': statistics.median(a / b for a, b in zip(seconds[FP32], times)),
+             'faster': statistics.median(a / b for a, b in zip(seconds[FP32], times, strict=True)),
              **compare(scores[FP32], scores[name])} for name, times in seconds.items()]
     print(table(rows))
     write(args.json, machine, rows, net=str(file), weights=args.weights, images=len(images))

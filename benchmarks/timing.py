@@ -111,7 +111,7 @@ def measure(group, case, functions, args, floor=None, gradients=False, warm=True
         taken[f'floor: {name}'] = [scale * t for t in taken[f'floor: {name}']]
     rows = [{'group': group, 'case': {**case, 'threads': torch.get_num_threads()}, 'way': way,
              'median': statistics.median(times), 'best': min(times), 'seconds': times,
-             'ratio': statistics.median(t / o for t, o in zip(times, taken[OURS]))}
+             'ratio': statistics.median(t / o for t, o in zip(times, taken[OURS], strict=True))}
             for way, times in taken.items()]
     print(table(rows), flush=True)
     return rows

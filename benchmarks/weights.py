@@ -82,7 +82,7 @@ def main():
                 runs[name].append(timed([sys.executable, *map(str, command), str(target)]))
         print(f'{size:.0f} MB, {args.rounds} rounds')
         for name, found in runs.items():
-            seconds, memory = zip(*found)
+            seconds, memory = zip(*found, strict=True)
             print(f'{name:22} median {statistics.median(seconds):5.2f} s, best {min(seconds):5.2f} '
                   f's, {max(memory):5.0f} MB resident, {max(memory) - size:5.0f} beyond the file')
         times = load_times(net, Path(folder, 'convert_caffemodel.py.h5'), args.rounds)

@@ -1,4 +1,4 @@
-"""First values of parameters, as in include/caffe/filler.hpp. The random stream is our own."""
+"""Initial values of parameters, as in include/caffe/filler.hpp; the random stream is torch's."""
 
 import math
 
@@ -10,7 +10,7 @@ from .sizes import check_shape
 FAN_IN, FAN_OUT, AVERAGE = 0, 1, 2            # FillerParameter.VarianceNorm
 
 
-def fill(shape, filler, generator):
+def fill(shape, filler, generator: torch.Generator) -> torch.Tensor:
     """A new float32 CPU tensor of `shape`.
 
     filler: a FillerParameter (type, value, min, max, mean, std, sparse, variance_norm).
@@ -24,7 +24,7 @@ def fill(shape, filler, generator):
     if math.prod(shape) == 0:
         reject(filler, f'the parameter of shape {shape} is empty', 'Check the sizes of the layer.')
     if filler.type != 'gaussian' and filler.sparse != -1:
-        reject(filler, f'sparse is {filler.sparse}, but only gaussian knows it', 'Remove sparse.')
+        reject(filler, f'sparse is {filler.sparse}, but only gaussian has it', 'Remove sparse.')
     return FILLERS[filler.type](torch.empty(shape), filler, generator)
 
 
@@ -49,14 +49,14 @@ def gaussian(out, filler, generator):
     if filler.sparse == -1:
         return out
     if not 0 <= filler.sparse <= out.shape[0]:
-        reject(filler, f'sparse is {filler.sparse}, it must lie in 0 to {out.shape[0]} (outputs)',
+        reject(filler, f'sparse is {filler.sparse}, it must be in 0 to {out.shape[0]} (outputs)',
                'Change sparse, or remove it.')
     keep = torch.empty_like(out).bernoulli_(filler.sparse / out.shape[0], generator=generator)
     return out * keep
 
 
 def positive_unitball(out, filler, generator):
-    """Each out[i] is positive and sums to 1."""
+    """Positive values; those of each out[i] sum to 1."""
     out.uniform_(0, 1, generator=generator)
     rows = out.view(out.shape[0] if out.dim() else 1, -1)
     rows /= rows.sum(1, keepdim=True)
@@ -88,10 +88,28 @@ def bilinear(out, filler, generator):
     if out.dim() != 4 or out.shape[2] != out.shape[3]:
         reject(filler, f'the shape {tuple(out.shape)} is not (outputs, inputs, k, k)',
                'Use it for square Convolution or Deconvolution filters.')
-    size = out.shape[3]
-    half = math.ceil(size / 2)
-    tap = 1 - (torch.arange(size) / half - (size - 1) / (2 * half)).abs()
-    return out.copy_(tap[:, None] * tap)
+    taps = bilinear_taps(out.shape[3], 'filler').float()
+    return out.copy_(torch.outer(taps, taps))
+
+
+def bilinear_taps(size: int, rule: str = 'surgery') -> torch.Tensor:
+    """The 1-D factor (size,) of Caffe's square bilinear kernels, as a float64 tensor.
+
+    Both rules are 1 - |i - (size - 1) / 2| / ceil(size / 2). 'surgery' (upsample_filt in the FCN
+    release's surgery.py) computes in float64; 'filler' (BilinearFiller in Caffe's filler.hpp) in
+    float32, which rounds differently unless ceil(size / 2) is a power of two: 5, 6, 9, 10, ...
+    FcnError for a size under 1 and an unknown rule.
+    """
+    if size < 1:
+        raise FcnError(f'a bilinear kernel of {size} taps', do='Give at least 1.')
+    half = (size + 1) // 2
+    if rule == 'surgery':
+        center = half - 1 if size % 2 else half - 0.5
+        return 1 - (torch.arange(size, dtype=torch.float64) - center).abs() / half
+    if rule == 'filler':
+        center = torch.tensor((size - 1) / (2 * half), dtype=torch.float32)
+        return (1 - (torch.arange(size, dtype=torch.float32) / half - center).abs()).double()
+    raise FcnError(f"bilinear rule '{rule}'", do="Give 'surgery' or 'filler'.")
 
 
 FILLERS = {f.__name__: f for f in (constant, uniform, gaussian, positive_unitball, xavier, msra,

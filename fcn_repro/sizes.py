@@ -10,6 +10,11 @@ LARGEST = 2 ** 31 - 1           # values of a blob, and any number of a layer: C
 AXES = 32
 
 
+def dims(shape) -> str:
+    """A shape as messages quote it: (2, 3, 4) is 2x3x4, () is scalar."""
+    return 'x'.join(map(str, shape)) or 'scalar'
+
+
 def check_shape(shape, what='the blob'):
     """FcnError, without a place, for a shape that no blob can have: nothing is allocated for it.
     Zeros are left out of the product, so that no later arithmetic overflows either."""
@@ -20,7 +25,7 @@ def check_shape(shape, what='the blob'):
         raise FcnError(f'{what} has a negative size: {list(shape)}', do='Mend its shape.')
     count = math.prod(d or 1 for d in shape)
     if count > LARGEST:
-        raise FcnError(f'{what} of shape {"x".join(map(str, shape))} would hold {count:,} values, '
+        raise FcnError(f'{what} of shape {dims(shape)} would hold {count:,} values, '
                        f'{size(4 * count)}; a blob of Caffe has at most {LARGEST:,}',
                        do='Make it smaller.')
 
@@ -52,7 +57,7 @@ def check_memory(declared, inputs):
     if need > there:
         largest = max(shapes, key=math.prod)
         raise FcnError(f'parameters and inputs take {size(need)}, this machine has {size(there)}; '
-                       f'the largest is {"x".join(map(str, largest))} '
+                       f'the largest is {dims(largest)} '
                        f'({size(4 * math.prod(largest))})',
                        do='Make the net smaller, or use a larger machine.')
 

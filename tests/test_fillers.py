@@ -46,7 +46,7 @@ def as_parameter(stat):
     if ':' not in stat['filler']:
         return parameter(stat['filler'], variance_norm=NORMS[stat.get('variance_norm')])
     words = stat['filler'].replace(':', '').split()
-    return parameter(**{k: json.loads(v) for k, v in zip(words[::2], words[1::2])})
+    return parameter(**{k: json.loads(v) for k, v in zip(words[::2], words[1::2], strict=True)})
 
 
 @pytest.mark.parametrize('stat', json.loads((FILES / 'random_stats.json').read_text())['stats'],
@@ -72,6 +72,19 @@ def test_bilinear_is_surgerys_kernel(size):
     assert np.abs(ours.numpy() - upsample_filt(size)).max() < 1e-6
 
 
+@given(size=st.integers(1, 70))
+def test_bilinear_kernels_are_those_of_their_sources_to_the_bit(size):
+    """filler.hpp in float32, surgery.py in float64: the same formula, rounded elsewhere."""
+    half, i = math.ceil(size / 2), np.arange(size)
+    center = np.float32((size - 1) / (2 * half))
+    single = 1 - np.abs(i.astype(np.float32) / np.float32(half) - center)
+    assert single.dtype == np.float32
+    ours = draw((1, 2, size, size), parameter('bilinear')).numpy()
+    assert np.array_equal(ours, np.broadcast_to(single[:, None] * single, ours.shape))
+    double = 1 - abs(i - (half - 1 if size % 2 else half - 0.5)) / half
+    assert np.array_equal(upsample_filt(size), double[:, None] * double)
+
+
 @given(type=st.sampled_from(sorted(FILLERS)), seed=st.integers(0, 2**31),
        shape=st.sampled_from([(3, 2, 4, 4), (1, 1, 1, 1), (5, 1, 2, 2)]))
 def test_a_draw_is_a_function_of_its_seed(type, seed, shape):
@@ -88,7 +101,7 @@ def test_fan_out_of_a_single_axis_is_its_count():
     ((2, 2), parameter('xaver'), "unknown filler 'xaver'. Use one of constant, uniform"),
     ((2, 0), parameter(), r'shape \(2, 0\) is empty'),
     ((2, 2), parameter('xavier', sparse=3), 'sparse is 3, but only gaussian'),
-    ((2, 2), parameter('gaussian', sparse=3), 'sparse is 3, it must lie in 0 to 2'),
+    ((2, 2), parameter('gaussian', sparse=3), 'sparse is 3, it must be in 0 to 2'),
     ((2, 2), parameter('gaussian', sparse=-2), 'sparse is -2'),
     ((2, 2), parameter('gaussian', std=0.), 'std is 0.0'),
     ((2, 2), parameter('uniform', min=2.), 'min 2.0 is above max 1.0'),

@@ -1,18 +1,24 @@
-"""The layer types: a dict from Caffe's type name to a class. One file per type, found by itself:
-Caffe's types here, those that passes make in internal/."""
+"""The registry of layer types, {type name: class}: one file per type, discovered on import.
+
+Caffe's types lie in this folder, those that passes make in internal/, shared code in common/.
+"""
 
 import importlib
 import pkgutil
+from functools import lru_cache
 
 from ..errors import FcnError, nearest
+from ..proto.dialects import BVLC, Dialect, dialect_of, dialects, use_dialect
 from . import internal
 from .common.base import Layer
 from .common.state import PRECISIONS, ExecutionOptions, RunState
 
-__all__ = ['PRECISIONS', 'TYPES', 'ExecutionOptions', 'Layer', 'RunState', 'unknown_type']
+__all__ = ['PRECISIONS', 'TYPES', 'ExecutionOptions', 'Layer', 'RunState', 'layer_class',
+           'types_of', 'unknown_type']
 
 
 def _find():
+    """Every class with a type name, by that name, from the modules here and in internal/."""
     found = {}
     for info in [*pkgutil.iter_modules(__path__, f'{__name__}.'),
                  *pkgutil.iter_modules(internal.__path__, f'{internal.__name__}.')]:
@@ -26,16 +32,35 @@ def _find():
 
 TYPES = _find()
 
+
+@lru_cache
+def types_of(dialect: Dialect) -> dict[str, type[Layer]]:
+    """{type name: class} of a dialect: BVLC's types and those that it adds or replaces."""
+    added = {}
+    for name, path in dialect.types.items():
+        module, _, cls = path.partition(':')
+        added[name] = getattr(importlib.import_module(module), cls)
+    return TYPES | added
+
+
+def layer_class(type_name: str, dialect: Dialect = BVLC) -> type[Layer]:
+    """The class of a type; for an unknown one Layer itself, which claims nothing."""
+    return types_of(dialect).get(type_name, Layer)
+
+
 DATABASES = {'Data': 'LMDB or LevelDB databases', 'WindowData': 'window files'}
 
 
 def unknown_type(node, types):
-    """The FcnError for a node whose type is none of `types`."""
+    """The FcnError for a node whose type is none of `types`, {type name: class}."""
     if node.type in DATABASES:
-        return FcnError(f'{node.type} layers read {DATABASES[node.type]}, which are not read here',
+        return FcnError(f'{node.type} layers read {DATABASES[node.type]}, which are not supported',
                         line=node.line, layer=node.name, type=node.type,
                         do='List the images in a text file and use ImageData, or for a deploy net '
                            'an Input layer.')
+    homes = [dialect.name for dialect in dialects().values()
+             if dialect is not dialect_of(node.param) and node.type in dialect.types]
+    known = [name for name, layer in types.items() if not layer.internal]
     return FcnError(f"unknown layer type '{node.type}'", line=node.line, layer=node.name,
-                    do=f'{nearest(node.type, types)} Known types: '
-                       f'{", ".join(sorted(types))}.'.lstrip())
+                    do=use_dialect(homes) or f'{nearest(node.type, known)} Known types: '
+                       f'{", ".join(sorted(known))}.'.lstrip())

@@ -1,10 +1,11 @@
-"""ArgMax: the places, or the values, of the top_k largest values (Caffe's argmax_layer)."""
+"""ArgMax: the indices, or the values, of the top_k largest values (Caffe's argmax_layer)."""
 
 import math
 
 import torch
 
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 
 
 class ArgMax(Layer):
@@ -32,7 +33,7 @@ class ArgMax(Layer):
         if self.param.top_k > count:
             where = 'each item' if axis is None else f'axis {axis}'
             raise self.error(f'top_k {self.param.top_k} of the {count} values in {where} of a '
-                             f'bottom of {show(shape)}', 'Lower top_k.')
+                             f'bottom of {dims(shape)}', 'Lower top_k.')
         return axis
 
     def shape(self, bottoms):

@@ -2,7 +2,8 @@
 
 import torch
 
-from .common.base import Layer, constant, show
+from ..sizes import dims
+from .common.base import Layer, constant
 
 
 class BatchNorm(Layer):
@@ -16,6 +17,7 @@ class BatchNorm(Layer):
     """
 
     type = 'BatchNorm'
+    keeps_coordinates = True
     in_place = True
     fields = 'batch_norm_param'
 
@@ -36,7 +38,7 @@ class BatchNorm(Layer):
 
     def shape(self, bottoms):
         if len(bottoms[0]) < 2:
-            raise self.error(f'a bottom of shape {show(bottoms[0])}',
+            raise self.error(f'a bottom of shape {dims(bottoms[0])}',
                              'BatchNorm takes (N, C, …).')
         return list(bottoms)
 
@@ -57,5 +59,5 @@ class BatchNorm(Layer):
     def add(self, params, mean, variance, count):
         """Write the statistics of a batch of `count` values a channel into the running ones."""
         unbiased = variance * (count / (count - 1) if count > 1 else 1)
-        for param, value in zip(params, (mean, unbiased, 1)):
+        for param, value in zip(params, (mean, unbiased, 1), strict=True):
             param.mul_(self.param.moving_average_fraction).add_(value)

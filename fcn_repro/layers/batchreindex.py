@@ -1,13 +1,14 @@
-"""BatchReindex: items of the batch chosen by index (Caffe's batch_reindex_layer)."""
+"""BatchReindex: items of the batch selected by index (Caffe's batch_reindex_layer)."""
 
 import torch
 
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 
 
 class BatchReindex(Layer):
-    """bottoms: x (N, …) and indices (M,) -> (M, …). An item chosen twice gets both gradients; one
-    not chosen gets 0, and so do the indices. Indices are cut to whole numbers."""
+    """bottoms: x (N, …) and indices (M,) -> (M, …). An item selected twice gets both gradients; one
+    not selected gets 0, and so do the indices. Indices are truncated."""
 
     type = 'BatchReindex'
     bottoms = 2
@@ -15,7 +16,7 @@ class BatchReindex(Layer):
     def shape(self, bottoms):
         items, indices = bottoms
         if len(indices) != 1 or not items:
-            raise self.error(f'bottoms of shape {show(items)} and {show(indices)}',
+            raise self.error(f'bottoms of shape {dims(items)} and {dims(indices)}',
                              'The first needs a batch axis, the second, the indices, one axis.')
         return [(indices[0], *items[1:])]
 
@@ -24,5 +25,5 @@ class BatchReindex(Layer):
         wrong = indices[~((indices >= 0) & (indices < x.shape[0]))]
         if wrong.numel():
             raise self.error(f'{wrong.numel()} indices outside 0 … {x.shape[0] - 1}, such as '
-                             f'{wrong[0].item():g}', 'Mend the second bottom.')
+                             f'{wrong[0].item():g}', 'Fix the second bottom.')
         return [x.index_select(0, indices.to(torch.int64))]

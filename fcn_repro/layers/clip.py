@@ -1,4 +1,4 @@
-"""Clip: x kept in [min, max] (Caffe's clip_layer)."""
+"""Clip: x clamped to [min, max] (Caffe's clip_layer)."""
 
 from .common.neuron import NeuronLayer
 
@@ -9,6 +9,7 @@ class Clip(NeuronLayer):
 
     type = 'Clip'
     fields = 'clip_param'
+    keeps_coordinates = False       # pycaffe's coord_map does not know the type
 
     def setup(self):
         for name in 'min', 'max':
@@ -16,7 +17,7 @@ class Clip(NeuronLayer):
                 raise self.error(f'clip_param.{name} is missing', 'Set it.')
         if not self.param.min <= self.param.max:
             raise self.error(f'min {self.param.min:g} is above max {self.param.max:g}',
-                             'Mend one of them.')
+                             'Fix one of them.')
 
     def value(self, x):
         return x.clamp(self.param.min, self.param.max)

@@ -2,20 +2,26 @@
 
 import torch
 
-from .common.base import ANY, Layer, show
+from ..sizes import dims
+from .common import coordinates
+from .common.base import ANY, Layer
 
 
 class Concat(Layer):
     """bottoms that agree in all axes but one -> a top with that axis summed."""
 
     type = 'Concat'
-    narrow = True
+    narrow = linear = True
     bottoms = (1, ANY)
     fields = 'concat_param'
 
     def setup(self):
         if self.param.HasField('axis') and self.param.HasField('concat_dim'):
             raise self.error('both axis and concat_dim', 'Keep axis: concat_dim is its old name.')
+
+    def cell_map(self, bottom):
+        """Along the channels it moves nothing; pycaffe has no map for the type."""
+        return coordinates.IDENTITY if self.param.axis == 1 else None
 
     def along(self, shape):
         legacy = self.param.HasField('concat_dim')
@@ -25,9 +31,10 @@ class Concat(Layer):
         axis = self.along(bottoms[0])
         for i, bottom in enumerate(bottoms):
             if len(bottom) != len(bottoms[0]) or any(
-                    a != b for j, (a, b) in enumerate(zip(bottom, bottoms[0])) if j != axis):
-                raise self.error(f'bottom {i} is {show(bottom)}, bottom 0 is {show(bottoms[0])}: '
-                                 f'they may differ in axis {axis} alone', 'Crop them first.')
+                    a != b for j, (a, b) in enumerate(zip(bottom, bottoms[0], strict=True))
+                    if j != axis):
+                raise self.error(f'bottom {i} is {dims(bottom)}, bottom 0 is {dims(bottoms[0])}: '
+                                 f'they may differ only in axis {axis}', 'Crop them first.')
         top = list(bottoms[0])
         top[axis] = sum(bottom[axis] for bottom in bottoms)
         return [tuple(top)]

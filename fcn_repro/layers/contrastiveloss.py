@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 from .common.losses import same_first
 from .common.slope import with_slope
 
@@ -27,9 +28,9 @@ class ContrastiveLoss(Layer):
         a, b, marks = bottoms
         counts = {math.prod(axes) for axes in (a[1:], b[1:], a[1:2], b[1:2])}
         if len(counts) > 1:             # all are C
-            raise self.error(f'bottoms of {show(a)} and {show(b)}', 'Both must be N x C.')
+            raise self.error(f'bottoms of {dims(a)} and {dims(b)}', 'Both must be N x C.')
         if math.prod(marks) != a[0]:
-            raise self.error(f'{math.prod(marks)} marks ({show(marks)}) for {a[0]} pairs',
+            raise self.error(f'{math.prod(marks)} marks ({dims(marks)}) for {a[0]} pairs',
                              'Give one for each pair.')
         return [()]
 

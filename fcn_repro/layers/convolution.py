@@ -1,5 +1,7 @@
 """Convolution: N-D, with group, dilation, rectangular kernels, axis (Caffe's conv_layer)."""
 
+import math
+
 import torch.nn.functional as F
 
 from ..ops import blas
@@ -11,7 +13,7 @@ class Convolution(SpatialLayer):
     """bottom (N, C, …) -> top (N, num_output, …); weight (num_output, C / group, kernel …)."""
 
     type = 'Convolution'
-    product = True
+    product = linear = overwritable = position_invariant = True
     functions, blas_functions = CONV, blas.CONV
 
     def weight_shape(self, channels):
@@ -20,6 +22,17 @@ class Convolution(SpatialLayer):
     def setup(self):
         super().setup()
         self.conv2d = Conv2d(self.state)
+
+    def window(self):
+        if self.param.axis != 1 or self.spatial_axes not in (None, 2):
+            return None
+        _, kernel, stride, pad, dilation = self.geometry((1, 1, 1, 1))
+        reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+        return reach, stride, pad
+
+    def macs_per_cell(self, channels):
+        p, (_, kernel, *_) = self.param, self.geometry((1, 1, 1, 1))
+        return p.num_output * math.prod(kernel) * channels / p.group, p.num_output
 
     def run(self, conv, x, weight, bias, stride, pad, dilation):
         conv = self.conv2d if conv is F.conv2d else conv

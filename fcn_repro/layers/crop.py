@@ -1,24 +1,27 @@
 """Crop: the first bottom, cut to the second's size at an offset (Caffe's crop_layer)."""
 
-from .common.base import Layer, show
+from ..sizes import dims
+from .common import coordinates
+from .common.base import Layer
 
 
 class Crop(Layer):
-    """bottoms: what is cut, and the blob that gives the size of `axis` and all axes after it.
+    """bottoms: the blob to crop, and one that gives the size of `axis` and all axes after it.
 
     One offset serves all those axes; none means 0. The second bottom gets no gradient; what axes
     it has beyond the first's are ignored.
     """
 
     type = 'Crop'
-    narrow = True
+    narrow = linear = True
     bottoms = 2
+    content_bottoms = 1
     fields = 'crop_param'
 
     def window(self, bottom, reference):
-        """[(axis, offset, size), …] of what is kept of a bottom of shape `bottom`."""
+        """[(axis, offset, size), …]: the window that is cropped from a bottom of shape `bottom`."""
         if len(bottom) > len(reference):
-            raise self.error(f'cannot crop {show(bottom)} to {show(reference)}: it has fewer axes',
+            raise self.error(f'cannot crop {dims(bottom)} to {dims(reference)}: it has fewer axes',
                              'Crop to a blob of as many axes.')
         start = self.axis(self.param.axis, bottom)
         offsets = list(self.param.offset) or [0]
@@ -34,6 +37,13 @@ class Crop(Layer):
                                  f'offset {offset} + size {size} = {offset + size}',
                                  'Use a smaller offset or more padding.')
         return window
+
+    @classmethod
+    def coord_map(cls, settings):
+        return coordinates.crop(settings)
+
+    def cell_map(self, bottom):
+        return self.coord_map({'axis': self.param.axis, 'offset': list(self.param.offset) or [0]})
 
     def shape(self, bottoms):
         top = list(bottoms[0])

@@ -1,6 +1,7 @@
 """Deconvolution: the transpose of Convolution (Caffe's deconv_layer)."""
 
 from ..ops import blas
+from .common import coordinates
 from .common.spatial import CONV_TRANSPOSE, SpatialLayer
 
 
@@ -11,7 +12,12 @@ class Deconvolution(SpatialLayer):
     """
 
     type = 'Deconvolution'
+    linear = overwritable = True
     functions, blas_functions = CONV_TRANSPOSE, blas.CONV_TRANSPOSE
+
+    @classmethod
+    def coord_map(cls, settings):
+        return coordinates.deconvolution(settings, cls.type)
 
     def weight_shape(self, channels):
         return channels, self.param.num_output // self.param.group

@@ -10,7 +10,8 @@ class Dropout(NeuronLayer):
     forward passes so far, so that a restored run draws what an uninterrupted one would."""
 
     type = 'Dropout'
-    narrow = True
+    narrow = linear = keeps_ranking = True
+    position_invariant = False      # when training
     fields = 'dropout_param'
 
     def setup(self):

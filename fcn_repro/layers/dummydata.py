@@ -1,4 +1,4 @@
-"""DummyData: blobs out of fillers (Caffe's dummy_data_layer)."""
+"""DummyData: blobs made by fillers (Caffe's dummy_data_layer)."""
 
 from ..errors import FcnError
 from ..fillers import fill
@@ -35,7 +35,11 @@ class DummyData(Layer):
                        else tuple(p.shape[i % len(p.shape)].dim) for i in range(count)]
         fillers = list(p.data_filler) or [constant()]
         self.fillers = fillers * count if len(fillers) == 1 else fillers
-        self.forward([], [])                # says now what is wrong with a filler
+        self.forward([], [])                # reports a bad filler now
+
+    def constant_tops(self):
+        return {i: self.drawn(i) for i, filler in enumerate(self.fillers)
+                if filler.type == 'constant'}
 
     def shape(self, bottoms):
         return self.shapes

@@ -3,7 +3,8 @@
 import torch
 
 from ..proto import EltwiseParameter
-from .common.base import ANY, Layer, show
+from ..sizes import dims
+from .common.base import ANY, Layer
 
 
 class Eltwise(Layer):
@@ -14,8 +15,13 @@ class Eltwise(Layer):
     """
 
     type = 'Eltwise'
+    keeps_coordinates = True
     bottoms = (2, ANY)
     fields = 'eltwise_param'
+
+    @property
+    def linear(self):
+        return self.param.operation == EltwiseParameter.SUM
 
     def setup(self):
         count = len(self.param.coeff)
@@ -28,7 +34,7 @@ class Eltwise(Layer):
     def shape(self, bottoms):
         for i, bottom in enumerate(bottoms):
             if tuple(bottom) != tuple(bottoms[0]):
-                raise self.error(f'bottom {i} is {show(bottom)}, bottom 0 is {show(bottoms[0])}',
+                raise self.error(f'bottom {i} is {dims(bottom)}, bottom 0 is {dims(bottoms[0])}',
                                  'Crop them to one shape first.')
         return [bottoms[0]]
 
@@ -39,7 +45,7 @@ class Eltwise(Layer):
         if self.param.operation == EltwiseParameter.MAX:
             return [_maximum(bottoms)]
         top = None
-        for x, c in zip(bottoms, list(self.param.coeff) or [1] * len(bottoms)):
+        for x, c in zip(bottoms, list(self.param.coeff) or [1] * len(bottoms), strict=True):
             term = x if c == 1 else x * c
             top = term if top is None else top + term
         return [top]

@@ -30,6 +30,6 @@ class Embed(Layer):
 
     def forward(self, bottoms, params):
         index = indices(self, bottoms[0], self.param.input_dim, 'indices',
-                        'Mend the bottom, or embed_param.input_dim.')
+                        'Fix the bottom, or embed_param.input_dim.')
         y = F.embedding(index, params[0])
         return [y + params[1] if len(params) > 1 else y]

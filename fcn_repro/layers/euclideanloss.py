@@ -2,7 +2,8 @@
 
 import math
 
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 from .common.losses import same_first
 
 
@@ -17,7 +18,7 @@ class EuclideanLoss(Layer):
         same_first(self, bottoms)
         a, b = bottoms
         if math.prod(a) != math.prod(b):
-            raise self.error(f'bottoms of {show(a)} and {show(b)}', 'They must agree.')
+            raise self.error(f'bottoms of {dims(a)} and {dims(b)}', 'They must agree.')
         return [()]
 
     def forward(self, bottoms, params):

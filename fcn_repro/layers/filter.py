@@ -1,13 +1,14 @@
-"""Filter: the items of the batch whose selector is not zero (Caffe's filter_layer)."""
+"""Filter: the items of a batch whose selector is not zero (Caffe's filter_layer)."""
 
-from .common.base import ANY, Layer, show
+from ..sizes import dims
+from .common.base import ANY, Layer
 
 
 class Filter(Layer):
     """bottoms: blobs (N, …) and last the selector (N,) or (N, 1, …) -> each blob but the selector
-    with the chosen items alone. An item left out gets the gradient 0, and so does the selector.
+    with the selected items only. Any other item gets the gradient 0, and so does the selector.
 
-    How many are chosen is known when the net runs: `shape` says N, as Caffe does at setup.
+    The number of selected items is known only when the net runs: `shape` gives N, as Caffe's setup.
     """
 
     type = 'Filter'
@@ -23,12 +24,12 @@ class Filter(Layer):
     def shape(self, bottoms):
         *items, selector = bottoms
         if not selector or any(n != 1 for n in selector[1:]):
-            raise self.error(f'a selector of shape {show(selector)}',
+            raise self.error(f'a selector of shape {dims(selector)}',
                              'Only its first axis may be other than 1.')
         for i, bottom in enumerate(items):
             if not bottom or bottom[0] != selector[0]:
-                raise self.error(f'bottom {i} is {show(bottom)}, the selector '
-                                 f'{show(selector)}', 'Their first axes must agree.')
+                raise self.error(f'bottom {i} is {dims(bottom)}, the selector '
+                                 f'{dims(selector)}', 'Their first axes must agree.')
         return items
 
     def forward(self, bottoms, params):

@@ -1,16 +1,17 @@
-"""Flatten: axes made one (Caffe's flatten_layer)."""
+"""Flatten: merges axes into one (Caffe's flatten_layer)."""
 
 import math
 
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 
 
 class Flatten(Layer):
     """bottom -> the axes from axis to end_axis, both included, as one. An end_axis just before
-    axis puts in an axis of 1, as in Caffe."""
+    axis inserts an axis of 1, as in Caffe."""
 
     type = 'Flatten'
-    narrow = True
+    narrow = linear = True
     fields = 'flatten_param'
 
     def shape(self, bottoms):
@@ -19,7 +20,7 @@ class Flatten(Layer):
         end = self.axis(self.param.end_axis, shape, 'end_axis') + 1
         if end < start:
             raise self.error(f'end_axis {end - 1} lies before axis {start} of a bottom of shape '
-                             f'{show(shape)}', 'Mend one of them.')
+                             f'{dims(shape)}', 'Fix one of them.')
         return [(*shape[:start], math.prod(shape[start:end]), *shape[end:])]
 
     def forward(self, bottoms, params):

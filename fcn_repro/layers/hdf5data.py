@@ -13,7 +13,7 @@ from .common.rows import listed_files, read_files
 class HDF5Data(Layer):
     """tops: the datasets of their names, batch_size rows at a time, files in turn, in order.
 
-    Relative paths start at the folder of the net's text. Rows go on past the end from the start.
+    Relative paths start at the folder of the net's text. After the last row they start over.
     shuffle: in each epoch the files in a new order, and the rows of each file, as a function of
     the net's seed and the layer's name.
     """
@@ -22,6 +22,7 @@ class HDF5Data(Layer):
     bottoms = 0
     tops = (1, ANY)
     fields = 'hdf5_data_param'
+    further_messages = ('transform_param',)     # to refuse it
 
     def setup(self):
         if self.param.batch_size < 1:

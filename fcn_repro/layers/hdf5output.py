@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from ..errors import FcnError
-from ..formats.hdf5_write import writing
-from .common.base import Layer, show
+from ..formats.hdf5_write import create_hdf5
+from ..sizes import dims
+from .common.base import Layer
 
 
 class HDF5Output(Layer):
@@ -12,8 +13,8 @@ class HDF5Output(Layer):
     axes each, in hdf5_output_param.file_name (from the folder of the net's text on). No top, no
     gradient.
 
-    The file is complete or not there, written by the first forward pass. A second one is an
-    error, as in Caffe: its rows have no place.
+    The first forward pass writes the file, as a whole or not at all. A second pass is an error, as
+    in Caffe.
     """
 
     type = 'HDF5Output'
@@ -29,19 +30,19 @@ class HDF5Output(Layer):
     def shape(self, bottoms):
         return []
 
-    def parameters(self, bottoms):          # the net asks this of a layer without tops too
+    def parameters(self, bottoms):          # called for layers without tops, too
         if max(map(len, bottoms)) > 4 or bottoms[0][:1] != bottoms[1][:1]:
-            raise self.error(f'bottoms of {show(bottoms[0])} and {show(bottoms[1])}',
+            raise self.error(f'bottoms of {dims(bottoms[0])} and {dims(bottoms[1])}',
                              'Give up to 4 axes, and equally many rows.')
         return []
 
     def forward(self, bottoms, params):
         if self.written:
-            raise self.error(f'{self.path} holds the rows of the forward pass before',
+            raise self.error(f'{self.path} already holds the rows of an earlier forward pass',
                              'Run one pass, with all rows in a batch, or make a new net.')
         try:
-            with writing(self.path) as file:
-                for name, blob in zip(('data', 'label'), bottoms):
+            with create_hdf5(self.path) as file:
+                for name, blob in zip(('data', 'label'), bottoms, strict=True):
                     shape = (*blob.shape, 1, 1, 1, 1)[:4]
                     file[name] = blob.detach().float().cpu().reshape(shape).numpy()
         except FcnError as error:

@@ -4,7 +4,7 @@ import math
 
 import torch.nn.functional as F
 
-from .common.base import show
+from ..sizes import dims
 from .common.spatial import SpatialLayer
 
 
@@ -14,6 +14,8 @@ class Im2col(SpatialLayer):
 
     type = 'Im2col'
     bottoms = tops = 1
+    ignored = (*SpatialLayer.ignored, 'num_output', 'group', 'bias_term', 'weight_filler',
+               'bias_filler')
 
     def setup(self):
         """Without the checks of num_output and group, which Caffe does not read here."""
@@ -25,7 +27,7 @@ class Im2col(SpatialLayer):
         bottom = bottoms[0]
         channel, kernel, *_ = self.geometry(bottom)
         if not kernel:
-            raise self.error(f'no spatial axis in a bottom of shape {show(bottom)}', 'Mend axis.')
+            raise self.error(f'no spatial axis in a bottom of shape {dims(bottom)}', 'Fix axis.')
         return [(*bottom[:channel], bottom[channel] * math.prod(kernel), *self.extents(bottom)[1])]
 
     def forward(self, bottoms, params):

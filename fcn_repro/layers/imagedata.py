@@ -7,7 +7,7 @@ import numpy as np
 
 from ..data.listed import ImageList, load_image
 from ..data.prefetch import Prefetch
-from .common.base import show
+from ..sizes import dims
 from .common.source import Source
 from .common.transform import Transform
 
@@ -26,6 +26,7 @@ class ImageData(Source):
     type = 'ImageData'
     tops = 2
     fields = 'image_data_param'
+    further_messages = ('transform_param',)
     unsupported = 'scale', 'mean_file', 'crop_size', 'mirror'   # their place is transform_param
 
     def setup(self):
@@ -39,9 +40,10 @@ class ImageData(Source):
         self.transform, self.source = Transform(self), lru_cache(1)(self.source)
 
     def source(self, seed):
-        """(the lines in the order of a seed, what reads their batches ahead)"""
-        lines = ImageList(Path(self.state.folder, self.param.source), f'{seed}/{self.node.name}',
-                          self.param.shuffle, self.param.rand_skip)
+        """(lines in the order of a seed, reader of their batches ahead)"""
+        lines = ImageList(Path(self.state.folder, self.param.source),
+                          f'{seed}/{self.node.unique_name}', self.param.shuffle,
+                          self.param.rand_skip)
         return lines, Prefetch(partial(self.batch, lines))
 
     def image(self, lines, k):
@@ -65,8 +67,8 @@ class ImageData(Source):
         for k in picks:
             image = self.transform(self.image(lines, k), k)
             if images and image.shape != images[0].shape:
-                raise self.error(f'{lines[k][0]} gives {show(image.shape)}, the first of its '
-                                 f'batch {show(images[0].shape)}',
+                raise self.error(f'{lines[k][0]} gives {dims(image.shape)}, the first of its '
+                                 f'batch {dims(images[0].shape)}',
                                  'Set new_height and new_width, crop_size, or batch_size: 1.')
             images.append(image)
         labels = np.float32([lines[k][1] for k in picks])

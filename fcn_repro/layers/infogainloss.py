@@ -7,7 +7,8 @@ import torch
 
 from ..errors import FcnError
 from ..formats.wire import read_binaryproto
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 from .common.labels import label_layout, labels_of
 from .common.losses import normalizer, same_first
 from .common.slope import with_slope
@@ -29,6 +30,7 @@ class InfogainLoss(Layer):
     tops = (1, 2)
     loss = True
     fields = 'infogain_loss_param'
+    further_messages = ('loss_param',)
 
     def setup(self):
         loss = self.node.param.loss_param
@@ -53,8 +55,8 @@ class InfogainLoss(Layer):
         classes = scores[label_layout(self, self.param.axis, scores, bottoms[1])]
         matrix = bottoms[2] if len(bottoms) == 3 else tuple(self.matrix.shape)
         if math.prod(matrix) != classes ** 2:
-            raise self.error(f'an infogain matrix of {show(matrix)} for {classes} classes',
-                             f'It must be {classes}x{classes}.')
+            raise self.error(f'an infogain matrix of {dims(matrix)} for {classes} classes',
+                             f'Give {dims((classes, classes))}.')
         return [(), scores][:len(self.node.tops)]
 
     def forward(self, bottoms, params):

@@ -13,7 +13,7 @@ class InnerProduct(Layer):
     num_output) with transpose; bias (num_output,)."""
 
     type = 'InnerProduct'
-    product = True
+    product = linear = overwritable = True
     fields = 'inner_product_param'
 
     def setup(self):

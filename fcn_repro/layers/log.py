@@ -6,8 +6,8 @@ from .common.neuron import NeuronLayer
 
 
 class Log(NeuronLayer):
-    """Any shape. Base -1 stands for e. Not positive values give -infinity or NaN; in place the
-    gradient is the derivative at the top; both as in Caffe."""
+    """Any shape. Base -1 stands for e. Values that are not positive give -infinity or NaN; in place
+    the gradient is the derivative at the top; both as in Caffe."""
 
     type = 'Log'
     fields = 'log_param'
@@ -15,8 +15,8 @@ class Log(NeuronLayer):
     def setup(self):
         base = self.param.base
         if base != -1 and (base == 1 or not 0 < base < math.inf):
-            raise self.error(f'base {base:g} is not positive, finite and other than 1',
-                             'Give such a one, or -1 for e.')
+            raise self.error(f'base {base:g} is not positive, finite and different from 1',
+                             'Give such a base, or -1 for e.')
         self.outer = 1.0 if base == -1 else 1 / math.log(base)
 
     def inner(self, x):

@@ -11,7 +11,10 @@ class LRN(Layer):
     WITHIN_CHANNEL: x (1 + alpha AVE-pool(x²))^-beta over n x n pixels; Caffe ignores k there."""
 
     type = 'LRN'
+    keeps_coordinates = position_invariant = True
+    spatial_axes = 2
     fields = 'lrn_param'
+    ignored = ('engine',)
 
     def setup(self):
         if self.param.local_size % 2 == 0:
@@ -21,6 +24,10 @@ class LRN(Layer):
         if len(bottoms[0]) != 4:
             raise self.error(f'a bottom of {len(bottoms[0])} axes', 'LRN takes (N, C, H, W).')
         return list(bottoms)
+
+    def window(self):
+        across = self.param.norm_region == LRNParameter.ACROSS_CHANNELS
+        return super().window() if across else None
 
     def forward(self, bottoms, params):
         x, p, n = bottoms[0], self.param, self.param.local_size

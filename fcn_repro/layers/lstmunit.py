@@ -1,6 +1,7 @@
 """LSTMUnit: one step of an LSTM, after the sums of its gates (Caffe's lstm_unit_layer)."""
 
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 from .common.slope import with_slope
 
 
@@ -16,7 +17,7 @@ class LSTMUnit(Layer):
         cell, gates, cont = map(tuple, bottoms)
         if len(cell) != 3 or cell[0] != 1 or cont != cell[:2] \
                 or gates != (*cell[:2], 4 * cell[2]):
-            raise self.error(f'bottoms of {show(cell)}, {show(gates)} and {show(cont)}',
+            raise self.error(f'bottoms of {dims(cell)}, {dims(gates)} and {dims(cont)}',
                              'Give 1xNxH, 1xNx4H and 1xN.')
         return [cell, cell]
 

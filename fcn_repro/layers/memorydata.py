@@ -2,7 +2,8 @@
 
 import torch
 
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 
 SIDES = 'batch_size', 'channels', 'height', 'width'
 
@@ -18,11 +19,12 @@ class MemoryData(Layer):
     bottoms = 0
     tops = 2
     fields = 'memory_data_param'
+    further_messages = ('transform_param',)     # to refuse it
 
     def setup(self):
         sides = tuple(getattr(self.param, name) for name in SIDES)
         if min(sides) < 1:
-            raise self.error(f'{", ".join(SIDES)} of memory_data_param are {show(sides)}',
+            raise self.error(f'{", ".join(SIDES)} of memory_data_param are {dims(sides)}',
                              'All four must be given and positive.')
         if self.node.param.HasField('transform_param'):
             raise self.error('transform_param, but arrays are not transformed',
@@ -36,8 +38,8 @@ class MemoryData(Layer):
         """
         data, labels = torch.as_tensor(data), torch.as_tensor(labels)
         if tuple(data.shape[1:]) != self.sides[1:] or labels.numel() != len(data):
-            raise self.error(f'arrays of {show(data.shape)} and {show(labels.shape)}',
-                             f'Give data nx{show(self.sides[1:])} and n labels.')
+            raise self.error(f'arrays of {dims(data.shape)} and {dims(labels.shape)}',
+                             f'Give data nx{dims(self.sides[1:])} and n labels.')
         if not len(data) or len(data) % self.sides[0]:
             raise self.error(f'{len(data)} rows are no multiple of batch_size {self.sides[0]}',
                              'Give whole batches.')

@@ -2,7 +2,8 @@
 
 import math
 
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 from .common.losses import own_label, same_first
 from .common.slope import with_slope
 
@@ -21,7 +22,7 @@ class MultinomialLogisticLoss(Layer):
     def shape(self, bottoms):
         same_first(self, bottoms)
         if math.prod(bottoms[1][1:]) != 1:
-            raise self.error(f'labels of {show(bottoms[1])} for scores of {show(bottoms[0])}',
+            raise self.error(f'labels of {dims(bottoms[1])} for scores of {dims(bottoms[0])}',
                              'Give one label for each row.')
         return [()]
 

@@ -10,6 +10,7 @@ class MVN(Layer):
     image; with normalize_variance: false x - mean. Missing last axes count as 1."""
 
     type = 'MVN'
+    keeps_coordinates = True
     fields = 'mvn_param'
 
     def shape(self, bottoms):

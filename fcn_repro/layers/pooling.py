@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from ..proto import PoolingParameter
-from .common.base import Layer, show
+from ..sizes import dims
+from .common import coordinates
+from .common.base import Layer
 
 LOWEST = -torch.finfo(torch.float32).max      # what Caffe's MAX starts from: -FLT_MAX
 
@@ -21,8 +23,11 @@ class Pooling(Layer):
     """
 
     type = 'Pooling'
+    position_invariant = True
+    spatial_axes = 2
     tops = (1, 2)
     fields = 'pooling_param'
+    ignored = ('engine',)
 
     def setup(self):
         p = self.param
@@ -43,10 +48,22 @@ class Pooling(Layer):
         if p.global_pooling and (self.pad != (0, 0) or self.stride != (1, 1)):
             raise self.error('global_pooling with pad or stride', 'Remove them.')
         if not p.global_pooling and (min(self.kernel) < 1 or min(self.stride) < 1):
-            raise self.error(f'kernel {show(self.kernel)}, stride {show(self.stride)}',
+            raise self.error(f'kernel {dims(self.kernel)}, stride {dims(self.stride)}',
                              'Both must be positive.')
-        if not p.global_pooling and any(a >= k for a, k in zip(self.pad, self.kernel)):
-            raise self.error(f'pad {show(self.pad)} is not under the kernel {show(self.kernel)}')
+        if not p.global_pooling and any(a >= k for a, k in zip(self.pad, self.kernel, strict=True)):
+            raise self.error(f'pad {dims(self.pad)} is not under the kernel {dims(self.kernel)}')
+
+    def window(self):
+        return None if self.param.global_pooling else (self.kernel, self.stride, self.pad)
+
+    @classmethod
+    def coord_map(cls, settings):
+        return coordinates.convolution(settings, cls.type)
+
+    def cell_map(self, bottom):
+        values = self.window() or ()
+        return self.coord_map(dict(zip(('kernel_size', 'stride', 'pad'), map(list, values),
+                                       strict=True)))
 
     def _pair(self, name):
         p = self.param
@@ -57,13 +74,14 @@ class Pooling(Layer):
 
     def shape(self, bottoms):
         if len(bottoms[0]) != 4:
-            raise self.error(f'a bottom of shape {show(bottoms[0])}', 'Pooling takes 4 axes.')
+            raise self.error(f'a bottom of shape {dims(bottoms[0])}', 'Pooling takes 4 axes.')
         n, c, *size = bottoms[0]
         kernel = size if self.param.global_pooling else self.kernel
-        top = tuple(self._extent(*axis) for axis in zip(size, kernel, self.stride, self.pad))
+        top = tuple(self._extent(*axis) for axis in
+                    zip(size, kernel, self.stride, self.pad, strict=True))
         if min(top) < 1:
-            raise self.error(f'a bottom of {show(bottoms[0])} is smaller than the kernel '
-                             f'{show(kernel)}', 'Use a larger input.')
+            raise self.error(f'a bottom of {dims(bottoms[0])} is smaller than the kernel '
+                             f'{dims(kernel)}', 'Use a larger input.')
         return [(n, c, *top)] * len(self.node.tops)
 
     def _extent(self, size, kernel, stride, pad):
@@ -89,19 +107,19 @@ class Pooling(Layer):
         return [y[:, :, :h, :w], mask[:, :, :h, :w].to(y.dtype)]
 
     def _padded(self, x, out, kernel):
-        """x with what torch's pooling cannot do for itself, rows and columns put before it, and
-        the padding that is left for torch.
+        """(x, padded as far as torch's pooling cannot do it; rows and columns added in front; the
+        padding that is left to torch).
 
-        torch wants pad <= kernel / 2. And it drops a last window that starts outside also where
-        pad is 0; Caffe does not (stride over kernel): there x is lengthened by what Caffe's
-        windows start from, so that an empty one gives -FLT_MAX (MAX) or NaN (AVE).
+        torch requires pad <= kernel / 2. It also drops a last window that starts outside if pad is
+        0, which Caffe keeps (stride over kernel): there x is extended by Caffe's initial value of a
+        window, so that an empty one gives -FLT_MAX (MAX) or NaN (AVE).
         """
         pad, before, lowest = self.pad, (0, 0), max(LOWEST, torch.finfo(x.dtype).min)
-        if any(2 * p > k for p, k in zip(pad, kernel)):
+        if any(2 * p > k for p, k in zip(pad, kernel, strict=True)):
             x = F.pad(x, (pad[1], pad[1], pad[0], pad[0]), value=lowest if self.max else 0)
             pad, before = (0, 0), pad
-        last = [(o - 1) * s - p for o, s, p in zip(out, self.stride, pad)]
-        beyond = [max(0, start + 1 - size) for start, size in zip(last, x.shape[2:])]
+        last = [(o - 1) * s - p for o, s, p in zip(out, self.stride, pad, strict=True)]
+        beyond = [max(0, start + 1 - size) for start, size in zip(last, x.shape[2:], strict=True)]
         if any(beyond):
             x = F.pad(x, (0, beyond[1], 0, beyond[0]), value=lowest if self.max else math.nan)
         return x, before, pad

@@ -9,7 +9,7 @@ from .common.slope import with_slope
 class Power(NeuronLayer):
     """Any shape. With power or scale 0 the top is the constant shift ^ power and the gradient 0.
 
-    The gradient is Caffe's power scale top / (shift + scale bottom), but for powers 1 and 2: NaN
+    The gradient is Caffe's power scale top / (shift + scale bottom), except for powers 1 and 2: NaN
     where both are 0, and in place, where the bottom is the top, not the derivative.
     """
 

@@ -2,12 +2,13 @@
 
 import torch.nn.functional as F
 
-from .common.base import constant, show
+from ..sizes import dims
+from .common.base import constant
 from .common.neuron import NeuronLayer
 
 
 class PReLU(NeuronLayer):
-    """bottom (N, C, …), top alike. Parameter: the slope of each channel (C,), or with
+    """(N, C, …) -> the same shape. Parameter: the slope of each channel (C,), or with
     channel_shared one for all (); filler default 0.25. At 0 the slope is that below 0."""
 
     type = 'PReLU'
@@ -16,7 +17,7 @@ class PReLU(NeuronLayer):
     def parameters(self, bottoms):
         p, shape = self.param, bottoms[0]
         if len(shape) < 2:
-            raise self.error(f'a bottom of shape {show(shape)} has {len(shape)} axes, not 2 or '
+            raise self.error(f'a bottom of shape {dims(shape)} has {len(shape)} axes, not 2 or '
                              'more', 'Reshape it: the channels are its axis 1.')
         slopes = () if p.channel_shared else (shape[1],)
         return [(slopes, p.filler if p.HasField('filler') else constant(0.25))]

@@ -1,11 +1,10 @@
-"""Python: a data layer by module and class name, served by the readers of fcn_repro.data."""
+"""Python: a data layer by module and class name, implemented by the readers of fcn_repro.data."""
 
-import ast
 from functools import cached_property
 
 from .. import data
 from ..data.prefetch import Prefetch
-from ..errors import FcnError, short
+from ..errors import FcnError
 from .common.base import ANY
 from .common.source import Source
 
@@ -16,27 +15,23 @@ def make_reader(param, overrides):
     if key not in data.python_layers:
         known = ', '.join('.'.join(k) for k in data.python_layers)
         raise FcnError(f"no Python layer '{key[1]}' of module '{key[0]}'", do=f'Known: {known}.')
-    try:
-        params = ast.literal_eval(param.param_str or '{}')
-        if not isinstance(params, dict):
-            raise ValueError(f'a {type(params).__name__}')
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise FcnError(f'param_str is no Python dict: {short(param.param_str, 200)}',
-                       do="Write a dict such as {'split': 'train'}.") from None
+    params = data.parse_params(param.param_str)
     return data.python_layers[key]({**params, **overrides.get(key[1], {})})
 
 
 class Python(Source):
-    """tops: the blobs of the sample at the net's position, each at its own size. The next ones are
-    read meanwhile: they are a function of the position alone, so reading ahead changes nothing.
+    """tops: the blobs of the sample at the net's position, each at its own size. The next ones
+    are read ahead: a sample depends on the position only, so that changes nothing.
 
-    param_str is a Python literal, a dict, as in the FCN release. What the run state's `overrides`
-    has under the class name replaces its keys (another folder for the same text).
+    param_str is a Python literal, a dict, as in the FCN release. The entry of the run state's
+    `overrides` for the class name replaces its keys (another folder for the same text).
     """
 
     type = 'Python'
     tops = (1, ANY)
     fields = 'python_param'
+    replayable = False          # users' code
+    ignored = ('share_in_parallel',)
 
     samples = ()            # of the batch that forward gave last; a classifier's reader has none
 
@@ -51,7 +46,7 @@ class Python(Source):
         name = self.param.layer
         if reader.tops != len(self.node.tops):
             raise self.error(f'{len(self.node.tops)} tops, but {name} makes {reader.tops}',
-                             'Mend the top lines.')
+                             'Fix the top lines.')
         return reader
 
     @cached_property

@@ -1,5 +1,7 @@
 """ReLU with negative_slope (Caffe's relu_layer)."""
 
+import copy
+
 import torch
 import torch.nn.functional as F
 
@@ -14,7 +16,13 @@ class ReLU(NeuronLayer):
     type = 'ReLU'
     narrow = True
     fields = 'relu_param'
-    reuse = False       # may write over its bottom: set by the net, where nobody needs it again
+    ignored = ('engine',)
+    reuse = False       # computes in the bottom's memory
+
+    def overwriting(self):
+        layer = copy.copy(self)
+        layer.reuse = True
+        return layer
 
     def value(self, x):
         factor = self.param.negative_slope

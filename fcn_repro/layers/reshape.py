@@ -2,53 +2,54 @@
 
 import math
 
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 
 
 class Reshape(Layer):
     """bottom -> num_axes axes from `axis` on (-1: all of them) replaced by those of shape, where
-    a 0 copies the bottom's axis at its place and one -1 takes what is left. A negative axis
-    counts from the end, -1 behind the last axis."""
+    a 0 copies the bottom's axis at its place and one -1 is inferred. A negative axis
+    counts from the end, -1 after the last axis."""
 
     type = 'Reshape'
-    narrow = True
+    narrow = linear = True
     fields = 'reshape_param'
 
     def setup(self):
-        dims = list(self.param.shape.dim)
-        if min(dims, default=0) < -1 or dims.count(-1) > 1:
-            raise self.error(f'a shape with dims {dims}',
+        wanted = list(self.param.shape.dim)
+        if min(wanted, default=0) < -1 or wanted.count(-1) > 1:
+            raise self.error(f'a shape with dims {wanted}',
                              'Give positive ones, 0 to copy, and at most one -1 to infer.')
 
     def span(self, shape):
-        """The axes that are replaced: from the first, to before the second."""
+        """(first, last + 1) of the axes that are replaced."""
         rank, axis, count = len(shape), self.param.axis, self.param.num_axes
         if not -rank - 1 <= axis <= rank:
-            raise self.error(f'axis {axis} is outside a bottom of shape {show(shape)}',
+            raise self.error(f'axis {axis} is outside a bottom of shape {dims(shape)}',
                              f'Use {-rank - 1} to {rank}.')
         start = axis if axis >= 0 else rank + 1 + axis
         if not -1 <= count <= rank - start:
             raise self.error(f'num_axes {count} from axis {start} of a bottom of shape '
-                             f'{show(shape)}', f'Use 0 to {rank - start}, or -1 for all.')
+                             f'{dims(shape)}', f'Use 0 to {rank - start}, or -1 for all.')
         return start, rank if count == -1 else start + count
 
     def shape(self, bottoms):
         shape = tuple(bottoms[0])
         start, end = self.span(shape)
-        dims = list(self.param.shape.dim)
-        for i in range(len(dims)):
-            if dims[i] == 0 and start + i >= len(shape):
-                raise self.error(f'dim {i} of the shape is 0, but a bottom of shape {show(shape)} '
+        wanted = list(self.param.shape.dim)
+        for i in range(len(wanted)):
+            if wanted[i] == 0 and start + i >= len(shape):
+                raise self.error(f'dim {i} of the shape is 0, but a bottom of shape {dims(shape)} '
                                  f'has no axis {start + i} to copy', 'Give a number.')
-            dims[i] = shape[start + i] if dims[i] == 0 else dims[i]
+            wanted[i] = shape[start + i] if wanted[i] == 0 else wanted[i]
         count = math.prod(shape)
-        rest = [*shape[:start], *(d for d in dims if d != -1), *shape[end:]]
-        if -1 in dims and math.prod(rest) and count % math.prod(rest) == 0:
-            dims[dims.index(-1)] = count // math.prod(rest)
-        top = (*shape[:start], *dims, *shape[end:])
+        rest = [*shape[:start], *(d for d in wanted if d != -1), *shape[end:]]
+        if -1 in wanted and math.prod(rest) and count % math.prod(rest) == 0:
+            wanted[wanted.index(-1)] = count // math.prod(rest)
+        top = (*shape[:start], *wanted, *shape[end:])
         if -1 in top or math.prod(top) != count:
-            raise self.error(f'a bottom of shape {show(shape)} has {count} values, which do '
-                             f'not fill {show(top)}', 'Mend reshape_param.shape.')
+            raise self.error(f'a bottom of shape {dims(shape)} has {count} values, which do '
+                             f'not fill {dims(top)}', 'Fix reshape_param.shape.')
         return [top]
 
     def forward(self, bottoms, params):

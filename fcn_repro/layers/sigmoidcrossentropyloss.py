@@ -5,7 +5,8 @@ import math
 import torch.nn.functional as F
 
 from ..proto import LossParameter
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 from .common.losses import normalization, normalizer, same_first
 
 
@@ -30,8 +31,8 @@ class SigmoidCrossEntropyLoss(Layer):
         same_first(self, bottoms)
         scores, targets = bottoms
         if math.prod(scores) != math.prod(targets):
-            raise self.error(f'{math.prod(targets)} targets ({show(targets)}) for '
-                             f'{math.prod(scores)} scores ({show(scores)})',
+            raise self.error(f'{math.prod(targets)} targets ({dims(targets)}) for '
+                             f'{math.prod(scores)} scores ({dims(scores)})',
                              'Give one target for each score.')
         return [()]
 

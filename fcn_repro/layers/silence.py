@@ -1,4 +1,4 @@
-"""Silence: takes blobs so that they are no outputs of the net (Caffe's silence_layer)."""
+"""Silence: consumes blobs, so that they are not outputs of the net (Caffe's silence_layer)."""
 
 from .common.base import ANY, Layer
 

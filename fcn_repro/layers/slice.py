@@ -1,8 +1,11 @@
 """Slice: a blob cut into several along an axis (Caffe's slice_layer)."""
 
+from itertools import pairwise
+
 import torch
 
-from .common.base import ANY, Layer, show
+from ..sizes import dims
+from .common.base import ANY, Layer
 
 
 class Slice(Layer):
@@ -10,7 +13,7 @@ class Slice(Layer):
     any into equal parts."""
 
     type = 'Slice'
-    narrow = True
+    narrow = linear = True
     tops = (1, ANY)
     fields = 'slice_param'
 
@@ -27,17 +30,17 @@ class Slice(Layer):
         return self.axis(self.param.slice_dim if legacy else self.param.axis, shape)
 
     def sizes(self, shape):
-        """What each top has of the axis."""
+        """The extent of each top along the axis."""
         points, tops, axis = list(self.param.slice_point), len(self.node.tops), self.along(shape)
         size = shape[axis]
         if not points and (size % tops or size < tops):
             raise self.error(f'{tops} tops do not evenly divide axis {axis} of a bottom of shape '
-                             f'{show(shape)}', 'Give slice_point, or another number of tops.')
+                             f'{dims(shape)}', 'Give slice_point, or another number of tops.')
         ends = [*points, size] if points else range(size // tops, size + 1, size // tops)
-        sizes = [end - start for start, end in zip([0, *ends], ends)]
+        sizes = [end - start for start, end in pairwise([0, *ends])]
         if min(sizes) < 1:
             raise self.error(f'slice_point {", ".join(map(str, points))} in axis {axis} of a '
-                             f'bottom of shape {show(shape)}',
+                             f'bottom of shape {dims(shape)}',
                              f'They must rise, from 1 or more to {size - 1} or less.')
         return sizes
 

@@ -9,8 +9,9 @@ class Softmax(Layer):
     """Any shape; probabilities along `axis` (default 1)."""
 
     type = 'Softmax'
-    in_place = True
+    in_place = keeps_ranking = True
     fields = 'softmax_param'
+    ignored = ('engine',)
 
     def shape(self, bottoms):
         self.axis(self.param.axis, bottoms[0])

@@ -7,7 +7,7 @@ class Split(Layer):
     """bottom of any shape -> tops that are views of it."""
 
     type = 'Split'
-    narrow = True
+    narrow = linear = shares_data = keeps_coordinates = keeps_ranking = True
     tops = (1, ANY)
 
     def shape(self, bottoms):

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from ..proto import LayerParameter, SPPParameter
-from .common.base import Layer, show
+from ..sizes import dims
+from .common.base import Layer
 from .pooling import Pooling
 
 
@@ -16,28 +16,29 @@ class SPP(Layer):
 
     type = 'SPP'
     fields = 'spp_param'
+    ignored = ('engine',)
 
     def setup(self):
         if self.param.pyramid_height < 1:
             raise self.error('spp_param.pyramid_height is missing or 0', 'Set it.')
-        if self.param.pool == SPPParameter.STOCHASTIC:
+        if self.param.pool == self.param.STOCHASTIC:
             raise self.error('pool: STOCHASTIC is not supported', 'Use MAX or AVE.')
 
     def levels(self, bottom):
         """The Pooling layer of each level for a bottom shape."""
         if len(bottom) != 4 or min(bottom) < 1:
-            raise self.error(f'a bottom of shape {show(bottom)}', 'SPP takes (N, C, H, W).')
+            raise self.error(f'a bottom of shape {dims(bottom)}', 'SPP takes (N, C, H, W).')
         return [self.level(2 ** i, bottom) for i in range(self.param.pyramid_height)]
 
     def level(self, bins, bottom):
         kernel = [-(-size // bins) for size in bottom[2:]]
-        pad = [(k * bins - size + 1) // 2 for k, size in zip(kernel, bottom[2:])]
-        if any(p >= k for p, k in zip(pad, kernel)):
-            raise self.error(f'{bins}x{bins} bins in a bottom of {show(bottom)} need pad '
-                             f'{show(pad)} with kernel {show(kernel)}',
+        pad = [(k * bins - size + 1) // 2 for k, size in zip(kernel, bottom[2:], strict=True)]
+        if any(p >= k for p, k in zip(pad, kernel, strict=True)):
+            raise self.error(f'{bins}x{bins} bins in a bottom of {dims(bottom)} need pad '
+                             f'{dims(pad)} with kernel {dims(kernel)}',
                              'Lower pyramid_height, or use a larger input.')
-        pool = 'MAX' if self.param.pool == SPPParameter.MAX else 'AVE'
-        param = LayerParameter(name=self.node.name, type='Pooling', pooling_param={
+        pool = 'MAX' if self.param.pool == self.param.MAX else 'AVE'
+        param = type(self.node.param)(name=self.node.name, type='Pooling', pooling_param={
             'pool': pool, 'kernel_h': kernel[0], 'kernel_w': kernel[1], 'stride_h': kernel[0],
             'stride_w': kernel[1], 'pad_h': pad[0], 'pad_w': pad[1]})
         return Pooling(replace(self.node, type='Pooling', param=param), self.state)

@@ -8,6 +8,7 @@ class Swish(NeuronLayer):
 
     type = 'Swish'
     fields = 'swish_param'
+    keeps_coordinates = False       # pycaffe's coord_map does not know the type
 
     def value(self, x):
         return x * (self.param.beta * x).sigmoid()

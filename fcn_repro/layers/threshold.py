@@ -8,6 +8,7 @@ class Threshold(NeuronLayer):
 
     type = 'Threshold'
     fields = 'threshold_param'
+    position_invariant = False      # not continuous: a rounding upstream can flip it
 
     def value(self, x):
         return (x.detach() > self.param.threshold).to(x.dtype)

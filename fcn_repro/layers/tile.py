@@ -4,7 +4,7 @@ from .common.base import Layer
 
 
 class Tile(Layer):
-    """bottom -> that axis `tiles` times as long, the whole of it again and again."""
+    """bottom -> `tiles` copies of it along the axis."""
 
     type = 'Tile'
     fields = 'tile_param'

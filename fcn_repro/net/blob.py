@@ -7,9 +7,8 @@ import torch
 from torch import nn
 
 from ..errors import FcnError
-from ..layers.common.base import show
-from ..ops.cache import Kept
-from ..sizes import check_shape
+from ..ops.cache import TensorCache
+from ..sizes import check_shape, dims
 
 
 class NetBlob:
@@ -41,8 +40,8 @@ class NetBlob:
         """(tensor, gradient) to start autograd from, with a given diff in the tensor's form."""
         data = self._kept()
         if diff.numel() != data.numel():
-            raise FcnError(f"the diff of '{self.name}' is {show(diff.shape)}, the blob is "
-                           f'{show(data.shape)}', file=file, do='Give one of its shape.')
+            raise FcnError(f"the diff of '{self.name}' is {dims(diff.shape)}, the blob is "
+                           f'{dims(data.shape)}', file=file, do='Give one of its shape.')
         return data, diff.to(data).reshape(data.shape)
 
     def keep(self, data: torch.Tensor | None, graded: torch.Tensor | None) -> None:
@@ -62,7 +61,7 @@ class NetBlob:
         return self._data
 
     def __repr__(self):
-        return f"{type(self).__name__}('{self.name}', {show(self.shape)})"
+        return f"{type(self).__name__}('{self.name}', {dims(self.shape)})"
 
 
 class InputBlob(NetBlob):
@@ -90,7 +89,7 @@ class ParamBlob(NetBlob):
                  owner: 'ParamBlob | None' = None):
         super().__init__(name, shape)
         self.parameter, self.owner = parameter, owner
-        self.casts = Kept()
+        self.casts = TensorCache()
         self.lr_mult, self.decay_mult = spec.lr_mult, spec.decay_mult
         self._explicit = {field for field in ('lr_mult', 'decay_mult') if spec.HasField(field)}
 

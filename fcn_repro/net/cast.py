@@ -1,19 +1,18 @@
-"""A classifier as a fully convolutional net: every InnerProduct becomes a Convolution."""
+"""Casts a classifier into a fully convolutional net: each InnerProduct becomes a Convolution."""
 
 from dataclasses import replace
 
 from ..errors import FcnError
-from ..proto import LayerParameter
 from .graph import Graph
 
 
 def cast_classifier(net) -> Graph:
     """The graph of `net` with each InnerProduct as the Convolution that computes the same.
 
-    Its kernel is the spatial size that the InnerProduct sees at the net's own input size (1x1
-    behind another one), its name stays, so copy_from casts the weights. At that size the outputs
-    are the classifier's, with two axes of 1 behind; on a larger image they are a grid (paper,
-    section 3.1). FcnError where an InnerProduct does not start at the channel axis or is
+    Its kernel is the spatial size of the InnerProduct's bottom at the net's own input size (1x1
+    after another InnerProduct). It keeps the name, so copy_from casts the weights. At that size the
+    outputs are the classifier's, with two trailing axes of 1; on a larger image they are a grid
+    (paper, section 3.1). FcnError for an InnerProduct that does not start at the channel axis or is
     transposed.
     """
     nodes = tuple(_cast(net, node) if node.type == 'InnerProduct' else node
@@ -29,8 +28,8 @@ def _cast(net, node):
                        do='Rewrite the layer.')
     bottom = net.shapes[node.bottoms[0]]
     kernel = bottom[2:] if len(bottom) == 4 else (1, 1)
-    param = LayerParameter(name=node.name, type='Convolution', bottom=node.param.bottom,
-                           top=node.param.top, param=node.param.param)
+    param = type(node.param)(name=node.name, type='Convolution', bottom=node.param.bottom,
+                             top=node.param.top, param=node.param.param)
     param.convolution_param.num_output = p.num_output
     param.convolution_param.kernel_h, param.convolution_param.kernel_w = kernel
     param.convolution_param.bias_term = p.bias_term

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LIMIT = 8           # recordings that are kept, over all plans of a net; VOC has a handful of sizes
-NO_REPLAY = {'Python', 'LSTM', 'RNN'}       # a user's; those that continue from the pass before
 
 Values = dict[int, torch.Tensor]            # {value number: tensor}
 Run = Callable[[Plan, Values], list[torch.Tensor]]      # PlannedExecutor.run
@@ -62,7 +61,7 @@ class Replay:
         value."""
         return not (torch.is_grad_enabled() or self.net.debug_info or id(plan) in self.refused
                     or any(p.is_inference() for p in self.net.parameters())
-                    or any(step.layer.train or step.node.type in NO_REPLAY for step in plan.steps))
+                    or any(step.layer.train or not step.layer.replayable for step in plan.steps))
 
     def keep(self, key: tuple, recording: Any) -> None:
         self.recordings[key] = recording

@@ -99,7 +99,7 @@ class PlannedExecutor:
         net = self.net
         key = blobs, stop_after, labels_of, net.debug_info, net.options.dtype
         if key not in self.plans:
-            passes = () if net.debug_info else net.passes
+            passes = () if net.debug_info or net.has_replaced_types() else net.passes
             self.plans[key] = make_plan(net.graph, net.layer, passes, *key)
         return self.plans[key]
 

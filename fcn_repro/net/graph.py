@@ -9,9 +9,10 @@ names it (Net::Init and InsertSplits in BVLC Caffe).
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
-from ..errors import FcnError, nearest
-from ..proto import LayerParameter
+from ..errors import FcnError, located, nearest
+from ..proto.dialects import BVLC, added_fields, dialect_of
 from ..proto.prototxt import NetText, filter_net
 from ..sizes import check_numbers
 
@@ -28,7 +29,7 @@ class Node:
     """
     name: str
     type: str
-    param: LayerParameter
+    param: Any
     bottoms: tuple[int, ...]
     tops: tuple[int, ...]
     line: int | None = None
@@ -66,6 +67,11 @@ class Graph:
     force_backward: bool = False
     debug_info: bool = False
 
+    @property
+    def dialect(self):
+        """The dialect of caffe.proto that the layers are written in."""
+        return dialect_of(self.nodes[0].param) if self.nodes else BVLC
+
     def first(self, blob):
         """The value of `blob` before any in-place layer: Caffe leaves its diff in the blob."""
         return self._value(blob, self._firsts)
@@ -94,8 +100,14 @@ class Graph:
     def producer(self, value):
         return next(node for node in self.nodes if value in node.tops)
 
-    def upto(self, layer):
-        """The nodes up to and with `layer`, so that a run can stop there."""
+    def upto(self, layer: 'str | Node') -> tuple[Node, ...]:
+        """The nodes up to and with `layer`, for a run that stops there.
+
+        layer: a node of this graph, or a name: then the first layer that has it, as in pycaffe's
+        `forward(end=…)`. FcnError for an unknown name.
+        """
+        if isinstance(layer, Node):
+            return self.nodes[:self.nodes.index(layer) + 1]
         names = [node.name for node in self.nodes]
         if layer not in names:
             raise FcnError(f"the net has no layer '{layer}'", file=self.file,
@@ -105,9 +117,10 @@ class Graph:
     def labelled(self, blob):
         """The graph that ends with the label map of a blob of scores, its one output."""
         value, label_map = self.last(blob), len(self.values)
-        param = LayerParameter(name=LABELS, type='LabelMap', bottom=[blob], top=[LABELS])
+        producer = self.producer(value)
+        param = type(producer.param)(name=LABELS, type='LabelMap', bottom=[blob], top=[LABELS])
         node = Node(LABELS, 'LabelMap', param, (value,), (label_map,), setting=('lowest',))
-        return replace(self, nodes=(*self.upto(self.producer(value).name), node),
+        return replace(self, nodes=(*self.upto(self.producer(value)), node),
                        values=(*self.values, LABELS), outputs=(LABELS,))
 
     def describe(self):
@@ -126,8 +139,10 @@ def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:
     Raises FcnError for a bottom that no layer before makes and for a blob made twice.
     """
     net = filter_net(net, phase, level, stages)
+    _check_net_fields(net)
     nodes, values = _resolve(net, auto_tops or {})
-    nodes, values = _insert_splits(nodes, values)
+    with located(net.file):
+        nodes, values = _insert_splits(nodes, values)
     nodes = _number_repeated_names(nodes)
     read = {v for node in nodes for v in node.bottoms}
     outputs = sorted(values[v] for node in nodes for v in node.tops if v not in read
@@ -144,6 +159,13 @@ def _number_repeated_names(nodes):
         out.append(replace(node, occurrence=seen[node.name]))
         seen[node.name] += 1
     return out
+
+
+def _check_net_fields(net):
+    """Raise FcnError for a field that a dialect adds to the net itself: no net reads one."""
+    for path in added_fields(net.message):
+        if not path.startswith('layer.'):
+            raise FcnError(f"'{path}' is set, but no net reads it", file=net.file, do='Remove it.')
 
 
 AUTOMATIC = '(automatic)'   # the name that Caffe gives a top which the text leaves out
@@ -193,7 +215,7 @@ def _insert_splits(nodes, values):
         shared = [(i, v) for i, v in enumerate(node.tops) if uses[v] > 1]
         param = node.param
         if shared and param.loss_weight:
-            param = LayerParameter()
+            param = type(node.param)()
             param.CopyFrom(node.param)
         out.append(replace(node, bottoms=bottoms, param=param))
         for i, v in shared:
@@ -208,7 +230,11 @@ def _insert_splits(nodes, values):
 def _split(node, param, i, v, values, count):
     weight = param.loss_weight[i] if i < len(param.loss_weight) else 0
     blob = values[v]
-    split = LayerParameter(name=f'{blob}_{node.name}_{i}_split', type='Split', bottom=[blob])
+    split = type(param)(name=f'{blob}_{node.name}_{i}_split', type='Split', bottom=[blob])
+    if f'{split.name}_0' in values:         # in Caffe too: a top that has several sources
+        raise FcnError(f"the copies of '{blob}' would be called '{split.name}_0', a blob that is "
+                       'there already', line=node.line, layer=node.name, type=node.type,
+                       do='Rename the layer: one before has its name, and writes this blob too.')
     tops = []
     for k in range(count):
         tops.append(len(values))

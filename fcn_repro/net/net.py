@@ -15,7 +15,10 @@ from torch import nn
 from ..errors import FcnError, located
 from ..formats import weights
 from ..formats.caffemodel import layer_of, write_caffemodel
-from ..layers import TYPES, ExecutionOptions, Layer, RunState, unknown_type
+from ..layers import TYPES, ExecutionOptions, Layer, RunState, types_of, unknown_type
+from ..layers.common.fields import check_fields
+from ..proto import BVLC, dialect_of
+from ..proto.dialects import Dialect
 from ..proto.prototxt import NetText, read_net
 from ..sizes import check_memory, check_shapes
 from .blob import ParamBlob
@@ -47,7 +50,7 @@ class Net(nn.Module):
     Raises FcnError, with file, line and layer, for everything that does not fit.
     """
 
-    types: ClassVar[Mapping[str, Callable[[Node, RunState], Layer]]] = TYPES    # by Caffe's names
+    own_types: ClassVar[dict[str, Any]] = {}    # {type name: class} in place of the dialect's
     executor_type: ClassVar[Callable[[Net], Any]] = PlannedExecutor
 
     def __init__(self, graph: Graph, seed: int = 0, passes: Iterable[Pass] = (),
@@ -57,6 +60,8 @@ class Net(nn.Module):
         self.graph, self.passes = graph, tuple(passes)
         self.state = RunState(graph.phase, seed, 0, str(folder), overrides or {},
                               ExecutionOptions(blas=blas))
+        self.types = self.types_for(graph.dialect)
+        self._check_fields()
         self.debug_info = graph.debug_info
         self._layers: dict[int, tuple[Layer, Node]] = {}        # by id of the node
         self.shapes, self.declared = self.infer_shapes()
@@ -69,25 +74,43 @@ class Net(nn.Module):
 
     @classmethod
     def read(cls, path: str | PathLike, phase: int | str, level: int = 0,
-             stages: Sequence[str] = (), **options) -> Net:
-        """The net of a prototxt file, for a phase; options as for Net."""
-        return cls.of(read_net(path), phase, level, stages, **options)
+             stages: Sequence[str] = (), dialect: Dialect = BVLC, **options) -> Net:
+        """The net of a prototxt file in a dialect, for a phase; options as for Net."""
+        return cls.of(read_net(path, dialect), phase, level, stages, **options)
 
     @classmethod
     def of(cls, text: NetText, phase: int | str, level: int = 0, stages: Sequence[str] = (),
            **options) -> Net:
         """The net of a NetText, for a phase; options as for Net."""
-        auto_tops = {name: 1 for name, layer in cls.types.items() if layer.loss}
+        types = cls.types_for(dialect_of(text.message))
+        auto_tops = {name: 1 for name, layer in types.items() if layer.loss}
         graph = build(text, phase, level, stages, auto_tops)
         return cls(graph, **{'folder': Path(text.file).parent, **options})
 
+    @classmethod
+    def types_for(cls, dialect: Dialect) -> dict[str, Any]:
+        """{type name: class} of the layers of a net in a dialect."""
+        return types_of(dialect) | cls.own_types
+
     # ---- layers and shapes -------------------------------------------------------------------
+
+    def _check_fields(self):
+        """Raise FcnError for a set field that its layer does not read, and for an unknown type."""
+        for node in self.graph.nodes:
+            with located(self.graph.file, node):
+                if node.type not in self.types:
+                    raise unknown_type(node, self.types)
+                check_fields(node, self.types, self.graph.file)
+
+    def has_replaced_types(self) -> bool:
+        """Whether a node's type is one of BVLC's that the dialect replaces: passes, which know
+        BVLC's meaning, then leave the net alone."""
+        replaced = TYPES.keys() & self.graph.dialect.types.keys()
+        return any(node.type in replaced for node in self.graph.nodes)
 
     def layer(self, node: Node) -> Layer:
         """The layer of a node of this net's graph, or of one that a pass made; made once."""
         if id(node) not in self._layers:
-            if node.type not in self.types:
-                raise unknown_type(node, self.types)
             self._layers[id(node)] = self.types[node.type](node, self.state), node
         return self._layers[id(node)][0]
 
@@ -203,25 +226,16 @@ class Net(nn.Module):
         return [blob.tensor if dtype is None else blob.cast(dtype)
                 for owner in node.owners for blob in self.layer_params.get(owner, ())]
 
-    def copy_from(self, source: str | PathLike | weights.Weights) -> list[weights.Row]:
-        """Copy weights by layer name from a caffemodel, an HDF5 file or Weights. Returns rows that
-        say what happened to each layer (weights.format_rows makes a table of them).
-
-        Of several layers of one name a binary file's go to the first, an HDF5 file's to the last
-        (Net::CopyTrainedLayersFrom); a warning names them."""
-        source = source if isinstance(source, weights.Weights) else weights.read_weights(source)
-        nodes: dict[str, Node] = {}
-        for node in self.graph.nodes:
-            if source.format == 'hdf5' or node.name not in nodes:
-                nodes[node.name] = node
-        data = {node.name: [blob.data for blob in self.layer_params[node.key]]
-                for node in self.graph.nodes
-                if node.key in self.layer_params and nodes[node.name] is node}
+    def copy_from(self, source: str | PathLike | weights.Weights) -> list[weights.LayerCopy]:
+        """Copy weights by layer name from a caffemodel, an HDF5 file or Weights. Returns what
+        happened to each layer (weights.format_rows makes a table of it)."""
+        if not isinstance(source, weights.Weights):
+            source = weights.read_weights(source, self.graph.dialect)
+        layers = [weights.LayerBlobs(node.name, [blob.data for blob in
+                                                 self.layer_params.get(node.key, ())], node.type)
+                  for node in self.graph.nodes]
         with torch.no_grad():
-            rows = weights.copy_weights(data, {name: node.type for name, node in nodes.items()},
-                                        source)
-        self._warn_of_repeated_names('copying weights', set(source))
-        return rows
+            return weights.copy_weights(layers, source)
 
     def share_with(self, other: Net) -> None:
         """Use the data of `other`'s parameters from now on, for the layers that both have; diffs
@@ -233,17 +247,14 @@ class Net(nn.Module):
         with located(self.graph.file):
             share_data(self.graph, self.layer_params, other.graph, other.layer_params)
         self._register_parameters()
-        self._warn_of_repeated_names('sharing weights', set(other.params))
+        for name in self.repeated_names():
+            if name in other.params:
+                log.warning("%s: several layers are named '%s', and only the first shares its "
+                            'weights, as in Caffe', self.graph.file, name)
 
     def _register_parameters(self):
         for i, blob in enumerate(self.learnable_params):
             self.register_parameter(f'p{i}', blob.parameter)
-
-    def _warn_of_repeated_names(self, what, names):
-        for name in self.repeated_names():
-            if name in names:
-                log.warning("%s: several layers are named '%s', %s reaches one of them, as in "
-                            'Caffe', self.graph.file, name, what)
 
     def repeated_names(self) -> list[str]:
         """Names of layers that several layers with parameters have."""

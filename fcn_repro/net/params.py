@@ -8,8 +8,8 @@ from torch import nn
 
 from ..errors import FcnError, located
 from ..fillers import fill
-from ..layers.common.base import show
-from ..proto import ParamSpec
+from ..proto import dialect_of
+from ..sizes import dims
 from .blob import ParamBlob
 from .graph import Graph, Node
 
@@ -36,7 +36,7 @@ def make_params(graph: Graph, declared: dict, seed: int) -> Params:
             continue
         params[node.key] = []
         for i, (shape, filler) in enumerate(shapes):
-            spec = specs[i] if i < len(specs) else ParamSpec()
+            spec = specs[i] if i < len(specs) else dialect_of(node.param)['ParamSpec']()
             if spec.name and spec.name in named:
                 blob = _share(named[spec.name], node, i, shape, spec)
             else:
@@ -61,12 +61,12 @@ def _share(owner, node, i, shape, spec):
     def fail(what, do):
         return FcnError(f"parameter {i} shares '{spec.name}' with {owner.name}: {what}", do=do,
                         line=node.line, layer=node.name, type=node.type)
-    if spec.share_mode == ParamSpec.PERMISSIVE:
+    if spec.share_mode == spec.DimCheckMode.Value('PERMISSIVE'):
         if math.prod(shape) != math.prod(owner.shape):
             raise fail(f'{math.prod(shape)} against {math.prod(owner.shape)} values',
                        'Shared parameters must be equally large.')
     elif tuple(shape) != owner.shape:
-        raise fail(f'{show(shape)} against {show(owner.shape)}',
+        raise fail(f'{dims(shape)} against {dims(owner.shape)}',
                    'Make the shapes equal, or set share_mode: PERMISSIVE.')
     for field in 'lr_mult', 'decay_mult':
         if spec.HasField(field) and not owner.set_multiplier(field, getattr(spec, field)):
@@ -81,8 +81,8 @@ def check_unchanged(old: dict, new: dict) -> None:
     for key, wanted in new.items():
         for i, ((now, _), (before, _)) in enumerate(zip(wanted, old[key], strict=True)):
             if tuple(now) != tuple(before):
-                raise FcnError(f'parameter {i} is {show(before)}, but this input needs '
-                               f'{show(now)}', layer=key[0],
+                raise FcnError(f'parameter {i} is {dims(before)}, but this input needs '
+                               f'{dims(now)}', layer=key[0],
                                do='Feed the size that the net was built for, or cast it into '
                                   'a fully convolutional net.')
 
@@ -115,6 +115,6 @@ def _check_shareable(node, mine, theirs):
                        do='Share between nets of equal layers.')
     for i, (blob, other) in enumerate(zip(mine, theirs, strict=True)):
         if blob.shape != other.shape:
-            raise FcnError(f'cannot share parameter {i}: {show(blob.shape)} here, '
-                           f'{show(other.shape)} there', line=node.line, layer=node.name,
+            raise FcnError(f'cannot share parameter {i}: {dims(blob.shape)} here, '
+                           f'{dims(other.shape)} there', line=node.line, layer=node.name,
                            type=node.type, do='Share between nets of equal layers.')

@@ -9,6 +9,7 @@ import torch
 from ..data.prefetch import check_workers
 from ..errors import FcnError, nearest
 from ..layers import PRECISIONS, ExecutionOptions
+from ..ops import has_avx512_bf16
 from .net import Net
 
 __all__ = ['PRECISIONS', 'check_precision', 'macs', 'pick_device', 'place', 'training_seconds']
@@ -74,18 +75,17 @@ def place(net: Net, device: str | torch.device = 'cpu', channels_last: bool = Tr
     if blas and (options.dtype is not None or options.gpu):
         raise FcnError(f'blas=True computes in float32 on the CPU, {precision} on {device} was '
                        'asked for', file=net.graph.file, do='Leave one of them out.')
-    if device.type == 'cpu' and options.dtype is not None \
-            and not torch.cpu._is_avx512_bf16_supported():
+    if device.type == 'cpu' and options.dtype is not None and not has_avx512_bf16():
         log.warning('bf16 on a CPU without AVX512-BF16 is slower than fp32')
     return net.place(options)
 
 
 def macs(net: Net) -> int:
-    """Multiply-adds of one forward pass at the current shapes, of Convolution and InnerProduct (all
-    other layers are negligible)."""
+    """Multiply-adds of one forward pass at the current shapes, of the layers that are products
+    (Convolution and InnerProduct; the others are negligible)."""
     total = 0
     for node in net.graph.nodes:
-        if node.type in ('Convolution', 'InnerProduct'):
+        if net.layer(node).product:
             weight = net.layer_params[node.key][0].shape
             total += sum(math.prod(net.shapes[v]) for v in node.tops) * math.prod(weight[1:])
     return total

@@ -1,6 +1,5 @@
 """A plan: which nodes run, in which order, to deliver a set of blobs, and what is freed when."""
 
-import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,8 +7,6 @@ import torch
 from ..errors import FcnError
 from .graph import AUTOMATIC, Node
 
-# Their backward does not read their own output, so an in-place ReLU may really overwrite it.
-OVERWRITABLE = {'Convolution', 'Deconvolution', 'InnerProduct'}
 NARROW = torch.bfloat16, torch.float16
 
 
@@ -80,18 +77,18 @@ def _first_and_last(graph, name, made):
 
 
 def _inner(graph, layer_of):
-    """Names of the layers whose products go into another product, however many layers on."""
+    """Keys of the layers whose tops reach the bottom of a product, however many layers on."""
     inner, read = set(), set()          # read: values from which a product is reached
     for node in reversed(graph.nodes):
         if read & set(node.tops):
-            inner.add(node.name)
-        if layer_of(node).product or node.name in inner:
+            inner.add(node.key)
+        if layer_of(node).product or node.key in inner:
             read.update(node.bottoms)
     return inner
 
 
 def _type_of(step, inner, dtype):
-    if step.layer.product and step.node.name in inner:
+    if step.layer.product and step.node.key in inner:
         return dtype
     return None if step.layer.narrow else torch.float32
 
@@ -99,11 +96,9 @@ def _type_of(step, inner, dtype):
 def _step(graph, node, layer_of, keep, later):
     layer = layer_of(node)
     bottom, = node.bottoms[:1]
-    if node.type == 'ReLU' and bottom not in keep and bottom not in later \
-            and graph.values[bottom] == graph.values[node.tops[0]] \
-            and graph.producer(bottom).type in OVERWRITABLE:
-        layer = copy.copy(layer)
-        layer.reuse = True
+    if bottom not in keep and bottom not in later and layer.overwrites \
+            and layer_of(graph.producer(bottom)).overwritable:
+        layer = layer.overwriting()
     down = list(node.param.propagate_down) if not node.parts else []
     release = tuple(v for v in {*node.bottoms, *node.tops} if v not in later and v not in keep)
     return Step(node, layer, tuple((v, w) for v, w in zip(node.tops, layer.loss_weights()) if w),

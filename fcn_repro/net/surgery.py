@@ -3,19 +3,17 @@
 Where the release prints and coerces, this raises an FcnError or returns the Rows of what it did.
 """
 
-import numpy as np
 import torch
 
 from ..errors import FcnError
-from ..formats.weights import Weights, copy_weights
+from ..fillers import bilinear_taps
+from ..formats.weights import LayerBlobs, Weights, copy_weights
 
 
 def upsample_filt(size):
     """The (size, size) bilinear kernel in float64 for upsampling by (size + 1) // 2."""
-    factor = (size + 1) // 2
-    center = factor - 1 if size % 2 else factor - 0.5
-    tap = 1 - np.abs(np.arange(size) - center) / factor
-    return tap[:, None] * tap
+    taps = bilinear_taps(size)
+    return torch.outer(taps, taps).numpy()
 
 
 def transplant(new_params, params, suffix=''):
@@ -27,10 +25,9 @@ def transplant(new_params, params, suffix=''):
     """
     source = Weights({name + suffix: [b.detach().cpu().numpy() for b in blobs]
                       for name, blobs in params.items()})
-    targets = {name: blobs for name, blobs in new_params.items() if name.endswith(suffix)}
-    four_d = {name: 'Convolution' for name, blobs in targets.items()
-              if blobs and blobs[0].dim() == 4}
-    return copy_weights(targets, four_d, source)
+    targets = [LayerBlobs(name, blobs, 'Convolution' if blobs and blobs[0].dim() == 4 else '')
+               for name, blobs in new_params.items() if name.endswith(suffix)]
+    return copy_weights(targets, source)
 
 
 def blobs_of(params, layer):

@@ -2,25 +2,31 @@
 
 Net(blas=True) computes Convolution, Deconvolution and InnerProduct so. It is slower and needs more
 memory than torch's own algorithms, but where Caffe's OpenBLAS chose the same kernels (the variable
-OPENBLAS_CORETYPE names them, OPENBLAS_NUM_THREADS > 1 blocks otherwise than 1), activations are
-Caffe's to the bit. Then every tied maximum and every sign of a ReLU falls as in Caffe too, which no
-other rounding can promise. After base_conv_layer.cpp, inner_product_layer.cpp, im2col.cpp.
+OPENBLAS_CORETYPE names them, OPENBLAS_NUM_THREADS > 1 blocks differently from 1), activations equal
+Caffe's to the bit. Then ties of maxima and signs of ReLU inputs are decided as in Caffe, too, which
+no other rounding can promise. After base_conv_layer.cpp, inner_product_layer.cpp, im2col.cpp.
 """
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.linalg.blas import get_blas_funcs
 from torch.autograd.function import once_differentiable
 
 from ..errors import FcnError
 
 
+def blas_function(name, *arrays):
+    """The BLAS routine of that name for the dtype of the arrays."""
+    from scipy.linalg.blas import get_blas_funcs  # slow to import, and rarely needed
+
+    return get_blas_funcs((name,), arrays)[0]
+
+
 def gemm(a, b, out=None):
-    """a @ b of two 2-D arrays, each row-major or a transpose of one; added to `out` where given,
-    which is overwritten. Row-major as Caffe calls it: BLAS itself sees the transposes."""
+    """a @ b of two 2-D arrays, each row-major or the transpose of one, accumulated into `out` if
+    given. Row-major as in Caffe's calls: BLAS itself gets the transposes."""
     (a, flip_a), (b, flip_b) = stored(a), stored(b)
-    run, = get_blas_funcs(('gemm',), (a, b))
+    run = blas_function('gemm', a, b)
     more = {} if out is None else {'beta': 1, 'c': out.T, 'overwrite_c': True}
     return run(1, b.T, a.T, trans_a=flip_b, trans_b=flip_a, **more).T
 
@@ -32,7 +38,7 @@ def stored(a):
 
 def row_sums(a, out):
     """out += the sums of a's rows, as a product with ones."""
-    run, = get_blas_funcs(('gemv',), (a,))
+    run = blas_function('gemv', a)
     return run(1, a.T, np.ones(a.shape[1], a.dtype), beta=1, y=out, trans=1, overwrite_y=True)
 
 
@@ -42,7 +48,7 @@ def add_bias(out, bias):
 
 
 class Window:
-    """Where a kernel looks at an image of `size` cells: Caffe's im2col and its transpose."""
+    """Geometry of a kernel over an image of `size` cells: Caffe's im2col and its transpose."""
 
     def __init__(self, size, kernel, stride, pad, dilation):
         self.size, self.kernel = size, kernel
@@ -50,13 +56,13 @@ class Window:
         self.trivial = (max(kernel), max(stride), max(pad)) == (1, 1, 0)    # Caffe's is_1x1_
 
     def columns(self, image):
-        """(C, *size) -> (C * kernel cells, places)"""
+        """im2col: (C, *size) -> (C * kernel cells, output positions)."""
         if not self.trivial:
             image = F.unfold(torch.from_numpy(image)[None], self.kernel, *self.geometry)[0].numpy()
         return image.reshape(-1, image[0].size) if self.trivial else image
 
     def image(self, columns):
-        """The transpose of `columns`: what falls on one cell is added up in Caffe's order."""
+        """The transpose of `columns`: contributions to a cell are summed in Caffe's order."""
         if self.trivial:
             return columns.reshape(-1, *self.size)
         columns = torch.from_numpy(np.ascontiguousarray(columns))[None]
@@ -64,8 +70,8 @@ class Window:
 
 
 def grouped(run, group, *arrays):
-    """`run` for each group's rows of the arrays, put together again."""
-    parts = zip(*(np.split(a, group) for a in arrays))
+    """`run` on each group's rows of the arrays, concatenated."""
+    parts = zip(*(np.split(a, group) for a in arrays), strict=True)
     return np.concatenate([run(*part) for part in parts]) if group > 1 else run(*arrays)
 
 
@@ -96,7 +102,8 @@ class Convolve(torch.autograd.Function):
         flat, images = matrix(weight), []
         d_weight = np.zeros_like(flat)
         d_bias = np.zeros(grad.shape[1], flat.dtype)
-        for image, top in zip(x.detach().contiguous().numpy(), grad.contiguous().numpy()):
+        for image, top in zip(x.detach().contiguous().numpy(), grad.contiguous().numpy(),
+                              strict=True):
             if of_bias:
                 d_bias = row_sums(rows(top), d_bias)
             if ctx.transposed:
@@ -121,7 +128,7 @@ def rows(image):
 
 
 def matrix(weight):
-    """A weight as rows of its first axis."""
+    """A weight as a NumPy matrix with one row per index of its first axis."""
     weight = weight.detach().contiguous().numpy()
     return weight.reshape(len(weight), -1)
 
@@ -139,7 +146,7 @@ def conv2d(x, weight, bias, stride, pad, dilation, group):
     check(x, weight, bias)
     kernel = tuple(weight.shape[2:])
     size = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in
-                 zip(x.shape[2:], kernel, stride, pad, dilation))
+                 zip(x.shape[2:], kernel, stride, pad, dilation, strict=True))
     window = Window(tuple(x.shape[2:]), kernel, tuple(stride), tuple(pad), tuple(dilation))
     return Convolve.apply(x, weight, bias, window, group, size, False)
 
@@ -149,7 +156,7 @@ def conv_transpose2d(x, weight, bias, stride, pad, _, group, dilation):
     check(x, weight, bias)
     kernel = tuple(weight.shape[2:])
     size = tuple(s * (n - 1) + d * (k - 1) + 1 - 2 * p for n, k, s, p, d in
-                 zip(x.shape[2:], kernel, stride, pad, dilation))
+                 zip(x.shape[2:], kernel, stride, pad, dilation, strict=True))
     window = Window(size, kernel, tuple(stride), tuple(pad), tuple(dilation))
     return Convolve.apply(x, weight, bias, window, group, size, True)
 

@@ -1,23 +1,30 @@
-"""What was made from a tensor, kept for as long as that stays as it is."""
+"""A cache of one value computed from a tensor."""
+
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 
 
-class Kept:
-    """The latest thing made from a tensor; made anew where the tensor is another one, or was
-    written to. torch counts what is written: through torch, not through a NumPy view."""
+class TensorCache:
+    """One-entry cache keyed on a tensor's identity and version.
+
+    The value is recomputed for another tensor, and after a write to the tensor. torch counts
+    writes that go through torch, not those through a NumPy view.
+    """
 
     def __init__(self):
-        self.key = self.value = self.tensor = None
+        self._key = self._value = self._tensor = None
 
-    def get(self, tensor, make, *more):
-        """make(tensor), detached, or what that gave before. more: what else it depends on."""
+    def get(self, tensor: torch.Tensor, make: Callable[[torch.Tensor], Any], *more: Hashable):
+        """make(tensor), detached, or its cached result. more: what else the result depends on."""
         if tensor.is_inference():           # torch counts no versions of such tensors
             return make(tensor)
         key = tensor.data_ptr(), tensor._version, tensor.dtype, tensor.device, *more
-        if key != self.key:
-            self.key = self.value = self.tensor = None      # frees it before there is another
+        if key != self._key:
+            self._key = self._value = self._tensor = None       # free the old one first
             with torch.inference_mode(False), torch.no_grad():
-                self.value = make(tensor.detach())
-            self.key, self.tensor = key, tensor.detach()    # so that no other gets its memory
-        return self.value
+                self._value = make(tensor.detach())
+            # holding the tensor keeps its memory, and so its address in the key, from another's use
+            self._key, self._tensor = key, tensor.detach()
+        return self._value

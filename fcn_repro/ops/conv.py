@@ -1,20 +1,20 @@
-"""Which way a 2-D convolution is computed: by Winograd's algorithm, by matrix products that read
-the filters where they are, or by torch. The sums are the same, to rounding."""
+"""Chooses the algorithm of a 2-D convolution: Winograd's, matrix products that read the filters in
+place, or torch's. The results are equal up to rounding."""
 
 import torch
 import torch.nn.functional as F
 
-from . import conv3x3, conv_gemm, winograd, winograd_filters
-from .cache import Kept
+from . import conv3x3, conv_gemm, has_avx512_bf16, winograd, winograd_filters
+from .cache import TensorCache
 from .gemm import CHANNELS as GEMM_CHANNELS
-from .winograd import CHANNELS, MOST_PAD
+from .winograd import CHANNELS, MOST_PAD, TILE
 
-TILES = 64          # of 4x4 outputs: with fewer, filters at the points take too long to make
-PLACES = 1024       # of the top, over all images: with more, any order of the filters pays
+TILES = 64          # of TILE x TILE outputs: with fewer, transforming the filters costs too much
+PLACES = 1024       # of the top, over all images: with more, repacking filters pays
 
 
 class Conv2d:
-    """F.conv2d for the filters of one layer, on the CPU by the ops that suit its shape.
+    """F.conv2d for the filters of one layer, on the CPU by whichever op suits its shape.
 
     state: a RunState, whose options `winograd` and `gemm` allow them; with `prepack`, filters
     that Winograd's algorithm laid out are kept without autograd, until they change. Both need
@@ -23,7 +23,7 @@ class Conv2d:
     """
 
     def __init__(self, state):
-        self.state, self.filters = state, Kept()
+        self.state, self.filters = state, TensorCache()
 
     def __call__(self, x, weight, bias, stride, pad, dilation, group):
         if ours(x, weight) and group == max(*stride, *dilation) == 1:
@@ -42,29 +42,29 @@ class Conv2d:
 
 
 def ours(x, weight):
-    """Whether our own ops take such tensors: bfloat16 where the processor multiplies it, without
+    """Whether the compiled ops take such tensors; bfloat16 if the processor multiplies it, without
     autograd."""
     if x.device.type != 'cpu' or x.dtype != weight.dtype or \
             not weight.is_contiguous(memory_format=torch.channels_last):
         return False
     if x.dtype == torch.bfloat16:
-        return not torch.is_grad_enabled() and torch.cpu._is_avx512_bf16_supported()
+        return not torch.is_grad_enabled() and has_avx512_bf16()
     return x.dtype == torch.float32
 
 
 def by_winograd(x, weight, pad):
-    """Whether Winograd's algorithm can serve, and is worth it."""
+    """Whether Winograd's algorithm applies, and pays."""
     tiles = x.shape[0]
-    for size, p in zip(x.shape[2:], pad):
-        tiles *= (size + 2 * p + 1) // 4            # ceil of (size + 2 p - 2) / 4
+    for size, p in zip(x.shape[2:], pad, strict=True):
+        tiles *= -(-(size + 2 * p - 2) // TILE)
     return tuple(weight.shape[2:]) == (3, 3) and max(pad) <= MOST_PAD \
         and all(n % CHANNELS == 0 for n in weight.shape[:2]) and tiles >= TILES \
         and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def by_gemm(x, weight, pad):
-    """Whether matrix products can serve, and are worth it: as many filters as places."""
+    """Whether matrix products apply, and pay: at least as many filters as output positions."""
     places = x.shape[0]
-    for size, kernel, p in zip(x.shape[2:], weight.shape[2:], pad):
+    for size, kernel, p in zip(x.shape[2:], weight.shape[2:], pad, strict=True):
         places *= size + 2 * p - kernel + 1
     return weight.shape[1] % GEMM_CHANNELS == 0 and 0 < places <= min(PLACES, weight.shape[0])

@@ -1,4 +1,4 @@
-"""General deconvolution and offset crop: any weights, dense or grouped, with a bias, all learned.
+"""General deconvolution and offset crop: any weights, dense or grouped, with bias and gradients.
 
     u = y + offset_y + pad_y,  v = x + offset_x + pad_x
     out[n, co, y, x] = bias[co] + sum over ci, i, j of
@@ -6,18 +6,22 @@
 
 Outputs fall into blocks of s_y x s_x. All outputs of a block read the same inputs, its patch of
 m_y x m_x cells with m = ceil(k / s), each with the taps of its own phase. So this is a correlation
-of stride 1 with C_out * s_y * s_x filters, whose results then change places. The ops `phases`
-(csrc/cpu/deconv.cpp) do it as matrix products that stay in the cache. At stride 1, where nothing
-changes places, with very many channels, and on other devices, conv_transpose2d does it.
+of stride 1 with C_out * s_y * s_x filters, whose results are then rearranged. The ops `phases`
+(csrc/cpu/deconv/) do it as matrix products that stay in the cache. At stride 1, where nothing
+is rearranged, with very many channels, and on other devices conv_transpose2d does it.
 """
 
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ..errors import FcnError
-from . import tap_dtype
+from ..sizes import dims
+from .extension import Pair
+from .registration import fake_kernel, register_bilinear
+from .taps import tap_dtype
 
 TYPES = torch.float32, torch.float64, torch.float16, torch.bfloat16
 LARGE = 512     # inputs and outputs of a group and block: where both are more, torch is as fast
@@ -33,8 +37,9 @@ class Axis(NamedTuple):
     first: int
 
 
-def deconv_crop(x, weight, bias, stride, pad, group, offset, size):
-    """A deconvolution and the crop behind it; only blocks that the crop touches are computed.
+def deconv_crop(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, pad: Pair, group: int,
+                offset: Pair, size: Pair) -> Tensor:
+    """A deconvolution and the crop after it; only blocks that the crop touches are computed.
 
     x: (N, C, H, W) of float32, float64, float16 or bfloat16; weight (C, C_out / group, k_y, k_x)
     and bias (C_out,) or None, of x's type and device. stride, pad (of the deconvolution), offset,
@@ -47,9 +52,9 @@ def deconv_crop(x, weight, bias, stride, pad, group, offset, size):
     (H - 1) * stride + k - 2 * pad cells.
     """
     _check(x, weight, bias, group, stride, pad, offset, size)
-    axes = [_axis(*a) for a in zip(weight.shape[2:], stride, pad, offset, size)]
+    axes = [_axis(*a) for a in zip(weight.shape[2:], stride, pad, offset, size, strict=True)]
     margins = []        # F.pad takes the last axis first
-    for axis, cells in zip(axes[::-1], x.shape[:1:-1]):
+    for axis, cells in zip(axes[::-1], x.shape[:1:-1], strict=True):
         margins += [-axis.first, axis.first + axis.count + axis.taps - 1 - cells]
     cells = F.pad(x, margins) if max(margins) > 0 else x[
         :, :, -margins[2]:x.shape[2] + margins[3], -margins[0]:x.shape[3] + margins[1]]
@@ -77,7 +82,7 @@ def _axis(k, stride, pad, offset, size):
 def _phases(weight, axes, group):
     """The weight as (group, C / group, C_out / group, m_y, s_y, m_x, s_x)."""
     y, x = axes
-    gaps = [axis.taps * axis.stride - k for axis, k in zip(axes, weight.shape[2:])]
+    gaps = [axis.taps * axis.stride - k for axis, k in zip(axes, weight.shape[2:], strict=True)]
     if any(gaps):
         weight = F.pad(weight, (0, gaps[1], 0, gaps[0]))
     weight = weight.unflatten(3, (x.taps, x.stride)).unflatten(2, (y.taps, y.stride))
@@ -101,9 +106,9 @@ def _by_torch(cells, weight, bias, axes, group, size):
         tensors = [None if t is None else t.to(tap_dtype(cells.dtype)) for t in tensors]
         tensors[0] = tensors[0].contiguous(memory_format=torch.channels_last)
     stride = [axis.stride for axis in axes]
-    gaps = [max(0, s - k) for s, k in zip(stride, weight.shape[2:])]
+    gaps = [max(0, s - k) for s, k in zip(stride, weight.shape[2:], strict=True)]
     whole = F.conv_transpose2d(*tensors, stride, 0, gaps, group)
-    for dim, axis, cut in zip((2, 3), axes, size):
+    for dim, axis, cut in zip((2, 3), axes, size, strict=True):
         whole = whole.narrow(dim, (axis.taps - 1) * axis.stride + axis.lead, cut)
     return whole.to(cells.dtype)
 
@@ -114,10 +119,10 @@ def _check(x, weight, bias, group, stride, pad, offset, size):
                        do='Give (N, C, H, W) and (C, C_out / group, k_y, k_x).')
     channels = weight.shape[1] * group
     if group < 1 or x.shape[1] % group or weight.shape[0] != x.shape[1] or 0 in weight.shape:
-        raise FcnError(f'deconv_crop: a weight of {_show(weight.shape)} with group {group} for '
+        raise FcnError(f'deconv_crop: a weight of {dims(weight.shape)} with group {group} for '
                        f'{x.shape[1]} channels', do='Give (C, C_out / group, k_y, k_x).')
     if bias is not None and bias.shape != (channels,):
-        raise FcnError(f'deconv_crop: a bias of {_show(bias.shape)} for {channels} channels',
+        raise FcnError(f'deconv_crop: a bias of {dims(bias.shape)} for {channels} channels',
                        do='Give one number a channel of the output.')
     for name, other in ('weight', weight), ('bias', x if bias is None else bias):
         if other.device != x.device or other.dtype != x.dtype or x.dtype not in TYPES:
@@ -126,9 +131,10 @@ def _check(x, weight, bias, group, stride, pad, offset, size):
     for name, pair, least in (('stride', stride, 1), ('pad', pad, 0), ('offset', offset, 0),
                               ('crop size', size, 1), ('input size', x.shape[2:], 1)):
         if len(pair) != 2 or min(pair) < least:
-            raise FcnError(f'deconv_crop: {name} is {_show(pair)}',
+            raise FcnError(f'deconv_crop: {name} is {dims(pair)}',
                            do=f'Give two numbers (y, x) of at least {least}.')
-    for axis, *numbers in zip('yx', x.shape[2:], weight.shape[2:], stride, pad, offset, size):
+    for axis, *numbers in zip('yx', x.shape[2:], weight.shape[2:], stride, pad, offset, size,
+                              strict=True):
         _check_axis(axis, *numbers)
 
 
@@ -144,23 +150,19 @@ def _check_axis(axis, cells, k, stride, pad, offset, size):
                        do='Lower the offset or the size, or pad the input more.')
 
 
-def _show(shape):
-    return 'x'.join(map(str, shape)) or 'one number'
-
-
-# The ops `phases`, bilinear in cells and filters: each is in the others' gradients.
+# Fake kernels and gradients of the ops `phases`
 
 FORMATS = {True: torch.channels_last, False: torch.contiguous_format}
 
 
-@torch.library.register_fake('fcn_repro::phases')
+@fake_kernel('phases')
 def _(x, filters, bias, lead, size, dtype, last):
     channels = filters.shape[0] * filters.shape[6 if last else 5]
     return torch.empty(x.shape[0], channels, *size, dtype=dtype, device=x.device,
                        memory_format=FORMATS[last])
 
 
-@torch.library.register_fake('fcn_repro::phases_input')
+@fake_kernel('phases_input')
 def _(grad, filters, lead, cells, last):
     channels = filters.shape[0] * filters.shape[3]
     if last:
@@ -168,72 +170,38 @@ def _(grad, filters, lead, cells, last):
     return filters.new_empty(grad.shape[0], channels, *cells).permute(0, 2, 3, 1)
 
 
-@torch.library.register_fake('fcn_repro::phases_filters')
+@fake_kernel('phases_filters')
 def _(grad, x, lead, stride, taps, group, last):
     ends = [grad.shape[1] // group, stride[1]]
     return x.new_empty(group, x.shape[3] // group, ends[0], taps[0], stride[0], taps[1], stride[1]
                        ).permute(0, 3, 5, 1, 4, *((6, 2) if last else (2, 6)))
 
 
-def _scores(x, filters, bias, ctx):
-    return torch.ops.fcn_repro.phases(x, filters, bias, ctx.lead, ctx.size, ctx.dtype, ctx.last)
+class Sizes(NamedTuple):
+    """Numbers that the ops `phases` need besides tensors; pairs are (y, x)."""
+    lead: tuple         # outputs of the first block that the crop leaves out
+    size: tuple         # of the output
+    cells: tuple        # of the input
+    stride: tuple
+    taps: tuple         # inputs that a block reads
+    group: int
+    dtype: torch.dtype  # of the output
+    last: bool          # channels_last
 
 
-def _input(grad, filters, ctx):
-    return torch.ops.fcn_repro.phases_input(grad, filters, ctx.lead, ctx.cells, ctx.last)
-
-
-def _filters(grad, x, ctx):
-    return torch.ops.fcn_repro.phases_filters(grad, x, ctx.lead, ctx.stride, ctx.taps, ctx.group,
-                                              ctx.last)
-
-
-def _keep(ctx, grad, x, filters, lead, last):
-    """What any of the ops needs; grad, x and filters may be any tensors of those shapes."""
+def _sizes(output, x, filters, further):
+    lead, *_, last = further
     group, *taps, _, stride, a, b = filters.shape
-    ctx.group, ctx.taps, ctx.stride = group, taps, (stride, a if last else b)
-    ctx.lead, ctx.last, ctx.dtype = lead, last, grad.dtype
-    ctx.size, ctx.cells = grad.shape[2:], x.shape[1:3]
+    return Sizes(lead, output.shape[2:], x.shape[1:3], (stride, a if last else b), taps, group,
+                 output.dtype, last)
 
 
-def _keep_phases(ctx, inputs, output):
-    x, filters, _, lead, _, _, last = inputs
-    _keep(ctx, output, x, filters, lead, last)
-    ctx.save_for_backward(x, filters)
-
-
-def _phases_backward(ctx, grad):
-    (x, filters), (to_x, to_filters, to_bias, *_) = ctx.saved_tensors, ctx.needs_input_grad
-    return (_input(grad, filters, ctx) if to_x else None,
-            _filters(grad, x, ctx) if to_filters else None,
-            grad.sum((0, 2, 3), dtype=filters.dtype) if to_bias else None, *[None] * 4)
-
-
-def _keep_input(ctx, inputs, output):
-    grad, filters, lead, _, last = inputs
-    _keep(ctx, grad, output, filters, lead, last)
-    ctx.save_for_backward(grad, filters)
-
-
-def _input_backward(ctx, x):
-    (grad, filters), (to_grad, to_filters, *_) = ctx.saved_tensors, ctx.needs_input_grad
-    return (_scores(x, filters, None, ctx) if to_grad else None,
-            _filters(grad, x, ctx) if to_filters else None, None, None, None)
-
-
-def _keep_filters(ctx, inputs, output):
-    grad, x, lead, *_, last = inputs
-    _keep(ctx, grad, x, output, lead, last)
-    ctx.save_for_backward(grad, x)
-
-
-def _filters_backward(ctx, filters):
-    (grad, x), (to_grad, to_x, *_) = ctx.saved_tensors, ctx.needs_input_grad
-    return (_scores(x, filters, None, ctx) if to_grad else None,
-            _input(grad, filters, ctx) if to_x else None, *[None] * 5)
-
-
-for _op, _backward, _setup in (('phases', _phases_backward, _keep_phases),
-                               ('phases_input', _input_backward, _keep_input),
-                               ('phases_filters', _filters_backward, _keep_filters)):
-    torch.library.register_autograd(f'fcn_repro::{_op}', _backward, setup_context=_setup)
+register_bilinear(
+    ('phases', 'phases_input', 'phases_filters'),
+    lambda x, filters, of: torch.ops.fcn_repro.phases(x, filters, None, of.lead, of.size, of.dtype,
+                                                      of.last),
+    lambda grad, filters, of: torch.ops.fcn_repro.phases_input(grad, filters, of.lead, of.cells,
+                                                               of.last),
+    lambda grad, x, of: torch.ops.fcn_repro.phases_filters(grad, x, of.lead, of.stride, of.taps,
+                                                           of.group, of.last),
+    _sizes)

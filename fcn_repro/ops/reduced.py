@@ -1,19 +1,21 @@
-"""Upsample, crop, and argmax or softmax loss over the classes, without ever writing the scores."""
+"""Upsampling, crop, and argmax or softmax loss over the classes, without storing the scores."""
 
 import torch
+from torch import Tensor
 
 from ..errors import FcnError
-from .extension import checked, refuse_devices, refuse_gradients
+from .extension import Pair, checked, refuse_gradients
+from .registration import fake_kernel
 from .taps import tap_dtype
 from .upsample import upcrop_ref
 
 NORMALIZATIONS = 'FULL', 'VALID', 'BATCH_SIZE', 'NONE'
-FLT_MIN = torch.finfo(torch.float32).tiny
 
 
 @checked
-def upcrop_argmax(x, taps_y, taps_x, stride, pad, offset, size, dtype=torch.uint8,
-                  probability=False):
+def upcrop_argmax(x: Tensor, taps_y: Tensor, taps_x: Tensor, stride: Pair, pad: Pair, offset: Pair,
+                  size: Pair, dtype: torch.dtype = torch.uint8, probability: bool = False
+                  ) -> Tensor | tuple[Tensor, Tensor]:
     """The class with the largest score at each pixel of upcrop(x, …).
 
     x, taps, stride, pad, offset, size as upcrop's; N, C, H, W with C at least 1, and at most 256
@@ -39,15 +41,18 @@ def upcrop_argmax_ref(x, taps_y, taps_x, stride, pad, offset, size, dtype=torch.
 
 
 @checked
-def upcrop_softmax_loss(x, label, taps_y, taps_x, stride, pad, offset, normalization='VALID',
-                        ignore_label=None, weight=None, mask=None, check=True):
+def upcrop_softmax_loss(x: Tensor, label: Tensor, taps_y: Tensor, taps_x: Tensor, stride: Pair,
+                        pad: Pair, offset: Pair, normalization: str = 'VALID',
+                        ignore_label: int | None = None, weight: Tensor | None = None,
+                        mask: Tensor | None = None, check: bool = True) -> Tensor:
     """Caffe's SoftmaxWithLoss of upcrop(x, …, size=label.shape[1:]) against label, a scalar.
 
     label: (N, H', W'), uint8, int32, int64, or a float type, truncated as Caffe does. normalization
     as LossParameter's: the sum of -log p is divided by the pixels that take part (VALID), N H' W'
-    (FULL), N (BATCH_SIZE) or 1 (NONE), never by less than 1. p is clamped at FLT_MIN in the loss,
-    not in its gradient. Not Caffe's: weight (C,), which scales the terms of its class and leaves
-    the normaliser alone, in tap_dtype; mask (N, H', W'), bool, true where a pixel takes part.
+    (FULL), N (BATCH_SIZE) or 1 (NONE), never by less than 1. p is clamped at C's FLT_MIN in the
+    loss, not in its gradient. Not Caffe's: weight (C,), which scales the terms of its class and
+    leaves the normaliser alone, in tap_dtype; mask (N, H', W'), bool, true where a pixel takes
+    part.
 
     Returns a scalar in tap_dtype(x.dtype), to the same bits for any number of threads. Where x
     requires a gradient it is computed along with the loss, so backward only scales it; there is no
@@ -80,18 +85,15 @@ def upcrop_softmax_loss_ref(x, label, taps_y, taps_x, stride, pad, offset, norma
     return lost[valid].sum() / max(1, count)
 
 
-@torch.library.register_fake('fcn_repro::upcrop_argmax')
+@fake_kernel('upcrop_argmax')
 def _(x, taps_y, taps_x, stride, pad, offset, size, dtype, probability):
-    refuse_devices('upcrop_argmax', x, taps_y=taps_y, taps_x=taps_x)
     labels = x.new_empty((x.shape[0], *size), dtype=dtype)
     return labels, x.new_empty(labels.shape if probability else (0,), dtype=torch.float32)
 
 
-@torch.library.register_fake('fcn_repro::upcrop_softmax_loss')
+@fake_kernel('upcrop_softmax_loss')
 def _(x, label, taps_y, taps_x, stride, pad, offset, normalization, ignore_label, weight, mask,
       gradient, check):
-    refuse_devices('upcrop_softmax_loss', x, label=label, taps_y=taps_y, taps_x=taps_x,
-                   weight=weight, mask=mask)
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     wide = tap_dtype(x.dtype)
     grad = torch.empty(x.shape, dtype=wide, device=x.device,

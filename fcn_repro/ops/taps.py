@@ -1,39 +1,20 @@
-"""The 1-D factors of bilinear kernels, and the proof that a weight is made of such."""
+"""Recognises weights that are made of 1-D bilinear taps."""
 
 import torch
 
-from ..errors import FcnError
+from ..fillers import bilinear_taps
 
 
-def tap_dtype(dtype):
-    """The type of the taps, and of the sums, for a tensor of `dtype`."""
+def tap_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type of taps and accumulators for a tensor of `dtype`."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def bilinear_taps(k, rule='surgery'):
-    """The 1-D factor (k,) of Caffe's square bilinear kernels, as a float64 tensor.
-
-    Both rules are 1 - |i - (k - 1) / 2| / ceil(k / 2). 'surgery' (upsample_filt in the FCN
-    release's surgery.py) computes in float64; 'filler' (BilinearFiller in Caffe's filler.hpp) in
-    float32, which rounds differently unless ceil(k / 2) is a power of two: 5, 6, 9, 10, ...
-    """
-    if k < 1:
-        raise FcnError(f'a bilinear kernel of {k} taps', do='Give at least 1.')
-    half = (k + 1) // 2
-    if rule == 'surgery':
-        center = half - 1 if k % 2 else half - 0.5
-        return 1 - (torch.arange(k, dtype=torch.float64) - center).abs() / half
-    if rule == 'filler':
-        center = torch.tensor((k - 1) / (2 * half), dtype=torch.float32)
-        return (1 - (torch.arange(k, dtype=torch.float32) / half - center).abs()).double()
-    raise FcnError(f"bilinear rule '{rule}'", do="Give 'surgery' or 'filler'.")
-
-
-def recognise_bilinear(weight, group=1):
+def recognise_bilinear(weight: torch.Tensor, group: int = 1) -> tuple | None:
     """The pair (taps_y, taps_x) in float64 that a Deconvolution's weight is made of, or None.
 
     weight: (C, C, k_y, k_x) with group 1 and zeros off the diagonal (the FCN release after
-    surgery), or (C, 1, k_y, k_x) with group C (Caffe's bilinear idiom). Proved, not guessed: every
+    surgery), or (C, 1, k_y, k_x) with group C (Caffe's bilinear idiom). The result is exact: every
     channel has the same kernel, and the outer product of the taps, rounded to the weight's type,
     equals it to the bit. Besides the bilinear rules it tries one row and column of the kernel,
     which finds any separable kernel whose products are exact.
@@ -48,7 +29,7 @@ def recognise_bilinear(weight, group=1):
 
 
 def _shared_kernel(weight, group):
-    """The (k_y, k_x) kernel that every channel applies to itself alone, or None."""
+    """The (k_y, k_x) kernel that every channel applies only to itself, or None."""
     if weight.dim() != 4:
         return None
     inputs, outputs = weight.shape[:2]

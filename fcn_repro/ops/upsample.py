@@ -1,15 +1,17 @@
-"""Upsample and crop, alone or with a skip added: gradients, fake kernels, reference twins."""
+"""Upsampling and crop, optionally plus a skip: gradients, fake kernels, reference twins."""
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from . import extension  # noqa: F401  the ops have to be registered first
-from .extension import checked, refuse_devices, refuse_gradients
+from .extension import Pair, checked, refuse_gradients
+from .registration import fake_kernel
 
 
 @checked
-def upcrop(x, taps_y, taps_x, stride, pad, offset, size):
-    """A deconvolution with one separable kernel for every channel, and the crop behind it.
+def upcrop(x: Tensor, taps_y: Tensor, taps_x: Tensor, stride: Pair, pad: Pair, offset: Pair,
+           size: Pair) -> Tensor:
+    """A deconvolution with one separable kernel for every channel, and the crop after it.
 
     x: (N, C, H, W), float32, float64, float16 or bfloat16. taps_y (k_y,), taps_x (k_x,): constants
     of tap_dtype(x.dtype) on x's device. stride, pad (of the deconvolution), offset (of the crop),
@@ -31,7 +33,8 @@ def upcrop_ref(x, taps_y, taps_x, stride, pad, offset, size):
 
 
 @checked
-def upcrop_add(x, taps_y, taps_x, stride, pad, offset, size, skip, skip_offset):
+def upcrop_add(x: Tensor, taps_y: Tensor, taps_x: Tensor, stride: Pair, pad: Pair, offset: Pair,
+               size: Pair, skip: Tensor, skip_offset: Pair) -> Tensor:
     """upcrop(x, …) + skip[:, :, top:top + size[0], left:left + size[1]] in one pass, with
     (top, left) = skip_offset.
 
@@ -52,21 +55,19 @@ def upcrop_add_ref(x, taps_y, taps_x, stride, pad, offset, size, skip, skip_offs
 
 
 def _empty(like, size):
-    """An unwritten (N, C, *size) in the memory format that the kernels give."""
+    """An uninitialised (N, C, *size) in the memory format of the kernels' results."""
     last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
     return torch.empty(*like.shape[:2], *size, dtype=like.dtype, device=like.device,
                        memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
-@torch.library.register_fake('fcn_repro::upcrop')
+@fake_kernel('upcrop')
 def _(x, taps_y, taps_x, stride, pad, offset, size):
-    refuse_devices('upcrop', x, taps_y=taps_y, taps_x=taps_x)
     return _empty(x, size)
 
 
-@torch.library.register_fake('fcn_repro::upcrop_backward')
+@fake_kernel('upcrop_backward')
 def _(grad, taps_y, taps_x, stride, pad, offset, in_size):
-    refuse_devices('upcrop_backward', grad, taps_y=taps_y, taps_x=taps_x)
     return _empty(grad, in_size)
 
 
@@ -91,9 +92,8 @@ torch.library.register_autograd('fcn_repro::upcrop_backward',
                                 _gradient(torch.ops.fcn_repro.upcrop), setup_context=_keep)
 
 
-@torch.library.register_fake('fcn_repro::upcrop_add')
+@fake_kernel('upcrop_add')
 def _(x, taps_y, taps_x, stride, pad, offset, size, skip, skip_offset):
-    refuse_devices('upcrop_add', x, taps_y=taps_y, taps_x=taps_x, skip=skip)
     return _empty(x, size)
 
 

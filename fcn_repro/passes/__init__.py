@@ -1,15 +1,19 @@
-"""Passes: graph -> graph, each optional, each with its precondition stated where it stands.
+"""Optimisation passes, graph -> graph: each optional, each with its precondition in its docstring.
 
-A pass is called with the graph and the names of the blobs that a run must deliver, and leaves
-those as they are.
+A pass is called with the graph and the names of the blobs that a run must deliver; their values
+stay what they are, and a pass steps aside where it would have to drop one.
 """
 
+from collections.abc import Callable
+
+from ..net.graph import Graph
 from .collapse_border import collapse_border
 from .fuse_score import fuse_score
 from .fuse_skip import fuse_skip
 from .fuse_upcrop import fuse_upcrop
 
-PASSES = {run.__name__: run for run in (collapse_border, fuse_upcrop, fuse_skip, fuse_score)}
-DEFAULT = tuple(PASSES.values())
+Pass = Callable[..., Graph]      # (graph, names of the blobs to deliver) -> graph
+DEFAULT: tuple[Pass, ...] = (collapse_border, fuse_upcrop, fuse_skip, fuse_score)
+PASSES = {run.__name__: run for run in DEFAULT}
 
 __all__ = ['DEFAULT', 'PASSES', 'collapse_border', 'fuse_score', 'fuse_skip', 'fuse_upcrop']

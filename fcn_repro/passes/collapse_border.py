@@ -1,49 +1,50 @@
-"""collapse_border: leave out those rows and columns of a large pad that are all alike, and put
-them back later."""
+"""collapse_border: skip the identical rows and columns of a large pad, and restore them
+further down."""
 
+from collections.abc import Collection
 from dataclasses import replace
+from itertools import pairwise
 
+from ..layers import layer_class
 from ..net.graph import Graph, Node
-from ..proto import LayerParameter, LRNParameter
-from .intervals import ELEMENT, has_border, trace
-
-ELEMENTWISE = {'AbsVal', 'BNLL', 'Clip', 'ELU', 'Exp', 'Log', 'Power', 'PReLU', 'ReLU', 'Sigmoid',
-               'Swish', 'TanH'}
+from ..proto import dialect_of
+from .intervals import ELEMENT, has_border, make_layer, trace
 
 
-def collapse_border(graph: Graph, keep=frozenset()) -> Graph:
-    """Give each Convolution with a large pad a smaller one and put RepeatBorder nodes in further
-    down, where that takes the least work. All behind the last of them is what it was, whatever
-    the size of the image.
+def collapse_border(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
+    """Shrink the pad of each Convolution with a large one, and insert RepeatBorder nodes further
+    down where that minimises work. Everything after the last of them is unchanged, for images of
+    any size.
 
     Precondition: a chain of layers that treat all positions alike, each with one bottom and one
-    top, which the next alone reads: Convolution, Pooling (not global, without a mask), LRN across
-    channels, and elementwise types. All is put back before any other (Dropout, BatchNorm, LRN
-    within channels, MVN, Python, Split, Deconvolution, Eltwise, ...), before a loss weight, and
-    where a blob of `keep` is made. Two spatial axes: a Pooling, an LRN or a setting for each axis
-    in the chain must tell so.
+    top, which only the next reads: those whose class says `position_invariant` and whose settings
+    have a `window` (Convolution, Pooling that is not global, LRN across channels, elementwise
+    types). Everything is restored before any other (Dropout, BatchNorm, LRN within channels, MVN,
+    Python, Split, Deconvolution, Eltwise, ...), before a loss weight, and where a blob of `keep` is
+    made. A layer of the chain must need two spatial axes: a Pooling, an LRN, or a Convolution with
+    a setting for each.
     """
     pads, repeats, done = {}, {}, set()
     for node in graph.nodes:
-        if node.type != 'Convolution' or id(node) in done or not _treats_all_alike(node) \
+        if node.type != 'Convolution' or node in done or not _is_link(node) \
                 or not has_border(node):
             continue
         chain = _chain(graph, node, keep)
-        stops = trace(chain) if any(map(_has_two_axes, chain)) else []
+        stops = trace(chain) if any(make_layer(node).spatial_axes == 2 for node in chain) else []
         path = cheapest(stops)[1]
         if path:
-            pads[id(node)] = stops[path[0]].removable
-            done |= {id(stop.node) for stop in stops[:path[-1] + 1]}
-        for i, later in zip(path, [*path[1:], None]):
-            repeats[id(stops[i].node)] = _setting(stops[i], _removed(stops, later))
+            pads[node] = stops[path[0]].removable
+            done |= {stop.node for stop in stops[:path[-1] + 1]}
+        for i, later in pairwise([*path, None]):
+            repeats[stops[i].node] = _setting(stops[i], _removed(stops, later))
     return _rebuilt(graph, pads, repeats)
 
 
 def _chain(graph, node, keep):
-    """The nodes from `node` on that can run without the alike cells; all but the last, behind
-    which all must be back, with a top that the next one alone reads."""
+    """The nodes from `node` on that can run without the identical cells. Only the next one reads
+    the top of each; after the last, all cells must be restored."""
     found = []
-    while _treats_all_alike(node):
+    while _is_link(node):
         found.append(node)
         top, = node.tops
         readers = graph.consumers(top)
@@ -53,30 +54,17 @@ def _chain(graph, node, keep):
     return found
 
 
-def _treats_all_alike(node):
-    if len(node.bottoms) != 1 or len(node.tops) != 1 or any(node.param.loss_weight):
-        return False
-    if node.type == 'Convolution':
-        p = node.param.convolution_param
-        return p.axis == 1 and max(map(len, (p.kernel_size, p.stride, p.pad, p.dilation))) <= 2
-    if node.type == 'Pooling':
-        return not node.param.pooling_param.global_pooling
-    if node.type == 'LRN':
-        return node.param.lrn_param.norm_region == LRNParameter.ACROSS_CHANNELS
-    return node.type in ELEMENTWISE
-
-
-def _has_two_axes(node):
-    if node.type != 'Convolution':
-        return node.type in ('Pooling', 'LRN')
-    p = node.param.convolution_param
-    return any(map(p.HasField, ('kernel_h', 'pad_h', 'stride_h'))) \
-        or 2 in map(len, (p.kernel_size, p.stride, p.pad, p.dilation))
+def _is_link(node):
+    """Whether a node may be in a chain: one bottom, one top without a loss weight, and a layer that
+    treats all positions alike."""
+    return len(node.bottoms) == len(node.tops) == 1 and not any(node.param.loss_weight) \
+        and layer_class(node.type, dialect_of(node.param)).position_invariant \
+        and make_layer(node).window() is not None
 
 
 def cheapest(stops):
-    """(work, [i, ..]): the stops at which to put cells back, so that the chain takes the least
-    work; as many are left out before each as can be. An exact search, from the end."""
+    """(work, [i, ..]): the stops at which to restore cells so that the chain takes the least work,
+    with as many left out before each as possible. Exact, by dynamic programming from the end."""
     best = {}
     for i in range(len(stops) - 1, -2, -1):         # -1: before the first node
         best[i] = min(_next_legs(stops, i, best))
@@ -90,7 +78,7 @@ def _next_legs(stops, i, best):
         leg = stops[i + 1:] if later is None else stops[i + 1:later + 1]
         work = sum(_work(stop, stop.work, removed) for stop in leg)
         if i >= 0:
-            fewer = [a - b for a, b in zip(stops[i].removable, removed)]
+            fewer = [a - b for a, b in zip(stops[i].removable, removed, strict=True)]
             if min(fewer) < 0 or not any(fewer):
                 continue
             work += _work(stops[i], ELEMENT * stops[i].channels, removed)
@@ -101,46 +89,47 @@ def _next_legs(stops, i, best):
 
 
 def _removed(stops, later):
-    """Pixels at each side that are left out before the next put-back, rows and columns."""
+    """Pixels at each side that are left out up to stop `later` (None: none), rows and columns."""
     return (0, 0) if later is None else stops[later].removable
 
 
 def _work(stop, each, removed):
-    rows, columns = (n - 2 * r / s for n, r, s in zip(stop.size, removed, stop.stride))
+    rows, columns = (n - 2 * r / s for n, r, s in zip(stop.size, removed, stop.stride, strict=True))
     return each * rows * columns
 
 
 def _setting(stop, removed):
-    """Of the RepeatBorder behind a stop, after which `removed` pixels are still left out."""
+    """Node.setting of the RepeatBorder after a stop, if `removed` pixels are left out beyond it."""
     return tuple((start, end, (r - after) // step) for start, end, r, after, step in zip(
-        stop.start, stop.end, stop.removable, removed, stop.stride))
+        stop.start, stop.end, stop.removable, removed, stop.stride, strict=True))
 
 
 def _rebuilt(graph, pads, repeats):
     values, nodes = list(graph.values), []
     for node in graph.nodes:
-        key = id(node)
-        if key in pads:
-            node = _padded_less(node, pads[key])
-        if key in repeats:
+        original = node
+        if node in pads:
+            node = _padded_less(node, pads[node])
+        if original in repeats:
             top, = node.tops
             name = f'{node.name}_border'
             nodes.append(replace(node, tops=(len(values),)))
-            param = LayerParameter(name=name, type='RepeatBorder', bottom=[f'{name}less'],
-                                   top=[values[top]])
+            param = type(node.param)(name=name, type='RepeatBorder', bottom=[f'{name}less'],
+                                     top=[values[top]])
             node = Node(name, 'RepeatBorder', param, (len(values),), (top,), node.line,
-                        setting=repeats[key])
+                        setting=repeats[original])
             values.append(f'{name}less')
         nodes.append(node)
     return replace(graph, nodes=tuple(nodes), values=tuple(values))
 
 
 def _padded_less(node, removed):
-    param = LayerParameter()
+    param = type(node.param)()
     param.CopyFrom(node.param)
     p = param.convolution_param
-    pads = (p.pad_h, p.pad_w) if p.HasField('pad_h') or p.HasField('pad_w') else [*p.pad] * 2
+    pads = (p.pad_h, p.pad_w) if p.HasField('pad_h') or p.HasField('pad_w') else \
+        ([*p.pad] * 2)[:2]              # one for both axes, or one each
     for field in 'pad', 'pad_h', 'pad_w':
         p.ClearField(field)
-    p.pad.extend(pad - r for pad, r in zip(pads, removed))
+    p.pad.extend(pad - r for pad, r in zip(pads, removed, strict=True))
     return replace(node, param=param)

@@ -1,12 +1,13 @@
 """fuse_score: UpCrop + SoftmaxWithLoss -> UpCropLoss, UpCrop + LabelMap -> UpCropLabels."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from ..net.graph import Graph
 
 
-def fuse_score(graph: Graph, keep=frozenset()) -> Graph:
-    """Put what reduces full scores together with the UpCrop that makes them (after fuse_upcrop).
+def fuse_score(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
+    """Fuse each loss or label map with the UpCrop that makes its scores (after fuse_upcrop).
 
     Precondition: only the loss or the label map reads the UpCrop's top, as its first bottom, and
     it is not in `keep`; the loss has one top, and its classes lie along axis 1.
@@ -17,10 +18,10 @@ def fuse_score(graph: Graph, keep=frozenset()) -> Graph:
             up, readers = graph.producer(node.bottoms[0]), graph.consumers(node.bottoms[0])
             if up.type == 'UpCrop' and len(readers) == 1 and graph.values[up.tops[0]] not in keep \
                     and not any(up.param.loss_weight):
-                gone.add(id(up))
-                fused[id(node)] = _fused(up, node)
-    return replace(graph, nodes=tuple(fused.get(id(node), node) for node in graph.nodes
-                                      if id(node) not in gone))
+                gone.add(up)
+                fused[node] = _fused(up, node)
+    return replace(graph, nodes=tuple(fused.get(node, node) for node in graph.nodes
+                                      if node not in gone))
 
 
 def _plain(loss):

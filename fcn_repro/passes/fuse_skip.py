@@ -1,34 +1,34 @@
 """fuse_skip: Deconvolution + Crop of a skip's scores + Eltwise -> UpCropAdd."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from ..net.graph import Graph
 from ..proto import EltwiseParameter
 
 
-def fuse_skip(graph: Graph, keep=frozenset()) -> Graph:
-    """Put together, at the Eltwise's place, what sums upsampled scores and finer ones that are cut
-    to their size.
+def fuse_skip(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
+    """Fuse the sum of upsampled scores and finer ones cropped to their size, at the Eltwise.
 
     Precondition: the Eltwise is a plain SUM of two bottoms; one is a Deconvolution's top (one
     bottom, no bias, no dilation), which only the Eltwise and the Crop read; the other is the top of
     that Crop, from axis 2 on, which only the Eltwise reads. None of them is in `keep` or has a
-    loss weight or propagate_down. Whether the weights are bilinear is seen when the net runs.
+    loss weight or propagate_down. Whether the weights are bilinear is tested when the net runs.
     """
     fused, gone = {}, set()
     for add in graph.nodes:
         found = _skip_before(graph, add, keep)
         if found:
             up, _, cut = found
-            gone |= {id(node) for node in found}
-            fused[id(add)] = replace(add, type='UpCropAdd', parts=(up, cut, add),
+            gone |= set(found)
+            fused[add] = replace(add, type='UpCropAdd', parts=(up, cut, add),
                                      bottoms=(up.bottoms[0], cut.bottoms[0]))
-    return replace(graph, nodes=tuple(fused.get(id(node), node) for node in graph.nodes
-                                      if id(node) not in gone))
+    return replace(graph, nodes=tuple(fused.get(node, node) for node in graph.nodes
+                                      if node not in gone))
 
 
 def _skip_before(graph, add, keep):
-    """(Deconvolution, Split, Crop) that feed a node alone, or None."""
+    """(Deconvolution, Split, Crop) that feed only this node, or None."""
     p = add.param.eltwise_param
     if add.type != 'Eltwise' or len(add.bottoms) != 2 or p.operation != EltwiseParameter.SUM \
             or any(c != 1 for c in p.coeff) or add.param.propagate_down:

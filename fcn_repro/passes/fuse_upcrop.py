@@ -1,25 +1,26 @@
 """fuse_upcrop: Deconvolution + Crop -> UpCrop."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from ..net.graph import Graph
 
 
-def fuse_upcrop(graph: Graph, keep=frozenset()) -> Graph:
-    """Put each Deconvolution and the Crop behind it together, at the Crop's place.
+def fuse_upcrop(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
+    """Fuse each Deconvolution with the Crop after it, at the Crop's place.
 
     Precondition: the Deconvolution has one bottom and no dilation; its top is read by the Crop
     alone, as the first bottom, and is not in `keep`; the Crop cuts from axis 2 on. Whether the
-    weights are bilinear is seen when the net runs.
+    weights are bilinear is tested when the net runs.
     """
     pairs = {}
     for node in graph.nodes:
         crop = _crop_behind(graph, node, keep)
         if crop is not None:
-            pairs[crop.name] = node
-    ups = {id(node) for node in pairs.values()}
-    nodes = tuple(_fused(pairs[node.name], node) if node.type == 'Crop' and node.name in pairs
-                  else node for node in graph.nodes if id(node) not in ups)
+            pairs[crop] = node
+    ups = set(pairs.values())
+    nodes = tuple(_fused(pairs[node], node) if node in pairs else node
+                  for node in graph.nodes if node not in ups)
     return replace(graph, nodes=nodes)
 
 

@@ -1,25 +1,26 @@
-"""How far the edge of a padded canvas, and the image in it, reach in at every layer of a chain.
+"""Interval propagation: how far the edges of a padded canvas, and the image in it, influence each
+layer of a chain.
 
-Along an axis the first and last cells feel the edge (a later layer pads with zeros of its own, a
-pooling window is cut off), those in the middle see the image. Those between, the band, see nothing
-but the even surround of the image: along the axis they are all alike.
+Along an axis the first and last cells depend on the edge (a later layer pads with zeros of its own,
+a pooling window is cut off), those in the middle on the image. Those between, the band, depend on
+constant padding alone, so they are all equal along the axis.
 """
 
-import math
 from dataclasses import dataclass
 
-from ..layers import TYPES, RunState
+from ..layers import RunState, layer_class
 from ..net.graph import Node
+from ..proto import dialect_of
 
-SIZE = 500          # of an image, to weigh the work; what is found holds for any size
+SIZE = 500          # of an image, to estimate work; the result holds for any size
 CHANNELS = 3        # of an image
 ELEMENT = 256       # multiply-adds worth a value read and written: 100 on a CPU, 300 on a GPU
 
 
 @dataclass(frozen=True)
 class Line:
-    """The cells of one axis: [0, edge) and [tail, size) feel the edge of the canvas,
-    [image, after) see the image."""
+    """The cells of one axis: [0, edge) and [tail, size) depend on the edge of the canvas,
+    [image, after) on the image."""
     size: int
     edge: int
     image: int
@@ -36,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Stop:
-    """A node behind which cells can be put back. The pairs are for rows and columns.
+    """A node after which cells can be restored. The pairs are for rows and columns.
 
     stride: pixels from one cell of the top to the next. start: the first cell of the first band.
     end: how many cells follow the last band. spare: cells that both bands can do without.
@@ -53,36 +54,43 @@ class Stop:
 
     @property
     def removable(self):
-        """Pixels at each side that can be left out before and put back here."""
-        return tuple(cells * step for cells, step in zip(self.spare, self.stride))
+        """Pixels at each side that can be left out before this node and restored after it."""
+        return tuple(cells * step for cells, step in zip(self.spare, self.stride, strict=True))
+
+
+def make_layer(node):
+    """A node's layer, to be asked for what its settings mean."""
+    return layer_class(node.type, dialect_of(node.param))(node, RunState(0))
 
 
 def has_border(node):
-    """Whether the pad of a Convolution over two axes makes two cells alike at a side."""
-    axes = zip(*window(TYPES[node.type](node, RunState(0))))
+    """Whether the pad of a Convolution over two axes gives at least two equal cells at a side."""
+    axes = zip(*make_layer(node).window(), strict=True)
     return any(pad >= kernel + stride for kernel, stride, pad in axes)
 
 
 def trace(nodes):
-    """The Stops of a chain of nodes, as far as a band reaches; the first one's pad makes it.
+    """The Stops of a chain of nodes, up to the last with a band; the first node's pad creates it.
 
-    The bands are the narrowest over all the rests that an image's size can leave in the strides,
-    so they serve every size. The chain ends where windows skip cells (stride over kernel).
+    The bands are the narrowest over all remainders of an image's size modulo the strides, so they
+    hold for every size. The chain ends where windows skip cells (stride over kernel).
     """
-    layers = [TYPES[node.type](node, RunState(0)) for node in nodes]
-    windows = [list(zip(*window(layer))) for layer in layers]
+    layers = [make_layer(node) for node in nodes]
+    windows = [list(zip(*layer.window(), strict=True)) for layer in layers]
     lines = [images([axes[i][1] for axes in windows], windows[0][i][2]) for i in (0, 1)]
     stops, stride, channels = [], (1, 1), CHANNELS
-    for node, layer, axes in zip(nodes, layers, windows):
-        if any(s > k or k > line[0].size + 2 * p for (k, s, p), line in zip(axes, lines)):
+    for node, layer, axes in zip(nodes, layers, windows, strict=True):
+        if any(s > k or k > line[0].size + 2 * p
+               for (k, s, p), line in zip(axes, lines, strict=True)):
             break
         lines = [[line.through(extent(layer, i, line.size), *axes[i]) for line in lines[i]]
                  for i in (0, 1)]
-        start, end, spare = zip(*map(band, lines))
+        start, end, spare = zip(*map(band, lines), strict=True)
         if max(spare) == 0:
             break
-        stride = tuple(a * s for a, (_, s, _) in zip(stride, axes))
-        work, channels = work_of(layer, channels)
+        stride = tuple(a * s for a, (_, s, _) in zip(stride, axes, strict=True))
+        macs, channels = layer.macs_per_cell(channels)
+        work = macs + ELEMENT * channels
         stops.append(Stop(node, stride, start, end, spare, (lines[0][0].size, lines[1][0].size),
                           channels, work))
     return stops
@@ -90,45 +98,27 @@ def trace(nodes):
 
 def extent(layer, axis, size):
     """Cells of a layer's top along an axis (0 rows, 1 columns) for `size` of its bottom."""
-    bottom = [1, 1, *window(layer)[0]]
+    bottom = [1, 1, *layer.window()[0]]
     bottom[2 + axis] = size
     return layer.shape([bottom])[0][2 + axis]
 
 
 def images(strides, pad):
-    """The Lines of images of SIZE and, one by one, more pixels, until all rests have come; in the
-    images' own coordinates, so that the canvas begins at -pad."""
+    """The Lines of images of SIZE pixels and more, one for each remainder modulo the strides, in
+    image coordinates: the canvas begins at -pad."""
     total = 1
     for stride in strides:
-        if total * stride <= max(pad, 1):       # beyond that a band has no cell
+        if total * stride <= max(pad, 1):       # beyond that bands are empty
             total *= stride
     return [Line(n, -pad, 0, n, n + pad) for n in range(SIZE, SIZE + total)]
 
 
 def band(lines):
-    """(start, end, spare), for all these sizes at once."""
+    """(start, end, spare) of a Stop along one axis, valid for all these sizes."""
     start, image = lines[0].edge, lines[0].image            # equal in all
     end = max(line.size - line.tail for line in lines)
     other = min(line.size - line.after for line in lines)
     return start, end, max(0, min(image - start, other - end) - 1)
-
-
-def window(layer):
-    """Kernel, as wide as dilation makes it, stride and pad; pairs (rows, columns)."""
-    if layer.type == 'Convolution':
-        _, kernel, stride, pad, dilation = layer.geometry((1, 1, 1, 1))
-        return tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation)), stride, pad
-    if layer.type == 'Pooling':
-        return layer.kernel, layer.stride, layer.pad
-    return (1, 1), (1, 1), (0, 0)
-
-
-def work_of(layer, channels):
-    """What one cell of the top costs, and its channels."""
-    if layer.type != 'Convolution':
-        return ELEMENT * channels, channels
-    p, (kernel, *_) = layer.param, layer.geometry((1, 1, 1, 1))[1:]
-    return p.num_output * (math.prod(kernel) * channels / p.group + ELEMENT), p.num_output
 
 
 def ceil(a, b):

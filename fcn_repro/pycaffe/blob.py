@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ..errors import FcnError
-from ..layers.common.base import show
+from ..sizes import dims
 from .arrays import array, settle
 
 
@@ -42,7 +42,7 @@ class Blob:
 
     def _legacy(self, axis):
         if len(self.shape) > 4:
-            raise FcnError(f"blob '{self._name}' ({show(self.shape)}) has {len(self.shape)} axes; "
+            raise FcnError(f"blob '{self._name}' ({dims(self.shape)}) has {len(self.shape)} axes; "
                            'num, channels, height and width are those of at most 4',
                            do='Use shape.')
         return self.shape[axis] if axis < len(self.shape) else 1
@@ -65,7 +65,7 @@ class Param(Blob):
 
     def reshape(self, *shape):
         if tuple(shape) != self.shape:
-            raise FcnError(f"parameter '{self._name}' is {show(self.shape)}, not {show(shape)}",
+            raise FcnError(f"parameter '{self._name}' is {dims(self.shape)}, not {dims(shape)}",
                            do='Change the layer in the prototxt instead.')
 
 

@@ -1,8 +1,8 @@
 """pycaffe's coord_map: crop offsets from the net itself. Errors are also of pycaffe's kinds."""
 
 from ..errors import FcnError
-from ..proto import coord_map as coords
-from ..proto.coord_map import compose, coord_map, inverse
+from ..net import coord_map as coords
+from ..net.coord_map import compose, coord_map, inverse
 
 __all__ = ['compose', 'coord_map', 'coord_map_from_to', 'crop', 'inverse']
 

@@ -5,10 +5,9 @@ Images are (H, W, channels), float32 from 0 to 1, RGB; a net's input is (channel
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from ..errors import FcnError
-from ..layers.common.base import show
+from ..sizes import dims
 from .proto.caffe_pb2 import BlobProto, BlobProtoVector, Datum
 
 GREY = 0.2125, 0.7154, 0.0721           # luminance of R, G and B, as scikit-image has it
@@ -91,6 +90,8 @@ def resize_image(im, new_dims, interp_order=1):
     With 1 or 3 channels pixels are areas, and what lies outside counts as the image's minimum, as
     in scikit-image; else corners meet corners, as in scipy.ndimage.zoom. No anti-aliasing.
     """
+    from scipy import ndimage
+
     factors = (new_dims[0] / im.shape[0], new_dims[1] / im.shape[1], 1)
     if im.shape[-1] not in (1, 3):
         return ndimage.zoom(im, factors, order=interp_order).astype(np.float32)
@@ -183,7 +184,7 @@ class Transformer:
         if mean.ndim == 1 and len(mean) != shape[0]:
             raise ValueError(f'a mean of {len(mean)} channels for {shape[0]}')
         if mean.ndim not in (1, 2, 3):
-            raise ValueError(f'a mean of shape {show(mean.shape)}: give (channels,), (H, W) or '
+            raise ValueError(f'a mean of shape {dims(mean.shape)}: give (channels,), (H, W) or '
                              '(channels, H, W)')
         if mean.ndim == 1:
             mean = mean[:, None, None]

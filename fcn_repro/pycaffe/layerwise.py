@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from ..errors import FcnError, located
-from ..layers import TYPES, Layer
+from ..layers import Layer
 from ..net import Net
 from ..net.debug_info import backward_flags, log_backward, log_forward, log_param_norms
 from ..net.graph import AUTOMATIC, Node
@@ -80,7 +80,7 @@ class LayerwiseExecutor:
         for node in graph.nodes:
             for v, weight in zip(node.tops, self.net.layer(node).loss_weights(), strict=True):
                 name, source = graph.values[v], None
-                if node.type == 'Split' and \
+                if self.net.layer(node).shares_data and \
                         graph.last(graph.values[node.bottoms[0]]) == node.bottoms[0]:
                     source = memory[node.bottoms[0]]
                 new = Memory(self._device, source, weight)
@@ -97,15 +97,12 @@ class LayerwiseExecutor:
                               self.net.layer_params.get(node.key, []))
 
     def _fill_constants(self):
-        """Fill the tops of DummyData with constant fillers, once: a caller may write there."""
+        """Fill the tops that are constant (DummyData) once: a caller may write there."""
         found = set()
         for node in self.net.graph.nodes:
-            if node.type == 'DummyData':
-                layer = self.net.layer(node)
-                for i, v in enumerate(node.tops):
-                    if layer.fillers[i].type == 'constant':
-                        self.memory[v].data.copy_(layer.drawn(i))
-                        found.add(v)
+            for i, top in self.net.layer(node).constant_tops().items():
+                self.memory[node.tops[i]].data.copy_(top)
+                found.add(node.tops[i])
         return found
 
     # ---- forward -----------------------------------------------------------------------------
@@ -159,7 +156,7 @@ class LayerwiseExecutor:
         layer, in_place = self.net.layer(node), self._in_place(node)
         if isinstance(layer, UserPython):
             return layer.run()
-        record = layer.train or in_place or hasattr(layer, 'carried')     # of LSTM and RNN
+        record = layer.train or in_place or layer.stateful
         self._records.pop(i, None)
         with located(self.net.graph.file), torch.set_grad_enabled(record):
             computed = self._compute(node, layer, in_place)
@@ -271,5 +268,5 @@ class LayerwiseExecutor:
 class LayerwiseNet(Net):
     """The engine's net behind a pycaffe Net. Python layers may be users' own."""
 
-    types = TYPES | {'Python': Chosen}
+    own_types: ClassVar[dict[str, Any]] = {'Python': Chosen}
     executor_type = LayerwiseExecutor

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FcnError, nearest
-from ..layers.common.base import show
 from ..net.placement import pick_device, place
+from ..sizes import dims
 from . import mode
 from .arrays import settle
 from .blob import Blob, Param
@@ -128,8 +128,8 @@ class Net:
         for name, values in given.items():
             values, shape = np.asarray(values), self.blobs[name].shape
             if values.shape[:1] != shape[:1]:
-                raise FcnError(f"{what} '{name}' is given {show(values.shape)}, the blob is "
-                               f'{show(shape)}: not the same batch', file=self._net.graph.file,
+                raise FcnError(f"{what} '{name}' is given {dims(values.shape)}, the blob is "
+                               f'{dims(shape)}: not the same batch', file=self._net.graph.file,
                                do='Reshape the blob first, or use forward_all.')
             getattr(self.blobs[name], part)[...] = values
 

@@ -2,11 +2,11 @@
 C++: float32, except for a power with an integer exponent: double, rounded to float32 at the end."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 from ..errors import FcnError
-from ..proto import SolverParameter
 
 F = np.float32
 
@@ -45,7 +45,7 @@ NEEDS = {'step': ('gamma', 'stepsize'), 'exp': ('gamma',), 'inv': ('gamma', 'pow
          'multistep': ('gamma',), 'poly': ('power',), 'sigmoid': ('gamma', 'stepsize')}
 
 
-def check_policy(p: SolverParameter) -> None:
+def check_policy(p: Any) -> None:
     """FcnError for a policy that Caffe does not have, or one without its fields."""
     if p.lr_policy not in POLICIES:
         raise FcnError(f"lr_policy '{p.lr_policy}' is unknown", do=f'Use {", ".join(POLICIES)}.')
@@ -58,7 +58,7 @@ def check_policy(p: SolverParameter) -> None:
         raise FcnError(f'stepsize {p.stepsize} is not positive', do='Use 1 or more.')
 
 
-def current_step(p: SolverParameter, it: int, step: int) -> int:
+def current_step(p: Any, it: int, step: int) -> int:
     """SolverState's current_step at iteration `it`; multistep advances by at most one a call."""
     if p.lr_policy == 'step':
         return it // p.stepsize
@@ -67,6 +67,6 @@ def current_step(p: SolverParameter, it: int, step: int) -> int:
     return step
 
 
-def learning_rate(p: SolverParameter, it: int, step: int) -> np.float32:
+def learning_rate(p: Any, it: int, step: int) -> np.float32:
     """The rate of SolverParameter p at iteration `it` (float32)."""
     return POLICIES[p.lr_policy](p, it, step)

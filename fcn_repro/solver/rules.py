@@ -8,13 +8,12 @@ are in Caffe's order, numbers in its precision: float32, except for double in Ad
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from ..errors import FcnError
-from ..proto import SolverParameter
 
 F = np.float32
 
@@ -66,7 +65,7 @@ def adam(diff, histories, rate, p, t):
     return (first / root(second).add_(p.delta)).mul_(adam_rate(rate, p, t))
 
 
-def adam_rate(rate: float, p: SolverParameter, t: int) -> float:
+def adam_rate(rate: float, p: Any, t: int) -> float:
     """The rate times Adam's correction of iteration t."""
     return float(F(rate) * F(math.sqrt(1 - p.momentum2 ** t) / (1 - p.momentum ** t)))
 
@@ -110,7 +109,7 @@ RULES: dict[str, Rule] = {
 }
 
 
-def check_rule(p: SolverParameter, lines: dict[str, int]) -> None:
+def check_rule(p: Any, lines: dict[str, int]) -> None:
     """FcnError for a type that Caffe does not have, or numbers that it refuses for this type; also
     for Adam's decays outside [0, 1), with which Caffe's weights become NaN or do not change.
     lines: {field: line} of the solver's text."""

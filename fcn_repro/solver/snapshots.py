@@ -33,7 +33,6 @@ from ..formats.weights import (
     read_weights,
     write_solverstate,
 )
-from ..proto import SolverParameter
 from ..proto.prototxt import NetText, filter_net
 from . import snapshot_files
 
@@ -118,7 +117,7 @@ def diverged(solver: Solver, what: str, layer: str | None = None) -> FcnError:
 
 def suffix(solver: Solver) -> str:
     """The end of the names of a solver's snapshots: '.h5' or ''."""
-    return '.h5' if solver.param.snapshot_format == SolverParameter.HDF5 else ''
+    return '.h5' if solver.param.snapshot_format == solver.param.HDF5 else ''
 
 
 def make_room(solver: Solver) -> None:
@@ -160,7 +159,7 @@ def net_text(net: NetText) -> str:
 
 def texts(solver: Solver) -> dict[str, str]:
     """{name: text} of all that determines an iteration, except for the weights."""
-    param = SolverParameter()
+    param = type(solver.param)()
     param.CopyFrom(solver.param)
     for name in IDLE:
         if name != 'max_iter' or param.lr_policy != 'poly':

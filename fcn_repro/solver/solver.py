@@ -19,7 +19,8 @@ from ..formats.weights import assign
 from ..net.net import Net, Pass
 from ..net.placement import check_precision, place
 from ..passes import DEFAULT
-from ..proto import SolverParameter
+from ..proto import BVLC
+from ..proto.dialects import Dialect, added_fields
 from ..proto.prototxt import read_solver
 from . import snapshots
 from .nets import resolve, test_nets, test_sources, train_net
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 # Fields of SolverParameter that are not obeyed here; a solver that sets one is refused by name.
 # (layer_wise_reduce may be set: it is about several GPUs, and changes nothing on one device.)
 UNSUPPORTED = ('snapshot_diff',)
+NETS = 'net_param', 'train_net_param', 'test_net_param'     # fields that hold a net
 COUNTS = 'iter_size', 'average_loss'        # fields that count from 1
 LOGGED_VALUES = 100                         # of an output, at most
 
@@ -49,12 +51,12 @@ class Solver:
     data ahead, as for place. precision: as for place, except fp16. placed: {further option of
     place: value}, without prepack and graphs. blas: multiply matrices as Caffe does on the CPU, as
     in Net. fused: update all parameters in one pass (update.py); False: by the rules, with the same
-    bits.
+    bits. dialect: of caffe.proto, for the solver and its nets.
 
     stop: set it to end `run` after the current iteration, with a snapshot.
     """
 
-    default_format = SolverParameter.HDF5       # of snapshots, where the file names none
+    default_format = 'HDF5'     # of snapshots, where the file names none
 
     def __init__(self, path: str | PathLike, *, prefix: str | PathLike | None = None,
                  seed: int | None = None, device: str | torch.device = 'cpu',
@@ -63,8 +65,9 @@ class Solver:
                  keep: int | None = None, provenance: dict[str, Any] | None = None,
                  rule: str | None = None, net_class: type[Net] = Net,
                  idle_test_nets: bool = False, workers: int | None = None,
-                 precision: str = 'fp32', blas: bool = False, fused: bool = True):
-        self.text = read_solver(path)
+                 precision: str = 'fp32', blas: bool = False, fused: bool = True,
+                 dialect: Dialect = BVLC):
+        self.text = read_solver(path, dialect)
         self.param = p = self.text.message
         p.type = rule or p.type
         if not p.HasField('snapshot_format'):
@@ -109,6 +112,11 @@ class Solver:
                 if getattr(p, name):
                     raise FcnError(f'{name} is not supported', line=self.text.lines.get(name),
                                    do='Remove it.')
+            for path in added_fields(p):
+                field, _, inner = path.partition('.')
+                if not (inner and field in NETS):       # a net's own fields are the net's affair
+                    raise FcnError(f"'{path}' is set, but no solver reads it", do='Remove it.',
+                                   line=self.text.lines.get(field))
             for name in COUNTS:
                 if getattr(p, name) < 1:
                     raise FcnError(f'{name} is {getattr(p, name)}', do='Give 1 or more.',

@@ -5,18 +5,18 @@ is read once and written once, with the bits that the rules of rules.py give on 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from .. import ops
 from ..errors import FcnError
 from ..net.blob import ParamBlob
-from ..proto import SolverParameter
 from .rules import RULES, adam_rate
 
 
 @torch.no_grad()
-def fused_update(p: SolverParameter, params: Sequence[ParamBlob], history: Sequence[torch.Tensor],
+def fused_update(p: Any, params: Sequence[ParamBlob], history: Sequence[torch.Tensor],
                  rate: float, t: int, clip: float) -> None:
     """Update data, diffs and histories for iteration t, from 1.
 
@@ -48,7 +48,7 @@ def fused_update(p: SolverParameter, params: Sequence[ParamBlob], history: Seque
 
 
 @torch.no_grad()
-def update_ref(p: SolverParameter, params: Sequence[ParamBlob], history: Sequence[torch.Tensor],
+def update_ref(p: Any, params: Sequence[ParamBlob], history: Sequence[torch.Tensor],
                rate: float, t: int, clip: float) -> None:
     """Reference that defines fused_update: multiply by clip, add the weight decay, subtract the
     rule's step, one tensor operation after the other."""

@@ -58,7 +58,7 @@ def test_overlay_leaves_the_background_and_names_what_is_there():
 def test_the_finest_finished_stage(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save(tmp_path / 'x.png', noise(40, 50))
-    assert_error(call(capsys, 'infer', 'x.png'), 'no finished run', 'make train-fcn32s')
+    assert_error(call(capsys, 'infer', 'x.png'), 'no finished run', 'fcn-repro train mini-fcn32s')
     for stage, last in ('mini-fcn32s', 100000), ('mini-fcn16s', 1):
         (tmp_path / 'runs' / stage).mkdir(parents=True)
         net = Net.read(ROOT / f'prototxt/{stage}/deploy.prototxt', TEST)
@@ -71,7 +71,7 @@ def test_the_finest_finished_stage(tmp_path, capsys, monkeypatch):
     assert done.status == 0 and 'mini-fcn16s/train_iter_1.' in done.out, done
     assert_error(call(capsys, 'infer', 'x.png', '--stage', 'mini-fcn8s'), 'no weights',
                  'mini-fcn16s (iteration 1), mini-fcn32s (iteration 100000)',
-                 'tools/train.py mini-fcn8s')
+                 'fcn-repro train mini-fcn8s')
     assert_error(call(capsys, 'infer', 'x.png', '--stage', 'mini-fcn23s'), "Did you mean 'mini-")
 
 
@@ -94,8 +94,10 @@ def test_a_layer_left_at_its_filler_is_said(tmp_path, capsys):
 def test_class_names(tmp_path):
     net = tmp_path / 'deploy.prototxt'
     assert class_names(net, 21) == VOC_CLASSES and class_names(net, 3) == ('0', '1', '2')
-    assert class_names('prototxt/mini-x/deploy.prototxt', 10)[::9] == ('zero', 'nine')
-    assert class_names('prototxt/mini-x/deploy.prototxt', 11)[:2] == ('background', 'zero')
+    shipped = ROOT / 'prototxt'
+    assert class_names(shipped / 'mini-classifier/deploy.prototxt', 10)[::9] == ('zero', 'nine')
+    assert class_names(shipped / 'mini-fcn8s/deploy.prototxt', 11)[:2] == ('background', 'zero')
+    assert class_names(shipped / 'voc-fcn8s/deploy.prototxt', 11) == tuple(map(str, range(11)))
     (tmp_path / 'val.prototxt').write_text(
         'layer { name: "data" type: "Python" top: "data" python_param { module: "voc_layers" '
         f'layer: "VOCSegDataLayer" param_str: "{{\'voc_dir\': \'{tmp_path}\'}}" }} }}')
@@ -110,7 +112,7 @@ def test_class_names(tmp_path):
 
 def test_bad_images(tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
-    bad(capsys, tmp_path, tmp_path / 'empty', parts=['empty: there are no images'])
+    bad(capsys, tmp_path, tmp_path / 'empty', parts=['empty: the folder has no images'])
     good, text = save(tmp_path / 'good.png', noise(24, 24)), tmp_path / 'text.jpg'
     text.write_text('no image')
     bad(capsys, tmp_path, good, text, parts=['text.jpg: the image cannot be read'])
@@ -121,9 +123,9 @@ def test_bad_images(tmp_path, capsys):
 
 def test_bad_nets(tmp_path, capsys):
     x = save(tmp_path / 'x.png', noise(24, 24))
-    bad(capsys, tmp_path, x, net=CLASSIFIER, parts=["'cls' is 1x5", 'Give --heatmap'])
+    bad(capsys, tmp_path, x, net=CLASSIFIER, parts=["'cls' is 1x5", 'not a score per pixel'])
     bad(capsys, tmp_path, x, net=INPUT % (24, 24) + CONV, parts=[
-        'x.png', '24x24 does not go through', "'pool' is 6x6", 'Crop it'])
+        'x.png', '24x24 does not go through', "'pool' is 6x6"])
     bad(capsys, tmp_path, x, net=(INPUT % (24, 24) + SEGMENT).replace('data', 'image'),
         parts=["inputs are image; one, 'data'"])
     two = INPUT % (24, 24) + INPUT.replace('data', 'mask').replace('in"', 'in2"') % (24, 24)
@@ -143,7 +145,7 @@ def test_bad_choices(tmp_path, capsys, monkeypatch):
     x, settings = save(tmp_path / 'x.png', noise(24, 24)), own(tmp_path)
     assert_error(call(capsys, 'infer', x, *settings[:2]), '--net without --weights')
     assert_error(call(capsys, 'infer', x, *settings[2:]), '--weights without --net')
-    assert_error(call(capsys, 'infer', x, '--heatmap'), 'no weights', 'tools/train.py mini-class')
+    assert_error(call(capsys, 'infer', x, '--heatmap'), 'no weights', 'fcn-repro train mini-class')
     assert_error(call(capsys, 'infer', x, *settings, '--device', 'gpu'), "'gpu' is unknown")
     assert_error(call(capsys, 'infer', x, *settings, '--out', x), 'x.png: cannot make this folder')
     assert_error(call(capsys, 'infer', x, *settings, '--mean', 1, 2, 'nan'), 'three numbers')

@@ -170,7 +170,7 @@ def test_log_is_what_parsers_of_caffes_logs_read(small, tmp_path, capsys):
     found = [output.search(line).groups() for line in lines if 'Train net' in line]
     assert [f[:2] for f in found] == [('0', 'loss')] * 6
     assert all(line.endswith(f' = {f[2]} (* 1 = {f[2]} loss)') for f, line in zip(
-        found, [line for line in lines if 'Train net' in line]))
+        found, [line for line in lines if 'Train net' in line], strict=True))
     smoothed = [float(line.split(', loss = ')[1]) for line in losses]
     assert len(set(smoothed)) == 7 and all(s > 0 for s in smoothed)
     snapshots = [line for line in lines if 'Snapshotting solver state to ' in line]
@@ -197,16 +197,16 @@ def test_log_has_the_lines_of_test_nets(small, tmp_path, capsys):
 # Words that make no sense together
 
 @pytest.mark.parametrize('words, parts', [
-    (['--iterations', 0], ['0 iterations', '--iterations 1']),
-    (['--classes', 3], ['--classes', 'Give its folder with --voc']),
-    (['--sbd', 'x'], ['--sbd', 'voc stages', 'not for small', 'Leave out']),
-    (['--mnist', 'x'], ['--mnist', 'mini and m2nist stages', 'Leave it out']),
-    (['--m2nist', 'x'], ['--m2nist is for the stage m2nist', 'Leave it out']),
+    (['--iterations', 0], ['iterations', '0']),
+    (['--classes', 3], ['number of classes']),
+    (['--sbd', 'x'], ['small', "'sbd'"]),
+    (['--mnist', 'x'], ['small', "'mnist'"]),
+    (['--m2nist', 'x'], ['small', "'m2nist'"]),
     (['--device', 'gpu'], ["'gpu' is unknown", 'Use cpu']),
     (['--device', 'cuda:99'], ["'cuda:99' is not there", 'GPUs', '--device cpu']),
-    (['--solver', 'x.prototxt'], ["small has no solver 'x.prototxt'", 'one of solver.prototxt']),
-    (['--force'], ['--force is for --restore', 'Give both']),
-    (['--keep', 0], ['0 snapshots', '--keep 1 or more']),
+    (['--solver', 'x.prototxt'], ["small has no solver 'x.prototxt'", 'solver.prototxt']),
+    (['--force'], ['force', 'restore']),
+    (['--keep', 0], ['keep', '0']),
     (['--weights', 'none.caffemodel'], ['none.caffemodel: cannot be read', 'Check the path']),
 ], ids=lambda v: ' '.join(map(str, v)) if str(v[0]).startswith('--') else '')
 def test_train_refuses(small, tmp_path, capsys, words, parts):
@@ -222,14 +222,14 @@ def test_train_refuses(small, tmp_path, capsys, words, parts):
 
 def test_train_needs_weights_for_the_real_nets(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert_error(call(capsys, 'train', 'voc-fcn32s'), 'starts from ImageNet weights',
-                 '--weights VGG_ILSVRC_16_layers.caffemodel', 'WEIGHTS=', '--weights none')
+    assert_error(call(capsys, 'train', 'voc-fcn32s'), 'voc-fcn32s starts from ImageNet weights',
+                 'VGG_ILSVRC_16_layers.caffemodel', 'none')
     assert_error(call(capsys, 'train', 'voc-fcn32s', '--weights', 'x'), 'VOC2011',
                  'no such folder', 'Give a folder with JPEGImages/')
     voc = small_voc(tmp_path / 'voc')
     assert_error(call(capsys, 'train', 'voc-fcn32s', '--voc', voc, '--classes', 3, '--sbd', 'x'),
-                 '--sbd', '--classes 3', 'Leave out')
-    assert_error(call(capsys, 'train', 'mini-classifier', '--voc', voc), 'takes no VOC folder')
+                 'sbd', 'classes', '3')
+    assert_error(call(capsys, 'train', 'mini-classifier', '--voc', voc), "takes no 'voc'")
     assert call(capsys, 'train', 'no-such-stage').status == 2
     assert list(tmp_path.iterdir()) == [voc]
 
@@ -248,7 +248,7 @@ def test_convert_caffemodel(tmp_path, capsys):
             assert np.array_equal(mine.ravel(), blob.astype(np.float32).ravel())
     assert_error(call(capsys, 'convert_caffemodel', source), 'OUT or --inspect')
     for bad, parts in {tmp_path / 'none': ['cannot be read', 'Check the path'],
-                       ROOT / 'README.md': ['is a text that begins']}.items():
+                       ROOT / 'pyproject.toml': ['is a text that begins']}.items():
         assert_error(call(capsys, 'convert_caffemodel', bad, tmp_path / 'out.h5'), bad, *parts)
     cut = tmp_path / 'cut.caffemodel'
     cut.write_bytes(source.read_bytes()[:-9])

@@ -1,59 +1,60 @@
 """No layer type goes without a reference, random shapes, gradients and refusals of its own."""
 
+import importlib
+import inspect
 import re
 from pathlib import Path
 
+import layer_cases
 import pytest
-import test_layers
-import test_loss_layers
-import test_neuron_layers
-import test_recurrent_layers
 from goldens import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_case import make_layer
+from layer_case import distinct, make_layer
 from layer_cases import CASES, SOURCES
-from test_layer_properties import FLAT
+from layer_evidence import REFERENCES, REFUSALS, reference_for, refusal_of
 from texts import message
 
 from fcn_repro.layers import TYPES
 
-# No golden of its own: by which test the type is held against a reference written apart from it.
-APART = {
-    'DummyData': 'test_loss_layers', 'HDF5Data': 'test_hdf5_data', 'HDF5Output': 'test_image_data',
-    'ImageData': 'test_image_data', 'LSTMUnit': 'test_recurrent_layers',
-    'MemoryData': 'test_loss_layers', 'Python': 'test_layer_properties',
-    'RepeatBorder': 'test_border', 'UpCrop': 'test_passes',
-    **dict.fromkeys(['LabelMap', 'UpCropAdd', 'UpCropLabels', 'UpCropLoss'], 'test_fuse_score'),
-}
-# Without a setting that could be wrong: refused for its bottoms and tops alone, as all types are.
-PLAIN = {'ELU', 'Power', 'Sigmoid', 'Swish', 'TanH', 'Threshold'}
-REFUSED_APART = {'ImageData': 'test_image_data', 'LSTMUnit': 'test_recurrent_layers',
-                 'RepeatBorder': 'test_border_sites', 'UpCrop': 'test_passes',
-                 **dict.fromkeys(['LabelMap', 'UpCropAdd', 'UpCropLabels', 'UpCropLoss'],
-                                 'test_fuse_score')}
+TESTS = Path(__file__).parents[1]
+MODULES = [importlib.import_module(path.stem)          # which fill REFERENCES and REFUSALS
+           for folder in ('layers', 'passes') for path in sorted((TESTS / folder).glob('test_*.py'))
+           if path != Path(__file__)]
 
 
 def test_every_type_has_a_reference():
-    """A type that nothing is compared with is not faithful, only hopeful."""
+    """A type that nothing is compared with is not faithful, only hopeful: Caffe's golden, a
+    function beside its cases, or a test that says so."""
     texts = [path.read_text() for path in (DATA / 'layers').glob('*.prototxt')]
     goldens = {type for text in texts for type in re.findall(r'type: "(\w+)"', text)}
-    assert set(TYPES) - goldens - {'Split'} == set(APART)     # a net's blobs go through Splits
+    held = goldens | {'Split'} | set(layer_cases.REFERENCES) | set(REFERENCES)  # Split: in any net
+    assert not set(TYPES) - held
 
 
-@pytest.mark.parametrize('type, module', [*APART.items(), *REFUSED_APART.items()])
-def test_what_stands_apart_is_there(type, module):
-    assert type in (Path(__file__).parent / f'{module}.py').read_text()
+def test_every_type_has_random_cases():
+    assert set(TYPES) == set(CASES) | SOURCES
 
 
-def test_every_type_has_random_cases_and_a_verdict_on_its_gradient():
-    assert set(TYPES) == set(CASES) | SOURCES and set(CASES) > FLAT
+def test_every_type_that_refuses_something_shows_it():
+    refused = {row[0] for module in MODULES for row in getattr(module, 'REFUSED', ())}
+    raising = {name for name, cls in TYPES.items() if '.error(' in inspect.getsource(cls)
+               or cls.unsupported}
+    assert not raising - refused - set(REFUSALS)
 
 
-def test_every_type_has_refusals():
-    tables = test_layers, test_neuron_layers, test_loss_layers, test_recurrent_layers
-    refused = {type for table in tables for type, *_ in table.REFUSED}
-    assert set(TYPES) - refused - PLAIN == set(REFUSED_APART)
+def test_a_declaration_without_evidence_fails():
+    """The two decorators can fail: on a type that never computes, or never refuses."""
+    layer = make_layer('Sigmoid', 1, 1, {})
+    try:
+        with pytest.raises(AssertionError, match=r"names \['TanH'\], but their forward never ran"):
+            reference_for('Sigmoid', 'TanH')(lambda: layer.forward([distinct((2,))], []))()
+        with pytest.raises(AssertionError, match=r"names \['Sigmoid'\], but their error never ran"):
+            refusal_of('Sigmoid')(lambda: layer.forward([distinct((2,))], []))()
+    finally:
+        for table in REFERENCES, REFUSALS:
+            for name in [name for name, test in table.items() if test == '<lambda>']:
+                del table[name]
 
 
 @pytest.mark.parametrize('type', sorted(CASES))

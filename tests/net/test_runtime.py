@@ -13,9 +13,9 @@ from small_runs import ROOT, assert_error, call, run, small_stage, solver_maker,
 from tiny_nets import INPUT, bad, noise, own, save
 
 from fcn_repro.errors import FcnError
-from fcn_repro.layers import TYPES, ExecutionOptions
+from fcn_repro.layers import ExecutionOptions
 from fcn_repro.layers.prelu import PReLU
-from fcn_repro.net import Net
+from fcn_repro.net import Net, placement
 from fcn_repro.net.placement import PRECISIONS, check_precision, place
 from fcn_repro.passes import DEFAULT
 from fcn_repro.pycaffe.layerwise import LayerwiseExecutor
@@ -91,7 +91,7 @@ class Observer(PReLU):
 
 
 class ObservedNet(Net):
-    types = TYPES | {'PReLU': Observer}
+    own_types: ClassVar[dict] = {'PReLU': Observer}
 
 
 class LayerwiseObservedNet(ObservedNet):
@@ -198,7 +198,7 @@ def test_gradients_are_float32_and_close():
         assert out['loss'].dtype == out['accuracy'].dtype == torch.float32
     a, b = wide.total_loss.item(), narrow.total_loss.item()
     assert abs(a - b) < TOLERANCE * a
-    for a, b in zip(wide.learnable_params, narrow.learnable_params):
+    for a, b in zip(wide.learnable_params, narrow.learnable_params, strict=True):
         assert b.parameter.dtype == b.diff.dtype == torch.float32
         if a.lr_mult and a.diff.abs().max() > 1e-4:
             assert norm_away(b.diff, a.diff) < TOLERANCE, a.name
@@ -232,9 +232,9 @@ def test_solver_trains_in_bf16(tmp_path, monkeypatch):
     make = solver_maker(tmp_path, monkeypatch)
     wide, narrow = (run(make(prefix=name, precision=name), 1) for name in ('fp32', 'bf16'))
     assert {step.dtype for step in narrow.net.executor.plan(frozenset()).steps} >= {torch.bfloat16}
-    for a, b in zip(wide.net.learnable_params, narrow.net.learnable_params):
+    for a, b in zip(wide.net.learnable_params, narrow.net.learnable_params, strict=True):
         assert b.parameter.dtype == torch.float32 and norm_away(b.data, a.data) < TOLERANCE
-    for a, b in zip(wide.history, narrow.history):
+    for a, b in zip(wide.history, narrow.history, strict=True):
         assert not a.any() or 0 < norm_away(b, a) < TOLERANCE
 
 
@@ -264,7 +264,7 @@ def test_caffes_own_arithmetic_is_float32():
 
 
 def test_slow_bf16_is_said(monkeypatch, caplog):
-    monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False)
+    monkeypatch.setattr(placement, 'has_avx512_bf16', lambda: False)
     with caplog.at_level(logging.WARNING):
         made()
         assert not caplog.messages

@@ -12,7 +12,7 @@ from small_runs import VGG, run, solver_maker
 from fcn_repro.layers import ExecutionOptions, RunState
 from fcn_repro.net.placement import place
 from fcn_repro.ops import conv as module
-from fcn_repro.ops.cache import Kept
+from fcn_repro.ops.cache import TensorCache
 from fcn_repro.ops.conv import Conv2d
 from fcn_repro.proto import TEST
 
@@ -66,7 +66,8 @@ def pair(*numbers):
        dtype=st.sampled_from(list(CLOSE)))
 def test_equals_conv2d(group, channels, outputs, kernel, stride, pad, dilation, size, batch, last,
                        bias, keep, dtype):
-    assume(all(n + 2 * p > d * (k - 1) for n, p, d, k in zip(size, pad, dilation, kernel)))
+    assume(all(n + 2 * p > d * (k - 1)
+               for n, p, d, k in zip(size, pad, dilation, kernel, strict=True)))
     x = random(batch, group * channels, *size, last=last).to(dtype)
     weight = random(group * outputs, channels, *kernel, seed=1, last=last).to(dtype)
     more = random(group * outputs, seed=2, last=False).to(dtype) if bias else None, stride, pad, \
@@ -248,25 +249,25 @@ def test_training_stays(tmp_path, monkeypatch, ways):
     assert len(on[0]) == 4 and on[0].std() > 0.01
 
 
-def test_kept_is_made_once_a_version():
-    kept, tensor, made = Kept(), torch.zeros(3), []
+def test_cache_computes_once_a_version():
+    cache, tensor, made = TensorCache(), torch.zeros(3), []
 
     def make(t):
         made.append(t.clone())
         return len(made)
-    assert [kept.get(tensor, make) for _ in range(3)] == [1, 1, 1]
+    assert [cache.get(tensor, make) for _ in range(3)] == [1, 1, 1]
     tensor.add_(1)
-    assert kept.get(tensor, make) == kept.get(tensor.detach(), make) == 2
-    assert kept.get(tensor, make, 'other') == 3
-    assert kept.get(tensor.clone(), make, 'other') == 4
+    assert cache.get(tensor, make) == cache.get(tensor.detach(), make) == 2
+    assert cache.get(tensor, make, 'other') == 3
+    assert cache.get(tensor.clone(), make, 'other') == 4
     with torch.inference_mode():
         uncounted = torch.zeros(3)
-    assert kept.get(uncounted, make) == 5 and kept.get(uncounted, make) == 6
+    assert cache.get(uncounted, make) == 5 and cache.get(uncounted, make) == 6
 
 
-def test_what_was_kept_of_a_tensor_is_not_taken_for_another_in_its_memory():
-    kept, tensor = Kept(), torch.ones(10 ** 5)
-    kept.get(tensor, torch.sum)
+def test_cache_does_not_take_a_tensor_for_another_in_its_memory():
+    cache, tensor = TensorCache(), torch.ones(10 ** 5)
+    cache.get(tensor, torch.sum)
     place = tensor.data_ptr()
     del tensor                  # freed memory would be that of one of the next tensors
     others = [torch.zeros(10 ** 5) for _ in range(20)]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from goldens import DATA, SHARED, error
+from goldens import NETS, error, params
 from layer_case import make_layer
+from layer_evidence import reference_for
 from texts import conv, graph, inputs, layer, message, net
 
 from fcn_repro.net import Net
@@ -17,8 +18,6 @@ from fcn_repro.proto.prototxt import read_net
 
 PROTOTXT = Path(__file__).parents[2] / 'prototxt'
 SHIPPED = sorted(path for path in PROTOTXT.glob('*/*.prototxt') if 'solver' not in path.name)
-NETS = {path.parent.name: path for root in (SHARED, DATA)
-        for path in sorted((root / 'nets').glob('*/net.prototxt'))}
 SKIPS = {'multitask': 4, 'late-fusion': 0, 'early-fusion': 0, 'fcn-alexnet': 0, 'fcn8s-atonce': 2,
          'fcn8s': 2, 'fcn16s': 1, 'fcn32s': 0}
 FUSE = fuse_upcrop, fuse_skip, fuse_score
@@ -65,12 +64,12 @@ def test_sites_in_each_shipped_prototxt(path):
         assert fused(fuse_score, fuse_upcrop(found.labelled('score')), 'UpCropLabels')
 
 
-@pytest.mark.parametrize('name', NETS)
-def test_golden_nets(name):
+@pytest.mark.parametrize('path', params(NETS, 'net.prototxt', 'nets'))
+def test_golden_nets(path):
     """Loss, labels and all gradients, with the passes and without."""
-    nets = [Net.read(NETS[name], 'TEST', passes=passes) for passes in ((), DEFAULT)]
+    nets = [Net.read(path, 'TEST', passes=passes) for passes in ((), DEFAULT)]
     for each in nets:
-        each.copy_from(NETS[name].parent / 'weights.caffemodel')
+        each.copy_from(path.parent / 'weights.caffemodel')
         generator = torch.Generator().manual_seed(1)
         given = {blob: torch.rand(1, each.blobs[blob].shape[1], 64, 75, generator=generator)
                  for blob in each.graph.inputs}
@@ -79,8 +78,8 @@ def test_golden_nets(name):
         each.forward(**given)
         each.backward()
     plain, quick = nets
-    assert len(types(quick, 'UpCropAdd')) == SKIPS[name]
-    assert len(types(quick, 'UpCropLoss')) == 1 + (name == 'multitask')
+    assert len(types(quick, 'UpCropAdd')) == SKIPS[path.parent.name]
+    assert len(types(quick, 'UpCropLoss')) == 1 + (path.parent.name == 'multitask')
     assert not types(plain, 'UpCropAdd', 'UpCropLoss')
     torch.testing.assert_close(quick.total_loss, plain.total_loss, rtol=1e-6, atol=0)
     for ours, other in zip(quick.parameters(), plain.parameters(), strict=True):
@@ -115,6 +114,7 @@ def bilinear(net):
         len(dense)))))
 
 
+@reference_for('UpCropAdd')
 @pytest.mark.parametrize('bottoms', ['up cut', 'cut up'])
 def test_skip(bottoms):
     text = SKIP + layer('Eltwise', 'sum', bottoms, 'sum')
@@ -180,6 +180,7 @@ def test_a_skip_of_other_channels_is_an_error():
 
 # The loss and the labels
 
+@reference_for('UpCropLoss')
 @pytest.mark.parametrize('more', ['', 'normalize: false', 'normalization: FULL',
                                   'normalization: NONE', 'normalization: BATCH_SIZE'])
 @pytest.mark.parametrize('weight', ['', 'loss_weight: 2.5'])
@@ -191,7 +192,7 @@ def test_loss(more, weight):
     assert sites == 1
     torch.testing.assert_close(quick.blobs['loss'].data, plain.blobs['loss'].data)
     torch.testing.assert_close(quick.total_loss, plain.total_loss)
-    for ours, other in zip(quick.params['fr'], plain.params['fr']):
+    for ours, other in zip(quick.params['fr'], plain.params['fr'], strict=True):
         assert error(ours.diff, other.diff) <= 1e-5
 
 
@@ -236,6 +237,18 @@ def test_labels_of_ties_and_of_many_classes():
     assert many.item() == 299 and many.dtype == torch.int64
 
 
+@reference_for('LabelMap', 'UpCropLabels')
+def test_labels_are_the_largest_scores_with_and_without_the_pass():
+    plain, quick = (net(SCORE, passes=passes) for passes in ((), FUSE))
+    bilinear(plain)
+    bilinear(quick)
+    blobs = {name: torch.randn(plain.blobs[name].shape) for name in plain.graph.inputs}
+    labels = [each.forward(labels_of='score', **blobs)[LABELS] for each in (plain, quick)]
+    scores = plain.forward(blobs=['score'], **blobs)['score']
+    assert types(quick, 'UpCropLabels') and not types(plain, 'UpCropLabels')
+    assert all(torch.equal(found.long(), scores.argmax(1)) for found in labels)
+
+
 def test_labels_need_scores():
     text = SCORE + LOSS % ''
     assert "blob 'scores'" in message(net(text).forward, labels_of='scores')
@@ -245,8 +258,11 @@ def test_labels_need_scores():
     assert plain.forward(labels_of='score', blobs=['fr']).keys() == {LABELS, 'fr'}
 
 
-@pytest.mark.parametrize('type, bottoms', [('UpCropAdd', 'data fr'), ('UpCropLabels', 'data size'),
-                                           ('UpCropLoss', 'data size label'), ('LabelMap', 'fr')])
+REFUSED = [('UpCropAdd', 'data fr'), ('UpCropLabels', 'data size'),
+           ('UpCropLoss', 'data size label'), ('LabelMap', 'fr')]
+
+
+@pytest.mark.parametrize('type, bottoms', REFUSED)
 def test_types_of_passes_are_refused_in_a_text(type, bottoms):
     text = message(net, SCORE + layer(type, 'y', bottoms, 'y'))
     assert f"layer 'y' ({type}): this type" in text and 'net.prototxt:7' in text

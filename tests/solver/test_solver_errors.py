@@ -161,7 +161,7 @@ def test_label_ids(small, capsys):
     """In training by the loss, which names the layer; when scoring by the file."""
     label_ids(small[1], LATER)
     assert_error(call(capsys, 'train', 'small'), "layer 'loss'", '4 labels outside 0 … 2', ' 3,',
-                 'ignore_label 255', 'Mend the labels')
+                 'ignore_label 255', 'Fix the labels')
     label_ids(small[1], 'im1')
     for id_ in ORDER:
         good = np.zeros_like(Image.open(label_path(small[1], id_)))
@@ -285,7 +285,7 @@ def test_read_only_folder(tmp_path):
     voc = small_voc(tmp_path / 'voc', 3)
     done = wait(start('train', 'mini-fcn32s', '--voc', voc, '--classes', 3, '--weights', 'none',
                       '--out', 'closed/run', cwd=tmp_path, preexec_fn=unprivileged))
-    assert_error(done, 'closed/run', 'cannot make this folder: Permission denied', '--out')
+    assert_error(done, 'closed/run', 'cannot make this folder: Permission denied')
 
 
 def test_log_of_another_run_is_closed(tmp_path):

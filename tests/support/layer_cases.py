@@ -1,23 +1,27 @@
 """Random layers of every type: settings and bottoms, drawn by hypothesis.
 
-CASES maps Caffe's type name to a strategy of Cases. Sources (HDF5Data, Python) read
-files, HDF5Output writes one: their tests stand apart.
+CASES maps a type's name to a strategy of Cases. Sources (HDF5Data, Python) read files, HDF5Output
+writes one: their tests stand apart. Modules beside this one named layer_cases_*.py add their own
+CASES, and where they have them, for types without a golden or a table of refusals elsewhere:
+
+REFERENCES  {type: function (settings, bottoms, params) -> tops}, written without the layer
+REFUSED     [(type, bottoms, tops, further fields, facts of the error)], on the blobs
+            of test_layers.INPUTS
 """
+
+import importlib
+from pathlib import Path
 
 import torch
 from hypothesis import strategies as st
 from layer_case import Case, blob, distinct, ints, unary
-from layer_cases_fused import FUSED_CASES
-from layer_cases_loss import LOSS_CASES
-from layer_cases_neuron import NEURON_CASES
-from layer_cases_recurrent import RECURRENT_CASES
 
 
 @st.composite
 def convolution(draw):
     kernel, stride, pad, dilation = axes(draw)
     size = [max(1, d * (k - 1) + 1 - 2 * p) + ints(draw, 0, 3)
-            for k, p, d in zip(kernel, pad, dilation)]
+            for k, p, d in zip(kernel, pad, dilation, strict=True)]
     group = ints(draw, 1, 2)
     return windows(draw, 'Convolution', size, group, kernel, stride, pad, dilation)
 
@@ -27,7 +31,7 @@ def deconvolution(draw):
     kernel, stride, pad, dilation = axes(draw)
     size = [ints(draw, 1, 3) for _ in kernel]
     pad = [min(p, (s * (n - 1) + d * (k - 1)) // 2)
-           for n, k, s, p, d in zip(size, kernel, stride, pad, dilation)]
+           for n, k, s, p, d in zip(size, kernel, stride, pad, dilation, strict=True)]
     group = ints(draw, 1, 2)
     return windows(draw, 'Deconvolution', size, group, kernel, stride, pad, dilation)
 
@@ -238,9 +242,11 @@ CASES = {
     'Softmax': softmax(),
     'SoftmaxWithLoss': softmax_with_loss(),
     'Split': split(),
-    **FUSED_CASES,
-    **LOSS_CASES,
-    **NEURON_CASES,
-    **RECURRENT_CASES,
 }
+REFERENCES, REFUSED = {}, []
+for path in sorted(Path(__file__).parent.glob('layer_cases_*.py')):
+    more = importlib.import_module(path.stem)
+    CASES |= more.CASES
+    REFERENCES |= getattr(more, 'REFERENCES', {})
+    REFUSED += getattr(more, 'REFUSED', [])
 SOURCES = {'HDF5Data', 'HDF5Output', 'ImageData', 'MemoryData', 'Python'}

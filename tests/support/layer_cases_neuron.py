@@ -90,7 +90,7 @@ def slices(draw):
     return Case('Slice', [distinct(shape)], {'slice_param': settings}, tops)
 
 
-NEURON_CASES = {
+CASES = {
     'AbsVal': unary('AbsVal'),
     'ArgMax': arg_max(),
     'BNLL': unary('BNLL'),

@@ -31,7 +31,7 @@ def lstm_unit(draw):
                              cont], tops=2, learn=(0, 1))
 
 
-RECURRENT_CASES = {
+CASES = {
     'LSTM': recurrent('LSTM', 2),
     'LSTMUnit': lstm_unit(),
     'RNN': recurrent('RNN', 1),

@@ -1,1 +1,1 @@
-"""What several layer types share."""
+"""Base classes and functions that several layer types share."""

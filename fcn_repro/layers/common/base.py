@@ -1,32 +1,58 @@
-"""What every layer type is made of: arity, parameters, shape, forward.
+"""Base class of the layers: arity, parameters, shape inference, forward, and traits.
 
 A layer is built once for its node and holds no tensor: `shape` and `parameters` are functions of
 the bottoms' shapes, `forward` of the bottoms and the parameters. Backward is autograd's.
 """
 
+import operator
 import zlib
 
 import torch
 
 from ...errors import FcnError
 from ...proto import TRAIN, FillerParameter
+from ...sizes import dims
+from . import coordinates
 
 ANY = None      # in an arity: no upper limit
 
 
 class Layer:
-    """Base of all layer types; `type` is Caffe's name of it."""
+    """Base class of all layer types.
 
-    type = None
+    The class attributes and the methods from `window` on say everything that passes, plans, the
+    heatmap, pycaffe and the comparison of ties want to know of a type. None of them has a list of
+    type names. The defaults claim nothing, so a new type is safe without them.
+    """
+
+    type = None          # Caffe's name of the type; None: a base class
     bottoms = 1          # how many, or (least, most)
     tops = 1
     loss = False         # Caffe's LossLayer: the first top has loss weight 1 unless given
+    internal = False     # unknown to Caffe: made by passes (common/internal.py)
     fields = None        # name of its message in LayerParameter
-    unsupported = ()     # fields of that message that are rejected when they are set
-    in_place = False     # whether a top may be written over its bottom
+    further_messages = ()   # other messages of LayerParameter that it reads
+    unsupported = ()     # fields of its own message that are rejected when they are set
+    ignored = ()         # those that change no result here ('engine'); of other messages, dotted
+    dialect_fields = ()  # dotted paths of what a dialect adds and this class reads (fields.py)
+
+    # What plans and executors may do
+    in_place = False         # a top may be written over its bottom
+    overwritable = False     # backward does not read the tops: an in-place layer may destroy them
+    shares_data = False      # the tops are the bottom's memory
+    stateful = False         # forward continues from what the forward pass before left
+    replayable = True        # without autograd forward is a fixed sequence of kernels (CUDA graphs)
     product = False      # computes in the net's 16-bit type, where it has one (net/plan.py)
-    internal = False     # made by our passes alone: no layer type of Caffe's
     narrow = False       # takes 16-bit floats as they come; the others get float32
+
+    # What it computes
+    position_invariant = False      # one continuous function of what `window` covers, everywhere
+    spatial_axes = None             # how many its settings need; None: any
+    keeps_coordinates = False       # cell (i, j) of the top lies where (i, j) of the bottom does
+    content_bottoms = None          # so many bottoms give the top its values (None: all), the
+    #                                 others only its size
+    linear = False                  # in the bottoms, but for a bias
+    keeps_ranking = False           # TEST: ranks the classes of a position as its bottom does
 
     def __init__(self, node, state):
         self.node, self.state = node, state
@@ -46,31 +72,61 @@ class Layer:
         self.setup()
 
     def setup(self):
-        """Read the message's fields; reject what makes no sense."""
+        """Read the fields of the message; raise self.error for values that make no sense."""
 
-    def parameters(self, bottoms):
+    def parameters(self, bottoms: list[tuple]) -> list[tuple]:
         """[(shape, filler), …] of the parameter blobs for these bottom shapes."""
         return []
 
-    def shape(self, bottoms):
+    def shape(self, bottoms: list[tuple]) -> list[tuple]:
         """The top shapes for these bottom shapes: a list of tuples."""
         raise NotImplementedError(self.type)
 
-    def forward(self, bottoms, params):
+    def forward(self, bottoms: list[torch.Tensor], params: list) -> list[torch.Tensor]:
         """The top tensors, a list, of the bottom tensors and the parameter tensors."""
         raise NotImplementedError(self.type)
 
+    def window(self) -> tuple | None:
+        """What a cell of the top reads of two spatial axes, in a layer that is position_invariant:
+        (kernel, stride, pad), pairs (y, x), the kernel as wide as dilation makes it. None where
+        its settings make positions differ."""
+        return ((1, 1), (1, 1), (0, 0)) if self.position_invariant else None
+
+    def macs_per_cell(self, channels: int) -> tuple[float, int]:
+        """(multiply-adds of one cell of the top, its channels) for a bottom of `channels`."""
+        return 0, channels
+
+    @classmethod
+    def coord_map(cls, settings: dict) -> tuple | None:
+        """The coordinate map (common/coordinates.py) for a layer's settings as NetSpec takes them,
+        a dict; None for a type that has none."""
+        return coordinates.IDENTITY if cls.keeps_coordinates else None
+
+    def cell_map(self, bottom: tuple) -> tuple | None:
+        """The coordinate map of this very layer for a first bottom of this shape, or None."""
+        return self.coord_map({})
+
+    def overwriting(self) -> 'Layer':
+        """This layer, or a copy of it that computes its top in the bottom's memory, for a bottom
+        without other readers."""
+        return self
+
+    def constant_tops(self) -> dict[int, torch.Tensor]:
+        """{i: tensor} of the tops that are equal in every forward pass; a pycaffe user may
+        overwrite them."""
+        return {}
+
     @property
-    def train(self):
+    def train(self) -> bool:
         phase = self.node.param.phase if self.node.param.HasField('phase') else self.state.phase
         return phase == TRAIN
 
     @property
-    def overwrites(self):
+    def overwrites(self) -> bool:
         """Whether a top is written over its bottom: they have one name."""
-        return any(b == t for b, t in zip(self.node.param.bottom, self.node.param.top))
+        return any(map(operator.eq, self.node.param.bottom, self.node.param.top))
 
-    def loss_weights(self):
+    def loss_weights(self) -> list[float]:
         """One weight a top (LayerParameter.loss_weight; 1 for a loss layer without it)."""
         count = len(self.node.tops)
         given = list(self.node.param.loss_weight) or [1.0] * self.loss
@@ -79,18 +135,20 @@ class Layer:
         return given or [0.0] * count
 
     def draws(self, *what, device='cpu'):
-        """A generator: a function of the net's seed, the layer's name and `what`."""
+        """A generator seeded by the net's seed, the layer's name and `what`. The second layer of
+        a name and those after it draw from streams of their own."""
         key = '/'.join(map(str, (self.state.seed, self.node.unique_name, *what)))
         return torch.Generator(device).manual_seed(zlib.crc32(key.encode()))
 
-    def axis(self, axis, shape, what='axis'):
-        """A possibly negative axis of a blob as a non-negative one."""
+    def axis(self, axis: int, shape: tuple, what: str = 'axis') -> int:
+        """A possibly negative axis of a blob as a non-negative one. `what`: its name in errors."""
         if not -len(shape) <= axis < len(shape):
-            raise self.error(f'{what} {axis} is outside a blob of shape {show(shape)}',
+            raise self.error(f'{what} {axis} is outside a blob of shape {dims(shape)}',
                              f'Use {-len(shape)} to {len(shape) - 1}.')
         return axis % len(shape)
 
-    def error(self, what, do=''):
+    def error(self, what: str, do: str = '') -> FcnError:
+        """An FcnError with this layer's line, name and type."""
         return FcnError(what, do=do, line=self.node.line, layer=self.node.name, type=self.type)
 
     def _check_arity(self, what, count, allowed):
@@ -99,12 +157,7 @@ class Layer:
             wanted = least if least == most else f'{least} or more' if most is ANY \
                 else f'{least} to {most}'
             raise self.error(f'{count} {what}s, but this type takes {wanted}',
-                             f'Mend the {what} lines of the layer.')
-
-
-def show(shape):
-    """(2, 3, 4) as 2x3x4."""
-    return 'x'.join(str(d) for d in shape) or 'scalar'
+                             f'Fix the {what} lines of the layer.')
 
 
 def constant(value=0.0):

@@ -1,20 +1,20 @@
-"""The proof that a Deconvolution is a fixed bilinear upsampling, which has ops of its own."""
+"""Recognises a Deconvolution that is a fixed bilinear upsampling, which has faster ops."""
 
 import torch
 
 from ... import ops
-from ...ops.cache import Kept
+from ...ops.cache import TensorCache
 
 
 class Bilinear:
-    """Of one Deconvolution layer, `up`. The proof holds as long as its weight stays as it is."""
+    """The taps of one Deconvolution layer, `up`, cached until its weight changes."""
 
     def __init__(self, up):
-        self.up, self.proven = up, Kept()
+        self.up, self.proven = up, TensorCache()
 
     def arguments(self, bottom, params):
         """(taps_y, taps_x, stride, pad), as the ops take them, for a bottom of this shape; None
-        where the weight is learned, or no separable kernel for each channel, or has a bias."""
+        if the weight is being learned, is not one separable kernel per channel, or has a bias."""
         channel, _, stride, pad, dilation = self.up.geometry(bottom)
         learned = params[0].requires_grad and torch.is_grad_enabled()
         if learned or len(params) > 1 or (channel, len(bottom), max(dilation)) != (1, 4, 1):

@@ -1,11 +1,14 @@
-"""What Bias and Scale share: an operand whose axes match the bottom's from `axis` on."""
+"""Base class of Bias and Scale: an operand whose axes match the bottom's from `axis` on."""
 
-from .base import Layer, show
+from ...sizes import dims
+from .base import Layer
 
 
 class BroadcastLayer(Layer):
+    """Combines a bottom with an operand of some of its axes: the second bottom, or a parameter."""
+
     bottoms = (1, 2)
-    in_place = True
+    in_place = keeps_coordinates = True
 
     def operand_shape(self, bottoms):
         """Shape of the second bottom, or of the parameter: num_axes axes from `axis` on."""
@@ -16,15 +19,15 @@ class BroadcastLayer(Layer):
             raise self.error(f'num_axes {count}', 'Give 0 or more, or -1 for all from axis on.')
         if start + count > len(bottoms[0]):
             raise self.error(f'axis {start} + num_axes {count} is more than the '
-                             f'{len(bottoms[0])} axes of the bottom', 'Mend num_axes.')
+                             f'{len(bottoms[0])} axes of the bottom', 'Fix num_axes.')
         return tuple(bottoms[0][start:] if count == -1 else bottoms[0][start:start + count])
 
     def shape(self, bottoms):
         shape = self.operand_shape(bottoms)
         start = self.axis(self.param.axis, bottoms[0]) if shape else 0
         if tuple(bottoms[0][start:start + len(shape)]) != shape:
-            raise self.error(f'an operand of {show(shape)} does not fit {show(bottoms[0])} from '
-                             f'axis {start} on', 'Mend axis, or the second bottom.')
+            raise self.error(f'an operand of {dims(shape)} does not fit {dims(bottoms[0])} from '
+                             f'axis {start} on', 'Fix axis, or the second bottom.')
         return [bottoms[0]]
 
     def broadcast(self, operand, x):

@@ -1,8 +1,8 @@
-"""What layers with labels share: how they lie beside scores, and their checks."""
+"""Layout of labels relative to scores, and checks of their values."""
 
 import math
 
-from .base import show
+from ...sizes import dims
 
 
 def label_layout(layer, axis, scores, labels):
@@ -10,14 +10,14 @@ def label_layout(layer, axis, scores, labels):
     axis = layer.axis(axis, scores)
     wanted = math.prod(scores) // scores[axis] if scores[axis] else 0
     if math.prod(labels) != wanted:
-        raise layer.error(f'{math.prod(labels)} labels ({show(labels)}) for {wanted} positions of '
-                          f'scores {show(scores)} (class axis {axis})',
+        raise layer.error(f'{math.prod(labels)} labels ({dims(labels)}) for {wanted} positions of '
+                          f'scores {dims(scores)} (class axis {axis})',
                           'Give one label for each position.')
     return axis
 
 
 def labels_of(layer, blob, classes, ignore):
-    """Labels as int64 (Caffe truncates floats) with ignored ones at 0, and where they count.
+    """(labels as int64, truncated as in Caffe, ignored ones set to 0; mask of those that count).
 
     Raises FcnError for a label outside 0 … classes - 1 that is not `ignore` (Caffe reads past the
     blob there).
@@ -30,7 +30,7 @@ def labels_of(layer, blob, classes, ignore):
         raise layer.error(f'{bad.numel()} labels outside 0 … {classes - 1}, such as '
                           f'{bad[0].item()}, with ignore_label '
                           f'{ignore if ignore is not None else "not set"}',
-                          'Mend the labels, num_output of the scores, or loss_param.ignore_label.')
+                          'Fix the labels, num_output of the scores, or loss_param.ignore_label.')
     return labels.masked_fill(~valid, 0), valid
 
 

@@ -1,11 +1,11 @@
-"""What loss layers share: normalisation, and checks."""
+"""Normalisation and checks of loss layers."""
 
 import math
 
 import torch
 
 from ...proto import LossParameter
-from .base import show
+from ...sizes import dims
 from .labels import indices
 
 
@@ -19,8 +19,8 @@ def normalization(param, default):
 
 
 def normalizer(mode, scores, axis, valid):
-    """What a loss is divided by, a 0-d tensor that is never under 1. scores: their shape, `axis`
-    the one that has no label of its own; valid: where a label counts.
+    """The divisor of a loss, a 0-d tensor of at least 1. scores: their shape; axis: that of the
+    classes; valid: mask of the labels that count.
 
     VALID: the number of labels that count; FULL: of all; BATCH_SIZE: the positions before
     `axis`; NONE: 1.
@@ -34,16 +34,16 @@ def normalizer(mode, scores, axis, valid):
 
 
 def same_first(layer, bottoms):
-    """Check of every loss layer: scores (or what it compares) and labels have one first axis."""
+    """FcnError unless the first two bottoms of a loss layer have equal first axes, the batch."""
     first, second = bottoms[:2]
     if not first or not second or first[0] != second[0]:
-        raise layer.error(f'bottoms of {show(first)} and {show(second)}',
+        raise layer.error(f'bottoms of {dims(first)} and {dims(second)}',
                           'Their first axes, the batch, must agree.')
 
 
 def own_label(layer, scores, labels):
-    """(scores as N rows of K, their N labels (N, 1) as int64) of blobs (N, …): what there is of
-    labels beyond the first N values is not read, as in Caffe."""
+    """(scores as N rows of K, their N labels (N, 1) as int64) of blobs (N, …). Labels beyond the
+    first N values are not read, as in Caffe."""
     rows = scores.unsqueeze(-1).flatten(1)
     return rows, indices(layer, labels.reshape(-1, 1)[:len(rows)], rows.shape[1], 'labels',
-                         'Mend the labels, or num_output of the layer below.')
+                         'Fix the labels, or num_output of the layer below.')

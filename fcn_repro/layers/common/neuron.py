@@ -1,17 +1,17 @@
-"""What the layers that act on each value alone share (Caffe's neuron_layer)."""
+"""Base class of elementwise layers (Caffe's neuron_layer)."""
 
 from .base import Layer
 from .slope import with_slope
 
 
 class NeuronLayer(Layer):
-    """One bottom of any shape, one top of the same, perhaps written over it.
+    """One bottom of any shape, one top of the same shape, possibly in place.
 
-    Where Caffe's backward pass reads the bottom, an in-place layer reads what it wrote there
-    itself; such a type has a `slope(bottom, top)`, Caffe's formula for the factor of the diff.
+    If Caffe's backward pass reads the bottom, an in-place layer reads its own top there instead.
+    Such a type defines `slope(bottom, top)`, Caffe's formula for the factor of the diff.
     """
 
-    in_place = True
+    in_place = position_invariant = keeps_coordinates = True
     slope = None
 
     def shape(self, bottoms):

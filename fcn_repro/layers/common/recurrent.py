@@ -1,25 +1,27 @@
-"""What LSTM and RNN share: bottoms, parameters, state (Caffe's recurrent_layer)."""
+"""Base class of LSTM and RNN: bottoms, parameters, state (Caffe's recurrent_layer)."""
 
 import math
 
 import torch
 import torch.nn.functional as F
 
-from .base import Layer, show
+from ...sizes import dims
+from .base import Layer
 
 
 class RecurrentLayer(Layer):
     """bottoms: x (T, N, …), N streams of T steps; cont (T, N), 0 where a stream begins and 1 where
-    it goes on; optionally x_static (N, …); with expose_hidden the first states, (1, N, num_output)
-    each -> the outputs (T, N, num_output); with expose_hidden the last states too.
+    it continues; optionally x_static (N, …); with expose_hidden the first states, of shape
+    (1, N, num_output) -> the outputs (T, N, num_output); with expose_hidden the last states too.
 
     Parameters: input weight and bias, static weight (if there is x_static), state weight, and the
     type's own. Without expose_hidden each forward pass starts from the last states of the pass
-    before, at first from 0; they are in no snapshot. No gradient runs from pass to pass, nor to
-    the exposed states and cont, as in Caffe; unlike there, T may change.
+    before, initially from 0; snapshots do not contain them. No gradient flows from pass to pass,
+    nor to the exposed states and cont, as in Caffe. Unlike in Caffe, T may change.
     """
 
     fields = 'recurrent_param'
+    stateful, replayable = True, False
     unsupported = ('debug_info',)
     gates = states = 1          # per unit: sums of inputs, and state blobs
 
@@ -43,15 +45,15 @@ class RecurrentLayer(Layer):
     def shape(self, bottoms):
         x, cont = bottoms[:2]
         if len(x) < 3 or tuple(cont) != tuple(x[:2]):
-            raise self.error(f'x of {show(x)} and cont of {show(cont)}',
+            raise self.error(f'x of {dims(x)} and cont of {dims(cont)}',
                              'Give (steps, streams, …) and (steps, streams).')
         if self.static and (len(bottoms[2]) < 2 or bottoms[2][0] != x[1]):
-            raise self.error(f'x_static of {show(bottoms[2])} for {x[1]} streams',
+            raise self.error(f'x_static of {dims(bottoms[2])} for {x[1]} streams',
                              'Give (streams, …).')
         state = 1, x[1], self.param.num_output
         for shape in bottoms[2 + self.static:]:
             if tuple(shape) != state:
-                raise self.error(f'a first state of {show(shape)}', f'Give {show(state)}.')
+                raise self.error(f'a first state of {dims(shape)}', f'Give {dims(state)}.')
         return [(*x[:2], state[2])] + [state] * self.exposed
 
     def parameters(self, bottoms):
@@ -72,7 +74,7 @@ class RecurrentLayer(Layer):
         if not states or len(states[0]) < len(blank):       # more streams than in the pass before
             states = [blank] * self.states
         outputs, weight = [], rest.pop(0)
-        for total, on in zip(sums, cont.unsqueeze(-1)):
+        for total, on in zip(sums, cont.unsqueeze(-1), strict=True):
             states = self.step(states, total + F.linear(states[0] * on, weight), on)
             outputs.append(states[0])
         self.carried = [state.detach() for state in states]

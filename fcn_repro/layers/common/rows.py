@@ -1,12 +1,11 @@
-"""The rows of HDF5 files that a text file lists, for HDF5Data."""
+"""Reads the HDF5 files that a text file lists, for HDF5Data."""
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from ...errors import FcnError
-from .base import show
+from ...sizes import dims
 
 
 def listed_files(path):
@@ -14,10 +13,10 @@ def listed_files(path):
     try:
         files = path.read_text().split()
     except OSError as error:
-        raise FcnError(f'cannot read {path}: {error.strerror}', do='Mend source.') from None
+        raise FcnError(f'cannot read {path}: {error.strerror}', do='Fix source.') from None
     except UnicodeDecodeError:
-        raise FcnError(f'{path} is no text', do='Give a text file that names the HDF5 files, one '
-                       'a line.') from None
+        raise FcnError(f'{path} is not a text file',
+                       do='Give a text file that names the HDF5 files, one a line.') from None
     if not files:
         raise FcnError(f'{path} lists no file', do='Name one HDF5 file a line.')
     return files
@@ -26,19 +25,21 @@ def listed_files(path):
 def read_files(folder, files, names):
     """(the datasets of these names, each of all files as one float32 array, rows per file)."""
     parts = [read_file(Path(folder, file), names) for file in files]
-    for file, arrays in zip(files, parts):
-        for name, array, first in zip(names, arrays, parts[0]):
+    for file, arrays in zip(files, parts, strict=True):
+        for name, array, first in zip(names, arrays, parts[0], strict=True):
             if array.shape[1:] != first.shape[1:]:
-                raise FcnError(f"'{name}' has rows of {show(array.shape[1:])} in {file}, of "
-                               f'{show(first.shape[1:])} in {files[0]}', do='They must agree.')
+                raise FcnError(f"'{name}' has rows of {dims(array.shape[1:])} in {file}, of "
+                               f'{dims(first.shape[1:])} in {files[0]}', do='They must agree.')
     counts = [len(arrays[0]) for arrays in parts]
     if not sum(counts):
         raise FcnError(f'no rows in {", ".join(files)}', do='Give at least one.')
-    return [np.concatenate(arrays) for arrays in zip(*parts)], counts
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)], counts
 
 
 def read_file(path, names):
-    """The datasets of these names as float32, equally long. FcnError for everything else."""
+    """The datasets of these names as float32 arrays of equal length; FcnError for anything else."""
+    import h5py
+
     try:
         with h5py.File(path, 'r') as file:
             arrays = [read_dataset(file, path, name) for name in names]
@@ -53,8 +54,10 @@ def read_file(path, names):
 def read_dataset(file, path, name):
     if name not in file:
         raise FcnError(f"{path} has no dataset '{name}'", do=f'It has: {", ".join(file)}.')
+    import h5py
+
     data = file[name]
     if not isinstance(data, h5py.Dataset) or not data.ndim or data.dtype.kind not in 'fiu':
-        raise FcnError(f"'{name}' in {path} is no array of numbers", do='Write one, of one row or '
-                       'more.')
+        raise FcnError(f"'{name}' in {path} is not an array of numbers",
+                       do='Write one, of one row or more.')
     return data[...].astype(np.float32)

@@ -1,10 +1,10 @@
-"""Gradients that Caffe defines apart from the values that they belong to."""
+"""Gradients that Caffe defines independently of the forward value."""
 
 import torch
 
 
 def with_slope(value, x, slope):
-    """`value`, of the shape of x, whose gradient at x is `slope` and not its derivative."""
+    """`value`, of x's shape, with `slope` as its gradient for x instead of the derivative."""
     return WithSlope.apply(x, value.detach(), slope.detach())
 
 

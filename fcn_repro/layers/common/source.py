@@ -1,4 +1,4 @@
-"""What the layers share that read images."""
+"""Base class of layers that read images."""
 
 import torch
 

@@ -1,20 +1,42 @@
-"""What Convolution and Deconvolution share: Caffe's base_conv_layer, its fields and checks."""
+"""Base class of Convolution, Deconvolution and Im2col (Caffe's base_conv_layer)."""
 
 import torch.nn.functional as F
 
-from .base import ANY, Layer, show
+from ...sizes import dims
+from . import coordinates
+from .base import ANY, Layer
 
 MAX_SPATIAL = 3
 
 
 class SpatialLayer(Layer):
-    """N-D convolution of either direction. Bottoms share the weights; leading axes are batch.
+    """N-D convolution or its transpose. Bottoms share the weights; leading axes are batch.
 
     Parameters: weight (see `weight_shape`) and, with bias_term, bias (num_output,).
     """
 
     bottoms = tops = (1, ANY)
     fields = 'convolution_param'
+    ignored = 'engine', 'force_nd_im2col'
+
+    @property
+    def spatial_axes(self):
+        """2 for a setting with _h and _w, or as many values as a setting has; None for one value,
+        which serves any number of axes."""
+        p = self.param
+        if any(map(p.HasField, ('kernel_h', 'pad_h', 'stride_h'))):
+            return 2
+        count = max(map(len, (p.kernel_size, p.stride, p.pad, p.dilation)))
+        return count if count > 1 else None
+
+    @classmethod
+    def coord_map(cls, settings):
+        return coordinates.convolution(settings, cls.type)
+
+    def cell_map(self, bottom):
+        _, *values = self.geometry(bottom)
+        names = 'kernel_size', 'stride', 'pad', 'dilation'
+        return self.coord_map(dict(zip(names, map(list, values), strict=True)))
 
     def setup(self):
         p = self.param
@@ -32,7 +54,7 @@ class SpatialLayer(Layer):
         channel = self.axis(self.param.axis, bottom)
         count = len(bottom) - channel - 1
         if count > MAX_SPATIAL:
-            raise self.error(f'{count} spatial axes in a bottom of shape {show(bottom)}',
+            raise self.error(f'{count} spatial axes in a bottom of shape {dims(bottom)}',
                              f'Up to {MAX_SPATIAL} are supported; mend axis or the bottom.')
         kernel = self._per_axis('kernel_size', 'kernel', count, None)
         stride = self._per_axis('stride', 'stride', count, 1)
@@ -40,11 +62,11 @@ class SpatialLayer(Layer):
         dilation = self._per_axis('dilation', None, count, 1)
         for name, values in ('kernel_size', kernel), ('stride', stride), ('dilation', dilation):
             if min(values, default=1) < 1:
-                raise self.error(f'{name} {show(values)} is not positive', 'Mend the field.')
+                raise self.error(f'{name} {dims(values)} is not positive', 'Fix the field.')
         return channel, kernel, stride, pad, dilation
 
     def _per_axis(self, name, short, count, default):
-        """A repeated field (one value, or one an axis), or its _h and _w form in 2-D."""
+        """Values of a repeated field (one, or one per axis), or of its _h and _w form in 2-D."""
         p, given = self.param, list(getattr(self.param, name))
         if short and (p.HasField(f'{short}_h') or p.HasField(f'{short}_w')):
             if given:
@@ -75,7 +97,7 @@ class SpatialLayer(Layer):
     def shape(self, bottoms):
         for i, bottom in enumerate(bottoms):
             if tuple(bottom) != tuple(bottoms[0]):
-                raise self.error(f'bottom {i} is {show(bottom)}, bottom 0 is {show(bottoms[0])}',
+                raise self.error(f'bottom {i} is {dims(bottom)}, bottom 0 is {dims(bottoms[0])}',
                                  'They must be of one shape.')
         channel, spatial = self.extents(bottoms[0])
         return [(*bottoms[0][:channel], self.param.num_output, *spatial)] * len(bottoms)
@@ -84,15 +106,15 @@ class SpatialLayer(Layer):
         """The channel axis of a bottom shape, and the top's spatial shape."""
         channel, kernel, stride, pad, dilation = self.geometry(bottom)
         spatial = tuple(self.extent(size, *axis) for size, *axis in
-                        zip(bottom[channel + 1:], kernel, stride, pad, dilation))
+                        zip(bottom[channel + 1:], kernel, stride, pad, dilation, strict=True))
         if min(spatial, default=1) < 1:
-            raise self.error(f'a bottom of {show(bottom)} gives an empty top ({show(spatial)}) '
-                             f'with kernel {show(kernel)}, pad {show(pad)}',
+            raise self.error(f'a bottom of {dims(bottom)} gives an empty top ({dims(spatial)}) '
+                             f'with kernel {dims(kernel)}, pad {dims(pad)}',
                              'Use a larger input, a smaller kernel or more padding.')
         return channel, spatial
 
     def extent(self, size, kernel, stride, pad, dilation):
-        """How many windows there are along an axis."""
+        """The number of windows along an axis."""
         return (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
 
     def forward(self, bottoms, params):

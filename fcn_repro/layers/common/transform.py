@@ -7,11 +7,11 @@ import torch
 
 from ...errors import FcnError
 from ...formats.wire import read_binaryproto
-from .base import show
+from ...sizes import dims
 
 
 class Transform:
-    """(C, H, W) uint8 -> float32: cut to crop_size, minus the mean, times scale, maybe mirrored.
+    """(C, H, W) uint8 -> float32: cut to crop_size, minus the mean, times scale, possibly mirrored.
 
     Caffe draws the place of the crop (TRAIN; TEST takes the middle) and whether to mirror from its
     own generator; here both are functions of the net's seed, the layer's name and k, the number of
@@ -36,16 +36,16 @@ class Transform:
             self.mean = np.array(mean, np.float32)                  # which may change meanwhile
 
     def shape(self, image):
-        """The shape (C, H, W) after the transform of an image of such a shape; FcnError if it is
-        smaller than the crop or the mean is another one's."""
+        """The shape (C, H, W) of a transformed image of this shape; FcnError if it is smaller than
+        the crop, or the mean has another shape."""
         channels, *sides = image
         crop = self.param.crop_size
         if crop > min(sides):
-            raise self.layer.error(f'an image of {show(sides)} and crop_size {crop}',
+            raise self.layer.error(f'an image of {dims(sides)} and crop_size {crop}',
                                    'Lower crop_size, or use larger images.')
         if self.param.mean_file and self.mean.shape != tuple(image):
-            raise self.layer.error(f'an image of {show(image)} and a mean of '
-                                   f'{show(self.mean.shape)} (mean_file)', 'They must agree.')
+            raise self.layer.error(f'an image of {dims(image)} and a mean of '
+                                   f'{dims(self.mean.shape)} (mean_file)', 'They must agree.')
         if len(self.param.mean_value) not in (0, 1, channels):
             raise self.layer.error(f'{len(self.param.mean_value)} mean_value for {channels} '
                                    'channels', 'Give one, or one for each channel.')
@@ -53,7 +53,7 @@ class Transform:
 
     def __call__(self, image, k):
         _, height, width = self.shape(image.shape)
-        top, left = (n - m for n, m in zip(image.shape[1:], (height, width)))
+        top, left = (n - m for n, m in zip(image.shape[1:], (height, width), strict=True))
         if self.layer.train:
             top, left = self.drawn(k, 'top', top + 1), self.drawn(k, 'left', left + 1)
         else:
@@ -67,5 +67,5 @@ class Transform:
         return out[:, :, ::-1] if mirrored else out
 
     def drawn(self, k, what, count):
-        """A number in 0 … count - 1."""
+        """A random number in 0 … count - 1 for image k, a function of the seed and `what`."""
         return int(torch.randint(count, (), generator=self.layer.draws(k, what)))

@@ -1,1 +1,1 @@
-"""Fused layer types of our own, which passes make and no prototxt names."""
+"""Layer types of this project: passes make them, no prototxt names them."""

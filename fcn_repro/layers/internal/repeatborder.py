@@ -1,59 +1,57 @@
-"""RepeatBorder: rows and columns put back that passes.collapse_border left out."""
+"""RepeatBorder: restores the rows and columns that passes.collapse_border left out."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import torch
 
-from ..common.base import Layer, show
+from ...sizes import dims
+from ..common.internal import InternalLayer
 
 
-class RepeatBorder(Layer):
+class RepeatBorder(InternalLayer):
     """(N, C, H, W) -> (N, C, H + 2 r_y, W + 2 r_x): row `start` and the row `end` before the last
-    stand r_y times more, and so the columns; the gradients of the copies add up.
+    are repeated r_y times more, columns likewise; gradients of the copies are summed.
 
     node.setting: (start, end, r) of the rows and of the columns.
     """
 
     type = 'RepeatBorder'
-    internal = True
     narrow = True
-
-    def setup(self):
-        if self.node.setting is None:
-            raise self.error('this type is made by a pass, not written in a text',
-                             'Write a larger pad.')
+    instead = 'Write a larger pad.'
 
     def shape(self, bottoms):
         bottom, = bottoms
         if len(bottom) != 4:
-            raise self.error(f'a bottom of shape {show(bottom)}', 'It takes 4 axes.')
-        for size, (start, end, count) in zip(bottom[2:], self.node.setting):
+            raise self.error(f'a bottom of shape {dims(bottom)}', 'It takes 4 axes.')
+        for size, (start, end, count) in zip(bottom[2:], self.node.setting, strict=True):
             if count and start + end + 2 > size:
                 raise self.error(f'{size} cells, but cell {start} and the one {end} before the '
                                  'last are repeated', 'Run the net without collapse_border.')
-        return [(*bottom[:2], *(n + 2 * r for n, (_, _, r) in zip(bottom[2:], self.node.setting)))]
+        return [(*bottom[:2], *(n + 2 * r for n, (_, _, r) in
+                                zip(bottom[2:], self.node.setting, strict=True)))]
 
     def forward(self, bottoms, params):
         x, = bottoms
-        rows, columns = (pieces(n, *axis) for n, axis in zip(x.shape[2:], self.node.setting))
+        rows, columns = (pieces(n, *axis) for n, axis in
+                         zip(x.shape[2:], self.node.setting, strict=True))
         return [Repeat.apply(x, self.shape([x.shape])[0], list(product(rows, columns)))]
 
 
 def pieces(size, start, end, count):
-    """[(cells of the top, cells of the bottom), …], slices that make up a whole axis: where the
-    second has one cell, that one fills the first."""
+    """[(cells of the top, cells of the bottom), …], slices that cover a whole axis; a bottom
+    slice of one cell is broadcast over its top slice."""
     if count == 0:
         return [(slice(0, size), slice(0, size))]
     cuts = 0, start, start + 1, size - 1 - end, size - end, size
     found, at = [], 0
-    for first, stop, more in zip(cuts, cuts[1:], (0, count, 0, count, 0)):
+    for (first, stop), more in zip(pairwise(cuts), (0, count, 0, count, 0), strict=True):
         found.append((slice(at, at + stop - first + more), slice(first, stop)))
         at += stop - first + more
     return found
 
 
 class Repeat(torch.autograd.Function):
-    """Copies of blocks, in the bottom's memory format; each cell of the bottom is in one block."""
+    """Copies blocks in the bottom's memory format; each cell of the bottom is in one block."""
 
     @staticmethod
     def forward(ctx, bottom, shape, blocks):
@@ -74,7 +72,7 @@ class Repeat(torch.autograd.Function):
 
 
 def empty(shape, like):
-    """channels_last where `like` is."""
+    """An unwritten tensor, channels_last if `like` is."""
     last = like.is_contiguous(memory_format=torch.channels_last)
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=(
         torch.channels_last if last else torch.contiguous_format))

@@ -1,29 +1,28 @@
 """UpCropAdd: the skip of FCN-16s and FCN-8s, made by passes.fuse_skip."""
 
 from ... import ops
-from ..common.base import Layer, show
+from ...sizes import dims
 from ..common.bilinear import Bilinear
+from ..common.internal import InternalLayer
 from ..crop import Crop
 from ..deconvolution import Deconvolution
 from ..eltwise import Eltwise
 
 
-class UpCropAdd(Layer):
-    """bottoms: coarse scores (N, C, H, W), and finer ones (N, C, h, w) that are cut to the size of
-    the coarse ones upsampled -> their sum.
+class UpCropAdd(InternalLayer):
+    """bottoms: coarse scores (N, C, H, W) and finer ones (N, C, h, w) -> the sum of the coarse,
+    upsampled, and the finer, cropped to that size.
 
-    Owns the Deconvolution's parameters. One pass where it is a fixed bilinear upsampling;
-    otherwise the three layers run as they stand.
+    Owns the Deconvolution's parameters. A fixed bilinear upsampling takes one fused op; otherwise
+    the three layers run in turn.
     """
 
     type = 'UpCropAdd'
-    internal = True
     bottoms = 2
+    instead = 'Write a Deconvolution, a Crop and an Eltwise.'
 
     def setup(self):
-        if not self.node.parts:
-            raise self.error('this type is made by a pass, not written in a text',
-                             'Write a Deconvolution, a Crop and an Eltwise.')
+        super().setup()
         up, cut, add = self.node.parts
         self.up, self.cut = Deconvolution(up, self.state), Crop(cut, self.state)
         self.add, self.bilinear = Eltwise(add, self.state), Bilinear(self.up)
@@ -45,6 +44,6 @@ class UpCropAdd(Layer):
             up, = self.up.forward([coarse], params)
             return self.add.forward([up, *self.cut.forward([fine, up], [])], [])
         if whole[:2] != fine.shape[:2]:
-            raise self.error(f'{show(whole)} and {show(fine.shape)}', 'Their channels must agree.')
-        _, offset, size = zip(*window)
+            raise self.error(f'{dims(whole)} and {dims(fine.shape)}', 'Their channels must agree.')
+        _, offset, size = zip(*window, strict=True)
         return [ops.upcrop_add(coarse, *known, (0, 0), size, fine, offset)]

@@ -6,11 +6,10 @@ from .upcrop import UpCrop
 
 
 class UpCropLabels(UpCrop):
-    """Bottoms as UpCrop's -> the label map (N, h, w). Where the upsampling is bilinear and fixed,
-    the scores are not written."""
+    """Bottoms as UpCrop's -> the label map (N, h, w). If the upsampling is bilinear and fixed,
+    scores are never stored."""
 
     type = 'UpCropLabels'
-    internal = True
 
     def shape(self, bottoms):
         n, _, *size = super().shape(bottoms)[0]

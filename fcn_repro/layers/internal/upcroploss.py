@@ -5,28 +5,26 @@ from dataclasses import replace
 from ... import ops
 from ...errors import FcnError
 from ...proto import LossParameter
-from ..common.base import Layer
+from ..common.internal import InternalLayer
 from ..softmaxwithloss import SoftmaxWithLoss
 from .upcrop import UpCrop
 
 
-class UpCropLoss(Layer):
-    """bottoms: what is upsampled (N, C, H, W), the blob that gives the size, labels (N, 1, h, w)
+class UpCropLoss(InternalLayer):
+    """bottoms: the blob to upsample (N, C, H, W), the one that gives the size, labels (N, 1, h, w)
     -> the loss, a scalar.
 
-    Where the upsampling is bilinear and fixed, neither scores nor probabilities are written, and
-    the gradient is computed along with the loss; otherwise the layers run as they stand.
+    If the upsampling is bilinear and fixed, neither scores nor probabilities are stored, and the
+    gradient is computed along with the loss; otherwise the layers run in turn.
     """
 
     type = 'UpCropLoss'
-    internal = True
     bottoms = 3
     loss = True
+    instead = 'Write a Deconvolution, a Crop and a SoftmaxWithLoss.'
 
     def setup(self):
-        if not self.node.parts:
-            raise self.error('this type is made by a pass, not written in a text',
-                             'Write a Deconvolution, a Crop and a SoftmaxWithLoss.')
+        super().setup()
         *parts, loss = self.node.parts
         self.scores = UpCrop(replace(self.node, param=parts[1].param, bottoms=self.node.bottoms[:2],
                                      parts=tuple(parts)), self.state)

@@ -1,0 +1,60 @@
+"""Coordinate maps of layer types, as pycaffe's python/caffe/coord_map.py defines them.
+
+A map (axis, scale, shift) takes an input coordinate x to the output coordinate scale * x + shift.
+axis is the last axis before the spatial ones (1 for N, C, H, W), None if coordinates are kept.
+scale and shift are numpy arrays of Fractions, one per spatial axis or one for all, so that no
+rounding decides whether an offset is whole.
+
+Settings are a layer's keywords as NetSpec takes them: in its parameter message or beside it.
+"""
+
+from fractions import Fraction
+
+import numpy as np
+
+from ...errors import FcnError
+
+PER_SIDE = {'pad_h', 'pad_w', 'kernel_h', 'kernel_w', 'stride_h', 'stride_w'}
+
+
+def exact(value) -> np.ndarray:
+    """A number or a list of numbers as an array of Fractions."""
+    return np.array([Fraction(int(v)) for v in np.atleast_1d(value)], dtype=object)
+
+
+IDENTITY = (None, exact(1), exact(0))
+
+
+def convolution(settings: dict, type: str) -> tuple:
+    """The map of a sliding window."""
+    axis, stride, kernel, pad = _window(settings, type)
+    return axis, 1 / stride, (pad - (kernel - 1) / 2) / stride
+
+
+def deconvolution(settings: dict, type: str) -> tuple:
+    """The map of a sliding window's transpose."""
+    axis, stride, kernel, pad = _window(settings, type)
+    return axis, stride, (kernel - 1) / 2 - pad
+
+
+def crop(settings: dict) -> tuple:
+    """The map of a cut at an offset."""
+    params = settings.get('crop_param', settings)
+    return params.get('axis', 2) - 1, exact(1), -exact(params.get('offset', 0))
+
+
+def _window(settings, type):
+    """(axis, stride, kernel, pad); kernel is dilated. FcnError without kernel_size, and for the
+    separate _h and _w settings, as in pycaffe."""
+    params = settings.get('convolution_param', settings)
+    if 'kernel_size' not in params:
+        raise FcnError('the coordinate map needs kernel_size', type=type,
+                       do='Give kernel_size (not kernel_h and kernel_w, pooling_param or '
+                          'global_pooling) to the layer.')
+    separate = PER_SIDE & {*settings, *params}
+    if separate:
+        raise FcnError(f"the coordinate map does not take {', '.join(sorted(separate))}", type=type,
+                       do='Give kernel_size, stride and pad as lists instead.')
+    kernel = (exact(params['kernel_size']) - 1) * exact(params.get('dilation', 1)) + 1
+    return (params.get('axis', 1), exact(params.get('stride', 1)), kernel,
+            exact(params.get('pad', 0)))
