@@ -24,10 +24,10 @@ PROVENANCE = {'data': 'f00', 'commit': 'c0ffee', 'parent': 'none'}
 RUN = f'''
 import os, sys, torch
 torch.set_num_threads(1)
-from fcn_repro.runs import newest_state, snapshots
+from fcn_repro.recipe.runs import newest_state, snapshot_files
 from fcn_repro.solver import Solver
 solver = Solver(sys.argv[1], prefix='run/train', seed=5, keep={KEEP}, provenance={PROVENANCE})
-if snapshots('run', 'solverstate'):
+if snapshot_files('run', 'solverstate'):
     solver.restore(newest_state('run'))
 print('ready', solver.iter, flush=True)
 for _ in solver.run():
