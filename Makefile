@@ -2,12 +2,13 @@
 # make staged                         all stages with their controls: Table 2 in miniature
 # make test                           the default tests
 #
-# PYTHON  python to start from          VENV   where it is installed; empty: into no venv, PYTHON
-# TORCH   what pip installs as torch           has torch already
-# VOC, SBD, WEIGHTS, CLASSES, MNIST, M2NIST   your data, see README
-# NET, ITERATIONS, RESTORE=1, FRESH=1   of train-fcn32s, train-fcn16s, train-fcn8s and eval
-# KEEP    snapshots that are kept       SEEDS  of staged
-# FAMILY  mini, voc (with VOC), scratch: narrow nets, the release's, as wide from random weights
+# PYTHON  the Python to start from      VENV   folder of the venv; empty: none, PYTHON has torch
+# TORCH   the requirement that pip installs as torch
+# VOC, SBD, WEIGHTS, CLASSES, MNIST, M2NIST    your data, see docs/training.md
+# NET, ITERATIONS, RESTORE=1, FRESH=1          of train-fcn32s, train-fcn16s, train-fcn8s and eval
+# KEEP    number of snapshots to keep   SEEDS  of staged
+# FAMILY  mini: narrow nets; voc (default with VOC): the release's; scratch: the release's width,
+#         from random weights
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,6 +17,7 @@ FAMILY ?= $(if $(VOC),voc,mini)
 NET ?= $(FAMILY)-fcn32s
 
 PY := $(if $(VENV),$(VENV)/bin/python,$(PYTHON))
+RUN := $(PY) -m fcn_repro
 export PYTHONPATH := $(CURDIR)
 unexport OPENBLAS_CORETYPE
 
@@ -32,31 +34,36 @@ build: $(if $(VENV),$(VENV)/installed)
 	    print(m.version('torch'))")
 
 $(VENV)/installed: requirements.txt
-	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(PY) -c "import pathlib, site; \
+	@echo "installing $(TORCH) and requirements.txt into $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(PY) -c "import pathlib, site; \
 	    pathlib.Path(site.getsitepackages()[0], 'fcn_repro.pth').write_text('$(CURDIR)')"
-	touch $@
+	@printf '#!%s\nfrom fcn_repro.cli.main import main\nmain()\n' '$(abspath $(PY))' \
+	    > $(VENV)/bin/fcn-repro && chmod +x $(VENV)/bin/fcn-repro
+	@touch $@
 
-# One stamp a torch version: the extension is built against the torch that is there.
-build/built-%: setup.py $(wildcard csrc/* csrc/*/*)
-	$(PY) setup.py --quiet build_ext --inplace
-	rm -f build/built-* && touch $@
+# One stamp per torch version: the extension is built against the installed torch.
+build/built-%: setup.py $(wildcard csrc/* csrc/*/* csrc/*/*/*)
+	@echo "compiling the C++ ops, a few minutes"
+	@$(PY) setup.py --quiet build_ext --inplace
+	@$(PY) tools/check_build.py
+	@rm -f build/built-* && touch $@
 
 # train-fcn32s, -fcn16s, -fcn8s, -fcn8s-atonce, … of the FAMILY, each from the stage before it; or
-# a stage by its whole name
+# train-STAGE with the full name of a stage
 STAGE = $(if $(wildcard prototxt/$*/solver.prototxt),$*,$(FAMILY)-$*)
 train-%: build
-	@$(PY) tools/train.py $(if $(filter file,$(origin NET)),$(STAGE),$(NET)) $(TRAIN)
+	@$(RUN) train $(if $(filter file,$(origin NET)),$(STAGE),$(NET)) $(TRAIN)
 
 staged: build
-	@$(PY) tools/staged.py --family $(FAMILY) $(if $(SEEDS),--seeds $(SEEDS)) $(OPTIONS) \
+	@$(RUN) staged --family $(FAMILY) $(if $(SEEDS),--seeds $(SEEDS)) $(OPTIONS) \
 	    $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(CLASSES),--classes $(CLASSES)) \
 	    $(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(KEEP),--keep $(KEEP))
 
 eval: build
-	@$(PY) tools/eval_voc.py --stage $(NET) $(OPTIONS) \
+	@$(RUN) eval --stage $(NET) $(OPTIONS) \
 	    $(if $(M2NIST),--m2nist '$(M2NIST)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
 test: build
@@ -67,6 +74,7 @@ test-slow: build
 
 lint: build
 	@$(PY) -m ruff check .
+	@$(PY) -m mypy
 
 sanitize: build
 	@$(PY) tools/sanitize.py
@@ -85,4 +93,4 @@ wheel: build
 	$(PY) -m pip wheel --quiet --no-build-isolation --no-deps -w dist .
 
 clean:
-	rm -rf build dist fcn_repro/_C*.so *.egg-info
+	rm -rf build dist fcn_repro/_C*.so fcn_repro/_built.json *.egg-info

@@ -2,14 +2,22 @@
 
 Local builds use this machine's instructions. A wheel, or FCN_REPRO_PORTABLE=1, picks them when it
 runs instead. FCN_REPRO_SANITIZE=1 puts AddressSanitizer and UBSan in. TORCH_CUDA_ARCH_LIST names
-other GPUs; whether one is present does not matter. Metadata is in pyproject.toml.
+other GPUs; whether one is present does not matter. FCN_REPRO_LINK replaces the linker's flags for
+stack unwinding. Metadata is in pyproject.toml.
+
+Compilers: g++ 12 or later (12.2 is tested), or clang++ 16 or later (16.0 compiles the CPU sources;
+not tested further), named by $CXX.
 """
 
+import json
 import os
 import platform
+import shlex
 import shutil
+import subprocess
 import sys
 from glob import glob
+from pathlib import Path
 
 # nvcc on the PATH may be a script outside its toolkit; torch would look for headers beside it.
 TOOLKIT = '/usr/local/cuda'
@@ -19,9 +27,10 @@ if not os.path.exists(f'{root}/include/cuda_runtime.h') and os.path.exists(f'{TO
     os.environ.setdefault('CUDA_HOME', TOOLKIT)
 
 import torch
-from setuptools import setup
+from setuptools import find_packages, setup
 from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
 
+OLDEST = {'g++': 12, 'clang++': 16}
 nvcc = shutil.which(os.path.join(CUDA_HOME, 'bin', 'nvcc')) if CUDA_HOME else None
 cuda = bool(torch.version.cuda and nvcc)
 portable = os.environ.get('FCN_REPRO_PORTABLE', '0') == '1' or 'bdist_wheel' in sys.argv
@@ -36,7 +45,10 @@ elif platform.machine() == 'x86_64':
 else:
     cxx.append('-mcpu=native')
 
-link = ['-fopenmp']
+# A header of the unwind tables and the shared unwinder: with other defaults of gcc or its linker,
+# an exception thrown here can kill the process (tools/check_build.py).
+UNWINDING = os.environ.get('FCN_REPRO_LINK', '-Wl,--eh-frame-hdr -shared-libgcc')
+link = ['-fopenmp', *shlex.split(UNWINDING)]
 if os.environ.get('FCN_REPRO_SANITIZE', '0') == '1':   # torch's types have no vptr to look into
     checks = ['-fsanitize=address,undefined', '-fno-sanitize=vptr',
               '-fno-sanitize-recover=undefined']
@@ -47,8 +59,35 @@ if os.environ.get('FCN_REPRO_SANITIZE', '0') == '1':   # torch's types have no v
 if cuda:
     os.environ.setdefault('TORCH_CUDA_ARCH_LIST', '8.0;9.0;10.0+PTX')
 
-folders = ['csrc', 'csrc/cpu'] + ['csrc/cuda'] * cuda
-sources = [name for folder in folders for name in glob(f'{folder}/*.c*')]  # .cpp and .cu
+
+def check_compiler():
+    """Exit with a message if the C++ compiler is missing or too old for the sources."""
+    command = shlex.split(os.environ.get('CXX', 'c++'))
+    try:
+        versions = subprocess.run([*command, '-E', '-P', '-x', 'c++', '-'], check=True, text=True,
+                                  input='__clang_major__ __GNUC__', stdout=subprocess.PIPE).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f'error: no C++ compiler: {error}. Install g++ {OLDEST["g++"]}, or set CXX.')
+    clang, gnu = versions.split()[-2:]              # a macro that is not defined stays its name
+    name, version = ('clang++', clang) if clang.isdigit() else ('g++', gnu)
+    if not version.isdigit() or int(version) < OLDEST[name]:
+        sys.exit(f'error: {shlex.join(command)} is {name} {version}, but the sources need {name} '
+                 f'{OLDEST[name]} or later. Install one and set CXX to it.')
+
+
+class Build(BuildExtension):
+    """Build the extension, and record beside it the torch that it was built for."""
+
+    def build_extensions(self):
+        check_compiler()
+        super().build_extensions()
+        folder = Path('' if self.inplace else self.build_lib, 'fcn_repro')
+        (folder / '_built.json').write_text(json.dumps({'torch': torch.__version__}) + '\n')
+
+
+sources = glob('csrc/*.cpp') + glob('csrc/cpu/**/*.cpp', recursive=True)
+if cuda:
+    sources += glob('csrc/cuda/**/*.c*', recursive=True)    # .cpp and .cu
 extension = (CUDAExtension if cuda else CppExtension)(
     'fcn_repro._C',
     sorted(sources),
@@ -57,5 +96,12 @@ extension = (CUDAExtension if cuda else CppExtension)(
     extra_link_args=link,
     py_limited_api=True,
 )
-setup(ext_modules=[extension], cmdclass={'build_ext': BuildExtension},
+
+
+# prototxt/ stands at the top level, as in Caffe; an installed package has it inside.
+setup(ext_modules=[extension], cmdclass={'build_ext': Build},
+      packages=[*find_packages(include=['fcn_repro*']), 'fcn_repro.prototxt'],
+      package_dir={'fcn_repro.prototxt': 'prototxt'},
+      package_data={'fcn_repro': ['py.typed', 'data/digits.npz', 'data/DIGITS.md'],
+                    'fcn_repro.prototxt': ['*/*.prototxt']},
       options={'bdist_wheel': {'py_limited_api': 'cp311'}})

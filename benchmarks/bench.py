@@ -15,7 +15,7 @@ import update
 from targets import summary
 from timing import arguments, headline, prepare, write
 
-from fcn_repro.errors import tool
+from fcn_repro.cli.reporting import report_errors
 
 ROUNDS, NET_ROUNDS = 15, 3
 
@@ -32,7 +32,7 @@ def gather(args):
     return rows + upcrop.curves(args)
 
 
-@tool
+@report_errors()
 def main():
     parser = arguments(__doc__, ROUNDS)
     parser.add_argument('--short', action='store_true')

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from peers import FORMATS, KERNELS, check
 from timing import OURS, arguments, measure, prepare, products, write
 
-from fcn_repro.errors import tool
+from fcn_repro.cli.reporting import report_errors
 from fcn_repro.ops.deconv import deconv_crop
 
 CLASSES, HEIGHT, WIDTH = 21, 375, 500
@@ -51,7 +51,7 @@ def targets(args):
     return [row for form in FORMATS for row in compare(8, 1, form, args)]
 
 
-@tool
+@report_errors()
 def main():
     args = arguments(__doc__, 15).parse_args()
     machine = prepare(args)

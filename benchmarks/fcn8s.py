@@ -30,10 +30,11 @@ from nets import (
 from peers import FORMATS, check, compiled
 from timing import OURS, arguments, measure, parse_size, prepare, products, write
 
-from fcn_repro.errors import tool
+from fcn_repro.cli.reporting import report_errors
 from fcn_repro.net.graph import LABELS
 from fcn_repro.net.placement import allow_tf32
-from fcn_repro.recipe.switches import NAMES
+from fcn_repro.ops import has_avx512_bf16
+from fcn_repro.recipe.optimisations import NAMES
 
 SIZE = 375, 500
 OFF = [name for name in NAMES if name not in ('fuse_score', 'fused_update', 'graphs')]
@@ -50,7 +51,7 @@ def within(tf32, run):
 def precisions(args, x, mine):
     """Our net in other precisions, which the CPU has where it multiplies bfloat16."""
     cuda = args.device == 'cuda'
-    if not cuda and not torch.cpu._is_avx512_bf16_supported():
+    if not cuda and not has_avx512_bf16():
         print('bf16 is left out: this CPU has no AVX512-BF16')
         return {}
     made = {name: ours(args.device, precision=name, like=mine)
@@ -141,7 +142,7 @@ def training(args):
                    products(work, args.device), gradients=True, warm=False)
 
 
-@tool
+@report_errors()
 def main():
     parser = arguments(__doc__, 5)
     parser.add_argument('--size', type=parse_size, default=SIZE, metavar='HxW')

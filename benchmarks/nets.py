@@ -9,11 +9,10 @@ import torch
 from plain_fcn8s import CLASSES, Plain
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fcn_repro.net import Net
-from fcn_repro.net import placement as runtime
+from fcn_repro.net import Net, placement
 from fcn_repro.net.surgery import upsample_filt
 from fcn_repro.proto import TEST
-from fcn_repro.recipe.switches import Switches
+from fcn_repro.recipe.optimisations import Optimisations
 from fcn_repro.solver import Solver
 
 FOLDER = Path(__file__).parent.parent / 'prototxt/voc-fcn8s'
@@ -31,11 +30,11 @@ weight_decay: {DECAY} max_iter: 1000000 snapshot_after_train: false
 def ours(device='cpu', off=(), precision='fp32', like=None):
     """Our net with random weights, in place, with all that makes it fast but what `off` names;
     with those of the net `like`, in its memory, where that is given."""
-    switches = Switches(off)
-    net = Net.read(PROTOTXT, TEST, passes=switches.passes)
+    optimisations = Optimisations(off)
+    net = Net.read(PROTOTXT, TEST, passes=optimisations.passes)
     if like is None:
         fill(of_ours(net))
-    runtime.place(net, device, precision=precision, **switches.placed)
+    placement.place(net, device, precision=precision, **optimisations.placed)
     if like is not None:
         net.share_with(like)
     return net
@@ -110,14 +109,14 @@ def solver(size, device='cpu', off=(), precision='fp32'):
     """Our Solver on the train net, which is given its data, and has no Dropout."""
     layers = (FOLDER / 'train.prototxt').read_text().split('layer {')[2:]
     kept = [layer for layer in layers if '"Dropout"' not in layer]
-    switches = Switches(off)
+    optimisations = Optimisations(off)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, 'train.prototxt').write_text(
             DATA.format(*size) + ''.join('layer {' + layer for layer in kept))
         Path(folder, 'solver.prototxt').write_text(SOLVER)
         made = Solver(Path(folder, 'solver.prototxt'), device=device, precision=precision,
-                      passes=switches.passes, placed=switches.placed)
-    made.fused = switches.fused
+                      passes=optimisations.passes, placed=optimisations.placed)
+    made.fused = optimisations.fused
     fill(of_ours(made.net))
     return made
 

@@ -15,17 +15,17 @@ import torch
 from nets import PROTOTXT, fill, of_ours, sample
 from timing import alternate, arguments, parse_size, prepare, write
 
+from fcn_repro.cli.reporting import report_errors
 from fcn_repro.data.image import to_blob
-from fcn_repro.errors import FcnError, tool
-from fcn_repro.net import Net
-from fcn_repro.net import placement as runtime
+from fcn_repro.errors import FcnError
+from fcn_repro.net import Net, placement
 from fcn_repro.passes import DEFAULT
 from fcn_repro.predict.photos import find_photos, read_photo
 from fcn_repro.proto import TEST
 from fcn_repro.recipe.models import MEAN
 
 FP32 = 'fp32'
-VARIANTS = {            # {device: {name: options of runtime.place}}
+VARIANTS = {            # {device: {name: options of placement.place}}
     'cpu': {FP32: {}, 'fp32, not prepacked': {'prepack': False}, 'bf16': {'precision': 'bf16'}},
     'cuda': {FP32: {}, 'fp32, no graphs': {'graphs': False}, 'tf32': {'precision': 'tf32'},
              'bf16': {'precision': 'bf16'}, 'bf16, no graphs': {'precision': 'bf16',
@@ -40,12 +40,12 @@ def make(file, weights, device, options):
         fill(of_ours(net))
     else:
         net.copy_from(weights)
-    return runtime.place(net, device, **options)
+    return placement.place(net, device, **options)
 
 
 def forward(net, tf32, images):
     """Scores of all images, on their device."""
-    runtime.allow_tf32(tf32)
+    placement.allow_tf32(tf32)
     with torch.inference_mode():
         out = [net(data=image)['score'] for image in images]
         if net.replay is not None:
@@ -81,10 +81,10 @@ def choices():
     return args
 
 
-@tool
+@report_errors()
 def main():
     args = choices()
-    machine, device = prepare(args), runtime.pick_device(args.device)
+    machine, device = prepare(args), placement.pick_device(args.device)
     file = args.net or PROTOTXT
     photos = [read_photo(path).image for path in find_photos(args.photos)]
     images = [torch.as_tensor(to_blob(image, MEAN))[None] for image in photos] or \

@@ -15,7 +15,8 @@ from plot import chart, page
 from targets import verdicts
 from timing import OURS, headline
 
-from fcn_repro.errors import FcnError, tool
+from fcn_repro.cli.reporting import report_errors
+from fcn_repro.errors import FcnError
 
 OPS = {'op 1 forward': 'upsampling and crop', 'op 4 labels': 'to the label map',
        'op 5 loss forward + backward': 'loss and its gradient'}
@@ -77,7 +78,7 @@ def plot(result):
     return page(panels, LINES, escape(headline(result['machine'])))
 
 
-@tool
+@report_errors()
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('results', metavar='RESULTS.json')

@@ -19,7 +19,7 @@ from peers import FORMATS, Case, Inputs, check, compiled
 from timing import OURS, arguments, exponentials, measure, prepare, products, write
 
 from fcn_repro import ops
-from fcn_repro.errors import tool
+from fcn_repro.cli.reporting import report_errors
 
 PEERS = 'dense', 'depthwise', 'F.interpolate'
 CHAINS = 'dense', 'depthwise'
@@ -140,7 +140,7 @@ def curves(args):
     return rows
 
 
-@tool
+@report_errors()
 def main():
     parser = arguments(__doc__, 15)
     parser.add_argument('--curves', action='store_true', help='over sizes, classes, … as well')

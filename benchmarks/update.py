@@ -15,7 +15,7 @@ import torch
 from peers import check
 from timing import OURS, arguments, measure, prepare, write
 
-from fcn_repro.errors import tool
+from fcn_repro.cli.reporting import report_errors
 from fcn_repro.proto.prototxt import parse_solver
 from fcn_repro.solver.rules import RULES
 from fcn_repro.solver.update import fused_update, update_ref
@@ -87,7 +87,7 @@ def compare(kind, args):
                    ('arrays read and written', floor(kind, n, device), 1), gradients=True)
 
 
-@tool
+@report_errors()
 def main():
     parser = arguments(__doc__, 15)
     parser.add_argument('--numbers', type=int, default=NUMBERS, help='parameters')

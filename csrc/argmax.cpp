@@ -1,4 +1,4 @@
-// Schema and checks of upsample + crop + argmax.
+// Schema and argument checks of upsample + crop + argmax.
 #include "argmax.h"
 
 #include <ATen/ops/empty.h>
@@ -29,7 +29,10 @@ Argmax prepare_argmax(const at::Tensor& x, const at::Tensor& taps_y, const at::T
                                 options.dtype(dtype));
   at::Tensor p = probability ? at::empty(labels.sizes(), options.dtype(at::kFloat))
                              : at::empty({0}, options.dtype(at::kFloat));
-  return Argmax{std::move(scores), std::move(labels), std::move(p), probability};
+  return Argmax{.scores = std::move(scores),
+                .labels = std::move(labels),
+                .probability = std::move(p),
+                .with_probability = probability};
 }
 
 }  // namespace fcn

@@ -1,4 +1,4 @@
-// What every backend of upsample + crop + argmax needs before its loops.
+// Upsample + crop + argmax: checked arguments and allocated results, shared by the backends.
 #pragma once
 
 #include "scores.h"
@@ -8,8 +8,8 @@ namespace fcn {
 struct Argmax {
   Scores scores;
   at::Tensor labels;       // (N, *size) of Byte or Long, not yet written
-  at::Tensor probability;  // (N, *size) of Float, not yet written; (0) where nobody asks
-  bool wanted;             // the probability
+  at::Tensor probability;  // (N, *size) of Float, not yet written; (0) if not wanted
+  bool with_probability;
 };
 
 Argmax prepare_argmax(const at::Tensor& x, const at::Tensor& taps_y, const at::Tensor& taps_x,

@@ -1,4 +1,4 @@
-// Tensors as the loops read them.
+// Dense, aligned tensors for the loops.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,12 +8,12 @@
 
 namespace fcn {
 
-// Whether the numbers stand where their type may; views of foreign memory need not
+// Whether the data are aligned to their type; views of foreign memory need not be
 inline bool is_aligned(const at::Tensor& tensor) {
   return reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % tensor.element_size() == 0;
 }
 
-// The tensor itself where it is dense in `format` and aligned, else a copy that is
+// The tensor itself if it is dense in `format` and aligned, otherwise a copy
 inline at::Tensor dense(const at::Tensor& tensor,
                         at::MemoryFormat format = at::MemoryFormat::Contiguous) {
   const at::Tensor whole = tensor.contiguous(format);

@@ -1,12 +1,13 @@
-// What becomes of the scores of one output, class by class: init, update, write. Shared by host
-// and device: V is a number on the GPU, a vector of lanes on the CPU, and I its integers.
+// Epilogues: reductions of the scores of one output over the classes, as init and update, and the
+// final formulas. Shared by host and device: V is a scalar on the GPU and a vector on the CPU, I
+// the corresponding integer type.
 #pragma once
 
 #include "upcrop_math.h"
 
 namespace fcn {
 
-// The largest score and its class: the lowest class on ties, and the first NaN before any number
+// Maximum and argmax: the lowest class on ties; the first NaN wins over any number
 template <typename V, typename I>
 struct Best {
   V value;
@@ -20,7 +21,7 @@ struct Best {
     index = take ? c : index;
   }
 
-  // The same where no score is a NaN
+  // The same for scores without NaN
   FCN_HD void update_number(V score, I c) {
     const auto take = score > value;
     value = take ? score : value;
@@ -28,21 +29,20 @@ struct Best {
   }
 };
 
-// log(FLT_MIN): Caffe's loss takes no probability below it
+// log(FLT_MIN): Caffe's loss clamps probabilities there
 constexpr double kLeastLog = -87.33654475055310898657;
 
-// log(probability) of the label's score, clamped; a NaN stays one. log_sum is the logarithm of the
-// sum of exp(score - largest).
+// Clamped log-probability of the label, NaN for NaN; log_sum = log(sum of exp(score - largest))
 template <typename V>
 FCN_HD V log_probability(V score, V largest, V log_sum, V least) {
   const V value = score - largest - log_sum;
   return value < least ? least : value;
 }
 
-// What stands for a label that is no number, or one beyond int's
+// Stands for a label that is NaN or does not fit an int
 constexpr int64_t kNoLabel = -1 - int64_t(0x7fffffffffffffff);
 
-// What a loss is divided by: Caffe's LossParameter.NormalizationMode, never under 1
+// Caffe's LossParameter.NormalizationMode, and the divisor of the loss, at least 1
 enum Normalization : int64_t { kFull = 0, kValid = 1, kBatchSize = 2, kNone = 3 };
 
 FCN_HD double normalizer(int64_t mode, int64_t valid, int64_t batch, int64_t cells) {

@@ -1,4 +1,4 @@
-// The scores that are never written: what the ops that reduce over classes share.
+// Arguments shared by the ops that upsample, crop and reduce over the classes.
 #pragma once
 
 #include "upcrop.h"
@@ -6,13 +6,13 @@
 namespace fcn {
 
 struct Scores {
-  at::Tensor x;               // contiguous (N, C, H, W) of the type that sums
+  at::Tensor x;               // contiguous (N, C, H, W) of the accumulation type
   at::Tensor taps_y, taps_x;  // contiguous
   Axis y, x_axis;
   int64_t batch, classes;
 };
 
-// Checked arguments; the low-resolution x is copied only where its type or strides differ.
+// Check the arguments; x is copied only where its type or strides differ.
 Scores prepare_scores(const char* op, const at::Tensor& x, const at::Tensor& taps_y,
                       const at::Tensor& taps_x, at::IntArrayRef stride, at::IntArrayRef pad,
                       at::IntArrayRef offset, at::IntArrayRef size);

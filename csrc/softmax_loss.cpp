@@ -1,4 +1,4 @@
-// Schema and checks of upsample + crop + softmax loss.
+// Schema and argument checks of upsample + crop + softmax loss.
 #include "softmax_loss.h"
 
 #include <ATen/OpMathType.h>
@@ -75,15 +75,22 @@ SoftmaxLoss prepare_softmax_loss(
   const auto options = scores.x.options();
   at::Tensor grad = gradient ? at::zeros(scores.x.sizes(), options) : at::empty({0}, options);
   at::Tensor loss = at::empty({}, options);
-  return SoftmaxLoss{std::move(scores), dense(label), maybe(weight), maybe(mask),
-                     std::move(loss), std::move(grad), normalization, ignore, gradient};
+  return SoftmaxLoss{.scores = std::move(scores),
+                     .label = dense(label),
+                     .weight = maybe(weight),
+                     .mask = maybe(mask),
+                     .loss = std::move(loss),
+                     .grad = std::move(grad),
+                     .normalization = normalization,
+                     .ignore = ignore,
+                     .gradient = gradient};
 }
 
 void check_labels(const SoftmaxLoss& s, int64_t bad, double example) {
   TORCH_CHECK_VALUE(bad == 0, op, ": ", bad, " labels outside 0 ... ", s.scores.classes - 1,
                     ", such as ", example, ", with ignore_label ",
                     s.ignore ? std::to_string(*s.ignore) : "not set",
-                    ". Mend the labels, the number of classes or ignore_label.");
+                    ". Fix the labels, the number of classes or ignore_label.");
 }
 
 at::Tensor gradient_like(const SoftmaxLoss& s, const at::Tensor& x) {

@@ -1,4 +1,4 @@
-// What every backend of upsample + crop + softmax loss needs before its loops.
+// Upsample + crop + softmax loss: checked arguments and allocated results, shared by the backends.
 #pragma once
 
 #include <optional>
@@ -10,10 +10,10 @@ namespace fcn {
 struct SoftmaxLoss {
   Scores scores;
   at::Tensor label;                    // contiguous (N, *size): Byte, Int, Long, Float or Double
-  std::optional<at::Tensor> weight;    // contiguous (C) of the type that sums
+  std::optional<at::Tensor> weight;    // contiguous (C) of the accumulation type
   std::optional<at::Tensor> mask;      // contiguous (N, *size) of Bool
-  at::Tensor loss;                     // () of the type that sums, not yet written
-  at::Tensor grad;                     // as scores.x, zeros; (0) where nobody asks
+  at::Tensor loss;                     // () of the accumulation type, not yet written
+  at::Tensor grad;                     // as scores.x, zeros; (0) if not wanted
   int64_t normalization;
   std::optional<int64_t> ignore;
   bool gradient;
@@ -25,10 +25,10 @@ SoftmaxLoss prepare_softmax_loss(
     int64_t normalization, std::optional<int64_t> ignore, const std::optional<at::Tensor>& weight,
     const std::optional<at::Tensor>& mask, bool gradient);
 
-// Throws for `bad` labels out of range, one of them `example`
+// Throw if there are `bad` labels out of range, of which `example` is one
 void check_labels(const SoftmaxLoss& op, int64_t bad, double example);
 
-// The gradient, of the type that sums, channels_last where x is
+// The gradient in the accumulation type, channels_last if x is
 at::Tensor gradient_like(const SoftmaxLoss& op, const at::Tensor& x);
 
 }  // namespace fcn

@@ -1,4 +1,4 @@
-// Schemas and argument checks of the fused op, once for all backends.
+// Schemas and argument checks of the fused upsample + crop, shared by all backends.
 #include "scores.h"
 
 #include <ATen/OpMathType.h>
@@ -36,8 +36,8 @@ void check_taps(const char* op, const char* name, const at::Tensor& taps, const 
                     ". Convert the taps, once, to the type that ops.tap_dtype names.");
 }
 
-constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-constexpr int64_t kMostPhases = 65536;  // of a tile of scores
+constexpr int64_t kMaxSize = std::numeric_limits<int32_t>::max();
+constexpr int64_t kMaxPhases = 65536;  // per score tile
 
 void check_tensors(const char* op, const char* name, const at::Tensor& x,
                    const at::Tensor& taps_y, const at::Tensor& taps_x) {
@@ -54,8 +54,9 @@ void check_tensors(const char* op, const char* name, const at::Tensor& x,
 int64_t checked(const char* op, const char* name, at::IntArrayRef pair, int axis, int64_t least) {
   TORCH_CHECK_VALUE(pair.size() == 2, op, ": ", name, " has ", pair.size(),
                     " numbers, expected 2 (y, x).");
-  TORCH_CHECK_VALUE(pair[axis] >= least && pair[axis] <= kMost, op, ": ", name, " is ", pair[axis],
-                    " along ", axis == 0 ? "y" : "x", ", expected ", least, " to ", kMost, ".");
+  TORCH_CHECK_VALUE(pair[axis] >= least && pair[axis] <= kMaxSize, op, ": ", name, " is ",
+                    pair[axis], " along ", axis == 0 ? "y" : "x", ", expected ", least, " to ",
+                    kMaxSize, ".");
   return pair[axis];
 }
 
@@ -65,8 +66,11 @@ Axis check_axis(const char* op, int axis, at::IntArrayRef in, at::IntArrayRef ou
   const char* where = axis == 0 ? "y" : "x";
   const int64_t pads = checked(op, "pad", pad, axis, 0), k = taps.numel();
   const int64_t start = checked(op, "offset", offset, axis, 0);
-  const Axis a{checked(op, "input size", in, axis, 1), checked(op, "crop size", out, axis, 1), k,
-               checked(op, "stride", stride, axis, 1), start + pads};
+  const Axis a{.in = checked(op, "input size", in, axis, 1),
+               .out = checked(op, "crop size", out, axis, 1),
+               .k = k,
+               .stride = checked(op, "stride", stride, axis, 1),
+               .shift = start + pads};
   const int64_t whole = (a.in - 1) * a.stride + k - 2 * pads;
   TORCH_CHECK_VALUE(whole >= 1, op, ": the deconvolution's output is ", whole, " cells along ",
                     where, " (", a.in, " cells, kernel ", k, ", stride ", a.stride, ", pad ", pads,
@@ -78,7 +82,7 @@ Axis check_axis(const char* op, int axis, at::IntArrayRef in, at::IntArrayRef ou
   return a;
 }
 
-// channels_last stays so; everything else, views included, gives the contiguous format.
+// channels_last for channels_last tensors, contiguous for all others, views included
 at::MemoryFormat format_of(const at::Tensor& x) {
   const bool last = x.is_contiguous(at::MemoryFormat::ChannelsLast) && !x.is_contiguous();
   return last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
@@ -89,9 +93,14 @@ Upcrop prepare(const at::Tensor& source, const at::Tensor& taps_y, const at::Ten
   const auto format = format_of(source);
   const bool last = format == at::MemoryFormat::ChannelsLast;
   const int64_t n = source.size(0), c = source.size(1);
-  return Upcrop{dense(source, format), dense(taps_y), dense(taps_x),
-                at::empty({n, c, height, width}, source.options().memory_format(format)),
-                y, x, last ? n : n * c, last ? c : 1};
+  return Upcrop{.source = dense(source, format),
+                .taps_y = dense(taps_y),
+                .taps_x = dense(taps_x),
+                .result = at::empty({n, c, height, width}, source.options().memory_format(format)),
+                .y = y,
+                .x = x,
+                .planes = last ? n : n * c,
+                .inner = last ? c : 1};
 }
 
 Upcrop forward(const char* op, const at::Tensor& x, const at::Tensor& taps_y,
@@ -135,8 +144,11 @@ Upcrop prepare_add(const at::Tensor& x, const at::Tensor& taps_y, const at::Tens
   const char* op = "upcrop_add";
   Upcrop up = forward(op, x, taps_y, taps_x, stride, pad, offset, size);
   check_skip(op, x, skip, skip_offset, size);
-  up.skip = Skip{dense(skip, format_of(x)), skip.size(2), skip.size(3), skip_offset[0],
-                 skip_offset[1]};
+  up.skip = Skip{.values = dense(skip, format_of(x)),
+                 .height = skip.size(2),
+                 .width = skip.size(3),
+                 .top = skip_offset[0],
+                 .left = skip_offset[1]};
   return up;
 }
 
@@ -158,10 +170,15 @@ Scores prepare_scores(const char* op, const at::Tensor& x, const at::Tensor& tap
   const auto in = x.sizes().slice(2);
   const Axis ay = check_axis(op, 0, in, size, taps_y, stride, pad, offset);
   const Axis ax = check_axis(op, 1, in, size, taps_x, stride, pad, offset);
-  TORCH_CHECK_VALUE(ax.stride <= kMostPhases, op, ": stride is ", ax.stride,
-                    " along x, expected 1 to ", kMostPhases, ". Upsample with upcrop first.");
-  return Scores{dense(x.to(at::toOpMathType(x.scalar_type()))), dense(taps_y),
-                dense(taps_x), ay, ax, x.size(0), x.size(1)};
+  TORCH_CHECK_VALUE(ax.stride <= kMaxPhases, op, ": stride is ", ax.stride,
+                    " along x, expected 1 to ", kMaxPhases, ". Upsample with upcrop first.");
+  return Scores{.x = dense(x.to(at::toOpMathType(x.scalar_type()))),
+                .taps_y = dense(taps_y),
+                .taps_x = dense(taps_x),
+                .y = ay,
+                .x_axis = ax,
+                .batch = x.size(0),
+                .classes = x.size(1)};
 }
 
 }  // namespace fcn

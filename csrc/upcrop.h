@@ -1,4 +1,4 @@
-// What every backend of the fused op needs before its loops: checked arguments and memory.
+// The fused upsample + crop: checked arguments and allocated results, shared by the backends.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -7,11 +7,11 @@
 
 namespace fcn {
 
-// A window of a second tensor, dense in the format of the first
+// A window of the skip tensor, dense in the format of the source
 struct Skip {
-  at::Tensor values;          // undefined where nothing is added
-  int64_t height, width;      // cells
-  int64_t top, left;          // first cell of the window
+  at::Tensor values;      // undefined for no skip
+  int64_t height, width;  // pixels of the skip tensor
+  int64_t top, left;      // first pixel of the window
 };
 
 struct Upcrop {
@@ -19,8 +19,8 @@ struct Upcrop {
   at::Tensor taps_y, taps_x;  // contiguous
   at::Tensor result;          // dense in the same format, not yet written
   Axis y, x;
-  int64_t planes, inner;      // N * C planes of 1, or N planes of C values a cell
-  Skip skip = {};             // what the forward pass adds
+  int64_t planes, inner;  // N * C planes with 1, or N planes with C values per pixel
+  Skip skip = {};         // added by the forward pass
 };
 
 // Forward: source is (N, C, H, W), result is (N, C, *size).
@@ -28,12 +28,12 @@ Upcrop prepare_forward(const at::Tensor& x, const at::Tensor& taps_y, const at::
                        at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset,
                        at::IntArrayRef size);
 
-// Forward, and the window of skip (N, C, H', W') that starts at skip_offset to add to it.
+// Forward plus the window of skip (N, C, H', W') that starts at skip_offset.
 Upcrop prepare_add(const at::Tensor& x, const at::Tensor& taps_y, const at::Tensor& taps_x,
                    at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset,
                    at::IntArrayRef size, const at::Tensor& skip, at::IntArrayRef skip_offset);
 
-// Backward: source is the gradient of the forward's result, result has the cells of in_size.
+// Backward: source is the gradient of the forward's result, result has spatial size in_size.
 Upcrop prepare_backward(const at::Tensor& grad, const at::Tensor& taps_y,
                         const at::Tensor& taps_x, at::IntArrayRef stride, at::IntArrayRef pad,
                         at::IntArrayRef offset, at::IntArrayRef in_size);

@@ -48,20 +48,15 @@ FCN_HD int64_t tap(const Axis& axis, int64_t o, int64_t i) {
   return o + axis.shift - i * axis.stride;
 }
 
-// Where an output stands: cell u = o + shift of the deconvolution is `phase` after input `i`, so
-// inputs i, i - 1, ... feed it with taps phase, phase + stride, ...
-struct Place {
+// Sub-pixel position of an output: cell u = o + shift of the deconvolution lies `phase` cells after
+// input `i`, so inputs i, i - 1, ... feed it with taps phase, phase + stride, ...
+struct Subpixel {
   int64_t i, phase;
 };
 
-FCN_HD Place place(const Axis& axis, int64_t o) {
+FCN_HD Subpixel subpixel(const Axis& axis, int64_t o) {
   const int64_t u = o + axis.shift;
-  return Place{u / axis.stride, u % axis.stride};
-}
-
-// The place of the next output, without a division
-FCN_HD void step(const Axis& axis, Place& at) {
-  if (++at.phase == axis.stride) at = Place{at.i + 1, 0};
+  return Subpixel{u / axis.stride, u % axis.stride};
 }
 
 // Storage type to the type that sums; the 16-bit types of a backend add overloads of their own.

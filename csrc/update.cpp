@@ -1,4 +1,4 @@
-// Schema and argument checks of the solver update, once for all backends.
+// Schema and argument checks of the solver update, shared by all backends.
 #include "update.h"
 
 #include <ATen/MemoryOverlap.h>
@@ -26,7 +26,7 @@ Rule rule_of(c10::string_view name) {
   TORCH_CHECK_VALUE(false, "fused_update: no rule '", name, "'.");
 }
 
-// Whether two tensors of one shape have their numbers in the same places
+// Whether two tensors of one shape have the same memory order
 bool same_order(const at::Tensor& a, const at::Tensor& b) {
   for (int64_t axis = 0; axis < a.dim(); ++axis)
     if (a.size(axis) != 1 && a.stride(axis) != b.stride(axis)) return false;
@@ -43,7 +43,8 @@ Update prepare_update(at::TensorList data, at::TensorList diff, at::TensorList h
                       c10::string_view rule, at::ArrayRef<double> rates,
                       at::ArrayRef<double> decays, c10::List<bool> moves, bool l1, double clip,
                       double keep, double keep2, double delta) {
-  Update update{{}, {}, rule_of(rule), l1, clip, keep, keep2, delta};
+  Update update{
+      .rule = rule_of(rule), .l1 = l1, .clip = clip, .keep = keep, .keep2 = keep2, .delta = delta};
   const size_t count = data.size(), histories = has_second(update.rule) ? 2 : 1;
   TORCH_CHECK_VALUE(diff.size() == count && history.size() == histories * count &&
                         rates.size() == count && decays.size() == count && moves.size() == count,
@@ -58,7 +59,7 @@ Update prepare_update(at::TensorList data, at::TensorList diff, at::TensorList h
                       type, ", expected Float or Double.");
     TORCH_CHECK_VALUE(like.is_non_overlapping_and_dense(), "fused_update: data ", i, " of shape ",
                       like.sizes(), " has strides ", like.strides(), ", expected a dense tensor.");
-    Parameter parameter{{}, rates[i], decays[i], moves[i]};
+    Parameter parameter{.rate = rates[i], .decay = decays[i], .moves = moves[i]};
     const at::Tensor given[] = {like, diff[i], history[i],
                                 histories == 2 ? history[count + i] : at::Tensor()};
     for (size_t part = 0; part < 2 + histories; ++part) {
@@ -73,7 +74,7 @@ Update prepare_update(at::TensorList data, at::TensorList diff, at::TensorList h
       TORCH_CHECK_VALUE(at::has_internal_overlap(tensor) != at::MemOverlap::Yes,
                         "fused_update: array ", part, " of parameter ", i, " of shape ",
                         tensor.sizes(), " has strides ", tensor.strides(),
-                        ", expected a place in memory for each number.");
+                        ", expected elements that do not overlap in memory.");
       if (same_order(tensor, like) && is_aligned(tensor)) continue;
       parameter.arrays[part] = at::empty_like(like).copy_(tensor);
       update.copies.emplace_back(tensor, parameter.arrays[part]);

@@ -1,4 +1,4 @@
-// What both backends of the solver update need before their loops: checked, dense arrays.
+// The solver update: checked arguments and dense arrays, shared by the backends.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,17 +13,17 @@ namespace fcn {
 struct Parameter {
   std::array<at::Tensor, 4> arrays;  // data, diff, first and second history (undefined if none)
   double rate, decay;
-  bool moves;  // whether the data changes
+  bool moves;  // whether the data changes (lr_mult is not 0)
 };
 
 struct Update {
-  std::vector<Parameter> parameters;  // all in the memory order of their data
-  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // (what was given, its copy in order)
+  std::vector<Parameter> parameters;                      // arrays in the memory order of the data
+  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // (given tensor, dense copy)
   Rule rule;
   bool l1;
   double clip, keep, keep2, delta;
 
-  // The copies' results, after the loops
+  // Write the results of copies back
   void finish() const;
 };
 

@@ -1,6 +1,6 @@
-// Caffe's solver update of one number, in the order and with the roundings of solver/rules.py:
-// a tensor's add with alpha is one fused multiply-add, everything else rounds by itself. Shared by
-// host (built without contraction) and device, so it includes nothing of ATen or c10.
+// Caffe's solver update of one element, in the order and with the roundings of solver/rules.py: a
+// tensor's add with alpha is one fused multiply-add, every other operation rounds separately.
+// Shared by host (built without contraction) and device, so it includes nothing of ATen or c10.
 #pragma once
 
 #include <cmath>
@@ -17,7 +17,9 @@ namespace fcn {
 enum class Rule { SGD, Nesterov, AdaGrad, RMSProp, AdaDelta, Adam };
 enum class Decay { None, L1, L2 };
 
-FCN_UPDATE_HD constexpr bool has_second(Rule rule) { return rule == Rule::AdaDelta || rule == Rule::Adam; }
+FCN_UPDATE_HD constexpr bool has_second(Rule rule) {
+  return rule == Rule::AdaDelta || rule == Rule::Adam;
+}
 
 #if defined(__CUDA_ARCH__)
 FCN_UPDATE_HD float times(float a, float b) { return __fmul_rn(a, b); }
@@ -38,20 +40,24 @@ template <typename T> FCN_UPDATE_HD T root(T a) { return std::sqrt(a); }
 template <typename T> FCN_UPDATE_HD T fused(T a, T b, T c) { return std::fma(a, b, c); }
 #endif
 
-// The numbers of one solver, in the precision of its arrays
+// The constants of one update, in the precision of its arrays
 template <typename T>
-struct Numbers {
-  T clip;            // what the diff is multiplied by: clipping, 1 / iter_size
-  T keep, fresh;     // momentum or the mean's decay, and 1 - it
-  T keep2, fresh2;   // of the second history
+struct Rates {
+  T clip;            // factor of the diff: gradient clipping, 1 / iter_size
+  T keep, fresh;     // momentum or decay rate of the mean, and 1 - keep
+  T keep2, fresh2;   // likewise for the second history
   T back, ahead;     // Nesterov's -momentum and 1 + momentum
   T delta;
 
-  Numbers(double clip, double keep, double keep2, double delta)
-      : clip(static_cast<T>(clip)), keep(static_cast<T>(keep)),
-        fresh(static_cast<T>(1 - keep)), keep2(static_cast<T>(keep2)),
-        fresh2(static_cast<T>(1 - keep2)), back(static_cast<T>(-keep)),
-        ahead(static_cast<T>(1 + keep)), delta(static_cast<T>(delta)) {}
+  Rates(double clip, double keep, double keep2, double delta)
+      : clip(static_cast<T>(clip)),
+        keep(static_cast<T>(keep)),
+        fresh(static_cast<T>(1 - keep)),
+        keep2(static_cast<T>(keep2)),
+        fresh2(static_cast<T>(1 - keep2)),
+        back(static_cast<T>(-keep)),
+        ahead(static_cast<T>(1 + keep)),
+        delta(static_cast<T>(delta)) {}
 };
 
 // history = keep * history + fresh * value
@@ -60,9 +66,10 @@ FCN_UPDATE_HD T mean(T history, T value, T keep, T fresh) {
   return fused(fresh, value, times(history, keep));
 }
 
-// What is subtracted from the data; `diff` is clipped and decayed, all three are brought up to date
+// One step of a rule: returns what to subtract from the data and updates diff and both histories.
+// `diff` is already clipped and includes the weight decay.
 template <Rule rule, typename T>
-FCN_UPDATE_HD T step(T& diff, T& first, T& second, T rate, const Numbers<T>& p) {
+FCN_UPDATE_HD T step(T& diff, T& first, T& second, T rate, const Rates<T>& p) {
   if constexpr (rule == Rule::SGD) {
     return first = fused(rate, diff, times(first, p.keep));
   } else if constexpr (rule == Rule::Nesterov) {
@@ -87,7 +94,7 @@ FCN_UPDATE_HD T step(T& diff, T& first, T& second, T rate, const Numbers<T>& p) 
 
 template <Rule rule, Decay kind, typename T>
 FCN_UPDATE_HD void update_at(T& data, T& diff, T& first, T& second, T rate, T decay, bool moves,
-                             const Numbers<T>& p) {
+                             const Rates<T>& p) {
   diff = times(diff, p.clip);
   if constexpr (kind == Decay::L2) diff = fused(decay, data, diff);
   if constexpr (kind == Decay::L1) {
@@ -98,7 +105,7 @@ FCN_UPDATE_HD void update_at(T& data, T& diff, T& first, T& second, T rate, T de
   data = moves ? plus(data, -change) : data;
 }
 
-// f<rule, kind>() for values known when it runs
+// Dispatch run-time values to f<rule, kind>()
 template <Decay kind, typename F>
 void with_rule(Rule rule, F&& f) {
   switch (rule) {

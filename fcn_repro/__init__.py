@@ -1,3 +1,35 @@
-"""Fully convolutional networks (Long, Shelhamer, Darrell), faithful to Caffe, in PyTorch."""
+"""Fully convolutional networks (Long, Shelhamer, Darrell), faithful to Caffe, in PyTorch.
 
-__version__ = '0.1.0'
+    import fcn_repro
+    labels = fcn_repro.segment('photo.jpg', net='deploy.prototxt', weights='fcn8s.caffemodel')
+
+The names below are imported at their first use, so that `import fcn_repro` does not load torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import FcnError
+    from .net import Net
+    from .net.placement import place
+    from .predict.segment import segment
+    from .proto import TEST, TRAIN
+    from .solver import Solver
+
+__version__ = '0.2.0'           # the only place; packaging, `--version` and CITATION.cff follow
+__all__ = ['TEST', 'TRAIN', 'FcnError', 'Net', 'Solver', 'place', 'segment']
+
+_MODULES = {'FcnError': '.errors', 'Net': '.net', 'Solver': '.solver', 'TEST': '.proto',
+            'TRAIN': '.proto', 'place': '.net.placement', 'segment': '.predict.segment'}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    value = globals()[name] = getattr(import_module(_MODULES[name], __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,35 +1,39 @@
-"""The one error class of the project, and how a tool shows it."""
+"""The error class of the project, and helpers for writing good messages."""
+
+from __future__ import annotations
 
 import difflib
-import functools
-import os
-import sys
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any
 
-LONGEST = 2000                  # characters of a sentence; what quotes more is cut in the middle
+LONGEST = 2000                  # characters of a sentence; a longer one is cut in the middle
 NO_MEMORY = ('allocate memory', 'enough memory', 'out of memory', 'size calculation overflowed',
-             'bad_alloc')       # what torch says
+             'bad_alloc')       # torch's and the C++ library's words
 
 
 class FcnError(Exception):
-    """Something the user can mend: what is wrong, where, and what to do.
+    """A fault that the user can correct: what is wrong, where, and what to do about it.
 
     what: one sentence with both numbers (found, expected) where there are two.
     do: the remedy, one sentence in the words of the Python API: parameters, never options of a
     command line.
     code: a stable name of the fault ('run-stopped'), by which a front end looks up a remedy in its
     own words; facts: {name: value} that such a remedy may quote.
-    file, line: where it stands in a text; line counts from 1.
+    file, line: the place in a text; line counts from 1.
     layer, type: the layer's name and its Caffe type.
     """
 
-    def __init__(self, what, *, do='', code='', facts=None, file=None, line=None, layer=None,
-                 type=None):
+    def __init__(self, what: str, *, do: str = '', code: str = '',
+                 facts: Mapping[str, Any] | None = None, file: str | None = None,
+                 line: int | None = None, layer: str | None = None,
+                 type: str | None = None) -> None:
         self.what, self.do, self.file, self.line = short(what), short(do), file, line
         self.code, self.facts = code, dict(facts or {})
         self.layer, self.type = layer and short(layer, 200), type and short(type, 200)
         super().__init__(str(self))
 
-    def __str__(self):
+    def __str__(self) -> str:
         where = ''
         if self.file is not None:
             where += f'{self.file}:{self.line}: ' if self.line else f'{self.file}: '
@@ -40,66 +44,53 @@ class FcnError(Exception):
             text += ('' if text.endswith('.') else '.') + ' ' + self.do
         return text
 
-    def at(self, *, file=None, line=None, layer=None, type=None):
-        """A copy of this error, of its own class, with the places that it does not have yet."""
+    def at(self, *, file: str | None = None, line: int | None = None, layer: str | None = None,
+           type: str | None = None) -> FcnError:
+        """Return a copy, of the same class, with the parts of its place that it lacks."""
         return self.__class__(self.what, do=self.do, code=self.code, facts=self.facts,
                               file=self.file or file, line=self.line or line,
                               layer=self.layer or layer, type=self.type or type)
 
+    def with_remedy(self, do: str) -> FcnError:
+        """Return a copy, of the same class, with another remedy."""
+        return self.__class__(self.what, do=do, code=self.code, facts=self.facts, file=self.file,
+                              line=self.line, layer=self.layer, type=self.type)
+
 
 class located:
-    """A with block in which an FcnError without a file gets this one, and the place of a node of
-    it (line, layer, type); where memory runs out, an FcnError says so.
+    """Context manager that gives an FcnError without a file this file, and the line, layer and type
+    of a node of it; out of memory becomes an FcnError too.
     """
 
-    def __init__(self, file, node=None):
+    def __init__(self, file: str | None, node: Any = None) -> None:
         self.file = file
         self.place = {} if node is None else {'line': node.line, 'layer': node.name,
                                               'type': node.type}
 
-    def __enter__(self):
+    def __enter__(self) -> located:
         return self
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         if isinstance(error, FcnError) and error.file is None:
             raise error.at(file=self.file, **({} if error.layer else self.place)) from None
         if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(
                 words in str(error) for words in NO_MEMORY)):
-            raise FcnError(f'there is not the memory for it: '
-                           f'{str(error).partition(chr(10))[0]}',
+            raise FcnError(f'out of memory: {str(error).partition(chr(10))[0]}',
                            do='Make the input or the net smaller, or free memory.',
                            file=self.file, **self.place) from error
 
 
-def short(text, longest=LONGEST):
-    """The text, or its beginning and end."""
+def short(text: str, longest: int = LONGEST) -> str:
+    """Return the text, or its beginning and end where it is longer than that."""
     if len(text) <= longest:
         return text
     return f'{text[:longest // 2]} … ({len(text)} characters) … {text[-longest // 4:]}'
 
 
-def nearest(name, known):
-    """What to do about a name that is not known: the nearest one that is, in either case; or ''."""
-    known = {each.lower(): each for each in known}
-    near = difflib.get_close_matches(name.lower(), known, 1)
-    return f"Did you mean '{known[near[0]]}'?" if near else ''
-
-
-def tool(main):
-    """Decorate a script's main: an FcnError becomes one line on stderr and exit status 1;
-    where the reader of its output goes away, it ends with 141, as the signal would have it."""
-    @functools.wraps(main)
-    def run(*args, **kwargs):
-        try:
-            result = main(*args, **kwargs)
-            sys.stdout.flush()
-            return result
-        except FcnError as error:
-            print(f'error: {error}', file=sys.stderr)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            sys.exit(130)
-        except BrokenPipeError:             # whoever reads the output has seen enough: `| head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(141)
-    return run
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "Did you mean 'x'?" with the known name nearest to an unknown one, ignoring case; ''
+    where none is near."""
+    by_lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, 1)
+    return f"Did you mean '{by_lower[near[0]]}'?" if near else ''

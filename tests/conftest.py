@@ -1,10 +1,32 @@
-"""Fixtures that all tests share."""
+"""Fixtures that all tests share, the threads of parallel runs, and what was left out."""
+
+import os
 
 import pytest
+import torch
+from goldens import NEEDS
 
 from fcn_repro import ops
 from fcn_repro.layers.internal import upcrop
 from fcn_repro.ops.deconv import deconv_crop
+
+
+def pytest_configure():
+    """Give each worker of pytest-xdist, and what it starts, one thread: the workers are as many as
+    the cores. Both settings are needed: torch has read the variable already."""
+    if 'PYTEST_XDIST_WORKER' in os.environ and 'OMP_NUM_THREADS' not in os.environ:
+        os.environ['OMP_NUM_THREADS'] = '1'
+        torch.set_num_threads(1)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """One line about the tests that were left out, because files beside the project are missing."""
+    reasons = [report.longrepr[2] for report in terminalreporter.getreports('skipped')
+               if isinstance(report.longrepr, tuple)]
+    left_out = [reason for reason in reasons if NEEDS in reason]
+    if left_out:
+        terminalreporter.write_line(f'left out: {len(left_out)} tests of files in ../shared that '
+                                    'are missing (see tests/data/README.md)')
 
 
 @pytest.fixture

@@ -20,7 +20,9 @@ ORDER = (
     ('passes', 'report'),
     ('solver', 'predict'),
     ('recipe', 'pycaffe'),
-    ('parity', 'cli'),
+    ('parity',),
+    ('cli',),
+    ('__main__',),
 )
 
 
@@ -28,7 +30,7 @@ def imports(root):
     """(file, its part, imported part) of every import between parts of the package at `root`."""
     for path in sorted(root.rglob('*.py')):
         parts = path.relative_to(root).with_suffix('').parts
-        if parts != ('__init__',):              # the package's own face may import anything
+        if parts != ('__init__',) and parts[1:] != ('__main__',):   # faces may import anything
             for part in imported(ast.parse(path.read_text()), (PACKAGE, *parts[:-1])):
                 if part != parts[0]:
                     yield str(path.relative_to(root)), parts[0], part

@@ -1,71 +1,10 @@
-"""Compare this project with Caffe on every golden below the folders given, array by array.
+"""Compare with every golden below a folder: `fcn-repro check-goldens`."""
 
-    python tools/check_goldens.py tests/data/layers tests/data/solvers
+from functools import partial
 
-One line for each case: its arrays, the error that is largest beside its limit (max|a - golden| /
-max|golden|), the limit, and the verdict. A case is known by the files that stand together; a file
-that is part of no case is listed as not supported. Exit status 1 where a case departs or is not
-supported.
-"""
+from fcn_repro.cli.main import run_command
 
-import argparse
-import os
-import sys
-import time
-from collections import Counter
-
-from fcn_repro.errors import tool
-from fcn_repro.parity.case import DEPARTS, OK, UNSUPPORTED, Limits
-from fcn_repro.parity.folder import check_folder, find_cases
-from fcn_repro.parity.full import OPENBLAS
-
-SHOWN = 400         # characters of a remark
-
-
-@tool
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('folders', nargs='+', metavar='FOLDER')
-    parser.add_argument('--bad', action='store_true', help='list only what departs or is not '
-                        'supported')
-    args = parser.parse_args()
-    limits, counts, start = Limits(), Counter(), time.perf_counter()
-    for folder in args.folders:
-        width = max(len(name) for name, _ in find_cases(folder))
-        for case in check_folder(folder, limits):
-            counts[case.verdict] += 1
-            counts['arrays'] += len(case.gaps)
-            if case.verdict != OK or not args.bad:
-                print(line(case, width), flush=True)
-    cases = sum(counts[verdict] for verdict in (OK, DEPARTS, UNSUPPORTED))
-    print(f'{cases} cases, {counts["arrays"]} arrays: {counts[OK]} ok, {counts[DEPARTS]} depart, '
-          f'{counts[UNSUPPORTED]} not supported; {time.perf_counter() - start:.0f} s')
-    if counts[OK] != cases:
-        sys.exit(1)
-
-
-def line(case, width):
-    """name, number of arrays, error, limit, verdict, and what is to be said."""
-    if case.verdict == UNSUPPORTED:
-        why = case.refused or 'the golden holds nothing to compare'
-        return f'{case.name:{width}} {"":29}  {UNSUPPORTED}: {short(why)}'
-    worst = case.worst
-    text = (f'{case.name:{width}} {len(case.gaps):5} arrays {worst.error:8.1e} {worst.limit:7.0e}'
-            f'  {case.verdict}')
-    if case.verdict == OK:
-        return text
-    bad = [gap for gap in case.gaps if gap.departs]
-    more = f' and {len(bad) - 1} more' if len(bad) > 1 else ''
-    return f'{text}: {short(" ".join(filter(None, (worst.what, worst.note))))}{more}'
-
-
-def short(text):
-    text = ' '.join(text.split())
-    return text if len(text) <= SHOWN else text[:SHOWN - 3] + '...'
-
+main = partial(run_command, 'check-goldens')
 
 if __name__ == '__main__':
-    if not OPENBLAS.keys() <= os.environ.keys():        # read when OpenBLAS is loaded: start anew
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**OPENBLAS, **os.environ})
-    main()
+    main(own_process=True)

@@ -3,7 +3,7 @@
 
     python tools/cuda_check.py [--arch sm_90]
 
-The sources get torch's own switches, so what compiles here compiles in a CUDA build of the package.
+The sources are compiled with torch's own options, so that they compile in a CUDA build as well.
 """
 
 import argparse
@@ -16,7 +16,8 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from fcn_repro.errors import FcnError, tool
+from fcn_repro.cli.reporting import report_errors
+from fcn_repro.errors import FcnError
 
 SOURCES = Path(__file__).resolve().parents[1] / 'csrc' / 'cuda'
 ARCHS = ['sm_80', 'sm_90', 'sm_100']
@@ -28,7 +29,7 @@ FRAME = re.compile(r'(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) by
 
 
 def find_nvcc():
-    """The path of nvcc: on PATH, else under CUDA_HOME."""
+    """Return the path of nvcc, from PATH or CUDA_HOME."""
     nvcc = shutil.which('nvcc', path=os.pathsep.join(
         [os.environ.get('PATH', ''), os.path.join(os.environ.get('CUDA_HOME', ''), 'bin')]))
     if nvcc is None:
@@ -38,19 +39,19 @@ def find_nvcc():
 
 
 def compile_kernels(nvcc, source, arch):
-    """What nvcc says about one source for one architecture; FcnError when it does not compile."""
+    """Return nvcc's report on one source for one architecture; FcnError if it does not compile."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run([nvcc, *FLAGS, f'-arch={arch}', '-c', source, '-o',
                                Path(folder, 'kernel.o')], capture_output=True, text=True)
     report = done.stdout + done.stderr
     if done.returncode or 'warning' in report.lower():
-        raise FcnError(f'nvcc -arch={arch} left with status {done.returncode}:\n{report}',
-                       file=source, do='Mend what it names; warnings count as errors here.')
+        raise FcnError(f'nvcc -arch={arch} ended with status {done.returncode}:\n{report}',
+                       file=source, do='Fix what it reports; warnings count as errors here.')
     return report
 
 
 def check_frames(report, source, arch):
-    """Number of kernels in the report; FcnError when one of them spills or has a stack frame."""
+    """Return the number of kernels in a report; FcnError if one spills or has a stack frame."""
     kernels, frames = KERNEL.findall(report), FRAME.findall(report)
     if not kernels or len(frames) < len(kernels):
         raise FcnError(f'{len(kernels)} kernels but {len(frames)} frame lines in the report of '
@@ -65,7 +66,7 @@ def check_frames(report, source, arch):
     return len(kernels)
 
 
-@tool
+@report_errors()
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--arch', nargs='+', default=ARCHS, help='default: %(default)s')
@@ -75,9 +76,9 @@ def main():
                            check=True).stdout.split()
     for arch in args.arch:
         if arch not in known:
-            raise FcnError(f'{arch} is not among what this nvcc compiles for: {" ".join(known)}',
+            raise FcnError(f'this nvcc does not compile for {arch}; it knows {" ".join(known)}',
                            do='Name another with --arch.')
-        for source in sorted(SOURCES.glob('*.cu')):
+        for source in sorted(SOURCES.rglob('*.cu')):
             count = check_frames(compile_kernels(nvcc, source, arch), source, arch)
             print(f'{source.name} {arch}: {count} kernels, no warnings, no stack, no spills')
 

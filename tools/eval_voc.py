@@ -1,74 +1,10 @@
-"""Score a net on a folder laid out as PASCAL VOC is: the four metrics, IU by class, pictures."""
+"""Score a net on a folder laid out as PASCAL VOC: `fcn-repro eval`."""
 
-import argparse
-from pathlib import Path
+from functools import partial
 
-from fcn_repro.errors import tool
-from fcn_repro.formats.weights import format_rows
-from fcn_repro.memory import keep_freed_memory
-from fcn_repro.net import Net
-from fcn_repro.net.placement import check_precision, pick_device, place
-from fcn_repro.predict.evaluation import evaluate_and_report
-from fcn_repro.proto import TEST
-from fcn_repro.recipe.runs import newest_weights
-from fcn_repro.recipe.stages import PROTOTXT, Options, data_overrides, run_folder
-from fcn_repro.recipe.switches import Switches, add_switches
+from fcn_repro.cli.main import run_command
 
-
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--net', metavar='FILE', help='a val prototxt with a VOC data layer '
-                        '(default: val.prototxt of --stage)')
-    parser.add_argument('--stage', default='mini-fcn32s', help='net and weights of this stage')
-    parser.add_argument('--runs', metavar='DIR', default='runs', help='where the runs of all '
-                        'stages lie (default: %(default)s)')
-    parser.add_argument('--weights', metavar='FILE', help='default: the newest of runs/STAGE')
-    parser.add_argument('--voc', metavar='DIR', help='default: the one that the net names')
-    parser.add_argument('--sbd', metavar='DIR', help='to compute the split seg11valid')
-    parser.add_argument('--mnist', metavar='DIR', help='the run, and the scenes, that --mnist of '
-                        'train.py made')
-    parser.add_argument('--m2nist', metavar='DIR', help='the run, and the scenes, that --m2nist of '
-                        'train.py took')
-    parser.add_argument('--split', help='default: the one that the net names')
-    parser.add_argument('--rule', choices=('paper', 'release'), default='paper',
-                        help='paper: classes absent from the ground truth are left out; release: '
-                        'IU 0 if predicted (default: %(default)s)')
-    parser.add_argument('--images', type=int, metavar='N', help='only the first N')
-    parser.add_argument('--pictures', type=int, default=8, metavar='N')
-    parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/eval, or '
-                        'runs/eval/WEIGHTS for a net or weights of your own')
-    parser.add_argument('--device')
-    parser.add_argument('--workers', type=int, metavar='N', help='threads that read images ahead, '
-                        '0 for none (default: as many as there are cores, up to 4)')
-    parser.add_argument('--precision', default='fp32', help='fp32, bf16; on a GPU tf32 and fp16 '
-                        'too (default: %(default)s)')
-    add_switches(parser)
-    return parser.parse_args()
-
-
-@tool
-def main():
-    keep_freed_memory()
-    args = arguments()
-    device = pick_device(args.device)
-    check_precision(args.precision, device)
-    switches = Switches(args.no_opt)
-    options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
-                      runs=args.runs)
-    run = run_folder(args.stage, options)
-    written = run / 'net' / 'val.prototxt'
-    net_file = args.net or (written if written.exists() else PROTOTXT / args.stage / 'val.prototxt')
-    overrides = data_overrides(options)
-    for layer in 'VOCSegDataLayer', 'SBDDSegDataLayer':
-        overrides[layer] |= {'randomize': False} | ({'split': args.split} if args.split else {})
-    net = Net.read(net_file, TEST, passes=switches.passes, overrides=overrides)
-    weights = args.weights or newest_weights(run)
-    print(f'{net_file} with {weights}')
-    print(format_rows(net.copy_from(weights)))
-    place(net, device, workers=args.workers, precision=args.precision, **switches.placed)
-    own = Path('runs', 'eval', Path(weights).stem) if args.net or args.weights else run / 'eval'
-    evaluate_and_report(net, args.out or own, args.pictures, args.images, args.rule)
-
+main = partial(run_command, 'eval')
 
 if __name__ == '__main__':
     main()

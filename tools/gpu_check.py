@@ -1,9 +1,9 @@
 """Build, test, sanitise and benchmark on a GPU: what `make gpu-check` does after the build.
 
-Each step runs to its end, and its output is printed as it comes; the exit status is 1 where one of
-them failed. runs/gpu-check/report.md says what each step said; tables and a plot lie beside it.
-compute-sanitizer does not work in every virtual machine: where it refuses the device
-that is said, and does not count as a failure.
+All steps run, and their output is printed as it arrives; the exit status is 1 if one of them
+failed. runs/gpu-check/report.md has the end of each step's output; tables and a plot are beside it.
+compute-sanitizer does not work in every virtual machine: if it refuses the device, the report says
+so, and this does not count as a failure.
 """
 
 import argparse
@@ -15,15 +15,16 @@ from pathlib import Path
 
 import torch
 
-from fcn_repro.errors import FcnError, tool
+from fcn_repro.cli.reporting import report_errors
+from fcn_repro.errors import FcnError
 
 OUT = Path('runs/gpu-check')
 RESULTS = OUT / 'results.json'
 SANITIZER = 'compute-sanitizer'
 REFUSALS = ('Device not supported', 'Unable to find injection')
 TESTS = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider']
-SANITISED = [*TESTS, 'tests/test_ops.py', 'tests/test_ops_reduced.py', 'tests/test_update.py',
-             '-k', 'cuda and (twin or golden or rules)']
+SANITISED = [*TESTS, 'tests/ops/test_ops.py', 'tests/ops/test_ops_reduced.py',
+             'tests/solver/test_update.py', '-k', 'cuda and (twin or golden or rules)']
 LINES = 200         # of each step's output in the report
 STEPS = {
     'tests': [*TESTS, '-n', '4'],
@@ -38,7 +39,7 @@ STEPS = {
 
 
 def run(name, command):
-    """One step: (its verdict in a word or two, its output)."""
+    """Run one step; return (a verdict in a few words, its output)."""
     if command[0] == SANITIZER and not shutil.which(SANITIZER):
         return 'not installed', ''
     print(f'\n== {name}: {" ".join(command)}', flush=True)
@@ -56,7 +57,7 @@ def run(name, command):
 
 
 def report(machine, verdicts, outputs):
-    """The report: machine, verdicts, then what each step said, its last lines."""
+    """Return the report: machine, verdicts, then the last lines of each step's output."""
     parts = ['# GPU check', machine, '| step | |\n|---|---|\n' + '\n'.join(
         f'| {name} | {verdict} |' for name, verdict in verdicts.items())]
     for name, output in outputs.items():
@@ -65,16 +66,16 @@ def report(machine, verdicts, outputs):
     return '\n\n'.join(parts) + '\n'
 
 
-@tool
+@report_errors()
 def main():
     argparse.ArgumentParser(description=__doc__).parse_args()
     if not torch.cuda.is_available():
-        raise FcnError('torch sees no GPU here', do='Run this on a machine with one.')
+        raise FcnError('torch sees no GPU', do='Run this on a machine with one.')
     machine = (f'{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA '
                f'{torch.version.cuda}, Python {sys.version.split()[0]}')
     print(machine)
     OUT.mkdir(parents=True, exist_ok=True)
-    RESULTS.unlink(missing_ok=True)             # those of an earlier check
+    RESULTS.unlink(missing_ok=True)             # of an earlier check
     verdicts, outputs = {}, {}
     for name, command in STEPS.items():
         start = time.perf_counter()

@@ -1,40 +1,10 @@
-"""Write the prototxt folders: all of them, or one for a data set of your own.
+"""Write the prototxt folders: `fcn-repro make-prototxt`."""
 
-    python tools/make_prototxt.py --out prototxt
-    python tools/make_prototxt.py --model voc-fcn32s --classes 11 --voc-dir data/mine --out mine
-"""
+from functools import partial
 
-import argparse
-import os
-from pathlib import Path
+from fcn_repro.cli.main import run_command
 
-from fcn_repro.errors import FcnError, tool
-from fcn_repro.formats.atomic import make_folder, write_text
-from fcn_repro.recipe.models import MODELS
-
-
-@tool
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--out', required=True, help='with --model that folder, else its parent')
-    parser.add_argument('--model', choices=MODELS)
-    parser.add_argument('--classes', type=int, help='with the background')
-    parser.add_argument('--voc-dir', help='folder with JPEGImages, SegmentationClass, ImageSets')
-    parser.add_argument('--splits', nargs=2, default=('train', 'val'), metavar=('TRAIN', 'VAL'))
-    parser.add_argument('--val-images', type=int, help='number of val images (test_iter)')
-    parser.add_argument('--pixels', type=int, help='per image; sets the rate of a summed loss')
-    args = parser.parse_args()
-    own = (args.classes, args.voc_dir, args.splits, args.val_images, args.pixels)
-    if args.model is None and any(v is not None for v in (*own[:2], *own[3:])):
-        raise FcnError('settings for your own data need --model', do=f"One of {', '.join(MODELS)}.")
-    folders = {args.out: MODELS[args.model].on_data(*own)} if args.model else {
-        os.path.join(args.out, name): model for name, model in MODELS.items()}
-    for folder, model in folders.items():
-        make_folder(Path(folder))
-        for name, text in model.files().items():
-            write_text(text, os.path.join(folder, name))
-        print(f'{folder}: {len(model.files())} files')
-
+main = partial(run_command, 'make-prototxt')
 
 if __name__ == '__main__':
     main()

@@ -3,7 +3,7 @@
 
     python tools/sanitize.py [--keep FOLDER] [-- pytest's arguments]
 
-What is built and tested is a copy of the sources; the built extension here stays as it is.
+It builds and tests a copy of the sources; the extension in the checkout is not touched.
 """
 
 import argparse
@@ -15,24 +15,25 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from fcn_repro.errors import FcnError, tool
+from fcn_repro.cli.reporting import report_errors
+from fcn_repro.errors import FcnError
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = 'csrc', 'fcn_repro', 'tests', 'prototxt'
-FILES = 'setup.py', 'pyproject.toml', 'README.md'
-TESTS = ['test_ops.py', 'test_ops_reduced.py', 'test_ops_inputs.py', 'test_deconv.py',
-         'test_update.py', 'test_taps.py', 'test_winograd.py', 'test_winograd_inputs.py',
-         'test_gemm.py', 'test_conv.py']
-# Python and torch keep what they allocate, and a huge request is an error to test, not a report.
+FILES = 'setup.py', 'pyproject.toml', 'README.md', 'LICENSE'
+TESTS = [*(f'tests/ops/test_{name}.py' for name in (
+    'ops', 'ops_reduced', 'ops_inputs', 'deconv', 'taps', 'winograd', 'winograd_inputs', 'gemm',
+    'conv')), 'tests/solver/test_update.py']
+# Python and torch never free some allocations; a huge request is an error under test, no report.
 OPTIONS = {'ASAN_OPTIONS': 'detect_leaks=0:allocator_may_return_null=1:log_path={}/asan',
            'UBSAN_OPTIONS': 'print_stacktrace=1'}
 
 
 def runtime(name):
-    """The path of a library of the compiler that builds the extension."""
+    """Return the path of a runtime library of the compiler that builds the extension."""
     compiler = os.environ.get('CXX', 'c++')
     if shutil.which(compiler) is None:
-        raise FcnError(f"there is no compiler '{compiler}'", do='Install g++ or set CXX.')
+        raise FcnError(f"no compiler '{compiler}'", do='Install g++ or set CXX.')
     path = Path(subprocess.run([compiler, f'-print-file-name={name}'], capture_output=True,
                                text=True, check=True).stdout.strip())
     if not path.is_absolute() or not path.exists():
@@ -42,7 +43,7 @@ def runtime(name):
 
 
 def copy_sources(folder):
-    """What builds and tests the extension, without anything built."""
+    """Copy all sources that building and testing needs, but no binaries."""
     for name in FOLDERS:
         shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True,
                         ignore=shutil.ignore_patterns('*.so', '__pycache__'))
@@ -51,19 +52,18 @@ def copy_sources(folder):
 
 
 def build(folder):
-    """The extension with the sanitizers in it, inside the copied package."""
+    """Build the extension with the sanitizers inside the copied package."""
     env = {**os.environ, 'FCN_REPRO_SANITIZE': '1'}
     done = subprocess.run([sys.executable, 'setup.py', '--quiet', 'build_ext', '--inplace'],
                           cwd=folder, env=env)
     built = list((folder / 'fcn_repro').glob('_C*.so'))
     if done.returncode or not built or b'__asan_init' not in built[0].read_bytes():
-        raise FcnError(f'no sanitised extension in {folder}/fcn_repro; the build left with status '
-                       f'{done.returncode}', do='Mend what the compiler names.')
+        raise FcnError(f'no sanitised extension in {folder}/fcn_repro; the build ended with status '
+                       f'{done.returncode}', do='Fix the errors that the compiler reports.')
 
 
 def run_tests(folder, arguments):
-    """pytest's exit status, and AddressSanitizer's errors; UBSan's end the process where they are.
-    """
+    """Return pytest's exit status and AddressSanitizer's reports; UBSan ends the process."""
     reports = folder / 'reports'
     reports.mkdir(exist_ok=True)
     env = {**os.environ, **{name: value.format(reports) for name, value in OPTIONS.items()},
@@ -76,7 +76,7 @@ def run_tests(folder, arguments):
     return status, [text for text in texts if 'ERROR: AddressSanitizer' in text]
 
 
-@tool
+@report_errors()
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--keep', type=Path, metavar='FOLDER', help='build here and leave it')
@@ -87,13 +87,13 @@ def main():
         folder = args.keep.resolve() if args.keep else Path(temporary)
         copy_sources(folder)
         build(folder)
-        status, reports = run_tests(folder, args.pytest or [f'tests/{name}' for name in TESTS])
+        status, reports = run_tests(folder, args.pytest or TESTS)
     if reports:
         print('\n'.join(reports), file=sys.stderr)
     if status or reports:
         raise FcnError(f'{len(reports)} processes with reports of AddressSanitizer or UBSan, and '
-                       f'pytest left with status {status}', do='Mend what they name above.')
-    print('no report of AddressSanitizer or UBSan')
+                       f'pytest ended with status {status}', do='Fix the errors reported above.')
+    print('AddressSanitizer and UBSan report nothing')
 
 
 if __name__ == '__main__':

@@ -1,56 +1,10 @@
-"""Train a stage of the recipe, from its parent's weights to the score of its val set."""
+"""Train a stage of the recipe: `fcn-repro train`."""
 
-import argparse
-import sys
+from functools import partial
 
-from fcn_repro.errors import tool
-from fcn_repro.memory import keep_freed_memory
-from fcn_repro.recipe.runs import NEWEST
-from fcn_repro.recipe.stages import STAGES, Options
-from fcn_repro.recipe.switches import add_switches
-from fcn_repro.recipe.training import train
+from fcn_repro.cli.main import run_command
 
-
-@tool
-def main():
-    keep_freed_memory()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('stage', choices=STAGES)
-    parser.add_argument('--voc', metavar='DIR', help='folder laid out as VOC2011 is '
-                        '(default: scenes of handwritten digits, made from a seed)')
-    parser.add_argument('--sbd', metavar='DIR', help="SBD's dataset folder, to train on")
-    parser.add_argument('--classes', type=int, metavar='N', help='with background; for a data set '
-                        "that is not VOC's: the nets are written for it")
-    parser.add_argument('--mnist', metavar='DIR', help="MNIST's IDX files: scenes of these digits")
-    parser.add_argument('--m2nist', metavar='DIR', help='folder of combined.npy and segmented.npy, '
-                        'for the stage m2nist (default: such scenes, made from a seed)')
-    parser.add_argument('--weights', metavar='FILE', help="a caffemodel or Caffe's HDF5 to start "
-                        "from instead of the parent stage; 'none': random weights")
-    parser.add_argument('--out', metavar='DIR', help='the run (default: runs/STAGE, with the '
-                        'name of another solver)')
-    parser.add_argument('--runs', metavar='DIR', default='runs', help='where the runs of all '
-                        'stages lie (default: %(default)s)')
-    parser.add_argument('--solver', default='solver.prototxt', help='which solver of the stage '
-                        'trains it; its folder in prototxt/ has them')
-    parser.add_argument('--iterations', type=int, metavar='N', help="instead of max_iter")
-    parser.add_argument('--seed', type=int, metavar='N')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, … (default: a GPU if there is one)')
-    parser.add_argument('--precision', default='fp32', help='fp32, bf16; on a GPU tf32 too '
-                        '(default: %(default)s)')
-    parser.add_argument('--restore', nargs='?', const=NEWEST, metavar='STATE',
-                        help='go on from a .solverstate.h5 (default: the newest of the run)')
-    parser.add_argument('--force', action='store_true', help='restore even though solver, net or '
-                        'data have changed')
-    parser.add_argument('--keep', type=int, metavar='N', help='snapshots; older ones are removed')
-    parser.add_argument('--fresh', action='store_true', help='set an earlier run aside')
-    parser.add_argument('--pictures', type=int, default=8, metavar='N')
-    parser.add_argument('--workers', type=int, metavar='N', help='threads that read images ahead, '
-                        '0 for none (default: as many as there are cores, up to 4)')
-    add_switches(parser)
-    options = vars(parser.parse_args())
-    if train(options.pop('stage'), Options(**options)) is None:
-        sys.exit(130)
-
+main = partial(run_command, 'train')
 
 if __name__ == '__main__':
     main()

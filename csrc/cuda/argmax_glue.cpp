@@ -15,7 +15,7 @@ std::tuple<at::Tensor, at::Tensor> argmax_cuda(
   const Argmax op = prepare_argmax(x, taps_y, taps_x, stride, pad, offset, size, dtype,
                                    probability);
   if (op.labels.numel() == 0) return {op.labels, op.probability};
-  float* p = op.wanted ? op.probability.mutable_data_ptr<float>() : nullptr;
+  float* p = op.with_probability ? op.probability.mutable_data_ptr<float>() : nullptr;
   const cudaStream_t stream = c10::cuda::getCurrentCUDAStream();
   AT_DISPATCH_FLOATING_TYPES(op.scores.x.scalar_type(), "upcrop_argmax", [&] {
     const auto source = source_of<scalar_t>(op.scores);

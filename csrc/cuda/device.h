@@ -1,4 +1,4 @@
-// What all kernels share: the 16-bit types, a launch's size, sums of a block in a fixed order.
+// Shared by all kernels: conversion of the 16-bit types, launch sizes.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-// Where torch builds this, the implicit conversions of the 16-bit types are switched off.
+// torch builds with implicit conversions of the 16-bit types disabled.
 __device__ __forceinline__ float widen(__half value) { return __half2float(value); }
 __device__ __forceinline__ float widen(__nv_bfloat16 value) { return __bfloat162float(value); }
 

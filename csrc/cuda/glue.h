@@ -1,4 +1,4 @@
-// What the glue of all CUDA ops shares.
+// Shared by the glue of all CUDA ops.
 #pragma once
 
 #include <ATen/Dispatch.h>
@@ -15,7 +15,7 @@
 
 namespace fcn {
 
-// The type that the kernels know, of the same bits
+// CUDA's own type for an element type of torch
 template <typename T> struct Device { using type = T; };
 template <> struct Device<at::Half> { using type = __half; };
 template <> struct Device<at::BFloat16> { using type = __nv_bfloat16; };
@@ -26,8 +26,13 @@ Source<Acc> source_of(const Scores& s) {
                     s.y.out + s.y.shift + s.y.k, " along y and ",
                     s.x_axis.out + s.x_axis.shift + s.x_axis.k,
                     " along x, expected at most 2147483647 on CUDA. Cut it into pieces.");
-  return Source<Acc>{s.x.const_data_ptr<Acc>(), s.taps_y.const_data_ptr<Acc>(),
-                     s.taps_x.const_data_ptr<Acc>(), s.y, s.x_axis, s.batch, s.classes};
+  return Source<Acc>{.x = s.x.const_data_ptr<Acc>(),
+                     .taps_y = s.taps_y.const_data_ptr<Acc>(),
+                     .taps_x = s.taps_x.const_data_ptr<Acc>(),
+                     .y = s.y,
+                     .x_axis = s.x_axis,
+                     .batch = s.batch,
+                     .classes = s.classes};
 }
 
 }  // namespace fcn

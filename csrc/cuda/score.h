@@ -1,11 +1,11 @@
-// The scores of one pixel, class by class, without a place in memory for them.
+// The scores of one pixel, class by class, computed on the fly.
 #pragma once
 
 #include "../upcrop_math.h"
 
 namespace fcn {
 
-// What the reducing kernels read: x is (batch, classes, y.in, x_axis.in), dense
+// Arguments of the reducing kernels: x is (batch, classes, y.in, x_axis.in), dense
 template <typename Acc>
 struct Source {
   const Acc *x, *taps_y, *taps_x;
@@ -13,10 +13,10 @@ struct Source {
   int64_t batch, classes;
 };
 
-// place and sources with divisions of 32 bits; the launchers' callers check that axes are short
-__device__ __forceinline__ Place short_place(const Axis& axis, int64_t o) {
+// subpixel and sources with 32-bit divisions; callers of the launchers check is_short
+__device__ __forceinline__ Subpixel short_subpixel(const Axis& axis, int64_t o) {
   const uint32_t u = static_cast<uint32_t>(o + axis.shift), s = static_cast<uint32_t>(axis.stride);
-  return Place{u / s, u % s};
+  return Subpixel{u / s, u % s};
 }
 
 __device__ __forceinline__ Span short_sources(const Axis& axis, int64_t o) {
@@ -46,7 +46,7 @@ struct PixelScore {
   }
 
   __device__ __forceinline__ void find_inputs() {
-    const Place py = short_place(from.y, oy), px = short_place(from.x_axis, ox);
+    const Subpixel py = short_subpixel(from.y, oy), px = short_subpixel(from.x_axis, ox);
     weight_y[0] = from.taps_y[py.phase + from.y.stride];
     weight_y[1] = from.taps_y[py.phase];
     weight_x[0] = from.taps_x[px.phase + from.x_axis.stride];
@@ -79,7 +79,7 @@ struct PixelScore {
   }
 };
 
-// Whether the divisions of an axis have 32 bits
+// Whether 32-bit divisions suffice for an axis
 inline bool is_short(const Axis& axis) {
   return axis.out + axis.shift + axis.k <= int64_t(0x7fffffff);
 }

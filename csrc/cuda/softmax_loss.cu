@@ -17,7 +17,7 @@ __device__ __forceinline__ double exp_of(double x) { return exp(x); }
 __device__ __forceinline__ float log_of(float x) { return logf(x); }
 __device__ __forceinline__ double log_of(double x) { return log(x); }
 
-// A label as Caffe reads it, truncated; kNoLabel where no int holds it
+// A label truncated to an integer, as Caffe reads it; kNoLabel if it does not fit an int
 __device__ __forceinline__ int64_t truncated(double value) {
   return value > -2147483648.0 && value < 2147483648.0 ? static_cast<int64_t>(value)
                                                            : kNoLabel;
@@ -34,7 +34,7 @@ __device__ __forceinline__ int64_t label_at(const LossArgs<Acc>& a, int64_t pixe
   }
 }
 
-// The label as it stands there
+// The label before conversion
 template <typename Acc>
 __device__ __forceinline__ double given_label(const LossArgs<Acc>& a, int64_t pixel) {
   if (a.label_type == LabelType::kFloat) return static_cast<const float*>(a.label)[pixel];
@@ -61,7 +61,7 @@ __device__ __forceinline__ LossSum block_sum(LossSum mine) {
   return all[0];
 }
 
-// One pixel's terms into sum; returns what log_sums keeps
+// Add one pixel's terms to sum; returns its entry of log_sums
 template <bool pairs, typename Acc>
 __device__ __forceinline__ Acc pixel_loss(const LossArgs<Acc>& args, int64_t n, int64_t oy,
                                           int64_t ox, LossSum& sum) {
@@ -71,7 +71,7 @@ __device__ __forceinline__ Acc pixel_loss(const LossArgs<Acc>& args, int64_t n, 
   if ((args.has_ignore && label == args.ignore) || (args.mask && !args.mask[pixel]))
     return static_cast<Acc>(INFINITY);
   if (label < 0 || label >= source.classes) {
-    add(sum, LossSum{0, 0, 1, given_label(args, pixel)});
+    add(sum, LossSum{.loss = 0, .valid = 0, .bad = 1, .example = given_label(args, pixel)});
     return static_cast<Acc>(INFINITY);
   }
   const PixelScore<pairs, Acc> score(source, n, oy, ox);

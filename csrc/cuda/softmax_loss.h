@@ -9,7 +9,7 @@ namespace fcn {
 
 enum class LabelType : int { kByte, kInt, kLong, kFloat, kDouble };
 
-// The pixels' terms, and what all threads of the op share
+// Arguments of the kernels
 template <typename Acc>
 struct LossArgs {
   Source<Acc> source;
@@ -21,16 +21,16 @@ struct LossArgs {
   int64_t ignore, normalization;
 };
 
-// What a block, and in the end the op, has summed
+// Sums of a block and, in the end, of the op
 struct LossSum {
   double loss;
-  int64_t valid, bad;      // pixels that take part; labels out of range
-  double example;          // of the latter
+  int64_t valid, bad;  // pixels that count; labels out of range
+  double example;      // a bad label
 };
 
 constexpr int64_t kLossBlocks = 1024;  // partial sums at most, whatever the GPU
 
-// log_sums: as label, of Acc: log(sum of exp(score)), infinity where a pixel takes no part.
+// log_sums: as label, of Acc: log(sum of exp(score)), infinity where a pixel is ignored.
 // partial: kLossBlocks. total: one LossSum on the device. loss: one Acc, NaN after bad labels.
 template <typename Acc>
 cudaError_t launch_loss(const LossArgs<Acc>& args, Acc* log_sums, LossSum* partial, LossSum* total,

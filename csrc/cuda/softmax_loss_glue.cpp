@@ -21,14 +21,17 @@ LabelType label_type(at::ScalarType type) {
 
 template <typename Acc>
 LossArgs<Acc> args_of(const SoftmaxLoss& op) {
-  return LossArgs<Acc>{source_of<Acc>(op.scores), op.label.const_data_ptr(),
-                       label_type(op.label.scalar_type()),
-                       op.weight ? op.weight->const_data_ptr<Acc>() : nullptr,
-                       op.mask ? op.mask->const_data_ptr<bool>() : nullptr,
-                       op.ignore.has_value(), op.ignore.value_or(0), op.normalization};
+  return LossArgs<Acc>{.source = source_of<Acc>(op.scores),
+                       .label = op.label.const_data_ptr(),
+                       .label_type = label_type(op.label.scalar_type()),
+                       .weight = op.weight ? op.weight->const_data_ptr<Acc>() : nullptr,
+                       .mask = op.mask ? op.mask->const_data_ptr<bool>() : nullptr,
+                       .has_ignore = op.ignore.has_value(),
+                       .ignore = op.ignore.value_or(0),
+                       .normalization = op.normalization};
 }
 
-// Waits for the GPU to learn of bad labels, unless a graph is being captured
+// Check for bad labels, which synchronises with the GPU, unless a graph is being captured
 void check_total(const SoftmaxLoss& op, const LossSum* total, cudaStream_t stream) {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
   C10_CUDA_CHECK(cudaStreamIsCapturing(stream, &status));

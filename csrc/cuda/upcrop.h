@@ -7,11 +7,11 @@
 
 namespace fcn {
 
-// What the forward pass adds: a window of planes x (height, width) x inner, or nothing
+// Window of a skip tensor, planes x (height, width) x inner, that the forward pass adds; or none
 template <typename T>
 struct Added {
   const T* values = nullptr;
-  int64_t height = 0, width = 0, top = 0, left = 0;  // cells
+  int64_t height = 0, width = 0, top = 0, left = 0;  // pixels
 
   // The window's row y
   FCN_HD const T* row(int64_t plane, int64_t y, int64_t inner) const {

@@ -20,8 +20,11 @@ void launch_on_stream(const Upcrop& op) {
     const Skip& skip = op.skip;
     Added<D> added;
     if (skip.values.defined())
-      added = Added<D>{reinterpret_cast<const D*>(skip.values.const_data_ptr<T>()), skip.height,
-                       skip.width, skip.top, skip.left};
+      added = Added<D>{.values = reinterpret_cast<const D*>(skip.values.const_data_ptr<T>()),
+                       .height = skip.height,
+                       .width = skip.width,
+                       .top = skip.top,
+                       .left = skip.left};
     C10_CUDA_CHECK(launch_upcrop(source, taps_y, taps_x, op.y, op.x, op.planes, op.inner, added,
                                  result, stream));
   } else {

@@ -5,17 +5,17 @@ namespace fcn {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kChunk = 16 * kThreads;    // numbers of a block
+constexpr int64_t kChunk = 16 * kThreads;    // elements per block
 constexpr int64_t kMostBlocks = 1 << 30;     // gridDim.x
 
 template <Rule rule, Decay kind, typename T>
 __global__ void __launch_bounds__(kThreads)
-    update_kernel(const __grid_constant__ Table<T> table, int64_t chunks, Numbers<T> p) {
+    update_kernel(const __grid_constant__ Table<T> table, int64_t chunks, Rates<T> p) {
   int i = 0;
   for (int64_t chunk = blockIdx.x; chunk < chunks; chunk += gridDim.x) {
     while (chunk >= table.chunks[i]) ++i;
     const int64_t begin = (chunk - (i ? table.chunks[i - 1] : 0)) * kChunk;
-    const int64_t left = table.numbers[i] - begin, end = begin + (left < kChunk ? left : kChunk);
+    const int64_t left = table.sizes[i] - begin, end = begin + (left < kChunk ? left : kChunk);
     const T rate = table.rate[i], decay = table.decay[i];
     const bool moves = table.moves[i];
     T* __restrict__ data = table.data[i];
@@ -38,11 +38,11 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 template <typename T>
-cudaError_t launch_update(Table<T>& table, int count, Rule rule, Decay kind, Numbers<T> p,
+cudaError_t launch_update(Table<T>& table, int count, Rule rule, Decay kind, Rates<T> p,
                           cudaStream_t stream) {
   int64_t chunks = 0;
   for (int i = 0; i < count; ++i)
-    table.chunks[i] = chunks += (table.numbers[i] + kChunk - 1) / kChunk;
+    table.chunks[i] = chunks += (table.sizes[i] + kChunk - 1) / kChunk;
   if (chunks == 0) return cudaSuccess;
   const auto blocks = static_cast<unsigned>(chunks < kMostBlocks ? chunks : kMostBlocks);
   with_rule(rule, kind, [&]<Rule r, Decay k>() {
@@ -51,8 +51,7 @@ cudaError_t launch_update(Table<T>& table, int count, Rule rule, Decay kind, Num
   return cudaGetLastError();
 }
 
-template cudaError_t launch_update(Table<float>&, int, Rule, Decay, Numbers<float>, cudaStream_t);
-template cudaError_t launch_update(Table<double>&, int, Rule, Decay, Numbers<double>,
-                                   cudaStream_t);
+template cudaError_t launch_update(Table<float>&, int, Rule, Decay, Rates<float>, cudaStream_t);
+template cudaError_t launch_update(Table<double>&, int, Rule, Decay, Rates<double>, cudaStream_t);
 
 }  // namespace fcn

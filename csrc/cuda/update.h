@@ -15,7 +15,7 @@ struct Table {
   T* diff[kParameters];
   T* first[kParameters];
   T* second[kParameters];       // not read where the rule has one history
-  int64_t numbers[kParameters];
+  int64_t sizes[kParameters];
   int64_t chunks[kParameters];  // of this parameter and all before it
   T rate[kParameters], decay[kParameters];
   bool moves[kParameters];
@@ -24,7 +24,7 @@ struct Table {
 // Updates the first `count` parameters of the table, `chunks` of which are filled in here. All
 // have the same kind of decay. Instantiated for float and double.
 template <typename T>
-cudaError_t launch_update(Table<T>& table, int count, Rule rule, Decay kind, Numbers<T> p,
+cudaError_t launch_update(Table<T>& table, int count, Rule rule, Decay kind, Rates<T> p,
                           cudaStream_t stream);
 
 }  // namespace fcn

@@ -14,7 +14,7 @@ namespace {
 // The parameters of one type and one kind of decay, a table full at a time
 template <typename T>
 void launch_some(const Update& update, Decay kind, cudaStream_t stream) {
-  const Numbers<T> p(update.clip, update.keep, update.keep2, update.delta);
+  const Rates<T> p(update.clip, update.keep, update.keep2, update.delta);
   Table<T> table{};
   int count = 0;
   const auto launch = [&] {
@@ -31,7 +31,7 @@ void launch_some(const Update& update, Decay kind, cudaStream_t stream) {
       columns[part][count] = parameter.arrays[part].defined()
                                  ? parameter.arrays[part].mutable_data_ptr<T>()
                                  : nullptr;
-    table.numbers[count] = data.numel();
+    table.sizes[count] = data.numel();
     table.rate[count] = static_cast<T>(parameter.rate);
     table.decay[count] = static_cast<T>(parameter.decay);
     table.moves[count] = parameter.moves;

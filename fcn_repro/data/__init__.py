@@ -1,35 +1,49 @@
-"""Data sets: readers, the order of samples, and the classes behind Python data layers."""
+"""Data sets: folders on disk, the order of samples, and the classes behind Python data layers."""
 
+import ast
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-_CLASSES = {
-    ('voc_layers', 'VOCSegDataLayer'): 'fcn_repro.data.voc:VOCSegDataLayer',
-    ('voc_layers', 'SBDDSegDataLayer'): 'fcn_repro.data.sbd:SBDDSegDataLayer',
-    ('digit_layers', 'DigitDataLayer'): 'fcn_repro.data.digits:DigitDataLayer',
-    ('m2nist_layers', 'M2nistDataLayer'): 'fcn_repro.data.m2nist:M2nistDataLayer',
-    ('m2nist_layers', 'M2nistDigitDataLayer'): 'fcn_repro.data.m2nist:M2nistDigitDataLayer',
-}
+from ..errors import FcnError, short
+
+# Modules of this package with a tuple LAYERS of DataLayer classes. A new data set: its name here.
+DATA_SETS = 'voc', 'sbd', 'digits', 'm2nist'
 
 
 class _PythonLayers(Mapping):
-    """A dict of classes that imports a class when it is asked for."""
+    """{(module, class name), as a prototxt's python_param has them: DataLayer class}, imported when
+    first asked for."""
 
-    def __getitem__(self, key):
-        module, name = _CLASSES[key].split(':')
-        return getattr(importlib.import_module(module), name)
+    def __init__(self) -> None:
+        self._classes: dict[tuple[str, str], type] = {}
 
-    def __iter__(self):
-        return iter(_CLASSES)
+    def _loaded(self) -> dict[tuple[str, str], type]:
+        if not self._classes:
+            modules = [importlib.import_module(f'.{name}', __name__) for name in DATA_SETS]
+            self._classes = {(layer.module, layer.__name__): layer
+                             for module in modules for layer in module.LAYERS}
+        return self._classes
 
-    def __len__(self):
-        return len(_CLASSES)
+    def __getitem__(self, key: tuple[str, str]) -> type:
+        return self._loaded()[key]
 
-    def __contains__(self, key):
-        return key in _CLASSES
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._loaded())
+
+    def __len__(self) -> int:
+        return len(self._loaded())
 
 
-# (module, layer) of a prototxt's python_param to the class: cls(params), .tops, len(), .ids,
-# .batch(k) -> one array a top: a pure function of k, for which several threads may ask ahead. Where
-# pixels have labels: .sample(k), and .samples(k) and .blobs(samples), which make up batch(k).
 python_layers = _PythonLayers()
+
+
+def parse_params(param_str: str) -> dict:
+    """The literal dict of a python_param's param_str; FcnError for any other text."""
+    try:
+        params = ast.literal_eval(param_str or '{}')
+        if not isinstance(params, dict):
+            raise ValueError(f'a {type(params).__name__}')
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise FcnError(f'param_str is not a Python dict: {short(param_str, 200)}',
+                       do="Write a dict such as {'split': 'train'}.") from None
+    return params

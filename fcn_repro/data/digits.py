@@ -1,58 +1,64 @@
-"""Handwritten digits: the bundled ones or MNIST's, drawn large on textured ground, one by one.
+"""Handwritten digits: the bundled ones or MNIST's, each drawn large on a textured background.
 
 The digits are the 1,797 images of the UCI Optical Recognition of Handwritten Digits (DIGITS.md).
-`DigitDataLayer` feeds stage 0 of the mini recipe, a classifier of single digits; `scenes.py`
+`DigitDataLayer` feeds the classifier of single digits that the mini nets start from; `scenes.py`
 composes whole scenes with the same drawing functions, so that both see the same kind of image.
 """
 
 import gzip
 import hashlib
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from fcn_repro.data.image import check_mean, to_blob
+from fcn_repro.data.image import MEAN, check_mean, to_blob
+from fcn_repro.data.layer import DataLayer
 from fcn_repro.errors import FcnError
 
-MEAN = (104.00699, 116.66877, 122.67892)    # BGR, the mean pixel that the VGG16 nets subtract
-DIGIT_SIZES = (130, 190)                    # height of a digit in pixels, least and most
+NAMES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
+DIGIT_SIZES = (130, 190)                    # height of a digit in pixels, minimum and maximum
 HELD_OUT = 5                                # every fifth bundled digit of a class is for val
 SPLITS = ('train', 'val')
 MNIST_FILES = {'train': ('train-images-idx3-ubyte', 'train-labels-idx1-ubyte'),
                'val': ('t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte')}
 
 
-def load_digits(split, mnist=None, bold=True):
+def load_digits(split: str, mnist: str | Path | None = None,
+                bold: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Images (N,h,w) uint8, ink bright, 0..255, and labels (N,) uint8 0..9 of 'train' or 'val'.
 
     Without `mnist` the bundled digits, of which every fifth of a class is held out for val; with
     `mnist` the IDX files of that folder, plain or .gz, in the split that they come in, with bolder
-    strokes unless `bold` is False. Train and val share no digit either way.
+    strokes unless `bold` is False. Train and val share no digit either way. FcnError for another
+    split and for missing or damaged files.
     """
     if split not in SPLITS:
-        raise FcnError(f"split '{split}' is none of {', '.join(SPLITS)}", do='Name one of them.')
+        raise FcnError(f"unknown split '{split}'", do=f"Use {' or '.join(SPLITS)}.")
     if mnist is not None:
         return load_mnist(split, mnist, bold)
     with np.load(Path(__file__).with_name('digits.npz')) as file:
         images, labels = file['images'], file['labels']     # (1797,8,8) 0..16, (1797,)
-    rank = np.zeros(len(labels), int)                       # the how-manieth of its class
+    rank = np.zeros(len(labels), int)                       # its number within its class
     for digit in range(10):
         rank[labels == digit] = np.arange((labels == digit).sum())
     chosen = (rank % HELD_OUT == HELD_OUT - 1) == (split == 'val')
     return np.round(images[chosen] * (255 / 16)).astype(np.uint8), labels[chosen]
 
 
-def load_mnist(split, folder, bold=True):
-    """MNIST's images (N,28,28) and labels (N,); bold: the strokes thickened to be as UCI's."""
+def load_mnist(split: str, folder: str | Path,
+               bold: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """MNIST's images (N,28,28) and labels (N,), both uint8; bold: strokes thickened to UCI's."""
     images, labels = (read_idx(find_idx(folder, name), dims)
                       for name, dims in zip(MNIST_FILES[split], (3, 1)))
     if len(images) != len(labels):
         raise FcnError(f'{len(images)} images but {len(labels)} labels', file=folder,
                        do='Take the image and the label file of the same release.')
     if labels.max(initial=0) > 9:
-        raise FcnError(f'label {labels.max()} is no digit, 0 to 9', file=folder,
+        raise FcnError(f'label {labels.max()} is not a digit from 0 to 9', file=folder,
                        do="Give MNIST's own label files.")
     if bold:
         images = np.stack([np.asarray(Image.fromarray(image).filter(ImageFilter.MaxFilter(3)))
@@ -60,17 +66,17 @@ def load_mnist(split, folder, bold=True):
     return images, labels
 
 
-def find_idx(folder, name):
-    """The path of one IDX file in the folder, under its plain name or with .gz."""
+def find_idx(folder: str | Path, name: str) -> Path:
+    """The path of an IDX file in the folder, under its plain name or with .gz."""
     for path in (Path(folder, name), Path(folder, name + '.gz')):
         if path.is_file():
             return path
-    raise FcnError(f"neither '{name}' nor '{name}.gz' is there", file=folder,
-                   do="Put MNIST's four IDX files into one folder and name that.")
+    raise FcnError(f"the folder has neither '{name}' nor '{name}.gz'", file=folder,
+                   do="Put MNIST's four IDX files into one folder and give its path.")
 
 
-def read_idx(path, dims):
-    """An IDX file of unsigned bytes with `dims` axes as a uint8 array, from path (.gz or plain)."""
+def read_idx(path: str | Path, dims: int) -> np.ndarray:
+    """Read an IDX file of unsigned bytes with `dims` axes, plain or .gz, as a uint8 array."""
     data = Path(path).read_bytes()
     if data[:2] == b'\x1f\x8b':
         try:
@@ -80,21 +86,23 @@ def read_idx(path, dims):
                            do='Get the file again.') from error
     magic, head = bytes((0, 0, 8, dims)), 4 + 4 * dims
     if data[:4] != magic:
-        raise FcnError(f'starts with {data[:4].hex(" ")}, an IDX file of bytes with {dims} axes '
-                       f'with {magic.hex(" ")}', file=path, do="Give MNIST's own file here.")
+        raise FcnError(f'the file starts with {data[:4].hex(" ")}, an IDX file of bytes with '
+                       f'{dims} axes with {magic.hex(" ")}', file=path,
+                       do="Give MNIST's own file here.")
     if len(data) < head:
-        raise FcnError(f'{len(data)} bytes, less than the {head} of the header', file=path,
+        raise FcnError(f'the file has {len(data)} bytes, its header alone needs {head}', file=path,
                        do='Get the file again.')
     shape = np.frombuffer(data, '>u4', dims, 4).astype(int)
     if len(data) - head != shape.prod():
         raise FcnError(f'{len(data) - head} bytes after the header, {shape.prod()} expected for '
                        f'shape {tuple(int(n) for n in shape)}', file=path, do='Get the file again.')
     if shape.prod() == 0:
-        raise FcnError('no image or label in it', file=path, do="Give MNIST's own file here.")
+        raise FcnError('the file holds no image or label', file=path,
+                       do="Give MNIST's own file here.")
     return np.frombuffer(data, np.uint8, -1, head).reshape(shape)
 
 
-def render(image, height):
+def render(image: np.ndarray, height: int) -> np.ndarray:
     """Alpha (height,w) float32 in 0..1 of one digit (h,w) uint8, scaled up smoothly.
 
     The ink's bounding box is stretched to `height` with its own proportions; alpha rises from 0
@@ -102,7 +110,7 @@ def render(image, height):
     """
     rows, cols = np.nonzero(image > 48)
     if len(rows) == 0:
-        raise FcnError('a digit without ink', do='Leave blank images out of the files.')
+        raise FcnError('an image of a digit is blank', do='Remove blank images from the files.')
     ink = image[rows.min():rows.max() + 1, cols.min():cols.max() + 1].astype(np.float32) / 255
     ink = np.pad(ink, 2)
     scale = 1.05 * height / (ink.shape[0] - 4)
@@ -114,15 +122,16 @@ def render(image, height):
     return resize(alpha, height, max(1, round(alpha.shape[1] * height / alpha.shape[0])))
 
 
-def resize(field, height, width):
-    """A float32 field (h,w) resized by PIL's bicubic filter."""
+def resize(field: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a float32 field (h,w) with PIL's bicubic filter."""
     return np.asarray(Image.fromarray(field).resize((width, height), Image.BICUBIC))
 
 
-def texture(rng, height, width, colour, strength):
+def texture(rng: np.random.Generator, height: int, width: int, colour: np.ndarray,
+            strength: float) -> np.ndarray:
     """An RGB texture (height,width,3) float32 around `colour`: two octaves of noise and stripes.
 
-    strength 0 gives the plain colour, 1 a mottle of about +-40 grey levels in a second colour.
+    strength 0 gives the plain colour, 1 a variation of about +-40 grey levels.
     """
     field = np.zeros((height, width), np.float32)
     for cell, weight in ((40, 0.7), (12, 0.35)):
@@ -137,10 +146,10 @@ def texture(rng, height, width, colour, strength):
     return np.float32(colour) + field[..., None] * (tint * np.float32(strength))
 
 
-def colours(rng, strength, inks=1):
-    """Colours (1 + inks,3) of a ground and of inks, always lighter; strength 0 is grey and white.
+def colours(rng: np.random.Generator, strength: float, inks: int = 1) -> np.ndarray:
+    """Random colours (1 + inks,3) of a background and of lighter inks; strength 0: grey and white.
 
-    On the mean grey a net sees zeros but for the digit, which is what makes it start to learn.
+    On the mean grey the net's input is zero outside the digit, which helps it to start learning.
     """
     dark = rng.uniform(70, 150)
     light = rng.uniform(dark + 90, 245, inks)
@@ -149,39 +158,41 @@ def colours(rng, strength, inks=1):
     return plain + strength * (muted - plain)
 
 
-def paint(canvas, alpha, top, left, ink):
-    """Lay ink (h,w,3) over the canvas (H,W,3) at (top,left) where alpha (h,w) says; in place."""
+def paint(canvas: np.ndarray, alpha: np.ndarray, top: int, left: int, ink: np.ndarray) -> None:
+    """Blend ink (h,w,3) into the canvas (H,W,3) at (top,left) with alpha (h,w), in place."""
     height, width = alpha.shape
     place = canvas[top:top + height, left:left + width]
     place += alpha[..., None] * (ink - place)
 
 
-def to_uint8(canvas):
+def to_uint8(canvas: np.ndarray) -> np.ndarray:
+    """Round and clip to 0..255."""
     return np.clip(np.round(canvas), 0, 255).astype(np.uint8)
 
 
-class DigitDataLayer:
+class DigitDataLayer(DataLayer):
     """Single digits for a classifier: batch k is a pure function of the parameters and k.
 
     params:
     - split: 'train' (drawn with replacement) or 'val' (the held-out digits in order)
-    - batch_size: images a batch (default 32)
+    - batch_size: images per batch (default 32)
     - size: height and width of an image (default 224)
     - seed: (default 1337)
     - mean: BGR values to subtract
     - curriculum: batches over which train goes from plain and centred to shifted and textured
       (default 0: hard from the start); val is always hard
-    - digit_sizes: least and most height of a digit in pixels
+    - digit_sizes: minimum and maximum height of a digit in pixels
     - mnist: folder of MNIST's IDX files, instead of the bundled digits
 
     batch(k) gives data (B,3,size,size) float32, BGR minus mean, and label (B,) float32.
-    len() is the number of batches that it takes to see every digit once; the last one of val
-    starts again with the first digits where it would be short.
+    len() is the number of batches that it takes to see every digit once; the last one of val is
+    filled up with the first digits.
     """
 
-    tops = 2
+    module = 'digit_layers'
+    options: ClassVar = {'mnist': 'mnist'}
 
-    def __init__(self, params):
+    def __init__(self, params: Mapping[str, Any]):
         known = {'split': None, 'batch_size': 32, 'size': 224, 'seed': 1337, 'mean': MEAN,
                  'curriculum': 0, 'digit_sizes': DIGIT_SIZES, 'mnist': None}
         unknown = sorted(set(params) - set(known))
@@ -189,7 +200,7 @@ class DigitDataLayer:
             raise FcnError(f"unknown parameter '{unknown[0]}'", type='DigitDataLayer',
                            do=f"Known are: {', '.join(known)}.")
         if params.get('split') not in SPLITS:
-            raise FcnError(f"split is {params.get('split')!r}, not one of {', '.join(SPLITS)}",
+            raise FcnError(f"split is {params.get('split')!r}; the splits are {', '.join(SPLITS)}",
                            type='DigitDataLayer', do="Give 'split' in param_str.")
         for name, value in {**known, **params}.items():
             setattr(self, name, value)
@@ -197,14 +208,18 @@ class DigitDataLayer:
         self.images, self.labels = load_digits(self.split, self.mnist)
         self.mean = check_mean(self.mean)
 
-    def __len__(self):
+    @classmethod
+    def class_names(cls, params: Mapping[str, Any]) -> tuple[str, ...]:
+        return NAMES
+
+    def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """SHA-256 of the digits and their labels."""
         return hashlib.sha256(self.images.tobytes() + self.labels.tobytes()).hexdigest()
 
-    def batch(self, k):
+    def batch(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """(data (B,3,size,size), label (B,)) of batch k >= 0, both float32."""
         rng = np.random.default_rng((self.seed, SPLITS.index(self.split), k))
         hard = 1.0
@@ -216,8 +231,9 @@ class DigitDataLayer:
         data = np.stack([self.draw(rng, self.images[i], hard) for i in chosen])
         return data, self.labels[chosen].astype(np.float32)
 
-    def draw(self, rng, image, hard):
-        """One digit as data (3,size,size) float32; hard 0 is plain and centred, 1 is a scene."""
+    def draw(self, rng: np.random.Generator, image: np.ndarray, hard: float) -> np.ndarray:
+        """One digit as data (3,size,size) float32; hard: from 0, plain and centred, to 1, shifted
+        and textured as in a scene."""
         low, high = self.digit_sizes
         height = (low + high) / 2 + hard * rng.uniform(low - high, high - low) / 2
         alpha = render(image, round(height))
@@ -231,13 +247,16 @@ class DigitDataLayer:
         return to_blob(to_uint8(canvas), self.mean)
 
 
-def check_sizes(layer):
-    """Raise FcnError where batch size, image size, curriculum or digit sizes make no sense."""
+def check_sizes(layer: DigitDataLayer) -> None:
+    """FcnError for a batch size, image size, curriculum or digit size below its minimum."""
     low, high = layer.digit_sizes
     for name, value, least in (('batch_size', layer.batch_size, 1), ('seed', layer.seed, 0),
                                ('curriculum', layer.curriculum, 0),
-                               ('least of digit_sizes', low, 16),
-                               ('most of digit_sizes', high, low), ('size', layer.size, high)):
+                               ('minimum of digit_sizes', low, 16),
+                               ('maximum of digit_sizes', high, low), ('size', layer.size, high)):
         if value < least:
-            raise FcnError(f'{name} is {value}, at least {least} is needed',
+            raise FcnError(f'{name} is {value}; the minimum is {least}',
                            type='DigitDataLayer', do='Change it in param_str.')
+
+
+LAYERS = (DigitDataLayer,)

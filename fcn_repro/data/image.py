@@ -1,4 +1,7 @@
-"""Image and label files to arrays, and an image to the blob that the nets read."""
+"""Read image and label files as arrays, and turn an image into the blob that the nets read."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -6,60 +9,62 @@ from PIL import Image
 from fcn_repro.errors import FcnError
 
 VOID = 255      # label of the pixels that neither train nor count
+MEAN = (104.00699, 116.66877, 122.67892)    # BGR, the mean pixel that the VGG16 nets subtract
 
 _MODES = {'1': 'black and white', 'L': 'grey', 'LA': 'grey with alpha', 'P': 'indexed colour',
           'CMYK': 'CMYK', 'RGBA': 'RGB with alpha', 'I': '32-bit grey', 'I;16': '16-bit grey'}
 
 
-def open_image(path, kind):
-    """The decoded Pillow image; a missing or damaged file is an FcnError."""
+def open_image(path: str | Path, kind: str) -> tuple[Image.Image, str]:
+    """The decoded Pillow image and its stored bit format ('' if unknown); FcnError for a missing or
+    damaged file, which messages call `kind`."""
     try:
         with Image.open(path) as image:
             bits = str(image.tile[0][3]) if image.tile else ''
             image.load()
     except FileNotFoundError:
-        raise FcnError(f'there is no such {kind}', file=path, do='Check the path.') from None
+        raise FcnError(f'no such {kind}', file=path, do='Check the path.') from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise FcnError(f'the {kind} cannot be read: {error}', file=path,
                        do='The file is damaged or incomplete; copy it again.') from error
     return image, bits
 
 
-def read_image(path):
-    """An RGB image file as (H, W, 3) uint8, RGB.
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an RGB image file as (H, W, 3) uint8, RGB.
 
-    Grey, CMYK and other modes are an FcnError: the channels would mean something else.
+    FcnError for grey, CMYK and other modes, whose channels mean something else.
     """
     image, _ = open_image(path, 'image')
     if image.mode != 'RGB':
         raise FcnError(
             f'the image is {_MODES.get(image.mode, image.mode)} (mode {image.mode!r}), '
-            'three RGB channels are needed', file=path,
+            'not RGB with three channels', file=path,
             do="Convert it once and save it in place: Image.open(f).convert('RGB').save(f).")
     return np.array(image)
 
 
-def read_label(path):
-    """A label PNG as (H, W) uint8 class indices, 255 void.
+def read_label(path: str | Path) -> np.ndarray:
+    """Read a label PNG as (H, W) uint8 class indices, 255 void.
 
-    The indices of a palette PNG, or the values of an 8-bit grey one; colours are an FcnError.
+    These are the indices of a palette PNG or the values of an 8-bit grey one; FcnError for colours.
     """
     image, bits = open_image(path, 'label')
     if image.mode in ('RGB', 'RGBA'):
         raise FcnError(
-            f'the label is coded in colours (mode {image.mode!r}), class indices are needed',
+            f'the label holds colours (mode {image.mode!r}) instead of class indices',
             file=path, do='Map each colour to its class index and save one 8-bit channel, '
                           "mode 'P' or 'L', with 255 where there is no label.")
     if image.mode not in ('P', 'L') or bits in ('L;2', 'L;4'):   # Pillow rescales 2 and 4 bits
         raise FcnError(
             f'the label is {_MODES.get(image.mode, image.mode)} (mode {image.mode!r}, stored as '
-            f"{bits or image.mode}), 8-bit class indices are needed", file=path,
+            f"{bits or image.mode}) instead of 8-bit class indices", file=path,
             do="Save the class indices as one 8-bit channel, mode 'P' or 'L'.")
     return np.array(image)
 
 
-def check_label(label, classes, path):
-    """FcnError when a label holds an id that is neither void nor in [0, classes)."""
+def check_label(label: np.ndarray, classes: int, path: str | Path) -> None:
+    """FcnError if a label holds an id that is neither void nor in [0, classes)."""
     wrong = label[(label >= classes) & (label != VOID)]
     if wrong.size:
         raise FcnError(
@@ -68,20 +73,20 @@ def check_label(label, classes, path):
             do=f'Mark void pixels with {VOID}, or use a net with {wrong.max() + 1} classes.')
 
 
-def check_mean(mean):
+def check_mean(mean: Sequence[float]) -> np.ndarray:
     """The mean pixel as (3,) float64, BGR; FcnError unless it is three finite numbers."""
     try:
         pixel = np.array(mean, dtype=np.float64)
     except (TypeError, ValueError):
         pixel = np.empty(0)
     if pixel.shape != (3,) or not np.isfinite(pixel).all():
-        raise FcnError(f'the mean is {mean!r}, three numbers are needed',
+        raise FcnError(f'the mean is {mean!r}, not three numbers',
                        do='Give the mean pixel as (blue, green, red), in 0 to 255.')
     return pixel
 
 
-def to_blob(image, mean):
-    """(H, W, 3) uint8 RGB to (3, H, W) float32 BGR minus the mean pixel (BGR).
+def to_blob(image: np.ndarray, mean: Sequence[float]) -> np.ndarray:
+    """Convert (H, W, 3) uint8 RGB to (3, H, W) float32 BGR minus the mean pixel (BGR).
 
     Subtracted in float64 and rounded once, which is what numpy does in the release's
     float32 array minus float64 mean (voc_layers.py).
@@ -94,7 +99,7 @@ def to_blob(image, mean):
     return blob
 
 
-def from_blob(blob, mean):
-    """The inverse of to_blob, for pictures: (3, H, W) BGR to (H, W, 3) uint8 RGB."""
+def from_blob(blob: np.ndarray, mean: Sequence[float]) -> np.ndarray:
+    """Invert to_blob, for pictures: (3, H, W) BGR to (H, W, 3) uint8 RGB."""
     image = np.asarray(blob, np.float64) + check_mean(mean)[:, None, None]
     return np.rint(image[::-1]).clip(0, 255).astype(np.uint8).transpose(1, 2, 0).copy()

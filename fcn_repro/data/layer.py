@@ -1,14 +1,64 @@
-"""What the release's Python data layers do, as a function from k to the k-th batch."""
+"""Base classes of the Python data layers: what a data set declares, and the release's one-image
+layers as a function from k to the k-th batch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fcn_repro.data.image import check_mean, to_blob
 from fcn_repro.data.order import SampleOrder
+from fcn_repro.data.reader import Reader, Sample, read_class_names
 from fcn_repro.errors import FcnError
 
 
-class SegDataLayer:
-    """One (image, label) pair a forward pass, at its own size; tops data and label.
+class DataLayer:
+    """One data set as a prototxt's Python layer sees it.
+
+    Called with the dict of param_str; FcnError for params that are unknown, missing or wrong.
+    batch(k) gives one array per top and is a pure function of k, so that several threads may read
+    ahead. Where every pixel has a label the layer also has sample(k), samples(k) and
+    blobs(samples), which together make batch(k), and `reader`.
+
+    module: of python_param; the class name is its layer.
+    tops: number of tops. classes: names by label index, or None.
+    options: {name of a user's option (recipe.options.Options): the param that it replaces}.
+    seed_param: the param that a user's seed replaces.
+    in_order: params that give every sample of any split once and in file order; None if the layer
+    always reads its val split so.
+    """
+
+    module: ClassVar[str]
+    tops: ClassVar[int] = 2
+    options: ClassVar[Mapping[str, str]] = {}
+    seed_param: ClassVar[str] = 'seed'
+    in_order: ClassVar[Mapping[str, Any] | None] = None
+    classes: tuple[str, ...] | None = None
+
+    def __init__(self, params: Mapping[str, Any]):
+        raise NotImplementedError(f'{type(self).__name__} reads no params')
+
+    @classmethod
+    def class_names(cls, params: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """Class names by label index as these params tell, without reading samples; or None."""
+        return None
+
+    def __len__(self) -> int:
+        """Number of batches that hold every sample once."""
+        raise NotImplementedError(f'{type(self).__name__} has no length')
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) that changes with the samples, not with the folder's place."""
+        raise NotImplementedError(f'{type(self).__name__} has no fingerprint')
+
+    def batch(self, k: int) -> tuple[np.ndarray, ...]:
+        """The tops of the k-th forward pass, k >= 0."""
+        raise NotImplementedError(f'{type(self).__name__} has no batch()')
+
+
+class SegDataLayer(DataLayer):
+    """One (image, label) pair per forward pass, each at its own size; tops data and label.
 
     params, the literal of a layer's `param_str` (names of the release's voc_layers.py):
     split: name of the split file; mean: (blue, green, red); randomize (default True): random
@@ -17,70 +67,81 @@ class SegDataLayer:
     Unknown, missing and wrong params are an FcnError.
     """
 
-    tops = 2
-    folder_keys, optional = (), ()      # a data set's own params: needed, and not
+    in_order: ClassVar[Mapping[str, Any] | None] = {'randomize': False}
+    folder_keys: ClassVar[tuple[str, ...]] = ()     # a data set's own params: required …
+    optional: ClassVar[tuple[str, ...]] = ()        # … and optional
 
-    def __init__(self, params):
+    def __init__(self, params: Mapping[str, Any]):
         self._check(params)
         self.mean = check_mean(params['mean'])
         self.reader = self.open(params)
         self.order = SampleOrder(len(self.reader), params.get('seed'),
                                  params.get('randomize', True) and 'train' in params['split'])
 
-    def open(self, params):
+    @classmethod
+    def class_names(cls, params: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """Those of classes.txt in the data set's folder."""
+        folder = params.get(cls.folder_keys[0])
+        return read_class_names(Path(folder, 'classes.txt')) if folder else None
+
+    def open(self, params: Mapping[str, Any]) -> Reader:
         """The data set's Reader."""
         raise NotImplementedError(f'{type(self).__name__} has no open()')
 
-    def _check(self, params):
+    def _check(self, params: Mapping[str, Any]) -> None:
         name = type(self).__name__
-        needed = (*self.folder_keys, 'split', 'mean')
-        known = (*needed, *self.optional, 'randomize', 'seed', 'classes')
+        required = (*self.folder_keys, 'split', 'mean')
+        known = (*required, *self.optional, 'randomize', 'seed', 'classes')
         for key in params:
             if key not in known:
                 raise FcnError(f'param_str has {key!r}, which {name} does not know',
                                do=f'Known: {", ".join(known)}.')
-        for key in needed:
+        for key in required:
             if key not in params:
                 raise FcnError(f'param_str lacks {key!r}, which {name} needs',
-                               do=f'Needed: {", ".join(needed)}.')
+                               do=f'Required: {", ".join(required)}.')
         if not isinstance(params['split'], str):
-            raise FcnError(f'split is {params["split"]!r}, a name is needed',
+            raise FcnError(f'split is {params["split"]!r}, not a name',
                            do='Give the name of a split file without .txt.')
         classes = params.get('classes')
         if classes is not None and (not isinstance(classes, int) or not 1 <= classes <= 255):
-            raise FcnError(f'classes is {classes!r}, a whole number from 1 to 255 is needed',
+            raise FcnError(f'classes is {classes!r}, not a whole number from 1 to 255',
                            do='Give the number of classes of the net.')
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.reader)
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """The Reader's."""
         return self.reader.fingerprint()
 
     @property
-    def ids(self):
-        """The ids of the split, in file order (not in the order of consumption)."""
+    def ids(self) -> list[str]:
+        """The ids of the split in file order (not in the order of consumption)."""
         return self.reader.ids
 
     @property
-    def classes(self):
+    def classes(self) -> tuple[str, ...] | None:
         """Class names by label index, or None."""
         return self.reader.classes
 
-    def sample(self, k):
+    def label_file(self, sample: Sample) -> Path:
+        """The file that holds the sample's label, for messages."""
+        return self.reader.label_file(sample.id)
+
+    def sample(self, k: int) -> Sample:
         """The k-th consumed Sample."""
         return self.reader.load(self.order[k])
 
-    def samples(self, k):
+    def samples(self, k: int) -> list[Sample]:
         """The Samples of the k-th forward pass: one."""
         return [self.sample(k)]
 
-    def blobs(self, samples):
+    def blobs(self, samples: list[Sample]) -> tuple[np.ndarray, ...]:
         """The tops of a forward pass: (1, 3, H, W) and (1, 1, H, W), both float32."""
         [sample] = samples
         return to_blob(sample.image, self.mean)[None], sample.label[None, None].astype(np.float32)
 
-    def batch(self, k):
+    def batch(self, k: int) -> tuple[np.ndarray, ...]:
         """The tops of the k-th forward pass."""
         return self.blobs(self.samples(k))

@@ -1,7 +1,8 @@
-"""Lists of images and labels, and their images as OpenCV gives them, for ImageData layers."""
+"""Text files that list images with labels, and image files as OpenCV decodes them (ImageData)."""
 
 import zlib
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,69 +16,72 @@ _MODES = '1', 'L', 'LA', 'P', 'RGB', 'RGBA'
 
 
 class ImageList:
-    """list[k] is the (image, label) of the k-th consumed line of a text file, over and over.
+    """list[k] is the (image, label) of the k-th consumed line of a text file, cyclically.
 
-    shuffle: in a new order in each epoch; rand_skip: less than this many lines are left out at the
-    start. Both are functions of `key`, a text. Several threads may ask at once. FcnError for a
-    file that is no such list.
+    shuffle: use a new order in each epoch; rand_skip: skip a random number of lines below this at
+    the start. Both are functions of `key`, a text. Several threads may read at once. FcnError for
+    a file that is not such a list, and for a rand_skip that skips all of it.
     """
 
-    def __init__(self, path, key, shuffle=False, rand_skip=0):
-        self.lines, self.key = read_list(path), key
-        self.shuffle, self.order = shuffle, lru_cache(2)(self.order)
+    def __init__(self, path: Path, key: str, shuffle: bool = False, rand_skip: int = 0):
+        self.lines, self.key, self.shuffle = read_list(path), key, shuffle
+        self._cached = lru_cache(2)(self.order)
         self.skip = int(torch.randint(rand_skip or 1, (), generator=self._draws('skip')))
         if self.skip >= len(self.lines):
             raise FcnError(f'rand_skip {rand_skip} for {len(self.lines)} images', file=path,
                            do='Lower rand_skip.')
 
-    def __getitem__(self, k):
+    def __getitem__(self, k: int) -> tuple[str, int]:
         epoch, i = divmod(self.skip + k, len(self.lines))
         if self.shuffle:
-            i = self.order(epoch)[i]
+            i = self._cached(epoch)[i]
         return self.lines[i]
 
-    def order(self, epoch):
-        """The lines of an epoch, in the order in which it takes them."""
+    def order(self, epoch: int) -> list[int]:
+        """Indices of the lines in the order of an epoch."""
         return torch.randperm(len(self.lines), generator=self._draws(epoch)).tolist()
 
-    def _draws(self, what):
+    def _draws(self, what: str | int) -> torch.Generator:
         return torch.Generator().manual_seed(zlib.crc32(f'{self.key}/{what}'.encode()))
 
 
-def read_list(path):
-    """[(image, label), …] of a text file with one 'image label' a line; the label is a whole
-    number after the last space."""
+def read_list(path: Path) -> list[tuple[str, int]]:
+    """[(image, label), …] of a text file with one 'image label' per line; the label is a whole
+    number after the last space. FcnError with file and line for anything else."""
     try:
         lines = path.read_text().splitlines()
     except OSError as error:
-        raise FcnError(f'cannot be read: {error.strerror}', file=path, do='Mend source.') from None
+        raise FcnError(f'cannot be read: {error.strerror}', file=path,
+                       do='Correct source.') from None
     except UnicodeDecodeError:
-        raise FcnError('is no text', file=path, do="Give a text file with 'image label' "
+        raise FcnError('is not text', file=path, do="Give a text file with 'image label' "
                        'lines.') from None
     if not lines:
-        raise FcnError('lists no image', file=path, do="Write one 'image label' a line.")
+        raise FcnError('lists no image', file=path, do="Write one 'image label' per line.")
     return [_entry(line.rstrip(), path, i + 1) for i, line in enumerate(lines)]
 
 
-def _entry(line, path, number):
+def _entry(line: str, path: Path, number: int) -> tuple[str, int]:
     image, _, label = line.rpartition(' ')
     try:
         label = int(label)
     except ValueError:
         image = ''
     if not image.strip():
-        raise FcnError(f"'{line}' is no image and whole number", file=path, line=number,
-                       do="Write 'image label'.")
+        raise FcnError(f"'{line}' is not an image and a label", file=path, line=number,
+                       do="Write 'image 3'.")
     return image, label
 
 
-def load_image(path, color=True, size=None):
-    """An image file as (3, H, W) uint8 BGR, or (1, H, W) grey; alpha is dropped.
+def load_image(path: str | Path, color: bool = True,
+               size: tuple[int, int] | None = None) -> np.ndarray:
+    """Read an image file as (3, H, W) uint8 BGR, or (1, H, W) grey; alpha is dropped.
 
     size: (H, W) to resize to, bilinear between pixel centres without smoothing, as cv::resize.
-    Pillow decodes. Beside OpenCV 5 on four photographs: colours equal; grey made of colours within
-    1 level (of a JPEG, 0.2% of the pixels up to 11, where OpenCV keeps the file's own grey);
-    resizing adds 1 level. Another JPEG library may differ more. EXIF orientation is not applied.
+    Pillow decodes. Compared with OpenCV 5 on four photographs: colours equal; grey computed from
+    colours within 1 level (of a JPEG, 0.2% of the pixels up to 11, where OpenCV takes the file's
+    own luma); resizing adds 1 level. Another JPEG library may differ more. EXIF orientation is not
+    applied.
     """
     image, _ = open_image(path, 'image')
     if image.mode not in _MODES:

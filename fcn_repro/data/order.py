@@ -1,4 +1,4 @@
-"""Which sample comes next: the release's random order, or one after the other."""
+"""Order of consumed samples: the release's random draws, or sequential."""
 
 import array
 import functools
@@ -9,7 +9,7 @@ from fcn_repro.errors import FcnError
 
 
 @functools.lru_cache(maxsize=64)
-def _draws(n, seed, count):
+def _draws(n: int, seed: int, count: int) -> array.array:
     """The first `count` draws of the release: Python 2's randint(0, n - 1) after seed(seed)."""
     draw = random.Random(seed).random
     return array.array('q', (int(draw() * n) for _ in range(count)))
@@ -18,24 +18,25 @@ def _draws(n, seed, count):
 class SampleOrder:
     """order[k] is the index of the k-th consumed sample, a pure function of (n, seed, k).
 
-    n: number of samples. randomize: draw with replacement; otherwise 0 … n - 1 over and over.
-    seed: an int; None is 0 here (the release takes the clock, and no run can be repeated).
-    Python 3's randint draws other numbers, so int(random() * n) is spelled out.
+    n: number of samples. randomize: draw with replacement; otherwise 0 … n - 1 cyclically.
+    seed: an int; None is 0 here (the release seeds from the clock, so its runs cannot be repeated).
+    Python 3's randint draws other numbers, hence int(random() * n). FcnError for n < 1 and a seed
+    of another type.
     """
 
-    def __init__(self, n, seed=None, randomize=False):
+    def __init__(self, n: int, seed: int | None = None, randomize: bool = False):
         if n < 1:
-            raise FcnError('there are no samples to put in order', do='Check the split file.')
+            raise FcnError('the data set has no samples', do='Check the split file.')
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-            raise FcnError(f'the seed is {seed!r}, a whole number is needed',
+            raise FcnError(f'the seed is {seed!r}, not a whole number',
                            do='Give an int; the release uses 1337.')
         self.n, self.seed, self.randomize = n, seed or 0, bool(randomize)
 
-    def __getitem__(self, k):
+    def __getitem__(self, k: int) -> int:
         k = operator.index(k)
         if k < 0:
             raise IndexError(f'sample {k}: samples count from 0')
         if not self.randomize:
             return k % self.n
-        # Powers of two: each table is made once, and no state hangs on who asked first.
+        # Powers of two: each table is computed once, whatever the order of requests.
         return _draws(self.n, self.seed, max(1024, 1 << k.bit_length()))[k]

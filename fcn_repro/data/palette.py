@@ -8,10 +8,11 @@ VOC_CLASSES = (
     'train', 'tvmonitor')
 
 
-def palette(n=256):
+def palette(n: int = 256) -> np.ndarray:
     """The VOC colour map, (n, 3) uint8 RGB, n <= 256; void (255) is the cream (224, 224, 192).
 
-    Of the label's bits every third goes to red, green and blue, the lowest to the highest place.
+    Bit i of the label goes to channel i % 3 (red, green, blue), the lowest bits to the highest
+    places.
     """
     label = np.arange(n)[:, None]
     colours = np.zeros((n, 3), np.int64)

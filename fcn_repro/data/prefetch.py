@@ -1,45 +1,47 @@
-"""Batches read ahead, in threads, while the net computes."""
+"""Read batches ahead in threads while the net computes."""
 
 import os
 import weakref
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from fcn_repro.errors import FcnError
 
-MOST = 64       # workers
+MOST = 64       # worker threads
 
 
-def default_workers():
-    """Threads for one data layer: as many as this process has cores, up to 4."""
-    cores = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else range(os.cpu_count())
+def default_workers() -> int:
+    """Threads per data layer: one for each core of this process, up to 4."""
+    cores = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else \
+        range(os.cpu_count() or 1)
     return min(4, len(cores))
 
 
-def check_workers(workers):
-    """The number of threads; FcnError for one that makes no sense."""
+def check_workers(workers: int) -> int:
+    """Return the number of threads; FcnError unless it is 0 to MOST."""
     if not 0 <= workers <= MOST:
-        raise FcnError(f'{workers} workers', do=f'Give --workers 0 (nothing is read ahead) to '
-                       f'{MOST}.')
+        raise FcnError(f'{workers} workers', code='bad-workers', facts={'most': MOST},
+                       do=f'Give workers from 0 (no reading ahead) to {MOST}.')
     return workers
 
 
 class Prefetch:
-    """What load(k) gives, where the numbers go up by one from a thread that ran ahead.
+    """Results of load(k), computed ahead in threads while k goes up by one.
 
-    load: a pure function of a number from 0 on, which several threads may run at once. What it
-    raises ahead is raised where its number is taken, and only there. Any other number than the next
-    one is loaded afresh, so the results never depend on what ran ahead. The threads end with this
-    object, and none is needed after a fork.
+    load: a pure function of a number k >= 0 that several threads may run at once. An exception that
+    it raises ahead is raised where that k is taken, and only there. A k out of sequence is loaded
+    on demand, so the results never depend on what was read ahead. The threads end with this object;
+    a forked process starts its own.
     """
 
-    def __init__(self, load):
+    def __init__(self, load: Callable):
         self.load, self.tasks, self.pool = load, {}, None
         self.workers, self.process = 0, os.getpid()
 
-    def take(self, k, workers):
-        """load(k); at most 2 * workers numbers from k + 1 on are loaded meanwhile, by so many
-        threads (0: by none). Each result is handed out once and belongs to the caller."""
-        self._at_home()
+    def take(self, k: int, workers: int):
+        """Return load(k); up to 2 * workers further results from k + 1 on are loaded by `workers`
+        threads meanwhile. Each result is handed out once and belongs to the caller."""
+        self._drop_after_fork()
         if workers != self.workers:
             self.pool, self.workers = None, workers
             if workers:
@@ -53,16 +55,17 @@ class Prefetch:
                 self.tasks[j] = self.pool.submit(self.load, j)
         return self.load(k) if task is None else task.result()
 
-    def peek(self, k):
-        """load(k), which is kept for take(k): not to be changed. Nothing runs ahead."""
-        self._at_home()
+    def peek(self, k: int):
+        """Return load(k) and keep it for take(k): the caller must not change it. Starts no
+        thread."""
+        self._drop_after_fork()
         if k not in self.tasks:
             loaded, task = self.load(k), Future()
             task.set_result(loaded)
             self.tasks[k] = task
         return self.tasks[k].result()
 
-    def _at_home(self):
-        """Forget, in a process that was forked, the threads and tasks of its parent."""
+    def _drop_after_fork(self) -> None:
+        """In a forked process, drop the threads and tasks of its parent."""
         if self.process != os.getpid():
             self.tasks, self.pool, self.workers, self.process = {}, None, 0, os.getpid()

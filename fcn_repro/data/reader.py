@@ -1,4 +1,4 @@
-"""The one reader: a list of ids, and for each an image and a label of the same size."""
+"""Reader: the images of a split and their labels, each pair of one size; and lists of names."""
 
 import hashlib
 import os
@@ -31,10 +31,10 @@ class Reader:
     """
 
     images, labels, splits = '{}.jpg', '{}.png', '{}.txt'
-    layout = ''                         # one line for error messages: what the folder holds
+    layout = ''                         # what the folder holds, in one line for error messages
     read_label = staticmethod(read_label)
 
-    def __init__(self, folder, split, n_classes=None):
+    def __init__(self, folder: str | Path, split: str, n_classes: int | None = None):
         self.folder, self.split, self.n_classes = Path(folder), split, n_classes
         if not self.folder.is_dir():
             raise FcnError('there is no such folder', file=self.folder,
@@ -43,23 +43,20 @@ class Reader:
         self.ids = self.read_split()
         self.classes = self.class_names()
 
-    def read_split(self):
+    def read_split(self) -> list[str]:
+        """The ids of the split."""
         return read_ids(self.split_file, self.layout)
 
-    def class_names(self):
-        """Names from classes.txt, one a line in label order up to a blank line, or None."""
-        path = self.folder / 'classes.txt'
-        if not path.is_file():
-            return None
-        lines = [line.strip() for line in _read_text(path).splitlines()]
-        return tuple(lines[:lines.index('')] if '' in lines else lines)
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names by label index from classes.txt, or None where there is no such file."""
+        return read_class_names(self.folder / 'classes.txt')
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.ids)
 
-    def fingerprint(self):
-        """SHA-256 of the split: its ids, and of each the size of image and label in bytes. It does
-        not depend on where the folder lies."""
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the ids of the split and the sizes in bytes of their image and label
+        files. It does not depend on where the folder lies."""
         digest = hashlib.sha256()
         for id_ in self.ids:
             sizes = [(self.folder / form.format(id_)).stat().st_size
@@ -68,40 +65,45 @@ class Reader:
             digest.update(f'{id_} {sizes}\n'.encode())
         return digest.hexdigest()
 
-    def image(self, i):
-        """The i-th image, (H, W, 3) uint8 RGB; for splits that have no labels."""
+    def image(self, i: int) -> np.ndarray:
+        """The i-th image, (H, W, 3) uint8 RGB, without reading its label."""
         return read_image(self._path(self.images, i, 'image'))
 
-    def label(self, i):
-        """The i-th label, (H, W) uint8, its ids checked against n_classes."""
+    def label(self, i: int) -> np.ndarray:
+        """The i-th label, (H, W) uint8; FcnError for an id in [n_classes, 255)."""
         path = self._path(self.labels, i, 'label')
         label = self.read_label(path)
         if self.n_classes is not None:
             check_label(label, self.n_classes, path)
         return label
 
-    def load(self, i):
+    def label_file(self, id_: str) -> Path:
+        """The path of a sample's label."""
+        return self.folder / self.labels.format(id_)
+
+    def load(self, i: int) -> Sample:
         """The i-th sample of the split; FcnError names the file that is missing or wrong."""
         image, label = self.image(i), self.label(i)
         if image.shape[:2] != label.shape:
             (h, w), (label_h, label_w) = image.shape[:2], label.shape
             raise FcnError(f'the label is {label_h}x{label_w} (height x width), its image '
                            f"'{self.images.format(self.ids[i])}' is {h}x{w}",
-                           file=self.folder / self.labels.format(self.ids[i]),
-                           do='Both have to be of the same size.')
+                           file=self.label_file(self.ids[i]),
+                           do='Give image and label the same size.')
         return Sample(self.ids[i], image, label)
 
-    def _path(self, pattern, i, kind):
+    def _path(self, pattern: str, i: int, kind: str) -> Path:
         path = self.folder / pattern.format(self.ids[i])
         if not path.is_file():
             raise FcnError(
-                f"the {kind} of '{self.ids[i]}' is missing, which the split '{self.split}' lists",
-                file=path, do=f'Add the file, or take the id out of {self.split_file}.')
+                f"the {kind} of '{self.ids[i]}', listed in the split '{self.split}', is missing",
+                file=path, do=f'Add the file, or remove the id from {self.split_file}.')
         return path
 
 
-def read_ids(path, layout):
-    """The ids in a split file, one a line; blank lines are skipped."""
+def read_ids(path: str | Path, layout: str) -> list[str]:
+    """The ids in a split file, one per line; blank lines are skipped. FcnError for a missing or
+    empty file; layout: what to give instead, if the folder has no split file at all."""
     path = Path(path)
     if not path.is_file():
         others = sorted(p.stem for p in path.parent.glob('*.txt') if p.stem != 'classes')
@@ -110,16 +112,25 @@ def read_ids(path, layout):
             do=f'Splits found: {", ".join(others)}.' if others else f'Give {layout}.')
     ids = [line.strip() for line in _read_text(path).splitlines() if line.strip()]
     if not ids:
-        raise FcnError('the split file is empty', file=path, do='Write one image id a line.')
+        raise FcnError('the split file is empty', file=path, do='Write one image id per line.')
     return ids
 
 
-def _read_text(path):
+def read_class_names(path: Path) -> tuple[str, ...] | None:
+    """Class names by label index from a text file, one per line up to a blank line; None if there
+    is no such file, FcnError if it cannot be read."""
+    if not path.exists():
+        return None
+    lines = [line.strip() for line in _read_text(path).splitlines()]
+    return tuple(lines[:lines.index('')] if '' in lines else lines)
+
+
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding='utf-8-sig')
     except OSError as error:
         raise FcnError(f'the file cannot be read: {error.strerror}', file=path,
-                       do='Check its rights.') from error
+                       do='Check its permissions.') from error
     except UnicodeDecodeError as error:
         raise FcnError(f'the file is not text: {error}', file=path,
-                       do='Write one name a line, in UTF-8.') from error
+                       do='Write one name per line, in UTF-8.') from error

@@ -1,7 +1,10 @@
 """The Semantic Boundaries Dataset: more labels for the images of VOC 2011, as .mat files."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
 import numpy as np
-import scipy.io
 
 from fcn_repro.data.layer import SegDataLayer
 from fcn_repro.data.palette import VOC_CLASSES
@@ -9,8 +12,9 @@ from fcn_repro.data.reader import Reader
 from fcn_repro.errors import FcnError
 
 
-def read_mat(path):
+def read_mat(path: str | Path) -> np.ndarray:
     """The field Segmentation of GTcls in a .mat file as (H, W) uint8 class indices."""
+    import scipy.io  # slow to import, and only SBD's labels need it
     try:
         mat = scipy.io.loadmat(path)
     except Exception as error:      # a damaged .mat raises nearly anything from scipy's reader
@@ -21,11 +25,11 @@ def read_mat(path):
         label = np.asarray(mat['GTcls'][0]['Segmentation'][0])
     except (KeyError, IndexError, ValueError):
         names = ', '.join(k for k in mat if not k.startswith('__')) or 'nothing'
-        raise FcnError(f'there is no GTcls.Segmentation in the label, which holds {names}',
+        raise FcnError(f'the label has no GTcls.Segmentation; it holds {names}',
                        file=path, do="Take the files of SBD's cls/, not of inst/.") from None
     if label.ndim != 2 or not np.isin(label, np.arange(256)).all():
         raise FcnError(f'GTcls.Segmentation has shape {label.shape} and type {label.dtype}, '
-                       'a matrix of whole numbers from 0 to 255 is needed', file=path,
+                       'not a matrix of whole numbers from 0 to 255', file=path,
                        do='Copy the file again from SBD.')
     return label.astype(np.uint8)
 
@@ -37,17 +41,22 @@ class SbdFolder(Reader):
     layout = 'the folder with img/, cls/ and train.txt, such as benchmark_RELEASE/dataset'
     read_label = staticmethod(read_mat)
 
-    def __init__(self, sbdd_dir, split, n_classes=None):
+    def __init__(self, sbdd_dir: str | Path, split: str, n_classes: int | None = None):
         super().__init__(sbdd_dir, split, n_classes)
 
-    def class_names(self):
+    def class_names(self) -> tuple[str, ...]:
         return super().class_names() or VOC_CLASSES
 
 
 class SBDDSegDataLayer(SegDataLayer):
     """The release's layer of that name (voc_layers.py): params sbdd_dir and SegDataLayer's."""
 
+    module = 'voc_layers'
     folder_keys = ('sbdd_dir',)
+    options: ClassVar = {'sbd': 'sbdd_dir', 'classes': 'classes'}
 
-    def open(self, params):
+    def open(self, params: Mapping[str, Any]) -> SbdFolder:
         return SbdFolder(params['sbdd_dir'], params['split'], params.get('classes'))
+
+
+LAYERS = (SBDDSegDataLayer,)

@@ -1,14 +1,15 @@
-"""Scenes of handwritten digits in the layout of PASCAL VOC, made from a seed.
+"""Scenes of handwritten digits in the layout of PASCAL VOC, generated from a seed.
 
-A scene is a coloured textured ground with two or three large digits that do not overlap. Its label
-image holds 0 for ground, 1 + digit inside, and 255 in a rim about every outline, as VOC's do.
-Train and val are made of disjoint digits.
+A scene is a coloured textured background with two or three large digits that do not overlap. Its
+label image holds 0 for background, 1 + digit inside, and 255 in a rim around every outline, as
+VOC's do. Train and val are drawn from disjoint digits.
 """
 
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image, ImageFilter
 
 from fcn_repro.data.digits import (
     DIGIT_SIZES,
+    NAMES,
     SPLITS,
     colours,
     load_digits,
@@ -28,22 +30,24 @@ from fcn_repro.data.image import VOID
 from fcn_repro.data.palette import palette
 from fcn_repro.errors import FcnError
 
-CLASSES = ('background', 'zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight',
-           'nine')
-RIM = 7             # window in pixels that makes the rim: 3 out, 3 in, about as wide as VOC's
+FOLDER, MNIST_FOLDER = FOLDERS = Path('data/digits/VOC'), Path('data/mnist/VOC')    # by default
+CLASSES = ('background', *NAMES)
+RIM = 7             # filter window in pixels for the rim: 3 outside, 3 inside, about VOC's width
 STAMP = 'scenes.json'
 VERSION = 1         # of the drawing; raise it when the same seed gives other scenes
 
 
-def make_scenes(out_dir, seed=1337, train=600, val=100, size=(256, 320), digits=(2, 3),
-                digit_sizes=DIGIT_SIZES, mnist=None):
-    """Write the scenes into out_dir; returns True if they were made, False if they were there.
+def make_scenes(out_dir: str | Path, seed: int = 1337, train: int = 600, val: int = 100,
+                size: Sequence[int] = (256, 320), digits: Sequence[int] = (2, 3),
+                digit_sizes: Sequence[int] = DIGIT_SIZES,
+                mnist: str | Path | None = None) -> bool:
+    """Write the scenes into out_dir; returns True if they were drawn, False if already present.
 
-    train, val: how many scenes; size: (height, width) in pixels; digits: least and most a scene;
-    digit_sizes: least and most height of a digit; mnist: folder of IDX files instead of the
-    bundled digits. The folder is written beside and renamed, so it is whole or absent. A folder
-    that holds these very scenes is kept; other scenes of this function are replaced; a folder that
-    it did not make is an error.
+    train, val: number of scenes; size: (height, width) in pixels; digits: minimum and maximum per
+    scene; digit_sizes: minimum and maximum height of a digit in pixels; mnist: folder of IDX files
+    to use instead of the bundled digits. The folder is written under a temporary name and renamed,
+    so it is complete or absent. A folder that holds exactly these scenes is kept; other scenes of
+    this function are replaced; FcnError for a folder that this function did not make.
     """
     out_dir = Path(out_dir)
     stamp = {'version': VERSION, 'seed': seed, 'train': train, 'val': val, 'size': list(size),
@@ -62,12 +66,12 @@ def make_scenes(out_dir, seed=1337, train=600, val=100, size=(256, 320), digits=
             replace_folder(part, out_dir)
     except OSError as error:
         raise FcnError(f'the scenes cannot be written: {error.strerror or error}', file=out_dir,
-                       do='Check the folder, its rights and the space on the disk.') from error
+                       do='Check the folder, its permissions and the disk space.') from error
     return True
 
 
-def check_stamp(stamp):
-    """Raise FcnError where counts or sizes make no sense together."""
+def check_stamp(stamp: dict) -> None:
+    """FcnError for counts or sizes that do not fit together."""
     (height, width), (low, high), (few, many) = (
         stamp[name] for name in ('size', 'digit_sizes', 'digits'))
     for name, value, least in (('seed', stamp['seed'], 0), ('train', stamp['train'], 0),
@@ -77,21 +81,22 @@ def check_stamp(stamp):
                                ('scene height', height, high + 2 * RIM),
                                ('scene width', width, high + 2 * RIM)):
         if value < least:
-            raise FcnError(f'{name} is {value}, at least {least} is needed',
+            raise FcnError(f'{name} is {value}; the minimum is {least}',
                            do='Give a larger one.')
 
 
-def read_stamp(folder):
-    """What the scenes in this folder were made with; FcnError if it is not a folder of scenes."""
+def read_stamp(folder: Path) -> dict:
+    """The settings that the scenes in this folder were made with; FcnError if it has none."""
     try:
         return json.loads((folder / STAMP).read_text())
     except (OSError, ValueError) as error:
-        raise FcnError(f'the folder is not empty and has no valid {STAMP}, so it was not made here',
-                       file=folder, do='Name another folder, or remove this one.') from error
+        raise FcnError(f'the folder is not empty and has no valid {STAMP}: it does not hold '
+                       'generated scenes', file=folder,
+                       do='Give another folder, or remove this one.') from error
 
 
-def replace_folder(new, old):
-    """Rename folder `new` to `old`; what `old` was is removed after the renaming."""
+def replace_folder(new: Path, old: Path) -> None:
+    """Rename folder `new` to `old`; the previous `old` is removed afterwards."""
     if old.exists():
         trash = Path(tempfile.mkdtemp(prefix=old.name + '.', dir=new.parent))
         os.replace(old, trash / 'old')
@@ -101,11 +106,11 @@ def replace_folder(new, old):
         os.replace(new, old)
 
 
-def write_scenes(folder, stamp):
-    """Write images, labels, lists, class names and the stamp into an existing empty folder.
+def write_scenes(folder: Path, stamp: dict) -> None:
+    """Write images, labels, split files, class names and the stamp into an existing empty folder.
 
-    Each scene has a random stream of its own, keyed by seed, split and number, so asking for more
-    scenes leaves the first ones as they are.
+    Each scene has its own random stream, keyed by seed, split and number, so that asking for more
+    scenes does not change the first ones.
     """
     for name in ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'):
         (folder / name).mkdir(parents=True)
@@ -123,24 +128,25 @@ def write_scenes(folder, stamp):
     (folder / STAMP).write_text(json.dumps(stamp, indent=1) + '\n')
 
 
-def write_label(path, label):
-    """A label image (H,W) uint8 as PNG with VOC's palette."""
+def write_label(path: Path, label: np.ndarray) -> None:
+    """Save a label image (H,W) uint8 as a PNG with VOC's palette."""
     image = Image.fromarray(label)
     image.putpalette(palette().tobytes())
     image.save(path)
 
 
-def draw_scene(rng, images, labels, stamp):
+def draw_scene(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray,
+               stamp: dict) -> tuple[np.ndarray, np.ndarray]:
     """One scene: image (H,W,3) uint8 RGB and label (H,W) uint8."""
     few, many = stamp['digits']
     count = int(rng.integers(few, many + 1))
-    for _ in range(100):                    # again where the first digits stood in the way
+    for _ in range(100):                    # retry if the first digits block the others
         label, placed = place_digits(rng, images, labels, count, stamp)
         if len(placed) >= few:
             break
     else:
-        raise FcnError(f'{few} digits of {stamp["digit_sizes"]} pixels found no place in a scene '
-                       f'of {stamp["size"]}', do='Ask for fewer or smaller ones.')
+        raise FcnError(f'{few} digits of {stamp["digit_sizes"]} pixels do not fit into a scene '
+                       f'of {stamp["size"]}', do='Ask for fewer or smaller digits.')
     ground, *inks = colours(rng, 1, len(placed))
     canvas = texture(rng, *stamp['size'], ground, 1)
     for (alpha, top, left), ink in zip(placed, inks):
@@ -148,9 +154,10 @@ def draw_scene(rng, images, labels, stamp):
     return to_uint8(canvas), label
 
 
-def place_digits(rng, images, labels, count, stamp, tries=30):
-    """Up to `count` digits where they overlap with no other: the label image (H,W) uint8 and a
-    list of (alpha (h,w), top, left)."""
+def place_digits(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, count: int,
+                 stamp: dict, tries: int = 30) -> tuple[np.ndarray, list]:
+    """Place up to `count` digits without overlap: the label image (H,W) uint8 and a list of
+    (alpha (h,w), top, left)."""
     low, high = stamp['digit_sizes']
     label, placed = np.zeros(stamp['size'], np.uint8), []
     for _ in range(count):
@@ -168,9 +175,9 @@ def place_digits(rng, images, labels, count, stamp, tries=30):
     return label, placed
 
 
-def rimmed(alpha, value):
+def rimmed(alpha: np.ndarray, value: int) -> np.ndarray:
     """Label patch (h + 2 RIM, w + 2 RIM) uint8: `value` inside the outline of alpha (h,w), VOID in
-    the rim about it, 0 outside."""
+    the rim around it, 0 outside."""
     mask = Image.fromarray(np.pad(np.uint8(alpha > 0.5), RIM))
     inside, reach = (np.asarray(mask.filter(f(RIM))) for f in (ImageFilter.MinFilter,
                                                                ImageFilter.MaxFilter))

@@ -1,11 +1,15 @@
 """PASCAL VOC, and any folder laid out like it."""
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
 from fcn_repro.data.layer import SegDataLayer
 from fcn_repro.data.palette import VOC_CLASSES
 from fcn_repro.data.reader import Reader, read_ids
 from fcn_repro.data.sbd import SbdFolder
+from fcn_repro.data.scenes import CLASSES, FOLDERS
 from fcn_repro.errors import FcnError
 
 
@@ -23,16 +27,17 @@ class VocFolder(Reader):
     layout = ('a folder with JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/, such as '
               'VOCdevkit/VOC2011')
 
-    def __init__(self, voc_dir, split, sbdd_dir=None, n_classes=None):
+    def __init__(self, voc_dir: str | Path, split: str, sbdd_dir: str | Path | None = None,
+                 n_classes: int | None = None):
         self.sbdd_dir = sbdd_dir
         super().__init__(voc_dir, split, n_classes)
 
-    def read_split(self):
+    def read_split(self) -> list[str]:
         if self.split == 'seg11valid' and not self.split_file.is_file():
             return self._seg11valid()
         return super().read_split()
 
-    def _seg11valid(self):
+    def _seg11valid(self) -> list[str]:
         year = self._year()
         if year not in (None, '2011'):
             raise FcnError(f'seg11valid is a part of VOC2011 val, this folder is VOC{year}',
@@ -45,16 +50,16 @@ class VocFolder(Reader):
         val = read_ids(self.folder / self.splits.format('val'), self.layout)
         ids = [i for i in val if i not in train]
         if not ids:
-            raise FcnError(f'all {len(val)} images of val are in SBD train, none is left',
+            raise FcnError(f'all {len(val)} images of val are in SBD train, which leaves none',
                            file=self.folder / self.splits.format('val'),
                            do=f'Check the split files of {self.sbdd_dir}.')
         return ids
 
-    def _year(self):
+    def _year(self) -> str | None:
         match = re.fullmatch(r'VOC(\d{4})', self.folder.absolute().name)
-        return match and match[1]
+        return match[1] if match else None
 
-    def class_names(self):
+    def class_names(self) -> tuple[str, ...] | None:
         return super().class_names() or (VOC_CLASSES if self._year() else None)
 
 
@@ -64,8 +69,19 @@ class VOCSegDataLayer(SegDataLayer):
     params: voc_dir, and sbdd_dir for a computed seg11valid; the rest as in SegDataLayer.
     """
 
+    module = 'voc_layers'
     folder_keys, optional = ('voc_dir',), ('sbdd_dir',)
+    options: ClassVar = {'voc': 'voc_dir', 'sbd': 'sbdd_dir', 'classes': 'classes'}
 
-    def open(self, params):
+    @classmethod
+    def class_names(cls, params: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """Those of classes.txt; of the generated scenes also before they are made."""
+        names = super().class_names(params)
+        return names or (CLASSES if Path(params.get('voc_dir', '')) in FOLDERS else None)
+
+    def open(self, params: Mapping[str, Any]) -> VocFolder:
         return VocFolder(params['voc_dir'], params['split'], params.get('sbdd_dir'),
                          params.get('classes'))
+
+
+LAYERS = (VOCSegDataLayer,)

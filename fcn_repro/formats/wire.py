@@ -1,28 +1,34 @@
-"""Caffe's binary files (protobuf) read as views of a memory map, never as lists of numbers.
+"""Read Caffe's binary files (protobuf) as views of a memory map, never as lists of numbers.
 
-Only what holds numbers is looked at; every other field is stepped over by its length, so files of
-any fork can be read. Field numbers: src/caffe/proto/caffe.proto. Legacy and current `BlobProto`:
-Blob::FromProto and Blob::ShapeEquals in src/caffe/blob.cpp.
+Only names, types and blobs are read; every other field is skipped by its length, so files of any
+fork can be read: the numbers of those fields are the same in all of them. Field numbers:
+src/caffe/proto/caffe.proto. Legacy and current `BlobProto`: Blob::FromProto and Blob::ShapeEquals
+in src/caffe/blob.cpp.
 """
 
 import math
 import mmap
 import os
-from collections import namedtuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from ..errors import FcnError
+from ..proto.dialects import BVLC, Dialect
+from ..proto.upgrade import V0_TO_V2, v1_types
 from ..sizes import AXES, check_shape
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-LAYER, LAYERS, V0_LAYER = 100, 2, 1           # NetParameter.layer, .layers; V1's own .layer
+NAME, LAYER, LAYERS, V0_LAYER = 1, 100, 2, 1    # NetParameter.name, .layer, .layers; V1's .layer
 DATA, DOUBLE_DATA, SHAPE = 5, 8, 7            # BlobProto; 1 to 4 are num, channels, height, width
 ITER, LEARNED_NET, HISTORY, STEP = 1, 2, 3, 4           # SolverState
-PRIVATE = 51411         # of NetParameter and SolverState: ours alone (50000 to 99999 are private)
+PRIVATE = 51411     # of NetParameter and SolverState: this project's (50000 to 99999 are private)
 FIELDS = 1 << 20                # more than any file of Caffe's has, runs of numbers counted as one
+Path = str | os.PathLike
 
-# What is given in place of a model: how such files begin, what they are, what to do.
+# Files mistaken for a model: how they begin, what they are, what to do.
 UNPACK = 'Unpack it first.'
 OTHERS = [(start.encode('latin-1'), what, do) for start, what, do in (
     ('version https://git-lfs', 'a Git LFS pointer, not the file itself', 'Run git lfs pull.'),
@@ -38,18 +44,48 @@ OTHERS = [(start.encode('latin-1'), what, do) for start, what, do in (
     ('\x89PNG', 'a PNG picture', 'Give a file of Caffe.'),
     ('\xff\xd8\xff', 'a JPEG picture', 'Give a file of Caffe.'))]
 
-Field = namedtuple('Field', 'number kind tag start end value')   # offsets; value of a varint only
-Ids = namedtuple('Ids', 'name type blobs')
+
+class Field(NamedTuple):
+    """A field of a message: offsets of its tag and of its value; `value` of a varint only."""
+    number: int
+    kind: int
+    tag: int
+    start: int
+    end: int
+    value: int | None
+
+
+class Ids(NamedTuple):
+    """Field numbers of a layer's message."""
+    name: int
+    type: int
+    blobs: int
+
+
 V2, V1, V0 = Ids(1, 2, 7), Ids(4, 5, 6), Ids(1, 2, 50)
-# V1 counts its types, V0 writes them small; only those with weights matter here.
-OLD_TYPES = {4: 'Convolution', 39: 'Deconvolution', 14: 'InnerProduct',
-             'conv': 'Convolution', 'innerproduct': 'InnerProduct'}
-
-Blob = namedtuple('Blob', 'array legacy')     # legacy: its shape was given as num, channels, ...
-Layer = namedtuple('Layer', 'name type blobs')
 
 
-def map_file(path):
+class BlobArray(NamedTuple):
+    """legacy: the shape was given as num, channels, height, width."""
+    array: np.ndarray
+    legacy: bool
+
+
+@dataclass(frozen=True)
+class LayerBlobs:
+    """A layer's name, its blobs and, where known, its Caffe type.
+
+    blobs: arrays of a file, None for one that the file has under another layer; or tensors of a
+    net. legacy: indices of the blobs whose shape is num, channels, height, width, padded with ones
+    in front.
+    """
+    name: str
+    blobs: list[Any]
+    type: str = ''
+    legacy: frozenset[int] = frozenset()
+
+
+def map_file(path: Path) -> mmap.mmap:
     """A read-only memory map of a whole file; FcnError when it cannot be opened or is empty."""
     try:
         with open(path, 'rb') as file:
@@ -61,8 +97,8 @@ def map_file(path):
                        do='Check the path and its permissions.') from error
 
 
-def check_begin(path, data):
-    """FcnError for a file that shows by its first bytes that it is none of Caffe's binaries."""
+def check_begin(path: Path, data: mmap.mmap) -> None:
+    """Raise FcnError for a file whose first bytes are not those of one of Caffe's binaries."""
     head = data[:512]
     begin = head.removeprefix(b'\xef\xbb\xbf').lstrip()
     for start, what, do in OTHERS:
@@ -78,15 +114,18 @@ def check_begin(path, data):
                        file=path, do='Give the .caffemodel; a prototxt is given as the net.')
 
 
-def read_net(path):
-    """The layers of a caffemodel (V0, V1 or V2) in file order, as `Layer` with arrays of views."""
+def read_caffemodel(path: Path, dialect: Dialect = BVLC) -> list[LayerBlobs]:
+    """The layers of a caffemodel (V0, V1 or V2) in file order, with arrays that are views of it.
+
+    dialect: of the numbers of V1's layer types. FcnError names the byte where a file is damaged.
+    """
     reader = Reader(path)
     new, old = [], []
     for field in reader.fields(0, reader.size):
         if (field.number, field.kind) == (LAYER, BYTES):
-            new.append(reader.layer(field, V2))
+            new.append(reader.layer(field, V2, dialect))
         elif (field.number, field.kind) == (LAYERS, BYTES):
-            old.append(reader.layer(field, V1))
+            old.append(reader.layer(field, V1, dialect))
     if new and old:
         raise FcnError(f"has {len(new)} 'layer' and {len(old)} 'layers' fields; Caffe refuses both "
                        'in one file', file=path, do='Write the model again in one format.')
@@ -96,27 +135,28 @@ def read_net(path):
     return new or old
 
 
-def read_state(path):
+def read_state(path: Path) -> tuple[int, str, int, list[np.ndarray]]:
     """(iter, learned_net, current_step, [arrays]) of a binary solverstate."""
     reader = Reader(path)
-    iteration, learned_net, step, history = None, '', 0, []
+    iteration, learned_net, step = None, '', 0
+    history: list[np.ndarray] = []
     for field in reader.fields(0, reader.size):
         key = (field.number, field.kind)
         if key == (ITER, VARINT):
-            iteration = field.value
+            iteration = reader.number(field)
         elif key == (LEARNED_NET, BYTES):
             learned_net = reader.text(field)
         elif key == (HISTORY, BYTES):
             history.append(reader.blob(field).array)
         elif key == (STEP, VARINT):
-            step = field.value
+            step = reader.number(field)
     if iteration is None:
         raise FcnError('holds no iteration count, so it is not a solverstate', file=path,
                        do='Give a .solverstate or a .solverstate.h5.')
     return iteration, learned_net, step, history
 
 
-def read_private(path):
+def read_private(path: Path) -> bytes:
     """The bytes of a file's field PRIVATE, empty where it has none; FcnError where the file is no
     protobuf message, or one cut short."""
     reader, found = Reader(path), b''
@@ -126,9 +166,10 @@ def read_private(path):
     return found
 
 
-def kind_of_binary(path):
+def kind_of_binary(path: Path) -> str:
     """'weights', 'solverstate' or 'binaryproto', by the fields that a file begins with."""
-    reader, seen = Reader(path), set()
+    reader = Reader(path)
+    seen: set[tuple[int, int]] = set()
     for field in reader.fields(0, reader.size):
         seen.add((field.number, field.kind))
         if (LAYER, BYTES) in seen or (1, BYTES) in seen:
@@ -140,26 +181,26 @@ def kind_of_binary(path):
     return 'solverstate' if (1, VARINT) in seen else 'weights'
 
 
-def read_binaryproto(path):
-    """The array of a lone BlobProto, such as a mean image (N,C,H,W or C,H,W)."""
+def read_binaryproto(path: Path) -> np.ndarray:
+    """The array of a file that is one BlobProto, such as a mean image (N,C,H,W or C,H,W)."""
     reader = Reader(path)
     return reader.blob(Field(0, BYTES, 0, 0, reader.size, None)).array
 
 
 class Reader:
-    """Walks one file's fields; every error names the file and the byte where it went wrong."""
+    """A walk through one file's fields; every error names the file and the byte at fault."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path):
         self.path, self.map = path, map_file(path)
         self.size, self.left = len(self.map), FIELDS
         check_begin(path, self.map)
 
-    def fail(self, offset, what):
+    def fail(self, offset: int, what: str) -> NoReturn:
         raise FcnError(f'byte {offset}: {what}', file=self.path,
                        do='The file is cut short, damaged or of another kind: compare its '
                           f'{self.size} bytes with the original and copy it again.')
 
-    def varint(self, pos, end):
+    def varint(self, pos: int, end: int) -> tuple[int, int]:
         """(value, next position); values are signed 64-bit, as int32 and int64 fields are."""
         value, start = 0, pos
         for shift in range(0, 70, 7):
@@ -173,13 +214,13 @@ class Reader:
                 return (value - (1 << 64) if value >> 63 else value), pos
         self.fail(start, 'a number is longer than 10 bytes')
 
-    def field(self, tag, end):
-        """The field whose tag stands at offset `tag` inside a message that ends at `end`."""
+    def field(self, tag: int, end: int) -> Field:
+        """The field whose tag is at offset `tag` inside a message that ends at `end`."""
         self.left -= 1
         if self.left < 0:
             self.fail(tag, f'more than {FIELDS:,} fields')
         key, start = self.varint(tag, end)
-        number, kind, value, stop = key >> 3, key & 7, None, None
+        number, kind, value = key >> 3, key & 7, None
         if number < 1 or kind not in (VARINT, FIXED64, BYTES, FIXED32):
             self.fail(tag, f'no protobuf field starts here (number {number}, wire type {kind})')
         if kind == VARINT:
@@ -193,37 +234,51 @@ class Reader:
             self.fail(tag, f'field {number} needs {stop - start} bytes, {end - start} are left')
         return Field(number, kind, tag, start, stop, value)
 
-    def fields(self, pos, end):
+    def fields(self, pos: int, end: int) -> Iterator[Field]:
+        """The fields between two offsets, in order."""
         while pos < end:
             field = self.field(pos, end)
             yield field
             pos = field.end
 
-    def text(self, field):
+    def number(self, field: Field) -> int:
+        """The value of a varint."""
+        return self.varint(field.start, field.end)[0]
+
+    def text(self, field: Field) -> str:
         try:
             return self.map[field.start:field.end].decode()
         except UnicodeDecodeError:
             self.fail(field.start, f'the text of field {field.number} is not UTF-8')
 
-    def layer(self, message, ids):
+    def layer(self, message: Field, ids: Ids, dialect: Dialect) -> LayerBlobs:
         """A LayerParameter, V1LayerParameter or V0LayerParameter, told apart by its field ids."""
-        name, kind, blobs = '', '', []
+        name, type, blobs = '', '', []
         for field in self.fields(message.start, message.end):
             if ids is V1 and (field.number, field.kind) == (V0_LAYER, BYTES):
-                return self.layer(field, V0)
+                return self.layer(field, V0, dialect)
             if field.number == ids.name and field.kind == BYTES:
                 name = self.text(field)
-            elif field.number == ids.type and field.kind in (VARINT, BYTES):
-                kind = field.value if field.kind == VARINT else self.text(field)
+            elif field.number == ids.type:
+                type = self.type(field, ids, dialect)
             elif field.number == ids.blobs and field.kind == BYTES:
                 blobs.append(self.blob(field))
-        if ids is not V2:
-            kind = OLD_TYPES.get(kind, f'V1 type {kind}' if isinstance(kind, int) else kind)
-        return Layer(name, kind, blobs)
+        return LayerBlobs(name, [blob.array for blob in blobs], type,
+                          frozenset(i for i, blob in enumerate(blobs) if blob.legacy))
 
-    def blob(self, message):
+    def type(self, field: Field, ids: Ids, dialect: Dialect) -> str:
+        """The current name of a layer's type: V1 counts its types, V0 has names of its own."""
+        if field.kind == VARINT:
+            number = self.number(field)
+            return v1_types(dialect).get(number, f'V1 type {number}')
+        text = self.text(field) if field.kind == BYTES else ''
+        return V0_TO_V2.get(text, text) if ids is V0 else text
+
+    def blob(self, message: Field) -> BlobArray:
         """A BlobProto: data as a view (float32, or float64 for double_data) in its own shape."""
-        dims, legacy, pieces = [], {}, {DATA: [], DOUBLE_DATA: []}
+        dims: list[int] = []
+        legacy: dict[int, int] = {}
+        pieces: dict[int, list[np.ndarray]] = {DATA: [], DOUBLE_DATA: []}
         pos = message.start
         while pos < message.end:
             field = self.field(pos, message.end)
@@ -232,7 +287,7 @@ class Reader:
                 numbers, pos = self.numbers(field, message.end)
                 pieces[field.number].append(numbers)
             elif 1 <= field.number <= 4 and field.kind == VARINT:
-                legacy[field.number] = field.value
+                legacy[field.number] = self.number(field)
             elif field.number == SHAPE and field.kind == BYTES:
                 dims += self.dims(field)
         shape = [legacy.get(i, 0) for i in (1, 2, 3, 4)] if legacy else dims
@@ -244,14 +299,14 @@ class Reader:
             self.fail(message.start, error.what)
         if math.prod(shape) != flat.size:
             self.fail(message.start, f'a blob of shape {tuple(shape)} holds {flat.size} numbers')
-        return Blob(flat.reshape(shape), bool(legacy))
+        return BlobArray(flat.reshape(shape), bool(legacy))
 
-    def dims(self, message):
+    def dims(self, message: Field) -> list[int]:
         """A BlobShape: repeated int64, packed or not."""
-        dims = []
+        dims: list[int] = []
         for field in self.fields(message.start, message.end):
             if field.number == 1 and field.kind == VARINT:
-                dims.append(field.value)
+                dims.append(self.number(field))
             elif field.number == 1 and field.kind == BYTES:
                 pos = field.start
                 while pos < field.end:
@@ -261,7 +316,7 @@ class Reader:
                         self.fail(field.start, f'a blob with more than {AXES} axes')
         return dims
 
-    def numbers(self, field, end):
+    def numbers(self, field: Field, end: int) -> tuple[np.ndarray, int]:
         """(view, next position): one packed field, or the run of unpacked ones that starts here."""
         dtype = np.dtype('<f4' if field.number == DATA else '<f8')
         if field.kind == BYTES:
@@ -281,8 +336,8 @@ class Reader:
         return view, field.tag + count * step
 
 
-def run_length(values):
-    """How many values from the first on are equal to it; looks little further than that."""
+def run_length(values: np.ndarray) -> int:
+    """The number of leading values that are equal; reads little beyond the run."""
     start, step = 0, 64
     while start < len(values):
         other = values[start:start + step] != values[0]

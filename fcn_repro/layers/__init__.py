@@ -5,12 +5,14 @@ Caffe's types lie in this folder, those that passes make in internal/, shared co
 
 import importlib
 import pkgutil
+from functools import lru_cache
 
 from ..errors import FcnError, nearest
+from ..proto.dialects import BVLC, Dialect, dialect_of, dialects, use_dialect
 from . import internal
 from .common.base import Layer, RunState
 
-__all__ = ['TYPES', 'Layer', 'RunState', 'layer_class', 'unknown_type']
+__all__ = ['TYPES', 'Layer', 'RunState', 'layer_class', 'types_of', 'unknown_type']
 
 
 def _find():
@@ -29,9 +31,19 @@ def _find():
 TYPES = _find()
 
 
-def layer_class(type_name: str) -> type[Layer]:
+@lru_cache
+def types_of(dialect: Dialect) -> dict[str, type[Layer]]:
+    """{type name: class} of a dialect: BVLC's types and those that it adds or replaces."""
+    added = {}
+    for name, path in dialect.types.items():
+        module, _, cls = path.partition(':')
+        added[name] = getattr(importlib.import_module(module), cls)
+    return TYPES | added
+
+
+def layer_class(type_name: str, dialect: Dialect = BVLC) -> type[Layer]:
     """The class of a type; for an unknown one Layer itself, which claims nothing."""
-    return TYPES.get(type_name, Layer)
+    return types_of(dialect).get(type_name, Layer)
 
 
 DATABASES = {'Data': 'LMDB or LevelDB databases', 'WindowData': 'window files'}
@@ -44,7 +56,9 @@ def unknown_type(node, types):
                         line=node.line, layer=node.name, type=node.type,
                         do='List the images in a text file and use ImageData, or for a deploy net '
                            'an Input layer.')
+    homes = [dialect.name for dialect in dialects().values()
+             if dialect is not dialect_of(node.param) and node.type in dialect.types]
     known = [name for name, layer in types.items() if not layer.internal]
     return FcnError(f"unknown layer type '{node.type}'", line=node.line, layer=node.name,
-                    do=f'{nearest(node.type, known)} Known types: '
+                    do=use_dialect(homes) or f'{nearest(node.type, known)} Known types: '
                        f'{", ".join(sorted(known))}.'.lstrip())

@@ -22,6 +22,7 @@ class HDF5Data(Layer):
     bottoms = 0
     tops = (1, ANY)
     fields = 'hdf5_data_param'
+    further_messages = ('transform_param',)     # to refuse it
 
     def setup(self):
         if self.param.batch_size < 1:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import FcnError
-from ..formats.hdf5_write import writing
+from ..formats.hdf5_write import create_hdf5
 from ..sizes import dims
 from .common.base import Layer
 
@@ -41,7 +41,7 @@ class HDF5Output(Layer):
             raise self.error(f'{self.path} already holds the rows of an earlier forward pass',
                              'Run one pass, with all rows in a batch, or make a new net.')
         try:
-            with writing(self.path) as file:
+            with create_hdf5(self.path) as file:
                 for name, blob in zip(('data', 'label'), bottoms):
                     shape = (*blob.shape, 1, 1, 1, 1)[:4]
                     file[name] = blob.detach().float().cpu().reshape(shape).numpy()

@@ -14,6 +14,8 @@ class Im2col(SpatialLayer):
 
     type = 'Im2col'
     bottoms = tops = 1
+    ignored = (*SpatialLayer.ignored, 'num_output', 'group', 'bias_term', 'weight_filler',
+               'bias_filler')
 
     def setup(self):
         """Without the checks of num_output and group, which Caffe does not read here."""

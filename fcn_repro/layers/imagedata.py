@@ -26,6 +26,7 @@ class ImageData(Source):
     type = 'ImageData'
     tops = 2
     fields = 'image_data_param'
+    further_messages = ('transform_param',)
     unsupported = 'scale', 'mean_file', 'crop_size', 'mirror'   # their place is transform_param
 
     def setup(self):

@@ -30,6 +30,7 @@ class InfogainLoss(Layer):
     tops = (1, 2)
     loss = True
     fields = 'infogain_loss_param'
+    further_messages = ('loss_param',)
 
     def setup(self):
         loss = self.node.param.loss_param

@@ -14,6 +14,7 @@ class LRN(Layer):
     keeps_coordinates = position_invariant = True
     spatial_axes = 2
     fields = 'lrn_param'
+    ignored = ('engine',)
 
     def setup(self):
         if self.param.local_size % 2 == 0:

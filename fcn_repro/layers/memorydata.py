@@ -19,6 +19,7 @@ class MemoryData(Layer):
     bottoms = 0
     tops = 2
     fields = 'memory_data_param'
+    further_messages = ('transform_param',)     # to refuse it
 
     def setup(self):
         sides = tuple(getattr(self.param, name) for name in SIDES)

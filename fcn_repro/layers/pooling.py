@@ -27,6 +27,7 @@ class Pooling(Layer):
     spatial_axes = 2
     tops = (1, 2)
     fields = 'pooling_param'
+    ignored = ('engine',)
 
     def setup(self):
         p = self.param

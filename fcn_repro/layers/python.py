@@ -1,11 +1,10 @@
 """Python: a data layer by module and class name, implemented by the readers of fcn_repro.data."""
 
-import ast
 from functools import cached_property
 
 from .. import data
 from ..data.prefetch import Prefetch
-from ..errors import FcnError, short
+from ..errors import FcnError
 from .common.base import ANY
 from .common.source import Source
 
@@ -16,13 +15,7 @@ def make_reader(param, overrides):
     if key not in data.python_layers:
         known = ', '.join('.'.join(k) for k in data.python_layers)
         raise FcnError(f"no Python layer '{key[1]}' of module '{key[0]}'", do=f'Known: {known}.')
-    try:
-        params = ast.literal_eval(param.param_str or '{}')
-        if not isinstance(params, dict):
-            raise ValueError(f'a {type(params).__name__}')
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise FcnError(f'param_str is not a Python dict: {short(param.param_str, 200)}',
-                       do="Write a dict such as {'split': 'train'}.") from None
+    params = data.parse_params(param.param_str)
     return data.python_layers[key]({**params, **overrides.get(key[1], {})})
 
 
@@ -38,6 +31,7 @@ class Python(Source):
     tops = (1, ANY)
     fields = 'python_param'
     replayable = False          # users' code
+    ignored = ('share_in_parallel',)
 
     samples = ()            # of the batch that forward gave last; a classifier's reader has none
 

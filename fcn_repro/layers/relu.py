@@ -16,6 +16,7 @@ class ReLU(NeuronLayer):
     type = 'ReLU'
     narrow = True
     fields = 'relu_param'
+    ignored = ('engine',)
     reuse = False       # computes in the bottom's memory
 
     def overwriting(self):

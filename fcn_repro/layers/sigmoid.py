@@ -8,6 +8,7 @@ class Sigmoid(NeuronLayer):
 
     type = 'Sigmoid'
     fields = 'sigmoid_param'
+    ignored = ('engine',)
 
     def value(self, x):
         return x.sigmoid()

@@ -11,6 +11,7 @@ class Softmax(Layer):
     type = 'Softmax'
     in_place = keeps_ranking = True
     fields = 'softmax_param'
+    ignored = ('engine',)
 
     def shape(self, bottoms):
         self.axis(self.param.axis, bottoms[0])

@@ -23,6 +23,8 @@ class SoftmaxWithLoss(Layer):
     tops = (1, 2)
     loss = True
     fields = 'loss_param'
+    further_messages = ('softmax_param',)
+    ignored = ('softmax_param.engine',)
 
     def setup(self):
         p = self.param

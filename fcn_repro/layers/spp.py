@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import torch
 
-from ..proto import LayerParameter, SPPParameter
 from ..sizes import dims
 from .common.base import Layer
 from .pooling import Pooling
@@ -17,11 +16,12 @@ class SPP(Layer):
 
     type = 'SPP'
     fields = 'spp_param'
+    ignored = ('engine',)
 
     def setup(self):
         if self.param.pyramid_height < 1:
             raise self.error('spp_param.pyramid_height is missing or 0', 'Set it.')
-        if self.param.pool == SPPParameter.STOCHASTIC:
+        if self.param.pool == self.param.STOCHASTIC:
             raise self.error('pool: STOCHASTIC is not supported', 'Use MAX or AVE.')
 
     def levels(self, bottom):
@@ -37,8 +37,8 @@ class SPP(Layer):
             raise self.error(f'{bins}x{bins} bins in a bottom of {dims(bottom)} need pad '
                              f'{dims(pad)} with kernel {dims(kernel)}',
                              'Lower pyramid_height, or use a larger input.')
-        pool = 'MAX' if self.param.pool == SPPParameter.MAX else 'AVE'
-        param = LayerParameter(name=self.node.name, type='Pooling', pooling_param={
+        pool = 'MAX' if self.param.pool == self.param.MAX else 'AVE'
+        param = type(self.node.param)(name=self.node.name, type='Pooling', pooling_param={
             'pool': pool, 'kernel_h': kernel[0], 'kernel_w': kernel[1], 'stride_h': kernel[0],
             'stride_w': kernel[1], 'pad_h': pad[0], 'pad_w': pad[1]})
         return Pooling(replace(self.node, type='Pooling', param=param), self.state)

@@ -8,6 +8,7 @@ class TanH(NeuronLayer):
 
     type = 'TanH'
     fields = 'tanh_param'
+    ignored = ('engine',)
 
     def value(self, x):
         return x.tanh()

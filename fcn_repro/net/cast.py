@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from ..errors import FcnError
-from ..proto import LayerParameter
 from .graph import Graph
 
 
@@ -29,8 +28,8 @@ def _cast(net, node):
                        do='Rewrite the layer.')
     bottom = net.shapes[node.bottoms[0]]
     kernel = bottom[2:] if len(bottom) == 4 else (1, 1)
-    param = LayerParameter(name=node.name, type='Convolution', bottom=node.param.bottom,
-                           top=node.param.top, param=node.param.param)
+    param = type(node.param)(name=node.name, type='Convolution', bottom=node.param.bottom,
+                             top=node.param.top, param=node.param.param)
     param.convolution_param.num_output = p.num_output
     param.convolution_param.kernel_h, param.convolution_param.kernel_w = kernel
     param.convolution_param.bias_term = p.bias_term

@@ -9,9 +9,10 @@ names it (Net::Init and InsertSplits in BVLC Caffe).
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from ..errors import FcnError, located, nearest
-from ..proto import LayerParameter
+from ..proto.dialects import BVLC, added_fields, dialect_of
 from ..proto.prototxt import NetText, filter_net
 from ..sizes import check_numbers
 
@@ -28,7 +29,7 @@ class Node:
     """
     name: str
     type: str
-    param: LayerParameter
+    param: Any
     bottoms: tuple[int, ...]
     tops: tuple[int, ...]
     line: int | None = None
@@ -65,6 +66,11 @@ class Graph:
     outputs: tuple[str, ...]
     force_backward: bool = False
     debug_info: bool = False
+
+    @property
+    def dialect(self):
+        """The dialect of caffe.proto that the layers are written in."""
+        return dialect_of(self.nodes[0].param) if self.nodes else BVLC
 
     def first(self, blob):
         """The value of `blob` before any in-place layer: Caffe leaves its diff in the blob."""
@@ -111,7 +117,8 @@ class Graph:
     def labelled(self, blob):
         """The graph that ends with the label map of a blob of scores, its one output."""
         value, label_map = self.last(blob), len(self.values)
-        param = LayerParameter(name=LABELS, type='LabelMap', bottom=[blob], top=[LABELS])
+        producer = self.producer(value)
+        param = type(producer.param)(name=LABELS, type='LabelMap', bottom=[blob], top=[LABELS])
         node = Node(LABELS, 'LabelMap', param, (value,), (label_map,), setting=('lowest',))
         return replace(self, nodes=(*self.upto(self.producer(value)), node),
                        values=(*self.values, LABELS), outputs=(LABELS,))
@@ -132,6 +139,7 @@ def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:
     Raises FcnError for a bottom that no layer before makes and for a blob made twice.
     """
     net = filter_net(net, phase, level, stages)
+    _check_net_fields(net)
     nodes, values = _resolve(net, auto_tops or {})
     with located(net.file):
         nodes, values = _insert_splits(nodes, values)
@@ -151,6 +159,13 @@ def _number_repeated_names(nodes):
         out.append(replace(node, occurrence=seen[node.name]))
         seen[node.name] += 1
     return out
+
+
+def _check_net_fields(net):
+    """Raise FcnError for a field that a dialect adds to the net itself: no net reads one."""
+    for path in added_fields(net.message):
+        if not path.startswith('layer.'):
+            raise FcnError(f"'{path}' is set, but no net reads it", file=net.file, do='Remove it.')
 
 
 AUTOMATIC = '(automatic)'   # the name that Caffe gives a top which the text leaves out
@@ -200,7 +215,7 @@ def _insert_splits(nodes, values):
         shared = [(i, v) for i, v in enumerate(node.tops) if uses[v] > 1]
         param = node.param
         if shared and param.loss_weight:
-            param = LayerParameter()
+            param = type(node.param)()
             param.CopyFrom(node.param)
         out.append(replace(node, bottoms=bottoms, param=param))
         for i, v in shared:
@@ -215,7 +230,7 @@ def _insert_splits(nodes, values):
 def _split(node, param, i, v, values, count):
     weight = param.loss_weight[i] if i < len(param.loss_weight) else 0
     blob = values[v]
-    split = LayerParameter(name=f'{blob}_{node.name}_{i}_split', type='Split', bottom=[blob])
+    split = type(param)(name=f'{blob}_{node.name}_{i}_split', type='Split', bottom=[blob])
     if f'{split.name}_0' in values:         # in Caffe too: a top that has several sources
         raise FcnError(f"the copies of '{blob}' would be called '{split.name}_0', a blob that is "
                        'there already', line=node.line, layer=node.name, type=node.type,

@@ -1,6 +1,7 @@
 """Net: a graph that runs. One small layer for each node; blobs and params in pycaffe's words."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -8,7 +9,9 @@ from torch import nn
 from ..errors import FcnError, located
 from ..formats import weights
 from ..formats.caffemodel import layer_of, write_caffemodel
-from ..layers import TYPES, RunState, unknown_type
+from ..layers import TYPES, RunState, types_of, unknown_type
+from ..layers.common.fields import check_fields
+from ..proto import BVLC, dialect_of
 from ..proto.prototxt import read_net
 from ..sizes import check_memory, check_shapes
 from .blob import Blob, InputBlob
@@ -37,12 +40,14 @@ class Net(nn.Module):
     # runtime.place sets: the memory format of what is fed; the 16-bit type of the products, where
     # there is one (plan.py); what runs a plan in the place of `run` (cuda_graphs.py)
     channels_last, dtype, replay = False, None, None
-    types = TYPES               # {Caffe's type name: class} of the layers
+    own_types: ClassVar[dict] = {}      # {type name: class} in place of the dialect's
 
     def __init__(self, graph: Graph, seed=0, passes=(), folder='.', overrides=None, blas=False):
         super().__init__()
         self.graph, self.passes = graph, tuple(passes)
         self.state = RunState(graph.phase, seed, 0, str(folder), overrides or {}, blas)
+        self.types = self.types_for(graph.dialect)
+        self.check_fields()
         self.layers, self.plans, self.total_loss, self.spent = {}, {}, None, False
         self.debug_info, self.trace = graph.debug_info, None
         self.shapes, self.declared = self.infer()
@@ -56,18 +61,32 @@ class Net(nn.Module):
             self.register_parameter(f'p{i}', blob.parameter)
 
     @classmethod
-    def read(cls, path, phase, level=0, stages=(), **options):
-        """The net of a prototxt file, for a phase; options as for Net."""
-        return cls.of(read_net(path), phase, level, stages, **options)
+    def read(cls, path, phase, level=0, stages=(), dialect=BVLC, **options):
+        """The net of a prototxt file in a dialect, for a phase; options as for Net."""
+        return cls.of(read_net(path, dialect), phase, level, stages, **options)
 
     @classmethod
     def of(cls, text, phase, level=0, stages=(), **options):
         """The net of a NetText, for a phase; options as for Net."""
-        auto_tops = {name: 1 for name, layer in cls.types.items() if layer.loss}
+        types = cls.types_for(dialect_of(text.message))
+        auto_tops = {name: 1 for name, layer in types.items() if layer.loss}
         graph = build(text, phase, level, stages, auto_tops)
         return cls(graph, **{'folder': Path(text.file).parent, **options})
 
+    @classmethod
+    def types_for(cls, dialect):
+        """{type name: class} of the layers of a net in a dialect."""
+        return types_of(dialect) | cls.own_types
+
     # ---- before anything runs ----------------------------------------------------------------
+
+    def check_fields(self):
+        """Raise FcnError for a set field that its layer does not read, and for an unknown type."""
+        for node in self.graph.nodes:
+            with located(self.graph.file, node):
+                if node.type not in self.types:
+                    raise unknown_type(node, self.types)
+                check_fields(node, self.types, self.graph.file)
 
     def infer(self, known=None):
         """({value: shape}, {layer: its parameters' shapes and fillers}) from the shapes of the
@@ -92,10 +111,7 @@ class Net(nn.Module):
     def layer(self, node):
         """The layer of a node, made once."""
         if id(node) not in self.layers:
-            types = self.types
-            if node.type not in types:
-                raise unknown_type(node, types)
-            self.layers[id(node)] = types[node.type](node, self.state), node
+            self.layers[id(node)] = self.types[node.type](node, self.state), node
         return self.layers[id(node)][0]
 
     # ---- running -----------------------------------------------------------------------------
@@ -137,9 +153,15 @@ class Net(nn.Module):
         """What runs for these wanted blobs; made once."""
         key = blobs, stop_after, labels_of, self.debug_info, self.dtype
         if key not in self.plans:
-            passes = () if self.debug_info else self.passes
+            passes = () if self.debug_info or self.has_other_types() else self.passes
             self.plans[key] = make_plan(self.graph, self.layer, passes, *key)
         return self.plans[key]
+
+    def has_other_types(self):
+        """Whether a node's type is one of BVLC's that the dialect replaces: passes, which know
+        BVLC's meaning, then leave the net alone."""
+        replaced = TYPES.keys() & self.graph.dialect.types.keys()
+        return any(node.type in replaced for node in self.graph.nodes)
 
     def feed(self, inputs):
         """{value: tensor} of the layers without bottoms: given, kept in a blob, or read."""
@@ -256,13 +278,15 @@ class Net(nn.Module):
         return [blob for blobs in self.params.values() for blob in blobs if blob.owner is None]
 
     def copy_from(self, source):
-        """Copy weights by layer name from a caffemodel, an HDF5 file or Weights. Returns rows that
-        say what happened to each layer (weights.format_rows makes a table of them)."""
-        source = source if isinstance(source, weights.Weights) else weights.read_weights(source)
-        types = {node.name: node.type for node in self.graph.nodes}
-        data = {name: [blob.data for blob in blobs] for name, blobs in self.params.items()}
+        """Copy weights by layer name from a caffemodel, an HDF5 file or Weights. Returns what
+        happened to each layer (weights.format_rows makes a table of it)."""
+        if not isinstance(source, weights.Weights):
+            source = weights.read_weights(source, self.graph.dialect)
+        layers = [weights.LayerBlobs(node.name, [blob.data for blob in
+                                                 self.params.get(node.name, ())], node.type)
+                  for node in self.graph.nodes]
         with torch.no_grad():
-            return weights.copy_weights(data, types, source)
+            return weights.copy_weights(layers, source)
 
     def share_with(self, other):
         """Use the data of `other`'s parameters from now on, for the layers that both have; diffs
@@ -284,7 +308,7 @@ class Net(nn.Module):
     def save_hdf5(self, path, extra=None):
         """Write the parameters in Caffe's HDF5 layout: a shared one under its owner alone.
         extra: {name: value} for a further group that Caffe ignores."""
-        owned = {node.name: [blob.data if blob.owner is None else None
-                             for blob in self.params.get(node.name, ())]
-                 for node in self.graph.nodes}
+        owned = [(node.name, [blob.data if blob.owner is None else None
+                              for blob in self.params.get(node.name, ())])
+                 for node in self.graph.nodes]
         weights.write_hdf5(path, owned, extra)

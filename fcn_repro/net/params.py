@@ -8,7 +8,7 @@ from torch import nn
 
 from ..errors import FcnError, located
 from ..fillers import fill
-from ..proto import ParamSpec
+from ..proto import dialect_of
 from ..sizes import dims
 from .blob import ParamBlob
 
@@ -33,7 +33,7 @@ def make_params(graph, declared, seed):
             continue
         params[node.name] = []
         for i, (shape, filler) in enumerate(shapes):
-            spec = specs[i] if i < len(specs) else ParamSpec()
+            spec = specs[i] if i < len(specs) else dialect_of(node.param)['ParamSpec']()
             if spec.name and spec.name in named:
                 blob = _share(named[spec.name], node, i, shape, spec)
             else:
@@ -58,7 +58,7 @@ def _share(owner, node, i, shape, spec):
     def fail(what, do):
         return FcnError(f"parameter {i} shares '{spec.name}' with {owner.name}: {what}", do=do,
                         line=node.line, layer=node.name, type=node.type)
-    if spec.share_mode == ParamSpec.PERMISSIVE:
+    if spec.share_mode == spec.DimCheckMode.Value('PERMISSIVE'):
         if math.prod(shape) != math.prod(owner.shape):
             raise fail(f'{math.prod(shape)} against {math.prod(owner.shape)} values',
                        'Shared parameters must be equally large.')

@@ -9,6 +9,7 @@ import torch
 
 from ..data.prefetch import check_workers
 from ..errors import FcnError, nearest
+from ..ops import has_avx512_bf16
 from .cuda_graphs import Replay
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def place(net, device='cpu', channels_last=True, workers=None, precision='fp32',
     if net.state.blas and net.dtype is not None:
         raise FcnError(f"blas=True computes in float32, {precision} was asked for",
                        file=net.graph.file, do='Leave one of them out.')
-    if device.type == 'cpu' and net.dtype is not None and not torch.cpu._is_avx512_bf16_supported():
+    if device.type == 'cpu' and net.dtype is not None and not has_avx512_bf16():
         log.warning('bf16 on a CPU without AVX512-BF16 is slower than fp32')
     allow_tf32(precision == 'tf32')
     net.to(device)

@@ -7,7 +7,7 @@ import torch
 
 from ..errors import FcnError
 from ..fillers import bilinear_taps
-from ..formats.weights import Weights, copy_weights
+from ..formats.weights import LayerBlobs, Weights, copy_weights
 
 
 def upsample_filt(size):
@@ -25,10 +25,9 @@ def transplant(new_params, params, suffix=''):
     """
     source = Weights({name + suffix: [b.detach().cpu().numpy() for b in blobs]
                       for name, blobs in params.items()})
-    targets = {name: blobs for name, blobs in new_params.items() if name.endswith(suffix)}
-    four_d = {name: 'Convolution' for name, blobs in targets.items()
-              if blobs and blobs[0].dim() == 4}
-    return copy_weights(targets, four_d, source)
+    targets = [LayerBlobs(name, blobs, 'Convolution' if blobs and blobs[0].dim() == 4 else '')
+               for name, blobs in new_params.items() if name.endswith(suffix)]
+    return copy_weights(targets, source)
 
 
 def blobs_of(params, layer):

@@ -16,10 +16,10 @@ from ..errors import FcnError
 
 
 def blas_function(name, *arrays):
-    """OpenBLAS's routine `name` for the arrays' type. Imports scipy on first use."""
-    from scipy.linalg.blas import get_blas_funcs
-    function, = get_blas_funcs((name,), arrays)
-    return function
+    """The BLAS routine of that name for the dtype of the arrays."""
+    from scipy.linalg.blas import get_blas_funcs  # slow to import, and rarely needed
+
+    return get_blas_funcs((name,), arrays)[0]
 
 
 def gemm(a, b, out=None):

@@ -4,12 +4,12 @@ place, or torch's. The results are equal up to rounding."""
 import torch
 import torch.nn.functional as F
 
-from . import conv3x3, conv_gemm, winograd, winograd_filters
+from . import conv3x3, conv_gemm, has_avx512_bf16, winograd, winograd_filters
 from .cache import TensorCache
 from .gemm import CHANNELS as GEMM_CHANNELS
-from .winograd import CHANNELS, MOST_PAD
+from .winograd import CHANNELS, MOST_PAD, TILE
 
-TILES = 64          # of 4x4 outputs: with fewer, transforming the filters takes too long
+TILES = 64          # of TILE x TILE outputs: with fewer, transforming the filters costs too much
 PLACES = 1024       # of the top, over all images: with more, repacking filters pays
 
 
@@ -48,7 +48,7 @@ def ours(x, weight):
             not weight.is_contiguous(memory_format=torch.channels_last):
         return False
     if x.dtype == torch.bfloat16:
-        return not torch.is_grad_enabled() and torch.cpu._is_avx512_bf16_supported()
+        return not torch.is_grad_enabled() and has_avx512_bf16()
     return x.dtype == torch.float32
 
 
@@ -56,7 +56,7 @@ def by_winograd(x, weight, pad):
     """Whether Winograd's algorithm applies, and pays."""
     tiles = x.shape[0]
     for size, p in zip(x.shape[2:], pad):
-        tiles *= (size + 2 * p + 1) // 4            # ceil of (size + 2 p - 2) / 4
+        tiles *= -(-(size + 2 * p - 2) // TILE)
     return tuple(weight.shape[2:]) == (3, 3) and max(pad) <= MOST_PAD \
         and all(n % CHANNELS == 0 for n in weight.shape[:2]) and tiles >= TILES \
         and x.is_contiguous(memory_format=torch.channels_last)

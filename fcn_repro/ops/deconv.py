@@ -7,7 +7,7 @@
 Outputs fall into blocks of s_y x s_x. All outputs of a block read the same inputs, its patch of
 m_y x m_x cells with m = ceil(k / s), each with the taps of its own phase. So this is a correlation
 of stride 1 with C_out * s_y * s_x filters, whose results are then rearranged. The ops `phases`
-(csrc/cpu/deconv.cpp) do it as matrix products that stay in the cache. At stride 1, where nothing
+(csrc/cpu/deconv/) do it as matrix products that stay in the cache. At stride 1, where nothing
 is rearranged, with very many channels, and on other devices conv_transpose2d does it.
 """
 

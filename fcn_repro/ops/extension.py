@@ -1,5 +1,6 @@
 """Finds and loads the compiled ops."""
 
+import json
 from collections.abc import Sequence
 from functools import wraps
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -14,22 +15,48 @@ Pair = Sequence[int]        # (y, x)
 OPS = ('upcrop', 'upcrop_backward', 'upcrop_add', 'upcrop_argmax', 'upcrop_softmax_loss', 'phases',
        'phases_input', 'phases_filters', 'fused_update', 'conv3x3', 'conv3x3_input',
        'conv3x3_weight', 'winograd_filters', 'winograd', 'conv_gemm', 'conv_gemm_input',
-       'conv_gemm_weight')
+       'conv_gemm_weight', 'constants', 'has_avx512_bf16')
+
+BUILT = '_built.json'             # written by setup.py beside the library
 
 
 def load_extension(folder):
-    """Register the C++ ops from `folder`/_C*.so; FcnError without it, as there is no fallback."""
+    """Register the C++ ops from `folder`/_C*.so; there is no slow fallback when it is missing.
+
+    FcnError where it is missing, was built for another torch or from older sources.
+    """
     paths = [Path(folder, f'_C{suffix}') for suffix in EXTENSION_SUFFIXES]
     found = [path for path in paths if path.exists()]
     if not found:
         raise FcnError(f'the compiled ops fcn_repro._C are missing in {folder}',
-                       do='Run `make build`.')
+                       do=rebuild(folder))
+    check_torch(folder)
     try:
         torch.ops.load_library(found[0])
     except OSError as error:
         raise FcnError(f'{found[0]} does not load with torch {torch.__version__}: {error}',
-                       do='Run `make build` with the torch that you use.') from error
+                       do=rebuild(folder)) from error
     check_ops(found[0], OPS)
+
+
+def check_torch(folder):
+    """FcnError where the library in `folder` was built for another torch, as the build recorded.
+
+    Loading it might end the process: torch's C++ interface differs between versions.
+    """
+    record = Path(folder, BUILT)
+    built = json.loads(record.read_text())['torch'] if record.exists() else torch.__version__
+    if built != torch.__version__:
+        raise FcnError(f'the compiled ops in {folder} were built for torch {built}, this is torch '
+                       f'{torch.__version__}', do=rebuild(folder))
+
+
+def rebuild(folder):
+    """The command that builds the ops again: in a checkout, and for an installed package."""
+    if Path(folder).parent.joinpath('csrc').is_dir():
+        return 'Run `make build` with this torch.'
+    return ('Run `pip install --no-build-isolation --no-deps --force-reinstall FOLDER` with this '
+            'torch; FOLDER has the sources of fcn_repro.')
 
 
 def check_ops(library, names):
@@ -37,10 +64,19 @@ def check_ops(library, names):
     missing = [name for name in names if not hasattr(torch.ops.fcn_repro, name)]
     if missing:
         raise FcnError(f'the compiled ops in {library} are older than the sources: '
-                       f'{", ".join(missing)} not found', do='Run `make build`.')
+                       f'{", ".join(missing)} not found', do=rebuild(Path(library).parent))
 
 
 load_extension(Path(__file__).parents[1])
+
+CONSTANTS = torch.ops.fcn_repro.constants()         # {name: int}, see csrc/cpu/constants.cpp
+AVX512_BF16 = torch.ops.fcn_repro.has_avx512_bf16()
+
+
+def has_avx512_bf16() -> bool:
+    """Whether the CPU kernels can multiply bfloat16: the processor has AVX512-BF16, and the build
+    uses it. Without it only torch's own, slower kernels serve that type."""
+    return AVX512_BF16
 
 
 def checked(function):

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .extension import Pair, checked
+from .extension import CONSTANTS, Pair, checked
 from .registration import fake_kernel, register_bilinear
 
-CHANNELS = 16           # the bottom has a multiple of these
+CHANNELS = CONSTANTS['gemm_channels']       # input channels are multiples of it
 
 
 @checked

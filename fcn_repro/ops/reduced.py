@@ -10,7 +10,6 @@ from .taps import tap_dtype
 from .upsample import upcrop_ref
 
 NORMALIZATIONS = 'FULL', 'VALID', 'BATCH_SIZE', 'NONE'
-FLT_MIN = torch.finfo(torch.float32).tiny
 
 
 @checked
@@ -50,9 +49,10 @@ def upcrop_softmax_loss(x: Tensor, label: Tensor, taps_y: Tensor, taps_x: Tensor
 
     label: (N, H', W'), uint8, int32, int64, or a float type, truncated as Caffe does. normalization
     as LossParameter's: the sum of -log p is divided by the pixels that take part (VALID), N H' W'
-    (FULL), N (BATCH_SIZE) or 1 (NONE), never by less than 1. p is clamped at FLT_MIN in the loss,
-    not in its gradient. Not Caffe's: weight (C,), which scales the terms of its class and leaves
-    the normaliser alone, in tap_dtype; mask (N, H', W'), bool, true where a pixel takes part.
+    (FULL), N (BATCH_SIZE) or 1 (NONE), never by less than 1. p is clamped at C's FLT_MIN in the
+    loss, not in its gradient. Not Caffe's: weight (C,), which scales the terms of its class and
+    leaves the normaliser alone, in tap_dtype; mask (N, H', W'), bool, true where a pixel takes
+    part.
 
     Returns a scalar in tap_dtype(x.dtype), to the same bits for any number of threads. Where x
     requires a gradient it is computed along with the loss, so backward only scales it; there is no

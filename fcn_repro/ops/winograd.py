@@ -1,21 +1,26 @@
-"""Convolution of 3x3 filters with stride 1 by Winograd's algorithm: gradients, fake kernels, twin.
+"""3x3 convolution with stride 1 by Winograd's algorithm: gradients, fake kernels, reference twin.
 
-A tile of 4x4 outputs takes 36 products a pair of channels, where the sum itself takes 144 (Lavin
-and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). Its rounding error is twice
-that of a sum in order, as torch's own is in channels_last: csrc/cpu/winograd.h. And it differs from
-place to place of a tile, where a sum gives equal outputs of equal inputs. So where gradients are
-wanted the forward pass is a sum: what signs and maxima decide there is decided as in Caffe.
+A tile of 4x4 outputs takes 36 products per pair of channels, where direct summation takes 144
+(Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). Its rounding error is
+twice that of summation in order, which torch does in channels_last; see
+csrc/cpu/conv/winograd_transforms.h. It also depends on the position within the tile, whereas direct
+summation gives equal outputs for equal inputs. Therefore the forward pass is a direct sum wherever
+gradients are wanted: ReLU signs and pooling maxima are then decided as in Caffe.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .extension import Pair, checked
+from .extension import CONSTANTS, Pair, checked
 from .registration import fake_kernel, register_bilinear
 
-CHANNELS = 16           # bottom and top have a multiple of these
-MOST_PAD = 2            # with more, the gradient would be a convolution with a pad under 0
+CHANNELS = CONSTANTS['winograd_channels']   # input and output channels are multiples of it
+MOST_PAD = CONSTANTS['winograd_max_pad']    # with more, the gradient would need a negative pad
+TILE = CONSTANTS['winograd_tile']           # outputs along a side of a tile
+POINTS = CONSTANTS['winograd_points']       # products of a tile
+PANEL = CONSTANTS['gemm_panel']             # operands in a row of packed filters
+BF16_CHANNELS = CONSTANTS['bf16_channels']  # per operand
 
 
 @checked
@@ -75,8 +80,8 @@ def _(grad, x, pad):
 
 @fake_kernel('winograd_filters')
 def _(taps):
-    per = 1 if taps.dtype == torch.float32 else 2       # channels in a factor
-    return taps.new_empty(36, -(-taps.shape[3] // 32), taps.shape[2] // per, 32 * per)
+    per = 1 if taps.dtype == torch.float32 else BF16_CHANNELS
+    return taps.new_empty(POINTS, -(-taps.shape[3] // PANEL), taps.shape[2] // per, PANEL * per)
 
 
 @fake_kernel('winograd')

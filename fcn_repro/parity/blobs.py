@@ -1,28 +1,34 @@
-"""One net beside one golden, blob by blob: which is the first that departs, and who makes it."""
+"""One net compared with one golden, blob by blob: which blob departs first, and which layer made
+it."""
 
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fcn_repro.errors import FcnError, nearest
-
-from .case import DEPARTS, OK, error
-from .golden import read_golden
-from .layers import diff_of, fill, read_net, whole
+from ..errors import FcnError, nearest
+from .comparison import DEPARTS, OK, error, to_array
+from .golden import Array, Group, read_golden
+from .layers import caffe_diff, fed_arrays, fill_params, golden_net
 from .ties import WatchedNet, freedom
 
 DATA, DIFF, PARAM_DIFF = 'data', 'diff', 'param diff'
 TIES = 'ties'
+OTHER_NET = 'Give the net that the golden was made with.'
 
 
-class Row(NamedTuple):
-    """What became of one array. gap: the largest difference; relative: to the golden's largest
-    value; ulps: the gap at the largest golden value that differs, in float32 steps there; layer:
-    who made it, as text; verdict: OK, TIES (beyond the limit only as far as a choice among tied
-    maxima can move it) or DEPARTS."""
+class BlobRow(NamedTuple):
+    """The comparison of one array.
+
+    gap: the largest absolute difference. relative: that, divided by the golden's largest value.
+    ulps: the gap at the largest golden value that differs, in units of float32's last place there.
+    layer: the layers that made the array, as text. verdict: OK, DEPARTS, or TIES: beyond the limit,
+    but no further than a choice among tied maxima can move it.
+    """
     kind: str
     name: str
-    shape: tuple
+    shape: tuple[int, ...]
     gap: float
     relative: float
     ulps: float
@@ -30,85 +36,95 @@ class Row(NamedTuple):
     verdict: str
 
 
-def compare_blobs(net_file, weights, golden_file, limit=1e-5, gradients=1e-4, blas=False):
-    """Rows: the data of every blob in net order, then, where the golden has them, the diffs from
-    the top down, and those of params. weights: a path, or None for the golden's own params. blas:
-    as for Net.
+def compare_blobs(net_file: str | Path, weights: str | Path | None, golden_file: str | Path,
+                  limit: float = 1e-5, gradients: float = 1e-4,
+                  blas: bool = False) -> list[BlobRow]:
+    """Compare the data of every blob, in the order of the net; then, if the golden has them, the
+    diffs of blobs and of parameters, from the top of the net down.
 
-    FcnError where the golden names what the net lacks, or has another shape.
+    weights: a caffemodel or HDF5 file; None for the golden's own params. limit, gradients: the
+    largest error of data and of diffs. blas: compute in Caffe's own arithmetic, as for Net.
+    FcnError if a file cannot be read, or if the golden names blobs that the net lacks or has in
+    another shape.
     """
     golden = read_golden(golden_file)
-    net = read_net(net_file, golden, WatchedNet, blas=blas)
+    net = golden_net(net_file, golden, WatchedNet, blas=blas)
     if weights is not None:
         net.copy_from(weights)
-    fill(net, golden)
+    fill_params(net, golden)
     for _ in range(int(golden.attrs.get('nforward', 1))):
-        net.forward(blobs='all', **whole(golden, 'inputs'))
+        net.forward(blobs='all', **fed_arrays(golden, 'inputs'))
     data = golden.blobs('blobs') | golden.blobs('outputs')
     diffs = golden.blobs('blob_diffs') | golden.blobs('input_diffs')
     if not data and not diffs and not golden.group('param_diffs'):
         raise FcnError(f"has nothing to compare (it holds: {', '.join(sorted(golden)) or 'nothing'}"
                        ')', file=str(golden_file), do='It needs outputs, blobs or diffs.')
     check_names(net, data | diffs, golden_file)
-    rows = [row(DATA, name, net.blobs[name].data, data[name], limit, maker(net, name))
-            for name in net.blobs if name in data]
+    rows = [compare_array(DATA, name, net.blobs[name].data, data[name], limit,
+                          producers(net, name)) for name in net.blobs if name in data]
     if diffs or golden.group('param_diffs'):
-        net.backward(**whole(golden, 'output_diffs'))
+        net.backward(**fed_arrays(golden, 'output_diffs'))
         free = freedom(net)
-        room = {name: np.asarray(free.get(net.graph.first(name), 0)) for name in diffs}
-        rows += [row(DIFF, name, diff_of(net, name), diffs[name], gradients, reader(net, name),
-                     room[name]) for name in reversed(net.blobs) if name in diffs]
-        rows += param_rows(net, golden, gradients)
+        rows += [compare_array(DIFF, name, caffe_diff(net, name), diffs[name], gradients,
+                               consumers(net, name), free.get(net.graph.first(name), 0))
+                 for name in reversed(net.blobs) if name in diffs]
+        rows += param_diff_rows(net, golden, gradients)
     return rows
 
 
-def check_names(net, blobs, file):
-    for name in blobs:
+def check_names(net: WatchedNet, names: Iterable[str], file: str | Path) -> None:
+    """FcnError if the net lacks a blob of the golden."""
+    for name in names:
         if name not in net.blobs:
             raise FcnError(f"the golden has a blob '{name}' that the net {net.graph.file} lacks",
-                           file=str(file), do=nearest(name, net.blobs) or 'Give the net that the '
-                           'golden was made with.')
+                           file=str(file), do=nearest(name, net.blobs) or OTHER_NET)
 
 
-def param_rows(net, golden, limit):
+def param_diff_rows(net: WatchedNet, golden: Group, limit: float) -> Iterator[BlobRow]:
+    """A row for each param diff of the golden, from the top of the net down. FcnError if the net
+    lacks the param."""
     for layer, stored in reversed(golden.params('param_diffs').items()):
         blobs = net.params.get(layer, ())
         for i, array in stored.items():
             if not i.isdigit() or int(i) >= len(blobs):
                 raise FcnError(f"the golden has a diff of param '{layer}/{i}' that the net "
-                               f'{net.graph.file} lacks', file=str(golden.file),
-                               do='Give the net that the golden was made with.')
-            yield row(PARAM_DIFF, f'{layer}/{i}', blobs[int(i)].diff, array, limit,
-                      f"layer '{layer}'")
+                               f'{net.graph.file} lacks', file=str(golden.file), do=OTHER_NET)
+            yield compare_array(PARAM_DIFF, f'{layer}/{i}', blobs[int(i)].diff, array, limit,
+                                f"layer '{layer}'")
 
 
-def row(kind, name, ours, golden, limit, layer, room=0):
-    ours = np.asarray(ours)
+def compare_array(kind: str, name: str, ours: Any, golden: Array, limit: float, layer: str,
+                  allowance: Any = 0) -> BlobRow:
+    """The row of an array or tensor. allowance: by how much each entry may differ on top of the
+    limit. FcnError if its shape is not the golden's."""
+    ours = to_array(ours)
     if ours.shape != golden.shape:
         raise FcnError(f"the {kind} of '{name}' has shape {ours.shape} in the net, {golden.shape} "
                        'in the golden', file=golden.file,
                        do='Give the net and the inputs that the golden was made with.')
-    room = np.broadcast_to(room, ours.shape).reshape(-1)[::golden.step]
-    ours, values = ours.reshape(-1)[::golden.step], golden.values.reshape(-1)
+    allowance = golden.sample(np.broadcast_to(to_array(allowance), ours.shape))
+    ours, values = golden.sample(ours), golden.values.reshape(-1)
     off = np.flatnonzero(~((ours == values) | (np.isnan(ours) & np.isnan(values))))
     if not off.size:
-        return Row(kind, name, golden.shape, 0.0, 0.0, 0.0, layer, OK)
+        return BlobRow(kind, name, golden.shape, 0.0, 0.0, 0.0, layer, OK)
     gaps = np.abs(ours[off].astype(np.float64) - values[off])
     at = np.abs(values[off]).argmax()
-    relative, beyond = error(ours, values), error(ours, values, room)
+    relative, beyond = error(ours, values), error(ours, values, allowance)
     verdict = OK if relative <= limit else TIES if beyond <= limit else DEPARTS
-    return Row(kind, name, golden.shape, float(gaps.max()), relative,
-               float(gaps[at] / np.spacing(np.abs(np.float32(values[off][at])))), layer, verdict)
+    return BlobRow(kind, name, golden.shape, float(gaps.max()), relative,
+                   float(gaps[at] / np.spacing(np.abs(np.float32(values[off][at])))), layer,
+                   verdict)
 
 
-def maker(net, name):
+def producers(net: WatchedNet, name: str) -> str:
     """The layers that write a blob: the one that makes it, then those in place."""
     nodes = [node for node in net.graph.nodes
              if any(net.graph.values[v] == name for v in node.tops)]
     return ', then '.join(f"layer '{node.name}' ({node.type})" for node in nodes)
 
 
-def reader(net, name):
-    """The layers whose backward makes a blob's diff: those that read it, or the golden itself."""
+def consumers(net: WatchedNet, name: str) -> str:
+    """The layers whose backward pass makes a blob's diff: those that read the blob."""
     nodes = net.graph.consumers(net.graph.first(name))
-    return ', '.join(f"layer '{node.name}' ({node.type})" for node in nodes) or 'what was given'
+    return ', '.join(f"layer '{node.name}' ({node.type})" for node in nodes) or \
+        'the given top diff'

@@ -1,55 +1,144 @@
-"""Which goldens lie below a folder: told by the files that stand together, never by its name.
+"""The goldens below a folder: which cases there are, what becomes of each, and known differences.
 
-Each kind (kinds.py) takes files of a folder and makes cases of them. A file that no kind takes is a
-case as well, one that is not supported.
+A case is recognised by the files that stand together, never by a file's place. A file that belongs
+to no case is a case of its own, one that is not supported.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from fcn_repro.errors import FcnError
-
-from .case import Case
+from ..errors import FcnError
+from .cases import GoldenCase, Kind, case
+from .comparison import AGREES, DEPARTS, KNOWN, OK, UNSUPPORTED, Comparison, KnownDifference, Limits
+from .files import find_pairs, find_upgrades
 from .golden import read_golden, read_json
-from .kinds import KINDS
+from .layers import find_layers
+from .nets import find_nets
+from .solvers import find_solvers
+
+# What a user compares. parity/fixtures has the kinds that only this project's own goldens need.
+KINDS: tuple[Kind, ...] = (find_layers, find_nets, find_pairs, find_solvers, find_upgrades)
+KNOWN_FILE = 'known_differences.json'
+LIMITS = Limits()
+SHOWN = 400         # characters of a remark in a listing
 
 
-def check_folder(root, limits):
-    """Yield a Case for each case below `root`, in the order of their names."""
-    for name, check in find_cases(root):
-        case = Case(name)
-        try:
-            check(case, limits=limits)
-        except FcnError as error:
-            case.refused = str(error)
-        yield case
-
-
-def find_cases(root):
-    """[(name, check)] of all cases below a folder. FcnError where there is none at all."""
+def find_cases(root: str | Path, kinds: Sequence[Kind] = KINDS) -> list[GoldenCase]:
+    """All cases below a folder, in the order of their names. FcnError if there are none."""
     root, found = Path(root), []
     if not root.is_dir():
-        raise FcnError('is no folder' if root.exists() else 'there is no such folder',
+        raise FcnError('is not a folder' if root.exists() else 'there is no such folder',
                        file=str(root), do='Give a folder of goldens.')
     for folder in (root, *sorted(path for path in root.rglob('*') if path.is_dir())):
         names = {path.name for path in folder.iterdir() if path.is_file()}
-        taken = {name for name in names if name.endswith('.md')}
-        for kind in KINDS:
+        taken = {name for name in names if name.endswith('.md') or name == KNOWN_FILE}
+        for kind in kinds:
             for name, files, check in kind(folder, names):
-                found.append((str((folder / name).relative_to(root)), check))
+                found.append(case(str((folder / name).relative_to(root)), files, check))
                 taken |= files
-        found += [(str((folder / name).relative_to(root)), partial(refuse, folder / name))
-                  for name in names - taken]
+        found += [case(str((folder / name).relative_to(root)), (name,),
+                       partial(refuse, path=folder / name)) for name in names - taken]
     if not found:
         raise FcnError('holds no goldens', file=str(root), do='Give a folder in their format.')
-    return sorted(found, key=lambda item: item[0])
+    return sorted(found, key=lambda case: case.name)
 
 
-def refuse(path, case, limits):
-    """What becomes of a file that no kind takes: it cannot be read, or nothing knows it."""
+def refuse(comparison: Comparison, path: Path, limits: Limits) -> None:
+    """The check of a file that belongs to no case: FcnError, because it cannot be read or because
+    no kind of golden has such a file."""
     if path.suffix == '.h5':
         read_golden(path)
     elif path.suffix == '.json':
         read_json(path)
-    raise FcnError('no check knows what this file is for', do='See the format of the goldens: a '
-                   'case is known by the files that stand together.')
+    raise FcnError('belongs to no known kind of golden', do='See the format of the goldens: a '
+                   'case is recognised by the files that stand together.')
+
+
+def read_known(path: str | Path) -> dict[str, KnownDifference]:
+    """{case: KnownDifference} of a JSON file that holds, for the name of each case, the reason as a
+    string, or {"reason": "...", "arrays": ["outputs/*", ...]} to excuse only some of its arrays.
+    FcnError if the file is in another form."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise bad_entry(path, 'the file holds no object')
+    return {name: known_difference(path, name, entry) for name, entry in found.items()}
+
+
+def known_difference(path: str | Path, name: str, entry: object) -> KnownDifference:
+    """An entry of a file of known differences."""
+    if isinstance(entry, str):
+        entry = {'reason': entry, 'arrays': ['*']}
+    if not isinstance(entry, dict) or set(entry) != {'reason', 'arrays'}:
+        raise bad_entry(path, f"'{name}' has no reason and arrays")
+    reason, arrays = entry['reason'], entry['arrays']
+    if not isinstance(reason, str) or not reason.strip():
+        raise bad_entry(path, f"'{name}' gives no reason")
+    if not isinstance(arrays, list) or not arrays or not all(isinstance(a, str) for a in arrays):
+        raise bad_entry(path, f"the arrays of '{name}' are not a list of names")
+    return KnownDifference(reason, tuple(arrays))
+
+
+def bad_entry(path: str | Path, what: str) -> FcnError:
+    return FcnError(what, file=str(path), do='Give {"case": "reason"} or {"case": {"reason": '
+                    '"...", "arrays": ["name", ...]}}.')
+
+
+def default_known(root: str | Path) -> dict[str, KnownDifference]:
+    """The known differences of a folder: those of its known_differences.json, if it has one."""
+    path = Path(root, KNOWN_FILE)
+    return read_known(path) if path.exists() else {}
+
+
+def check_folder(root: str | Path, limits: Limits = LIMITS, kinds: Sequence[Kind] = KINDS,
+                 known: Mapping[str, KnownDifference] | None = None) -> Iterator[Comparison]:
+    """Check all cases below a folder, in the order of their names, and then refuse each known
+    difference that is not a case there.
+
+    known: {case: KnownDifference}; None for those of the folder's known_differences.json.
+    FcnError if there are no cases, or if the known differences cannot be read.
+    """
+    known = default_known(root) if known is None else known
+    cases = find_cases(root, kinds)
+    for found in cases:
+        yield found.run(limits, known.get(found.name))
+    for name in sorted(known.keys() - {found.name for found in cases}):
+        missing = Comparison(name, known[name])
+        missing.refusal = 'listed as a known difference, but there is no such case'
+        yield missing
+
+
+def describe(comparison: Comparison, width: int = 0) -> str:
+    """A line of text: name, number of arrays, largest error in relation to its limit, that limit,
+    verdict, remark. width: of the column of names."""
+    verdict = comparison.verdict
+    if verdict == UNSUPPORTED:
+        why = comparison.refusal or 'the golden holds nothing to compare'
+        return f'{comparison.name:{width}} {"":29}  {UNSUPPORTED}: {shortened(why)}'
+    worst = comparison.worst
+    text = (f'{comparison.name:{width}} {len(comparison.gaps):5} arrays {worst.error:8.1e} '
+            f'{worst.limit:7.0e}  {verdict}')
+    if verdict == DEPARTS:
+        count = len(comparison.departing) - 1
+        remark = ' '.join(filter(None, (worst.what, worst.note)))
+        return f'{text}: {shortened(remark)}' + (f' and {count} more' if count else '')
+    return f'{text}: {shortened(comparison.known.reason)}' if comparison.known else text
+
+
+def summarize(comparisons: Sequence[Comparison]) -> tuple[str, bool]:
+    """(line with the number of cases of each verdict, whether none of them fails). A case fails if
+    it departs, is not supported, or agrees although it is listed as a known difference."""
+    count = {verdict: sum(c.verdict == verdict for c in comparisons)
+             for verdict in (OK, DEPARTS, UNSUPPORTED, KNOWN, AGREES)}
+    text = (f'{len(comparisons)} cases, {sum(len(c.gaps) for c in comparisons)} arrays: '
+            f'{count[OK]} ok, {count[DEPARTS]} depart, {count[UNSUPPORTED]} not supported')
+    if count[KNOWN]:
+        text += f', {count[KNOWN]} known to differ'
+    if count[AGREES]:
+        text += f', {count[AGREES]} known to differ but in agreement'
+    return text, not (count[DEPARTS] or count[UNSUPPORTED] or count[AGREES])
+
+
+def shortened(text: str) -> str:
+    text = ' '.join(text.split())
+    return text if len(text) <= SHOWN else text[:SHOWN - 3] + '...'

@@ -1,35 +1,36 @@
-"""Reading a golden file whole, before anything is computed."""
+"""Read a golden file, HDF5 or JSON, as a whole."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
-from fcn_repro.errors import FcnError
-from fcn_repro.formats.hdf5 import check_dataset, is_hdf5, once, reading
+from ..errors import FcnError
+from ..formats.hdf5_read import check_dataset, check_single_link, is_hdf5, open_hdf5
 
 
 class Group(dict):
-    """{name: Group or Array} of an HDF5 group; attrs: its attributes; path: its name in `file`."""
+    """{name: Group or Array} of an HDF5 group, with its attributes and its path in the file."""
 
     def __init__(self, attrs, file, path):
         super().__init__()
         self.attrs, self.file, self.path = dict(attrs), file, path
 
-    def group(self, name):
-        """The group of this name, empty where there is none. FcnError where it is a dataset."""
+    def group(self, name: str) -> 'Group':
+        """The group of this name, empty if absent. FcnError if it is a dataset."""
         found = self.get(name, Group({}, self.file, f'{self.path}{name}/'))
         if not isinstance(found, Group):
             raise FcnError(f"'{found.path}' is a dataset, not a group", file=str(self.file),
                            do='Give a file in the format of the goldens.')
         return found
 
-    def blobs(self, name):
-        """{blob: Array} of a group; a blob's name with '/' is groups within groups."""
+    def blobs(self, name: str) -> dict[str, 'Array']:
+        """{blob: Array} of a group; a blob whose name has a '/' is stored in nested groups."""
         return dict(flat(self.group(name), ''))
 
-    def params(self, name):
+    def params(self, name: str) -> dict[str, dict[str, 'Array']]:
         """{layer: {i: Array}} of a group."""
         found = {}
         for path, array in flat(self.group(name), ''):
@@ -37,16 +38,16 @@ class Group(dict):
             found.setdefault(layer, {})[i] = array
         return found
 
-    def need(self, name, kind='dataset'):
-        """The dataset, or the group, of this name. FcnError where there is none."""
+    def need(self, name: str, kind: str = 'dataset') -> Any:
+        """The dataset (or group) of this name. FcnError if absent."""
         if not isinstance(self.get(name), Group if kind == 'group' else Array):
             raise FcnError(f"has no {kind} '{self.path}{name}' (it holds: "
                            f"{', '.join(sorted(self)) or 'nothing'})", file=str(self.file),
                            do='Give a file in the format of the goldens.')
         return self[name]
 
-    def attr(self, name):
-        """The attribute of this name. FcnError where there is none."""
+    def attr(self, name: str) -> Any:
+        """The attribute of this name. FcnError if absent."""
         if name not in self.attrs:
             raise FcnError(f"'/{self.path}' has no attribute '{name}' (it has: "
                            f"{', '.join(sorted(self.attrs)) or 'none'})", file=str(self.file),
@@ -55,8 +56,11 @@ class Group(dict):
 
 
 class Array:
-    """values: the numbers stored; shape: of the whole array, of whose entries, flattened, every
-    `step`-th is stored; sums: {'sum': ..., 'abs_sum': ...} of the whole one, where given."""
+    """A dataset, which may hold only a part of its array.
+
+    values: the stored numbers. shape: of the whole array. step: every step-th entry of the
+    flattened array is stored. sums: {'sum': ..., 'abs_sum': ...} of the whole array, if given.
+    """
 
     def __init__(self, dataset, file):
         check_dataset(dataset, str(file), 'fiub')
@@ -71,9 +75,13 @@ class Array:
                            f'{self.shape} and step {self.step} make {count}', file=str(file),
                            do='Write it again: full.reshape(-1)[::step], with shape and step.')
 
+    def sample(self, whole: np.ndarray) -> np.ndarray:
+        """The entries of a whole array, flattened, that correspond to `values`."""
+        return whole.reshape(-1)[::self.step]
+
 
 class Entry(dict):
-    """An object of a JSON file."""
+    """An object of a JSON file; a missing key is an FcnError that names the file."""
 
     def __init__(self, pairs, file):
         super().__init__(pairs)
@@ -85,6 +93,7 @@ class Entry(dict):
 
 
 def flat(group, prefix):
+    """(path, Array) of all datasets below a group."""
     for name, item in group.items():
         if isinstance(item, Group):
             yield from flat(item, f'{prefix}{name}/')
@@ -92,17 +101,18 @@ def flat(group, prefix):
             yield prefix + name, item
 
 
-def read_golden(path):
-    """A Group with everything in the file. FcnError where it is damaged or holds other things."""
+def read_golden(path: str | Path) -> Group:
+    """A Group with everything in the file. FcnError if it is damaged or holds something else."""
     if not is_hdf5(path):
-        raise FcnError('is no HDF5 file', file=str(path), do='Give a golden: it is cut short, or '
-                       'another file.')
-    with reading(str(path)) as file:
+        raise FcnError('is no HDF5 file', file=str(path), do='Give a golden; this one is cut short '
+                       'or another file.')
+    with open_hdf5(str(path)) as file:
         return copied(file, path, '', set())
 
 
 def copied(group, file, path, seen):
-    once(group, seen, str(file))
+    """A Group with the contents of an h5py group. `seen`: groups visited, to refuse cycles."""
+    check_single_link(group, seen, str(file))
     found = Group(group.attrs, file, path)
     for name, item in group.items():
         found[name] = (copied(item, file, f'{path}{name}/', seen) if isinstance(item, h5py.Group)
@@ -110,9 +120,9 @@ def copied(group, file, path, seen):
     return found
 
 
-def held(path, group='/'):
-    """The names in a group of an HDF5 file, to tell what it is; none where it cannot be read:
-    whoever reads it then says why."""
+def held(path: Path, group: str = '/') -> set[str]:
+    """The names in a group of an HDF5 file, by which its kind is recognised; none if the file
+    cannot be read, which is reported when it is read as a whole."""
     try:
         with h5py.File(path, 'r') as file:
             found = file.get(group)
@@ -121,9 +131,9 @@ def held(path, group='/'):
         return set()
 
 
-def read_json(path):
-    """What a JSON file holds. FcnError where it cannot be read; and later, where a key is looked
-    for in one of its objects that it lacks."""
+def read_json(path: str | Path) -> Any:
+    """The value of a JSON file. FcnError if it cannot be read, and later if a key is looked up that
+    one of its objects lacks."""
     def entry(pairs):
         return Entry(pairs, str(path))
 

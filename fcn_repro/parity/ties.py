@@ -1,21 +1,22 @@
 """How far a gradient is undetermined: which of tied maxima a max-pooling window feeds is rounding.
 
 A first pad of 100 puts a band around the image in which activations are constant, so that pooling
-windows there hold equal values, up to rounding in whoever computed them. Caffe gives a window's
-gradient to the largest, and that is chance. `freedom` walks a net backwards from such windows and
-bounds, for every entry of every gradient, what that chance can change; it is 0 where none can.
+windows there hold values that are equal up to rounding. Caffe gives a window's gradient to the
+largest, which is arbitrary there. `freedom` walks a net backwards from such windows and bounds, for
+every entry of every gradient, what that choice can change; the bound is 0 where none can.
 """
 
 import torch
 import torch.nn.functional as F
 
-from fcn_repro.net.net import Net
+from ..net.net import Net
 
 CLOSE = 1e-5        # of a blob's largest value: further apart than float32 rounding
 
 
 class WatchedNet(Net):
-    """A net that keeps every value of a run by number, before and after in-place layers."""
+    """A net that keeps each value of a run by its number, before and after in-place layers, and the
+    gradient of each."""
 
     def feed(self, inputs):
         self.seen = super().feed(inputs)
@@ -33,10 +34,13 @@ class WatchedNet(Net):
                 tensor.retain_grad()
 
 
-def freedom(net):
-    """{value: tensor >= 0} of a WatchedNet after forward(blobs='all') and backward: by how much
-    each entry of its gradient may differ, whichever tied maxima are chosen, and whichever sign a
-    ReLU's input has that is 0 up to rounding. Values whose gradient is determined are left out."""
+def freedom(net: WatchedNet) -> dict[int, torch.Tensor]:
+    """{value number: tensor of its shape, >= 0} after forward(blobs='all') and backward.
+
+    By how much each entry of a value's gradient may differ, whichever tied maxima are chosen, and
+    whichever sign a ReLU's input has that is 0 up to rounding. Values whose gradient is determined
+    are left out.
+    """
     free = {}
     for node in reversed([node for node in net.graph.nodes if node.bottoms]):
         bottoms = [net.seen[v].detach() for v in node.bottoms]
@@ -44,46 +48,48 @@ def freedom(net):
         rule = RULES.get(node.type, linear if net.layer(node).linear else determined)
         if rule is linear and not any(top.any() for top in tops):
             continue
-        for v, more in zip(node.bottoms, rule(net, node, bottoms, tops)):
+        for v, more in zip(node.bottoms, rule(net, node, bottoms, tops), strict=True):
             if more is not None and net.seen[v].requires_grad and more.any():
                 free[v] = free[v] + more if v in free else more
     return free
 
 
-def given(net, node):
-    """The magnitude of the gradient that a node's top has."""
+def top_gradient(net, node):
+    """The magnitude of the gradient of a node's first top."""
     grad = net.seen[node.tops[0]].grad
     return torch.zeros_like(net.seen[node.tops[0]]) if grad is None else grad.abs()
 
 
 def pooling(net, node, bottoms, free):
-    """Where a window has several maxima, each may get all of its gradient, or nothing."""
+    """Each of several maxima of a window may get all of its gradient, or nothing."""
     x, layer = bottoms[0], net.layer(node)
     if layer.param.global_pooling or not layer.max:
         return determined(net, node, bottoms, free)
     (height, width), (h, w) = x.shape[2:], net.seen[node.tops[0]].shape[2:]
-    (top, left), grid = layer.pad, zip((h, w), layer.stride, layer.kernel, x.shape[2:], layer.pad)
-    whole = [max((n - 1) * s + k, size + pad) for n, s, k, size, pad in grid]
+    top, left = layer.pad
+    whole = [max((n - 1) * s + k, size + pad) for n, s, k, size, pad in zip(
+        (h, w), layer.stride, layer.kernel, x.shape[2:], layer.pad, strict=True)]
     x = F.pad(x, (left, whole[1] - width - left, top, whole[0] - height - top), value=-torch.inf)
     windows = x.flatten(0, 1)[:, None].unfold(2, layer.kernel[0], layer.stride[0]) \
         .unfold(3, layer.kernel[1], layer.stride[1])[:, 0].flatten(3)      # (N C, h, w, k k)
     maxima = windows >= windows.amax(-1, keepdim=True) - close(bottoms[0])
     several = maxima.sum(-1, keepdim=True) > 1
-    most = free[0] + given(net, node) * several.view(free[0].shape)
+    most = free[0] + top_gradient(net, node) * several.view(free[0].shape)
     most = maxima * most.reshape(-1, h, w, 1)
     out = F.fold(most.flatten(1, 2).transpose(1, 2), whole, layer.kernel, stride=layer.stride)
     return [out[:, 0, top:top + height, left:left + width].reshape(bottoms[0].shape)]
 
 
 def relu(net, node, bottoms, free):
-    """What is clearly negative gets nothing; what is 0 up to rounding gets all or nothing."""
+    """A clearly negative input gets no gradient; one that is 0 up to rounding gets all or none."""
     x, = bottoms
     unclear = x.abs() <= close(x)
-    return [torch.where(unclear, given(net, node) + free[0], free[0] * (x > 0))]
+    return [torch.where(unclear, top_gradient(net, node) + free[0], free[0] * (x > 0))]
 
 
 def lrn(net, node, bottoms, free):
-    """|J|' free, from above: J = delta s^-beta - 2 alpha beta / n x_i x_j s^-(beta + 1), s >= 1."""
+    """An upper bound of |J|' free, J = delta s^-beta - 2 alpha beta / n x_i x_j s^-(beta + 1),
+    where s >= 1."""
     x, p = bottoms[0].abs(), net.layer(node).param
     if p.k != 1 or p.norm_region != p.ACROSS_CHANNELS:
         return determined(net, node, bottoms, free)
@@ -93,7 +99,7 @@ def lrn(net, node, bottoms, free):
 
 
 def linear(net, node, bottoms, free):
-    """The layer's own derivative, with the magnitudes of its weights."""
+    """The derivative of the layer, with the magnitudes of its weights."""
     xs = [torch.zeros_like(x, requires_grad=True) for x in bottoms]
     tops = net.layer(node).forward(xs, [p.detach().abs() for p in net.params_of(node)])
     found = torch.autograd.grad(tops, xs, free, allow_unused=True)
@@ -101,7 +107,7 @@ def linear(net, node, bottoms, free):
 
 
 def determined(net, node, bottoms, free):
-    """A type without a rule: nothing is allowed below it. Gaps there count in full."""
+    """A type without a rule: no freedom passes below it, where gaps count in full."""
     return [None] * len(bottoms)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..layers import layer_class
 from ..net.graph import Graph, Node
-from ..proto import LayerParameter
+from ..proto import dialect_of
 from .intervals import ELEMENT, has_border, make_layer, trace
 
 
@@ -57,7 +57,8 @@ def _is_link(node):
     """Whether a node may be in a chain: one bottom, one top without a loss weight, and a layer that
     treats all positions alike."""
     return len(node.bottoms) == len(node.tops) == 1 and not any(node.param.loss_weight) \
-        and layer_class(node.type).position_invariant and make_layer(node).window() is not None
+        and layer_class(node.type, dialect_of(node.param)).position_invariant \
+        and make_layer(node).window() is not None
 
 
 def cheapest(stops):
@@ -112,8 +113,8 @@ def _rebuilt(graph, pads, repeats):
             top, = node.tops
             name = f'{node.name}_border'
             nodes.append(replace(node, tops=(len(values),)))
-            param = LayerParameter(name=name, type='RepeatBorder', bottom=[f'{name}less'],
-                                   top=[values[top]])
+            param = type(node.param)(name=name, type='RepeatBorder', bottom=[f'{name}less'],
+                                     top=[values[top]])
             node = Node(name, 'RepeatBorder', param, (len(values),), (top,), node.line,
                         setting=repeats[original])
             values.append(f'{name}less')
@@ -122,7 +123,7 @@ def _rebuilt(graph, pads, repeats):
 
 
 def _padded_less(node, removed):
-    param = LayerParameter()
+    param = type(node.param)()
     param.CopyFrom(node.param)
     p = param.convolution_param
     pads = (p.pad_h, p.pad_w) if p.HasField('pad_h') or p.HasField('pad_w') else [*p.pad] * 2

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ..layers import RunState, layer_class
 from ..net.graph import Node
+from ..proto import dialect_of
 
 SIZE = 500          # of an image, to estimate work; the result holds for any size
 CHANNELS = 3        # of an image
@@ -59,7 +60,7 @@ class Stop:
 
 def make_layer(node):
     """A node's layer, to be asked for what its settings mean."""
-    return layer_class(node.type)(node, RunState(0))
+    return layer_class(node.type, dialect_of(node.param))(node, RunState(0))
 
 
 def has_border(node):

@@ -1,16 +1,19 @@
-"""Pictures of all channels of a val net, as the M2NIST tutorials show them."""
+"""Pictures of all channels of a val net, as in the M2NIST tutorials."""
+
+from pathlib import Path
 
 import torch
 
+from ..net.net import Net
 from ..report import contact_sheet
 from ..report.channels import channels
 from .evaluation import spread
 from .labels import data_layer, score_layer
 
 
-def channel_pictures(net, path, count=6, score='score'):
-    """Write one PNG with report.channels of `count` images, spread over a val net's data: each
-    class in the ground truth, and its probability. FcnError for a net without data or score."""
+def channel_pictures(net: Net, path: str | Path, count: int = 6, score: str = 'score') -> None:
+    """Write one PNG with report.channels of `count` images, spread over a val net's data: for each
+    class the ground truth and the probability. FcnError for a net without data or score."""
     data, strips = data_layer(net), []
     for k in sorted(spread(min(count, len(data)), len(data))):
         sample, net.state.position = data.sample(k), k

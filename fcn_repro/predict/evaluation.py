@@ -1,24 +1,27 @@
-"""A val net's score as the paper reports it: four metrics, IU of each class, time, pictures."""
+"""Evaluation of a val net as in the paper: four metrics, IU per class, time, pictures."""
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 from tqdm import tqdm
 
+from ..data.layer import DataLayer
 from ..errors import FcnError
 from ..formats.atomic import make_folder, write_text
+from ..net.net import Net
 from ..report import contact_sheet, metrics_table, one_class_warning, side_by_side
 from .labels import data_layer, evaluate, score_layer
-from .metrics import Confusion, coarse
+from .metrics import Confusion, Metrics, coarse
 
 log = logging.getLogger(__name__)
 
 
-def val_score(net, iteration):
-    """Score a val net while it is trained, as the release's solve.py does between its steps; the
-    line that says so, which the log gets in four."""
+def val_score(net: Net, iteration: int) -> str:
+    """Score a val net during training, as the release's solve.py does between its steps. Logs four
+    lines and returns one for the screen."""
     confusion = Confusion(net.blobs['score'].shape[1])
     for _ in evaluate(net, confusion):
         pass
@@ -32,11 +35,12 @@ def val_score(net, iteration):
             f'{100 * m.fw_iu:.1f}')
 
 
-def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
+def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int | None = None,
+                        rule: str = 'paper') -> Metrics:
     """Evaluate a val net on its data, print the tables, and write them and pictures below `out`.
 
-    pictures: image | ground truth | prediction strips, spread over the data. count: images (all).
-    rule: 'paper' or 'release' (a class that is absent but predicted counts as 0).
+    pictures: number of image | ground truth | prediction strips, spread over the data. count:
+    number of images (None: all). rule: of metrics.metrics, 'paper' or 'release'.
     Returns the Metrics. Writes metrics.json, pictures/<id>.png and pictures.png. FcnError for bad
     data, a net without a score, and a folder that cannot be written.
     """
@@ -63,41 +67,44 @@ def evaluate_and_report(net, out, pictures=8, count=None, rule='paper'):
     print(metrics_table(metrics, names))
     most = bound.metrics().mean_iu if factor else None
     if factor:
-        print(_beside_the_bound(metrics.mean_iu, most, factor))
+        print(bound_line(metrics.mean_iu, most, factor))
     if (warning := one_class_warning(confusion.hist, names)):
         print(warning)
     if strips:
         contact_sheet(strips, out / 'pictures.png')
         print(f'pictures (image, ground truth, prediction): {out}/pictures.png')
     _write_json(out / 'metrics.json', metrics, most, confusion, seconds, rule, names,
-                data.fingerprint())         # last: where it is, all is there
+                data.fingerprint())         # last, so that its presence means a complete folder
     return metrics
 
 
-def _beside_the_bound(mean_iu, most, factor):
+def bound_line(mean_iu: float, most: float, factor: int) -> str:
+    """The line that compares a mean IU with its upper bound at a stride, both fractions."""
     return (f'the ground truth itself at stride {factor}, by nearest neighbour (appendix A): mean '
             f'IU {100 * most:.1f}; the net reaches {100 * mean_iu / most:.0f} % of that')
 
 
-def how_many(count, data):
-    """The number of images to evaluate: all, or the first `count`."""
+def how_many(count: int | None, data: DataLayer) -> int:
+    """The number of images to evaluate: all, or the first `count`. FcnError for none."""
     if count is not None and count < 1:
         raise FcnError(f'{count} images to evaluate', do='Give 1 or more.')
     return len(data) if count is None else min(count, len(data))
 
 
-def spread(count, total):
+def spread(count: int, total: int) -> set[int]:
     """`count` of the numbers below `total`, evenly spread."""
     return {round(i * (total - 1) / max(1, count - 1)) for i in range(count)}
 
 
-def stride(net):
-    """Pixels to a cell of the finest scores: the stride of the last Deconvolution; 0 without."""
+def stride(net: Net) -> int:
+    """Pixels per cell of the finest scores: the stride of the last Deconvolution, 0 without one."""
     ups = [node for node in net.graph.nodes if node.type == 'Deconvolution']
     return max(ups[-1].param.convolution_param.stride, default=1) if ups else 0
 
 
-def _write_json(path, metrics, bound, confusion, seconds, rule, names, data):
+def _write_json(path: Path, metrics: Metrics, bound: float | None, confusion: Confusion,
+                seconds: Sequence[float], rule: str, names: Sequence[str] | None,
+                data: str) -> None:
     iu = [None if v != v else float(v) for v in metrics.class_iu]
     text = json.dumps({
         'pixel_accuracy': float(metrics.pixel_accuracy), 'mean_iu': float(metrics.mean_iu),

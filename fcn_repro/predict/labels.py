@@ -1,57 +1,65 @@
-"""From an image to its label map, and from a val net to its confusion matrix."""
+"""Label maps: of one image, of photographs as files, and of all of a val net's data."""
 
-import ast
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from ..data import parse_params, python_layers
 from ..data.image import check_label, check_mean, to_blob
+from ..data.layer import DataLayer
 from ..data.palette import VOC_CLASSES
-from ..data.scenes import CLASSES as DIGITS
+from ..data.reader import Sample, read_class_names
 from ..errors import FcnError
+from ..layers.python import Python
 from ..net.graph import LABELS
+from ..net.net import Net
 from ..proto.prototxt import read_net
 from ..report import save_label_png, save_overlay, shares
 from ..report.overlay import percent
 from ..sizes import dims
+from .metrics import Confusion
+
+# ---- val nets ------------------------------------------------------------------------------------
 
 
-def data_layer(net):
-    """The reader of a net's Python data layer: its samples, mean and classes."""
+def data_layer(net: Net) -> DataLayer:
+    """The data layer of a val net: its samples, mean and class names. FcnError without one."""
     return python_layer(net).reader
 
 
-def python_layer(net):
-    """A net's Python data layer."""
+def python_layer(net: Net) -> Python:
+    """The net's Python layer that reads data; FcnError for a net without one."""
     for node in net.graph.nodes:
         if node.type == 'Python':
             return net.layer(node)
-    raise FcnError('this net has no Python data layer', file=net.graph.file,
+    raise FcnError('the net has no Python data layer', file=net.graph.file,
                    do='Give a val net; a deploy net has no data to be scored on.')
 
 
-def score_layer(net, score):
-    """Name of the layer that makes the blob `score`, in-place layers included."""
+def score_layer(net: Net, score: str) -> str:
+    """Name of the layer that writes the blob `score` last, in-place layers included."""
     return net.graph.producer(net.graph.last(score)).name
 
 
-def predict(net, score='score', **inputs):
-    """One forward pass up to `score` (1, C, H, W); returns its argmax (H, W), uint8 on the CPU.
+def predict(net: Net, score: str = 'score', **inputs) -> np.ndarray:
+    """Run a net up to the blob `score` (1, C, H, W); returns its argmax (H, W), uint8.
 
-    Ties go to the lowest index, as in the release's scripts.
-    """
+    Ties go to the lowest index, as in the release's scripts. inputs: of Net.forward."""
     with torch.inference_mode():
         return net.forward(labels_of=score, **inputs)[LABELS][0].cpu().numpy()
 
 
-def evaluate(net, confusion, count=None, score='score'):
-    """Run a val net over its data in order; yields (sample, prediction, seconds).
+def evaluate(net: Net, confusion: Confusion, count: int | None = None,
+             score: str = 'score') -> Iterator[tuple[Sample, np.ndarray, float]]:
+    """Run a val net over its data in order; yields (sample, prediction (H, W), seconds).
 
-    count: number of images (all). Each is added to the Confusion; seconds are those of the forward
-    pass, with what is left of reading the image (the next ones are read meanwhile, each once).
+    count: number of images (None: all). Each is added to `confusion`; seconds are those of the
+    forward pass, including the wait for the image, since the next ones are read ahead.
     FcnError for a label id that is neither void nor a class, for a score of another size than the
-    image, and for a net that takes several images at once or gives pixels no label.
+    image, and for a net that reads several images per batch or has no label per pixel.
     """
     layer, data = python_layer(net), data_layer(net)
     net.state.position = 0
@@ -59,9 +67,8 @@ def evaluate(net, confusion, count=None, score='score'):
         start = time.perf_counter()
         prediction = predict(net, score)
         seconds = time.perf_counter() - start
-        sample = only(layer)
-        check_label(sample.label, confusion.n,
-                    data.reader.folder / data.reader.labels.format(sample.id))
+        sample = single_sample(layer)
+        check_label(sample.label, confusion.n, data.label_file(sample))
         if prediction.shape != sample.label.shape:
             raise FcnError(f"'{score}' is {dims(prediction.shape)} for an image of "
                            f'{dims(sample.label.shape)}', file=net.graph.file,
@@ -70,49 +77,58 @@ def evaluate(net, confusion, count=None, score='score'):
         yield sample, prediction, seconds
 
 
-def only(layer):
-    """The Sample that a net's Python layer read last, where it reads one by one."""
+def single_sample(layer: Python) -> Sample:
+    """The Sample that a Python layer read last; FcnError if its batch is not one image with
+    labels."""
     if len(layer.samples) != 1:
-        raise layer.error(f'{len(layer.samples)} images with a label for each pixel in a batch',
-                          'Give a val net that reads them one by one.')
+        raise layer.error(f'a batch has {len(layer.samples)} images with a label per pixel, 1 is '
+                          'needed', 'Give a val net that reads images one by one.')
     return layer.samples[0]
 
 
-class Labels:
-    """The label maps of photos (photos.process): <name>.png in the VOC colours, and
-    <name>.overlay.png with a legend.
+# ---- deploy nets ---------------------------------------------------------------------------------
 
-    net: a deploy net with its weights. mean: BGR. classes: a file of class names, or None for
-    those that class_names finds. FcnError for a net that is not from an image to scores of its
-    size.
+class LabelMaps:
+    """Label maps of photographs as files, a job for photos.process: <name>.png in the VOC colours,
+    and <name>.overlay.png with a legend.
+
+    net: a deploy net with its weights. mean: BGR. classes: a file of class names, or None for those
+    that class_names finds. FcnError for a net that does not map an image to scores of its size.
     """
 
     endings = '.png', '.overlay.png'
 
-    def __init__(self, net, mean, classes=None):
+    def __init__(self, net: Net, mean: Sequence[float], classes: str | Path | None = None):
         self.net, self.mean = net, check_mean(mean)
-        self.data, (self.score, value) = image_input(net), output(net)
+        self.data, (self.score, value) = image_input(net), score_output(net)
         shape = net.shapes[value]
         if len(shape) != 4:
-            raise FcnError(f"'{self.score}' is {dims(shape)}, no label for each pixel",
-                           file=net.graph.file, do='Give --heatmap for a classifier.')
+            raise FcnError(f"'{self.score}' is {dims(shape)}, not a score per pixel",
+                           file=net.graph.file, code='not-segmentation',
+                           do='Draw the class grid of a classifier with predict.heatmap.')
         if shape[1] > 256:
             raise FcnError(f"'{self.score}' has {shape[1]} classes, a label PNG holds 256",
                            file=net.graph.file, do='Merge classes.')
         self.value, self.names = value, class_names(net.graph.file, shape[1], classes)
 
-    def check(self, height, width):
-        """FcnError for an image of a size that does not go through the net."""
+    def check(self, height: int, width: int) -> None:
+        """FcnError if the net does not take an image of this size, or does not return it."""
         self.net.reshape({self.data: (1, 3, height, width)})
         shape = self.net.shapes[self.value]
         if shape[2:] != (height, width):
-            raise FcnError(f"'{self.score}' is {dims(shape[2:])}", do='Crop it to the data, or '
-                           'give --heatmap for the class grid of a classifier.')
+            raise FcnError(f"'{self.score}' is {dims(shape[2:])}", code='score-size',
+                           do='Crop it to the data, or draw the class grid of a classifier with '
+                              'predict.heatmap.')
 
-    def run(self, image, name, paths):
-        """Label one image (H, W, 3) uint8 RGB; returns classes, percent, milliseconds."""
+    def labels(self, image: np.ndarray) -> np.ndarray:
+        """The label map (H, W) uint8 of an image (H, W, 3) uint8 RGB."""
+        return predict(self.net, self.score, data=to_blob(image, self.mean)[None])
+
+    def run(self, image: np.ndarray, name: str, paths: Sequence[Path]) -> str:
+        """Write the label map and the overlay of an image (H, W, 3) uint8 RGB; returns its classes,
+        their shares and the milliseconds."""
         start = time.perf_counter()
-        labels = predict(self.net, self.score, data=to_blob(image, self.mean)[None])
+        labels = self.labels(image)
         seconds = time.perf_counter() - start
         save_label_png(labels, paths[0])
         save_overlay(image, labels, self.names, paths[1])
@@ -121,8 +137,8 @@ class Labels:
         return f'{found}  {1000 * seconds:.0f} ms'
 
 
-def image_input(net):
-    """The value of a net's one input, data (N, 3, H, W); FcnError for a net with others."""
+def image_input(net: Net) -> int:
+    """The value number of a net's only input, data (N, 3, H, W); FcnError for other inputs."""
     inputs, file = net.graph.inputs, net.graph.file
     if inputs != ('data',):
         raise FcnError(f"the net's inputs are {', '.join(inputs) or 'none'}; one, 'data', is "
@@ -134,57 +150,47 @@ def image_input(net):
     return value
 
 
-def output(net):
-    """(name, value) of a net's scores: the blob 'score' where there is one, else its one output.
-    FcnError where that is not clear."""
+def score_output(net: Net) -> tuple[str, int]:
+    """(name, value number) of a net's scores: the blob 'score' if there is one, else the only
+    output. FcnError if there is neither."""
     names = net.graph.outputs
     if len(names) != 1 and 'score' not in net.blobs:
-        raise FcnError(f"the net's outputs are {', '.join(names) or 'none'}; which are the scores "
-                       'is not clear', file=net.graph.file, do="Name the scores 'score'.")
+        raise FcnError(f"the net's outputs are {', '.join(names) or 'none'}; which of them are the "
+                       'scores is ambiguous', file=net.graph.file, do="Name the scores 'score'.")
     name = 'score' if 'score' in net.blobs else names[0]
     return name, net.graph.last(name)
 
 
-def class_names(net_file, count, file=None):
-    """Names by class index, a tuple of `count`.
+# ---- class names ---------------------------------------------------------------------------------
 
-    From `file`, one a line; else classes.txt in the data's folder that val.prototxt beside the
-    net names, where it has as many; else VOC's for 21 classes; else the digits for the shipped
-    mini nets; else the bare indices. FcnError where `file` has another number of names.
+def class_names(net_file: str | Path, count: int, file: str | Path | None = None) -> Sequence[str]:
+    """Names by class index, `count` of them.
+
+    From `file`, one per line; else those of the data that val.prototxt in the net's folder reads,
+    if it has as many; else VOC's for 21 classes; else the bare indices. FcnError if `file` cannot
+    be read or has another number of names.
     """
     if file is not None:
-        names = read_names(file)
+        names = read_class_names(Path(file))
+        if names is None:
+            raise FcnError('the class names cannot be read: no such file', file=str(file),
+                           do='Give a text file with one name per line.')
         if len(names) != count:
             raise FcnError(f'{len(names)} class names for the {count} classes of {net_file}',
-                           file=str(file), do='Give one name a line, in the order of the labels.')
+                           file=str(file), do='Give one name per line, in the order of the labels.')
         return names
-    folder = Path(net_file).parent
-    beside = data_folder(folder / 'val.prototxt')
-    if beside and (beside / 'classes.txt').is_file():
-        names = read_names(beside / 'classes.txt')
-        if len(names) == count:
-            return names
-    if count == len(VOC_CLASSES):
-        return VOC_CLASSES
-    if folder.name.startswith('mini-') and count in (len(DIGITS), len(DIGITS) - 1):
-        return DIGITS[-count:]
-    return tuple(map(str, range(count)))
+    names = names_of_data(Path(net_file).parent / 'val.prototxt')
+    if names and len(names) == count:
+        return names
+    return VOC_CLASSES if count == len(VOC_CLASSES) else tuple(map(str, range(count)))
 
 
-def data_folder(val):
-    """The voc_dir of a val.prototxt, or None where there is no such file or no such layer."""
+def names_of_data(val: Path) -> Sequence[str] | None:
+    """The class names of the data that a val.prototxt reads; None if there is no such file, no
+    data layer of ours, or no names."""
     for layer in read_net(val).message.layer if val.is_file() else ():
-        if layer.python_param.layer in ('VOCSegDataLayer', 'SBDDSegDataLayer'):
-            voc_dir = ast.literal_eval(layer.python_param.param_str).get('voc_dir')
-            return voc_dir and Path(voc_dir)
+        param = layer.python_param
+        reader = python_layers.get((param.module, param.layer))
+        if reader is not None:
+            return reader.class_names(parse_params(param.param_str))
     return None
-
-
-def read_names(path):
-    """Class names of a text file, one a line up to a blank line."""
-    try:
-        lines = [line.strip() for line in Path(path).read_text(encoding='utf-8-sig').splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise FcnError(f'the class names cannot be read: {getattr(error, "strerror", error)}',
-                       file=str(path), do='Give a text file with one name a line.') from None
-    return tuple(lines[:lines.index('')] if '' in lines else lines)

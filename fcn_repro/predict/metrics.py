@@ -1,15 +1,16 @@
 """The paper's four metrics from a streaming confusion matrix, and their upper bound."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from fcn_repro.errors import FcnError
 
 
 class Metrics(NamedTuple):
-    """Fractions in [0, 1], in the paper's order; the last two are (n,) float64, NaN = left out."""
+    """Fractions in [0, 1], in the paper's order. class_accuracy, class_iu: (n,) float64, NaN for
+    classes that are left out of the means."""
 
     pixel_accuracy: float
     mean_accuracy: float
@@ -25,17 +26,17 @@ class Confusion:
     n: number of classes. hist: (n, n) int64, rows are ground truth, columns predictions.
     """
 
-    def __init__(self, n):
+    def __init__(self, n: int):
         if n < 1:
             raise FcnError(f'{n} classes', do='Give the number of classes, at least 1.')
         self.n = n
         self.hist = np.zeros((n, n), np.int64)
 
-    def add(self, label, prediction):
-        """Count one image; two arrays of one shape (a leading 1 more or less does not matter).
+    def add(self, label: np.ndarray, prediction: np.ndarray) -> None:
+        """Count one image: two arrays of the same shape, apart from leading axes of length 1.
 
-        Labels outside [0, n), such as void 255, do not count. A prediction outside [0, n) where
-        the label counts is an FcnError, and so are shapes that differ.
+        Labels outside [0, n), such as void 255, do not count. FcnError for a prediction outside
+        [0, n) where the label counts, and for shapes that differ.
         """
         label, prediction = _whole(label, 'label'), _whole(prediction, 'prediction')
         if label.shape != prediction.shape:
@@ -50,18 +51,20 @@ class Confusion:
         pairs = np.bincount(rows * self.n + columns, minlength=self.n ** 2)
         self.hist += pairs.reshape(self.n, self.n)
 
-    def metrics(self, rule='paper'):
+    def metrics(self, rule: str = 'paper') -> Metrics:
+        """The Metrics of what has been counted, by a rule of metrics()."""
         return metrics(self.hist, rule)
 
 
-def metrics(hist, rule='paper'):
-    """Metrics of a confusion matrix (CVPR 2015, section 5; rows are ground truth).
+def metrics(hist: np.ndarray, rule: str = 'paper') -> Metrics:
+    """Metrics of a confusion matrix (n, n) (CVPR 2015, section 5); rows are ground truth.
 
-    rule: what happens to a class without a pixel of ground truth. 'paper' leaves it out of the
-    means. 'release' (score.py) counts its IU as 0 if it was predicted anywhere.
+    rule: the treatment of a class without a pixel of ground truth. 'paper' leaves it out of the
+    means. 'release' (score.py) counts its IU as 0 if it was predicted anywhere. FcnError for
+    another rule and for a matrix of zeros.
     """
     if rule not in ('paper', 'release'):
-        raise FcnError(f'there is no rule {rule!r}', do="Give 'paper' or 'release'.")
+        raise FcnError(f'unknown rule {rule!r}', do="Give 'paper' or 'release'.")
     hist = np.asarray(hist)
     if not hist.any():
         raise FcnError('no pixel has been counted', do='Check that the labels are not all void.')
@@ -78,15 +81,19 @@ def metrics(hist, rule='paper'):
         class_accuracy=accuracy, class_iu=iu)
 
 
-def coarse(label, factor):
-    """A label map as a grid of factor x factor cells can hold it, at the size of the label.
+def coarse(label: np.ndarray, factor: int) -> np.ndarray:
+    """Downsample a label map (H, W) by `factor` and upsample it again, by nearest neighbour.
 
-    Every pixel takes the label of its cell's centre, (factor // 2, factor // 2) from the cell's
-    corner, kept inside the map: nearest neighbour down and up again. A void centre (255) takes
-    the nearest labelled pixel instead; a map that is all void stays so.
+    Every pixel gets the label of its cell's centre, (factor // 2, factor // 2) from the cell's
+    corner, clamped to the map. A void centre (255) gets the label of the nearest labelled pixel; a
+    map that is entirely void stays so.
     """
+    from scipy.ndimage import distance_transform_edt
+
     void = label == 255
     if void.any() and not void.all():
+        from scipy.ndimage import distance_transform_edt  # slow to import
+
         label = label[tuple(distance_transform_edt(void, return_distances=False,
                                                    return_indices=True))]
     y, x = (np.minimum(np.arange(size) // factor * factor + factor // 2, size - 1)
@@ -94,8 +101,8 @@ def coarse(label, factor):
     return label[np.ix_(y, x)]
 
 
-def upper_bound(labels, factor, n):
-    """The best metrics at a coarse stride: ground truth down and up again (CVPR, appendix A).
+def upper_bound(labels: Iterable[np.ndarray], factor: int, n: int) -> Metrics:
+    """The best metrics at a coarse stride: ground truth down- and upsampled (CVPR, appendix A).
 
     labels: an iterable of (H, W) label maps; factor: the stride in pixels; n: classes.
     """
@@ -109,12 +116,12 @@ def upper_bound(labels, factor, n):
     return confusion.metrics()
 
 
-def _whole(array, kind):
+def _whole(array: np.ndarray, kind: str) -> np.ndarray:
     """The array without leading axes of length 1; FcnError unless it holds whole numbers."""
     array = np.asarray(array)
     while array.ndim > 2 and array.shape[0] == 1:
         array = array[0]
     if array.dtype.kind == 'f' and not (array == np.floor(array)).all():
-        raise FcnError(f'the {kind} holds numbers that are not whole',
+        raise FcnError(f'the {kind} holds numbers that are not integers',
                        do='Give class indices, such as the argmax of the scores.')
     return array

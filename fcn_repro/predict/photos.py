@@ -1,9 +1,9 @@
-"""Pictures of any kind for a net to look at: which files, what they hold, what is written for each.
-"""
+"""Photographs of any kind as input of a net: find them, read them, run a job over them."""
 
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,57 +21,70 @@ KINDS = {'1': 'black and white', 'L': 'grey', 'LA': 'grey, laid on white', 'P': 
 
 
 class Photo(NamedTuple):
-    """image: (H, W, 3) uint8 RGB. notes: what was done to the file's pixels, in words; () for an
-    RGB image as it stands."""
+    """image: (H, W, 3) uint8 RGB. notes: conversions of the file's pixels, in words; () for an
+    RGB image that was read unchanged."""
     image: np.ndarray
     notes: tuple[str, ...]
 
 
-def find_photos(paths):
-    """The files of a list of files and folders, each once; of a folder those with a suffix of
-    SUFFIXES, by name, without its folders. FcnError for what is not there, and a folder without."""
-    files = {}
+class Job(Protocol):
+    """What process() runs over photographs: labels.LabelMaps or heatmap.Heatmaps.
+
+    endings: of the files that it writes for each."""
+    endings: tuple[str, ...]
+
+    def check(self, height: int, width: int) -> None:
+        """FcnError for an image size that does not go through the net."""
+
+    def run(self, image: np.ndarray, name: str, paths: Sequence[Path]) -> str:
+        """Write the files, one per ending, for an image (H, W, 3) uint8 RGB; returns a line."""
+
+
+def find_photos(paths: Iterable[str | Path]) -> list[Path]:
+    """List files and the files of folders, each once; of a folder those with one of SUFFIXES, by
+    name, without subfolders. FcnError for a missing path and for a folder without images."""
+    files: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.is_dir():
             if not path.exists():
-                raise FcnError('there is no such file or folder', file=str(path),
+                raise FcnError('no such file or folder', file=str(path),
                                do='Give images, or folders of images.')
             files.setdefault(path.resolve(), path)
             continue
         found = sorted(p for p in path.glob('*') if p.suffix.lower() in SUFFIXES and p.is_file()
                        and not p.name.startswith('.'))
         if not found:
-            raise FcnError('there are no images in this folder', file=str(path), do='Give one '
-                           f'with {", ".join(SUFFIXES)}; folders in it are not searched.')
+            raise FcnError('the folder has no images', file=str(path), do='Give one '
+                           f'with {", ".join(SUFFIXES)}; its subfolders are not searched.')
         for file in found:
             files.setdefault(file.resolve(), file)
     return list(files.values())
 
 
-def read_photo(path):
-    """A Photo of any image file that Pillow reads; of several frames the first.
+def read_photo(path: str | Path) -> Photo:
+    """Read any image file that Pillow can decode as a Photo; of several frames the first.
 
-    The training reader (data/image.py) takes RGB alone, as its labels belong to the pixels as they
-    are stored. A photograph that somebody wants labelled is made what a viewer shows: turned as
-    its EXIF orientation says, transparency laid on white, 16 bits scaled to 8. The notes say so.
-    FcnError for a file that cannot be read, and for grey values without a known range.
+    The training reader (data/image.py) takes RGB alone, since labels belong to the pixels as they
+    are stored. A photograph is converted to what a viewer shows: turned by its EXIF orientation,
+    transparency composited on white, 16 bits scaled to 8; the notes tell.
+    FcnError for a file that cannot be read, and for grey values of unknown range.
     """
     image, _ = open_image(path, 'image')
     upright = ImageOps.exif_transpose(image)
     turned = image.getexif().get(0x0112, 1) in range(2, 9)
     rgb, kind = as_rgb(upright, path)
-    return Photo(rgb, tuple(note for note in (kind, turned and 'turned upright by its EXIF')
-                            if note))
+    notes = kind, 'turned upright by its EXIF' if turned else ''
+    return Photo(rgb, tuple(note for note in notes if note))
 
 
-def as_rgb(image, path):
-    """(H, W, 3) uint8 RGB of a Pillow image, and its kind in words ('' for RGB)."""
+def as_rgb(image: Image.Image, path: str | Path) -> tuple[np.ndarray, str]:
+    """Convert a Pillow image to (H, W, 3) uint8 RGB; also returns its kind in words, '' for RGB."""
     mode = image.mode
     if mode.startswith('I') or mode == 'F':
         grey = np.asarray(image)
         if mode == 'F' or grey.min() < 0 or grey.max() > 65535:
             raise FcnError(f'the grey values are {grey.min():g} to {grey.max():g} (mode {mode!r}), '
-                           'their range is not known', file=str(path),
+                           'their range is unknown', file=str(path),
                            do='Save the image with 8 or 16 bits.')
         grey = np.round(grey / 257).astype(np.uint8)        # 65535 = 255 * 257
         return np.repeat(grey[:, :, None], 3, 2), '16-bit grey'
@@ -82,40 +95,44 @@ def as_rgb(image, path):
     return np.array(image.convert('RGB')), '' if mode == 'RGB' else KINDS.get(mode, mode)
 
 
-def output_paths(photos, out, endings):
-    """{photo: [out/<name><ending>, ...]}, name without its suffix. FcnError where two photos would
-    write one file (a/x.jpg and b/x.jpg), or where a photo itself would be overwritten."""
+def output_paths(photos: Sequence[Path], out: str | Path,
+                 endings: Sequence[str]) -> dict[Path, list[Path]]:
+    """{photo: [out/<name><ending>, ...]}, the name without its suffix. FcnError if two photos would
+    write the same file (a/x.jpg and b/x.jpg), or if a photo itself would be overwritten."""
     paths = {photo: [Path(out, photo.stem + ending) for ending in endings] for photo in photos}
-    sources, taken = {photo.resolve(): photo for photo in photos}, {}
-    for photo, its in paths.items():
-        for path in its:
+    sources = {photo.resolve() for photo in photos}
+    taken: dict[Path, Path] = {}
+    for photo, results in paths.items():
+        for path in results:
             if path.resolve() in sources:
                 raise FcnError(f'the result for {photo} would overwrite this image',
-                               file=str(path), do='Give another --out.')
+                               file=str(path), code='output-overwrites',
+                               do='Give another output folder.')
             if path in taken:
                 raise FcnError(f'{taken[path]} and {photo} would both be written here',
-                               file=str(path), do='Rename one, or run them into different --out.')
+                               file=str(path), code='output-collides',
+                               do='Rename one, or use different output folders.')
             taken[path] = photo
     return paths
 
 
-def check_writable(folder):
-    """Make a folder where it is missing; FcnError where nothing can be written into it."""
+def check_writable(folder: Path) -> None:
+    """Make a folder if it is missing; FcnError if nothing can be written into it."""
     make_folder(folder)
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise FcnError(f'nothing can be written here: {error.strerror}', file=str(folder),
-                       do='Give another --out, or mend its rights or the space.') from None
+        raise FcnError(f'the folder cannot be written to: {error.strerror}', file=str(folder),
+                       code='output-unwritable', do='Give another output folder, or check its '
+                       'permissions and the disk space.') from None
 
 
-def process(photos, job, out):
-    """Run a job over photos: infer.Labels or heatmap.Heat. A line is printed for each.
+def process(photos: Sequence[Path], job: Job, out: str | Path) -> None:
+    """Run a job over photographs, its files in the folder `out`; prints a line for each.
 
-    job.endings: of the files that it writes; job.check(height, width): FcnError for a size that
-    does not go through its net; job.run(image, name, paths): writes them, returns a line's text.
-    Every photo is read and checked before the first one is run. A file is there whole or not at
-    all, whenever this is interrupted.
+    Every photograph is read and checked before the first one is run. Files are written atomically,
+    so an interrupted call leaves no partial file. FcnError as in output_paths, check_writable and
+    read_photo, for a size that does not go through the net, and if the GPU runs out of memory.
     """
     paths = output_paths(photos, out, job.endings)
     for photo in bar(photos, 'checking'):
@@ -127,23 +144,25 @@ def process(photos, job, out):
         try:
             text = job.run(image, photo.name, paths[photo])
         except torch.OutOfMemoryError:
-            raise FcnError(f'this image of {height}x{width} needs more memory than the GPU has',
-                           file=str(photo), do='Give --device cpu, or a smaller image.') from None
+            raise FcnError(f'out of GPU memory for an image of {height}x{width}',
+                           file=str(photo), code='gpu-memory',
+                           do='Use the CPU, or a smaller image.') from None
         note = f' ({", ".join(notes)})' if notes else ''
         progress.write(f'{photo}  {height}x{width}{note}  {text}')
 
 
-def check(photo, job):
-    """FcnError, with the photo's name, where it cannot be read or does not go through the net."""
+def check(photo: Path, job: Job) -> None:
+    """FcnError, with the photo's name, if it cannot be read or does not go through the net."""
     height, width = read_photo(photo).image.shape[:2]
     try:
         job.check(height, width)
     except FcnError as error:
         raise FcnError(f'an image of {height}x{width} does not go through this net: {error.what}',
-                       file=str(photo), layer=error.layer, type=error.type, do=error.do) from None
+                       file=str(photo), layer=error.layer, type=error.type, do=error.do,
+                       code=error.code, facts=error.facts) from None
 
 
-def bar(photos, what):
-    """Photos with a progress bar, on a terminal and where there are several."""
+def bar(photos: Sequence[Path], what: str) -> tqdm:
+    """Photos with a progress bar, on a terminal and if there are several."""
     return tqdm(photos, desc=what, unit='image', dynamic_ncols=True, leave=False,
                 disable=None if len(photos) > 1 else True)

@@ -1,4 +1,4 @@
-"""Nets written in Python the way pycaffe's NetSpec does (python/caffe/net_spec.py).
+"""Write nets in Python, as with pycaffe's NetSpec (python/caffe/net_spec.py).
 
     n = NetSpec()
     n.data, n.label = L.Python(module='voc_layers', layer='VOCSegDataLayer', ntop=2, param_str='')
@@ -8,19 +8,26 @@
 
 A keyword goes to the message of the layer's own type (num_output to convolution_param); keywords
 that end in `param`, and those of the layer itself (name, loss_weight), stay where they are.
+`NetSpec(dialect)` writes a net in a fork's dialect, and `Params(dialect)` has its enum values.
 """
 
 from collections import Counter
+from functools import lru_cache
+from typing import Any
 
 from google.protobuf import text_format
 
 from ..errors import FcnError
-from . import CAFFE, LayerParameter, NetParameter
+from .dialects import BVLC, Dialect, dialects_with, use_dialect
 from .prototxt import nearest_or_all
 
-# layer type -> its parameter field, where the message is named after the type
-PARAM_FIELDS = {field.message_type.name.removesuffix('Parameter'): field.name
-                for field in LayerParameter.DESCRIPTOR.fields if field.name.endswith('_param')}
+
+@lru_cache
+def param_fields(dialect: Dialect) -> dict[str, str]:
+    """{layer type: its parameter field}, where the message is named after the type."""
+    return {field.message_type.name.removesuffix('Parameter'): field.name
+            for field in dialect['LayerParameter'].DESCRIPTOR.fields
+            if field.name.endswith('_param')}
 
 
 class Top:
@@ -29,13 +36,13 @@ class Top:
     def __init__(self, fn, n):
         self.fn, self.n = fn, n
 
-    def to_proto(self):
+    def to_proto(self, dialect: Dialect = BVLC) -> Any:
         """The NetParameter of all layers that this blob needs, with names made up."""
-        return to_proto(self)
+        return to_proto(self, dialect=dialect)
 
 
 class Function:
-    """A layer to be: its type, its bottoms (Tops), its settings, its tops."""
+    """A layer before it has a message: its type, its bottoms (Tops), its settings, its tops."""
 
     def __init__(self, type_name, inputs, params):
         for i, top in enumerate(inputs):
@@ -47,34 +54,43 @@ class Function:
         self.ntop = self.params.pop('ntop', 1)
         self.tops = tuple(Top(self, n) for n in range(self.ntop))
 
-    def add_to(self, layers, names, counts):
-        """Add this layer's message, after those of its bottoms, to layers {Function: message}."""
-        if self in layers:
+
+class _Writer:
+    """The messages of one net: names: {Top or Function without tops: its name}."""
+
+    def __init__(self, names: dict, dialect: Dialect):
+        self.names, self.dialect = names, dialect
+        self.layers: dict[Function, Any] = {}
+        self.counts: Counter[str] = Counter()
+
+    def add(self, fn: Function) -> None:
+        """Add a Function's message, after those of its bottoms."""
+        if fn in self.layers:
             return
-        for top in self.inputs:
-            top.fn.add_to(layers, names, counts)
-        layer = LayerParameter(type=self.type_name)
-        layer.bottom.extend(layers[top.fn].top[top.n] for top in self.inputs)
-        named = [self._name(top, names, counts) for top in self.tops or (self,)]
+        for top in fn.inputs:
+            self.add(top.fn)
+        layer = self.dialect['LayerParameter'](type=fn.type_name)
+        layer.bottom.extend(self.layers[top.fn].top[top.n] for top in fn.inputs)
+        named = [self._name(thing, fn.type_name) for thing in fn.tops or (fn,)]
         layer.name = named[0]
-        layer.top.extend(layer.bottom if self.in_place else named[:self.ntop])
-        for name, value in self.params.items():
+        layer.top.extend(layer.bottom if fn.in_place else named[:fn.ntop])
+        for name, value in fn.params.items():
             try:
                 assign(self._home(layer, name), name, value)
             except FcnError as error:
-                raise error.at(layer=layer.name, type=self.type_name) from None
-        layers[self] = layer
+                raise error.at(layer=layer.name, type=fn.type_name) from None
+        self.layers[fn] = layer
 
-    def _name(self, thing, names, counts):
-        if thing not in names:
-            counts[self.type_name] += 1
-            names[thing] = f'{self.type_name}{counts[self.type_name]}'
-        return names[thing]
+    def _name(self, thing, type_name):
+        if thing not in self.names:
+            self.counts[type_name] += 1
+            self.names[thing] = f'{type_name}{self.counts[type_name]}'
+        return self.names[thing]
 
     def _home(self, layer, name):
         """The message that a keyword belongs to."""
-        field = PARAM_FIELDS.get(self.type_name)
-        if name.endswith('param') or (name in LayerParameter.DESCRIPTOR.fields_by_name and (
+        field = param_fields(self.dialect).get(layer.type)
+        if name.endswith('param') or (name in layer.DESCRIPTOR.fields_by_name and (
                 field is None or name not in getattr(layer, field).DESCRIPTOR.fields_by_name)):
             return layer
         if field is None:
@@ -83,22 +99,19 @@ class Function:
         return getattr(layer, field)
 
 
-def assign(message, name, value):
+def assign(message: Any, name: str, value: Any) -> None:
     """Set a field from Python: lists and tuples for repeated fields (a single value is a list of
     one), dicts for messages, enum numbers or names. FcnError for an unknown field or wrong type."""
     kind = message.DESCRIPTOR.name
     field = message.DESCRIPTOR.fields_by_name.get(name)
     if field is None:
+        known = list(message.DESCRIPTOR.fields_by_name)
         raise FcnError(f"{kind} has no field '{name}'",
-                       do=nearest_or_all(name, list(message.DESCRIPTOR.fields_by_name)))
+                       do=use_dialect(dialects_with(kind, name)) or nearest_or_all(name, known))
     old = getattr(message, name)
     try:
         if hasattr(old, 'extend'):
-            for item in value if isinstance(value, list | tuple) else [value]:
-                if isinstance(item, dict):
-                    _assign_all(old.add(), item)
-                else:
-                    old.append(item)
+            _extend(old, value if isinstance(value, list | tuple) else [value])
         elif isinstance(value, dict):
             old.SetInParent()
             _assign_all(old, value)
@@ -111,6 +124,14 @@ def assign(message, name, value):
                        do='Give a value of the type that the field has.') from None
 
 
+def _extend(repeated, items):
+    for item in items:
+        if isinstance(item, dict):
+            _assign_all(repeated.add(), item)
+        else:
+            repeated.append(item)
+
+
 def _assign_all(message, values):
     for name, value in values.items():
         assign(message, name, value)
@@ -119,8 +140,9 @@ def _assign_all(message, values):
 class NetSpec:
     """Tops by name, assigned as attributes or items; to_proto() gives the net that makes them."""
 
-    def __init__(self):
+    def __init__(self, dialect: Dialect = BVLC):
         super().__setattr__('tops', {})
+        super().__setattr__('dialect', dialect)
 
     def __setattr__(self, name, top):
         self.tops[name] = top
@@ -135,21 +157,22 @@ class NetSpec:
     def __getitem__(self, name):
         return self.tops[name]
 
-    def to_proto(self):
+    def to_proto(self) -> Any:
         """A NetParameter with one layer per Function, each after its bottoms."""
-        return _net(self.tops.values(), {top: name for name, top in self.tops.items()})
+        return _net(self.tops.values(), {top: name for name, top in self.tops.items()},
+                    self.dialect)
 
 
-def to_proto(*tops):
+def to_proto(*tops: Top, dialect: Dialect = BVLC) -> Any:
     """The NetParameter of all layers that the tops need, with names made up (Convolution1)."""
-    return _net(tops, {})
+    return _net(tops, {}, dialect)
 
 
-def _net(tops, names):
-    layers, counts = {}, Counter()
+def _net(tops, names, dialect):
+    writer = _Writer(names, dialect)
     for top in tops:
-        getattr(top, 'fn', top).add_to(layers, names, counts)
-    return NetParameter(layer=layers.values())
+        writer.add(getattr(top, 'fn', top))
+    return dialect['NetParameter'](layer=writer.layers.values())
 
 
 class Layers:
@@ -166,16 +189,19 @@ class Layers:
 class Params:
     """P.<Name>.<VALUE>: the enum values of a message, such as P.Pooling.MAX."""
 
+    def __init__(self, dialect: Dialect = BVLC):
+        self._dialect = dialect
+
     def __getattr__(self, name):
-        if f'{name}Parameter' not in CAFFE:
+        if f'{name}Parameter' not in self._dialect.schema:
             raise AttributeError(f'there is no message {name}Parameter')
-        return CAFFE[f'{name}Parameter']
+        return self._dialect[f'{name}Parameter']
 
 
 L, P = Layers(), Params()
 
 
-def net_text(message, comment=''):
+def net_text(message: Any, comment: str = '') -> str:
     """Prototxt text of a message, under the comment's lines."""
     head = ''.join(f'# {line}'.rstrip() + '\n' for line in comment.splitlines())
     return head + text_format.MessageToString(message, as_utf8=True)

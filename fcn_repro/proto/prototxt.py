@@ -1,73 +1,87 @@
-"""Nets and solvers from prototxt text: parsed, made current, filtered for a phase."""
+"""Read nets and solvers from prototxt text: parse, upgrade, filter for a phase."""
 
 import os
 import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 from google.protobuf import text_format
 
 from ..errors import FcnError, nearest
-from . import CAFFE, TEST, TRAIN, NetParameter, SolverParameter
-from .scan import check_utf8, scan
-from .upgrade import upgrade_net, upgrade_solver
+from . import TEST, TRAIN
+from .dialects import BVLC, Dialect, dialect_of, dialects_with, use_dialect
+from .scan import Occurrence, check_utf8, scan
+from .upgrade import apply_rules, upgrade_net, upgrade_solver
 
 BACKSLASHES = 100 * '\\'
-PHASES = {'TRAIN': TRAIN, 'TEST': TEST}
+PHASES: dict[int | str, int] = {'TRAIN': TRAIN, 'TEST': TEST}
 
 
 @dataclass(frozen=True)
 class NetText:
-    """A net as current (V2) layers. lines[i] is the line in file of message.layer[i]."""
-    message: NetParameter
+    """A net as current (V2) layers. message: a NetParameter; lines[i]: the line in file of
+    message.layer[i]."""
+    message: Any
     file: str
-    lines: tuple[int, ...]
+    lines: tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
 class SolverText:
-    """A solver with `type` as a name. lines: first line of each top-level field; text: as read."""
-    message: SolverParameter
+    """A solver with `type` as a name. message: a SolverParameter; lines: first line of each
+    top-level field; text: as read."""
+    message: Any
     file: str
-    lines: dict
+    lines: dict[str, int]
     text: str
 
-    def inline_nets(self, field):
-        """The nets written in the solver file itself, [NetText]; field: 'net_param',
-        'train_net_param' or 'test_net_param'. Like Caffe, they are not upgraded."""
+    def inline_nets(self, field: str) -> list[NetText]:
+        """The nets written in the solver file itself; field: 'net_param', 'train_net_param' or
+        'test_net_param'. As in Caffe they are not upgraded from an older format; the dialect's own
+        rules apply."""
         nets = getattr(self.message, field)
         if hasattr(nets, 'HasField'):
             nets = [nets] if self.message.HasField(field) else []
-        lines = []
+        lines: list[list[int]] = []
         for found in scan(self.text, self.file):
             if found.path == (field,):
                 lines.append([])
             elif found.path == (field, 'layer'):
                 lines[-1].append(found.line)
-        return [NetText(net, self.file, tuple(at)) for net, at in zip(nets, lines)]
+        return [self._inline_net(net, at) for net, at in zip(nets, lines, strict=True)]
+
+    def _inline_net(self, net, lines):
+        net = _copy(net)
+        try:
+            apply_rules(net, lines)
+        except FcnError as error:
+            raise error.at(file=self.file) from None
+        return NetText(net, self.file, tuple(lines))
 
 
-def read_net(path):
-    """The net of a prototxt file, with old formats upgraded. NetText; FcnError with the line."""
-    return parse_net(_read(path), str(path))
+def read_net(path: str | os.PathLike, dialect: Dialect = BVLC) -> NetText:
+    """The net of a prototxt file in a dialect, old formats upgraded. FcnError with the line."""
+    return parse_net(_read(path), str(path), dialect)
 
 
-def parse_net(text, file='<text>'):
+def parse_net(text: str, file: str = '<text>', dialect: Dialect = BVLC) -> NetText:
     """The net of a prototxt text; file is only named in errors. As read_net."""
-    message = NetParameter()
+    message = dialect['NetParameter']()
     found = _parse(text, message, file)
     lines = [f.line for f in found if f.path in (('layer',), ('layers',))]
     input_line = next((f.line for f in found if f.path == ('input',)), None)
     try:
-        message, lines = upgrade_net(message, lines, input_line)
+        message, layer_lines = upgrade_net(message, lines, input_line)
     except FcnError as error:
         raise error.at(file=file) from None
-    return NetText(message, file, lines)
+    return NetText(message, file, layer_lines)
 
 
-def read_solver(path):
-    """The solver of a prototxt file, SolverText. As in Caffe, a snapshot_prefix that is missing
-    becomes the path without its extension, and one that is a folder gets the file's stem."""
-    solver = parse_solver(_read(path), str(path))
+def read_solver(path: str | os.PathLike, dialect: Dialect = BVLC) -> SolverText:
+    """The solver of a prototxt file in a dialect. As in Caffe, a snapshot_prefix that is missing
+    becomes the path without its extension, and one that is a folder gets the file's stem.
+    FcnError with the line."""
+    solver = parse_solver(_read(path), str(path), dialect)
     root = os.path.splitext(str(path))[0]
     message = solver.message
     if not message.HasField('snapshot_prefix'):
@@ -77,10 +91,10 @@ def read_solver(path):
     return solver
 
 
-def parse_solver(text, file='<text>'):
+def parse_solver(text: str, file: str = '<text>', dialect: Dialect = BVLC) -> SolverText:
     """The solver of a prototxt text, its solver_type turned into type; as read_solver."""
-    message = SolverParameter()
-    lines = {}
+    message = dialect['SolverParameter']()
+    lines: dict[str, int] = {}
     for found in _parse(text, message, file):
         if len(found.path) == 1:
             lines.setdefault(found.path[0], found.line)
@@ -91,7 +105,7 @@ def parse_solver(text, file='<text>'):
     return SolverText(message, file, lines, text)
 
 
-def filter_net(net, phase, level=0, stages=()):
+def filter_net(net: NetText, phase: int | str, level: int = 0, stages=()) -> NetText:
     """The layers that take part in a phase (TRAIN or TEST, number or name), level and stages.
 
     As Caffe: the net's own `state` counts too, its stages with the given ones, its level and
@@ -99,14 +113,13 @@ def filter_net(net, phase, level=0, stages=()):
     rule; a rule is met when all that it names holds. Returns a NetText whose message.state is
     that state; FcnError on a layer with both kinds of rule.
     """
-    message = NetParameter()
-    message.CopyFrom(net.message)
+    message = _copy(net.message)
     del message.layer[:]
     message.state.phase = PHASES.get(phase, phase)
     message.state.level = level
     message.state.stage.extend(stages)
     lines = []
-    for layer, line in zip(net.message.layer, net.lines):
+    for layer, line in zip(net.message.layer, net.lines, strict=True):
         if layer.include and layer.exclude:
             raise FcnError(f'{len(layer.include)} include and {len(layer.exclude)} exclude rules',
                            file=net.file, line=line, layer=layer.name, type=layer.type,
@@ -116,6 +129,12 @@ def filter_net(net, phase, level=0, stages=()):
             message.layer.append(layer)
             lines.append(line)
     return replace(net, message=message, lines=tuple(lines))
+
+
+def _copy(message):
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
 
 
 def _meets(state, rule):
@@ -142,8 +161,9 @@ def _read(path):
     return data.removeprefix(b'\xef\xbb\xbf').decode('utf-8', 'surrogateescape')
 
 
-def _parse(text, message, file):
-    """Fill message from a text; returns where its fields stand (scan). FcnError with a line."""
+def _parse(text: str, message: Any, file: str) -> list[Occurrence]:
+    """Fill a message from a text; returns the places of its fields (scan). FcnError with a
+    line."""
     if BACKSLASHES in text:             # protobuf's unescaping takes time quadratic in their number
         raise FcnError(f'{len(BACKSLASHES)} backslashes in a row', file=file,
                        line=text[:text.index(BACKSLASHES)].count('\n') + 1, do='Remove them.')
@@ -151,9 +171,9 @@ def _parse(text, message, file):
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
-        raise _error(error, file) from None
+        raise _error(error, file, dialect_of(message)) from None
     except MemoryError:
-        raise FcnError(f'there is not the memory to parse {len(text)} characters', file=file,
+        raise FcnError(f'out of memory while parsing {len(text)} characters', file=file,
                        do='Give a net definition, or free memory.') from None
     found = scan(text, file)
     if not found:
@@ -173,20 +193,17 @@ def _line_of(path, found):
     return lines[int(index or 0)]
 
 
-def _error(error, file):
-    """text_format's error as ours: its line, and the nearest known name for an unknown one."""
+def _error(error: text_format.ParseError, file: str, dialect: Dialect) -> FcnError:
+    """text_format's error as ours: its line, and for an unknown name the dialects that have it or
+    the nearest known one."""
     text = re.sub(r"^\d+:\d+ : |'': ", '', str(error)).replace('caffe.', '').rstrip('.')
     do = ''
     if match := re.search(r'Message type "(\w+)" has no field named "(\w+)"', text):
-        text = f"{match[1]} has no field '{match[2]}'"
-        do = nearest_or_all(match[2], list(CAFFE[match[1]].DESCRIPTOR.fields_by_name))
+        text, do = f"{match[1]} has no field '{match[2]}'", _unknown_field(dialect, *match.groups())
     elif match := re.search(r'Enum type "([\w.]+)" has no value \w+ (?:number )?("?)(\w+)', text):
-        message, _, enum = match[1].rpartition('.')
-        known = (CAFFE[message].DESCRIPTOR.enum_types_by_name[enum].values_by_name
-                 if message else CAFFE.enums[enum])
         quote = match[2] or "'"
         text = f'{match[1]} has no value {quote}{match[3]}{quote}'
-        do = 'Write it without quotes.' if match[2] else nearest_or_all(match[3], list(known))
+        do = 'Write it without quotes.' if match[2] else _unknown_value(dialect, match[1], match[3])
     elif match := re.search(r'type "(\w+)" should not have multiple "(\w+)"', text):
         text, do = f"{match[1]} has '{match[2]}' more than once", 'Keep one.'
     elif 'Expected string' in text:
@@ -196,6 +213,20 @@ def _error(error, file):
     return FcnError(text, do=do, file=file, line=error.GetLine())
 
 
-def nearest_or_all(name, known):
-    """What to do about an unknown name: the nearest known one, or all of them."""
+def _unknown_field(dialect, message, name):
+    return use_dialect(dialects_with(message, name)) \
+        or nearest_or_all(name, list(dialect[message].DESCRIPTOR.fields_by_name))
+
+
+def _unknown_value(dialect, enum, name):
+    """The remedy for an unknown value of an enum, top-level or Message.Enum."""
+    message, _, enum = enum.rpartition('.')
+    if not message:
+        return nearest_or_all(name, list(dialect.schema.enums[enum]))
+    known = dialect[message].DESCRIPTOR.enum_types_by_name[enum].values_by_name
+    return use_dialect(dialects_with(message, name)) or nearest_or_all(name, list(known))
+
+
+def nearest_or_all(name: str, known: list[str]) -> str:
+    """The remedy for an unknown name: the nearest known one, or all of them."""
     return nearest(name, known) or f"Known: {', '.join(known)}."

@@ -1,4 +1,4 @@
-"""Where things stand in a text: the fields of a protobuf text with their lines.
+"""Line numbers in a protobuf text: its fields in order, each with its line.
 
 text_format gives no positions. This scan knows comments, strings and nesting and nothing of the
 schema, so it runs on text that text_format has accepted.
@@ -27,7 +27,7 @@ ESCAPES = 'abfnrtvxXuU01234567?\'"\\'
 
 class Occurrence(NamedTuple):
     """One field in a text: the names of the blocks around it and its own, and its line."""
-    path: tuple
+    path: tuple[str, ...]
     line: int
 
 
@@ -39,9 +39,11 @@ class Block:
     in_list: bool = False
 
 
-def check_utf8(text, file):
-    """FcnError where bytes that are no UTF-8 (read as surrogates) stand outside of comments:
-    protobuf's parser takes them for a fault of its own."""
+def check_utf8(text: str, file: str) -> None:
+    """Raise FcnError for bytes other than UTF-8 (read as surrogates) outside of comments.
+
+    protobuf's own parser reports them as an internal error.
+    """
     odd = re.compile('[\udc80-\udcff]')
     for match in TOKEN.finditer(text) if odd.search(text) else ():
         if match.lastgroup != 'skip' and odd.search(match.group()):
@@ -49,36 +51,62 @@ def check_utf8(text, file):
                            line=text.count('\n', 0, match.start()) + 1)
 
 
-def scan(text, file):
-    """All fields of a protobuf text in order, [Occurrence]; each element of a list of blocks
-    (`layer: [{...}, {...}]`) counts as one."""
-    found, stack, before, line = [], [Block()], '', 1
+def scan(text: str, file: str) -> list[Occurrence]:
+    """All fields of a protobuf text in order; each element of a list of blocks
+    (`layer: [{...}, {...}]`) counts as one. FcnError for a number or an escape that Caffe's own
+    parser rejects."""
+    scanner = _Scanner()
     for match in TOKEN.finditer(text):
         kind, token = match.lastgroup, match.group()
-        block = stack[-1]
         if kind == 'skip':
-            line += token.count('\n')
+            scanner.line += token.count('\n')
             continue
-        if kind == 'number' and not NUMBER.fullmatch(token):
-            raise FcnError(f'{token} is not a number', file=file, line=line,
-                           do='Write it in plain decimal digits.')
-        if kind == 'string' and (
-                bad := next((e[0] for e in ESCAPE.finditer(token) if e[1] not in ESCAPES), '')):
-            raise FcnError(f'{bad} in {short(token, 100)} is not an escape', file=file, line=line,
-                           do=r'Write a backslash as \\.')
-        if kind == 'word' and before not in (':', '-') and not block.in_list:
+        if kind in ('number', 'string'):
+            _check_value(kind, token, file, scanner.line)
+        elif kind == 'word':
+            scanner.word(token)
+        else:
+            scanner.mark(token)
+        scanner.before = token
+    return scanner.found
+
+
+def _check_value(kind: str, token: str, file: str, line: int) -> None:
+    if kind == 'number' and not NUMBER.fullmatch(token):
+        raise FcnError(f'{token} is not a number', file=file, line=line,
+                       do='Write it in plain decimal digits.')
+    bad = [e[0] for e in ESCAPE.finditer(token) if e[1] not in ESCAPES] if kind == 'string' else []
+    if bad:
+        raise FcnError(f'{bad[0]} in {short(token, 100)} is not an escape', file=file, line=line,
+                       do=r'Write a backslash as \\.')
+
+
+class _Scanner:
+    """The fields found so far, the open blocks, and the token before."""
+
+    def __init__(self):
+        self.found: list[Occurrence] = []
+        self.stack, self.before, self.line = [Block()], '', 1
+
+    def add(self) -> None:
+        self.found.append(Occurrence(tuple(block.name for block in self.stack), self.line))
+
+    def word(self, token: str) -> None:
+        block = self.stack[-1]
+        if self.before not in (':', '-') and not block.in_list:
             block.name, block.blocks = token, 0
-            found.append(Occurrence(tuple(b.name for b in stack), line))
-        elif kind == 'mark' and token in '{<':
+            self.add()
+
+    def mark(self, token: str) -> None:
+        block = self.stack[-1]
+        if token in '{<':
             if block.blocks:
-                found.append(Occurrence(tuple(b.name for b in stack), line))
+                self.add()
             block.blocks += 1
-            stack.append(Block())
-        elif kind == 'mark' and token in '}>':
-            stack.pop()
-        elif kind == 'mark' and token in '[]':
+            self.stack.append(Block())
+        elif token in '}>':
+            self.stack.pop()
+        elif token in '[]':
             block.in_list = token == '['
-            if before + token == '[]':
-                found.pop()
-        before = token
-    return found
+            if self.before + token == '[]':
+                self.found.pop()

@@ -1,11 +1,14 @@
-"""Every message of BVLC Caffe's schema (src/caffe/proto/caffe.proto), as a terse table.
+"""Every message of BVLC Caffe's schema (src/caffe/proto/caffe.proto) as a terse table.
 
 An unindented word opens a message; `enum Name A B C=7` numbers its values from 0 on; a field is
 `number name type`, then `[]` repeated, `[packed]` repeated and packed, `!` required, `=default`
-(an empty default is the empty string). Fields are separated by commas. schema.py compiles it.
+(an empty default is the empty string). Fields are separated by commas. schema.py compiles it, and
+a dialect's overlay (dialects/) has the same form.
+
+The table holds Caffe's fields and nothing else.
 """
 
-BVLC = """
+CAFFE_PROTO = """
 enum Phase TRAIN TEST
 BlobShape
   1 dim int64[packed]

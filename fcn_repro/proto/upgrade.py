@@ -1,12 +1,17 @@
-"""Old nets and solvers made current, as Caffe does on reading (src/caffe/util/upgrade_proto.cpp).
+"""Upgrade old nets and solvers, as Caffe does on reading (src/caffe/util/upgrade_proto.cpp).
 
 V0 wraps each layer's settings in `layers { layer { type: "conv" ... } }`, V1 has
 `layers { type: CONVOLUTION ... }`, V2 `layer { type: "Convolution" ... }`. What Caffe only logs and
-then drops (a V0 field that its layer type does not have) is an error here.
+then drops (a V0 field that its layer type does not have) is an error here. Every message made here
+is of the dialect of the one that is upgraded, and the dialect's own rules come last.
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
 from ..errors import FcnError
-from . import CAFFE, NetParameter
+from .dialects import Dialect, dialect_of
 
 # V1 enum = V2 type, and the V0 spelling where there is one
 TYPES = [row.split() for row in '''
@@ -49,9 +54,8 @@ TYPES = [row.split() for row in '''
     TANH TanH tanh
     THRESHOLD Threshold
     WINDOW_DATA WindowData window_data'''.strip().split('\n')]
-V1 = CAFFE['V1LayerParameter']
-V1_TO_V2 = {V1.LayerType.Value(row[0]): row[1] for row in TYPES} | {V1.NONE: ''}
-V0_TO_V1 = {row[2]: V1.LayerType.Value(row[0]) for row in TYPES if len(row) == 3}
+V0_TO_V1 = {row[2]: row[0] for row in TYPES if len(row) == 3}
+V0_TO_V2 = {row[2]: row[1] for row in TYPES if len(row) == 3}
 
 # V0 field = its name in the message of each V0 type that has it ('' for any type)
 V0_FIELDS = {name: dict(place.split('=') for place in places.split()) for name, places in {
@@ -94,7 +98,16 @@ V0_FIELDS = {name: dict(place.split('=') for place in places.split()) for name, 
 }.items()}
 
 
-def upgrade_net(net, lines, input_line=None):
+@lru_cache
+def v1_types(dialect: Dialect) -> dict[int, str]:
+    """{number of V1LayerParameter.LayerType: current type name} of a dialect; '' for NONE."""
+    names = {'NONE': ''} | {row[0]: row[1] for row in TYPES} | dict(dialect.v1_types)
+    return {number: names[name] for name, number in
+            dialect['V1LayerParameter'].LayerType.items() if name in names}
+
+
+def upgrade_net(net: Any, lines: Sequence[int | None],
+                input_line: int | None = None) -> tuple[Any, tuple[int | None, ...]]:
     """(net, lines): the NetParameter as V2 and the line of each of its layers.
 
     lines: the line of each block of net.layer or net.layers; input_line: the first `input`'s.
@@ -109,9 +122,9 @@ def upgrade_net(net, lines, input_line=None):
         net = _v0_net(net, lines)
     if net.layers:
         _v1_data_transforms(net)
-        layers = [_v1_layer(layer) for layer in net.layers]
+        for layer, line in zip(net.layers, lines, strict=True):
+            _v1_layer(layer, net.layer.add(), line)
         del net.layers[:]
-        net.layer.extend(layers)
     if net.input:
         lines = [input_line, *lines]
         _inputs(net, input_line)
@@ -119,7 +132,19 @@ def upgrade_net(net, lines, input_line=None):
         if layer.type == 'BatchNorm' and len(layer.param) == 3:
             for param in layer.param:
                 param.lr_mult = param.decay_mult = 0
+    apply_rules(net, lines)
     return net, tuple(lines)
+
+
+def apply_rules(net: Any, lines: Sequence[int | None]) -> None:
+    """Apply the upgrade rules of the net's dialect to its layers, in place. An FcnError of a rule
+    gets the layer's line, name and type."""
+    for layer, line in zip(net.layer, lines, strict=True):
+        for rule in dialect_of(net).upgrades:
+            try:
+                rule(layer)
+            except FcnError as error:
+                raise error.at(line=line, layer=layer.name, type=layer.type) from None
 
 
 def _copy(message):
@@ -129,13 +154,13 @@ def _copy(message):
 
 
 def _v0_padding(net, lines):
-    """Padding layers folded into the convolution or pooling that reads them."""
-    maker, kept, kept_lines = {}, [], []
-    for layer, line in zip(net.layers, lines):
+    """Fold each padding layer into the convolution or pooling that reads it."""
+    padding, layers, layer_lines = {}, [], []       # padding: {blob: the layer that pads it}
+    for layer, line in zip(net.layers, lines, strict=True):
         kind = layer.layer.type
         folded = _copy(layer)
         for i, bottom in enumerate(layer.bottom):
-            source = maker.get(bottom)
+            source = padding.get(bottom)
             if source is None:
                 continue
             if kind not in ('conv', 'pool') or len(layer.bottom) != 1:
@@ -150,23 +175,24 @@ def _v0_padding(net, lines):
                 f'a padding layer has 1 bottom and 1 top, not {len(layer.bottom)} and '
                 f'{len(layer.top)}', line=line, layer=layer.layer.name, type=kind)
         for top in layer.top:
-            maker[top] = layer if kind == 'padding' else None
+            padding[top] = layer if kind == 'padding' else None
         if kind != 'padding':
-            kept.append(folded)
-            kept_lines.append(line)
+            layers.append(folded)
+            layer_lines.append(line)
     net = _copy(net)
     del net.layers[:]
-    net.layers.extend(kept)
-    return net, kept_lines
+    net.layers.extend(layers)
+    return net, layer_lines
 
 
 def _v0_net(net, lines):
-    """As Caffe: name, input, input_dim and force_backward survive, nothing else of the net."""
-    new = NetParameter(input=net.input, input_dim=net.input_dim)
+    """The net in V1. As in Caffe, of the net's fields only name, input, input_dim and
+    force_backward are kept."""
+    new = type(net)(input=net.input, input_dim=net.input_dim)
     for name in ('name', 'force_backward'):
         if net.HasField(name):
             setattr(new, name, getattr(net, name))
-    for layer, line in zip(net.layers, lines):
+    for layer, line in zip(net.layers, lines, strict=True):
         if not layer.HasField('layer'):
             raise FcnError('this layer has no inner layer { } block, but others of the net do',
                            line=line, layer=layer.name, do='Write all layers in one style.')
@@ -178,17 +204,17 @@ def _v0_layer(outer, line):
     inner = outer.layer
     for field, _ in outer.ListFields():
         if field.name not in ('layer', 'bottom', 'top'):
-            raise FcnError(f"'{field.name}' beside layer {{ }} has no effect in a net of the "
+            raise FcnError(f"'{field.name}' next to layer {{ }} has no effect in a net of the "
                            'oldest (V0) format', line=line, layer=inner.name, do='Remove it.')
-    new = V1(bottom=outer.bottom, top=outer.top, blobs=inner.blobs, blobs_lr=inner.blobs_lr,
-             weight_decay=inner.weight_decay)
+    new = type(outer)(bottom=outer.bottom, top=outer.top, blobs=inner.blobs,
+                      blobs_lr=inner.blobs_lr, weight_decay=inner.weight_decay)
     if inner.HasField('type') and inner.type not in V0_TO_V1:
         raise FcnError(f"unknown layer type '{inner.type}' of the oldest (V0) format", line=line,
                        layer=inner.name, do=f"Known: {', '.join(V0_TO_V1)}.")
     if inner.HasField('name'):
         new.name = inner.name
     if inner.HasField('type'):
-        new.type = V0_TO_V1[inner.type]
+        new.type = new.LayerType.Value(V0_TO_V1[inner.type])
     for field, value in inner.ListFields():
         if field.name in ('name', 'type', 'blobs', 'blobs_lr', 'weight_decay'):
             continue
@@ -213,12 +239,13 @@ def _set(message, name, value):
 
 
 def _v1_data_transforms(net):
-    """scale, mean_file, crop_size and mirror of the data layers go to transform_param."""
+    """Move scale, mean_file, crop_size and mirror of the data layers to transform_param."""
     names = ('scale', 'mean_file', 'crop_size', 'mirror')
-    places = {V1.DATA: 'data_param', V1.IMAGE_DATA: 'image_data_param',
-              V1.WINDOW_DATA: 'window_data_param'}
-    layers = [(layer, getattr(layer, places[layer.type])) for layer in net.layers
-              if layer.type in places]
+    places = {'Data': 'data_param', 'ImageData': 'image_data_param',
+              'WindowData': 'window_data_param'}
+    types = v1_types(dialect_of(net))
+    layers = [(layer, getattr(layer, places[types[layer.type]])) for layer in net.layers
+              if types.get(layer.type) in places]
     if not any(data.HasField(name) for _, data in layers for name in names):
         return
     for layer, data in layers:
@@ -230,25 +257,36 @@ def _v1_data_transforms(net):
                 data.ClearField(name)
 
 
-def _v1_layer(old):
-    new = CAFFE['LayerParameter']()
-    if old.HasField('type'):
-        new.type = V1_TO_V2[old.type]
+def _v1_layer(old, new, line):
+    """Write a V1LayerParameter into an empty LayerParameter."""
     lists = {'param': 'name', 'blob_share_mode': 'share_mode', 'blobs_lr': 'lr_mult',
              'weight_decay': 'decay_mult'}
     for field, value in old.ListFields():
-        if field.name in lists:
+        if field.name == 'type':
+            new.type = _v1_type(old, line)
+        elif field.name in lists:
             for i, item in enumerate(value):
                 while len(new.param) <= i:
                     new.param.add()
                 setattr(new.param[i], lists[field.name], item)
-        elif field.name in new.DESCRIPTOR.fields_by_name and field.name != 'type':
+        elif field.name in new.DESCRIPTOR.fields_by_name:
             new.MergeFrom(type(new)(**{field.name: value}))
-    return new
+        else:
+            raise FcnError(f"'{field.name}' of a layer in the old (V1) format has no current form",
+                           line=line, layer=old.name, do='Remove it.')
+
+
+def _v1_type(old, line):
+    types = v1_types(dialect_of(old))
+    if old.type not in types:
+        raise FcnError(f'{old.LayerType.Name(old.type)} of the old (V1) format has no current type '
+                       f"in the dialect '{dialect_of(old).name}'", line=line, layer=old.name,
+                       do='Write the layer as layer { type: "..." ... }.')
+    return types[old.type]
 
 
 def _inputs(net, line):
-    """input with input_shape or input_dim (four numbers each) becomes a first Input layer."""
+    """Turn input with input_shape or input_dim (four numbers each) into a first Input layer."""
     names, shapes, dims = net.input, list(net.input_shape), list(net.input_dim)
     if not shapes:
         if len(dims) != 4 * len(names):
@@ -256,11 +294,12 @@ def _inputs(net, line):
                 f'{len(names)} input with {len(dims)} input_dim; each input takes 4, '
                 f'{4 * len(names)} in all', line=line,
                 do='Give number, channels, height and width, or an input_shape { dim: ... }.')
-        shapes = [CAFFE['BlobShape'](dim=dims[i:i + 4]) for i in range(0, len(dims), 4)]
+        shapes = [dialect_of(net)['BlobShape'](dim=dims[i:i + 4])
+                  for i in range(0, len(dims), 4)]
     if len(shapes) != len(names):
         raise FcnError(f'{len(names)} input but {len(shapes)} input_shape', line=line,
                        do='Give one input_shape per input.')
-    layer = CAFFE['LayerParameter'](name='input', type='Input', top=names)
+    layer = dialect_of(net)['LayerParameter'](name='input', type='Input', top=names)
     layer.input_param.shape.extend(shapes)
     net.layer.insert(0, layer)
     for field in ('input', 'input_shape', 'input_dim'):
@@ -271,8 +310,11 @@ SOLVER_TYPES = {'SGD': 'SGD', 'NESTEROV': 'Nesterov', 'ADAGRAD': 'AdaGrad', 'RMS
                 'ADADELTA': 'AdaDelta', 'ADAM': 'Adam'}
 
 
-def upgrade_solver(solver, line=None):
-    """The SolverParameter with solver_type (an enum) turned into type (a name); line: where."""
+def upgrade_solver(solver: Any, line: int | None = None) -> Any:
+    """A copy of a SolverParameter with solver_type (an enum) turned into type (a name).
+
+    line: that of solver_type, for the FcnError where both are given.
+    """
     solver = _copy(solver)
     if solver.HasField('solver_type'):
         if solver.HasField('type'):

@@ -5,7 +5,6 @@ Images are (H, W, channels), float32 from 0 to 1, RGB; a net's input is (channel
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from ..errors import FcnError
 from ..sizes import dims
@@ -91,6 +90,8 @@ def resize_image(im, new_dims, interp_order=1):
     With 1 or 3 channels pixels are areas, and what lies outside counts as the image's minimum, as
     in scikit-image; else corners meet corners, as in scipy.ndimage.zoom. No anti-aliasing.
     """
+    from scipy import ndimage
+
     factors = (new_dims[0] / im.shape[0], new_dims[1] / im.shape[1], 1)
     if im.shape[-1] not in (1, 3):
         return ndimage.zoom(im, factors, order=interp_order).astype(np.float32)

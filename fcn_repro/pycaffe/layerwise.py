@@ -6,11 +6,11 @@ those of the parameters. The layers, shapes and parameters are those of fcn_repr
 """
 
 import copy
+from typing import ClassVar
 
 import torch
 
 from ..errors import located
-from ..layers import TYPES
 from ..net.debug_info import backward_flags, say_all_params, say_backward, say_forward
 from ..net.graph import AUTOMATIC
 from ..net.net import Net
@@ -25,7 +25,7 @@ class Layerwise(Net):
     """Made of a Net by `over`, or of a text. `memory[v]` is the Memory of value v: one for each
     blob name. Python layers may be users' own."""
 
-    types = TYPES | {'Python': Chosen}
+    own_types: ClassVar[dict] = {'Python': Chosen}
 
     @classmethod
     def of(cls, text, phase, level=0, stages=(), **options):

@@ -3,7 +3,6 @@
 import torch
 
 from ..net.placement import pick_device
-from ..proto import SolverParameter
 from ..proto.prototxt import read_solver
 from ..solver import solver
 from ..solver.rates import current_step, learning_rate
@@ -19,7 +18,7 @@ class LayerwiseSolver(solver.Solver):
     rule: the solver type, instead of the file's.
     """
 
-    default_format = SolverParameter.BINARYPROTO        # Caffe's
+    default_format = 'BINARYPROTO'      # Caffe's
 
     def __init__(self, path, rule=None):
         self.callbacks = []

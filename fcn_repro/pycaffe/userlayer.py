@@ -120,6 +120,7 @@ class Chosen:
     project's own data layers."""
 
     loss = False
+    fields, further_messages, dialect_fields = 'python_param', (), ()
 
     def __new__(cls, node, state):
         param = node.param.python_param

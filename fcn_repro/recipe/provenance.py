@@ -1,22 +1,29 @@
-"""What a run is: stage, data, seed, parent. Its snapshots say so; later calls compare."""
+"""Provenance of a run: stage, data, seed, parent. Snapshots record it; later calls compare it."""
 
 import hashlib
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from ..errors import FcnError
 from ..formats.weights import read_extra
 from ..layers.python import make_reader
 from ..net.graph import build
+from ..net.net import Net
+from ..proto.prototxt import read_solver
+from ..solver.nets import train_net
+from .options import NONE
+from .runs import Run
 
 ROOT = Path(__file__).parents[2]
-WORDS = {'stage': 'stage', 'classes': 'number of classes', 'data': 'data (hash)', 'seed': 'seed',
-         'parent_sha256': 'parent, its weights having the SHA-256'}
+LABELS = {'stage': 'stage', 'classes': 'number of classes', 'data': 'data (hash)', 'seed': 'seed',
+          'parent_sha256': 'parent, its weights having the SHA-256'}
 
 
-def commit():
-    """The checkout's commit, '+' where files have changed since; else the installed version."""
+def commit() -> str:
+    """The checkout's commit, with '+' if files have changed since; outside one the installed
+    version."""
     if (ROOT / '.git').exists():
         try:
             done = subprocess.run(['git', '-C', ROOT, 'describe', '--always', '--abbrev=40',
@@ -30,9 +37,18 @@ def commit():
         return 'unknown'
 
 
-def data_hash(net, overrides):
-    """The hash of what the Python data layers of a train net, a NetText, read; '' without them.
-    FcnError where one cannot be made."""
+def identity(run: Run, prototxt: Path, val: Net) -> dict[str, Any]:
+    """What tells this run from another one in the same folder: stage, classes, seed, data."""
+    options = run.options
+    solver = read_solver(prototxt / options.solver)
+    seed = options.seed if options.seed is not None else max(int(solver.message.random_seed), 0)
+    return {'stage': run.name, 'classes': options.classes or classes_of(val), 'seed': seed,
+            'data': data_hash(train_net(solver), options.overrides)}
+
+
+def data_hash(net, overrides: dict[str, dict]) -> str:
+    """The fingerprints of what the Python data layers of a train net, a NetText, read; '' without
+    such layers. FcnError, with file and layer, if one cannot be made."""
     hashes = []
     for node in build(net, net.message.state.phase, net.message.state.level).nodes:
         if node.type == 'Python':
@@ -44,42 +60,51 @@ def data_hash(net, overrides):
     return ' '.join(hashes)
 
 
-def classes_of(net):
-    """Channels of the blob that the loss compares with the labels; 0 without such a loss."""
+def classes_of(net: Net) -> int:
+    """Channels of the blob that the last loss compares with the labels; 0 without such a loss."""
     losses = [node for node in net.graph.nodes if node.type == 'SoftmaxWithLoss']
     return net.shapes[losses[-1].bottoms[0]][1] if losses else 0
 
 
-def parentage(parent):
-    """What snapshots say of the weights `parent` that a run started from; None: random ones."""
-    if parent is None:
+def parentage(weights: str | Path | None) -> dict[str, str]:
+    """What snapshots record of the weights that a run started from; None: random ones."""
+    if weights is None:
         return {'parent': 'random weights', 'parent_sha256': ''}
-    said = read_extra(parent)
-    with open(parent, 'rb') as file:
+    extra = read_extra(weights)
+    with open(weights, 'rb') as file:
         digest = hashlib.file_digest(file, 'sha256').hexdigest()
-    return {'parent': str(parent), 'parent_sha256': digest,
-            **{f'parent_{key}': str(said.get(key, '')) for key in ('stage', 'commit')}}
+    return {'parent': str(weights), 'parent_sha256': digest,
+            **{f'parent_{key}': str(extra.get(key, '')) for key in ('stage', 'commit')}}
 
 
-def check_parent(mine, parent):
-    """FcnError where an FCN's weights `parent`, a file, say that they are of other data or another
-    number of classes than `mine`."""
-    said = read_extra(parent)
+def parentage_now(run: Run) -> dict[str, str]:
+    """The parentage of a run that would start now; {} if the weights for it are missing."""
+    options, parent = run.options, run.parent
+    if options.weights == NONE or not (options.weights or parent or run.stage.weights):
+        return parentage(None)
+    weights = options.weights or (parent and parent.finished)
+    return parentage(weights) if weights else {}
+
+
+def check_parent(mine: dict[str, Any], weights: str | Path) -> None:
+    """FcnError if the weights of a parent FCN record other data or another number of classes than
+    `mine`."""
+    extra = read_extra(weights)
     for key in ('classes', 'data'):
-        if key in said and said[key] != mine[key]:
-            raise FcnError(f'the parent was trained with another {WORDS[key]}: {said[key]}, here '
-                           f'it is {mine[key]}', file=str(parent),
-                           do='Train the stages before this one on the same data; to start from '
-                              'these weights all the same, name them with --weights.')
+        if key in extra and extra[key] != mine[key]:
+            raise FcnError(f'the parent was trained with another {LABELS[key]}: {extra[key]}, here '
+                           f'it is {mine[key]}', file=str(weights), code='parent-differs',
+                           do='Train the earlier stages on the same data; to start from these '
+                              'weights all the same, give them as weights.')
 
 
-def check_run(weights, mine):
-    """FcnError where the run that made `weights` is not the one that is asked for, `mine`: what is
-    there would be taken for what it is not."""
-    said = read_extra(weights)
-    for key, word in WORDS.items():
-        if key in said and key in mine and said[key] != mine[key]:
-            raise FcnError(f"the run here has another {word}: {str(said[key]) or 'none'}, here "
+def check_run(weights: str | Path, mine: dict[str, Any]) -> None:
+    """FcnError if the run that wrote `weights`, or a solver state, is not the one asked for,
+    `mine`."""
+    extra = read_extra(weights)
+    for key, label in LABELS.items():
+        if key in extra and key in mine and extra[key] != mine[key]:
+            raise FcnError(f"the run here has another {label}: {str(extra[key]) or 'none'}, here "
                            f"it is {str(mine[key]) or 'none'}", file=str(Path(weights).parent),
-                           do='Give another --out or --runs, or --fresh (make: FRESH=1) to set it '
-                              'aside.')
+                           code='run-differs', do='Give another folder as out or runs, or '
+                           'fresh=True to set it aside.')

@@ -1,83 +1,292 @@
-"""A run's folder: its snapshots, whether it is complete, and how an old one is set aside."""
+"""Run: one training run of a stage, its folder, its parent, and how far it has got."""
 
-import ast
+import math
 import re
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
-from ..errors import FcnError
-from ..proto.prototxt import read_net
+from ..data import parse_params
+from ..data.scenes import make_scenes
+from ..data.voc import VocFolder
+from ..errors import FcnError, nearest
+from ..formats.atomic import make_folder, write_text
+from ..formats.weights import read_extra
+from ..net.net import Net
+from ..proto import TEST
+from ..proto.prototxt import read_net, read_solver
+from .models import MODELS, Model
+from .optimisations import Optimisations
+from .options import NEWEST, NONE, Options
+from .stages import ON, SLOW, STAGES, Stage, shipped
 
-NEWEST = 'newest'       # in place of a solver state's path: the latest of the run
+# ---- snapshot files of a folder ------------------------------------------------------------------
 
-
-def iteration(path):
+def iteration(path: str | Path) -> int:
     """The N of a snapshot PREFIX_iter_N.*"""
-    return int(re.search(r'_iter_(\d+)\.', Path(path).name)[1])
+    match = re.search(r'_iter_(\d+)\.', Path(path).name)
+    if match is None:
+        raise FcnError('the name is not that of a snapshot, PREFIX_iter_N.*', file=str(path),
+                       do='Give a snapshot under the name that it was written with.')
+    return int(match[1])
 
 
-def snapshots(out, kind='caffemodel'):
-    """Snapshots of a run in both formats, oldest first; kind: caffemodel or solverstate."""
+def snapshot_files(folder: str | Path, kind: str = 'caffemodel') -> list[Path]:
+    """Snapshots in a folder, of both formats, oldest first; kind: caffemodel or solverstate."""
     return sorted((path for end in ('', '.h5') for path in
-                   Path(out).glob(f'*_iter_[0-9]*.{kind}{end}')), key=iteration)
+                   Path(folder).glob(f'*_iter_[0-9]*.{kind}{end}')), key=iteration)
 
 
-def newest_weights(out):
-    """The latest weights of a run; FcnError where there are none."""
-    found = snapshots(out)
+def newest_weights(folder: str | Path) -> Path:
+    """The latest weights in a folder; FcnError if there are none."""
+    found = snapshot_files(folder)
     if not found:
-        raise FcnError('there are no weights here', file=str(out),
-                       do='Train first (tools/train.py), or name a file with --weights.')
+        raise FcnError('the run has no weights', file=str(folder), code='no-weights',
+                       do='Train it first, or give a file as weights.')
     return found[-1]
 
 
-def newest_state(out):
-    """The latest solver state of a run; FcnError where there is none."""
-    found = snapshots(out, 'solverstate')
+def newest_state(folder: str | Path) -> Path:
+    """The latest solver state in a folder; FcnError if there is none."""
+    found = snapshot_files(folder, 'solverstate')
     if not found:
-        raise FcnError('there is no snapshot to restore here', file=str(out),
-                       do='Train without --restore.')
+        raise FcnError('the run has no snapshot to restore', file=str(folder), code='no-snapshot',
+                       do='Train without restore.')
     return found[-1]
 
 
-def complete(out, max_iter):
-    """The final weights of a run that reached max_iter, None for a folder without a run.
-
-    FcnError for a run in between: it is neither overwritten nor gone on with unasked. Weights
-    without a solver state, which a run that was killed meanwhile leaves, are no run.
-    """
-    found, states = snapshots(out), snapshots(out, 'solverstate')
-    if found and iteration(found[-1]) >= max_iter:
-        return found[-1]
-    if not states:
-        return None
-    raise FcnError(f'this run stopped at iteration {iteration(states[-1])} of {max_iter}',
-                   file=str(out), do='Give --restore (make: RESTORE=1) to go on with it, or '
-                   '--fresh (make: FRESH=1) to start anew.')
-
-
-def same_data(out, voc):
-    """FcnError where a run has other data than voc, a folder of the user's own (None: what the
-    shipped nets name): its weights would be scored, or trained further, on what they are not for.
-    """
-    written = out / 'net' / 'val.prototxt'      # there where the nets were written for own data
-    its = None
-    if written.exists():
-        param = read_net(written).message.layer[0].python_param
-        its = ast.literal_eval(param.param_str)['voc_dir']
-    if snapshots(out) and (its and Path(its).resolve()) != (voc and Path(voc).resolve()):
-        raise FcnError(f"the run here has {its or 'the data of the shipped nets'}, not "
-                       f"{voc or 'these'}", file=str(out), do='Give another --out, or --fresh '
-                       '(make: FRESH=1) to set it aside.')
-
-
-def set_aside(out):
-    """Rename a run's folder, so that nothing that was there is lost."""
+def set_aside(folder: Path) -> None:
+    """Rename a run's folder to FOLDER.oldN, so that nothing in it is lost."""
     n = 1
-    while (old := out.parent / f'{out.name}.old{n}').exists():
+    while (old := folder.parent / f'{folder.name}.old{n}').exists():
         n += 1
     try:
-        out.rename(old)
+        folder.rename(old)
     except OSError as error:
         raise FcnError(f'the earlier run cannot be renamed to {old}: {error.strerror}',
-                       file=str(out), do='Give another --out.') from None
-    print(f'{out}: the run that was there is now {old}')
+                       file=str(folder), code='run-immovable',
+                       do='Give another folder as out.') from None
+    print(f'{folder}: the run that was there is now {old}')
+
+
+# ---- a run ---------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: a stage, by name, under options. It answers questions and changes nothing,
+    but for make_data() and write_prototxt()."""
+
+    name: str
+    options: Options = field(default_factory=Options)
+
+    @property
+    def stage(self) -> Stage:
+        """The stage; FcnError if there is none of this name."""
+        if self.name not in STAGES:
+            raise FcnError(f"unknown stage '{self.name}'",
+                           do=nearest(self.name, STAGES) or f'Use one of {", ".join(STAGES)}.')
+        return STAGES[self.name]
+
+    # What was asked for
+
+    def check(self) -> None:
+        """FcnError for options that the stage does not take."""
+        stage, options = self.stage, self.options
+        for name in 'voc', 'sbd', 'mnist', 'm2nist':
+            if getattr(options, name) and name not in stage.takes:
+                others = [other for other in STAGES if name in STAGES[other].takes]
+                raise FcnError(f"the stage {self.name} takes no '{name}'", code='option-not-taken',
+                               facts={'stage': self.name, 'option': name},
+                               do=f'Leave it out; the stages that take it are {", ".join(others)}.')
+        if options.weights == NONE and stage.zero_fillers and not options.own_voc:
+            raise FcnError(f'all layers of the shipped net {self.name} start from 0 without '
+                           'weights', code='zero-fillers', facts={'stage': self.name},
+                           do='Give a file as weights; or, for random weights, a voc folder '
+                              'without sbd, or a scratch stage.')
+        if not self.solver_file.is_file():
+            found = sorted(path.name for path in shipped(self.name).glob('solver*.prototxt'))
+            raise FcnError(f"the stage {self.name} has no solver '{options.solver}'",
+                           file=str(shipped(self.name)), code='no-solver' if found else 'no-stage',
+                           facts={'stage': self.name, 'solvers': ', '.join(found)},
+                           do=f'Give one of {", ".join(found)}.' if found else
+                           'Write the folder from recipe.models.MODELS.')
+
+    @property
+    def solver_file(self) -> Path:
+        """The shipped solver."""
+        return shipped(self.name) / self.options.solver
+
+    @property
+    def max_iter(self) -> int:
+        """The iteration to train to."""
+        return self.options.iterations or read_solver(self.solver_file).message.max_iter
+
+    @cached_property
+    def model(self) -> Model | None:
+        """The stage's model for a data set of the user's own; None if the shipped files serve.
+
+        A summed loss keeps base_lr x pixels, for which the size of the first val image counts."""
+        options = self.options
+        if options.own_voc is None:
+            return None
+        data = VocFolder(options.own_voc, 'val')
+        pixels = math.prod(data.image(0).shape[:2])
+        model = MODELS[self.name].on_data(classes=options.classes, voc_dir=str(options.own_voc),
+                                          val_images=len(data), pixels=pixels)
+        if options.weights == NONE:
+            model = replace(model, settings={**model.settings, 'weight_filler': {'type': 'msra'}})
+        return model
+
+    @property
+    def parent(self) -> 'Run | None':
+        """The run that this one starts from; None for a stage without a parent.
+
+        The control `on` trains the stage's own result on; at the paper's rates (`slow`) the parent
+        has them as well. A classifier has data of its own."""
+        options = self.options
+        name = self.name if options.solver == ON else self.stage.parent
+        if name is None:
+            return None
+        its = Options(seed=options.seed, device=options.device, keep=options.keep,
+                      mnist=options.mnist, runs=options.runs, workers=options.workers)
+        if options.solver == SLOW and (shipped(name) / SLOW).exists():
+            its = replace(its, solver=SLOW)
+        if not STAGES[name].classifier:
+            its = replace(its, voc=options.voc, sbd=options.sbd, classes=options.classes)
+        return Run(name, its)
+
+    # What is in its folder
+
+    @property
+    def folder(self) -> Path:
+        """runs/STAGE, followed by the names of another solver and of other data."""
+        options = self.options
+        variant = Path(options.solver).stem.removeprefix('solver').replace('_', '-')
+        variant += '-mnist' * bool(options.mnist) + '-published' * bool(options.m2nist)
+        return Path(options.out or Path(options.runs, self.name + variant))
+
+    @property
+    def prototxt(self) -> Path:
+        """The folder of its prototxt files: its own if they were written for it, else the shipped
+        ones."""
+        own = self.folder / 'net'
+        return own if own.exists() else shipped(self.name)
+
+    def snapshots(self, kind: str = 'caffemodel') -> list[Path]:
+        """Its snapshots, oldest first; kind: caffemodel or solverstate."""
+        return snapshot_files(self.folder, kind)
+
+    def newest_weights(self) -> Path:
+        """Its latest weights; FcnError if it has none."""
+        return newest_weights(self.folder)
+
+    def newest_state(self) -> Path:
+        """Its latest solver state; FcnError if it has none."""
+        return newest_state(self.folder)
+
+    @property
+    def length(self) -> int:
+        """The iteration that the run in the folder was to reach, as its weights record."""
+        return int(read_extra(self.newest_weights()).get('max_iter') or self.max_iter)
+
+    @property
+    def finished(self) -> Path | None:
+        """The weights of a run that reached its end, else None."""
+        found = self.snapshots()
+        return found[-1] if found and iteration(found[-1]) >= self.length else None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it ended before its last iteration and can be resumed."""
+        return bool(self.snapshots('solverstate')) and self.finished is None
+
+    def complete(self) -> Path | None:
+        """The weights of a run that reached max_iter; None without a run.
+
+        FcnError for a run in between, which is neither overwritten nor resumed without being asked
+        for. Weights without a solver state, left by a run that was killed between writing the two,
+        do not count as a run."""
+        found, states = self.snapshots(), self.snapshots('solverstate')
+        if found and iteration(found[-1]) >= self.max_iter:
+            return found[-1]
+        if not states:
+            return None
+        raise FcnError(f'this run stopped at iteration {iteration(states[-1])} of {self.max_iter}',
+                       file=str(self.folder), code='run-stopped', facts={'stage': self.name},
+                       do="Give restore='newest' to resume it, or fresh=True to start anew.")
+
+    def check_data(self) -> None:
+        """FcnError if the run in the folder has another VOC folder than these options: its weights
+        would be scored, or trained further, on data that they are not for."""
+        written = self.folder / 'net' / 'val.prototxt'      # there if nets were written for the run
+        recorded, wanted = None, self.options.own_voc
+        if written.exists():
+            param = read_net(written).message.layer[0].python_param
+            recorded = parse_params(param.param_str)['voc_dir']
+        same = (recorded and Path(recorded).resolve()) == (wanted and Path(wanted).resolve())
+        if self.snapshots() and not same:
+            raise FcnError(f"the run here has {recorded or 'the data of the shipped nets'}, not "
+                           f"{wanted or 'these'}", file=str(self.folder), code='run-differs',
+                           do='Give another folder as out, or fresh=True to set it aside.')
+
+    def weights_for(self, child: str) -> Path:
+        """Its weights, for the stage `child` to start from; FcnError if it is missing or stopped,
+        or has other data."""
+        weights, facts = self.finished, {'stage': self.name}
+        if self.stopped:
+            state = self.snapshots('solverstate')[-1]
+            raise FcnError(f'{child} starts from {self.name}, whose run stopped at iteration '
+                           f'{iteration(state)} of {self.length}', file=str(self.folder),
+                           code='parent-stopped', facts=facts | {'weights': self.snapshots()[-1]},
+                           do="Resume it with restore='newest', or start from it as it is with "
+                              f"weights='{self.snapshots()[-1]}'.")
+        if weights is None:
+            raise FcnError(f'{child} starts from {self.name}, which has not been trained',
+                           file=str(self.folder), code='parent-missing', facts=facts,
+                           do='Train it first, or give a file as weights.')
+        self.check_data()
+        return weights
+
+    # What it needs
+
+    def make_data(self) -> None:
+        """Generate the scenes that the stage's prototxt names, unless they are there already."""
+        if self.stage.scenes and not self.options.voc:
+            make_scenes(self.options.scenes, mnist=self.options.mnist)
+
+    def write_prototxt(self) -> Path:
+        """Write the nets for a data set of the user's own into the folder, and return the folder of
+        the prototxt files. Those that an earlier run was made with stay."""
+        if self.model is None:
+            return shipped(self.name)
+        folder = self.folder / 'net'
+        if not (self.snapshots('solverstate') and folder.exists()):
+            make_folder(folder)
+            for file, text in self.model.files().items():
+                write_text(text, folder / file)
+        return folder
+
+    def val_net(self, prototxt: Path | None = None) -> Net:
+        """The val net on this data, from the files in `prototxt` (by default self.prototxt)."""
+        return Net.read((prototxt or self.prototxt) / 'val.prototxt', TEST,
+                        passes=Optimisations(self.options.no_opt).passes,
+                        overrides=self.options.overrides)
+
+    def state_to_restore(self) -> Path | None:
+        """The solver state that `restore` asks for; None if it is not given, or if it is the
+        parent's stopped run that it is to resume. FcnError if there is no state, and if the run has
+        a later one than that given, which would be taken for its newest."""
+        restore, states = self.options.restore, self.snapshots('solverstate')
+        if restore is None:
+            return None
+        if restore != NEWEST:
+            later = [path for path in states if iteration(path) > iteration(restore)]
+            if later:
+                raise FcnError(f'this run has a later snapshot, of iteration '
+                               f'{iteration(later[-1])}, which would be taken for its newest',
+                               file=str(self.folder), code='later-snapshot',
+                               do='Give another folder as out, or move the later snapshots away.')
+            return Path(restore)
+        if not (states or self.options.weights) and self.parent and self.parent.stopped:
+            return None
+        return self.newest_state()

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import FcnError
-from ..proto import TEST, TRAIN, NetParameter, NetState
+from ..proto import TEST, TRAIN, dialect_of
 from ..proto.prototxt import read_net
 
 TRAIN_NETS = ('net', 'net_param', 'train_net', 'train_net_param')
@@ -50,7 +50,7 @@ def test_sources(solver):
 def test_nets(solver):
     """The test nets of a SolverText, one NetText for each of test_sources."""
     states = list(solver.message.test_state)
-    return [with_state(read(solver, *source), TEST, states[i] if states else NetState())
+    return [with_state(read(solver, *source), TEST, states[i] if states else None)
             for i, source in enumerate(test_sources(solver))]
 
 
@@ -58,7 +58,8 @@ def read(solver, field, i=0):
     """The NetText of a field of the solver, which names a file or is the net."""
     if not field.endswith('_param'):
         names = getattr(solver.message, field)
-        return read_net(net_path(solver.file, names if isinstance(names, str) else names[i]))
+        path = net_path(solver.file, names if isinstance(names, str) else names[i])
+        return read_net(path, dialect_of(solver.message))
     net = solver.inline_nets(field)[i]
     old = [name for name in ('layers', 'input') if len(getattr(net.message, name))]
     if old:
@@ -69,12 +70,14 @@ def read(solver, field, i=0):
 
 
 def with_state(net, phase, state):
-    """The net with the NetState of Caffe's order: `phase`, then what the net says, then `state`."""
-    message = NetParameter()
+    """The net with the NetState of Caffe's order: `phase`, then the net's own, then `state` (a
+    NetState or None)."""
+    message = type(net.message)()
     message.CopyFrom(net.message)
     message.state.phase = phase
     message.state.MergeFrom(net.message.state)
-    message.state.MergeFrom(state)
+    if state is not None:
+        message.state.MergeFrom(state)
     return replace(net, message=message)
 
 

@@ -27,7 +27,6 @@ from ..formats.weights import (
     read_weights,
     write_solverstate,
 )
-from ..proto import SolverParameter
 from ..proto.prototxt import filter_net
 
 log = logging.getLogger(__name__)
@@ -93,7 +92,7 @@ def write(solver):
 
 def ending(solver):
     """What the names of a solver's snapshots have at their end."""
-    return '.h5' if solver.param.snapshot_format == SolverParameter.HDF5 else ''
+    return '.h5' if solver.param.snapshot_format == solver.param.HDF5 else ''
 
 
 def files(prefix, ending):
@@ -164,7 +163,7 @@ def net_text(net):
 
 def texts(solver):
     """{name: text} of all that an iteration computes from, but for the weights."""
-    param = SolverParameter()
+    param = type(solver.param)()
     param.CopyFrom(solver.param)
     for name in IDLE:
         if name != 'max_iter' or param.lr_policy != 'poly':

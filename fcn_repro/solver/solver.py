@@ -15,7 +15,8 @@ from ..errors import FcnError
 from ..net.net import Net
 from ..net.placement import check_precision, place
 from ..passes import DEFAULT
-from ..proto import SolverParameter
+from ..proto import BVLC
+from ..proto.dialects import added_fields
 from ..proto.prototxt import read_solver
 from . import snapshots
 from .nets import beside, test_nets, test_sources, train_net
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 # Fields of SolverParameter that are not obeyed here; a solver that sets one is refused by name.
 # (layer_wise_reduce may be set: it is about several GPUs, and changes nothing on one device.)
 UNSUPPORTED = ('snapshot_diff',)
+NETS = 'net_param', 'train_net_param', 'test_net_param'     # fields that hold a net
 COUNTS = 'iter_size', 'average_loss'        # fields that count from 1
 SHOWN = 100                                 # values of an output in the log
 
@@ -41,17 +43,19 @@ class Solver:
     the snapshots say of themselves; one of another provenance['data'] is not restored. rule:
     replaces type. net_class: Net, or a subclass. idle_test_nets: make the test nets even where no
     iteration tests. workers: threads that read data ahead, as for place. precision: as for place,
-    but for fp16. placed: {option of place: value} besides, without prepack and graphs.
+    but for fp16. placed: {option of place: value} besides, without prepack and graphs. dialect: of
+    caffe.proto, for the solver and its nets.
     """
 
-    default_format = SolverParameter.HDF5       # of snapshots, where the file names none
+    default_format = 'HDF5'     # of snapshots, where the file names none
 
     fused = True        # update in one pass (update.py); False: by the rules, to the same bits
 
     def __init__(self, path, *, prefix=None, seed=None, device='cpu', placed=None,
                  overrides=None, passes=DEFAULT, max_iter=None, keep=None, provenance=None,
-                 rule=None, net_class=Net, idle_test_nets=False, workers=None, precision='fp32'):
-        self.text = read_solver(path)
+                 rule=None, net_class=Net, idle_test_nets=False, workers=None, precision='fp32',
+                 dialect=BVLC):
+        self.text = read_solver(path, dialect)
         self.param = p = self.text.message
         p.type = rule or p.type
         if not p.HasField('snapshot_format'):
@@ -96,6 +100,11 @@ class Solver:
                 if getattr(p, name):
                     raise FcnError(f'{name} is not supported', line=self.text.lines.get(name),
                                    do='Remove it.')
+            for path in added_fields(p):
+                field, _, inner = path.partition('.')
+                if not (inner and field in NETS):       # a net's own fields are the net's affair
+                    raise FcnError(f"'{path}' is set, but no solver reads it", do='Remove it.',
+                                   line=self.text.lines.get(field))
             for name in COUNTS:
                 if getattr(p, name) < 1:
                     raise FcnError(f'{name} is {getattr(p, name)}', do='Give 1 or more.',

@@ -58,7 +58,7 @@ def test_overlay_leaves_the_background_and_names_what_is_there():
 def test_the_finest_finished_stage(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save(tmp_path / 'x.png', noise(40, 50))
-    assert_error(call(capsys, 'infer', 'x.png'), 'no finished run', 'make train-fcn32s')
+    assert_error(call(capsys, 'infer', 'x.png'), 'no finished run', 'fcn-repro train mini-fcn32s')
     for stage, last in ('mini-fcn32s', 100000), ('mini-fcn16s', 1):
         (tmp_path / 'runs' / stage).mkdir(parents=True)
         net = Net.read(ROOT / f'prototxt/{stage}/deploy.prototxt', TEST)
@@ -71,7 +71,7 @@ def test_the_finest_finished_stage(tmp_path, capsys, monkeypatch):
     assert done.status == 0 and 'mini-fcn16s/train_iter_1.' in done.out, done
     assert_error(call(capsys, 'infer', 'x.png', '--stage', 'mini-fcn8s'), 'no weights',
                  'mini-fcn16s (iteration 1), mini-fcn32s (iteration 100000)',
-                 'tools/train.py mini-fcn8s')
+                 'fcn-repro train mini-fcn8s')
     assert_error(call(capsys, 'infer', 'x.png', '--stage', 'mini-fcn23s'), "Did you mean 'mini-")
 
 
@@ -143,7 +143,7 @@ def test_bad_choices(tmp_path, capsys, monkeypatch):
     x, settings = save(tmp_path / 'x.png', noise(24, 24)), own(tmp_path)
     assert_error(call(capsys, 'infer', x, *settings[:2]), '--net without --weights')
     assert_error(call(capsys, 'infer', x, *settings[2:]), '--weights without --net')
-    assert_error(call(capsys, 'infer', x, '--heatmap'), 'no weights', 'tools/train.py mini-class')
+    assert_error(call(capsys, 'infer', x, '--heatmap'), 'no weights', 'fcn-repro train mini-class')
     assert_error(call(capsys, 'infer', x, *settings, '--device', 'gpu'), "'gpu' is unknown")
     assert_error(call(capsys, 'infer', x, *settings, '--out', x), 'x.png: cannot make this folder')
     assert_error(call(capsys, 'infer', x, *settings, '--mean', 1, 2, 'nan'), 'three numbers')

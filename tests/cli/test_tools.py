@@ -248,7 +248,7 @@ def test_convert_caffemodel(tmp_path, capsys):
             assert np.array_equal(mine.ravel(), blob.astype(np.float32).ravel())
     assert_error(call(capsys, 'convert_caffemodel', source), 'OUT or --inspect')
     for bad, parts in {tmp_path / 'none': ['cannot be read', 'Check the path'],
-                       ROOT / 'README.md': ['is a text that begins']}.items():
+                       ROOT / 'pyproject.toml': ['is a text that begins']}.items():
         assert_error(call(capsys, 'convert_caffemodel', bad, tmp_path / 'out.h5'), bad, *parts)
     cut = tmp_path / 'cut.caffemodel'
     cut.write_bytes(source.read_bytes()[:-9])

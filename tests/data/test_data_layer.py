@@ -2,11 +2,11 @@
 
 import random
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 from data_folders import SIZES, make_sbd, make_voc, message
+from goldens import CAMVID, needs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +20,6 @@ from fcn_repro.data.sbd import SBDDSegDataLayer, SbdFolder
 from fcn_repro.data.voc import VOCSegDataLayer
 
 MEAN = (104.00699, 116.66877, 122.67892)
-CAMVID = Path(__file__).resolve().parents[3] / 'shared/data/camvid'
 
 
 @pytest.fixture
@@ -154,7 +153,7 @@ def test_table_of_python_layers():
     assert issubclass(VOCSegDataLayer, SegDataLayer) and issubclass(SbdFolder, Reader)
 
 
-@pytest.mark.skipif(not CAMVID.is_dir(), reason='needs the CamVid folder beside the project')
+@needs(CAMVID)
 def test_camvid_folder():
     layer = VOCSegDataLayer(params(CAMVID, classes=11))
     assert len(layer) == 367 and len(layer.classes) == 11 and layer.classes[0] == 'sky'

@@ -33,7 +33,7 @@ from fcn_repro.net import Net
 from fcn_repro.net.placement import place
 from fcn_repro.predict.labels import data_layer, evaluate
 from fcn_repro.predict.metrics import Confusion
-from fcn_repro.recipe.stages import Options, data_overrides
+from fcn_repro.recipe.options import Options
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 
@@ -171,7 +171,7 @@ def test_scores_do_not_depend_on_workers(voc, tmp_path, capsys, monkeypatch):
         results.append(json.loads(Path(f'out{n}/metrics.json').read_text()))
         results[-1].pop('median_seconds')
     assert results[0] == results[1] == results[2]
-    assert_error(call(capsys, *words, '--workers', -1), '-1 workers', 'Give --workers 0')
+    assert_error(call(capsys, *words, '--workers', -1), '-1 workers')
     assert_error(call(capsys, 'train', 'mini-classifier', '--workers', 65), '65 workers')
 
 
@@ -198,8 +198,8 @@ def test_a_wrong_label_is_named(voc):
 @pytest.mark.parametrize('kind', [M2nistDataLayer, M2nistDigitDataLayer])
 def test_the_seed_of_a_run_changes_the_order_of_m2nist_alone(kind):
     """Its scenes, and what is scored, stay the same."""
-    changed = data_overrides(Options(seed=2))[kind.__name__]
-    assert changed == {'order_seed': 1339} and not data_overrides(Options(seed=0))[kind.__name__]
+    changed = Options(seed=2).overrides[kind.__name__]
+    assert changed == {'order_seed': 1339} and not Options(seed=0).overrides[kind.__name__]
     for split in 'train', 'val':
         params = {'split': split, 'batch_size': 1, 'seed': 1337}
         its, mine = kind(params), kind({**params, **changed})

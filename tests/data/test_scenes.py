@@ -99,7 +99,7 @@ WHOLE = idx(np.zeros((2, 4, 4)))
 @pytest.mark.parametrize('data, words', [
     (b'', 'starts with'),
     (b'\x00\x00\x08\x01' + WHOLE[4:], '00 00 08 03'),
-    (WHOLE[:10], '10 bytes, less than the 16'),
+    (WHOLE[:10], '10 bytes.* 16'),
     (WHOLE[:-1], '31 bytes after the header, 32 expected'),
     (WHOLE + b'\0', '33 bytes after the header, 32 expected'),
     (idx(np.zeros((0, 4, 4))), 'no image'),
@@ -132,7 +132,7 @@ def test_mnist_folders_that_do_not_fit(tmp_path):
     with pytest.raises(FcnError, match='12 images but 11 labels'):
         load_digits('val', tmp_path)
     (tmp_path / 't10k-labels-idx1-ubyte.gz').write_bytes(idx(np.full(12, 10)))
-    with pytest.raises(FcnError, match='label 10 is no digit'):
+    with pytest.raises(FcnError, match='label 10 '):
         load_digits('val', tmp_path)
 
 
@@ -174,8 +174,8 @@ def test_val_goes_through_the_held_out_digits_in_order_at_full_difficulty():
 
 @pytest.mark.parametrize('change, words', [
     ({'splat': 1}, "'splat'.*Known are: split"), ({'split': 'test'}, "'test'"),
-    ({'batch_size': 0}, 'batch_size is 0'), ({'size': 150}, 'size is 150, at least 190'),
-    ({'digit_sizes': (100, 90)}, 'most of digit_sizes is 90'), ({'mean': (1, 2)}, 'mean'),
+    ({'batch_size': 0}, 'batch_size is 0'), ({'size': 150}, 'size is 150.* 190'),
+    ({'digit_sizes': (100, 90)}, 'maximum of digit_sizes is 90.* 100'), ({'mean': (1, 2)}, 'mean'),
     ({'seed': -1}, 'seed is -1'), ({'curriculum': -5}, 'curriculum is -5'),
 ])
 def test_params_that_make_no_sense(change, words):
@@ -241,7 +241,7 @@ def test_a_second_run_keeps_and_another_stamp_replaces(tmp_path):
 
 def test_a_folder_of_the_users_own_is_left_alone(tmp_path):
     (tmp_path / 'thesis.txt').write_text('years of work')
-    with pytest.raises(FcnError, match='not made here'):
+    with pytest.raises(FcnError, match=r'scenes.json'):
         make_scenes(tmp_path, train=1, val=1)
     assert (tmp_path / 'thesis.txt').read_text() == 'years of work'
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fcn_repro.errors import FcnError
 from fcn_repro.formats.weights import (
+    LayerBlobs,
     copy_weights,
     read_solverstate,
     read_weights,
@@ -27,6 +28,10 @@ SNAPSHOT = FILES / 'snapshot_iter_30.caffemodel'
 ROOT = Path(__file__).parents[2]
 shapes = st.lists(st.integers(1, 5), max_size=4).map(tuple)
 rng = np.random.default_rng(0)
+
+
+def blobs_of(params):
+    return [LayerBlobs(name, blobs) for name, blobs in params.items()]
 
 
 def anatomy(path):
@@ -109,11 +114,11 @@ def test_shared_blobs_stay_with_their_owner(tmp_path):
     assert found['c'] == [] and found['d'] == []
     fresh = [torch.full((2, 2), 5.), torch.full((2,), 5.)]
     mine = {'a': fresh, 'b': [fresh[0], torch.full((2,), 5.)], 'c': [fresh[0].view(4)]}
-    rows = copy_weights(mine, {}, found)
+    rows = copy_weights(blobs_of(mine), found)
     assert torch.equal(mine['b'][0], weight) and torch.equal(mine['b'][1], torch.ones(2))
     assert rows[1].detail == '(2,), blob 0 through a' and rows[2].action == 'copied'
     with pytest.raises(FcnError, match='has 1 blobs in the file, 2 in the net'):
-        copy_weights({'a': fresh, 'b': [torch.ones(2, 2), torch.ones(2)]}, {}, found)
+        copy_weights(blobs_of({'a': fresh, 'b': [torch.ones(2, 2), torch.ones(2)]}), found)
 
 
 def test_any_float_type_is_written_as_float32(tmp_path):
@@ -147,7 +152,7 @@ def test_integers_doubles_and_compression_are_read(tmp_path):
         file.create_dataset('data/a/3', data=np.arange(6, dtype='f4'), compression='gzip')
         file['data/a/4'] = np.arange(6, dtype='f4')
     params = {'a': [torch.zeros(6) for _ in range(5)]}
-    copy_weights(params, {}, read_weights(tmp_path / 'w'))
+    copy_weights(blobs_of(params), read_weights(tmp_path / 'w'))
     assert all(t.tolist() == [0, 1, 2, 3, 4, 5] for t in params['a'])
 
 
@@ -178,7 +183,7 @@ FULL = """
 import resource, sys
 import numpy as np
 from fcn_repro.errors import FcnError
-from fcn_repro.weights import write_hdf5, write_solverstate
+from fcn_repro.formats.weights import write_hdf5, write_solverstate
 resource.setrlimit(resource.RLIMIT_FSIZE, (200000, 200000))
 for write in (lambda: write_hdf5(sys.argv[1], {'a': [np.ones(100000, 'f4')]}),
               lambda: write_solverstate(sys.argv[1], 1, 'x', 0, [np.ones(100000, 'f4')])):

@@ -15,7 +15,16 @@ from goldens import DATA
 from small_runs import start
 
 from fcn_repro.errors import FcnError
-from fcn_repro.formats.weights import Weights, copy_weights, format_rows, read_weights
+from fcn_repro.formats.caffemodel import write_caffemodel
+from fcn_repro.formats.weights import (
+    LayerBlobs,
+    Weights,
+    copy_weights,
+    format_rows,
+    read_weights,
+    write_hdf5,
+)
+from fcn_repro.proto import LayerParameter
 
 FILES = DATA / 'weights'
 SNAPSHOT = FILES / 'snapshot_iter_30.caffemodel'
@@ -33,6 +42,13 @@ def target():
                     'InnerProduct'}
 
 
+def layers_of(params, types=()):
+    """LayerBlobs of {layer: tensors} and {layer: type}."""
+    types = dict(types)
+    return [LayerBlobs(name, params.get(name, []), types.get(name, ''))
+            for name in dict.fromkeys([*params, *types])]
+
+
 @pytest.mark.parametrize('case', json.loads((FILES / 'load/load_rules.json').read_text()).items(),
                          ids=lambda case: case[0])
 def test_copying_follows_caffes_rules(case):
@@ -41,11 +57,11 @@ def test_copying_follows_caffes_rules(case):
     source = read_weights(FILES / f'load/{name}.caffemodel')
     if not rule['accepted']:
         before = {n: [t.clone() for t in blobs] for n, blobs in params.items()}
-        with pytest.raises(FcnError):
-            copy_weights(params, types, source)
+        with pytest.raises(FcnError, match=f'{name}.caffemodel'):
+            copy_weights(layers_of(params, types), source)
         assert all(torch.equal(a, b) for n in params for a, b in zip(params[n], before[n]))
         return
-    copy_weights(params, types, source)
+    copy_weights(layers_of(params, types), source)
     with h5py.File(FILES / 'load/loaded.h5') as golden:
         for layer, blobs in golden[name].items():
             for i, blob in blobs.items():
@@ -54,9 +70,12 @@ def test_copying_follows_caffes_rules(case):
 
 # ---- the policy -----------------------------------------------------------------------------
 
-def source_of(layers, **known):
-    return Weights({n: [np.asarray(b, 'f4') for b in blobs] for n, blobs in layers.items()},
-                   file='some.caffemodel', format='binary', **known)
+def source_of(layers, types=(), legacy=()):
+    """Weights of {layer: arrays} or of pairs; types: {layer: type}; legacy: {layer: indices}."""
+    pairs = layers.items() if isinstance(layers, dict) else layers
+    return Weights([LayerBlobs(n, [np.asarray(b, 'f4') for b in blobs], dict(types).get(n, ''),
+                               frozenset(dict(legacy).get(n, ()))) for n, blobs in pairs],
+                   file='some.caffemodel', format='binary')
 
 
 def test_inner_product_is_cast_and_all_is_listed():
@@ -66,7 +85,7 @@ def test_inner_product_is_cast_and_all_is_listed():
     params = {'conv1': [torch.zeros(2, 3, 3, 3).contiguous(memory_format=torch.channels_last)],
               'fc6': [torch.zeros(4, 2, 3, 3), torch.zeros(4)],
               'score_fr': [torch.zeros(3, 4, 1, 1)]}
-    rows = copy_weights(params, {'fc6': 'Convolution', 'conv1': 'Convolution'}, source)
+    rows = copy_weights(layers_of(params, {'fc6': 'Convolution', 'conv1': 'Convolution'}), source)
     assert [(r.layer, r.action) for r in rows] == [
         ('conv1', 'copied'), ('fc6', 'cast'), ('score_fr', 'left at filler'), ('fc8', 'ignored')]
     np.testing.assert_array_equal(params['fc6'][0], fc6.reshape(4, 2, 3, 3).astype('f4'))
@@ -92,14 +111,14 @@ def test_inner_product_is_cast_and_all_is_listed():
 ])
 def test_what_is_cast(shape, kind, legacy, type, good):
     source = source_of({'fc': [np.ones(shape)]}, types={'fc': kind},
-                       legacy=[('fc', 0)] * legacy)
+                       legacy={'fc': [0] * legacy})
     params = {'fc': [torch.zeros(4, 2, 3, 3)]}
     if good:
-        copy_weights(params, {'fc': type}, source)
+        copy_weights(layers_of(params, {'fc': type}), source)
         assert params['fc'][0].min() == 1
     else:
         with pytest.raises(FcnError) as error:
-            copy_weights(params, {'fc': type}, source)
+            copy_weights(layers_of(params, {'fc': type}), source)
         assert str(shape) in error.value.what and '(4, 2, 3, 3)' in error.value.what
         assert error.value.layer == 'fc' and error.value.file == 'some.caffemodel'
 
@@ -109,27 +128,80 @@ def test_values_that_are_no_numbers(value):
     source = Weights({'a': [np.ones(3)], 'b': [np.array([1., value, 2.])]})
     params = {'a': [torch.zeros(3)], 'b': [torch.zeros(3)]}
     with pytest.raises(FcnError, match='1 of 3 values') as error:
-        copy_weights(params, {}, source)
+        copy_weights(layers_of(params), source)
     assert error.value.layer == 'b' and not params['a'][0].any()
 
 
 def test_no_match_at_all():
     with pytest.raises(FcnError, match='no layer matches: the net has conv1; the file has x'):
-        copy_weights({'conv1': [torch.zeros(1)]}, {}, source_of({'x': [[1]], 'relu': []}))
+        copy_weights([LayerBlobs('conv1', [torch.zeros(1)])],
+                     source_of({'x': [[1]], 'relu': []}))
 
 
 def test_a_layer_that_has_no_parameters_here():
     with pytest.raises(FcnError, match='has 1 blobs in the file, 0 in the net'):
-        copy_weights({'a': [torch.zeros(1)]}, {'a': 'Bias', 'b': 'ReLU'},
+        copy_weights(layers_of({'a': [torch.zeros(1)]}, {'a': 'Bias', 'b': 'ReLU'}),
                      source_of({'a': [[1]], 'b': [[1]]}))
 
 
 def test_scalars_doubles_and_large_pieces():
     big = rng.standard_normal((3, 1 << 21))
     params = {'a': [torch.zeros(()), torch.zeros(3, 1 << 21)]}
-    rows = copy_weights(params, {}, Weights({'a': [np.array(2.), big]}))
+    rows = copy_weights(layers_of(params), Weights({'a': [np.array(2.), big]}))
     assert params['a'][0] == 2 and rows[0].detail.count('from double') == 2
     np.testing.assert_array_equal(params['a'][1], big.astype('f4'))
+
+
+# ---- layers of one name ---------------------------------------------------------------------
+
+def same_name(*blobs, types=('Bias', 'Bias')):
+    return [LayerBlobs('a', list(tensors), type) for tensors, type in
+            zip(blobs, types, strict=True)]
+
+
+def test_a_binary_file_fills_the_first_layer_of_a_name():
+    """Net::CopyTrainedLayersFrom: each in turn, so the last one stays."""
+    first, second = torch.zeros(2), torch.zeros(2)
+    rows = copy_weights(same_name([first], [second]),
+                        source_of([('a', [[1, 2]]), ('a', [[3, 4]])]))
+    assert first.tolist() == [3, 4] and second.tolist() == [0, 0]
+    assert [(row.action, '2 in the file' in row.detail) for row in rows] == [
+        ('copied', True), ('left at filler', False)]
+
+
+def test_every_layer_of_a_name_in_a_binary_file_must_fit():
+    first, second = torch.zeros(2), torch.zeros(2)
+    with pytest.raises(FcnError) as error:
+        copy_weights(same_name([first], [second]), source_of([('a', [[1]]), ('a', [[3, 4]])]))
+    assert '(1,)' in error.value.what and not first.any()
+
+
+def test_hdf5_fills_the_last_layer_of_a_name(tmp_path):
+    """Net::CopyTrainedLayersFromHDF5 looks the name up in an index that the last layer has."""
+    write_hdf5(tmp_path / 'w.h5', {'a': [np.float32([1, 2])]})
+    first, second = torch.zeros(2), torch.zeros(2)
+    copy_weights(same_name([first], [second]), read_weights(tmp_path / 'w.h5'))
+    assert first.tolist() == [0, 0] and second.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize('ending', ['caffemodel', 'h5'])
+def test_a_layer_of_the_same_name_without_parameters_does_not_count(tmp_path, ending):
+    """HED's deploy net has five Crops called crop; one could share the name of a Convolution."""
+    path, bias, param = tmp_path / f'w.{ending}', torch.ones(2), LayerParameter(name='a')
+    if ending == 'h5':
+        write_hdf5(path, [('a', []), ('a', [bias]), ('a', [])])
+    else:
+        write_caffemodel(path, '', [(param, []), (param, [bias]), (param, [])])
+    mine = torch.zeros(2)
+    copy_weights([LayerBlobs('a', []), LayerBlobs('a', [mine]), LayerBlobs('a', [])],
+                 read_weights(path))
+    assert mine.tolist() == [1, 1]
+
+
+def test_hdf5_has_one_group_a_name(tmp_path):
+    with pytest.raises(FcnError) as error:
+        write_hdf5(tmp_path / 'w.h5', [('a', [np.ones(2)]), ('a', [np.ones(2)])])
+    assert error.value.layer == 'a' and not list(tmp_path.iterdir())
 
 
 # ---- the tool -------------------------------------------------------------------------------

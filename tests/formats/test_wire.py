@@ -1,10 +1,9 @@
 """Binary files: Caffe's own first, then every spelling of the wire format, and bad input."""
 
-
 import h5py
 import numpy as np
 import pytest
-from goldens import DATA, SHARED
+from goldens import DATA, NETS, SOLVERS, params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_format import blob, numbers, save, sized, v0, v1, v2, varint
@@ -46,15 +45,14 @@ def test_mean_binaryproto(name):
                                       golden['binaryproto'][name][()])
 
 
-def pairs_of_files():
-    return [SNAPSHOT, *sorted(SHARED.glob('nets/*/weights.caffemodel')),
-            *sorted(SHARED.glob('solvers/*/snapshot_iter_5.caffemodel'))]
-
-
-@pytest.mark.parametrize('path', pairs_of_files(), ids=lambda p: f'{p.parent.name}/{p.name}')
+@pytest.mark.parametrize('path', [
+    pytest.param(FILES / 'snapshot_iter_30.caffemodel.h5', id='snapshot_iter_30'),
+    *params(NETS, 'weights.caffemodel.h5', 'nets'),
+    *params(SOLVERS, 'snapshot_iter_5.caffemodel.h5', 'solvers')])
 def test_binary_and_hdf5_agree(path):
-    binary, five = read_weights(path), read_weights(f'{path}.h5')
+    binary, five = read_weights(path.with_suffix('')), read_weights(path)
     assert set(binary) == set(five) and five.format == 'hdf5'
+    assert any(five.values())
     for name, blobs in five.items():
         assert len(blobs) in (len(binary[name]), 0)          # 0: shared, kept by its owner
         for a, b in zip(binary[name], blobs):
@@ -89,8 +87,9 @@ def test_every_spelling_of_a_blob(tmp_path_factory, age, shape, packed, double, 
     kind = {'v0': 'conv', 'v1': 4, 'v2': 'Convolution'}[age]
     raw = sized(1, b'n' * pad) + {'v0': v0, 'v1': v1, 'v2': v2}[age]('c/1', kind, raw, raw)
     weights = read_weights(save(tmp_path_factory.mktemp('w') / 'm', raw))
-    assert weights.types == {'c/1': 'Convolution'}
-    assert bool(weights.legacy) == legacy
+    layer, = weights.layers
+    assert (layer.name, layer.type, layer.legacy) == ('c/1', 'Convolution',
+                                                      {0, 1} if legacy else set())
     for found in weights['c/1']:
         np.testing.assert_array_equal(found, array, strict=True)
 
@@ -113,10 +112,13 @@ def test_unknown_fields_are_stepped_over(tmp_path):
     assert read_weights(save(tmp_path / 'm', raw))['a'][0].tolist() == [1, 1, 1]
 
 
-def test_the_last_of_a_name_counts(tmp_path):
+def test_layers_of_one_name(tmp_path):
+    """All of them in the order of the file; by name the last one."""
     raw = v2('a', 'X', blob(np.ones((1, 1, 1, 2)), legacy=True)) + v2('a', 'Y', blob(np.zeros(3)))
     weights = read_weights(save(tmp_path / 'm', raw))
-    assert weights['a'][0].shape == (3,) and weights.types == {'a': 'Y'} and not weights.legacy
+    assert weights['a'][0].shape == (3,) and weights.types == {'a': 'Y'}
+    assert [(layer.name, layer.blobs[0].shape, layer.legacy) for layer in weights.layers] == [
+        ('a', (1, 1, 1, 2), {0}), ('a', (3,), set())]
 
 
 def test_legacy_shapes_in_todays_form(tmp_path):

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from texts import conv, image, inputs, layer, message, net
+from texts import assert_facts, conv, image, inputs, layer, message, net
 
 from fcn_repro.formats.weights import format_rows
 
@@ -42,20 +42,18 @@ def test_shared_multipliers():
     assert net(SHARE % ('lr_mult: 2', 'lr_mult: 2')).params['a'][0].lr_mult == 2
     assert net(SHARE % ('', 'lr_mult: 3 decay_mult: 0')).params['a'][0].lr_mult == 3
     assert net(SHARE % ('', 'decay_mult: 0')).params['a'][0].decay_mult == 0
-    assert message(net, SHARE % ('lr_mult: 2', 'lr_mult: 3')) == \
-        "net.prototxt:3: layer 'b' (Convolution): parameter 0 shares 'w' with a/0: lr_mult 3.0 " \
-        'against 2.0. Give one value.'
+    assert_facts(message(net, SHARE % ('lr_mult: 2', 'lr_mult: 3')),
+                 "net.prototxt:3: layer 'b' (Convolution)", 'parameter 0', "'w'", 'a/0',
+                 'lr_mult 3.0', '2.0')
     assert 'decay_mult 0.0 against 1.0' in message(net, SHARE % ('decay_mult: 1', 'decay_mult: 0'))
 
 
 def test_share_modes():
     text = DATA_2 + conv('a', 'data', num_output=4, more='param { name: "w" }') \
         + conv('b', 'data', num_output=2, kernel=2, more='param { name: "w" %s }')
-    wrong = "net.prototxt:3: layer 'b' (Convolution): parameter 0 shares 'w' with a/0: "
-    assert message(net, text % '') == wrong + '2x2x2x2 against 4x2x1x1. Make the shapes equal, ' \
-        'or set share_mode: PERMISSIVE.'
-    assert message(net, text % 'share_mode: PERMISSIVE') == \
-        wrong + '16 against 8 values. Shared parameters must be equally large.'
+    wrong = "net.prototxt:3: layer 'b' (Convolution)", 'parameter 0', "'w'", 'a/0'
+    assert_facts(message(net, text % ''), *wrong, '2x2x2x2', '4x2x1x1', 'share_mode: PERMISSIVE')
+    assert_facts(message(net, text % 'share_mode: PERMISSIVE'), *wrong, '16', '8 values')
     ours = net((text % 'share_mode: PERMISSIVE').replace('num_output: 4', 'num_output: 8'))
     assert ours.params['b'][0].shape == (2, 2, 2, 2) and ours.params['a'][0].shape == (8, 2, 1, 1)
     ours.params['b'][0].data[1, 1, 1, 1] = 9
@@ -66,9 +64,8 @@ def test_share_modes():
 
 
 def test_two_layers_of_one_name():
-    assert message(net, DATA_2 + conv('a', 'data') + conv('a', 'a', 'b')) == \
-        "net.prototxt:3: layer 'a' (Convolution): another layer of this name has parameters too. " \
-        'Rename one: weights go by the name.'
+    assert_facts(message(net, DATA_2 + conv('a', 'data') + conv('a', 'a', 'b')),
+                 "net.prototxt:3: layer 'a' (Convolution)", 'another layer', 'parameters')
 
 
 def test_fillers_are_a_function_of_seed_and_name():
@@ -78,8 +75,8 @@ def test_fillers_are_a_function_of_seed_and_name():
                                    other.learnable_params):
         assert torch.equal(blob.data, same.data) and not torch.equal(blob.data, changed.data)
     assert torch.equal(longer.params['b'][0].data, ours.params['b'][0].data)
-    assert message(net, DATA_2 + conv('a', 'data').replace('gaussian', 'gausian')).startswith(
-        "net.prototxt:2: layer 'a' (Convolution): unknown filler 'gausian'. Use one of constant")
+    assert_facts(message(net, DATA_2 + conv('a', 'data').replace('gaussian', 'gausian')),
+                 "net.prototxt:2: layer 'a' (Convolution)", "'gausian'")
 
 
 def test_save_and_copy_round_trip(tmp_path):
@@ -107,9 +104,8 @@ def test_share_with():
     its.parameter.grad = torch.ones(its.shape)          # Caffe's ShareData: diffs are not shared
     assert not mine.diff.any() and its.diff.all()
     other = net(DATA_2 + conv('a', 'data', num_output=7) + conv('z', 'a'))
-    assert message(other.share_with, train) == \
-        "net.prototxt: layer 'a': cannot share parameter 0: 7x2x1x1 here, 3x2x1x1 there. " \
-        'Share between nets of equal layers.'
+    assert_facts(message(other.share_with, train), "net.prototxt: layer 'a'", 'parameter 0',
+                 '7x2x1x1', '3x2x1x1')
 
 
 @pytest.mark.parametrize('names', [(True, True), (True, False), (False, True)])

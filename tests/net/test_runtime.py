@@ -189,7 +189,7 @@ def test_caffes_own_arithmetic_is_float32():
 
 
 def test_slow_bf16_is_said(monkeypatch, caplog):
-    monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False)
+    monkeypatch.setattr(runtime, 'has_avx512_bf16', lambda: False)
     with caplog.at_level(logging.WARNING):
         made()
         assert not caplog.messages

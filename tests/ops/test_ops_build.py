@@ -22,25 +22,82 @@ from fcn_repro.ops import extension
 ROOT = Path(__file__).parents[2]
 
 
-def test_missing_extension(tmp_path):
-    with pytest.raises(FcnError, match=r'are missing in .* Run `make build`'):
-        ops.load_extension(tmp_path)
-    (tmp_path / '_C.abi3.so').write_bytes(b'not a library')
-    with pytest.raises(FcnError, match=r'does not load with torch .* Run `make build` with'):
-        ops.load_extension(tmp_path)
+@pytest.fixture(params=['checkout', 'installed'])
+def package(request, tmp_path):
+    """(a folder for the library, the remedy that fits there)"""
+    folder = tmp_path / 'fcn_repro'
+    folder.mkdir()
+    if request.param == 'installed':
+        return folder, 'pip install --no-build-isolation'
+    (tmp_path / 'csrc').mkdir()
+    return folder, 'Run `make build`'
+
+
+def test_missing_extension(package):
+    folder, remedy = package
+    with pytest.raises(FcnError, match=f'are missing in {folder}.*{remedy}'):
+        ops.load_extension(folder)
+    (folder / '_C.abi3.so').write_bytes(b'not a library')
+    with pytest.raises(FcnError, match=f'does not load with torch .*{remedy}'):
+        ops.load_extension(folder)
+
+
+def test_extension_of_another_torch(package):
+    """It is refused by its record, before it is opened: the library itself is sound."""
+    folder, remedy = package
+    (folder / '_C.abi3.so').symlink_to(next((ROOT / 'fcn_repro').glob('_C*.so')))
+    (folder / '_built.json').write_text('{"torch": "1.0.0+cpu"}')
+    with pytest.raises(FcnError, match=rf'built for torch 1\.0\.0\+cpu, this is torch '
+                                       rf'{re.escape(torch.__version__)}\. .*{remedy}'):
+        ops.load_extension(folder)
+    (folder / '_built.json').write_text(f'{{"torch": "{torch.__version__}"}}')
+    ops.load_extension(folder)
 
 
 def test_older_extension():
     """A library without one of the ops is named together with the op."""
     with pytest.raises(FcnError, match=r'in some.so are older than the sources: upcropped not '
-                                       r'found. Run `make build`'):
+                                       r'found. '):
         extension.check_ops('some.so', [*extension.OPS, 'upcropped'])
 
 
 def test_every_op_is_listed():
     defined = {name for path in (ROOT / 'csrc').rglob('*.cpp')
-               for name in re.findall(r'm\.def\(\s*"(\w+)\(Tensor', path.read_text())}
+               for name in re.findall(r'm\.def\(\s*"(\w+)\(', path.read_text())}
     assert defined == set(extension.OPS)
+
+
+@pytest.mark.parametrize('clang, gnu, name', [
+    ('__clang_major__', '11', 'g++ 11'), ('15', '4', 'clang++ 15'),
+    ('__clang_major__', '__GNUC__', 'g++ __GNUC__')])
+def test_old_compiler(clang, gnu, name, tmp_path):
+    """A compiler that is too old, or neither of the two, ends the build before it compiles."""
+    compiler = tmp_path / 'compiler'
+    compiler.write_text(f'#!/bin/sh\necho {clang} {gnu}\n')
+    compiler.chmod(0o755)
+    assert f'error: {compiler} is {name}, but' in refused_build(compiler, tmp_path).splitlines()[-1]
+
+
+def test_no_compiler(tmp_path):
+    said = refused_build(tmp_path / 'absent', tmp_path).splitlines()[-1]
+    assert said.startswith('error: no C++ compiler: ') and 'absent' in said and 'CXX' in said
+
+
+def refused_build(compiler, folder):
+    """What setup.py says when it does not build with this compiler."""
+    done = subprocess.run([sys.executable, 'setup.py', '--quiet', 'build_ext', '--build-temp',
+                           folder / 'temp', '--build-lib', folder / 'lib'], cwd=ROOT, text=True,
+                          capture_output=True, env={**os.environ, 'CXX': str(compiler)})
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert not (folder / 'temp').exists() and not (folder / 'lib').exists()
+    return done.stderr
+
+
+@pytest.mark.skipif(not Path('/proc/cpuinfo').exists(), reason='the kernel lists no CPU flags')
+def test_probe_of_bf16():
+    """has_avx512_bf16 agrees with the flags that Linux lists; none of them on other processors."""
+    flags = re.search(r'^flags\s*:(.*)$', Path('/proc/cpuinfo').read_text(), re.MULTILINE)
+    assert ops.has_avx512_bf16() == (flags is not None and 'avx512_bf16' in flags[1].split())
 
 
 class Axis(ctypes.Structure):
@@ -90,11 +147,10 @@ def test_portable_build(tmp_path):
     run = {'check': True, 'cwd': tmp_path, 'env': env}
     (tmp_path / 'README.md').touch()
     subprocess.run([sys.executable, 'setup.py', '-q', 'build_ext', '--inplace'], **run)
-    subprocess.run([sys.executable, '-m', 'pytest', 'tests/test_ops.py',
-                    'tests/test_ops_reduced.py', 'tests/test_ops_inputs.py',
-                    'tests/test_deconv.py', 'tests/test_update.py', 'tests/test_winograd.py',
-                    'tests/test_winograd_inputs.py', 'tests/test_gemm.py', 'tests/test_conv.py'],
-                   **run)
+    names = ('ops', 'ops_reduced', 'ops_inputs', 'deconv', 'winograd', 'winograd_inputs', 'gemm',
+             'conv')
+    subprocess.run([sys.executable, '-m', 'pytest', 'tests/solver/test_update.py',
+                    *(f'tests/ops/test_{name}.py' for name in names)], **run)
 
 
 REPORT = """ptxas info    : Compiling entry function '_Zkernel' for 'sm_90'
@@ -102,11 +158,17 @@ REPORT = """ptxas info    : Compiling entry function '_Zkernel' for 'sm_90'
 ptxas info    : Used 32 registers"""
 
 
+def script(name):
+    """tools/`name`.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_cuda_check():
     """What tools/cuda_check.py accepts and refuses in nvcc's report, and in its absence."""
-    spec = importlib.util.spec_from_file_location('cuda_check', ROOT / 'tools' / 'cuda_check.py')
-    check = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(check)
+    check = script('cuda_check')
     assert check.check_frames(REPORT.format(0, 0, 0), 'a.cu', 'sm_90') == 1
     with pytest.raises(FcnError, match='_Zkernel for sm_90 has 8 bytes of stack, 4 of spill'):
         check.check_frames(REPORT.format(8, 4, 0), 'a.cu', 'sm_90')
@@ -117,3 +179,55 @@ def test_cuda_check():
         patch.setenv('CUDA_HOME', '')
         with pytest.raises(FcnError, match='nvcc is neither on PATH'):
             check.find_nvcc()
+
+
+DIES_WITHOUT = """
+import os, signal, sys
+from pathlib import Path
+if Path(sys.argv[1]).read_text() != sys.argv[2]:
+    os.kill(os.getpid(), signal.SIGSEGV)
+"""
+
+
+def test_check_build(tmp_path, capsys):
+    """Where an error of an op kills the process, the extension is linked with one set of flags
+    after the other until it does not; where none helps, the build fails."""
+    check = script('check_build')
+    linked, tried = tmp_path / 'linked', []
+
+    def relink(flags):
+        tried.append(flags)
+        linked.write_text(flags)
+
+    def run(needed):
+        tried.clear()
+        linked.write_text('')
+        check.check_errors([sys.executable, '-c', DIES_WITHOUT, linked, needed], relink, 'abc')
+        return ''.join(tried)
+
+    assert run('') == '' and not capsys.readouterr().out
+    assert run('a') == 'a' and run('b') == 'ab' and run('c') == 'abc'
+    assert 'SIGSEGV' in capsys.readouterr().out
+    with pytest.raises(FcnError, match=r'SIGSEGV.*linked with a or b or c'):
+        run('d')
+    assert ''.join(tried) == 'abc'
+    with pytest.raises(FcnError, match=r'status 3 .*: a reason\.'):
+        check.check_errors([sys.executable, '-c',
+                            'import sys; print("a reason", file=sys.stderr); sys.exit(3)'], relink)
+
+
+def test_errors_of_this_build_reach_python():
+    check = script('check_build')
+    check.check_errors([sys.executable, '-c', check.PROBE], None)
+
+
+def test_failed_link_keeps_the_extension(tmp_path, monkeypatch, capsys):
+    check = script('check_build')
+    monkeypatch.setattr(check, 'ROOT', tmp_path)
+    (tmp_path / 'fcn_repro').mkdir()
+    built = tmp_path / 'fcn_repro/_C.abi3.so'
+    built.write_bytes(b'as before')
+    (tmp_path / 'setup.py').write_text('import os, sys; sys.exit(os.environ["FCN_REPRO_LINK"])')
+    check.relink('flags')
+    assert built.read_bytes() == b'as before'
+    assert 'linking with flags left with status 1' in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""csrc/cpu/product.h against loops, on integers: sums are exact in any order.
+"""csrc/cpu/gemm/micro_kernel.h against loops, on integers: sums are exact in any order.
 
 Compiled by itself, for this machine and as a portable build does it.
 """

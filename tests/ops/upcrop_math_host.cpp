@@ -1,5 +1,5 @@
 // The arithmetic that the CUDA kernels use, compiled for the host: tests/test_ops.py calls it.
-#include "../csrc/upcrop_math.h"
+#include "../../csrc/upcrop_math.h"
 
 extern "C" void output_plane(const double* x, const double* taps_y, const double* taps_x,
                              const fcn::Axis* y, const fcn::Axis* x_axis, double* out) {

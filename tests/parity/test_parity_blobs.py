@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from small_runs import assert_error, call
 
 from fcn_repro.formats.weights import read_weights, write_hdf5
-from fcn_repro.parity.case import Case, error
+from fcn_repro.parity import Comparison, error
 from fcn_repro.parity.golden import read_golden
 
 FCN = DATA / 'nets/fcn32s'
@@ -114,13 +114,13 @@ def test_odd_values():
             ([-np.inf], [np.inf]), ([0.], [lowest]):
         assert error(ours, golden) == np.inf
     assert error([], []) == 0 and error([3.], [0.]) == 3
-    assert error([1.5, 2], [1, 2], room=[0.5, 0]) == 0
+    assert error([1.5, 2], [1, 2], allowance=[0.5, 0]) == 0
 
 
 def test_nan_departs():
-    case = Case('x')
-    case.number('loss', np.nan, 1.0, 1e-5)
-    assert case.verdict == 'DEPARTS'
+    comparison = Comparison('x')
+    comparison.compare_numbers('loss', np.nan, 1.0, 1e-5)
+    assert comparison.verdict == 'DEPARTS'
 
 
 def test_a_part_of_an_array(tmp_path):
@@ -129,14 +129,14 @@ def test_a_part_of_an_array(tmp_path):
     with h5py.File(tmp_path / 'g.h5', 'w') as file:
         part = file.create_dataset('x', data=whole.reshape(-1)[::3])
         part.attrs.update(shape=(2, 5), step=3, sum=45., abs_sum=45.)
-    golden, case = read_golden(tmp_path / 'g.h5')['x'], Case('g')
-    case.compare('x', whole, golden, 1e-5)
-    assert case.verdict == 'ok' and len(case.gaps) == 1
+    golden, comparison = read_golden(tmp_path / 'g.h5')['x'], Comparison('g')
+    comparison.compare('x', whole, golden, 1e-5)
+    assert comparison.verdict == 'ok' and len(comparison.gaps) == 1
     whole[0, 1] = 5
-    case.compare('x', whole, golden, 1e-5)
-    assert case.gaps[-1] == ('x', pytest.approx(4 / 45), 1e-5, 'by its sum')
+    comparison.compare('x', whole, golden, 1e-5)
+    assert comparison.gaps[-1] == ('x', pytest.approx(4 / 45), 1e-5, 'by its sum')
     whole[0, 1] = np.nan
-    case.compare('x', whole, golden, 1e-5)
-    assert case.gaps[-1].error == np.inf
-    case.compare('x', whole.T, golden, 1e-5)
-    assert case.gaps[-1].note == 'has shape (5, 2), the golden (2, 5)'
+    comparison.compare('x', whole, golden, 1e-5)
+    assert comparison.gaps[-1].error == np.inf
+    comparison.compare('x', whole.T, golden, 1e-5)
+    assert comparison.gaps[-1].note == 'has shape (5, 2), the golden (2, 5)'

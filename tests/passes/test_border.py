@@ -4,38 +4,40 @@ import importlib
 from dataclasses import replace
 from unittest import mock
 
-import h5py
 import pytest
 import torch
 from goldens import error
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from layer_evidence import reference_for
-from test_nets import ACTIVATIONS, RUNS, check_param_diffs
+from test_nets import RUNS, weights_of
 from texts import AUTO_TOPS, conv, graph, image, inputs, layer, net
 
 from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.net.graph import build
+from fcn_repro.parity import Comparison, Limits
+from fcn_repro.parity.comparison import OK
+from fcn_repro.parity.golden import read_golden
+from fcn_repro.parity.layers import compare_param_diffs, fed_arrays
+from fcn_repro.parity.nets import compare_losses
 from fcn_repro.passes import collapse_border
 from fcn_repro.proto.prototxt import read_net
 
 MODULE = importlib.import_module('fcn_repro.passes.collapse_border')
 
 
-@pytest.mark.parametrize('path', [path for _, path in RUNS],
-                         ids=[f'{name}-{run[7:-3]}' for (name, run), _ in RUNS])
+@pytest.mark.parametrize('path', RUNS)
 def test_nets_equal_caffe_with_it(path):
     made = build(read_net(path.parent / 'net.prototxt'), 'TEST', auto_tops=AUTO_TOPS)
     ours = Net(replace(made, force_backward='force' in path.stem), passes=(collapse_border,))
-    ours.copy_from(path.parent / 'weights.caffemodel')
-    with h5py.File(path) as golden:
-        ours.forward(**{name: blob[...] for name, blob in golden['inputs'].items()})
-        ours.backward()
-        for top, loss in golden.attrs.items():
-            if top.startswith('loss/'):
-                assert error(ours.blobs[top[5:]].data, loss) <= ACTIVATIONS
-        check_param_diffs(ours, golden['param_diffs'])
+    ours.copy_from(weights_of(path))
+    golden, comparison = read_golden(path), Comparison(path.stem)
+    ours.forward(**fed_arrays(golden, 'inputs'))
+    ours.backward()
+    compare_losses(comparison, ours, golden, Limits().losses)
+    compare_param_diffs(comparison, ours, golden, Limits().gradients, complete='blobs' in golden)
+    assert comparison.verdict == OK, comparison.departing
     assert repeats_of(ours)
 
 

@@ -5,12 +5,11 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from goldens import error
+from goldens import NETS, error, params
 from layer_case import make_layer
 from layer_evidence import refusal_of
 from test_border import BACKBONE, LRN, MODULE, SMALL, pair, repeats_of
-from test_nets import FOLDERS
-from texts import conv, graph, inputs, layer, message, net
+from texts import assert_facts, conv, graph, inputs, layer, message, net
 
 from fcn_repro.net.graph import build
 from fcn_repro.passes import collapse_border
@@ -63,12 +62,12 @@ GOLDEN = {'early-fusion': 1, 'fcn-alexnet': 1, 'fcn16s': 1, 'fcn32s': 1, 'fcn8s'
           'fcn8s-atonce': 1, 'late-fusion': 2, 'multitask': 1}
 
 
-@pytest.mark.parametrize('name', FOLDERS)
-def test_widths_in_each_golden_net(name):
+@pytest.mark.parametrize('path', params(NETS, 'net.prototxt', 'nets'))
+def test_widths_in_each_golden_net(path):
     """late-fusion has a border in each of its two streams."""
-    repeats, pads = found(build(read_net(FOLDERS[name] / 'net.prototxt'), 'TEST'))
-    assert len(pads) == GOLDEN[name]
-    if name == 'fcn-alexnet':       # 100 = 36 + 8 * 8: the first stride is 4, pool1's is 8
+    repeats, pads = found(build(read_net(path), 'TEST'))
+    assert len(pads) == GOLDEN[path.parent.name]
+    if path.parent.name == 'fcn-alexnet':   # 100 = 36 + 8 * 8: the first stride is 4, pool1's 8
         assert (repeats, pads) == ({'norm1': (0, 1, 8)}, {'conv1': [36, 36]})
     else:
         assert {re.sub('color|hha', '', k): v for k, v in repeats.items()} == POOLS
@@ -190,9 +189,7 @@ def test_each_axis_has_its_own_pad():
 @refusal_of('RepeatBorder')
 def test_refused_as_a_layer():
     source = inputs(x=(1, 1, 4, 4)) + layer('RepeatBorder', 'y', 'x', 'y')
-    assert message(net, source) == (
-        "net.prototxt:2: layer 'y' (RepeatBorder): this type is made by a pass, not written in a "
-        'text. Write a larger pad.')
+    assert_facts(message(net, source), "net.prototxt:2: layer 'y' (RepeatBorder)", 'by a pass')
     made = make_layer('RepeatBorder', 1, 1, {}, setting=((1, 2, 3), (0, 0, 1)))
     assert made.shape([(1, 2, 5, 2)]) == [(1, 2, 11, 4)]
     assert 'takes 4 axes' in message(made.shape, [(5, 5, 5)])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from goldens import DATA, SHARED, error
+from goldens import NETS, error, params
 from layer_case import make_layer
 from layer_evidence import reference_for
 from texts import conv, graph, inputs, layer, message, net
@@ -18,8 +18,6 @@ from fcn_repro.proto.prototxt import read_net
 
 PROTOTXT = Path(__file__).parents[2] / 'prototxt'
 SHIPPED = sorted(path for path in PROTOTXT.glob('*/*.prototxt') if 'solver' not in path.name)
-NETS = {path.parent.name: path for root in (SHARED, DATA)
-        for path in sorted((root / 'nets').glob('*/net.prototxt'))}
 SKIPS = {'multitask': 4, 'late-fusion': 0, 'early-fusion': 0, 'fcn-alexnet': 0, 'fcn8s-atonce': 2,
          'fcn8s': 2, 'fcn16s': 1, 'fcn32s': 0}
 FUSE = fuse_upcrop, fuse_skip, fuse_score
@@ -66,12 +64,12 @@ def test_sites_in_each_shipped_prototxt(path):
         assert fused(fuse_score, fuse_upcrop(found.labelled('score')), 'UpCropLabels')
 
 
-@pytest.mark.parametrize('name', NETS)
-def test_golden_nets(name):
+@pytest.mark.parametrize('path', params(NETS, 'net.prototxt', 'nets'))
+def test_golden_nets(path):
     """Loss, labels and all gradients, with the passes and without."""
-    nets = [Net.read(NETS[name], 'TEST', passes=passes) for passes in ((), DEFAULT)]
+    nets = [Net.read(path, 'TEST', passes=passes) for passes in ((), DEFAULT)]
     for each in nets:
-        each.copy_from(NETS[name].parent / 'weights.caffemodel')
+        each.copy_from(path.parent / 'weights.caffemodel')
         generator = torch.Generator().manual_seed(1)
         given = {blob: torch.rand(1, each.blobs[blob].shape[1], 64, 75, generator=generator)
                  for blob in each.graph.inputs}
@@ -80,8 +78,8 @@ def test_golden_nets(name):
         each.forward(**given)
         each.backward()
     plain, quick = nets
-    assert len(types(quick, 'UpCropAdd')) == SKIPS[name]
-    assert len(types(quick, 'UpCropLoss')) == 1 + (name == 'multitask')
+    assert len(types(quick, 'UpCropAdd')) == SKIPS[path.parent.name]
+    assert len(types(quick, 'UpCropLoss')) == 1 + (path.parent.name == 'multitask')
     assert not types(plain, 'UpCropAdd', 'UpCropLoss')
     torch.testing.assert_close(quick.total_loss, plain.total_loss, rtol=1e-6, atol=0)
     for ours, other in zip(quick.parameters(), plain.parameters(), strict=True):

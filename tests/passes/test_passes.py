@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import pytest
 import torch
-from goldens import DATA, SHARED, error
+from goldens import DATA, NETS, error, params
 from texts import diffs, graph
 from upcrop_nets import fused, make_bilinear, steps
 
@@ -19,8 +19,6 @@ from fcn_repro.recipe.models import MODELS
 
 PROTOTXT = Path(__file__).parents[2] / 'prototxt'
 SHIPPED = sorted(path for path in PROTOTXT.glob('*/*.prototxt') if 'solver' not in path.name)
-NETS = {path.parent.name: path for root in (SHARED, DATA)
-        for path in sorted((root / 'nets').glob('*/net.prototxt'))}.values()
 SITES = {'late-fusion': 1, 'early-fusion': 1, 'multitask': 2}       # all others: 1
 LAYERS = sorted(path.stem for path in (DATA / 'layers').glob('*.prototxt')
                 if path.stem.startswith(('deconv_crop', 'fcn_skip')))
@@ -46,7 +44,7 @@ def test_every_shipped_model_is_counted():
     assert {path.parent.name for path in SHIPPED} == set(MODELS)
 
 
-@pytest.mark.parametrize('path', NETS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize('path', params(NETS, 'net.prototxt', 'nets'))
 def test_sites_in_each_golden_net(path):
     assert len(fused(build(read_net(path), 'TEST'))) == SITES.get(path.parent.name, 1)
 
@@ -56,7 +54,7 @@ def test_sites_in_each_golden_net(path):
 @pytest.mark.parametrize('use, limit', [((fuse_upcrop,), 1e-6), (passes.DEFAULT, 1e-5)],
                          ids=['fuse_upcrop', 'default'])
 @pytest.mark.parametrize('bilinear', [False, True], ids=['', 'bilinear'])
-@pytest.mark.parametrize('path', NETS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize('path', params(NETS, 'net.prototxt', 'nets'))
 def test_nets_are_equal_with_and_without(path, bilinear, use, limit, called):
     """Loss, scores and the gradient of every parameter, with the golden's weights (in some nets
     bilinear) and with bilinear ones; 1e-5 where convolutions see other shapes and round anew."""
@@ -94,6 +92,7 @@ def test_fused_layers_equal_caffe(case, learned):
                 ours.params[name][int(i)].parameter.requires_grad_(learned)
         given = {name: blob[...] for name, blob in golden['inputs'].items()}
         ours.forward(blobs=list(given), **given)
+        assert golden['outputs'] and golden['input_diffs'] and golden['params']
         for name, blob in golden['outputs'].items():
             assert error(ours.blobs[name].data, blob[...]) <= 1e-5, name
         ours.backward(**{name: blob[...] for name, blob in golden['output_diffs'].items()})

@@ -13,7 +13,7 @@ from fcn_repro.data.image import to_blob
 from fcn_repro.net import Net
 from fcn_repro.net.cast import cast_classifier
 from fcn_repro.net.graph import build
-from fcn_repro.predict.heatmap import Heat, cast_net, cell_places
+from fcn_repro.predict.heatmap import Heatmaps, cast_net, cell_places
 from fcn_repro.predict.labels import image_input
 from fcn_repro.proto import TEST
 from fcn_repro.proto.prototxt import parse_net
@@ -25,7 +25,7 @@ def classifier_and_heat(tmp_path, text, **options):
     classifier = Net.read(net_file, TEST)
     net = cast_net(classifier)
     net.copy_from(weights)
-    return classifier, Heat(net, (17, 13), MEAN, top=2, **options)
+    return classifier, Heatmaps(net, (17, 13), MEAN, top=2, **options)
 
 
 @pytest.mark.parametrize('end', ['', PROB % 'prob', PROB % 'cls'],
@@ -113,11 +113,11 @@ def test_bad_grids(tmp_path, capsys):
     x = save(tmp_path / 'x.png', noise(24, 24))
     small = save(tmp_path / 'small.png', noise(12, 10))
     bad(capsys, tmp_path, x, small, '--heatmap', net=CLASSIFIER, parts=[
-        'small.png', '12x10', 'the classifier is for 17x13', '--scale 1.5'])
+        'small.png', '12x10', 'the classifier is for 17x13', '1.5'])
     bad(capsys, tmp_path, x, '--heatmap', net=INPUT % (24, 24) + CONV, parts=[
         "'pool' is made by a Pooling", 'InnerProduct'])
-    bad(capsys, tmp_path, x, '--heatmap', '--top', 6, net=CLASSIFIER, parts=['--top 6 of 5'])
-    bad(capsys, tmp_path, x, '--heatmap', '--scale', 'nan', net=CLASSIFIER, parts=['--scale nan'])
+    bad(capsys, tmp_path, x, '--heatmap', '--top', 6, net=CLASSIFIER, parts=['top 6 of 5'])
+    bad(capsys, tmp_path, x, '--heatmap', '--scale', 'nan', net=CLASSIFIER, parts=['scale nan'])
     bad(capsys, tmp_path, x, '--top', 2, parts=['--top is for', 'Give --heatmap'])
     (tmp_path / 'names').write_text('a\nb\n')
     bad(capsys, tmp_path, x, '--heatmap', '--classes', tmp_path / 'names', net=CLASSIFIER,

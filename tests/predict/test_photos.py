@@ -37,7 +37,7 @@ def test_cmyk_and_a_range_that_is_not_known(tmp_path):
     photo = read_photo(tmp_path / 'x.tif')
     assert (photo.image == (255, 0, 0)).all() and photo.notes == ('CMYK',)
     Image.fromarray(np.full((4, 5), 0.5, np.float32)).save(tmp_path / 'f.tif')
-    with pytest.raises(FcnError, match=r'f.tif: the grey values are 0.5 to 0.5 .*not known'):
+    with pytest.raises(FcnError, match=r'f.tif: the grey values are 0.5 to 0.5 .*unknown'):
         read_photo(tmp_path / 'f.tif')
 
 

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcn_repro import proto
-from fcn_repro.proto import CAFFE, TEST, TRAIN
+from fcn_repro.proto import BVLC, TEST, TRAIN
 from fcn_repro.proto.scan import scan
 from fcn_repro.proto.schema import Schema
-from fcn_repro.proto.table import BVLC
+from fcn_repro.proto.table import CAFFE_PROTO
 
 # a sample from src/caffe/proto/caffe.proto: message, field, number, type, default
 FIELDS = [
@@ -45,34 +45,34 @@ FIELDS = [
 
 @pytest.mark.parametrize('message, name, number, type, default', FIELDS)
 def test_field(message, name, number, type, default):
-    field = CAFFE[message].DESCRIPTOR.fields_by_name[name]
+    field = BVLC[message].DESCRIPTOR.fields_by_name[name]
     assert field.number == number
     assert field.type == getattr(field, f'TYPE_{type}')
     if default is not None:
-        assert getattr(CAFFE[message](), name) == pytest.approx(default)
+        assert getattr(BVLC[message](), name) == pytest.approx(default)
 
 
 def test_enums():
     assert (TRAIN, TEST) == (0, 1)
-    assert CAFFE['PoolingParameter'].AVE == 1
-    assert CAFFE['HingeLossParameter'].L2 == 2
-    assert CAFFE['ReductionParameter'].MEAN == 4
-    assert CAFFE['SolverParameter'].SnapshotFormat.Name(1) == 'BINARYPROTO'
-    assert CAFFE['V1LayerParameter'].LayerType.Value('THRESHOLD') == 31
-    assert CAFFE['V1LayerParameter'].LayerType.Value('INNER_PRODUCT') == 14
+    assert BVLC['PoolingParameter'].AVE == 1
+    assert BVLC['HingeLossParameter'].L2 == 2
+    assert BVLC['ReductionParameter'].MEAN == 4
+    assert BVLC['SolverParameter'].SnapshotFormat.Name(1) == 'BINARYPROTO'
+    assert BVLC['V1LayerParameter'].LayerType.Value('THRESHOLD') == 31
+    assert BVLC['V1LayerParameter'].LayerType.Value('INNER_PRODUCT') == 14
 
 
 def test_every_message_is_an_attribute():
-    assert len(CAFFE) == 63
-    for name, message in CAFFE.items():
+    assert len(BVLC.schema) == 63
+    for name, message in BVLC.schema.items():
         assert getattr(proto, name) is message
 
 
 def test_required_and_packed():
-    assert not CAFFE['ClipParameter'](min=1).IsInitialized()
-    shape = CAFFE['BlobShape'](dim=[1, 2, 300])
+    assert not BVLC['ClipParameter'](min=1).IsInitialized()
+    shape = BVLC['BlobShape'](dim=[1, 2, 300])
     assert shape.SerializeToString() == b'\x0a\x04\x01\x02\xac\x02'             # one packed field
-    assert CAFFE['CropParameter'](offset=[5, 6]).SerializeToString() == b'\x10\x05\x10\x06'
+    assert BVLC['CropParameter'](offset=[5, 6]).SerializeToString() == b'\x10\x05\x10\x06'
 
 
 def test_binary_net_round_trip():
@@ -94,7 +94,7 @@ def test_pool_is_private():
 
 def test_overlay():
     """A dialect: another message under a number, a field gone, a new one."""
-    dialect = Schema(BVLC, '''
+    dialect = Schema(CAFFE_PROTO, '''
 LayerParameter
   146 interp_param InterpParameter, -clip_param
 InterpParameter
@@ -106,13 +106,13 @@ InterpParameter
     assert not {'recurrent_param', 'clip_param'} & set(fields)
     assert dialect['InterpParameter']().mode == 4
     assert dialect['InterpParameter'].CUBIC == 5
-    assert 'recurrent_param' in CAFFE['LayerParameter'].DESCRIPTOR.fields_by_name
+    assert 'recurrent_param' in BVLC['LayerParameter'].DESCRIPTOR.fields_by_name
 
 
 names = st.text(max_size=12)
 layers = st.builds(
-    lambda name, bottoms, pads, lr, pool: CAFFE['LayerParameter'](
-        name=name, bottom=bottoms, param=[CAFFE['ParamSpec'](lr_mult=lr)],
+    lambda name, bottoms, pads, lr, pool: BVLC['LayerParameter'](
+        name=name, bottom=bottoms, param=[BVLC['ParamSpec'](lr_mult=lr)],
         convolution_param={'pad': pads}, pooling_param={'pool': pool}),
     names, st.lists(names, max_size=3), st.lists(st.integers(0, 2**32 - 1), max_size=3),
     st.floats(width=32, allow_nan=False), st.integers(0, 2))

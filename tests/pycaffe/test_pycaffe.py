@@ -1,14 +1,16 @@
 """pycaffe's face: Caffe's numbers through it, arrays that are the net's memory, its names."""
 
-
-import h5py
 import numpy as np
 import pytest
-from goldens import DATA, error, sampled
-from texts import conv, inputs, layer, message
+from goldens import DATA, error
+from texts import assert_facts, conv, inputs, layer, message
 
 import fcn_repro.pycaffe as caffe
 from fcn_repro.net import Net
+from fcn_repro.parity import Comparison, Limits
+from fcn_repro.parity.comparison import OK
+from fcn_repro.parity.golden import read_golden
+from fcn_repro.parity.layers import fed_arrays
 from fcn_repro.pycaffe import layerwise
 
 NETS = DATA / 'nets'
@@ -40,27 +42,25 @@ def noise(*shape, seed=0):
 def test_a_net_equals_caffe(name):
     net = caffe.Net(str(NETS / name / 'net.prototxt'), caffe.TEST,
                     weights=str(NETS / name / 'weights.caffemodel'))
-    with h5py.File(NETS / name / 'golden_1x3x64x64.h5') as golden:
-        for blob, data in golden['inputs'].items():
-            net.blobs[blob].reshape(*data.shape)
-            net.blobs[blob].data[...] = data
-        net.forward()
-        for blob, dataset in golden['blobs'].items():
-            shape, step, values = sampled(dataset)
-            ours = net.blobs[blob].data
-            assert ours.shape == net.blobs[blob].shape == shape
-            assert error(ours.reshape(-1)[::step], values.reshape(-1)) <= 1e-5, blob
-        net.backward()
-        check_param_diffs(net, golden)
+    golden, comparison = read_golden(NETS / name / 'golden_1x3x64x64.h5'), Comparison(name)
+    for blob, data in fed_arrays(golden, 'inputs').items():
+        net.blobs[blob].reshape(*data.shape)
+        net.blobs[blob].data[...] = data
+    net.forward()
+    for blob, array in golden.blobs('blobs').items():
+        assert net.blobs[blob].shape == array.shape
+        comparison.compare(blob, net.blobs[blob].data, array, Limits().activations)
+    net.backward()
+    assert_param_diffs(comparison, net, golden)
 
 
-def check_param_diffs(net, golden):
-    for name, blobs in golden['param_diffs'].items():
-        for i, dataset in blobs.items():
-            shape, step, values = sampled(dataset)
-            ours = net.params[name][int(i)].diff
-            assert ours.shape == shape
-            assert error(ours.reshape(-1)[::step], values.reshape(-1)) <= 1e-4, name
+def assert_param_diffs(comparison, net, golden):
+    """Every array compared so far, and the gradients of the params, are within their limits."""
+    for name, blobs in golden.params('param_diffs').items():
+        for i, array in blobs.items():
+            comparison.compare(f'{name}/{i}', net.params[name][int(i)].diff, array,
+                               Limits().gradients)
+    assert comparison.verdict == OK, comparison.departing
 
 
 def test_every_blob_has_the_diff_that_the_engine_gives(made):
@@ -70,15 +70,15 @@ def test_every_blob_has_the_diff_that_the_engine_gives(made):
     net.copy_from(str(weights))
     engine = Net.read(net._net.graph.file, caffe.TEST)
     engine.copy_from(weights)
-    with h5py.File(NETS / 'fcn32s' / 'golden_1x3x64x64_force.h5') as golden:
-        given = {name: data[...] for name, data in golden['inputs'].items()}
-        engine.forward(blobs='all', **given)
-        engine.backward()
-        for name, data in given.items():
-            net.blobs[name].reshape(*data.shape)
-        net.forward(**given)
-        net.backward()
-        check_param_diffs(net, golden)
+    golden = read_golden(NETS / 'fcn32s' / 'golden_1x3x64x64_force.h5')
+    fed = fed_arrays(golden, 'inputs')
+    engine.forward(blobs='all', **fed)
+    engine.backward()
+    for name, data in fed.items():
+        net.blobs[name].reshape(*data.shape)
+    net.forward(**fed)
+    net.backward()
+    assert_param_diffs(Comparison('fcn32s'), net, golden)
     assert list(net.blobs) == list(engine.blobs)
     for name, blob in net.blobs.items():
         assert error(blob.data, engine.blobs[name].data) <= 1e-6, name
@@ -254,12 +254,10 @@ def test_what_is_wrong(made):
     net = made(DEPLOY)
     with pytest.raises(ValueError, match="the net has no layer 'dat'"):
         net.forward(start='dat')
-    assert message(net.forward, dat=noise(4, 2, 3, 3)).endswith(
-        'inputs given: dat; the net has: data. Give all inputs by name, or none.')
-    assert message(net.forward, data=noise(3, 2, 3, 3)).endswith(
-        "input 'data' is given 3x2x3x3, the blob is 4x2x3x3: not the same batch. "
-        'Reshape the blob first, or use forward_all.')
-    assert message(net.forward, blobs=['b']).endswith("the net has no blob 'b'")
+    assert_facts(message(net.forward, dat=noise(4, 2, 3, 3)), '', 'dat', 'data')
+    assert_facts(message(net.forward, data=noise(3, 2, 3, 3)), '', "'data'", '3x2x3x3', '4x2x3x3',
+                 'forward_all')
+    assert_facts(message(net.forward, blobs=['b']), '', "'b'")
     assert 'cannot have the shape (4, -2)' in message(net.blobs['data'].reshape, 4, -2)
     assert "parameter 'a/1' is 3, not 4" in message(net.params['a'][1].reshape, 4)
     with pytest.raises(ValueError, match='broadcast'):

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from texts import conv, inputs, layer, message
+from texts import assert_facts, conv, inputs, layer, message
 
 import fcn_repro.pycaffe as caffe
 
@@ -181,16 +181,16 @@ def test_a_solver_learns_through_them(folder):
 
 
 def test_what_is_wrong(folder):
-    assert message(net, folder, python('x', '', 'data', 'A', module='none_such')).endswith(
-        "net.prototxt:1: layer 'x' (Python): there is no Python module 'none_such' on the path. "
-        'Put none_such.py beside the script. Known without: voc_layers.VOCSegDataLayer, '
-        'voc_layers.SBDDSegDataLayer, digit_layers.DigitDataLayer, m2nist_layers.M2nistDataLayer, '
-        'm2nist_layers.M2nistDigitDataLayer.')
+    assert_facts(message(net, folder, python('x', '', 'data', 'A', module='none_such')),
+                 f"{folder}/net.prototxt:1: layer 'x' (Python)", "'none_such'", 'none_such.py',
+                 'voc_layers.VOCSegDataLayer', 'voc_layers.SBDDSegDataLayer',
+                 'digit_layers.DigitDataLayer', 'm2nist_layers.M2nistDataLayer',
+                 'm2nist_layers.M2nistDigitDataLayer')
     assert "has no class 'Cuont'" in message(net, folder, python('x', '', 'data', 'Cuont'))
     for name in 'caffe', '__name__':
         assert f"'{name}' of module 'mine' is " in message(
             net, folder, python('x', '', 'data', name))
-    with pytest.raises(Exception, match='two bottoms'):       # the user's own
+    with pytest.raises(Exception, match=r'^two bottoms$'):     # the user's own
         net(folder, PAIR + python('loss', 'a', 'loss', 'SquareLoss'))
     for module in '', '..', 'no.such':
         assert 'there is no Python module' in message(

@@ -12,7 +12,7 @@ from small_runs import ROOT
 from texts import conv, inputs, layer
 
 import fcn_repro.pycaffe as caffe
-from fcn_repro.pycaffe.__main__ import alias
+from fcn_repro.cli.pycaffe import alias
 
 SMALL = inputs(data=(2, 2, 6, 6), label=(2, 1, 6, 6)) + conv('b', 'data') \
     + layer('SoftmaxWithLoss', 'loss', 'b label', 'loss')
@@ -162,7 +162,7 @@ def test_scripts_that_cannot_run(tmp_path):
     (tmp_path / 'old.py').write_text('print "hello"\n')
     done = run_script(tmp_path, 'old.py')
     assert done.returncode == 1 and done.stderr.count('\n') == 1
-    assert done.stderr.startswith('error: old.py:1: no Python 3: ')
+    assert done.stderr.startswith('error: old.py:1: not valid Python 3: ')
     assert 'Convert it from Python 2 first: python -m lib2to3 -w FOLDER' in done.stderr
     done = run_script(tmp_path, 'none.py')
     assert done.stderr == 'error: none.py: there is no such script. Check the path.\n'

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 # scripts for NYUDv2 read and never set, `val`, is there.
 SHORT = '''import builtins, sys
 import numpy as np
+from fcn_repro.cli.main import run_command
 from fcn_repro.pycaffe import solvers
-from fcn_repro.pycaffe.__main__ import main
 
 def step(self, count, step=solvers.Solver.step):
     if self.iter == 4:
@@ -32,7 +32,7 @@ def step(self, count, step=solvers.Solver.step):
 solvers.Solver.step = step
 if 'nyud' in sys.argv[2]:
     builtins.val = np.loadtxt('../data/nyud/test.txt', dtype=str)
-main([sys.argv[1], '0'])
+run_command('pycaffe', [sys.argv[1], '0'])
 '''
 
 

@@ -22,7 +22,8 @@ from fcn_repro.net import Net
 from fcn_repro.predict.evaluation import evaluate_and_report
 from fcn_repro.proto import TEST
 from fcn_repro.recipe import training
-from fcn_repro.recipe.stages import Options, data_overrides, run_folder
+from fcn_repro.recipe.options import Options
+from fcn_repro.recipe.runs import Run
 from fcn_repro.solver import Solver
 
 
@@ -34,7 +35,7 @@ def small(tmp_path, monkeypatch):
 
 def test_nothing_to_restore(small, capsys):
     done = call(capsys, 'train', 'small', '--weights', 'none', '--restore')
-    assert_error(done, 'runs/small: there is no snapshot to restore', 'without --restore')
+    assert_error(done, 'runs/small: the run has no snapshot')
     done = call(capsys, 'train', 'small', '--weights', 'none', '--restore', 'x.solverstate.h5')
     assert_error(done, 'x.solverstate.h5: cannot be read', 'Check the path')
 
@@ -52,9 +53,8 @@ def test_finished_runs_are_kept_extended_or_set_aside(small, tmp_path, capsys):
 
     before = contents(run)
     assert_error(call(capsys, 'train', 'small', '--weights', 'none'),
-                 'runs/small: this run stopped at iteration 3 of 6', '--restore', '--fresh')
-    assert_error(call(capsys, 'train', 'small', '--restore', '--fresh'), '--restore', '--fresh',
-                 'Give one')
+                 'runs/small: this run stopped at iteration 3 of 6')
+    assert_error(call(capsys, 'train', 'small', '--restore', '--fresh'), 'restore', 'fresh')
     assert contents(run) == before
 
     done = call(capsys, 'train', 'small', '--restore')
@@ -77,7 +77,7 @@ def test_a_run_keeps_its_data(tmp_path, capsys, monkeypatch):
     before = contents(tmp_path / 'runs')
     for more in ([], ['--restore']):
         assert_error(call(capsys, 'train', *words, 'b', *more), 'runs/mini-fcn32s: the run here '
-                     'has a, not b', '--out', '--fresh')
+                     'has a, not b')
     assert_error(call(capsys, 'train', *words[:5]), 'has a, not these')
     assert contents(tmp_path / 'runs') == before
     assert 'trained already' in call(capsys, 'train', *words, tmp_path / 'a').out
@@ -104,7 +104,7 @@ def test_restore_reaches_a_stopped_parent(tmp_path, capsys, monkeypatch):
     assert done.status == 0
     assert 'restored runs/parent/train_iter_3.solverstate.h5' in done.out
     assert done.out.index('parent: ') < done.out.index('child: 10 layers')
-    assert_error(call(capsys, 'train', 'child', '--restore', '--iterations', 9, '--fresh'), 'Give')
+    assert_error(call(capsys, 'train', 'child', '--restore', '--iterations', 9, '--fresh'), 'fresh')
 
     stop_parent(folder)
     done = call(capsys, 'train', 'child', '--fresh')
@@ -117,11 +117,11 @@ def test_a_parent_that_asks_to_be_trained(tmp_path, capsys, monkeypatch):
     folder, _ = small_stage(tmp_path, monkeypatch, 'parent')
     small_stage(tmp_path, monkeypatch, 'child', parent='parent')
     assert_error(call(capsys, 'train', 'child'), 'runs/parent: child starts from parent, which has '
-                 'not been trained', '--weights')
+                 'not been trained')
     assert not (tmp_path / 'runs').exists()
     stop_parent(folder)
     assert_error(call(capsys, 'train', 'child'), 'whose run stopped at iteration 3 of 6',
-                 'RESTORE=1', '--weights runs/parent/train_iter_3.caffemodel.h5')
+                 'runs/parent/train_iter_3.caffemodel.h5')
     assert not (tmp_path / 'runs/child').exists()
     done = call(capsys, 'train', 'child', '--weights', 'runs/parent/train_iter_3.caffemodel.h5')
     assert done.status == 0
@@ -184,7 +184,7 @@ def test_a_parent_of_other_data_is_refused(tmp_path, capsys, monkeypatch):
     with h5py.File(weights, 'r+') as file:
         file['fcn_repro'].attrs['classes'] = 4
     assert_error(call(capsys, 'train', 'child'), f'{weights}: the parent was trained with '
-                 'another number of classes: 4, here it is 3', '--weights')
+                 'another number of classes: 4, here it is 3')
     with h5py.File(weights, 'r+') as file:
         file['fcn_repro'].attrs['classes'] = 3
     split = voc / 'ImageSets/Segmentation/train.txt'
@@ -252,9 +252,9 @@ def test_restore_with_a_changed_net(small, tmp_path, capsys):
 
 def test_mnist_has_runs_and_scenes_of_its_own():
     options = Options(mnist='idx')
-    assert run_folder('mini-fcn32s', options) == Path('runs/mini-fcn32s-mnist')
-    assert run_folder('mini-fcn32s', Options()) == Path('runs/mini-fcn32s')
-    replaced = data_overrides(options)
+    assert Run('mini-fcn32s', options).folder == Path('runs/mini-fcn32s-mnist')
+    assert Run('mini-fcn32s').folder == Path('runs/mini-fcn32s')
+    replaced = options.overrides
     assert replaced['DigitDataLayer'] == {'mnist': 'idx'}
     assert replaced['VOCSegDataLayer'] == {'voc_dir': 'data/mnist/VOC'}
 
@@ -264,4 +264,4 @@ def test_mnist_run_is_evaluated(small, tmp_path, capsys):
     words = ['eval_voc', '--stage', 'small', '--mnist', 'idx']
     assert_error(call(capsys, *words), 'data/mnist/VOC', 'no such folder')
     small_voc(tmp_path / 'data/mnist/VOC')
-    assert_error(call(capsys, *words), 'runs/small-mnist: there are no weights')
+    assert_error(call(capsys, *words), 'runs/small-mnist: the run has no weights')

@@ -14,9 +14,12 @@ from fcn_repro.errors import FcnError
 from fcn_repro.formats.weights import read_extra
 from fcn_repro.proto.prototxt import read_solver
 from fcn_repro.recipe import comparison, training
-from fcn_repro.recipe.comparison import ROWS, bounds, cell, compare, figure_iu, for_seed, rows_of
-from fcn_repro.recipe.models import MINI_ITER, MODELS
-from fcn_repro.recipe.stages import ON, STAGES, Options, run_folder, shipped
+from fcn_repro.recipe.comparison import ROWS, bounds, cell, compare, figure_iu, rows_of, run_of
+from fcn_repro.recipe.models import MODELS
+from fcn_repro.recipe.models.mini import ITERATIONS
+from fcn_repro.recipe.options import Options
+from fcn_repro.recipe.runs import Run
+from fcn_repro.recipe.stages import ON, STAGES, shipped
 from fcn_repro.report.refinement import HEAD, refinement
 from fcn_repro.solver import Solver
 
@@ -148,7 +151,7 @@ def test_every_row_has_its_stage_and_length():
         assert slow.max_iter == then.max_iter
     assert solver('mini-fcn16s', 'solver_slow.prototxt').base_lr == pytest.approx(
         solver('mini-fcn32s').base_lr / 100)
-    assert solver('mini-fcn8s-atonce').max_iter == sum(MINI_ITER.values())
+    assert solver('mini-fcn8s-atonce').max_iter == sum(ITERATIONS.values())
     assert solver('voc-fcn8s-atonce').max_iter == 300000
 
 
@@ -156,15 +159,15 @@ def test_runs_of_one_seed_and_solver():
     atonce, on = (next(row for row in rows_of('voc') if key in (row.stage, row.solver))
                   for key in ('voc-fcn8s-atonce', ON))
     given = Options(weights='vgg16.caffemodel', runs='r')
-    assert for_seed(given, 0, atonce).weights == 'vgg16.caffemodel'
-    assert for_seed(given, 0, on).weights is None               # its own result
-    second = for_seed(given, 2, on)
-    assert run_folder(on.stage, second) == Path('r/seed2/voc-fcn32s-on') and second.seed == 2
-    assert for_seed(given, 0, on).seed is None
+    assert run_of(given, 0, atonce).options.weights == 'vgg16.caffemodel'
+    assert run_of(given, 0, on).options.weights is None         # its own result
+    second = run_of(given, 2, on)
+    assert second.folder == Path('r/seed2/voc-fcn32s-on') and second.options.seed == 2
+    assert run_of(given, 0, on).options.seed is None
 
 
 def test_bounds_are_those_of_the_labels(family):
-    bound = bounds('small-fcn32s', Options(classes=3, voc='voc'))
+    bound = bounds(Run('small-fcn32s', Options(classes=3, voc='voc')))
     assert list(bound) == [128, 64, 32, 16, 8, 4]
     assert all(0 < value <= 100 for value in bound.values())
 

@@ -117,6 +117,6 @@ def test_only_what_the_row_says_is_done(net):
 
 def test_weights_for_a_stage_that_takes_none(net):
     before = tensors(net)['conv1'][0].clone()
-    with pytest.raises(FcnError, match=r'source.h5: this stage takes no weights. Leave out --weig'):
+    with pytest.raises(FcnError, match=r'source.h5: this stage takes no weights'):
         prepare(net, ('zero scores', 'interp'), source())
     assert tensors(net)['conv1'][0].equal(before) and tensors(net)['score_fr'][0].any()

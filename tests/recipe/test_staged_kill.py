@@ -16,10 +16,10 @@ import pytest
 import torch
 from small_runs import NET, ROOT, SOLVER, contents, small_voc, write_stage
 
-from fcn_repro.predict import evaluation
-from fcn_repro.predict import labels as infer
+from fcn_repro.predict import evaluation, labels
 from fcn_repro.recipe import stages, training
 from fcn_repro.recipe.comparison import compare
+from fcn_repro.recipe.options import Options
 from fcn_repro.solver import Solver
 
 PARENTS = {'parent': None, 'fcn32s': 'parent', 'fcn16s': 'fcn32s'}
@@ -32,11 +32,12 @@ def comparison():
     """The comparison of the small stages, below the folder where we are."""
     for name, parent in PARENTS.items():
         stages.STAGES[f'small-{name}'] = stages.Stage(
-            parent=parent and f'small-{parent}', trains_parent=parent == 'parent', score_every=10)
+            family='small', net=name, parent=parent and f'small-{parent}',
+            trains_parent=parent == 'parent', score_every=10)
     training.training_seconds = lambda net, device: 0.01
     training.commit = lambda: 'c0ffee'
     torch.set_num_threads(1)
-    compare('small', stages.Options(pictures=2))
+    compare('small', Options(pictures=2))
 
 
 def watch(owner, name, event):
@@ -75,7 +76,7 @@ def in_a_process(folder, step):
             if next(seen) == step:
                 os.kill(os.getpid(), signal.SIGKILL)
         for owner, name in ((os, 'replace'), (os, 'fsync'), (Path, 'mkdir'), (Solver, 'iterate'),
-                            (infer, 'predict'), (evaluation, 'contact_sheet')):
+                            (labels, 'predict'), (evaluation, 'contact_sheet')):
             watch(owner, name, event)
         comparison()
         os._exit(0)
@@ -188,7 +189,7 @@ if __name__ == '__main__':
     if sys.argv[1:]:
         killed_at_every_step()
     else:
-        for owner, name in ((Solver, 'iterate'), (infer, 'predict'), (os, 'replace')):
+        for owner, name in ((Solver, 'iterate'), (labels, 'predict'), (os, 'replace')):
             watch(owner, name, lambda name: print('event', name, flush=True))
         print('event begins', flush=True)
         comparison()

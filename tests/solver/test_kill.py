@@ -10,13 +10,13 @@ import sys
 import time
 from itertools import count
 
+import h5py
 import pytest
 from small_runs import ROOT, SOLVER, contents, small_voc, write_stage
 
-from fcn_repro.formats import hdf5_write
 from fcn_repro.formats.weights import read_solverstate, read_weights
 from fcn_repro.recipe.runs import iteration, newest_state
-from fcn_repro.recipe.runs import snapshots as found
+from fcn_repro.recipe.runs import snapshot_files as found
 from fcn_repro.solver import Solver
 
 KEEP, EVERY = 2, 2
@@ -146,8 +146,8 @@ def killed_at(step, work):
                 return do(*args, **options)
             return call
         for owner, name in ((os, 'fsync'), (os, 'replace'), (os, 'unlink'),
-                            (hdf5_write.h5py, 'File'), (hdf5_write.h5py.Group, 'create_group'),
-                            (hdf5_write.h5py.Group, 'create_dataset')):
+                            (h5py, 'File'), (h5py.Group, 'create_group'),
+                            (h5py.Group, 'create_dataset')):
             setattr(owner, name, counted(getattr(owner, name)))
         try:
             work()

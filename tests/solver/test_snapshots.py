@@ -254,5 +254,5 @@ def test_extra_of_other_files(tmp_path):
         assert caught.value.do
     path.write_text('name: "a text"')
     for wrong in (path, tmp_path, tmp_path / 'none.h5'):
-        with pytest.raises(FcnError):
+        with pytest.raises(FcnError, match=str(wrong)):
             read_extra(wrong)

@@ -285,7 +285,7 @@ def test_read_only_folder(tmp_path):
     voc = small_voc(tmp_path / 'voc', 3)
     done = wait(start('train', 'mini-fcn32s', '--voc', voc, '--classes', 3, '--weights', 'none',
                       '--out', 'closed/run', cwd=tmp_path, preexec_fn=unprivileged))
-    assert_error(done, 'closed/run', 'cannot make this folder: Permission denied', '--out')
+    assert_error(done, 'closed/run', 'cannot make this folder: Permission denied')
 
 
 def test_log_of_another_run_is_closed(tmp_path):

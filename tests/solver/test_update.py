@@ -13,7 +13,6 @@ from fcn_repro.solver.rules import RULES
 from fcn_repro.solver.update import fused_update, update_ref
 
 DEVICES = ['cpu'] + ['cuda'] * torch.cuda.is_available()
-CASES = solver_cases()
 SHAPES = (7,), (3, 5, 3, 3), (64, 33, 3, 3), (17000,), (1,), (0, 4), (5, 1, 3, 1), (16384,)
 LR_MULTS = 1, 2, 0.5, 0, 1, 1, 0, 1
 DECAY_MULTS = 1, 0, 1, 1, 0, 1, 1, 2
@@ -161,13 +160,13 @@ def test_errors_are_the_projects():
         fused_update(solver('SGD'), blobs, history[1:] + history[:1], 0.01, 1, 1.0)
 
 
-@pytest.mark.parametrize('case', sorted(CASES))
-def test_solvers_run_to_the_same_bits_both_ways(case, tmp_path):
+@pytest.mark.parametrize('folder', solver_cases())
+def test_solvers_run_to_the_same_bits_both_ways(folder, tmp_path):
     """Of Caffe's own runs (test_solver.py has the comparison with Caffe)."""
     ours = []
     for fused in True, False:
-        solver = Solver(CASES[case] / 'solver.prototxt', prefix=tmp_path / f'{fused}')
-        solver.net.copy_from(CASES[case] / 'init.caffemodel')
+        solver = Solver(folder / 'solver.prototxt', prefix=tmp_path / f'{fused}')
+        solver.net.copy_from(folder / 'init.caffemodel')
         solver.fused = fused
         solver.step(4)
         ours.append((solver.net.learnable_params, solver.history))

@@ -1,36 +1,58 @@
-"""Reading Caffe's goldens: where they lie, and the error measure of their README."""
+"""Where Caffe's goldens are, which tests need files beside the project, and the measure of error.
 
+tests/data has the goldens that the default tests need; ../shared/goldens has all of them, with more
+nets and solvers and some at full width. Tests of files that are only there are skipped without it,
+and conftest.py says in one line how many were left out.
+"""
+
+from collections.abc import Iterable
 from pathlib import Path
 
 import h5py
-import numpy as np
+import pytest
 
-DATA = Path(__file__).parents[1] / 'data'
-SHARED = Path(__file__).parents[3] / 'shared' / 'goldens'     # further cases, where it is there
+from fcn_repro.parity import error
+
+__all__ = ['CAMVID', 'DATA', 'NEEDS', 'NETS', 'SHARED', 'SIZES', 'SOLVERS', 'error', 'find',
+           'needs', 'params', 'solver_cases', 'spoil']
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / 'tests/data'
+SHARED = ROOT.parent / 'shared/goldens'
+CAMVID = ROOT.parent / 'shared/data/camvid'
+NEEDS = 'needs ../'                     # how the reason of each such skip begins
+
+NETS = ('early-fusion', 'fcn-alexnet', 'fcn16s', 'fcn32s', 'fcn8s', 'fcn8s-atonce', 'late-fusion',
+        'multitask')
+SIZES = '1x3x64x64', '1x3x64x64_force', '1x3x97x131', '2x3x75x50'       # of golden_SIZE.h5
+SOLVERS = ('adadelta', 'adagrad', 'adam', 'adam_defaults', 'batch_size_2', 'batchnorm_scale',
+           'clip_gradients', 'clip_gradients_iter_size', 'lr_exp', 'lr_fixed', 'lr_inv',
+           'lr_multistep', 'lr_poly', 'lr_sigmoid', 'lr_step', 'nesterov', 'no_weight_decay',
+           'regularization_l1', 'regularization_l2_strong', 'rmsprop', 'sgd_accumulate_heavy',
+           'sgd_accumulate_normalized', 'sgd_heavy', 'sgd_heavy_no_momentum_field',
+           'shared_params', 'shared_params_adam', 'solver_type_enum_nesterov')
 
 
-def solver_cases():
-    """{name: folder} of Caffe's solver runs: those of tests/data, and the others where they are."""
-    return {path.parent.name: path.parent for root in (SHARED, DATA)
-            for path in sorted(root.glob('solvers/*/solver.prototxt'))}
+def find(name):
+    """The path of a golden such as 'nets/fcn8s/net.prototxt': in tests/data, else in ../shared."""
+    return DATA / name if (DATA / name).exists() else SHARED / name
 
 
-def error(ours, golden):
-    """max|a - golden| / max|golden|; NaN equals NaN; 0 for two zero arrays."""
-    ours, golden = np.asarray(ours, np.float64), np.asarray(golden, np.float64)
-    assert ours.shape == golden.shape, f'{ours.shape} is not {golden.shape}'
-    if golden.size == 0:
-        return 0.0
-    nan = np.isnan(golden)
-    assert (np.isnan(ours) == nan).all(), 'NaN at other places'
-    ours, golden = np.where(nan, 0, ours), np.where(nan, 0, golden)
-    gap, scale = np.abs(ours - golden).max(), np.abs(golden).max()
-    return gap / scale if scale else gap
+def needs(path):
+    """A mark that skips a test if a file beside the project is missing."""
+    relative = path.relative_to(ROOT.parent) if path.is_relative_to(ROOT.parent) else path
+    return pytest.mark.skipif(not path.exists(), reason=f'{NEEDS}{relative}')
 
 
-def sampled(dataset):
-    """(full shape, step, values) of a possibly subsampled golden array."""
-    return tuple(dataset.attrs['shape']), int(dataset.attrs['step']), dataset[...]
+def params(names: Iterable[str], file='', folder=''):
+    """Parameters for a test: for each name the path of folder/name/file, skipped if missing."""
+    paths = {name: find('/'.join(filter(None, (folder, name, file)))) for name in names}
+    return [pytest.param(path, id=name, marks=needs(path)) for name, path in paths.items()]
+
+
+def solver_cases(names=SOLVERS):
+    """Parameters for a test: the folder of each of Caffe's solver runs, skipped if missing."""
+    return params(names, folder='solvers')
 
 
 def spoil(path, name, change):

@@ -5,8 +5,8 @@ writes one: their tests stand apart. Modules beside this one named layer_cases_*
 CASES, and where they have them, for types without a golden or a table of refusals elsewhere:
 
 REFERENCES  {type: function (settings, bottoms, params) -> tops}, written without the layer
-REFUSED     [(type, bottoms, tops, further fields, text of the error)], on the blobs of
-            test_layers.INPUTS
+REFUSED     [(type, bottoms, tops, further fields, facts of the error)], on the blobs
+            of test_layers.INPUTS
 """
 
 import importlib

@@ -142,14 +142,16 @@ def run(solver, until=None):
 
 
 def small_stage(tmp_path, monkeypatch, name='small', **row):
-    """A stage of the table, under tmp_path, where we then are; returns (its folder, its VOC)."""
+    """A stage of the table, under tmp_path, where we then are; returns (its folder, its VOC). That
+    of a name FAMILY-NET is found by the comparison of this family."""
     voc = tmp_path / 'voc'
     if not voc.exists():
         small_voc(voc)
     write_stage(tmp_path / 'prototxt' / name, voc)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stages, 'PROTOTXT', tmp_path / 'prototxt')
-    monkeypatch.setitem(stages.STAGES, name, stages.Stage(**row))
+    family, _, net = name.rpartition('-')
+    monkeypatch.setitem(stages.STAGES, name, stages.Stage(family=family, net=net, **row))
     monkeypatch.setattr(training, 'training_seconds', lambda net, device: 0.01)
     return tmp_path / 'prototxt' / name, voc
 

@@ -1,4 +1,6 @@
-"""Nets from text, for tests."""
+"""Nets from text, and what their errors say."""
+
+import re
 
 import pytest
 import torch
@@ -54,7 +56,20 @@ def diffs(net):
 
 
 def message(function, *args, **kwargs):
-    """The whole text of the FcnError that a call ends with."""
+    """The text of the FcnError that a call raises."""
     with pytest.raises(FcnError) as caught:
         function(*args, **kwargs)
     return str(caught.value)
+
+
+def assert_facts(text, place, *facts):
+    """Assert that an error's text begins with its place, such as "net.prototxt:3: layer 'fc'
+    (InnerProduct)", and that each fact stands in the rest of it as whole words: '4x72' is not
+    found in '14x72', nor '3' in '3x3'. The sentence around them is free."""
+    text, rest = str(text), str(text)
+    if place:
+        assert text.startswith(f'{place}: '), (place, text)
+        rest = text[len(f'{place}: '):]
+    assert facts, 'a place alone does not tell one error from another'
+    for fact in facts:
+        assert re.search(rf'(?<![\w.-]){re.escape(str(fact))}(?!\w|\.\w)', rest), (fact, text)

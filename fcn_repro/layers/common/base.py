@@ -49,7 +49,10 @@ class Layer:
     loss = False         # Caffe's LossLayer: the first top has loss weight 1 unless given
     internal = False     # unknown to Caffe: made by passes (common/internal.py)
     fields = None        # name of its message in LayerParameter
-    unsupported = ()     # fields of that message that are rejected when they are set
+    further_messages = ()   # other messages of LayerParameter that it reads
+    unsupported = ()     # fields of its own message that are rejected when they are set
+    ignored = ()         # those that change no result here ('engine'); of other messages, dotted
+    dialect_fields = ()  # dotted paths of what a dialect adds and this class reads (fields.py)
 
     # What plans and executors may do
     in_place = False         # a top may be written over its bottom

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from ...errors import FcnError
@@ -39,6 +38,8 @@ def read_files(folder, files, names):
 
 def read_file(path, names):
     """The datasets of these names as float32 arrays of equal length; FcnError for anything else."""
+    import h5py
+
     try:
         with h5py.File(path, 'r') as file:
             arrays = [read_dataset(file, path, name) for name in names]
@@ -53,6 +54,8 @@ def read_file(path, names):
 def read_dataset(file, path, name):
     if name not in file:
         raise FcnError(f"{path} has no dataset '{name}'", do=f'It has: {", ".join(file)}.')
+    import h5py
+
     data = file[name]
     if not isinstance(data, h5py.Dataset) or not data.ndim or data.dtype.kind not in 'fiu':
         raise FcnError(f"'{name}' in {path} is not an array of numbers",

@@ -17,6 +17,7 @@ class SpatialLayer(Layer):
 
     bottoms = tops = (1, ANY)
     fields = 'convolution_param'
+    ignored = 'engine', 'force_nd_im2col'
 
     @property
     def spatial_axes(self):

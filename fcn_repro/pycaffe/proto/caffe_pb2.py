@@ -2,9 +2,9 @@
 
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
-from ...proto import CAFFE
+from ...proto import BVLC
 
-globals().update(CAFFE)
-for values in CAFFE.enums.values():     # TRAIN and TEST
+globals().update(BVLC.schema)
+for values in BVLC.schema.enums.values():     # TRAIN and TEST
     globals().update(values)
-Phase = EnumTypeWrapper(CAFFE['NetState'].DESCRIPTOR.fields_by_name['phase'].enum_type)
+Phase = EnumTypeWrapper(BVLC['NetState'].DESCRIPTOR.fields_by_name['phase'].enum_type)

@@ -1,0 +1,305 @@
+// 3x3 convolution with stride 1, channels last, by Winograd's algorithm (winograd_transforms.h):
+// the ops, the blocking, and the gradients.
+//
+// A task is a block of tiles: transform the inputs to the 36 points, multiply (tiles x channels)
+// by (channels x outputs) at each point, transform back. The block is chosen so that its
+// transformed inputs and products stay in the cache (kTaskElements) and that all threads get
+// equally many. Filters are transformed once, into the column panels that the micro-kernel
+// streams. The gradient of the input is the same convolution with flipped filters; that of the
+// filters is one product per point over the tiles, accumulated over blocks of kGradientTiles.
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <torch/library.h>
+
+#include <optional>
+
+#include "../../dense.h"
+#include "operands.h"
+#include "winograd_transforms.h"
+
+TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
+  m.def("conv3x3(Tensor x, Tensor weight, Tensor? bias, SymInt[2] pad) -> Tensor");
+  m.def("conv3x3_input(Tensor grad, Tensor weight, SymInt[2] pad) -> Tensor");
+  m.def("conv3x3_weight(Tensor grad, Tensor x, SymInt[2] pad) -> Tensor");
+  m.def("winograd_filters(Tensor taps) -> Tensor");
+  m.def("winograd(Tensor x, Tensor filters, SymInt outputs, Tensor? bias, SymInt[2] pad) "
+        "-> Tensor");
+}
+
+namespace fcn {
+namespace {
+
+constexpr int64_t kTaskElements = 384 * 1024;  // transformed inputs and products of a task
+constexpr int64_t kMinTaskTiles = 56, kMaxTaskTiles = 168;
+constexpr int64_t kGradientTiles = 128;  // per partial sum of the filters' gradient
+
+// Tiles per task: as many as fit the cache, in equal numbers for all threads
+int64_t tiles_per_task(int64_t tiles, int64_t channels) {
+  const int64_t most =
+      std::clamp(kTaskElements / (kPoints * channels), kMinTaskTiles, kMaxTaskTiles);
+  const int64_t threads = at::get_num_threads();
+  const int64_t rounds = (tiles + threads * most - 1) / (threads * most);
+  return (tiles + threads * rounds - 1) / (threads * rounds);
+}
+
+void check_channels(const char* op, int64_t channels) {
+  TORCH_CHECK_VALUE(channels >= kVecSize && channels % kVecSize == 0, op, ": ", channels,
+                    " channels, expected a multiple of ", kVecSize, ".");
+}
+
+void check_pad(const char* op, at::IntArrayRef pad) {
+  TORCH_CHECK_VALUE(
+      pad.size() == 2 && std::min(pad[0], pad[1]) >= 0 && std::max(pad[0], pad[1]) <= kMaxPad, op,
+      ": pad ", pad, ", expected two numbers of 0 to ", kMaxPad, ".");
+}
+
+// The tiles over the output of a convolution, and (input_grid) the same tiles over its input
+TileGrid output_grid(const char* op, const at::Tensor& x, int64_t channels, at::IntArrayRef pad) {
+  check_pad(op, pad);
+  const int64_t height = x.size(2) + 2 * pad[0] - 2, width = x.size(3) + 2 * pad[1] - 2;
+  TORCH_CHECK_VALUE(height > 0 && width > 0, op, ": x of ", x.sizes(), " and pad ", pad,
+                    " leave no output.");
+  return {.images = x.size(0),
+          .height = height,
+          .width = width,
+          .channels = channels,
+          .pad_y = 0,
+          .pad_x = 0,
+          .tiles_y = (height + kOutputTile - 1) / kOutputTile,
+          .tiles_x = (width + kOutputTile - 1) / kOutputTile};
+}
+
+TileGrid input_grid(const at::Tensor& x, const TileGrid& out, at::IntArrayRef pad) {
+  return {.images = out.images,
+          .height = x.size(2),
+          .width = x.size(3),
+          .channels = x.size(1),
+          .pad_y = pad[0],
+          .pad_x = pad[1],
+          .tiles_y = out.tiles_y,
+          .tiles_x = out.tiles_x};
+}
+
+int64_t panels(int64_t cols) { return (cols + kPanel<float> - 1) / kPanel<float>; }
+
+// Shape of transformed filters: (36 points, panels, operands of depth, elements of a panel row)
+std::vector<int64_t> packed_shape(at::ScalarType type, int64_t channels, int64_t outputs) {
+  return {kPoints, panels(outputs), channels / channels_per_operand(type),
+          kPanel<float> * channels_per_operand(type)};
+}
+
+template <typename T>
+void pack_filters(const at::Tensor& taps, const at::Tensor& result) {
+  const int64_t depth = result.size(2), cols = taps.size(3);
+  at::parallel_for(0, depth, std::max<int64_t>(1, 4096 / cols), [&](int64_t begin, int64_t end) {
+    transform_filters(data<T>(taps), depth, cols, begin, end,
+                      data<typename OperandOf<T>::type>(result));
+  });
+}
+
+at::Tensor winograd_filters(const at::Tensor& taps) {
+  constexpr const char* op = "winograd_filters";
+  const auto type = taps.scalar_type();
+  check_tensor(op, "taps", taps, 4, type);
+  TORCH_CHECK_VALUE(taps.size(0) == 3 && taps.size(1) == 3 &&
+                        taps.size(2) >= channels_per_operand(type) &&
+                        taps.size(2) % channels_per_operand(type) == 0,
+                    op, ": taps of shape ", taps.sizes(), ", expected (3, 3, C, C_out).");
+  check_channels(op, taps.size(3));
+  const at::Tensor from = dense(taps);
+  const auto shape = packed_shape(type, taps.size(2), taps.size(3));
+  const at::Tensor result = taps.size(3) % kPanel<float> ? at::zeros(shape, taps.options())
+                                                         : at::empty(shape, taps.options());
+  type == at::kFloat ? pack_filters<float>(from, result) : pack_filters<Bf16>(from, result);
+  return result;
+}
+
+// Dense channels-last tensors and the tiles over x and the result
+struct Convolution {
+  TileGrid in, out;
+  at::Tensor x, filters, bias, result;
+};
+
+template <typename T>
+void convolve(const Convolution& op) {
+  using F = typename OperandOf<T>::type;
+  constexpr int64_t per = sizeof(F) / sizeof(T);
+  const TileGrid &in = op.in, &out = op.out;
+  const int64_t step = tiles_per_task(out.count(), in.channels + out.channels);
+  const int64_t tasks = (out.count() + step - 1) / step, depth = in.channels / per;
+  const PointLayout before(in.channels, step), after(out.channels, step);
+  const int64_t threads = std::min<int64_t>(tasks, at::get_num_threads());
+  const auto options = op.filters.options();
+  const at::Tensor points = at::empty({threads, before.size()}, options);
+  const at::Tensor copies = at::empty({threads, kPoints * in.channels}, options);
+  const at::Tensor sums = at::empty({threads, after.size()}, options.dtype(at::kFloat));
+  at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
+    const int64_t thread = at::get_thread_num();
+    T* v = data<T>(points) + thread * points.size(1);
+    float* m = data<float>(sums) + thread * sums.size(1);
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t first = task * step, count = std::min(step, out.count() - first);
+      transform_inputs(in, data<T>(op.x), first, count, data<T>(copies) + thread * copies.size(1),
+                       before, v);
+      for (int64_t p = 0; p < kPoints; ++p)
+        gemm(Gemm<F>{.m = count,
+                     .n = out.channels,
+                     .k_outer = 1,
+                     .k_inner = depth,
+                     .a = reinterpret_cast<const F*>(v + p * before.point),
+                     .a_row = before.tile / per,
+                     .a_outer = 0,
+                     .a_inner = 1,
+                     .b = data<F>(op.filters) + p * op.filters.stride(0) / per,
+                     .b_panel = depth * kPanel<F>,
+                     .b_outer = 0,
+                     .b_inner = kPanel<F>,
+                     .c = m + p * after.point,
+                     .c_row = after.tile,
+                     .accumulate = false});
+      transform_outputs(out, after, m, first, count, data<T>(op.bias), data<T>(op.result));
+    }
+  });
+}
+
+at::Tensor winograd(const at::Tensor& x, const at::Tensor& filters, int64_t outputs,
+                    const std::optional<at::Tensor>& bias, at::IntArrayRef pad) {
+  constexpr const char* op = "winograd";
+  const auto type = x.scalar_type();
+  check_tensor(op, "x", x, 4, type);
+  check_tensor(op, "filters", filters, 4, type);
+  check_channels(op, x.size(1));
+  check_channels(op, outputs);
+  const auto shape = packed_shape(type, x.size(1), outputs);
+  TORCH_CHECK_VALUE(filters.sizes() == at::IntArrayRef(shape), op, ": filters of shape ",
+                    filters.sizes(), ", expected ", at::IntArrayRef(shape), ".");
+  if (bias) {
+    check_tensor(op, "bias", *bias, 1, type);
+    TORCH_CHECK_VALUE(bias->numel() == outputs, op, ": ", bias->numel(), " biases for ", outputs,
+                      " channels.");
+  }
+  const TileGrid out = output_grid(op, x, outputs, pad);
+  const at::Tensor result = at::empty({out.images, outputs, out.height, out.width},
+                                      x.options().memory_format(at::MemoryFormat::ChannelsLast));
+  if (result.numel() == 0) return result;
+  const Convolution all{.in = input_grid(x, out, pad),
+                        .out = out,
+                        .x = dense(x, at::MemoryFormat::ChannelsLast),
+                        .filters = dense(filters),
+                        .bias = bias ? dense(*bias) : at::Tensor(),
+                        .result = result};
+  type == at::kFloat ? convolve<float>(all) : convolve<Bf16>(all);
+  return result;
+}
+
+// Check an image against filters (C_out, C, 3, 3) whose axis `axis` is the image's channels
+void check_filters(const char* op, const at::Tensor& image, const at::Tensor& weight,
+                   int64_t axis) {
+  check_tensor(op, axis ? "x" : "grad", image, 4);
+  check_tensor(op, "weight", weight, 4);
+  TORCH_CHECK_VALUE(weight.size(2) == 3 && weight.size(3) == 3 &&
+                        weight.size(axis) == image.size(1), op, ": filters of ", weight.sizes(),
+                    " for ", image.size(1), " channels, expected (C_out, C, 3, 3).");
+  check_channels(op, weight.size(0));
+  check_channels(op, weight.size(1));
+}
+
+// Direct summation by torch. Winograd rounds differently from position to position in a tile; here
+// equal inputs give equal outputs, so ReLU signs and pooling maxima of them are decided as in
+// Caffe.
+at::Tensor conv3x3(const at::Tensor& x, const at::Tensor& weight,
+                   const std::optional<at::Tensor>& bias, at::IntArrayRef pad) {
+  constexpr const char* op = "conv3x3";
+  check_filters(op, x, weight, 1);
+  if (bias) {
+    check_tensor(op, "bias", *bias, 1);
+    TORCH_CHECK_VALUE(bias->numel() == weight.size(0), op, ": ", bias->numel(), " biases for ",
+                      weight.size(0), " channels.");
+  }
+  output_grid(op, x, weight.size(0), pad);
+  return dense(at::conv2d(dense(x, at::MemoryFormat::ChannelsLast),
+                          dense(weight, at::MemoryFormat::ChannelsLast), bias, 1, pad),
+               at::MemoryFormat::ChannelsLast);
+}
+
+// The gradient of x: a convolution with the flipped filters
+at::Tensor conv3x3_input(const at::Tensor& grad, const at::Tensor& weight, at::IntArrayRef pad) {
+  check_filters("conv3x3_input", grad, weight, 0);
+  check_pad("conv3x3_input", pad);
+  return winograd(grad, winograd_filters(weight.flip({2, 3}).permute({2, 3, 0, 1})),
+                  weight.size(1), std::nullopt, {2 - pad[0], 2 - pad[1]});
+}
+
+// The gradient of the weight (C_out, C, 3, 3), channels last
+at::Tensor conv3x3_weight(const at::Tensor& grad, const at::Tensor& x, at::IntArrayRef pad) {
+  constexpr const char* op = "conv3x3_weight";
+  check_tensor(op, "grad", grad, 4);
+  check_tensor(op, "x", x, 4);
+  check_channels(op, x.size(1));
+  check_channels(op, grad.size(1));
+  const TileGrid out = output_grid(op, x, grad.size(1), pad), in = input_grid(x, out, pad);
+  TORCH_CHECK_VALUE(grad.size(0) == x.size(0) && grad.size(2) == out.height &&
+                        grad.size(3) == out.width, op, ": grad of ", grad.sizes(), " for x of ",
+                    x.sizes(), " and pad ", pad, ".");
+  const int64_t rows = grad.size(1), cols = x.size(1);
+  const at::Tensor image = dense(x, at::MemoryFormat::ChannelsLast);
+  const at::Tensor top = dense(grad, at::MemoryFormat::ChannelsLast);
+  const at::Tensor result = at::empty({rows, cols, 3, 3},
+                                      x.options().memory_format(at::MemoryFormat::ChannelsLast));
+  const at::Tensor sums = out.count() ? at::empty({kPoints, rows, cols}, x.options())
+                                      : at::zeros({kPoints, rows, cols}, x.options());
+  const int64_t step = std::min(kGradientTiles, std::max<int64_t>(1, out.count()));
+  const PointLayout right(cols, step), left(rows, step);
+  const at::Tensor memory = at::empty({left.size() + right.size()}, x.options());
+  const at::Tensor copies =
+      at::empty({at::get_num_threads(), kPoints * std::max(rows, cols)}, x.options());
+  float *u = memory.mutable_data_ptr<float>(), *v = u + left.size();
+  for (int64_t first = 0; first < out.count(); first += step) {
+    const int64_t count = std::min(step, out.count() - first);
+    at::parallel_for(0, count, 4, [&](int64_t begin, int64_t end) {
+      float* copy = copies.mutable_data_ptr<float>() + at::get_thread_num() * copies.size(1);
+      transform_gradients(out, top.const_data_ptr<float>(), first + begin, end - begin, copy, left,
+                          u + begin * left.tile);
+      transform_inputs(in, image.const_data_ptr<float>(), first + begin, end - begin, copy, right,
+                       v + begin * right.tile);
+    });
+    at::parallel_for(0, kPoints, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t p = begin; p < end; ++p)
+        gemm(Gemm<float>{.m = rows,
+                         .n = cols,
+                         .k_outer = 1,
+                         .k_inner = count,
+                         .a = u + p * left.point,
+                         .a_row = 1,
+                         .a_outer = 0,
+                         .a_inner = left.tile,
+                         .b = v + p * right.point,
+                         .b_panel = kPanel<float>,
+                         .b_outer = 0,
+                         .b_inner = right.tile,
+                         .c = sums.mutable_data_ptr<float>() + p * rows * cols,
+                         .c_row = cols,
+                         .accumulate = first > 0});
+    });
+  }
+  at::parallel_for(0, rows, std::max<int64_t>(1, 4096 / cols), [&](int64_t begin, int64_t end) {
+    inverse_transform_filters(sums.const_data_ptr<float>(), rows, cols, begin, end,
+                              result.mutable_data_ptr<float>());
+  });
+  return result;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(fcn_repro, CPU, m) {
+  m.impl("winograd_filters", winograd_filters);
+  m.impl("winograd", winograd);
+  m.impl("conv3x3", conv3x3);
+  m.impl("conv3x3_input", conv3x3_input);
+  m.impl("conv3x3_weight", conv3x3_weight);
+}
+
+}  // namespace fcn

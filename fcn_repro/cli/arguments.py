@@ -1,0 +1,21 @@
+"""Options that several commands share."""
+
+import argparse
+
+from ..recipe.optimisations import NAMES
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--workers', type=int, metavar='N', help='threads that read images ahead, '
+                        '0 for none (default: the number of cores, up to 4)')
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--precision', default='fp32', help='fp32, bf16; on a GPU tf32 and fp16 '
+                        'too (default: %(default)s)')
+
+
+def add_optimisations(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--no-opt', action='append', default=[], metavar='NAME', help='switch an '
+                        f'optimisation off, which changes the time alone: {", ".join(NAMES)}; may '
+                        'be repeated')

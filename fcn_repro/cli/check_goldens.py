@@ -1,0 +1,63 @@
+"""Compare this project with Caffe on every golden below the folders given, array by array.
+
+    fcn-repro check-goldens tests/data/layers tests/data/solvers
+
+One line per case: its number of arrays, the error that is largest relative to its limit
+(max|a - golden| / max|golden|), the limit, and the verdict. A case is recognised by the set of
+files that it consists of; a file that belongs to no case is listed as not supported.
+
+A folder may have a file known_differences.json, {"case": "reason"} or {"case": {"reason": "...",
+"arrays": ["outputs/*"]}}: these cases are checked and counted apart. The exit status is 1 if a case
+departs, is not supported, or agrees although it is listed as a known difference.
+"""
+
+import argparse
+import os
+import sys
+import time
+
+from ..errors import FcnError
+from ..parity import (
+    KINDS,
+    Limits,
+    check_folder,
+    describe,
+    find_cases,
+    read_known,
+    summarize,
+)
+from ..parity.comparison import KNOWN, OK
+from ..parity.fixtures import KINDS as FIXTURES
+from ..parity.fixtures.full_width import OPENBLAS
+
+
+def prepare_process() -> None:
+    """Start the process anew with the kernels of OpenBLAS that the goldens were made with, which it
+    chooses when it is loaded."""
+    if not OPENBLAS.keys() <= os.environ.keys():
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**OPENBLAS, **os.environ})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('folders', nargs='+', metavar='FOLDER')
+    parser.add_argument('--bad', action='store_true', help='list only the cases that fail')
+    parser.add_argument('--known', metavar='FILE', help='known differences of one FOLDER (default: '
+                        'its known_differences.json, if it has one)')
+
+
+def run(args: argparse.Namespace) -> int | None:
+    """1 where a case fails."""
+    if args.known and len(args.folders) > 1:
+        raise FcnError(f'--known is for one folder, {len(args.folders)} are given',
+                       do='Give one FOLDER.')
+    known = read_known(args.known) if args.known else None
+    kinds, comparisons, start = (*KINDS, *FIXTURES), [], time.perf_counter()
+    for folder in args.folders:
+        width = max(len(case.name) for case in find_cases(folder, kinds))
+        for comparison in check_folder(folder, Limits(), kinds, known):
+            comparisons.append(comparison)
+            if not args.bad or comparison.verdict not in (OK, KNOWN):
+                print(describe(comparison, width), flush=True)
+    text, passed = summarize(comparisons)
+    print(f'{text}; {time.perf_counter() - start:.0f} s')
+    return None if passed else 1

@@ -1,0 +1,137 @@
+"""Convert a caffemodel of any age (V0, V1, V2; float or double) to HDF5 in Caffe's own layout, and
+HDF5 back to a caffemodel; or list what a file holds, mean images and solver states as well.
+
+    fcn-repro convert vgg16.caffemodel vgg16.caffemodel.h5
+    fcn-repro convert vgg16.caffemodel.h5 vgg16.caffemodel
+    fcn-repro convert --inspect vgg16.caffemodel
+
+OUT becomes a caffemodel (V2, float32) if its name ends in .caffemodel, HDF5 otherwise. The SHA-256
+of an array is taken over its values in memory, so it does not depend on the format of the file.
+"""
+
+import argparse
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import FcnError
+from ..formats.caffemodel import write_caffemodel
+from ..formats.weights import (
+    Weights,
+    kind_of,
+    modern,
+    read_binaryproto,
+    read_solverstate,
+    read_weights,
+    write_hdf5,
+)
+from ..proto import LayerParameter
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('input', metavar='IN', help='caffemodel, or HDF5 in the same layout; with '
+                        '--inspect also a binaryproto or a solverstate')
+    parser.add_argument('output', metavar='OUT', nargs='?', help='file to write')
+    parser.add_argument('--inspect', action='store_true', help='print the table, write nothing')
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.inspect == bool(args.output):
+        raise FcnError('give either OUT or --inspect', do='See --help.')
+    kind = kind_of(args.input)
+    if kind != 'weights' and args.output:
+        raise FcnError(f'is a {kind}, not a model', file=args.input,
+                       do='Give a .caffemodel or a .caffemodel.h5; --inspect takes any.')
+    if kind != 'weights':
+        show_other(kind, args.input)
+        return
+    weights = read_weights(args.input)
+    layers = modern(weights)
+    show_layers(layers, args.inspect)
+    if args.inspect:
+        print(f'SHA-256 {digest_of_file(args.input)}')
+    elif args.output.endswith('.caffemodel'):
+        write_caffemodel(args.output, '', binary_layers(layers))
+        print(f'wrote {args.output}')
+    else:
+        write_hdf5(args.output, layers.pairs())
+        print(f'wrote {args.output}')
+
+
+def binary_layers(weights: Weights) -> list[tuple[Any, list[np.ndarray]]]:
+    """[(LayerParameter, [array])] of the layers that have blobs. FcnError for a blob that the file
+    stores under another layer (None): a caffemodel repeats it under each of its layers."""
+    for name, blobs in weights.pairs():
+        gaps = [i for i, blob in enumerate(blobs) if blob is None]
+        if gaps:
+            raise FcnError(f'blob {gaps[0]} is shared, and this file does not say with which layer',
+                           file=weights.file, layer=name, do='Load the weights into their net with '
+                           'fcn_repro.pycaffe, and save that.')
+    return [(LayerParameter(name=layer.name, type=layer.type),
+             [blob for blob in layer.blobs if blob is not None])
+            for layer in weights.layers if layer.blobs]
+
+
+def show_layers(weights: Weights, hashed: bool) -> None:
+    """Print the table of a model, with a digest of each layer's values if `hashed`."""
+    rows = []
+    for layer in weights.layers:
+        own = [blob for blob in layer.blobs if blob is not None]
+        if own:
+            rows.append((layer.name, layer.type, *row_of(own, hashed)))
+    table(('layer', 'type', *columns(hashed)), rows)
+    total = sum(b.size for _, blobs in weights.pairs() for b in blobs if b is not None)
+    print(f'{len(rows)} layers with weights of {len(weights.layers)}, {total:,} parameters '
+          f'({weights.format})')
+
+
+def show_other(kind: str, path: str) -> None:
+    """Print the contents of a mean image or a solver state."""
+    if kind == 'binaryproto':
+        table(columns(True), [row_of([read_binaryproto(path)], True)])
+    else:
+        state = read_solverstate(path)
+        table(('history', *columns(True)),
+              [(str(i), *row_of([blob], True)) for i, blob in enumerate(state.history)])
+        print(f"iteration {state.iter}, current_step {state.current_step}, learned_net "
+              f"'{state.learned_net}', {len(state.history)} arrays")
+    print(f'SHA-256 {digest_of_file(path)}')
+
+
+def columns(hashed: bool) -> tuple[str, ...]:
+    """The heads of row_of's columns."""
+    return ('shapes', 'dtype', 'bytes', 'SHA-256')[:4 if hashed else 3]
+
+
+def row_of(blobs: Sequence[np.ndarray], hashed: bool) -> tuple[str, ...]:
+    """Shapes, dtypes and bytes of arrays, and the first digits of their SHA-256 if `hashed`."""
+    row = (' '.join(str(b.shape) for b in blobs),
+           ' '.join(dict.fromkeys(b.dtype.name for b in blobs)),
+           f'{sum(b.nbytes for b in blobs):,}')
+    return (*row, digest(blobs)[:16]) if hashed else row
+
+
+def digest(blobs: Sequence[np.ndarray]) -> str:
+    """SHA-256 of the arrays' values, one after another."""
+    sha = hashlib.sha256()
+    for blob in blobs:
+        sha.update(np.ascontiguousarray(blob).data)
+    return sha.hexdigest()
+
+
+def digest_of_file(path: str) -> str:
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Print aligned columns; the one of bytes is right-aligned."""
+    rows = [tuple(cell if cell.isprintable() else repr(cell) for cell in row)
+            for row in [head, *rows]]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        cells = [f'{cell:>{w}}' if name == 'bytes' else f'{cell:<{w}}'
+                 for name, cell, w in zip(head, row, widths)]
+        print('  '.join(cells).rstrip())

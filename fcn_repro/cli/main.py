@@ -1,0 +1,89 @@
+"""The table of subcommands, and how one of them is run.
+
+A subcommand's module is imported when it runs, so that `fcn-repro --help` does not load torch.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+import fcn_repro
+
+from ..errors import nearest
+from .reporting import report_errors
+
+PROG = 'fcn-repro'
+COMMANDS = {        # the module is the name with _ for -
+    'train': 'train a stage of the recipe, from its parent\'s weights to its score',
+    'staged': 'train all stages with their controls: Table 2 of the paper in miniature',
+    'infer': 'label photographs, or draw the class grid of a classifier',
+    'eval': 'score a net on a folder laid out as PASCAL VOC',
+    'convert': 'convert a caffemodel to HDF5 and back, or list what a file of Caffe holds',
+    'check-parity': 'compare a net blob by blob with what Caffe computed',
+    'check-goldens': 'compare with every golden of Caffe below the folders given',
+    'make-prototxt': 'write the nets and solvers, for a data set of your own too',
+    'make-scenes': 'make scenes of handwritten digits in the layout of VOC',
+    'pycaffe': 'run a Python script written for pycaffe, without Caffe',
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run `fcn-repro COMMAND ...`; argv: the words after fcn-repro, by default the process's.
+
+    Ends with SystemExit where the status is not 0: 1 for an FcnError, 2 for wrong usage, 130 and
+    141 for an interrupt and a closed output.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and not words[0].startswith('-'):
+        if words[0] not in COMMANDS:
+            parser().error(unknown(words[0]))
+        return run_command(words[0], words[1:], f'{PROG} {words[0]}', argv is None)
+    parser().parse_args(words)              # ends the process for --help, --version and others
+    parser().print_help()
+    return None
+
+
+def run_command(name: str, argv: Sequence[str] | None = None, prog: str | None = None,
+                own_process: bool = False) -> None:
+    """Parse the words of one command and run it; prog: its name in the usage line.
+
+    own_process: the process has no other task, so the command may start it anew (prepare_process)
+    where it needs another environment.
+    """
+    commands = argparse.ArgumentParser(prog=prog)
+    with report_errors(commands):
+        module = load(name)
+        if own_process and hasattr(module, 'prepare_process'):
+            module.prepare_process()
+        commands.description = module.__doc__
+        commands.formatter_class = argparse.RawDescriptionHelpFormatter
+        module.add_arguments(commands)
+        status = module.run(commands.parse_args(argv))
+    if status:
+        sys.exit(status)
+
+
+def load(name: str) -> ModuleType:
+    """The module of a command."""
+    return import_module(f'.{name.replace("-", "_")}', __package__)
+
+
+def unknown(name: str) -> str:
+    """What to say about a command that does not exist."""
+    return f"unknown command '{name}'. {nearest(name, COMMANDS)} See {PROG} --help.".replace(
+        '  ', ' ')
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of `fcn-repro` without a command."""
+    width = max(map(len, COMMANDS))
+    table = '\n'.join(f'  {name:{width}}  {text}' for name, text in COMMANDS.items())
+    made = argparse.ArgumentParser(
+        prog=PROG, usage=f'{PROG} COMMAND ...',
+        description='Fully convolutional networks, faithful to Caffe, in PyTorch.',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f'commands:\n{table}\n\n{PROG} COMMAND --help lists the options of a command.')
+    made.add_argument('--version', action='version', version=f'{PROG} {fcn_repro.__version__}')
+    return made

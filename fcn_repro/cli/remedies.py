@@ -1,0 +1,66 @@
+"""What to do about an error, in options of the command line and variables of make.
+
+{code of an FcnError: text, or several}. {name} in a text is one of the error's facts. Of several
+texts a command shows the first whose options it has; where none fits it shows the error's own
+remedy, which speaks of Python. Another command stands in backticks, `fcn-repro train {stage}`, with
+its options; what make does instead in parentheses, (make: RESTORE=1), which an installed package
+leaves out. A test compares codes, facts, commands and options with the package.
+"""
+
+REMEDIES: dict[str, str | tuple[str, ...]] = {
+    'no-folder': 'Give another --out, or fix its permissions or the free space.',
+    # data
+    'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
+    # recipe: options
+    'bad-iterations': 'Give --iterations 1 or more.',
+    'bad-keep': 'Give --keep 1 or more.',
+    'restore-fresh': 'Give --restore or --fresh.',
+    'force-alone': 'Give --force together with --restore, or leave it out.',
+    'classes-alone': 'Give the folder of your data set with --voc.',
+    'bad-classes': 'Give --classes 1 to 255.',
+    'sbd-classes': 'Leave out --sbd or --classes.',
+    'two-data-sets': 'Give --{one} or --{other}.',
+    'option-not-taken': 'Leave out --{option}.',
+    'zero-fillers': 'Give --weights FILE; or, for random weights, --voc without --sbd, or a '
+                    'scratch stage.',
+    'no-solver': 'Give --solver with one of {solvers}.',
+    'no-stage': 'Write its folder with make-prototxt.',
+    'no-voc-layout': 'Leave out --voc-dir.',
+    'weights-needed': "Give --weights {weights} (make: WEIGHTS=…), or, for a data set of your own, "
+                      '--weights none.',
+    'weights-not-taken': 'Leave out --weights.',
+    'weights-unused': 'Leave out --weights.',
+    # recipe: runs
+    'no-weights': ('Train it first, or name a file with --weights.', 'Train it first.'),
+    'no-snapshot': 'Train without --restore.',
+    'run-immovable': 'Give another --out.',
+    'run-stopped': ('Give --restore to resume it (make: RESTORE=1), or --fresh to start anew '
+                    '(make: FRESH=1).',
+                    'Resume it with the command train (make: train-{stage} RESTORE=1).'),
+    'run-differs': ('Give another --out or --runs, or --fresh to set it aside (make: FRESH=1).',
+                    'Give another --runs.'),
+    'later-snapshot': 'Give another --out, or move the later snapshots away.',
+    'parent-missing': 'Train {stage} first (make: train-{stage}), or give --weights FILE (make: '
+                      'WEIGHTS=…).',
+    'parent-stopped': 'Resume {stage} with --restore (make: train-{stage} RESTORE=1); or start '
+                      'from it as it is: --weights {weights} (make: WEIGHTS=…).',
+    'parent-differs': 'Train the earlier stages on the same data; to start from these weights all '
+                      'the same, name them with --weights.',
+    'classifier-weak': 'Train it longer (--iterations), or from another --seed.',
+    # predict
+    'not-segmentation': 'Give --heatmap for a classifier.',
+    'not-classifier': 'Leave out --heatmap for a segmentation net.',
+    'score-size': 'Crop it to the data, or give --heatmap for the class grid of a classifier.',
+    'image-small': 'Give --scale {scale}, or a larger image.',
+    'output-overwrites': 'Give another --out.',
+    'output-collides': 'Rename one, or use a different --out for each.',
+    'output-unwritable': 'Give another --out, or check its permissions and the disk space.',
+    'gpu-memory': 'Give --device cpu, or a smaller image.',
+}
+
+# Printed along with what train and compare report (recipe.training.HINTS); {stage} is its name.
+HINTS = {
+    'trained-already': '--fresh starts anew',
+    'run-interrupted': 'resume it with --restore (make: RESTORE=1)',
+    'long-training': 'Use a GPU, or --iterations for a trial (make: ITERATIONS=…).',
+}

@@ -1,0 +1,69 @@
+"""How a command shows an error: one line on stderr, its remedy in the words of the command line."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from ..errors import FcnError
+from .remedies import REMEDIES
+
+OPTION = re.compile(r'(?<![\w-])--(?:[a-z][a-z0-9-]*|{\w+})')
+COMMAND = re.compile(r'`fcn-repro ([a-z-]+)([^`]*)`')
+MAKE = re.compile(r' \(make: [^)]*\)')
+IN_CHECKOUT = Path(__file__).parents[2].joinpath('Makefile').is_file()
+
+
+@contextmanager
+def report_errors(parser: argparse.ArgumentParser | None = None) -> Iterator[None]:
+    """Turn errors into a line on stderr and an exit status; also a decorator of a script's main.
+
+    FcnError: 1. KeyboardInterrupt: 130. A reader of stdout that has gone (`| head`): 141, as the
+    signal would have it. parser: that of the command, for remedies in its own options.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except FcnError as error:
+        print(f'error: {error.with_remedy(remedy(error, parser))}', file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def remedy(error: FcnError, parser: argparse.ArgumentParser | None) -> str:
+    """Return the first text for the error's code that fits: the command has its options and the
+    error its facts; else the error's own remedy. What make does instead is said in a checkout only.
+    """
+    if parser is None:
+        return error.do
+    texts = REMEDIES.get(error.code, ())
+    known = set(OPTION.findall(parser.format_usage()))
+    for text in (texts,) if isinstance(texts, str) else texts:
+        if facts_of(text) <= error.facts.keys() and options_of(text, error.facts) <= known:
+            return for_this_place(text).format(**error.facts)
+    return error.do
+
+
+def for_this_place(text: str) -> str:
+    """Return a text without what make does instead, `(make: ...)`, outside a checkout."""
+    return text if IN_CHECKOUT else MAKE.sub('', text)
+
+
+def facts_of(text: str) -> set[str]:
+    """Names of the facts that a remedy quotes."""
+    return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
+def options_of(text: str, facts: Mapping[str, Any]) -> set[str]:
+    """Options of the running command that a remedy names, also as --{fact}; those inside a
+    `fcn-repro COMMAND ...` are that command's."""
+    return {option.format(**facts) for option in OPTION.findall(COMMAND.sub('', text))}

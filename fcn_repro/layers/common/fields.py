@@ -1,0 +1,64 @@
+"""Which fields of a layer's message its type reads: all others are refused, or warned about.
+
+Caffe ignores a message that belongs to another type (pooling_param on a Convolution), so that is
+one warning in the log. A field or enum value that a dialect adds to BVLC's schema is an error
+unless the layer's class states it in `dialect_fields`: the layer would compute without it.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...errors import FcnError
+from ...proto.dialects import added_fields, dialect_of, dialects
+
+log = logging.getLogger(__name__)
+
+
+def check_fields(node: Any, types: Mapping[str, Any], file: str) -> None:
+    """Raise FcnError, with layer, type and line, for a set field that the type of a node does not
+    read; log a warning for each message of another type.
+
+    types: {Caffe's type name: class} of the node's dialect. file: the net's, for the warning.
+    """
+    cls = types[node.type]
+    others = set(foreign_messages(node.param, cls))
+    known = {name for other in types.values() for name in messages_of(other)}
+    for path in added_fields(node.param):
+        message = path.partition('.')[0]
+        if message in others and (path != message or message in known):
+            continue                    # the whole of it belongs to another type
+        if not is_read(path, cls):
+            raise FcnError(f"'{path}' is set, but this type does not read it", line=node.line,
+                           layer=node.name, type=node.type, do=remedy(node))
+    for name in others:
+        log.warning("%s:%s: layer '%s' (%s): '%s' has no effect on this type", file, node.line,
+                    node.name, node.type, name)
+
+
+def messages_of(cls: Any) -> tuple[str, ...]:
+    """The parameter messages of LayerParameter that a type reads."""
+    return (*((cls.fields,) if cls.fields else ()), *cls.further_messages)
+
+
+def foreign_messages(param: Any, cls: Any) -> Iterator[str]:
+    """The set parameter messages of a LayerParameter that a type does not read."""
+    read = messages_of(cls)
+    for descriptor, _ in param.ListFields():
+        if descriptor.message_type and not descriptor.is_repeated and descriptor.name not in read:
+            yield descriptor.name
+
+
+def is_read(path: str, cls: Any) -> bool:
+    """Whether a type reads the field or enum value that a dialect adds at a dotted path."""
+    return path in messages_of(cls) or any(
+        path == field or field.startswith(f'{path}.') for field in cls.dialect_fields)
+
+
+def remedy(node: Any) -> str:
+    mine = dialect_of(node.param)
+    others = [name for name, dialect in dialects().items()
+              if dialect is not mine and node.type in dialect.types]
+    if not others:
+        return 'Remove it.'
+    return f"Remove it, or give a dialect with a {node.type} of its own: {', '.join(others)}."

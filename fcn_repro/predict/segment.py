@@ -1,0 +1,60 @@
+"""segment(): one image to its label map, in one call."""
+
+import warnings
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from ..data.image import MEAN
+from ..errors import FcnError
+from ..formats.weights import FILLER
+from ..net.net import Net
+from ..net.placement import check_precision, pick_device, place
+from ..passes import DEFAULT
+from ..proto import TEST
+from .labels import LabelMaps
+from .photos import read_photo
+
+
+def segment(image: str | PathLike[str] | np.ndarray, net: str | PathLike[str] | Net,
+            weights: str | PathLike[str] | None = None, *, mean: Sequence[float] = MEAN,
+            device: str | None = None, precision: str = 'fp32') -> np.ndarray:
+    """Label every pixel of an image: the class index of its highest score, (H, W) uint8.
+
+    image: a file of any kind that Pillow reads (turned upright as its EXIF says), or an array
+    (H, W, 3) uint8 RGB. net: a deploy prototxt, whose one input is data (1, 3, H, W) and whose
+    scores (1, C, H, W) are the blob 'score' or its one output; weights: its caffemodel, or HDF5 in
+    Caffe's layout. Or, to label many images, a Net that has its weights, without `weights`; it runs
+    where it was placed. mean: subtracted from the pixels, BGR. device: cpu, cuda, … (None: a GPU if
+    there is one). precision: of placement.place. Ties go to the lowest class.
+
+    FcnError for a file that cannot be read, an array of another shape or type, a net that does not
+    map an image to scores of its size, and weights of other shapes. A warning names layers that the
+    weights lack.
+    """
+    pixels = image if isinstance(image, np.ndarray) else read_photo(Path(image)).image
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise FcnError(f'the image is {pixels.shape} {pixels.dtype}, not (H, W, 3) uint8',
+                       do='Give an RGB image.')
+    if isinstance(net, Net) != (weights is None):
+        raise FcnError('weights belong to a net that is given as a file',
+                       do='Give the paths of net and weights, or a Net that has its weights.')
+    job = LabelMaps(net if isinstance(net, Net) else load(net, weights, device, precision), mean)
+    job.check(*pixels.shape[:2])
+    return job.labels(pixels)
+
+
+def load(net: str | PathLike[str], weights: str | PathLike[str] | None, device: str | None,
+         precision: str) -> Net:
+    """The net of a deploy prototxt with its weights, placed on a device."""
+    target = pick_device(device)
+    check_precision(precision, target)
+    loaded = Net.read(net, TEST, passes=DEFAULT)
+    rows = loaded.copy_from(weights)
+    unset = [row.layer for row in rows if row.action == FILLER]
+    if unset:
+        warnings.warn(f"{weights} has no weights for {', '.join(unset)}, which stay at their "
+                      'fillers', stacklevel=3)
+    return place(loaded, target, precision=precision)

@@ -1,0 +1,133 @@
+"""Model: what a folder of prototxt/ is written from: a net, its data, and its solvers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from ...data import python_layers
+from ...data.image import MEAN
+from ...errors import FcnError
+from ...proto.netspec import net_text
+from .vgg import python_data
+
+
+def summed_rate(base_lr: float, momentum: float, pixels: int,
+                summed_momentum: float = 0.99) -> float:
+    """The base_lr for a loss summed over `pixels` instead of averaged over them, at another
+    momentum: base_lr * pixels / (1 - momentum) is preserved, where a mean counts as one pixel."""
+    return float(f'{base_lr / (1 - momentum) * (1 - summed_momentum) / pixels:.3g}')
+
+
+HEADER = 'written by tools/make_prototxt.py'
+SOLVER = f'# {HEADER}\n' '''\
+train_net: "train{net}.prototxt"
+test_net: "val.prototxt"
+test_iter: {val_images}
+# far beyond max_iter: whoever runs the solver scores the val net between steps
+test_interval: 999999999
+test_initialization: false
+display: 20
+average_loss: 20
+# for a {loss}
+base_lr: {base_lr:g}
+lr_policy: "fixed"
+momentum: {momentum:g}
+weight_decay: {weight_decay:g}
+# {batch}
+iter_size: {iter_size}
+max_iter: {max_iter}
+snapshot: {snapshot}
+snapshot_prefix: "{prefix}"
+'''
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to train a model: solver{suffix}.prototxt on train{net}.prototxt.
+
+    normalize: of the loss; None leaves the net's default. pixels: the pixels per image that
+    base_lr was chosen for if the loss is their sum; 0 if it is a mean.
+    """
+    base_lr: float
+    momentum: float = 0.99
+    max_iter: int = 100000
+    snapshot: int = 4000
+    iter_size: int = 1
+    normalize: bool | None = False
+    pixels: int = 0
+    prefix: str = 'snapshot/train'
+    suffix: str = ''
+    net: str = ''
+    weight_decay: float = 0.0005
+
+    def solver_text(self, val_images: int) -> str:
+        """The solver's prototxt."""
+        loss = f'loss summed over {self.pixels} pixels' if self.pixels else 'mean loss'
+        batch = 'one update per batch' if self.iter_size == 1 else \
+            f'one update per {self.iter_size} batches'
+        return SOLVER.format(val_images=val_images, loss=loss, batch=batch, **vars(self))
+
+    def for_pixels(self, pixels: int) -> 'Recipe':
+        """The recipe with the same step size for images of this many pixels."""
+        if not self.pixels:
+            return self
+        base_lr = float(f'{self.base_lr * self.pixels / pixels:.3g}')
+        return replace(self, base_lr=base_lr, pixels=pixels)
+
+
+@dataclass(frozen=True)
+class Model:
+    """One folder of prototxt/.
+
+    net: a function of data settings (None for deploy) and `settings` to a NetParameter. train, val:
+    data settings (python_data). val_images: size of the val set.
+    """
+    net: Callable
+    settings: dict
+    train: dict
+    val: dict
+    val_images: int
+    recipes: tuple[Recipe, ...]
+
+    def files(self) -> dict[str, str]:
+        """{file name: text} of the folder."""
+        files = {'deploy.prototxt': self.net_text(None, self.recipes[0]),
+                 'val.prototxt': self.net_text(self.val, self.recipes[0])}
+        for recipe in self.recipes:
+            files[f'train{recipe.net}.prototxt'] = self.net_text(self.train, recipe)
+            files[f'solver{recipe.suffix}.prototxt'] = recipe.solver_text(self.val_images)
+        return files
+
+    def net_text(self, data: dict | None, recipe: Recipe) -> str:
+        """The prototxt of the net on this data."""
+        loss = {} if recipe.normalize is None else {'normalize': recipe.normalize}
+        return net_text(self.net(data=data, **self.settings, **loss), HEADER)
+
+    def on_data(self, classes: int | None = None, voc_dir: str | None = None,
+                splits: Sequence[str] = ('train', 'val'), val_images: int | None = None,
+                pixels: int | None = None) -> 'Model':
+        """This model for another data set: a folder laid out as VOC's, this many classes, val
+        images, and pixels per image (on which the rate of a summed loss depends). FcnError for a
+        number of classes out of range, and for a model whose data has another layout."""
+        model = self
+        if classes is not None and not 1 <= classes <= 255:
+            raise FcnError(f'{classes} classes', code='bad-classes', do='Give 1 to 255 classes.')
+        if classes is not None:
+            model = replace(model, settings={**model.settings, 'classes': classes})
+        layer = python_layers[self.val['module'], self.val['layer']]
+        if voc_dir is not None and 'voc' not in layer.options:
+            raise FcnError(f"this model's data is read by {layer.__name__}, which takes no folder "
+                           'laid out as VOC', do='Leave out voc_dir.', code='no-voc-layout')
+        if voc_dir is not None:
+            train, val = (voc_data(voc_dir, split) for split in splits)
+            model = replace(model, train=train, val=val)
+        if val_images is not None:
+            model = replace(model, val_images=val_images)
+        if pixels is not None:
+            model = replace(model, recipes=tuple(r.for_pixels(pixels) for r in model.recipes))
+        return model
+
+
+def voc_data(voc_dir: str, split: str) -> dict[str, str]:
+    """Data settings (python_data) for a folder laid out as VOC's."""
+    return python_data('voc_layers', 'VOCSegDataLayer', voc_dir=voc_dir, seed=1337, split=split,
+                       mean=MEAN)

@@ -1,0 +1,123 @@
+"""Options of a training run: what a user can change about a stage."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..data import python_layers
+from ..data.prefetch import check_workers
+from ..data.scenes import FOLDER, MNIST_FOLDER
+from ..errors import FcnError
+from .stages import SOLVER
+
+NEWEST = 'newest'       # as `restore`: the latest solver state of the run
+NONE = 'none'           # as `weights`: random ones
+RELEASE_SEED = 1337     # of the order of samples in the release
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a training run. FcnError for values that make no sense, whatever the stage.
+
+    voc, sbd: folder laid out as VOC's, and SBD's dataset folder; classes: number of classes of a
+    data set other than VOC's; mnist: folder of MNIST's IDX files, to draw these digits; m2nist:
+    folder of the published scenes. weights: a file, or 'none' to start from random ones. out: the
+    run's folder; runs: the folder of all runs, in which it is named after the stage. solver: file
+    name in the stage's prototxt folder. iterations: in place of its max_iter. seed: in place of its
+    random_seed, and of the order of samples. restore: a .solverstate.h5, or 'newest'; force:
+    restore it even if solver, net or data have changed; fresh: set an earlier run aside. keep:
+    number of snapshots to keep. pictures: number of pictures of the val set. workers: threads that
+    read data ahead, None for a few. device, precision: of placement.place. no_opt: optimisations
+    (optimisations.NAMES) to switch off.
+    """
+    voc: str | None = None
+    sbd: str | None = None
+    classes: int | None = None
+    mnist: str | None = None
+    m2nist: str | None = None
+    weights: str | None = None
+    out: str | None = None
+    runs: str = 'runs'
+    solver: str = SOLVER
+    iterations: int | None = None
+    seed: int | None = None
+    device: str | None = None
+    precision: str = 'fp32'
+    restore: str | None = None
+    force: bool = False
+    fresh: bool = False
+    keep: int | None = None
+    pictures: int = 8
+    workers: int | None = None
+    no_opt: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_earlier_run()
+        self._check_data()
+
+    def _check_numbers(self) -> None:
+        for name in 'iterations', 'keep':
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise FcnError(f'{name} is {value}', code=f'bad-{name}',
+                               do=f'Give {name} of at least 1.')
+        if self.workers is not None:
+            check_workers(self.workers)
+
+    def _check_earlier_run(self) -> None:
+        if self.restore and self.fresh:
+            raise FcnError('restore resumes the earlier run, and fresh sets it aside',
+                           code='restore-fresh', do='Give one of them.')
+        if self.force and not self.restore:
+            raise FcnError('force applies to restore alone', code='force-alone',
+                           do='Give both, or neither.')
+
+    def _check_data(self) -> None:
+        if self.classes is not None and not self.voc:
+            raise FcnError('the number of classes belongs to a data set of your own',
+                           code='classes-alone', do='Give its folder as voc.')
+        if self.classes is not None and not 1 <= self.classes <= 255:
+            raise FcnError(f'{self.classes} classes', code='bad-classes',
+                           do='Give 1 to 255 classes.')
+        if self.sbd and self.classes is not None:
+            raise FcnError(f"sbd has VOC's own 21 classes, and classes is {self.classes}",
+                           code='sbd-classes', do='Leave out sbd or classes.')
+        if self.mnist and (self.voc or self.m2nist):
+            raise FcnError(f"mnist and {'voc' if self.voc else 'm2nist'} are both given",
+                           code='two-data-sets', do='Give the folder of one of them.',
+                           facts={'one': 'mnist', 'other': 'voc' if self.voc else 'm2nist'})
+
+    @property
+    def scenes(self) -> Path:
+        """The folder of the generated digit scenes."""
+        return MNIST_FOLDER if self.mnist else FOLDER
+
+    @property
+    def own_voc(self) -> str | None:
+        """The VOC folder that nets are written for; None if the shipped nets serve (with SBD, they
+        do)."""
+        return self.voc if self.voc and not self.sbd else None
+
+    @property
+    def overrides(self) -> dict[str, dict[str, Any]]:
+        """{class of a data layer: params of its param_str to replace}: the folders given, and the
+        seed of the order of samples."""
+        voc = self.voc or (self.scenes if self.mnist else None)
+        given: Mapping[str, Any] = {
+            'voc': voc and str(voc), 'sbd': self.sbd and str(self.sbd), 'classes': self.classes,
+            'mnist': self.mnist and str(self.mnist), 'm2nist': self.m2nist and str(self.m2nist)}
+        return {layer.__name__: {
+            **{param: given[name] for name, param in layer.options.items() if given[name]},
+            **({layer.seed_param: RELEASE_SEED + self.seed} if self.seed else {})}
+            for layer in python_layers.values()}
+
+    def in_order(self, split: str | None = None) -> dict[str, dict[str, Any]]:
+        """`overrides` to score a split (None: the one that the net names): each sample once, in
+        file order."""
+        overrides = self.overrides
+        for layer in python_layers.values():
+            if layer.in_order is not None:
+                overrides[layer.__name__] |= layer.in_order | ({'split': split} if split else {})
+        return overrides

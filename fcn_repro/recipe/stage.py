@@ -1,0 +1,45 @@
+"""Stage: what the staged recipe has to know about one net besides its prototxt files."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the recipe. Its name in STAGES is that of its folder in prototxt/.
+
+    family, net: the family of nets that it belongs to and its name there; comparison.ROWS finds a
+    stage by both.
+    parent: the stage whose weights it starts from. trains_parent: train a missing parent without
+    being asked to. weights: the file that the user has to give instead of a parent.
+    surgeries: what is done to the net before its first iteration, in this order: 'transplant'
+    (weights by name), 'zero scores' (score layers that the source lacks) and 'interp' (bilinear
+    upsampling layers); see training.prepare.
+    score_layers, up_layers: glob patterns for the names of these layers; by default those of the
+    release's solve.py and surgery.py.
+    zero_fillers: the shipped net has no weight fillers, so every layer would start from 0.
+    score_every: iterations between scores of the val set, 0 for none.
+    accuracy: of a classifier, the fraction of held-out data that it has to label correctly; None
+    for a segmentation net.
+    channels: draw all channels of the val net's scores after training.
+    takes: the data options (voc, sbd, mnist, m2nist of Options) that it accepts.
+    scenes: it is trained on the generated digit scenes unless a VOC folder is given.
+    """
+    family: str = ''
+    net: str = ''
+    parent: str | None = None
+    trains_parent: bool = False
+    weights: str = ''
+    surgeries: tuple[str, ...] = ('transplant', 'zero scores', 'interp')
+    score_layers: str = 'score*'
+    up_layers: str = '*up*'
+    zero_fillers: bool = False
+    score_every: int = 0
+    accuracy: float | None = None
+    channels: bool = False
+    takes: tuple[str, ...] = ()
+    scenes: bool = False
+
+    @property
+    def classifier(self) -> bool:
+        """Whether it is a classifier, which has data of its own."""
+        return self.accuracy is not None
