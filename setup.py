@@ -84,6 +84,11 @@ class Build(BuildExtension):
         folder = Path('' if self.inplace else self.build_lib, 'fcn_repro')
         (folder / '_built.json').write_text(json.dumps({'torch': torch.__version__}) + '\n')
 
+    def run(self):
+        super().run()
+        folder = Path('' if self.inplace else self.build_lib, 'fcn_repro')
+        (folder / '_built.json').write_text(json.dumps({'torch': torch.__version__}) + '\n')
+
 
 sources = glob('csrc/*.cpp') + glob('csrc/cpu/**/*.cpp', recursive=True)
 if cuda:

@@ -46,7 +46,7 @@ def as_parameter(stat):
     if ':' not in stat['filler']:
         return parameter(stat['filler'], variance_norm=NORMS[stat.get('variance_norm')])
     words = stat['filler'].replace(':', '').split()
-    return parameter(**{k: json.loads(v) for k, v in zip(words[::2], words[1::2])})
+    return parameter(**{k: json.loads(v) for k, v in zip(words[::2], words[1::2], strict=True)})
 
 
 @pytest.mark.parametrize('stat', json.loads((FILES / 'random_stats.json').read_text())['stats'],

@@ -44,21 +44,21 @@ def killed_by(command):
     if done.returncode < 0:
         return signal.Signals(-done.returncode).name
     if done.returncode:
-        raise FcnError(f'{shlex.join(command[:1])} left with status {done.returncode} when an op '
+        raise FcnError(f'{shlex.join(command[:1])} ended with status {done.returncode} when an op '
                        f'was given a bad argument: {done.stderr.strip()}',
                        do='Run `make clean build`.')
     return None
 
 
 def relink(flags):
-    """Link the extension again with `flags`; where that fails, the extension stays as it is."""
+    """Link the extension again with `flags`; if that fails, the extension is left as it was."""
     before = {path: path.read_bytes() for path in (ROOT / 'fcn_repro').glob('_C*.so')}
     for path in before:
         path.unlink()           # or setuptools takes it as up to date
     done = subprocess.run([sys.executable, 'setup.py', '--quiet', 'build_ext', '--inplace'],
                           cwd=ROOT, env={**os.environ, 'FCN_REPRO_LINK': flags})
     if done.returncode:
-        print(f'linking with {flags} left with status {done.returncode}')
+        print(f'linking with {flags} ended with status {done.returncode}')
         for path, content in before.items():
             path.write_bytes(content)
 

@@ -59,8 +59,8 @@ def make_scenes(out_dir: str | Path, seed: int = 1337, train: int = 600, val: in
     parent = out_dir.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=out_dir.name + '.', dir=parent) as beside:
-            part = Path(beside, 'scenes')
+        with tempfile.TemporaryDirectory(prefix=out_dir.name + '.', dir=parent) as scratch:
+            part = Path(scratch, 'scenes')
             part.mkdir()
             write_scenes(part, stamp)
             replace_folder(part, out_dir)

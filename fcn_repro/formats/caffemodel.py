@@ -95,7 +95,7 @@ def write_parts(path: Path, parts: list[Part], extra: Mapping[str, Any] | None =
                        'which has no such limit.')
     with replacing(path) as file:
         for part in parts:
-            file.write(part)
+            file.write(part if isinstance(part, bytes) else part.data)
 
 
 def byte_count(part: Part) -> int:

@@ -84,7 +84,7 @@ def _check_value(kind: str, token: str, file: str, line: int) -> None:
 class _Scanner:
     """The fields found so far, the open blocks, and the token before."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.found: list[Occurrence] = []
         self.stack, self.before, self.line = [Block()], '', 1
 

@@ -134,8 +134,8 @@ def result(run: Run, hints: Mapping[str, str]) -> dict[str, float] | None:
         if begun:
             check_run(run.newest_state(), parentage_now(run))
         resume = begun or (not run.snapshots() and run.parent and run.parent.stopped)
-        its = replace(run.options, restore=NEWEST if resume else None)
-        if train(replace(run, options=its), hints) is None:
+        options = replace(run.options, restore=NEWEST if resume else None)
+        if train(replace(run, options=options), hints) is None:
             return None
     metrics = json.loads((run.folder / 'eval' / 'metrics.json').read_text())
     scores = {name: 100 * metrics[name] for name in METRICS}

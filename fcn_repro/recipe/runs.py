@@ -147,13 +147,14 @@ class Run:
         name = self.name if options.solver == ON else self.stage.parent
         if name is None:
             return None
-        its = Options(seed=options.seed, device=options.device, keep=options.keep,
-                      mnist=options.mnist, runs=options.runs, workers=options.workers)
+        inherited = Options(seed=options.seed, device=options.device, keep=options.keep,
+                            mnist=options.mnist, runs=options.runs, workers=options.workers)
         if options.solver == SLOW and (shipped(name) / SLOW).exists():
-            its = replace(its, solver=SLOW)
+            inherited = replace(inherited, solver=SLOW)
         if not STAGES[name].classifier:
-            its = replace(its, voc=options.voc, sbd=options.sbd, classes=options.classes)
-        return Run(name, its)
+            inherited = replace(inherited, voc=options.voc, sbd=options.sbd,
+                                classes=options.classes)
+        return Run(name, inherited)
 
     # What is in its folder
 

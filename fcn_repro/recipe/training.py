@@ -208,7 +208,7 @@ def iterate(run: Run, solver: Solver, val: Net, report: str,
             bar.update()
             if stage.score_every and solver.iter % stage.score_every == 0 and \
                     solver.iter < solver.param.max_iter:
-                bar.aside(val_score, val, solver.iter)
+                bar.print_line(val_score, val, solver.iter)
     if solver.stop:
         print(f'stopped at iteration {solver.iter} with a snapshot; '
               f'{hint(hints, "run-interrupted", run)}')

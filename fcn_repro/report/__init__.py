@@ -1,4 +1,4 @@
-"""What a person looks at: pictures in the VOC colours, and tables of the metrics."""
+"""Reports for people: pictures in the VOC colours, tables of metrics, progress."""
 
 from fcn_repro.data.palette import palette
 from fcn_repro.report.overlay import overlay, save_overlay, shares

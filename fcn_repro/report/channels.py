@@ -1,4 +1,6 @@
-"""Every channel of a net's output beside the ground truth's, as small pictures in a grid."""
+"""Grid of small pictures: every channel of a net's output next to its ground truth."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -7,31 +9,32 @@ from fcn_repro.data.image import VOID
 from fcn_repro.data.palette import palette
 from fcn_repro.errors import FcnError
 
-GAP, TEXT = 4, 12       # pixels between panels, and of a title
+GAP, TEXT = 4, 12       # pixels between panels, and height of a title
 PAGE = 215              # grey, since panels are black or white
 
 
-def softmax(scores):
+def softmax(scores: np.ndarray) -> np.ndarray:
     """Probabilities (C, H, W) float64 of scores (C, H, W)."""
     e = np.exp(scores - scores.max(0).astype(np.float64))
     return e / e.sum(0)
 
 
-def channels(image, label, scores, names):
+def channels(image: np.ndarray, label: np.ndarray, scores: np.ndarray,
+             names: Sequence[str]) -> np.ndarray:
     """The grid of one image, (H', W', 3) uint8 RGB.
 
-    image: (H, W, 3) uint8 RGB. label: (H, W) class indices, 255 void. scores: (C, H, W), as the
-    net gives them. names: C titles. In the upper row the image, the label map, and where each class
-    is, white on black; below, under the same titles, the predicted map and the probability of each
-    class. In the maps the last class, the background of M2NIST, is black, and class k has the VOC
-    colour k + 1.
+    image: (H, W, 3) uint8 RGB. label: (H, W) class indices, 255 void. scores: (C, H, W), before the
+    softmax. names: C titles. The upper row has the image, the label map and a mask of each class,
+    white on black; the lower row, under the same titles, the predicted map and the probability of
+    each class. In the maps the last class, the background of M2NIST, is black, and class k has the
+    VOC colour k + 1. FcnError for arrays whose sizes or number of channels differ.
     """
     scores = np.asarray(scores)
     wanted = (len(names), *image.shape[:2])
     if scores.shape != wanted or label.shape != wanted[1:]:
         raise FcnError(f'the scores are {scores.shape} and the label {label.shape}, for '
                        f'{len(names)} classes and this image {wanted} and {wanted[1:]} are needed',
-                       do='Give them at one size, one channel a class.')
+                       do='Give them at one size, with one channel per class.')
     masks = label == np.arange(len(names))[:, None, None]
     maps = [coloured(labels, len(names)) for labels in (label, scores.argmax(0))]
     rows = ([image, maps[0], *map(grey, masks)],
@@ -49,11 +52,11 @@ def channels(image, label, scores, names):
     return np.asarray(sheet)
 
 
-def coloured(label, classes):
-    """A label map (H, W) in the VOC colours, the last class black, void as VOC has it."""
+def coloured(label: np.ndarray, classes: int) -> np.ndarray:
+    """A label map (H, W) in the VOC colours, with the last class black and void in VOC's cream."""
     return palette(256)[np.where(label == VOID, VOID, (label.astype(int) + 1) % classes)]
 
 
-def grey(values):
+def grey(values: np.ndarray) -> np.ndarray:
     """Values (H, W) in 0..1 as (H, W, 3) uint8, 1 white."""
     return np.rint(255 * np.repeat(values[:, :, None], 3, 2)).astype(np.uint8)

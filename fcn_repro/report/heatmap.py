@@ -1,13 +1,16 @@
-"""An image beside the grids of class probabilities that a cast classifier gives on it."""
+"""Heatmap: an image next to the grids of class probabilities that a cast classifier gives."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fcn_repro.report.pictures import GAP, write_png
 
-SIDES = 400, 640        # an image's longer side in the picture, at least and at most
-DARK = 0.35             # what is left of the image, in grey, under the grid
-ACROSS = 4              # panels in a row
+SIDES = 400, 640        # minimum and maximum of an image's longer side in the picture
+DARK = 0.35             # brightness of the grey image under the grid
+ACROSS = 4              # panels per row
 # Oklab to linear light (B. Ottosson, "A perceptual color space for image processing", 2020)
 CONES = np.array([[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728],
                   [1, -0.0894841775, -1.2914855480]])
@@ -16,11 +19,11 @@ LIGHT = np.array([[4.0767416621, -3.3077115913, 0.2309699292],
                   [-0.0041960863, -0.7034186147, 1.7076147010]])
 
 
-def colour_map(n=256):
+def colour_map(n: int = 256) -> np.ndarray:
     """(n, 3) uint8 RGB from dark violet over red to light yellow, in even steps of lightness.
 
     In Oklab: lightness is linear; the hue runs from 295 to 465 degrees, and chroma is largest in
-    between, as far as sRGB reaches.
+    between, within the gamut of sRGB.
     """
     t = np.linspace(0, 1, n)
     lightness, hue = 0.12 + 0.84 * t, np.radians(295 + 170 * t)
@@ -31,15 +34,16 @@ def colour_map(n=256):
     return np.rint(255 * srgb).astype(np.uint8)
 
 
-def cells(size, stride, first, count):
-    """(size,) int: for each pixel of an axis the cell whose centre, first + stride * cell, is
-    nearest; -1 further than half a stride from all."""
+def cells(size: int, stride: float, first: float, count: int) -> np.ndarray:
+    """(size,) int: for each pixel of an axis the cell with the nearest centre, first + stride *
+    cell; -1 if it is more than half a stride away from all."""
     cell = np.floor((np.arange(size) - first) / stride + 0.5).astype(int)
     return np.where((cell >= 0) & (cell < count), cell, -1)
 
 
-def panel(image, grid, rows, columns):
-    """(H, W, 3) uint8: the image dark and grey, a grid (h, w) in 0..1 drawn over it as cells.
+def panel(image: np.ndarray, grid: np.ndarray, rows: np.ndarray,
+          columns: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8: a grid (h, w) in 0..1 drawn as cells over the dark grey image.
 
     rows (H,), columns (W,): each pixel's cell, -1 outside of the grid.
     """
@@ -49,24 +53,25 @@ def panel(image, grid, rows, columns):
     return np.rint(np.where(inside[:, :, None], dark + (1 - DARK) * heat, dark)).astype(np.uint8)
 
 
-def heatmap(image, caption, grids, titles, stride, first):
+def heatmap(image: np.ndarray, caption: str, grids: np.ndarray, titles: Sequence[str],
+            stride: np.ndarray, first: np.ndarray) -> np.ndarray:
     """The image and a panel for each grid, in rows of four, titles above, as (H', W', 3) uint8.
 
-    image: (H, W, 3) uint8 RGB; grids: (k, h, w) probabilities; stride, first: (2,) place of the
-    cells in pixels of the image. Small images are drawn larger and large ones smaller.
+    image: (H, W, 3) uint8 RGB; grids: (k, h, w) probabilities; stride, first: (2,) spacing
+    of the cells and centre of the first one, in pixels. The image is scaled to within SIDES.
     """
     height, width = image.shape[:2]
     zoom = np.clip(1, SIDES[0] / max(height, width), SIDES[1] / max(height, width))
-    shown = max(1, round(height * zoom)), max(1, round(width * zoom))
-    image = np.asarray(Image.fromarray(image).resize(shown[::-1], Image.LANCZOS))
-    zoom = np.divide(shown, (height, width))
-    rows, columns = map(cells, shown, stride * zoom, (first + 0.5) * zoom - 0.5, grids.shape[1:])
+    size = max(1, round(height * zoom)), max(1, round(width * zoom))
+    image = np.asarray(Image.fromarray(image).resize(size[::-1], Image.LANCZOS))
+    zoom = np.divide(size, (height, width))
+    rows, columns = map(cells, size, stride * zoom, (first + 0.5) * zoom - 0.5, grids.shape[1:])
     panels = [image, *(panel(image, grid, rows, columns) for grid in grids)]
     return np.asarray(tile(panels, [caption, *titles]))
 
 
-def tile(panels, titles):
-    """A white Pillow image of panels of one size under their titles, the colour scale below."""
+def tile(panels: Sequence[np.ndarray], titles: Sequence[str]) -> Image.Image:
+    """A white Pillow image of panels of one size with titles above and the colour scale below."""
     size = max(panels[0].shape) // 28
     font, head = ImageFont.load_default(size), round(size * 1.8)
     height = panels[0].shape[0] + head
@@ -87,6 +92,7 @@ def tile(panels, titles):
     return picture
 
 
-def save_heatmap(image, caption, grids, titles, stride, first, path):
-    """Write the heatmap as a PNG."""
+def save_heatmap(image: np.ndarray, caption: str, grids: np.ndarray, titles: Sequence[str],
+                 stride: np.ndarray, first: np.ndarray, path: str | Path) -> None:
+    """Write heatmap() as a PNG."""
     write_png(Image.fromarray(heatmap(image, caption, grids, titles, stride, first)), path)

@@ -1,4 +1,7 @@
-"""A label map laid over its image, with a legend of the classes that occur."""
+"""Overlay: a label map blended over its image, with a legend of the classes that occur."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -9,33 +12,33 @@ from fcn_repro.report.pictures import indices, write_png
 OPACITY = 0.55      # of the colours over the image
 
 
-def shares(labels, names):
-    """[(index, name, share)] of the classes in (H, W) labels, the largest share of pixels first."""
+def shares(labels: np.ndarray, names: Sequence[str]) -> list[tuple[int, str, float]]:
+    """[(index, name, share of the pixels)] of the classes in (H, W) labels, largest share first."""
     counts = np.bincount(labels.reshape(-1), minlength=len(names))
     order = np.argsort(-counts, kind='stable')
     return [(int(i), names[i], counts[i] / labels.size) for i in order if counts[i]]
 
 
-def percent(share):
-    """A share for people: 12.3 %, <0.1 %."""
+def percent(share: float) -> str:
+    """Format a share in [0, 1]: 12.3 %, <0.1 %."""
     return '<0.1 %' if 0 < share < 0.0005 else f'{100 * share:.1f} %'
 
 
-def blend(image, labels, plain):
-    """(H, W, 3) uint8 RGB: image under the VOC colours of its labels; class `plain` (or None)
-    stays as the image is."""
+def blend(image: np.ndarray, labels: np.ndarray, plain: int | None) -> np.ndarray:
+    """Blend the VOC colours of the labels over an image, (H, W, 3) uint8 RGB, except where the
+    label is `plain`."""
     colours = palette(256)[labels]
     mixed = image + OPACITY * (colours - image.astype(np.float32))
     keep = (labels == plain)[:, :, None] if plain is not None else False
     return np.where(keep, image, np.rint(mixed).astype(np.uint8))
 
 
-def overlay(image, labels, names):
-    """The blend, and on its right a legend: colour, name and share of the pixels.
+def overlay(image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """The blend, and to its right a legend: colour, name and share of the pixels.
 
-    image: (H, W, 3) uint8 RGB; labels: (H, W) indices below 256; names by index. Class 0 is left
-    as the image is unless it has a name other than background. Returns (H', W', 3) uint8 RGB, the
-    blend at its top left; the legend's text grows with the image.
+    image: (H, W, 3) uint8 RGB; labels: (H, W) indices below 256; names by index. Class 0 is not
+    coloured unless it has a name other than background. Returns (H', W', 3) uint8 RGB, the blend at
+    its top left; the legend's text scales with the image.
     """
     labels = indices(labels, 'prediction')
     plain = 0 if names[0] in ('background', '0') else None
@@ -48,17 +51,18 @@ def overlay(image, labels, names):
     return np.asarray(picture)
 
 
-def save_overlay(image, labels, names, path):
+def save_overlay(image: np.ndarray, labels: np.ndarray, names: Sequence[str],
+                 path: str | Path) -> None:
     """Write the overlay as a PNG."""
     write_png(Image.fromarray(overlay(image, labels, names)), path)
 
 
-def text_size(image):
-    """Pixels of a text that can be read beside an image, however large."""
+def text_size(image: np.ndarray) -> int:
+    """Font size in pixels that is legible next to an image of any size."""
     return int(np.clip(max(image.shape[:2]) / 28, 13, 120))
 
 
-def legend(rows, size):
+def legend(rows: Sequence[tuple[tuple[int, ...] | None, str]], size: int) -> Image.Image:
     """A white Pillow image with (colour, text) rows; colour None draws an empty box."""
     font, gap = ImageFont.load_default(size), size // 2
     width = max(font.getlength(text) for _, text in rows)

@@ -1,9 +1,11 @@
-"""What a person sees while a net trains: a bar on the screen, Caffe's lines in a file."""
+"""Progress of training: a bar on the screen, Caffe's log lines in a file."""
 
 import logging
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -13,9 +15,9 @@ ROOT = logging.getLogger('fcn_repro')
 
 
 class CaffeFormatter(logging.Formatter):
-    """glog's line head, so that parsers of Caffe's logs find time, file and message."""
+    """Line head of glog, so that parsers of Caffe's logs find time, file and message."""
 
-    def format(self, record):
+    def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime('%m%d %H:%M:%S', time.localtime(record.created))
         micro = int(record.created % 1 * 1e6)
         return (f'{record.levelname[0]}{clock}.{micro:06d} {record.process:5d} '
@@ -23,21 +25,22 @@ class CaffeFormatter(logging.Formatter):
 
 
 class LogFile(logging.FileHandler):
-    """A file in which no line is lost: FcnError where one cannot be written."""
+    """Log file that raises an FcnError for a line that cannot be written."""
 
-    def handleError(self, record):
+    def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exception()
         if not isinstance(error, OSError):
             raise error
         stream, self.stream = self.stream, None
-        with suppress(OSError):         # what it still holds cannot be written either
+        with suppress(OSError):         # its buffer cannot be written either
             stream.close()
         raise FcnError(f'the log cannot be written: {error.strerror}', file=self.baseFilename,
-                       do='Check the folder, its rights and the space on the disk.') from error
+                       do='Check the folder, its permissions and the disk space.') from error
 
 
-def log_to(path):
-    """Send the project's log lines to a file, added at its end; returns the handler."""
+def log_to(path: str | Path) -> logging.Handler:
+    """Append the package's log lines to a file; returns the handler. FcnError if it cannot be
+    opened."""
     for old in list(ROOT.handlers):
         ROOT.removeHandler(old)
         old.close()
@@ -45,7 +48,7 @@ def log_to(path):
         handler = LogFile(path, encoding='utf-8')
     except OSError as error:
         raise FcnError(f'the log cannot be opened: {error.strerror}', file=str(path),
-                       do='Check the folder and its rights.') from None
+                       do='Check the folder and its permissions.') from None
     handler.setFormatter(CaffeFormatter())
     ROOT.setLevel(logging.INFO)
     ROOT.addHandler(handler)
@@ -53,10 +56,11 @@ def log_to(path):
 
 
 class TrainingBar:
-    """iteration, time left, images/s, smoothed loss, learning rate; plain lines where the screen
-    is no terminal. images: those that one iteration consumes."""
+    """Progress bar: iteration, time left, images/s, smoothed loss and learning rate; plain lines
+    if stderr is not a terminal. solver: a Solver. images: consumed by one iteration. every:
+    iterations between plain lines."""
 
-    def __init__(self, solver, images=1, every=50):
+    def __init__(self, solver, images: int = 1, every: int = 50):
         self.solver, self.images, self.every = solver, images, every
         self.start, self.first = time.perf_counter(), solver.iter
         total = solver.param.max_iter
@@ -64,7 +68,8 @@ class TrainingBar:
                         disable=None, bar_format='{percentage:3.0f}%|{bar}| iteration {n}/{total}'
                         '{postfix}, {remaining} left')
 
-    def update(self):
+    def update(self) -> None:
+        """Show the iteration that the solver has just finished."""
         s = self.solver
         done = s.iter - self.first
         seconds = time.perf_counter() - self.start
@@ -78,8 +83,8 @@ class TrainingBar:
             print(f'iteration {s.iter}/{s.param.max_iter}: {text}, '
                   f'{human(left)} left', flush=True)
 
-    def aside(self, function, *args):
-        """Print the line that a function returns; its time is not that of an iteration."""
+    def print_line(self, function: Callable[..., str], *args) -> None:
+        """Print the line that a function returns, leaving its time out of the bar's estimates."""
         start = time.perf_counter()
         line = function(*args)
         self.start += time.perf_counter() - start
@@ -87,15 +92,15 @@ class TrainingBar:
         print(line, flush=True)
         self.bar.refresh()
 
-    def __enter__(self):
+    def __enter__(self) -> 'TrainingBar':
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error) -> None:
         self.bar.close()
 
 
-def human(seconds):
-    """A duration for people: 42 s, 3 min 20 s, 5 h 10 min, 12 days."""
+def human(seconds: float) -> str:
+    """Format a duration: 42 s, 3 min 20 s, 5 h 10 min, 12 days."""
     s = round(seconds)
     if s < 60:
         return f'{s} s'

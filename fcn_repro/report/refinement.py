@@ -1,4 +1,7 @@
-"""How finer strides refine a prediction: the paper's Figure 4."""
+"""Refinement: predictions at finer and finer strides, as in the paper's Figure 4."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -7,14 +10,15 @@ from fcn_repro.data.palette import palette
 from fcn_repro.errors import FcnError
 from fcn_repro.report.pictures import GAP, write_png
 
-HEAD = 26       # pixels above the panels, for their titles
+HEAD = 26       # pixels above the panels for their titles
 
 
-def refinement(rows, titles, path):
-    """Write one PNG: a row for each (image, maps), the image and then its maps under their titles.
+def refinement(rows: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], titles: Sequence[str],
+               path: str | Path) -> None:
+    """Write one PNG: for each (image, maps) a row of the image and its maps, under their titles.
 
-    rows: [(image (H, W, 3) uint8 RGB, [(H, W) class indices, 255 void, ...])]; titles: one a map.
-    FcnError where a row has another number of maps, and where there are no rows.
+    rows: [(image (H, W, 3) uint8 RGB, [(H, W) class indices, 255 void, ...])]; titles: one per map.
+    FcnError for a row with another number of maps, and without rows.
     """
     if not rows or any(len(maps) != len(titles) for _, maps in rows):
         raise FcnError(f'{len(rows)} rows with {[len(maps) for _, maps in rows]} maps for '

@@ -1,15 +1,17 @@
-"""The metrics as aligned text."""
+"""Metrics as aligned text."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from fcn_repro.errors import FcnError
 
 
-def metrics_table(metrics, names=None):
-    """The four metrics in the paper's order, then each class's IU, in percent.
+def metrics_table(metrics, names: Sequence[str] | None = None) -> str:
+    """The four metrics in the paper's order, then the IU of each class, in percent.
 
-    names: a class name for each index, or None for the bare indices. A class that the rule leaves
-    out of the means shows '-'.
+    metrics: predict.metrics.Metrics. names: class names by index, None for the bare indices. A
+    class that is left out of the means shows '-'.
     """
     iu = metrics.class_iu
     names = _names(names, len(iu))
@@ -22,10 +24,10 @@ def metrics_table(metrics, names=None):
     return '\n'.join(lines)
 
 
-def one_class_warning(hist, names=None):
-    """A sentence if the net predicts one class only where the ground truth has others, or None.
+def one_class_warning(hist: np.ndarray, names: Sequence[str] | None = None) -> str | None:
+    """A warning if the net predicts a single class although the ground truth has others, or None.
 
-    hist: (n, n) confusion matrix, rows are ground truth.
+    hist: confusion matrix (n, n), rows are ground truth.
     """
     hist = np.asarray(hist)
     names = _names(names, len(hist))
@@ -36,14 +38,14 @@ def one_class_warning(hist, names=None):
             f'{len(there)} classes: the net has not learned yet, or its weights are not loaded')
 
 
-def _names(names, n):
+def _names(names: Sequence[str] | None, n: int) -> list[str]:
     if names is None:
         return [str(i) for i in range(n)]
     if len(names) != n:
         raise FcnError(f'there are {len(names)} class names for {n} classes',
-                       do='Give one name a class in label order (classes.txt).')
+                       do='Give one name per class in label order (classes.txt).')
     return list(names)
 
 
-def _percent(value):
+def _percent(value: float) -> str:
     return '-' if np.isnan(value) else f'{100 * value:.1f}'

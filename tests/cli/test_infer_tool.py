@@ -94,8 +94,10 @@ def test_a_layer_left_at_its_filler_is_said(tmp_path, capsys):
 def test_class_names(tmp_path):
     net = tmp_path / 'deploy.prototxt'
     assert class_names(net, 21) == VOC_CLASSES and class_names(net, 3) == ('0', '1', '2')
-    assert class_names('prototxt/mini-x/deploy.prototxt', 10)[::9] == ('zero', 'nine')
-    assert class_names('prototxt/mini-x/deploy.prototxt', 11)[:2] == ('background', 'zero')
+    shipped = ROOT / 'prototxt'
+    assert class_names(shipped / 'mini-classifier/deploy.prototxt', 10)[::9] == ('zero', 'nine')
+    assert class_names(shipped / 'mini-fcn8s/deploy.prototxt', 11)[:2] == ('background', 'zero')
+    assert class_names(shipped / 'voc-fcn8s/deploy.prototxt', 11) == tuple(map(str, range(11)))
     (tmp_path / 'val.prototxt').write_text(
         'layer { name: "data" type: "Python" top: "data" python_param { module: "voc_layers" '
         f'layer: "VOCSegDataLayer" param_str: "{{\'voc_dir\': \'{tmp_path}\'}}" }} }}')
@@ -110,7 +112,7 @@ def test_class_names(tmp_path):
 
 def test_bad_images(tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
-    bad(capsys, tmp_path, tmp_path / 'empty', parts=['empty: there are no images'])
+    bad(capsys, tmp_path, tmp_path / 'empty', parts=['empty: the folder has no images'])
     good, text = save(tmp_path / 'good.png', noise(24, 24)), tmp_path / 'text.jpg'
     text.write_text('no image')
     bad(capsys, tmp_path, good, text, parts=['text.jpg: the image cannot be read'])
@@ -121,9 +123,9 @@ def test_bad_images(tmp_path, capsys):
 
 def test_bad_nets(tmp_path, capsys):
     x = save(tmp_path / 'x.png', noise(24, 24))
-    bad(capsys, tmp_path, x, net=CLASSIFIER, parts=["'cls' is 1x5", 'Give --heatmap'])
+    bad(capsys, tmp_path, x, net=CLASSIFIER, parts=["'cls' is 1x5", 'not a score per pixel'])
     bad(capsys, tmp_path, x, net=INPUT % (24, 24) + CONV, parts=[
-        'x.png', '24x24 does not go through', "'pool' is 6x6", 'Crop it'])
+        'x.png', '24x24 does not go through', "'pool' is 6x6"])
     bad(capsys, tmp_path, x, net=(INPUT % (24, 24) + SEGMENT).replace('data', 'image'),
         parts=["inputs are image; one, 'data'"])
     two = INPUT % (24, 24) + INPUT.replace('data', 'mask').replace('in"', 'in2"') % (24, 24)

@@ -170,7 +170,7 @@ def test_log_is_what_parsers_of_caffes_logs_read(small, tmp_path, capsys):
     found = [output.search(line).groups() for line in lines if 'Train net' in line]
     assert [f[:2] for f in found] == [('0', 'loss')] * 6
     assert all(line.endswith(f' = {f[2]} (* 1 = {f[2]} loss)') for f, line in zip(
-        found, [line for line in lines if 'Train net' in line]))
+        found, [line for line in lines if 'Train net' in line], strict=True))
     smoothed = [float(line.split(', loss = ')[1]) for line in losses]
     assert len(set(smoothed)) == 7 and all(s > 0 for s in smoothed)
     snapshots = [line for line in lines if 'Snapshotting solver state to ' in line]

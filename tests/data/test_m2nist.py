@@ -59,7 +59,7 @@ def test_batches_depend_on_seed_split_and_number_alone(layer, split):
     one, other = layer(params), python_layers['m2nist_layers', layer.__name__](params)
     for k in (8, 2, 0):
         later = one.batch(k)
-        assert all(np.array_equal(a, b) for a, b in zip(later, other.batch(k)))
+        assert all(np.array_equal(a, b) for a, b in zip(later, other.batch(k), strict=True))
     assert not np.array_equal(one.batch(0)[0], one.batch(1)[0])
     different = layer({**params, 'seed': 4})
     assert not np.array_equal(one.batch(0)[0], different.batch(0)[0])

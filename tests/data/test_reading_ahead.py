@@ -54,7 +54,8 @@ def test_a_net_gets_the_sample_of_its_position(voc, workers):
     for k in 0, 1, 2, 1, 2, 9, 3, 4, 5, 5, 0:
         net.state.position = k
         out, wanted = net.forward(), reader.batch(k)
-        assert all((out[name].numpy() == blob).all() for name, blob in zip(out, wanted))
+        assert all((out[name].numpy() == blob).all()
+                   for name, blob in zip(out, wanted, strict=True))
         assert [s.id for s in net.layer(net.graph.nodes[0]).samples] == [reader.sample(k).id]
         out['data'].zero_()
 
@@ -240,4 +241,5 @@ def test_a_gpu_gets_the_same_samples_from_pinned_memory(voc):
         assert all(top.is_cuda for top in out.values())
         if k % 7 == 0:
             wanted = reader.batch(k)
-            assert all((out[n].cpu().numpy() == blob).all() for n, blob in zip(out, wanted))
+            assert all((out[n].cpu().numpy() == blob).all()
+                       for n, blob in zip(out, wanted, strict=True))

@@ -143,7 +143,7 @@ def test_digit_batches_depend_on_seed_split_and_number_alone():
     layer, other = DigitDataLayer(params), python_layers['digit_layers', 'DigitDataLayer'](params)
     for k in (8, 2, 0):
         later = layer.batch(k)
-        assert all(np.array_equal(a, b) for a, b in zip(later, other.batch(k)))
+        assert all(np.array_equal(a, b) for a, b in zip(later, other.batch(k), strict=True))
     assert not np.array_equal(layer.batch(0)[0], layer.batch(1)[0])
     assert not np.array_equal(layer.batch(8)[0], DigitDataLayer({**params, 'seed': 4}).batch(8)[0])
     data, label = layer.batch(8)

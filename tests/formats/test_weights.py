@@ -37,7 +37,8 @@ def target():
     """The net of load/net.prototxt, with its fillers."""
     shapes = {'conv1': [(4, 3, 3, 3), (4,)], 'bn': [(4,), (4,), (1,)], 'ip': [(5, 48), (5,)]}
     values = {'conv1': (7, 8), 'bn': (0, 0, 0), 'ip': (9, 10)}
-    params = {n: [torch.full(s, float(v)) for s, v in zip(shapes[n], values[n])] for n in shapes}
+    params = {n: [torch.full(s, float(v)) for s, v in zip(shapes[n], values[n], strict=True)]
+              for n in shapes}
     return params, {'data': 'Input', 'conv1': 'Convolution', 'bn': 'BatchNorm', 'ip':
                     'InnerProduct'}
 
@@ -59,7 +60,8 @@ def test_copying_follows_caffes_rules(case):
         before = {n: [t.clone() for t in blobs] for n, blobs in params.items()}
         with pytest.raises(FcnError, match=f'{name}.caffemodel'):
             copy_weights(layers_of(params, types), source)
-        assert all(torch.equal(a, b) for n in params for a, b in zip(params[n], before[n]))
+        assert all(torch.equal(a, b) for n in params
+                   for a, b in zip(params[n], before[n], strict=True))
         return
     copy_weights(layers_of(params, types), source)
     with h5py.File(FILES / 'load/loaded.h5') as golden:

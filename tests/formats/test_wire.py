@@ -54,8 +54,7 @@ def test_binary_and_hdf5_agree(path):
     assert set(binary) == set(five) and five.format == 'hdf5'
     assert any(five.values())
     for name, blobs in five.items():
-        assert len(blobs) in (len(binary[name]), 0)          # 0: shared, kept by its owner
-        for a, b in zip(binary[name], blobs):
+        for a, b in zip(binary[name], blobs, strict=True) if blobs else ():     # else shared
             np.testing.assert_array_equal(a, b, strict=True)
 
 
@@ -66,7 +65,7 @@ def test_solverstate_binary_and_hdf5_agree():
     assert binary.learned_net == 'snapshot_iter_30.caffemodel'
     assert five.learned_net == 'snapshot_iter_30.caffemodel.h5' and five.extra == {}
     assert len(binary.history) == len(five.history) == 14     # Adam: two for each parameter
-    for a, b in zip(binary.history, five.history):
+    for a, b in zip(binary.history, five.history, strict=True):
         np.testing.assert_array_equal(a, b, strict=True)
 
 

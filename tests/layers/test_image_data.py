@@ -83,7 +83,7 @@ def test_crop_is_the_middle_in_test_and_drawn_in_train(folder):
 def test_mirror_is_drawn_for_each_image(folder):
     data, labels = batches(folder, 30, 'batch_size: 2', 'mirror: true')
     turned = 0
-    for pixels, label in zip(data.reshape(60, 3, *SIDES), np.ravel(labels)):
+    for pixels, label in zip(data.reshape(60, 3, *SIDES), np.ravel(labels), strict=True):
         whole = bgr(arrays()[label - 10])
         assert (pixels == whole).all() or (pixels == whole[:, :, ::-1]).all()
         turned += (pixels != whole).any()

@@ -151,9 +151,10 @@ def test_deconvolution_is_the_gradient_of_convolution(data):
     deconv = make_layer('Deconvolution', 1, 1, {'convolution_param': field | {
         'num_output': x.shape[field['axis']]}})
     channel, *window = deconv.geometry(grad.shape)
-    assume(all(deconv.extent(n, *axis) > 0 for n, *axis in zip(grad.shape[channel + 1:], *window)))
+    assume(all(deconv.extent(n, *axis) > 0 for n, *axis in
+               zip(grad.shape[channel + 1:], *window, strict=True)))
     ours, = deconv.forward([grad], [weight])     # Caffe's weight has the same layout in both
-    assert all(n <= m for n, m in zip(ours.shape, wanted.shape))
+    assert all(n <= m for n, m in zip(ours.shape, wanted.shape, strict=True))
     torch.testing.assert_close(ours, wanted[tuple(slice(0, n) for n in ours.shape)])
 
 
@@ -202,7 +203,7 @@ def test_pooling_is_caffes_loops(case, ties):
     for n in range(x.shape[0]):
         for c in range(x.shape[1]):
             wanted = pooled(x[n, c], p, *tops[0].shape[2:])
-            for top, values in zip(tops, wanted):
+            for top, values in zip(tops, wanted, strict=True):
                 np.testing.assert_allclose(top[n, c], values, rtol=1e-12, atol=1e-12)
 
 

@@ -118,9 +118,9 @@ def test_running_statistics_converge_to_those_of_the_batch():
     sums = [blob.data.clone() for blob in train.params['bn']]
     unbiased = F.batch_norm(x, x.mean((0, 2, 3)), x.var((0, 2, 3)), eps=1e-5)
     torch.testing.assert_close(test.forward(x=x)['y'], unbiased)
-    assert all(torch.equal(a, b.data) for a, b in zip(sums, train.params['bn']))
+    assert all(torch.equal(a, b.data) for a, b in zip(sums, train.params['bn'], strict=True))
     train.forward(x=x)
-    for before, after in zip(sums, train.params['bn']):
+    for before, after in zip(sums, train.params['bn'], strict=True):
         torch.testing.assert_close(after.data, 1.999 * before)
     assert [blob.lr_mult for blob in train.learnable_params] == [0, 0, 0]
 

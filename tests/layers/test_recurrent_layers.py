@@ -109,7 +109,7 @@ def test_static_input_and_exposed_states(type):
     for _ in range(2):                  # what is exposed is not carried
         out = net.forward(**fed)
         close(out['y'].detach(), wanted)
-        for name, state in zip(last, states):
+        for name, state in zip(last, states, strict=True):
             assert out[name].shape == (1, 2, 3) and not out[name].requires_grad
             close(out[name][0], state)
 

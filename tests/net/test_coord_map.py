@@ -27,7 +27,7 @@ def build(layers):
     for layer in layers:
         made = getattr(L, layer['type'])(*(tops[b] for b in layer['bottoms']),
                                          ntop=len(layer['tops']), **layer['params'])
-        tops.update(zip(layer['tops'], made if isinstance(made, tuple) else (made,)))
+        tops.update(zip(layer['tops'], made if isinstance(made, tuple) else (made,), strict=True))
     return tops
 
 

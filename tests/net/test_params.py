@@ -72,7 +72,7 @@ def test_fillers_are_a_function_of_seed_and_name():
     ours, again, other = net(TWO, seed=1), net(TWO, seed=1), net(TWO, seed=2)
     longer = net(TWO + conv('c', 'data'), seed=1)
     for blob, same, changed in zip(ours.learnable_params, again.learnable_params,
-                                   other.learnable_params):
+                                   other.learnable_params, strict=True):
         assert torch.equal(blob.data, same.data) and not torch.equal(blob.data, changed.data)
     assert torch.equal(longer.params['b'][0].data, ours.params['b'][0].data)
     assert_facts(message(net, DATA_2 + conv('a', 'data').replace('gaussian', 'gausian')),

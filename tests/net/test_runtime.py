@@ -123,7 +123,7 @@ def test_gradients_are_float32_and_close():
         assert out['loss'].dtype == out['accuracy'].dtype == torch.float32
     a, b = wide.total_loss.item(), narrow.total_loss.item()
     assert abs(a - b) < TOLERANCE * a
-    for a, b in zip(wide.learnable_params, narrow.learnable_params):
+    for a, b in zip(wide.learnable_params, narrow.learnable_params, strict=True):
         assert b.parameter.dtype == b.diff.dtype == torch.float32
         if a.lr_mult and a.diff.abs().max() > 1e-4:
             assert norm_away(b.diff, a.diff) < TOLERANCE, a.name
@@ -157,9 +157,9 @@ def test_solver_trains_in_bf16(tmp_path, monkeypatch):
     make = solver_maker(tmp_path, monkeypatch)
     wide, narrow = (run(make(prefix=name, precision=name), 1) for name in ('fp32', 'bf16'))
     assert {step.dtype for step in narrow.net.plan(frozenset()).steps} >= {torch.bfloat16}
-    for a, b in zip(wide.net.learnable_params, narrow.net.learnable_params):
+    for a, b in zip(wide.net.learnable_params, narrow.net.learnable_params, strict=True):
         assert b.parameter.dtype == torch.float32 and norm_away(b.data, a.data) < TOLERANCE
-    for a, b in zip(wide.history, narrow.history):
+    for a, b in zip(wide.history, narrow.history, strict=True):
         assert not a.any() or 0 < norm_away(b, a) < TOLERANCE
 
 

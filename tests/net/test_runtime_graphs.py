@@ -107,7 +107,7 @@ def test_a_result_outlives_the_next_replay(recorded):
     with torch.inference_mode():
         results = [net(data=image(seed))['cut'] for seed in range(4)]
         again = [net(data=image(seed))['cut'] for seed in range(4)]
-    assert all(torch.equal(a, b) for a, b in zip(results, again))
+    assert all(torch.equal(a, b) for a, b in zip(results, again, strict=True))
     assert not torch.equal(results[2], results[3])
 
 

@@ -29,7 +29,7 @@ def problems(draw):
         return ints(draw, least, most), ints(draw, least, most)
     group, k, dilation = ints(draw, 1, 2), pair(1, 3), pair(1, 2)
     channels, outputs = group * ints(draw, 1, 2), group * ints(draw, 1, 2)
-    size = [d * (a - 1) + 1 + ints(draw, 0, 4) for a, d in zip(k, dilation)]
+    size = [d * (a - 1) + 1 + ints(draw, 0, 4) for a, d in zip(k, dilation, strict=True)]
     x = distinct((ints(draw, 1, 2), channels, *size), 1)
     weight = distinct((outputs, channels // group, *k), 2)
     bias = distinct((outputs,), 3) if draw(st.booleans()) else None
@@ -56,7 +56,7 @@ def test_deconvolution(problem):
     x = distinct((len(x), len(weight), *x.shape[2:]), 4)
     bias = distinct((weight.shape[1] * group,), 3) if problem[2] is not None else None
     size = [s * (n - 1) + d * (k - 1) + 1 - 2 * p for n, k, s, p, d in
-            zip(x.shape[2:], weight.shape[2:], stride, pad, dilation)]
+            zip(x.shape[2:], weight.shape[2:], stride, pad, dilation, strict=True)]
     assume(min(size) > 0)
     check(blas.conv_transpose2d, F.conv_transpose2d, (x, weight, bias), stride, pad, 0, group,
           dilation)

@@ -66,7 +66,8 @@ def pair(*numbers):
        dtype=st.sampled_from(list(CLOSE)))
 def test_equals_conv2d(group, channels, outputs, kernel, stride, pad, dilation, size, batch, last,
                        bias, keep, dtype):
-    assume(all(n + 2 * p > d * (k - 1) for n, p, d, k in zip(size, pad, dilation, kernel)))
+    assume(all(n + 2 * p > d * (k - 1)
+               for n, p, d, k in zip(size, pad, dilation, kernel, strict=True)))
     x = random(batch, group * channels, *size, last=last).to(dtype)
     weight = random(group * outputs, channels, *kernel, seed=1, last=last).to(dtype)
     more = random(group * outputs, seed=2, last=False).to(dtype) if bias else None, stride, pad, \

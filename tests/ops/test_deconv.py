@@ -147,7 +147,7 @@ def loop_nest(x, weight, bias, stride, pad, group, offset, size):
 @settings(deadline=None, max_examples=20)
 @given(y=geometry(), x=geometry(), channels=st.tuples(*[st.integers(1, 3)] * 3))
 def test_any_geometry(last, y, x, channels):
-    size_in, kernel, stride, pad, *crop = zip(y, x)
+    size_in, kernel, stride, pad, *crop = zip(y, x, strict=True)
     c, each, group = channels
     sample = ((2, c * group, *size_in), each * group, kernel, stride, pad, group, *crop)
     args = example(sample, last=last)

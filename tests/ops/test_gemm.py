@@ -86,7 +86,7 @@ axis = st.tuples(st.integers(1, 5), st.integers(0, 2), st.integers(1, 7)).filter
 @given(batch=st.integers(1, 3), channels=st.integers(1, 4), outputs=st.integers(1, 140), y=axis,
        x=axis)
 def test_any_shape(batch, channels, outputs, y, x):
-    kernel, pad, size = zip(y, x)
+    kernel, pad, size = zip(y, x, strict=True)
     tensors = example((batch, 16 * channels, *size), outputs, kernel)
     agree(gradients(conv_gemm, tensors, pad), gradients(conv_gemm_ref, exact(tensors), pad),
           TOLERANCE)
@@ -99,7 +99,7 @@ def test_rounds_less_than_a_sum_in_order():
     x, weight, _ = example((1, 512, 9, 10), 128, (7, 7))
     ours = gradients(conv_gemm, (x, weight, None), (0, 0))
     wanted = gradients(conv_gemm_ref, exact((x, weight, None)), (0, 0))
-    for a, b, most in zip(ours, wanted, (6e-7, 4e-7, 2e-7)):
+    for a, b, most in zip(ours, wanted, (6e-7, 4e-7, 2e-7), strict=True):
         assert (a - b).square().mean().sqrt() < most * b.square().mean().sqrt()
 
 

@@ -64,7 +64,7 @@ def gradient(op, x, *args):
 
 
 def agree(ours, wanted, dtype):
-    for a, b in zip(ours, wanted):
+    for a, b in zip(ours, wanted, strict=True):
         assert a.dtype == b.dtype == dtype
         gap = error(a.cpu().double(), b.cpu().double())
         assert gap <= TOLERANCE[dtype], f'{gap} is above {TOLERANCE[dtype]}'
@@ -144,7 +144,7 @@ def loop_nest(x, taps_y, taps_x, stride, pad, offset, size):
 @settings(deadline=None, max_examples=60)
 @given(y=geometry(), x=geometry(), channels=st.integers(1, 3), last=st.booleans())
 def test_any_geometry(y, x, channels, last):
-    size_in, kernel, *rest = zip(y, x)
+    size_in, kernel, *rest = zip(y, x, strict=True)
     image, *args = example(((2, channels, *size_in), kernel, *rest))
     if last:
         image = image.detach().contiguous(memory_format=torch.channels_last).requires_grad_()

@@ -230,4 +230,4 @@ def test_failed_link_keeps_the_extension(tmp_path, monkeypatch, capsys):
     (tmp_path / 'setup.py').write_text('import os, sys; sys.exit(os.environ["FCN_REPRO_LINK"])')
     check.relink('flags')
     assert built.read_bytes() == b'as before'
-    assert 'linking with flags left with status 1' in capsys.readouterr().out
+    assert 'linking with flags ended with status 1' in capsys.readouterr().out

@@ -131,7 +131,7 @@ def test_views_of_deconvolutions():
 @given(y=geometry(), x=geometry(), channels=st.integers(1, 4), seed=st.integers(0, 9))
 def test_loss_of_nan_and_infinity(y, x, channels, seed):
     """NaN in the loss, and in its gradient for exactly the inputs that feed such a pixel."""
-    size_in, kernel, *rest = zip(y, x)
+    size_in, kernel, *rest = zip(y, x, strict=True)
     image, label, *rest = loss_args(((2, channels, *size_in), kernel, *rest))
     draw = torch.Generator().manual_seed(seed)
     odd = torch.rand(image.shape, generator=draw)

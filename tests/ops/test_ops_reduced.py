@@ -76,7 +76,7 @@ def test_argmax_twin(sample, dtype, device):
 @given(y=geometry(), x=geometry(), channels=st.integers(1, 5), seed=st.integers(0, 9))
 def test_argmax_ties_and_nan(y, x, channels, seed):
     """Small integers tie often; NaN and infinities lie about: equal to the twin to the bit."""
-    size_in, kernel, *rest = zip(y, x)
+    size_in, kernel, *rest = zip(y, x, strict=True)
     draw = torch.Generator().manual_seed(seed)
     image = torch.randint(-2, 3, (2, channels, *size_in), generator=draw).double()
     odd = torch.rand(image.shape, generator=draw)
@@ -127,7 +127,7 @@ def test_label_types(dtype):
 @settings(deadline=None, max_examples=40)
 @given(y=geometry(), x=geometry(), channels=st.integers(1, 5))
 def test_loss_any_geometry(y, x, channels):
-    size_in, kernel, *rest = zip(y, x)
+    size_in, kernel, *rest = zip(y, x, strict=True)
     x, label, *rest = loss_args(((2, channels, *size_in), kernel, *rest))
     ours, theirs = (op(x, label, *rest, ignore_label=255)
                     for op in (ops.upcrop_softmax_loss, ops.upcrop_softmax_loss_ref))
@@ -193,7 +193,7 @@ def test_deterministic():
             found.append((loss.detach(), torch.autograd.grad(loss, x)[0]))
     finally:
         torch.set_num_threads(threads)
-    assert all(torch.equal(a, b) for one in found for a, b in zip(one, found[0]))
+    assert all(torch.equal(a, b) for one in found for a, b in zip(one, found[0], strict=True))
 
 
 def test_compiles():

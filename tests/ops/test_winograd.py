@@ -67,7 +67,7 @@ axes = st.tuples(st.integers(0, 2), st.integers(1, 11)).filter(lambda a: sum(a) 
 @given(batch=st.integers(1, 3), channels=st.integers(1, 5), outputs=st.integers(1, 5), y=axes,
        x=axes)
 def test_any_shape(batch, channels, outputs, y, x):
-    pad, size = zip(y, x)
+    pad, size = zip(y, x, strict=True)
     tensors = example((batch, 16 * channels, *size), 16 * outputs)
     wanted = gradients(conv3x3_ref, exact(tensors), pad)
     agree([*gradients(conv3x3, tensors, pad), by_winograd(*tensors, pad)], [*wanted, wanted[0]],
@@ -82,7 +82,7 @@ def test_rounds_as_sums_in_order_do(channels):
     x = x.relu().detach()
     wanted = conv3x3_ref(x.double(), weight.double(), bias.double(), (1, 1))
     in_order = torch.zeros(channels, 20 * 21)
-    for tap, values in zip(weight.detach().flatten(1).T, F.unfold(x, 3, padding=1)[0]):
+    for tap, values in zip(weight.detach().flatten(1).T, F.unfold(x, 3, padding=1)[0], strict=True):
         in_order.addcmul_(tap[:, None], values)
 
     def deviation(y):

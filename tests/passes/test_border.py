@@ -124,8 +124,8 @@ def test_equal_to_the_bit_wherever_cells_are_put_back(text, data):
     def any_path(stops):
         path = []
         for i in range(len(stops)):
-            more = [a - b for a, b in zip(stops[path[-1]].removable, stops[i].removable)] \
-                if path else [1]
+            more = [a - b for a, b in zip(stops[path[-1]].removable, stops[i].removable,
+                                          strict=True)] if path else [1]
             if max(more) > 0 and data.draw(st.booleans()):
                 path.append(i)
         drawn.extend(path)
@@ -138,7 +138,7 @@ def test_equal_to_the_bit_wherever_cells_are_put_back(text, data):
     with mock.patch.object(MODULE, 'cheapest', any_path):
         (plain, quick), repeats = outcomes(made, size, data.draw(st.integers(0, 99)))
     assert len(repeats) == len(drawn)
-    for wanted, got in zip(plain, quick):
+    for wanted, got in zip(plain, quick, strict=True):
         for a, b in zip(wanted, got, strict=True):
             assert torch.equal(a, b)
 

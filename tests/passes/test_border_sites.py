@@ -94,13 +94,13 @@ def work_of(stops, path):
     total = 0
     for i, stop in enumerate(stops):
         left_out = next((stops[j].removable for j in path if j >= i), (0, 0))
-        area = [n - 2 * r / s for n, r, s in zip(stop.size, left_out, stop.stride)]
+        area = [n - 2 * r / s for n, r, s in zip(stop.size, left_out, stop.stride, strict=True)]
         total += stop.work * area[0] * area[1]
         if i in path:
             after = next((stops[j].removable for j in path if j > i), (0, 0))
             if after == left_out:
                 return float('inf')
-            area = [n - 2 * r / s for n, r, s in zip(stop.size, after, stop.stride)]
+            area = [n - 2 * r / s for n, r, s in zip(stop.size, after, stop.stride, strict=True)]
             total += MODULE.ELEMENT * stop.channels * area[0] * area[1]
     return total
 

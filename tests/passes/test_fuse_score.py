@@ -192,7 +192,7 @@ def test_loss(more, weight):
     assert sites == 1
     torch.testing.assert_close(quick.blobs['loss'].data, plain.blobs['loss'].data)
     torch.testing.assert_close(quick.total_loss, plain.total_loss)
-    for ours, other in zip(quick.params['fr'], plain.params['fr']):
+    for ours, other in zip(quick.params['fr'], plain.params['fr'], strict=True):
         assert error(ours.diff, other.diff) <= 1e-5
 
 

@@ -31,7 +31,8 @@ def test_release_golden(case):
         np.testing.assert_array_equal(confusion.hist, golden['hist'])
         np.testing.assert_allclose(m.class_accuracy, golden['class_acc'], rtol=1e-15)
         np.testing.assert_allclose(m.class_iu, golden['class_iu'], rtol=1e-15)
-        for ours, name in zip(m, ('overall_accuracy', 'mean_accuracy', 'mean_iu', 'fwavacc')):
+        names = 'overall_accuracy', 'mean_accuracy', 'mean_iu', 'fwavacc'
+        for ours, name in zip(m[:4], names, strict=True):
             assert ours == pytest.approx(golden.attrs[name], rel=1e-14), name
 
 
@@ -51,7 +52,7 @@ def test_definitions_by_loops(label, rng):
     prediction = np.array([rng.randrange(4) for _ in range(label.size)]).reshape(label.shape)
     confusion = Confusion(4)
     confusion.add(label, prediction)
-    counted = [(t, p) for t, p in zip(label.flat, prediction.flat) if t < 4]
+    counted = [(t, p) for t, p in zip(label.flat, prediction.flat, strict=True) if t < 4]
     assert confusion.hist.sum() == len(counted) and confusion.hist.dtype == np.int64
     if not counted:
         return
@@ -74,7 +75,7 @@ def test_streaming_is_the_sum_and_perfect_is_one(label):
     prediction = np.where(label == 255, 0, label)
     whole, parts = Confusion(4), Confusion(4)
     whole.add(label, prediction)
-    for row, predicted in zip(label, prediction):
+    for row, predicted in zip(label, prediction, strict=True):
         parts.add(row[None], predicted[None])
     np.testing.assert_array_equal(whole.hist, parts.hist)
     if whole.hist.any():

@@ -113,7 +113,8 @@ def test_voc_nets_are_the_releases(model):
     assert list(net.layer) == [row(*r) for r in rows]
 
 
-@pytest.mark.parametrize('model, base_lr', [*zip(VOC, ('1e-10', '1e-12', '1e-14', '1e-10'))])
+@pytest.mark.parametrize('model, base_lr', [
+    *zip(VOC, ('1e-10', '1e-12', '1e-14', '1e-10'), strict=True)])
 def test_voc_solvers_are_the_releases(model, base_lr):
     max_iter = 300000 if model == 'voc-fcn8s-atonce' else 100000
     assert read_solver(ROOT / f'prototxt/{model}/solver.prototxt').message == parse_solver(f'''
@@ -205,7 +206,7 @@ def test_at_once_scales_the_skips():
     for model, scales in (('voc-fcn8s-atonce', (0.01, 0.0001)), ('mini-fcn8s-atonce', (1, 1))):
         layers = {layer.name: layer for layer in
                   read_net(ROOT / f'prototxt/{model}/train.prototxt').message.layer}
-        for pool, scale in zip(('pool4', 'pool3'), scales):
+        for pool, scale in zip(('pool4', 'pool3'), scales, strict=True):
             layer = layers[f'scale_{pool}']
             assert layer.scale_param.filler.value == pytest.approx(scale)
             assert [p.lr_mult for p in layer.param] == [0]

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcn_repro import proto
+from fcn_repro.errors import FcnError
 from fcn_repro.proto import BVLC, TEST, TRAIN
 from fcn_repro.proto.scan import scan
 from fcn_repro.proto.schema import Schema
@@ -128,3 +129,14 @@ def test_scan_finds_every_layer_of_any_text(layers):
         if not one_line:
             starts = [i for i, t in enumerate(text.split('\n'), 1) if t == 'layer {']
             assert [f.line for f in found] == starts
+
+
+@pytest.mark.parametrize('overlay, quoted', [
+    ('  1 a int32', '1 a int32'),                           # before any message
+    ('LayerParameter\n  -no_such_field', 'no_such_field'),
+    ('LayerParameter\n  1 name', '1 name'),                 # without a type
+])
+def test_an_overlay_that_is_no_table(overlay, quoted):
+    with pytest.raises(FcnError) as error:
+        Schema(CAFFE_PROTO, overlay)
+    assert quoted in error.value.what

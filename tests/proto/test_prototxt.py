@@ -83,7 +83,7 @@ def test_lines_of_upgraded_nets():
     ('layers { layer { name: "r" type: "relu" pad: 1 } }', "x:1: layer 'r' .relu.: 'pad' means"),
     ('layers { layer { name: "r" type: "rely" } }', "unknown layer type 'rely'"),
     ('layers { layer { type: "relu" } }\nlayers { type: RELU }', 'x:2: .*no inner layer'),
-    ('layers { layer { type: "relu" } include { phase: TEST } }', "'include' beside"),
+    ('layers { layer { type: "relu" } include { phase: TEST } }', "'include' next to"),
     ('layers { layer { type: "padding" pad: 1 } bottom: "a" top: "b" }\n'
      'layers { layer { type: "relu" } bottom: "b" top: "b" }', 'x:2: .*padding layer'),
     ('layers { layer { type: "padding" } top: "b" }', '1 bottom and 1 top, not 0 and 1')])
@@ -94,7 +94,7 @@ def test_v0_rejections(text, what):
 
 def test_rules_are_caffes():
     net = read_net(DATA / 'rules.prototxt')
-    lines = dict(zip((layer.name for layer in net.message.layer), net.lines))
+    lines = dict(zip((layer.name for layer in net.message.layer), net.lines, strict=True))
     for case in json.loads((DATA / 'rules.json').read_text()):
         kept = filter_net(net, case['phase'], case['level'], case['stages'])
         assert [layer.name for layer in kept.message.layer] == case['layers']

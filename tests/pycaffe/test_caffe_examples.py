@@ -31,7 +31,7 @@ MAXIMA = [
 def test_max_pooling_and_its_mask(map, pooling, wanted, mask):
     x = torch.tensor(map, dtype=torch.float64).expand(2, 2, -1, -1)
     tops = make_layer('Pooling', 1, 2, {'pooling_param': pooling}).forward([x], [])
-    for top, values in zip(tops, (wanted, mask)):
+    for top, values in zip(tops, (wanted, mask), strict=True):
         assert torch.equal(top, torch.tensor(values).double().expand_as(top))
 
 

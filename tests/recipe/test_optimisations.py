@@ -105,7 +105,7 @@ def test_training_stays(tmp_path, monkeypatch, capsys, name):
     ends = [read_weights(next(Path(out).glob('train_iter_6.caffemodel.h5'))) for out in
             ('on', 'off')]
     for layer, blobs in ends[0].items():
-        for a, b in zip(blobs, ends[1][layer]):
+        for a, b in zip(blobs, ends[1][layer], strict=True):
             assert np.abs(np.asarray(a) - np.asarray(b)).max() <= 1e-5 * np.abs(a).max(), layer
 
 

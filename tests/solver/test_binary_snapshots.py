@@ -55,7 +55,7 @@ def test_snapshots_are_caffes(folder, tmp_path):
     solver = golden_solver(folder, tmp_path / 'snapshot')
     solver.net.copy_from(folder / 'init.caffemodel')
     solver.step(5)
-    for path, message in zip(solver.snapshot(), (NetParameter, SolverState)):
+    for path, message in zip(solver.snapshot(), (NetParameter, SolverState), strict=True):
         ours, its = (message.FromString((place / path.name).read_bytes())
                      for place in (tmp_path, folder))
         ours.DiscardUnknownFields()

@@ -165,7 +165,7 @@ def refused(solver, state, *parts):
     for part in parts:
         assert str(part) in str(caught.value)
     assert solver.iter == 1 and solver.net.state.position == 2
-    for blob, old in zip(solver.net.learnable_params, before):
+    for blob, old in zip(solver.net.learnable_params, before, strict=True):
         assert blob.data.equal(old)
 
 

@@ -27,7 +27,8 @@ def refused(solver, path, *parts):
     for part in parts:
         assert str(part) in str(caught.value), str(caught.value)
     assert solver.iter == 0 and not solver.losses
-    assert all(b.data.equal(old) for b, old in zip(solver.net.learnable_params, before))
+    assert all(b.data.equal(old)
+               for b, old in zip(solver.net.learnable_params, before, strict=True))
     return str(caught.value).splitlines()[1:]
 
 

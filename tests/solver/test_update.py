@@ -31,7 +31,7 @@ def start(kind, dtype, device='cpu'):
     draw = torch.Generator().manual_seed(0)
     blobs = [SimpleNamespace(parameter=torch.nn.Parameter(
         torch.randn(shape, generator=draw).to(device, dtype)), lr_mult=rate, decay_mult=decay)
-        for shape, rate, decay in zip(SHAPES, LR_MULTS, DECAY_MULTS)]
+        for shape, rate, decay in zip(SHAPES, LR_MULTS, DECAY_MULTS, strict=True)]
     blobs[2].parameter.data = blobs[2].parameter.data.contiguous(memory_format=torch.channels_last)
     return blobs, [torch.zeros_like(blob.parameter) for _ in range(RULES[kind].histories)
                    for blob in blobs]
@@ -49,7 +49,7 @@ def give_gradients(blobs, t):
 
 def assert_same(ours, wanted):
     for (blobs, history), (others, theirs) in [(ours, wanted)]:
-        for blob, other in zip(blobs, others):
+        for blob, other in zip(blobs, others, strict=True):
             assert torch.equal(blob.parameter, other.parameter)
             for a, b in [(blob.parameter.grad, other.parameter.grad)]:
                 assert (a is None and b is None) or torch.equal(a, b)
@@ -72,7 +72,7 @@ def test_same_bits_as_the_rules(kind, dtype, regularization, clip, device):
                 give_gradients(state[0], t)
                 update(p, *state, 0.01, t, clip)
             assert_same(ours, wanted)
-        for blob, was in zip(ours[0], before):
+        for blob, was in zip(ours[0], before, strict=True):
             stays = blob.lr_mult == 0 or was.numel() == 0
             assert torch.equal(blob.parameter, was) == stays
 
@@ -116,7 +116,7 @@ def test_writing_counts_as_a_new_version():
                blobs[0].parameter.grad]
     before = [tensor._version for tensor in watched]
     fused_update(solver('SGD'), blobs, history, 0.01, 1, 1.0)
-    assert all(tensor._version > was for tensor, was in zip(watched, before))
+    assert all(tensor._version > was for tensor, was in zip(watched, before, strict=True))
 
 
 def arguments(**change):

@@ -31,7 +31,8 @@ def steps(kind, gradients, rate=0.1, **fields):
 
 @given(GRADIENTS, RATES)
 def test_without_momentum_nesterov_is_sgd(gradients, rate):
-    pairs = zip(*(steps(kind, [[g] for g in gradients], rate) for kind in ('SGD', 'Nesterov')))
+    pairs = zip(*(steps(kind, [[g] for g in gradients], rate) for kind in ('SGD', 'Nesterov')),
+                strict=True)
     assert all((a == b).all() for a, b in pairs)
 
 
@@ -41,7 +42,8 @@ def test_nesterov_looks_one_step_ahead(gradients, rate, momentum):
     many = [[g] for g in gradients]
     plain = steps('SGD', many, rate, momentum=momentum)
     scale = 2 * rate * max(map(abs, gradients)) / (1 - momentum)
-    for g, h, ahead in zip(gradients, plain, steps('Nesterov', many, rate, momentum=momentum)):
+    nesterov = steps('Nesterov', many, rate, momentum=momentum)
+    for g, h, ahead in zip(gradients, plain, nesterov, strict=True):
         assert ahead[0] == pytest.approx(momentum * h[0] + rate * g, abs=1e-6 * scale)
 
 
@@ -61,7 +63,7 @@ def test_first_step_is_the_rate(kind, gradients, rate, decay):
 def test_the_size_of_gradients_cancels(kind, gradients, power):
     """To the bit for powers of 2, without delta."""
     small, large = (steps(kind, [[c * g] for g in gradients], delta=0) for c in (1, 2.0 ** power))
-    assert all((a == b).all() for a, b in zip(small, large))
+    assert all((a == b).all() for a, b in zip(small, large, strict=True))
 
 
 @given(st.floats(0.125, 8, width=32), RATES)

@@ -105,7 +105,7 @@ def check_batch(conv, tensors, pad):
         one = x.detach()[i:i + 1].requires_grad_()
         part = conv(one, *rest, pad)
         parts.append([part, *torch.autograd.grad(part, [one, *rest], top[i:i + 1])])
-    ys, dxs, *others = zip(*parts)
+    ys, dxs, *others = zip(*parts, strict=True)
     assert_same([torch.cat(ys).detach(), torch.cat(dxs)], [y, dx])
     agree([sum(other) for other in others], sums, 1e-5)
 

@@ -21,7 +21,7 @@ from layer_case import Case, blob, distinct, ints, unary
 def convolution(draw):
     kernel, stride, pad, dilation = axes(draw)
     size = [max(1, d * (k - 1) + 1 - 2 * p) + ints(draw, 0, 3)
-            for k, p, d in zip(kernel, pad, dilation)]
+            for k, p, d in zip(kernel, pad, dilation, strict=True)]
     group = ints(draw, 1, 2)
     return windows(draw, 'Convolution', size, group, kernel, stride, pad, dilation)
 
@@ -31,7 +31,7 @@ def deconvolution(draw):
     kernel, stride, pad, dilation = axes(draw)
     size = [ints(draw, 1, 3) for _ in kernel]
     pad = [min(p, (s * (n - 1) + d * (k - 1)) // 2)
-           for n, k, s, p, d in zip(size, kernel, stride, pad, dilation)]
+           for n, k, s, p, d in zip(size, kernel, stride, pad, dilation, strict=True)]
     group = ints(draw, 1, 2)
     return windows(draw, 'Deconvolution', size, group, kernel, stride, pad, dilation)
 

@@ -26,7 +26,7 @@ def cropped(draw, type, labels=None):
     """UpCrop, and what is made of it; labels: makes the layer that reads labels as well."""
     up, weight, channels, size, whole = upsampling(draw)
     offset = [ints(draw, 0, n - 1) for n in whole]
-    cut = [ints(draw, 1, n - o) for n, o in zip(whole, offset)]
+    cut = [ints(draw, 1, n - o) for n, o in zip(whole, offset, strict=True)]
     end = make_node('Crop', 2, 1, {'crop_param': {'axis': 2, 'offset': offset}})
     count = ints(draw, 1, 2)
     bottoms = [distinct([count, channels, *size]), distinct([1, 1, *cut], 1)]
@@ -54,7 +54,7 @@ def upcrop_loss(draw):
 def upcrop_add(draw):
     up, weight, channels, size, whole = upsampling(draw)
     offset = [ints(draw, 0, 2) for _ in whole]
-    fine = [n + o + ints(draw, 0, 2) for n, o in zip(whole, offset)]
+    fine = [n + o + ints(draw, 0, 2) for n, o in zip(whole, offset, strict=True)]
     cut = make_node('Crop', 2, 1, {'crop_param': {'axis': 2, 'offset': offset}})
     count = ints(draw, 1, 2)
     return Case('UpCropAdd', [distinct([count, channels, *size]),

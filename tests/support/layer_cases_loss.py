@@ -98,7 +98,7 @@ def im2col(draw):
         [ints(draw, least, most) for _ in range(count)]
         for least, most in ((1, 3), (1, 3), (0, 2), (1, 2)))
     size = [max(1, d * (k - 1) + 1 - 2 * p) + ints(draw, 0, 2)
-            for k, p, d in zip(kernel, pad, dilation)]
+            for k, p, d in zip(kernel, pad, dilation, strict=True)]
     return Case('Im2col', [distinct(lead + size)], {'convolution_param': {
         'axis': len(lead) - 1, 'kernel_size': kernel, 'stride': stride, 'pad': pad,
         'dilation': dilation}})

@@ -1,7 +1,7 @@
 """VGG16, its classifier and its fully convolutional nets as functions over netspec.
 
 The nets are the reference release's, layer for layer; fewer channels make the mini nets. Crop
-offsets are computed by proto.coord_map.
+offsets are computed by net.coord_map.
 """
 
 from ...errors import FcnError

@@ -1,0 +1,82 @@
+"""Options that make no sense, by themselves or for a stage, and what every stage has."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fcn_repro.cli.remedies import HINTS, REMEDIES
+from fcn_repro.errors import FcnError
+from fcn_repro.recipe import training
+from fcn_repro.recipe.models import FAMILIES, MODELS
+from fcn_repro.recipe.options import Options
+from fcn_repro.recipe.runs import Run
+from fcn_repro.recipe.stages import STAGES, shipped
+
+
+@pytest.mark.parametrize('options, code', [
+    ({'iterations': 0}, 'bad-iterations'), ({'keep': 0}, 'bad-keep'),
+    ({'workers': -1}, 'bad-workers'), ({'restore': 'newest', 'fresh': True}, 'restore-fresh'),
+    ({'force': True}, 'force-alone'), ({'classes': 3}, 'classes-alone'),
+    ({'classes': 0, 'voc': 'v'}, 'bad-classes'), ({'classes': 256, 'voc': 'v'}, 'bad-classes'),
+    ({'classes': 3, 'voc': 'v', 'sbd': 's'}, 'sbd-classes'),
+    ({'mnist': 'm', 'voc': 'v'}, 'two-data-sets'), ({'mnist': 'm', 'm2nist': 'n'}, 'two-data-sets'),
+])
+def test_options_that_exclude_each_other_or_are_out_of_range(options, code):
+    with pytest.raises(FcnError) as error:
+        Options(**options)
+    assert error.value.code == code and error.value.do
+    REMEDIES[code].format(**error.value.facts)
+
+
+@pytest.mark.parametrize('name, options, code', [
+    ('mini-fcn32s', {'sbd': 's'}, 'option-not-taken'),
+    ('mini-classifier', {'voc': 'v'}, 'option-not-taken'),
+    ('m2nist', {'voc': 'v'}, 'option-not-taken'),
+    ('m2nist-classifier', {'m2nist': 'n'}, 'option-not-taken'),
+    ('scratch-fcn32s', {'mnist': 'm'}, 'option-not-taken'),
+    ('voc-fcn32s', {'mnist': 'm'}, 'option-not-taken'),
+    ('voc-fcn32s', {'weights': 'none'}, 'zero-fillers'),
+    ('voc-fcn32s', {'weights': 'none', 'voc': 'v', 'sbd': 's'}, 'zero-fillers'),
+    ('mini-fcn32s', {'solver': 'solver_x.prototxt'}, 'no-solver'),
+])
+def test_options_that_a_stage_does_not_take(name, options, code):
+    with pytest.raises(FcnError) as error:
+        Run(name, Options(**options)).check()
+    assert error.value.code == code and name in str(error.value)
+
+
+@pytest.mark.parametrize('name, options', [
+    ('mini-fcn32s', {'mnist': 'm'}), ('mini-fcn8s', {'voc': 'v', 'classes': 3, 'weights': 'none'}),
+    ('m2nist', {'m2nist': 'n'}), ('m2nist-classifier', {'mnist': 'm'}),
+    ('voc-fcn32s', {'voc': 'v', 'sbd': 's'}), ('voc-fcn32s', {'voc': 'v', 'weights': 'none'}),
+    ('scratch-fcn8s', {'voc': 'v'}),
+])
+def test_options_that_a_stage_takes(name, options):
+    Run(name, Options(**options)).check()
+
+
+def test_an_unknown_stage_is_refused_with_the_nearest():
+    with pytest.raises(FcnError, match="Did you mean 'mini-fcn32s'"):
+        Run('mini-fcn32').check()
+
+
+def test_families_have_stages_with_prototxt_and_parents():
+    assert {stage.family for stage in STAGES.values()} == set(FAMILIES)
+    assert STAGES.keys() == MODELS.keys()
+    for name, stage in STAGES.items():
+        assert (shipped(name) / 'solver.prototxt').is_file()
+        assert stage.parent is None or stage.parent in STAGES
+        assert stage.net and [stage.family, stage.net] not in [
+            [other.family, other.net] for key, other in STAGES.items() if key != name]
+
+
+def test_codes_of_errors_have_remedies():
+    """Each code of these packages has one, and none is left over."""
+    package = Path(training.__file__).parents[1]
+    sources = [path.read_text() for part in ('data', 'predict', 'recipe')
+               for path in (package / part).rglob('*.py')]
+    codes = {code for text in sources for line in re.findall(r"code=('[^\n]*)", text)
+             for code in re.findall(r"'([a-z-]+)'", line.partition(',')[0])}
+    assert codes | {'bad-iterations', 'bad-keep'} == REMEDIES.keys()
+    assert training.HINTS.keys() == HINTS.keys()
