@@ -124,7 +124,7 @@ def test_a_param_str_is_a_literal_or_refused(tmp_path, monkeypatch, text):
     (tmp_path / 'n.prototxt').write_text(
         'layer { name: "d" type: "Python" top: "a" top: "b" python_param { module: "voc_layers" '
         f'layer: "VOCSegDataLayer" param_str: "{text}" }} }}')
-    with pytest.raises(FcnError, match='no Python dict') as error:
+    with pytest.raises(FcnError, match='not a Python dict') as error:
         Net.read('n.prototxt', 'TEST')
     assert len(str(error.value)) < 1000 and not (tmp_path / 'pwned').exists()
 
