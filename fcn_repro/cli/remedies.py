@@ -11,6 +11,17 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'no-folder': 'Give another --out, or fix its permissions or the free space.',
     # data
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
+    # net
+    'no-such-device': 'Use --device cpu, another GPU, or a torch built for CUDA.',
+    'gpu-precision': 'Use fp32 or bf16, or --device cuda.',
+    'fp16-training': 'Use --precision bf16 or tf32.',
+    # solver
+    'no-room': 'Free space, keep fewer snapshots (--keep N), or write elsewhere; nothing was '
+               'written, and earlier snapshots are untouched.',
+    'changed-since': 'Restore with those, or give --force to continue with the new ones:\n'
+                     '{changes}',
+    'diverged': 'Lower base_lr ({base_lr}; --restore with another needs --force), or check the '
+                'data and the weights; the latest snapshot is untouched.',
     # recipe: options
     'not-positive': 'Give --{option} 1 or more.',
     'restore-fresh': 'Give --restore or --fresh.',
@@ -23,39 +34,31 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'zero-fillers': 'Give --weights FILE; or, for random weights, --voc without --sbd, or a '
                     'scratch stage.',
     'no-solver': 'Give --solver with one of {solvers}.',
-    'no-stage': 'Write its folder with make-prototxt.',
+    'no-stage': 'Write its folder with `fcn-repro make-prototxt`.',
     'no-voc-layout': 'Leave out --voc-dir.',
-    'weights-needed': "Give --weights {weights} (make: WEIGHTS=…), or, for a data set of your own, "
+    'weights-needed': 'Give --weights {weights} (make: WEIGHTS=…), or, for a data set of your own, '
                       '--weights none.',
     'weights-not-taken': 'Leave out --weights.',
     'weights-unused': 'Leave out --weights.',
     # recipe: runs
-    'no-weights': ('Train it first, or name a file with --weights.', 'Train it first.'),
+    'no-weights': 'Train it first, or name a file with --weights.',
     'no-snapshot': 'Train without --restore.',
     'run-immovable': 'Give another --out.',
     'run-stopped': ('Give --restore to resume it (make: RESTORE=1), or --fresh to start anew '
                     '(make: FRESH=1).',
-                    'Resume it with the command train (make: train-{stage} RESTORE=1).'),
+                    'Resume it with `fcn-repro train {stage} --restore` '
+                    '(make: train-{stage} RESTORE=1).'),
     'run-differs': ('Give another --out or --runs, or --fresh to set it aside (make: FRESH=1).',
                     'Give another --runs.'),
     'later-snapshot': 'Give another --out, or move the later snapshots away.',
-    'parent-missing': 'Train {stage} first (make: train-{stage}), or give --weights FILE (make: '
-                      'WEIGHTS=…).',
-    'parent-stopped': 'Resume {stage} with --restore (make: train-{stage} RESTORE=1); or start '
-                      'from it as it is: --weights {weights} (make: WEIGHTS=…).',
+    'parent-missing': 'Train it first with `fcn-repro train {stage}` (make: train-{stage}), or '
+                      'give --weights FILE (make: WEIGHTS=…).',
+    'parent-stopped': 'Resume it with `fcn-repro train {stage} --restore` '
+                      '(make: train-{stage} RESTORE=1); or start from it as it is: '
+                      '--weights {weights} (make: WEIGHTS=…).',
     'parent-differs': 'Train the earlier stages on the same data; to start from these weights all '
                       'the same, name them with --weights.',
     'classifier-weak': 'Train it longer (--iterations), or from another --seed.',
-    # net and solver
-    'no-such-device': 'Use --device cpu, another GPU, or a torch built for CUDA.',
-    'gpu-precision': 'Give --precision fp32 or bf16, or --device cuda.',
-    'bad-keep': 'Give --keep 1 or more.',
-    'no-room': ('Free space, keep fewer snapshots (--keep N), or write elsewhere; nothing was '
-                'written, and earlier snapshots are untouched.'),
-    'changed-since': 'Restore with those, or give --force to continue with the new ones:\n'
-                     '{changes}',
-    'diverged': 'Lower base_lr ({base_lr}; --restore with another needs --force), or check the '
-                'data and the weights; the latest snapshot is untouched.',
     # predict
     'not-segmentation': 'Give --heatmap for a classifier.',
     'not-classifier': 'Leave out --heatmap for a segmentation net.',

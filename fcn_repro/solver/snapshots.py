@@ -53,11 +53,11 @@ DIFF_LINES = 40                 # of a difference, at most
 
 
 def check_options(keep: int | None, provenance: dict[str, Any]) -> None:
-    """FcnError for a number of snapshots to keep (code 'bad-keep') or a provenance that makes no
-    sense."""
+    """FcnError for a number of snapshots to keep below 1 (code 'not-positive') and for a provenance
+    that makes no sense."""
     if keep is not None and keep < 1:
-        raise FcnError(f'keep={keep}: this many snapshots cannot be kept', code='bad-keep',
-                       facts={'keep': keep}, do='Give keep=1 or more, or None for all.')
+        raise FcnError(f'keep={keep}: this many snapshots cannot be kept', code='not-positive',
+                       facts={'option': 'keep'}, do='Give keep=1 or more, or None for all.')
     for name, value in provenance.items():
         if name in RESERVED or not isinstance(value, (str, bool, int, float)):
             raise FcnError(f'provenance has {name!r}: {value!r}', do=f'Give numbers and texts, '

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import re
 import subprocess
 import sys
 
@@ -118,9 +119,9 @@ def test_a_remedy_is_shown_where_its_options_exist(monkeypatch, capsys):
 
 
 def raised_codes():
-    """{code: names of the facts that each FcnError with it has, None where they are no literal}
-    of the package."""
-    found = {}
+    """({code: names of the facts that each FcnError with it has, None where they are no literal},
+    [pattern of codes that are put together]) of the package."""
+    found, patterns = {}, []
     for path in (ROOT / 'fcn_repro').rglob('*.py'):
         for node in ast.walk(ast.parse(path.read_text())):
             words = {word.arg: word.value for word in node.keywords} \
@@ -132,19 +133,26 @@ def raised_codes():
                 names = set()
             elif isinstance(facts, ast.Dict):
                 names = {key.value for key in facts.keys}
+            if isinstance(words['code'], ast.JoinedStr):        # such as f'bad-{name}'
+                patterns.append(''.join(re.escape(part.value) if isinstance(part, ast.Constant)
+                                        else r'[\w-]+' for part in words['code'].values))
+                continue
             for code in ast.walk(words['code']):        # of `a if x else b` both
                 if isinstance(code, ast.Constant) and isinstance(code.value, str):
                     before = found.get(code.value)
                     found[code.value] = names if before is None else before if names is None \
                         else before & names
-    return found
+    return found, patterns
 
 
 def test_codes_facts_commands_and_options_of_the_remedies_exist():
-    codes = raised_codes()
+    codes, patterns = raised_codes()
     known = {name: set(OPTION.findall(command_parser(name).format_usage())) for name in COMMANDS}
-    assert codes.keys() == REMEDIES.keys()
-    for code, facts in codes.items():
+    unused = REMEDIES.keys() - codes.keys()
+    assert codes.keys() <= REMEDIES.keys()
+    assert all(any(re.fullmatch(each, code) for each in patterns) for code in unused), unused
+    for code in REMEDIES:
+        facts = codes.get(code)
         for text in texts(code):
             assert facts is None or facts_of(text) <= facts, (code, facts)
             named = {each for each in OPTION.findall(COMMAND.sub('', text)) if '{' not in each}

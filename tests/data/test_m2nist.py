@@ -218,8 +218,8 @@ def test_the_published_arrays_from_the_command_line(tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     words = ['train', 'm2nist', '--weights', 'none', '--iterations', 1]
     assert_error(call(capsys, *words, '--m2nist', 'nowhere'), 'nowhere', 'combined.npy')
-    assert_error(call(capsys, *words, '--m2nist', folder, '--mnist', 'x'), 'in place of --mnist')
-    assert_error(call(capsys, *words, '--voc', 'x'), 'takes no VOC folder')
+    assert_error(call(capsys, *words, '--m2nist', folder, '--mnist', 'x'), 'mnist and m2nist')
+    assert_error(call(capsys, *words, '--voc', 'x'), "takes no 'voc'")
     assert not (tmp_path / 'runs').exists()
     done = call(capsys, *words, '--m2nist', folder)
     assert done.status == 0 and '2 images, rule of the paper' in done.out

@@ -37,7 +37,8 @@ def test_forward_has_the_shape_that_shape_says(type, data):
     assert type in LABELS or not case.bottoms or all(top.dtype == torch.float64 for top in tops)
 
 
-@pytest.mark.parametrize('type', REFERENCES)
+@pytest.mark.parametrize('type', REFERENCES or [pytest.param('', marks=pytest.mark.skip(
+    reason='every type has goldens or a test of its own, none a reference beside its cases'))])
 @quick
 @given(st.data())
 def test_forward_equals_the_reference_beside_the_cases(type, data):
@@ -203,7 +204,8 @@ def test_pooling_is_caffes_loops(case, ties):
     for n in range(x.shape[0]):
         for c in range(x.shape[1]):
             wanted = pooled(x[n, c], p, *tops[0].shape[2:])
-            for top, values in zip(tops, wanted, strict=True):
+            assert 1 <= len(tops) <= len(wanted) == 2        # the mask is optional
+            for top, values in zip(tops, wanted[:len(tops)], strict=True):
                 np.testing.assert_allclose(top[n, c], values, rtol=1e-12, atol=1e-12)
 
 

@@ -83,9 +83,9 @@ def test_copied_layers_stay_in_the_dialect():
 
 def test_pycaffes_net():
     x, net = image(1, 3, 9, 9), LayerwiseNet.of(parse_net(DATA + BRIGHT, FILE, TOY), TEST)
-    net.memory[net.graph.last('x')].data.copy_(x)
-    net.run(0, 1)
-    assert torch.equal(net.memory[net.graph.last('b')].data, 6 * x)
+    net.executor.memory[net.graph.last('x')].data.copy_(x)
+    net.executor.run(0, 1)
+    assert torch.equal(net.executor.memory[net.graph.last('b')].data, 6 * x)
 
 
 def test_an_old_net_has_the_dialects_types():

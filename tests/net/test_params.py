@@ -197,7 +197,8 @@ def test_share_with():
     its.parameter.grad = torch.ones(its.shape)          # Caffe's ShareData: diffs are not shared
     assert not mine.diff.any() and its.diff.all()
     other = net(DATA_2 + conv('a', 'data', num_output=7) + conv('z', 'a'))
-    assert_facts(message(other.share_with, train), "net.prototxt:2: layer 'a'", 'parameter 0',
+    assert_facts(message(other.share_with, train), "net.prototxt:2: layer 'a' (Convolution)",
+                 'parameter 0',
                  '7x2x1x1', '3x2x1x1')
 
 

@@ -58,7 +58,7 @@ def test_another_file(goldens, capsys, tmp_path):
     assert check(capsys, folder)[0] == 1
     assert check(capsys, folder, '--known', path)[0] == 0
     done = call(capsys, 'check_goldens', folder, folder, '--known', path)
-    assert done.status == 2 and '--known' in done.err
+    assert_error(done, '--known', 2)
 
 
 def test_it_fails_when_the_case_agrees(goldens, capsys):

@@ -124,7 +124,7 @@ def test_bad_grids(tmp_path, capsys):
         parts=['2 class names for the 5 classes'])
     pooled = CONV.replace('kernel_size: 2 stride: 2', 'global_pooling: true')
     bad(capsys, tmp_path, x, '--heatmap', net=INPUT % (24, 24) + pooled + FC, parts=[
-        'is not known', 'global'])
+        'is unknown', 'global'])
 
 
 def test_the_net_of_another_text_is_not_changed():

@@ -7,7 +7,7 @@ import pytest
 
 from fcn_repro.cli.remedies import HINTS, REMEDIES
 from fcn_repro.errors import FcnError
-from fcn_repro.recipe import training
+from fcn_repro.recipe import stages, training
 from fcn_repro.recipe.models import FAMILIES, MODELS
 from fcn_repro.recipe.options import Options
 from fcn_repro.recipe.runs import Run
@@ -80,3 +80,11 @@ def test_codes_of_errors_have_remedies():
              for code in re.findall(r"'([a-z-]+)'", line.partition(',')[0])}
     assert codes | {'bad-iterations', 'bad-keep'} == REMEDIES.keys()
     assert training.HINTS.keys() == HINTS.keys()
+
+
+def test_an_installed_package_has_its_prototxt_inside(tmp_path, monkeypatch):
+    """A checkout has them next to the package."""
+    monkeypatch.setattr(stages, '__file__', str(tmp_path / 'fcn_repro/recipe/stages.py'))
+    assert stages.shipped_prototxt() == tmp_path / 'prototxt'
+    (tmp_path / 'fcn_repro/prototxt').mkdir(parents=True)
+    assert stages.shipped_prototxt() == tmp_path / 'fcn_repro/prototxt'

@@ -63,7 +63,7 @@ def test_keep_of_what_was_there(make):
 def test_keep_nothing(make, keep):
     with pytest.raises(FcnError, match=f'keep={keep}') as caught:
         make(keep=keep)
-    assert caught.value.code == 'bad-keep' and '--' not in str(caught.value)
+    assert caught.value.code == 'not-positive' and '--' not in str(caught.value)
 
 
 def test_order_of_what_reaches_the_disk(make, monkeypatch):

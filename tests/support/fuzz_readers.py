@@ -1,7 +1,10 @@
-"""Feed mutations of real files to a reader: `python tests/fuzz_readers.py weights --seconds 60`;
-whatever is no FcnError, takes over a second or grows the memory is saved and listed, status 1.
+"""Feed mutations of real files to a reader; status 1 if one of them fails.
 
-Each batch runs in a process of its own, with a limit on its memory, so that a crash is found too.
+    python tests/support/fuzz_readers.py weights --seconds 60
+
+An input fails that raises anything but FcnError, takes over a second or grows the memory; it is
+saved and listed. Each batch runs in a process of its own with limited memory, so that a crash is
+found too.
 """
 
 import argparse
