@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from types import TracebackType
 from typing import Any
 
@@ -25,7 +26,7 @@ class FcnError(Exception):
     """
 
     def __init__(self, what: str, *, do: str = '', code: str = '',
-                 facts: Mapping[str, Any] | None = None, file: str | None = None,
+                 facts: Mapping[str, Any] | None = None, file: str | PathLike[str] | None = None,
                  line: int | None = None, layer: str | None = None,
                  type: str | None = None) -> None:
         self.what, self.do, self.file, self.line = short(what), short(do), file, line
@@ -44,8 +45,8 @@ class FcnError(Exception):
             text += ('' if text.endswith('.') else '.') + ' ' + self.do
         return text
 
-    def at(self, *, file: str | None = None, line: int | None = None, layer: str | None = None,
-           type: str | None = None) -> FcnError:
+    def at(self, *, file: str | PathLike[str] | None = None, line: int | None = None,
+           layer: str | None = None, type: str | None = None) -> FcnError:
         """Return a copy, of the same class, with the parts of its place that it lacks."""
         return self.__class__(self.what, do=self.do, code=self.code, facts=self.facts,
                               file=self.file or file, line=self.line or line,
@@ -62,7 +63,7 @@ class located:
     of a node of it; out of memory becomes an FcnError too.
     """
 
-    def __init__(self, file: str | None, node: Any = None) -> None:
+    def __init__(self, file: str | PathLike[str] | None, node: Any = None) -> None:
         self.file = file
         self.place = {} if node is None else {'line': node.line, 'layer': node.name,
                                               'type': node.type}

@@ -61,9 +61,10 @@ class Pooling(Layer):
         return coordinates.convolution(settings, cls.type)
 
     def cell_map(self, bottom):
-        values = self.window() or ()
-        return self.coord_map(dict(zip(('kernel_size', 'stride', 'pad'), map(list, values),
-                                       strict=True)))
+        settings = {}                   # a global pooling has no window that moves
+        if window := self.window():
+            settings = dict(zip(('kernel_size', 'stride', 'pad'), map(list, window), strict=True))
+        return self.coord_map(settings)
 
     def _pair(self, name):
         p = self.param

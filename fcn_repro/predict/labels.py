@@ -96,7 +96,7 @@ class LabelMaps:
     that class_names finds. FcnError for a net that does not map an image to scores of its size.
     """
 
-    endings = '.png', '.overlay.png'
+    endings: tuple[str, ...] = ('.png', '.overlay.png')
 
     def __init__(self, net: Net, mean: Sequence[float], classes: str | Path | None = None):
         self.net, self.mean = net, check_mean(mean)

@@ -193,9 +193,9 @@ def test_refused_by_name(folder, more, transform, wanted):
     (None, '', ('No such file or directory',)),
     (b'', '', ('no image', "'image label'")),
     (b'\xff\xfe', '', ("'image label'",)),
-    (b'0.png 1\n1.png\n', ':2', ("'1.png'", "'image label'")),
-    (b'0.png 1\n\n1.png 2\n', ':2', ("''", "'image label'")),
-    (b'0.png 1\n1.png x\n', ':2', ("'1.png x'", "'image label'")),
+    (b'0.png 1\n1.png\n', ':2', ("'1.png'", "'image 3'")),
+    (b'0.png 1\n\n1.png 2\n', ':2', ("''", "'image 3'")),
+    (b'0.png 1\n1.png x\n', ':2', ("'1.png x'", "'image 3'")),
 ])
 def test_lists_that_are_none(folder, lines, where, wanted):
     if lines is None:

@@ -289,7 +289,7 @@ def test_train_and_eval_in_bf16(tmp_path, monkeypatch, capsys):
     folder, voc = small_stage(tmp_path, monkeypatch)
     write_stage(folder, voc)
     bf16 = ['--precision', 'bf16', '--device', 'cpu']
-    done = call(capsys, 'train', 'small', '--voc', voc, '--precision', 'half')
+    done = call(capsys, 'train', 'small', '--precision', 'half')
     assert_error(done, "'half'", 'fp32, tf32, bf16, fp16')
     assert not (tmp_path / 'runs/small').exists()
     assert_error(call(capsys, 'train', 'small', '--device', 'cpu', '--precision', 'fp16'), 'GPUs')

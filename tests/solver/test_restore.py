@@ -256,8 +256,8 @@ def stopped(tmp_path):
 def test_signal_to_a_training_process(stopped, number, tmp_path, capsys, monkeypatch):
     words, done, last = stopped(number)
     assert done.status == 130 and not done.err
-    assert done.out.endswith(f'stopped at iteration {last} with a snapshot; go on with --restore '
-                             '(make: RESTORE=1)\n')
+    assert done.out.endswith(f'stopped at iteration {last} with a snapshot; resume it with '
+                             '--restore (make: RESTORE=1)\n')
     monkeypatch.chdir(tmp_path)
     before = contents(tmp_path / 'run')
     again = call(capsys, 'train', *words, '--iterations', 5000, '--classes', 9)
