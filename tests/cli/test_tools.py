@@ -203,7 +203,7 @@ def test_log_has_the_lines_of_test_nets(small, tmp_path, capsys):
     (['--mnist', 'x'], ['small', "'mnist'"]),
     (['--m2nist', 'x'], ['small', "'m2nist'"]),
     (['--device', 'gpu'], ["'gpu' is unknown", 'Use cpu']),
-    (['--device', 'cuda:99'], ["'cuda:99' is not there", 'GPUs', '--device cpu']),
+    (['--device', 'cuda:99'], ["'cuda:99'", '0 GPUs', '--device cpu']),
     (['--solver', 'x.prototxt'], ["small has no solver 'x.prototxt'", 'solver.prototxt']),
     (['--force'], ['force', 'restore']),
     (['--keep', 0], ['keep', '0']),
