@@ -16,7 +16,8 @@ def channel_pictures(net: Net, path: str | Path, count: int = 6, score: str = 's
     class the ground truth and the probability. FcnError for a net without data or score."""
     data, strips = data_layer(net), []
     for k in sorted(spread(min(count, len(data)), len(data))):
-        sample, net.state.position = data.sample(k), k
+        sample = data.sample(k)
+        net.seek(k)
         with torch.inference_mode():
             scores = net.forward(blobs=[score], stop_after=score_layer(net, score))[score]
         names = data.classes or [str(c) for c in range(scores.shape[1])]

@@ -62,7 +62,7 @@ def evaluate(net: Net, confusion: Confusion, count: int | None = None,
     image, and for a net that reads several images per batch or has no label per pixel.
     """
     layer, data = python_layer(net), data_layer(net)
-    net.state.position = 0
+    net.seek(0)
     for _ in range(len(data) if count is None else min(count, len(data))):
         start = time.perf_counter()
         prediction = predict(net, score)

@@ -229,6 +229,6 @@ def predictions(nets: Iterable, k: int) -> list[np.ndarray]:
     """The label maps (H, W) that val nets give for their k-th image."""
     maps = []
     for net in nets:
-        net.state.position = k
+        net.seek(k)
         maps.append(predict(net))
     return maps

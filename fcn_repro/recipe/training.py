@@ -179,8 +179,8 @@ def make_solver(run: Run, prototxt: Path, mine: dict) -> Solver:
                     device=pick_device(options.device), overrides=options.overrides,
                     max_iter=options.iterations, keep=options.keep, workers=options.workers,
                     precision=options.precision, passes=optimisations.passes,
-                    placed=optimisations.placed)
-    solver.fused = optimisations.fused
+                    placed=optimisations.placed,
+                    fused=optimisations.fused)
     solver.provenance = {'commit': commit(), 'max_iter': solver.param.max_iter,
                          **{key: value for key, value in mine.items() if key != 'seed'}}
     return solver

@@ -10,6 +10,7 @@ import time
 import h5py
 import numpy as np
 import pytest
+import torch
 from goldens import solver_cases
 from small_runs import (
     NET,
@@ -270,3 +271,20 @@ def test_signal_to_a_training_process(stopped, number, tmp_path, capsys, monkeyp
         assert f'restored run/train_iter_{last}.solverstate.h5\n' in further.out
         assert f'iteration {last + 1}/{last + 1}: loss' in further.out
         assert (tmp_path / f'run/train_iter_{last + 1}.caffemodel.h5').exists()
+
+
+def test_threads_are_restored_with_a_warning(snapped, caplog):
+    """The snapshot's number holds for the whole process, so both numbers are said; nothing where
+    they are equal."""
+    solver, _, state = snapped
+    before = torch.get_num_threads()
+    solver.restore(state)
+    assert torch.get_num_threads() == before and 'computes with' not in caplog.text
+    torch.set_num_threads(before + 1)
+    try:
+        solver.restore(state)
+        assert torch.get_num_threads() == before
+        said, = [record.getMessage() for record in caplog.records if 'computes with' in record.msg]
+        assert f'{before} threads' in said and str(before + 1) in said
+    finally:
+        torch.set_num_threads(before)
