@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -36,7 +36,8 @@ class PlannedExecutor:
     """
 
     def __init__(self, net: Net, make_replay: Callable[[Net], Replay] | None = None):
-        self.net = weakref.proxy(net)   # which owns this object: a cycle would outlive its last use
+        # the net owns this object: a reference back would keep both past their last use
+        self.net: Net = cast('Net', weakref.proxy(net))
         self.blobs = self._make_blobs()
         self.total_loss: torch.Tensor | None = None
         self.plans: dict[tuple, Plan] = {}
@@ -76,7 +77,8 @@ class PlannedExecutor:
             self.net.reshape({v: tuple(t.shape) for v, t in values.items()})
             losses = self.replay(self.run, plan, values) if self.replay else self.run(plan, values)
         self.net.seek(self.net.state.position + 1)
-        self.total_loss, self._spent = sum(losses) if losses else None, False
+        self.total_loss = cast(torch.Tensor, sum(losses)) if losses else None
+        self._spent = False
         return self.deliver(plan, values)
 
     def run(self, plan: Plan, values: Values) -> list[torch.Tensor]:
@@ -123,7 +125,7 @@ class PlannedExecutor:
             else:
                 continue
             if node.key not in net.layer_params:        # the top of a Parameter layer is learned
-                tops = map(self.placed_input, tops)
+                tops = [self.placed_input(top) for top in tops]
             values.update(zip(node.tops, tops, strict=True))
         return values
 
@@ -168,14 +170,15 @@ class PlannedExecutor:
                            do='Run forward before each backward; diffs of params add up.')
         if self._trace:
             self._trace.start_backward()
-        if not diffs and self.total_loss is None:
+        loss = self.total_loss
+        if not diffs and loss is None:
             raise FcnError('there is no loss to start backward from', file=file,
                            do='Give the diffs of outputs, or use a net with a loss layer.')
         with tf32(self.net.options.precision == 'tf32'):
             if diffs:
                 self._backward_from(diffs)
-            elif self.total_loss.requires_grad:
-                self.total_loss.backward()
+            elif loss is not None and loss.requires_grad:
+                loss.backward()
         self._spent = True
         if self._trace:
             self._trace.log_backward()

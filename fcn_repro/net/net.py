@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
@@ -211,7 +211,7 @@ class Net(nn.Module):
             raise FcnError('the first layer takes no arrays', file=self.graph.file, type=first.type,
                            layer=first.name, do='Make it a MemoryData layer.')
         with located(self.graph.file):
-            self.layer(first).reset(data, labels)
+            cast(Any, self.layer(first)).reset(data, labels)
 
     # ---- parameters --------------------------------------------------------------------------
 

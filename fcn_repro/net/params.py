@@ -24,7 +24,8 @@ def make_params(graph: Graph, declared: dict, seed: int) -> Params:
     share_mode STRICT wants equal shapes, PERMISSIVE equal counts. A parameter with lr_mult 0 has
     no gradient unless the graph's force_backward is set.
     """
-    named, params = {}, {}
+    named: dict[str, ParamBlob] = {}
+    params: Params = {}
     for node in graph.nodes:
         shapes = declared.get(node.key, [])
         specs = list(node.param.param)
@@ -94,18 +95,19 @@ def share_data(graph: Graph, params: Params, other_graph: Graph, other: Params) 
     name here. A parameter that is shared by its own name within the net stays one. FcnError for
     another number of parameters or another shape; then nothing is changed.
     """
-    first, pairs = {}, {}
+    first: dict[str, Node] = {}
+    pairs: dict[tuple[str, int], list[tuple[ParamBlob, ParamBlob]]] = {}
     for node in graph.nodes:
         first.setdefault(node.name, node)
     for node in other_graph.nodes:
         if node.name in first:
             target = first[node.name]
-            mine, theirs = params.get(target.key, []), other.get(node.key, [])
-            _check_shareable(target, mine, theirs)
-            pairs[target.key] = list(zip(mine, theirs, strict=True))
+            blobs, sources = params.get(target.key, []), other.get(node.key, [])
+            _check_shareable(target, blobs, sources)
+            pairs[target.key] = list(zip(blobs, sources, strict=True))
     for key in params:
-        for mine, theirs in pairs.get(key, ()):
-            mine.share_data(theirs)
+        for blob, source in pairs.get(key, ()):
+            blob.share_data(source)
 
 
 def _check_shareable(node, mine, theirs):

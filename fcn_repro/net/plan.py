@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..errors import FcnError
+from ..layers import Layer
 from .graph import AUTOMATIC, Node
 
 NARROW = torch.bfloat16, torch.float16
@@ -16,7 +17,7 @@ class Step:
     must get one, the values that nobody reads after it, and the type that its floating bottoms
     and parameters are cast to (None: as they come)."""
     node: Node
-    layer: object
+    layer: Layer
     losses: tuple[tuple[int, float], ...]
     cut: tuple[int, ...]
     force: tuple[int, ...]

@@ -12,14 +12,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from layer_case import distinct, ints
 from small_runs import ROOT
+from texts import conv, inputs, layer
 from torch.autograd import gradcheck
 
+import fcn_repro.pycaffe as caffe
 from fcn_repro.errors import FcnError
+from fcn_repro.layers.convolution import Convolution
 from fcn_repro.ops import blas
 from fcn_repro.parity import Comparison, Limits
 from fcn_repro.parity.comparison import OK
 from fcn_repro.parity.fixtures.full_width import OPENBLAS
 from fcn_repro.parity.layers import check_layer
+from fcn_repro.solver import Solver
 
 
 @st.composite
@@ -98,3 +102,45 @@ def test_full_width_gradients():
                           env={**os.environ, **OPENBLAS, 'PYTHONPATH': str(ROOT)})
     assert done.returncode == 0, done.stdout + done.stderr
 
+
+
+# Reached from the solver and from pycaffe
+
+SMALL = inputs(data=(2, 2, 6, 6)) + conv('a', 'data', kernel=3) \
+    + layer('Reduction', 'loss', 'a', 'loss', 'loss_weight: 1 reduction_param { operation: SUMSQ }')
+SOLVER = 'net: "net.prototxt" base_lr: 1e-4 lr_policy: "fixed" max_iter: 2 snapshot_prefix: "x"'
+
+
+@pytest.fixture
+def products(tmp_path, monkeypatch):
+    """The calls of Caffe's convolution, in a folder with a net and a solver."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'net.prototxt').write_text(SMALL)
+    (tmp_path / 'solver.prototxt').write_text(SOLVER)
+    calls, run = [], Convolution.blas_functions[1]
+    monkeypatch.setattr(Convolution, 'blas_functions', (
+        None, lambda *args: calls.append(args) or run(*args), None))
+    return calls
+
+
+@pytest.mark.parametrize('used', [False, True])
+def test_solver(products, used):
+    solver = Solver('solver.prototxt', blas=used)
+    assert (solver.net.passes == ()) == used
+    solver.step(2)
+    assert len(products) == 2 * used
+
+
+def test_pycaffe(products):
+    caffe.set_blas()
+    try:
+        net, solver = caffe.Net('net.prototxt', caffe.TEST), caffe.SGDSolver('solver.prototxt')
+    finally:
+        caffe.set_blas(False)
+    net.forward()
+    assert len(products) == 1
+    solver.step(1)
+    assert len(products) > 1
+    products.clear()
+    caffe.Net('net.prototxt', caffe.TEST).forward()
+    assert not products

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import VGG, assert_error, call, contents, small_stage, write_stage
+from small_runs import VGG, assert_error, call, contents, small_stage, small_voc, write_stage
 from tiny_nets import noise, own, save
 
 from fcn_repro.errors import FcnError
@@ -20,6 +20,8 @@ from fcn_repro.passes import DEFAULT, PASSES
 from fcn_repro.proto import TEST
 from fcn_repro.recipe.optimisations import NAMES, Optimisations
 from fcn_repro.recipe.training import tensors
+from fcn_repro.solver import Solver
+from fcn_repro.solver import solver as solver_module
 
 DEPLOY = Path(__file__).parents[2] / 'prototxt/mini-fcn8s/deploy.prototxt'
 
@@ -94,14 +96,57 @@ def test_the_nets_reach_what_is_switched_off(weights, convolved):
         convolved.clear()
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_training_stays(tmp_path, monkeypatch, capsys, name):
+def test_prepacked_filters_are_laid_out_once(weights, monkeypatch):
+    """In two passes of each of two plans; without prepack in every pass."""
+    counts = []
+    for off in [], ['prepack']:
+        calls, lay_out = [], conv.winograd_filters
+        with monkeypatch.context() as patch:
+            patch.setattr(conv, 'winograd_filters', lambda weight, calls=calls, lay_out=lay_out:
+                          calls.append(weight) or lay_out(weight))
+            scores_and_labels(weights, off)
+        counts.append(len(calls))
+    assert counts[0] > 0 and counts[1] == 4 * counts[0]
+
+
+def test_graphs_reach_the_net():
+    for off, wanted in ([], True), (['graphs'], False):
+        net = place(Net.read(DEPLOY, TEST), **Optimisations(off).placed)
+        assert net.options.graphs is wanted
+
+
+def test_training_neither_prepacks_nor_replays(tmp_path, monkeypatch):
+    """Weights change in each iteration, so a solver leaves both off whatever is switched."""
+    monkeypatch.chdir(tmp_path)
+    file = write_stage(tmp_path / 'net', small_voc(tmp_path / 'voc'))
+    options = Solver(file, placed=Optimisations().placed).net.options
+    assert options.winograd and options.gemm and options.channels_last
+    assert not options.prepack and not options.graphs
+
+
+@pytest.fixture
+def updates(monkeypatch):
+    """The names of the solver's updates, as they are called."""
+    calls = []
+
+    def spy(name, run):
+        return lambda *args: calls.append(name) or run(*args)
+    for name in 'fused_update', 'update_ref':
+        monkeypatch.setattr(solver_module, name, spy(name, getattr(solver_module, name)))
+    return calls
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if name not in ('prepack', 'graphs')])
+def test_training_stays(tmp_path, monkeypatch, capsys, name, updates):
     folder, voc = small_stage(tmp_path, monkeypatch)
     if name in ('winograd', 'gemm'):
         write_stage(folder, voc, VGG)
     for out, words in ('on', ()), ('off', ('--no-opt', name)):
+        updates.clear()
         done = call(capsys, 'train', 'small', '--out', out, *words)
         assert done.status == 0, done
+        off = out == 'off' and name == 'fused_update'
+        assert set(updates) == {'update_ref' if off else 'fused_update'}
     ends = [read_weights(next(Path(out).glob('train_iter_6.caffemodel.h5'))) for out in
             ('on', 'off')]
     for layer, blobs in ends[0].items():
