@@ -98,18 +98,14 @@ def test_training_it(folder):
     assert (folder / 's_iter_2.caffemodel.h5').exists()
 
 
-# Files that docs/architecture.md and docs/extending.md name before they are there
-PENDING = {'fcn_repro/net/executor.py'}
-
-
 def test_every_link_leads_somewhere():
-    missing = set()
+    missing, found = [], 0
     for page in PAGES:
         for link in re.findall(r'\]\(([^)#:]+)(?:#[^)]*)?\)', page.read_text()):
-            path = (page.parent / link).resolve()
-            if not path.exists():
-                missing.add(str(path.relative_to(ROOT)))
-    assert missing == PENDING
+            found += 1
+            if not (page.parent / link).exists():
+                missing.append((page.name, link))
+    assert found > 50 and not missing
 
 
 def anchors(page):

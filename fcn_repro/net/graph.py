@@ -173,7 +173,7 @@ AUTOMATIC = '(automatic)'   # the name that Caffe gives a top which the text lea
 
 def _resolve(net, auto_tops):
     latest, values, nodes = {}, [], []
-    for param, line in zip(net.message.layer, net.lines):
+    for param, line in zip(net.message.layer, net.lines, strict=True):
         try:
             check_numbers(param)
             if param.blobs:
@@ -208,7 +208,8 @@ def _source(blob, latest):
 def _insert_splits(nodes, values):
     uses = Counter(v for node in nodes for v in node.bottoms)
     for node in nodes:                       # a loss weight is one more use of a top
-        uses.update(v for v, w in zip(node.tops, node.param.loss_weight) if w)
+        weights = node.param.loss_weight    # none, or one for each top, as the layer will check
+        uses.update(v for v, w in zip(node.tops, weights, strict=False) if w)
     values, out, copies = list(values), [], {}
     for node in nodes:
         bottoms = tuple(copies[v].pop(0) if v in copies else v for v in node.bottoms)

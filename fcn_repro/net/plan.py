@@ -101,10 +101,11 @@ def _step(graph, node, layer_of, keep, later):
             and layer_of(graph.producer(bottom)).overwritable:
         layer = layer.overwriting()
     down = list(node.param.propagate_down) if not node.parts else []
+    marked = list(zip(node.bottoms, down, strict=True)) if down else []
+    weights = layer.loss_weights()
     release = tuple(v for v in {*node.bottoms, *node.tops} if v not in later and v not in keep)
-    return Step(node, layer, tuple((v, w) for v, w in zip(node.tops, layer.loss_weights()) if w),
-                tuple(v for v, d in zip(node.bottoms, down) if not d),
-                tuple(v for v, d in zip(node.bottoms, down) if d), release)
+    return Step(node, layer, tuple((v, w) for v, w in zip(node.tops, weights, strict=True) if w),
+                tuple(v for v, d in marked if not d), tuple(v for v, d in marked if d), release)
 
 
 def widened(tensor):

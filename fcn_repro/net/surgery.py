@@ -66,7 +66,7 @@ def expand_score(new_params, new_layer, params, layer):
         if old.shape[0] > new.shape[0] or old.shape[1:] != new.shape[1:]:
             wrong(old, new, layer, new_layer, 'the new layer needs at least as many outputs and '
                   'the same inputs and kernel')
-    for old, new in zip(olds, news):
+    for old, new in zip(olds, news, strict=True):
         new[:old.shape[0]] = old.to(new.device)
 
 
@@ -83,7 +83,7 @@ def expand_input(new_params, new_layer, params, layer):
     weight, new = olds[0].to(news[0].device), news[0]
     new[:, :weight.shape[1]] = weight
     new[:, weight.shape[1]:] = weight.mean(1, keepdim=True)
-    for old, new in zip(olds[1:], news[1:]):
+    for old, new in zip(olds[1:], news[1:], strict=True):
         new.copy_(old)
 
 
@@ -91,7 +91,7 @@ def pairs(olds, news, layer, new_layer):
     if len(olds) != len(news):
         raise FcnError(f"has {len(news)} blobs, '{layer}' has {len(olds)}", layer=new_layer,
                        do='Give both layers a bias, or neither.')
-    return zip(olds, news)
+    return zip(olds, news, strict=True)
 
 
 def wrong(old, new, layer, new_layer, need):
