@@ -20,9 +20,9 @@ def check_shape(shape, what='the blob'):
     Zeros are left out of the product, so that no later arithmetic overflows either."""
     if len(shape) > AXES:
         raise FcnError(f'{what} has {len(shape)} axes, a blob at most {AXES}',
-                       do='Mend its shape.')
+                       do='Correct its shape.')
     if min(shape, default=0) < 0:
-        raise FcnError(f'{what} has a negative size: {list(shape)}', do='Mend its shape.')
+        raise FcnError(f'{what} has a negative size: {list(shape)}', do='Correct its shape.')
     count = math.prod(d or 1 for d in shape)
     if count > LARGEST:
         raise FcnError(f'{what} of shape {dims(shape)} would hold {count:,} values, '
@@ -40,7 +40,7 @@ def check_numbers(message):
                 check_numbers(part)
         elif field.type == field.TYPE_UINT32 and (max(value) if many else value) > LARGEST:
             raise FcnError(f'{field.name} {max(value) if many else value} is above {LARGEST}',
-                           do='Mend the number.')
+                           do='Correct the number.')
 
 
 def check_shapes(shapes):

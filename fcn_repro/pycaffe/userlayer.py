@@ -63,7 +63,7 @@ class UserPython(EngineLayer):
         module = importlib.import_module(self.param.module)
         if not hasattr(module, self.param.layer):
             raise self.error(f"module '{self.param.module}' ({getattr(module, '__file__', '?')}) "
-                             f"has no class '{self.param.layer}'", 'Mend python_param.')
+                             f"has no class '{self.param.layer}'", 'Correct python_param.')
         found = getattr(module, self.param.layer)
         if not (isinstance(found, type) and issubclass(found, Layer)):
             raise self.error(f"'{self.param.layer}' of module '{self.param.module}' is "
@@ -131,7 +131,7 @@ class Chosen:
         known = ', '.join('.'.join(key) for key in python_layers)
         raise FcnError(f"there is no Python module '{param.module}' on the path", line=node.line,
                        layer=node.name, type=node.type,
-                       do=f'Put {param.module}.py beside the script. Known without: {known}.')
+                       do=f'Put {param.module}.py into the folder of the script. Known without: {known}.')
 
 
 def on_path(module):
