@@ -131,7 +131,8 @@ class Chosen:
         known = ', '.join('.'.join(key) for key in python_layers)
         raise FcnError(f"there is no Python module '{param.module}' on the path", line=node.line,
                        layer=node.name, type=node.type,
-                       do=f'Put {param.module}.py into the folder of the script. Known without: {known}.')
+                       do=f"Put {param.module}.py into the script's folder. "
+                          f'Known without: {known}.')
 
 
 def on_path(module):
