@@ -22,8 +22,9 @@ from ..predict.labels import LabelMaps, image_input
 from ..predict.photos import find_photos, process
 from ..proto import TEST
 from ..recipe.optimisations import Optimisations
-from ..recipe.runs import Run, iteration, snapshot_files
+from ..recipe.runs import Run
 from ..recipe.stages import PROTOTXT
+from ..solver.snapshot_files import iteration, list_snapshots
 from .arguments import add_optimisations, add_precision
 
 FINEST = 'mini-fcn8s', 'mini-fcn16s', 'mini-fcn32s'
@@ -95,11 +96,11 @@ def choose(args: argparse.Namespace) -> tuple[str | Path, str | Path, Path]:
         raise FcnError(f"there is no net of the stage '{stage}'", do=nearest(
             stage, [p.parent.name for p in PROTOTXT.glob('*/deploy.prototxt')]) or
             'Give --net and --weights.')
-    if not args.weights and not snapshot_files(run):
+    if not args.weights and not list_snapshots(run):
         raise FcnError('there are no weights here', file=str(run), do=f'{trained()}Train it '
                        f'(fcn-repro train {stage}), or give --weights.')
     own = args.net or args.weights
-    weights = args.weights or snapshot_files(run)[-1]
+    weights = args.weights or list_snapshots(run)[-1]
     return net, weights, Path('runs/infer', Path(weights).stem) if own else run / 'infer'
 
 
@@ -114,8 +115,8 @@ def finest() -> str:
 
 def trained() -> str:
     """A sentence that lists the stages with weights in runs/; '' if there are none."""
-    found = [f'{run.name} (iteration {iteration(snapshot_files(run)[-1])})'
-             for run in sorted(Path('runs').glob('*')) if snapshot_files(run)]
+    found = [f'{run.name} (iteration {iteration(list_snapshots(run)[-1])})'
+             for run in sorted(Path('runs').glob('*')) if list_snapshots(run)]
     return f"Stages with weights: {', '.join(found)}. " if found else ''
 
 

@@ -17,9 +17,10 @@ from ..predict.labels import data_layer, predict
 from ..predict.metrics import Confusion, coarse
 from ..proto.prototxt import read_solver
 from ..report.refinement import refinement
+from ..solver.snapshot_files import iteration
 from .options import NEWEST, Options
 from .provenance import check_run, identity, parentage_now
-from .runs import Run, iteration
+from .runs import Run
 from .stages import ON, SLOW, SOLVER, STAGES, shipped
 from .training import HINTS, train
 

@@ -1,7 +1,6 @@
 """Run: one training run of a stage, its folder, its parent, and how far it has got."""
 
 import math
-import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from ..formats.weights import read_extra
 from ..net.net import Net
 from ..proto import TEST
 from ..proto.prototxt import read_net, read_solver
+from ..solver.snapshot_files import iteration, list_snapshots
 from .models import MODELS, Model
 from .optimisations import Optimisations
 from .options import NEWEST, NONE, Options
@@ -22,24 +22,9 @@ from .stages import ON, SLOW, STAGES, Stage, shipped
 
 # ---- snapshot files of a folder ------------------------------------------------------------------
 
-def iteration(path: str | Path) -> int:
-    """The N of a snapshot PREFIX_iter_N.*"""
-    match = re.search(r'_iter_(\d+)\.', Path(path).name)
-    if match is None:
-        raise FcnError('the name is not that of a snapshot, PREFIX_iter_N.*', file=str(path),
-                       do='Give a snapshot under the name that it was written with.')
-    return int(match[1])
-
-
-def snapshot_files(folder: str | Path, kind: str = 'caffemodel') -> list[Path]:
-    """Snapshots in a folder, of both formats, oldest first; kind: caffemodel or solverstate."""
-    return sorted((path for end in ('', '.h5') for path in
-                   Path(folder).glob(f'*_iter_[0-9]*.{kind}{end}')), key=iteration)
-
-
 def newest_weights(folder: str | Path) -> Path:
     """The latest weights in a folder; FcnError if there are none."""
-    found = snapshot_files(folder)
+    found = list_snapshots(folder)
     if not found:
         raise FcnError('the run has no weights', file=str(folder), code='no-weights',
                        do='Train it first, or give a file as weights.')
@@ -48,7 +33,7 @@ def newest_weights(folder: str | Path) -> Path:
 
 def newest_state(folder: str | Path) -> Path:
     """The latest solver state in a folder; FcnError if there is none."""
-    found = snapshot_files(folder, 'solverstate')
+    found = list_snapshots(folder, 'solverstate')
     if not found:
         raise FcnError('the run has no snapshot to restore', file=str(folder), code='no-snapshot',
                        do='Train without restore.')
@@ -175,7 +160,7 @@ class Run:
 
     def snapshots(self, kind: str = 'caffemodel') -> list[Path]:
         """Its snapshots, oldest first; kind: caffemodel or solverstate."""
-        return snapshot_files(self.folder, kind)
+        return list_snapshots(self.folder, kind)
 
     def newest_weights(self) -> Path:
         """Its latest weights; FcnError if it has none."""

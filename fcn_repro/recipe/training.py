@@ -18,11 +18,12 @@ from ..net.placement import check_precision, pick_device, place, training_second
 from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report, val_score
 from ..report.progress import TrainingBar, human, log_to
+from ..solver.snapshot_files import iteration
 from ..solver.solver import Solver
 from .optimisations import Optimisations
 from .options import NONE
 from .provenance import check_parent, check_run, commit, identity, parentage, parentage_now
-from .runs import Run, iteration, set_aside
+from .runs import Run, set_aside
 from .stage import Stage
 from .stages import shipped
 
@@ -175,15 +176,14 @@ def resume(run: Run, prototxt: Path, val: Net, state: Path, mine: dict,
 def make_solver(run: Run, prototxt: Path, mine: dict) -> Solver:
     """The run's solver, whose snapshots record `mine`."""
     options, optimisations = run.options, Optimisations(run.options.no_opt)
-    solver = Solver(prototxt / options.solver, prefix=run.folder / 'train', seed=options.seed,
-                    device=pick_device(options.device), overrides=options.overrides,
-                    max_iter=options.iterations, keep=options.keep, workers=options.workers,
-                    precision=options.precision, passes=optimisations.passes,
-                    placed=optimisations.placed,
-                    fused=optimisations.fused)
-    solver.provenance = {'commit': commit(), 'max_iter': solver.param.max_iter,
-                         **{key: value for key, value in mine.items() if key != 'seed'}}
-    return solver
+    provenance = {'commit': commit(), 'max_iter': run.max_iter,
+                  **{key: value for key, value in mine.items() if key != 'seed'}}
+    return Solver(prototxt / options.solver, prefix=run.folder / 'train', seed=options.seed,
+                  device=pick_device(options.device), overrides=options.overrides,
+                  max_iter=options.iterations, keep=options.keep, workers=options.workers,
+                  precision=options.precision, provenance=provenance,
+                  passes=optimisations.passes, placed=optimisations.placed,
+                  fused=optimisations.fused)
 
 
 def open_log(run: Run) -> None:
@@ -209,7 +209,7 @@ def iterate(run: Run, solver: Solver, val: Net, report: str,
             if stage.score_every and solver.iter % stage.score_every == 0 and \
                     solver.iter < solver.param.max_iter:
                 bar.print_line(val_score, val, solver.iter)
-    if solver.stop:
+    if solver.stop_requested:
         print(f'stopped at iteration {solver.iter} with a snapshot; '
               f'{hint(hints, "run-interrupted", run)}')
         return None
@@ -237,7 +237,7 @@ def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str
 def stopped_by_signals(solver: Solver) -> Iterator[None]:
     """Have SIGINT and SIGTERM stop the solver after the current iteration, with a snapshot."""
     def stop(number, frame):
-        solver.stop = True
+        solver.request_stop()
     before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

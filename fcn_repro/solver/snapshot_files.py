@@ -23,7 +23,7 @@ def iteration(path: str | PathLike) -> int:
     return int(found[1])
 
 
-def snapshots(folder: str | PathLike, kind: str = 'caffemodel') -> list[Path]:
+def list_snapshots(folder: str | PathLike, kind: str = 'caffemodel') -> list[Path]:
     """The snapshot files of a folder in both formats, oldest first; kind: one of KINDS."""
     return sorted((path for suffix in ('', '.h5') for path in
                    Path(folder).glob(f'*_iter_[0-9]*.{kind}{suffix}')), key=iteration)

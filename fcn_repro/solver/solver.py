@@ -95,7 +95,7 @@ class Solver:
         self.test_nets = [make(text) for text in test_nets(self.text)] if used else []
         self.history = [torch.zeros_like(blob.parameter) for _ in range(RULES[p.type].histories)
                         for blob in self.net.learnable_params]      # Caffe's order
-        self.iter, self.current_step, self.stop = 0, 0, False
+        self.iter, self.current_step, self.stop_requested = 0, 0, False
         self.losses: deque[float] = deque(maxlen=p.average_loss)
         self.loss, self.smoothed_loss, self.rate = 0.0, 0.0, 0.0
         self._load_weights()
@@ -147,7 +147,7 @@ class Solver:
     def run(self, until: int | None = None) -> Iterator['Solver']:
         """Iterate up to `until` (max_iter), snapshots included; yields after each iteration.
 
-        Ends early, with a snapshot, when `stop` is set. FcnError when the loss is not finite, and
+        Ends early, with a snapshot, after request_stop(). FcnError when the loss is not finite, and
         before the first iteration for what snapshots.prepare finds.
         """
         snapshots.prepare(self)
@@ -155,16 +155,20 @@ class Solver:
         first, every = self.iter, self.param.snapshot
         log.info('Solving %s', self.net.graph.name)
         log.info('Learning Rate Policy: %s', self.param.lr_policy)
-        while self.iter < until and not self.stop:
+        while self.iter < until and not self.stop_requested:
             self.iterate()
             if every and self.iter % every == 0 and self.iter < until:
                 self.snapshot()
             yield self
-        if self.iter > first and (self.param.snapshot_after_train or self.stop or
+        if self.iter > first and (self.param.snapshot_after_train or self.stop_requested or
                                   (every and self.iter % every == 0)):
             self.snapshot()
-        if self.iter == self.param.max_iter and not self.stop:
+        if self.iter == self.param.max_iter and not self.stop_requested:
             self._final_report()
+
+    def request_stop(self) -> None:
+        """Have run() end after the current iteration, with a snapshot; safe in a signal handler."""
+        self.stop_requested = True
 
     @torch.no_grad()
     def _final_report(self):

@@ -15,8 +15,8 @@ from fcn_repro.formats.caffemodel import field_head
 from fcn_repro.formats.weights import read_extra, read_solverstate, read_weights, write_solverstate
 from fcn_repro.formats.wire import PRIVATE
 from fcn_repro.proto import NetParameter, SolverState
-from fcn_repro.recipe.runs import snapshot_files
 from fcn_repro.solver import Solver
+from fcn_repro.solver.snapshot_files import list_snapshots
 from fcn_repro.solver.snapshots import snapshot_bytes
 
 BINARY = 'snapshot_format: BINARYPROTO '
@@ -122,7 +122,7 @@ def test_what_is_ours_survives(make, tmp_path):
     assert again.restore('run/train_iter_3.solverstate') == ''
     run(again)
     assert contents(tmp_path / 'run') == before
-    assert [path.name for path in snapshot_files('run', 'solverstate')] == [
+    assert [path.name for path in list_snapshots('run', 'solverstate')] == [
         'train_iter_3.solverstate', 'train_iter_6.solverstate']
     changed = make(('kernel_size: 3 pad: 8', 'pad: 8 kernel_size: 5'))
     with pytest.raises(FcnError, match='net, solver or data are not those'):

@@ -15,20 +15,20 @@ import pytest
 from small_runs import ROOT, SOLVER, contents, small_voc, write_stage
 
 from fcn_repro.formats.weights import read_solverstate, read_weights
-from fcn_repro.recipe.runs import iteration, newest_state
-from fcn_repro.recipe.runs import snapshot_files as found
+from fcn_repro.recipe.runs import newest_state
 from fcn_repro.solver import Solver
+from fcn_repro.solver.snapshot_files import iteration, list_snapshots
 
 KEEP, EVERY = 2, 2
 PROVENANCE = {'data': 'f00', 'commit': 'c0ffee', 'parent': 'none'}
 RUN = f'''
 import os, sys, torch
 torch.set_num_threads(1)
-from fcn_repro.solver.snapshot_files import snapshots
+from fcn_repro.solver.snapshot_files import list_snapshots
 from fcn_repro.solver import Solver
 solver = Solver(sys.argv[1], prefix='run/train', seed=5, keep={KEEP}, provenance={PROVENANCE})
-if snapshots('run', 'solverstate'):
-    solver.restore(snapshots('run', 'solverstate')[-1])
+if list_snapshots('run', 'solverstate'):
+    solver.restore(list_snapshots('run', 'solverstate')[-1])
 print('ready', solver.iter, flush=True)
 for _ in solver.run():
     print(solver.iter, solver.loss.hex(), flush=True)
@@ -73,7 +73,7 @@ def killed(process, lines, more):
 
 def assert_whole(folder):
     """Every state and model loads, a state has its model; returns the newest state's iteration."""
-    states, models = found(folder, 'solverstate'), found(folder)
+    states, models = list_snapshots(folder, 'solverstate'), list_snapshots(folder)
     for model in models:
         weights = read_weights(model)
         assert weights.extra['iteration'] == iteration(model) and 'conv1' in weights

@@ -30,9 +30,9 @@ from fcn_repro.formats.weights import read_solverstate, write_solverstate
 from fcn_repro.parity import Comparison, Limits
 from fcn_repro.parity.comparison import OK
 from fcn_repro.parity.solvers import check_resumed
-from fcn_repro.recipe.runs import iteration
 from fcn_repro.recipe.training import stopped_by_signals
 from fcn_repro.solver import Solver
+from fcn_repro.solver.snapshot_files import iteration
 
 GO_ON = '''
 import sys
@@ -231,7 +231,7 @@ def test_a_signal_ends_the_run_with_a_snapshot(solver_file, tmp_path, number):
         for _ in solver.run():
             if solver.iter == 2:
                 os.kill(os.getpid(), number)
-    assert solver.stop and solver.iter in (2, 3) and signal.getsignal(number) is before
+    assert solver.stop_requested and solver.iter in (2, 3) and signal.getsignal(number) is before
     assert (tmp_path / f'train_iter_{solver.iter}.solverstate.h5').exists()
 
 
