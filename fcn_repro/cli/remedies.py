@@ -58,7 +58,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                       '--weights {weights} (make: WEIGHTS=…).',
     'parent-differs': 'Train the earlier stages on the same data; to start from these weights all '
                       'the same, name them with --weights.',
-    'classifier-weak': 'Train it longer (--iterations), or from another --seed.',
+    'classifier-weak': 'Train it longer, `fcn-repro train {stage} --iterations N --restore`, or '
+                       'anew, `fcn-repro train {stage} --fresh --seed N`.',
     # predict
     'not-segmentation': 'Give --heatmap for a classifier.',
     'not-classifier': 'Leave out --heatmap for a segmentation net.',

@@ -20,12 +20,12 @@ from .atomic import replacing
 from .wire import DATA, LAYER, NAME, PRIVATE, SHAPE, V2
 
 LONGEST = 2 ** 31 - 1           # bytes of a message: kProtoReadBytesLimit in src/caffe/util/io.cpp
-Path = str | os.PathLike
+FilePath = str | os.PathLike
 Blob = torch.Tensor | np.ndarray
 Part = bytes | np.ndarray
 
 
-def write_caffemodel(path: Path, name: str, layers: Iterable[tuple[Any, Sequence[Blob]]],
+def write_caffemodel(path: FilePath, name: str, layers: Iterable[tuple[Any, Sequence[Blob]]],
                      extra: Mapping[str, Any] | None = None) -> None:
     """Write a net's weights, whole or not at all (Net::ToProto).
 
@@ -82,7 +82,7 @@ def blob_parts(number: int, blob: Blob) -> list[Part]:
     return [field_head(number, sum(map(byte_count, body))), *body]
 
 
-def write_parts(path: Path, parts: list[Part], extra: Mapping[str, Any] | None = None,
+def write_parts(path: FilePath, parts: list[Part], extra: Mapping[str, Any] | None = None,
                 texts: Mapping[str, str] | None = None) -> None:
     """Write parts, and the project's own data where extra is given; atomic."""
     if extra is not None:

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 EXTRA = 'fcn_repro'
 DEFLATE = 1100          # the highest ratio at which HDF5's compression stores
 LAYOUT = 'Give a file in the layout that Caffe writes.'
-Path = str | os.PathLike
+FilePath = str | os.PathLike
 
 
-def is_hdf5(path: Path) -> bool:
+def is_hdf5(path: FilePath) -> bool:
     """By content (the signature), not by name; FcnError when the file cannot be opened."""
     import h5py
 
@@ -41,7 +41,7 @@ def is_hdf5(path: Path) -> bool:
     return bool(h5py.is_hdf5(path))
 
 
-def kind_of(path: Path) -> str:
+def kind_of(path: FilePath) -> str:
     """The kind of one of Caffe's files: 'weights', 'solverstate' or 'binaryproto'."""
     if not is_hdf5(path):
         return kind_of_binary(path)
@@ -50,7 +50,7 @@ def kind_of(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def open_hdf5(path: Path) -> Iterator[h5py.File]:
+def open_hdf5(path: FilePath) -> Iterator[h5py.File]:
     """The open file; what h5py raises about it becomes an FcnError."""
     import h5py
 
@@ -62,7 +62,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
                        do='It is cut short or damaged: copy or write it again.') from error
 
 
-def member(file: Any, name: str, kind: type, path: Path) -> Any:
+def member(file: Any, name: str, kind: type, path: FilePath) -> Any:
     """The group or dataset of a name; FcnError where there is no such one."""
     found = file.get(name)
     if not isinstance(found, kind):
@@ -72,7 +72,7 @@ def member(file: Any, name: str, kind: type, path: Path) -> Any:
     return found
 
 
-def check_dataset(dataset: Any, path: Path, kinds: str) -> None:
+def check_dataset(dataset: Any, path: FilePath, kinds: str) -> None:
     """Raise FcnError for a dataset that is not of these numpy kinds, that is stored in another
     file, or that claims a larger shape than a blob can have or its stored bytes can hold."""
     import h5py
@@ -94,7 +94,7 @@ def check_dataset(dataset: Any, path: Path, kinds: str) -> None:
                        do='It is damaged or incomplete: write it again.')
 
 
-def array_of(dataset: Any, buffer: mmap.mmap, path: Path) -> np.ndarray:
+def array_of(dataset: Any, buffer: mmap.mmap, path: FilePath) -> np.ndarray:
     """The numbers of a dataset: a view of the file where they are contiguous in it, else a copy."""
     check_dataset(dataset, path, 'fiu')
     offset = dataset.id.get_offset()
@@ -106,7 +106,7 @@ def array_of(dataset: Any, buffer: mmap.mmap, path: Path) -> np.ndarray:
     return np.ndarray(dataset.shape, dataset.dtype, buffer, offset)
 
 
-def numbered_arrays(group: Any, buffer: mmap.mmap, path: Path) -> list[np.ndarray | None]:
+def numbered_arrays(group: Any, buffer: mmap.mmap, path: FilePath) -> list[np.ndarray | None]:
     """The datasets '0', '1', ... of a group as a list; None where a number is left out."""
     import h5py
 
@@ -120,7 +120,7 @@ def numbered_arrays(group: Any, buffer: mmap.mmap, path: Path) -> list[np.ndarra
     return [found.get(i) for i in range(max(found, default=-1) + 1)]
 
 
-def check_single_link(group: Any, seen: set, path: Path) -> None:
+def check_single_link(group: Any, seen: set, path: FilePath) -> None:
     """Raise FcnError for a group that was seen before: links can make a walk endless."""
     import h5py
 
@@ -131,7 +131,7 @@ def check_single_link(group: Any, seen: set, path: Path) -> None:
     seen.add(address)
 
 
-def walk_layers(group: Any, prefix: str, buffer: mmap.mmap, path: Path,
+def walk_layers(group: Any, prefix: str, buffer: mmap.mmap, path: FilePath,
                 seen: set) -> Iterator[LayerBlobs]:
     """Yield the layers below a group; groups that only hold groups are parts of names with '/'."""
     import h5py
@@ -149,7 +149,7 @@ def walk_layers(group: Any, prefix: str, buffer: mmap.mmap, path: Path,
             yield from walk_layers(item, prefix + name + '/', buffer, path, seen)
 
 
-def read_hdf5(path: Path) -> tuple[list[LayerBlobs], dict[str, Any]]:
+def read_hdf5(path: FilePath) -> tuple[list[LayerBlobs], dict[str, Any]]:
     """(layers, extra): the layers by name, and the attributes of /fcn_repro.
 
     A blob is None where the file has it under the layer that owns it. Arrays are read-only views
@@ -169,7 +169,7 @@ def extra_of(file: Any) -> dict[str, Any]:
             for name, value in (file[EXTRA].attrs.items() if EXTRA in file else ())}
 
 
-def read_extra(path: Path) -> dict[str, Any]:
+def read_extra(path: FilePath) -> dict[str, Any]:
     """The `extra` of a snapshot, weights or state, without reading its blobs: {} where Caffe wrote
     it, in either format. FcnError for other files and those cut short."""
     if not is_hdf5(path):
@@ -186,13 +186,13 @@ def texts_of(file: Any) -> dict[str, str]:
     return {name: read_text(group, name, file.filename) for name in group}
 
 
-def read_text(group: Any, name: str, path: Path) -> str:
+def read_text(group: Any, name: str, path: FilePath) -> str:
     import h5py
 
     return member(group, name, h5py.Dataset, path).asstr('utf-8')[()]
 
 
-def read_int(file: Any, name: str, path: Path) -> int:
+def read_int(file: Any, name: str, path: FilePath) -> int:
     """The one integer of a dataset."""
     import h5py
 
@@ -201,7 +201,7 @@ def read_int(file: Any, name: str, path: Path) -> int:
     return int(dataset[()].item())
 
 
-def read_solverstate(path: Path) -> SolverState:
+def read_solverstate(path: FilePath) -> SolverState:
     """A SolverState from HDF5 or from Caffe's binary format, told apart by content. FcnError on a
     damaged file or another layout."""
     import h5py

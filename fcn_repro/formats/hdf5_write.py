@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     import h5py
 
 ATTRIBUTE_LIMIT = 60000         # HDF5 keeps an attribute inside a 64 KiB header
-Path = str | os.PathLike
+FilePath = str | os.PathLike
 Blob = torch.Tensor | np.ndarray
 Blobs = Sequence[Blob | None]
 
 
 @contextlib.contextmanager
-def create_hdf5(path: Path) -> Iterator[h5py.File]:
+def create_hdf5(path: FilePath) -> Iterator[h5py.File]:
     """An HDF5 file to fill, which takes the place of `path` only when it is complete on disk.
 
     Until then, and after any error, the earlier file of that name is untouched.
@@ -63,7 +63,7 @@ def write_extra(file: Any, extra: Mapping[str, Any]) -> None:
         attributes[name] = value
 
 
-def check_name(name: str, names: Collection[str], path: Path) -> None:
+def check_name(name: str, names: Collection[str], path: FilePath) -> None:
     """Raise FcnError when a layer's name cannot be a path of groups next to the other layers'."""
     parts = name.split('/')
     if not all(part.strip('.') for part in parts):
@@ -75,7 +75,7 @@ def check_name(name: str, names: Collection[str], path: Path) -> None:
                            file=path, layer=name, do='Rename the layer.')
 
 
-def write_hdf5(path: Path, layers: Mapping[str, Blobs] | Iterable[tuple[str, Blobs]],
+def write_hdf5(path: FilePath, layers: Mapping[str, Blobs] | Iterable[tuple[str, Blobs]],
                extra: Mapping[str, Any] | None = None) -> None:
     """Write the blobs of layers so that Caffe can load them; atomic.
 
@@ -124,7 +124,7 @@ def write_string(file: Any, name: str, text: str) -> None:
     made.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array(raw, f'S{len(raw) + 1}'), kind)
 
 
-def write_solverstate(path: Path, iter: int, learned_net: str, current_step: int,
+def write_solverstate(path: FilePath, iter: int, learned_net: str, current_step: int,
                       history: Iterable[Blob], extra: Mapping[str, Any] | None = None,
                       texts: Mapping[str, str] | None = None) -> None:
     """Write a solver state that Caffe can restore; atomic. learned_net: the weights' file name,

@@ -10,7 +10,7 @@ from ..errors import FcnError
 from .caffemodel import Blob, blob_parts, field_head, varint, write_parts
 from .wire import HISTORY, ITER, LEARNED_NET, STEP, read_private, read_state
 
-Path = str | os.PathLike
+FilePath = str | os.PathLike
 
 
 @dataclass
@@ -26,13 +26,13 @@ class SolverState:
     texts: dict[str, str] = field(default_factory=dict)
 
 
-def read_binary(path: Path) -> SolverState:
+def read_binary(path: FilePath) -> SolverState:
     """The SolverState of a binary .solverstate, ours or Caffe's."""
     extra, texts = read_private_data(path)
     return SolverState(*read_state(path), extra, str(path), texts)
 
 
-def write_binary(path: Path, iter: int, learned_net: str, current_step: int,
+def write_binary(path: FilePath, iter: int, learned_net: str, current_step: int,
                  history: Iterable[Blob], extra: Mapping[str, Any] | None = None,
                  texts: Mapping[str, str] | None = None) -> None:
     """Write a .solverstate that Caffe can restore; atomic. Arguments as of write_solverstate."""
@@ -43,7 +43,7 @@ def write_binary(path: Path, iter: int, learned_net: str, current_step: int,
     write_parts(path, parts, extra, texts)
 
 
-def read_private_data(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def read_private_data(path: FilePath) -> tuple[dict[str, Any], dict[str, str]]:
     """(extra, texts): this project's own data in a binary file, weights or state; both empty where
     Caffe wrote it. FcnError for a file that is no protobuf message, or one cut short."""
     raw = read_private(path)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from ..errors import FcnError
-from ..proto.dialects import BVLC, Dialect
+from ..proto.dialects import BVLC, Dialect, find_dialect
 from .hdf5_read import is_hdf5, kind_of, read_extra, read_hdf5, read_solverstate
 from .hdf5_write import storage_key, write_hdf5, write_solverstate
 from .solverstate import SolverState, read_private_data
@@ -81,7 +81,7 @@ class Weights(Mapping[str, list[Any]]):
         return {name: layer.type for name, layer in self._by_name.items()}
 
 
-def read_weights(path: str | os.PathLike, dialect: Dialect = BVLC) -> Weights:
+def read_weights(path: str | os.PathLike, dialect: Dialect | str = BVLC) -> Weights:
     """Read a caffemodel (V0, V1, V2) or Caffe's HDF5 layout; the content decides which.
 
     dialect: of the numbers of V1's layer types. FcnError names the file, and for a damaged binary
@@ -90,7 +90,8 @@ def read_weights(path: str | os.PathLike, dialect: Dialect = BVLC) -> Weights:
     if is_hdf5(path):
         layers, extra = read_hdf5(path)
         return Weights(layers, str(path), 'hdf5', extra)
-    return Weights(read_caffemodel(path, dialect), str(path), 'binary', read_private_data(path)[0])
+    layers = read_caffemodel(path, find_dialect(dialect))
+    return Weights(layers, str(path), 'binary', read_private_data(path)[0])
 
 
 def modern(weights: Weights) -> Weights:
@@ -198,15 +199,30 @@ def assign_sources(layers: Sequence[LayerBlobs],
     return given, ignored
 
 
-def copy_weights(layers: Iterable[LayerBlobs], source: Weights) -> list[LayerCopy]:
+def assign_in_order(layers: Sequence[LayerBlobs], weights: Weights,
+                    ) -> tuple[dict[int, list[LayerBlobs]], list[LayerBlobs]]:
+    """As assign_sources, but the k-th layer of a name gets the file's k-th."""
+    sources: dict[str, list[LayerBlobs]] = defaultdict(list)
+    for source in weights.layers:
+        sources[source.name].append(source)
+    given: dict[int, list[LayerBlobs]] = defaultdict(list)
+    for k, layer in enumerate(layers):
+        if sources[layer.name]:
+            given[k].append(sources[layer.name].pop(0))
+    return given, [source for left in sources.values() for source in left]
+
+
+def copy_weights(layers: Iterable[LayerBlobs], source: Weights,
+                 in_order: bool = False) -> list[LayerCopy]:
     """Copy weights into a net's parameters; returns what happened to each layer.
 
     layers: the net's layers in its order, with their parameters as tensors; shared parameters are
-    the same memory. Reports come in net order, then the layers that were ignored. FcnError as the
-    module says; the parameters are then unchanged.
+    the same memory. in_order: two layers of one name get the file's two, as for a snapshot of the
+    same net; else Caffe's rule holds (assign_sources). Reports come in net order, then the layers
+    that were ignored. FcnError as the module says; the parameters are then unchanged.
     """
     layers = list(layers)
-    given, ignored = assign_sources(layers, source)
+    given, ignored = (assign_in_order if in_order else assign_sources)(layers, source)
     named = {layer.name for layers in given.values() for layer in layers}
     reports, pairs = [], []
     for k, (layer, shared) in enumerate(zip(layers, shared_blobs(layers), strict=True)):

@@ -26,7 +26,7 @@ DATA, DOUBLE_DATA, SHAPE = 5, 8, 7            # BlobProto; 1 to 4 are num, chann
 ITER, LEARNED_NET, HISTORY, STEP = 1, 2, 3, 4           # SolverState
 PRIVATE = 51411     # of NetParameter and SolverState: this project's (50000 to 99999 are private)
 FIELDS = 1 << 20                # more than any file of Caffe's has, runs of numbers counted as one
-Path = str | os.PathLike
+FilePath = str | os.PathLike
 
 # Files mistaken for a model: how they begin, what they are, what to do.
 UNPACK = 'Unpack it first.'
@@ -85,7 +85,7 @@ class LayerBlobs:
     legacy: frozenset[int] = frozenset()
 
 
-def map_file(path: Path) -> mmap.mmap:
+def map_file(path: FilePath) -> mmap.mmap:
     """A read-only memory map of a whole file; FcnError when it cannot be opened or is empty."""
     try:
         with open(path, 'rb') as file:
@@ -97,7 +97,7 @@ def map_file(path: Path) -> mmap.mmap:
                        do='Check the path and its permissions.') from error
 
 
-def check_begin(path: Path, data: mmap.mmap) -> None:
+def check_begin(path: FilePath, data: mmap.mmap) -> None:
     """Raise FcnError for a file whose first bytes are not those of one of Caffe's binaries."""
     head = data[:512]
     begin = head.removeprefix(b'\xef\xbb\xbf').lstrip()
@@ -114,7 +114,7 @@ def check_begin(path: Path, data: mmap.mmap) -> None:
                        file=path, do='Give the .caffemodel; a prototxt is given as the net.')
 
 
-def read_caffemodel(path: Path, dialect: Dialect = BVLC) -> list[LayerBlobs]:
+def read_caffemodel(path: FilePath, dialect: Dialect = BVLC) -> list[LayerBlobs]:
     """The layers of a caffemodel (V0, V1 or V2) in file order, with arrays that are views of it.
 
     dialect: of the numbers of V1's layer types. FcnError names the byte where a file is damaged.
@@ -135,7 +135,7 @@ def read_caffemodel(path: Path, dialect: Dialect = BVLC) -> list[LayerBlobs]:
     return new or old
 
 
-def read_state(path: Path) -> tuple[int, str, int, list[np.ndarray]]:
+def read_state(path: FilePath) -> tuple[int, str, int, list[np.ndarray]]:
     """(iter, learned_net, current_step, [arrays]) of a binary solverstate."""
     reader = Reader(path)
     iteration, learned_net, step = None, '', 0
@@ -156,7 +156,7 @@ def read_state(path: Path) -> tuple[int, str, int, list[np.ndarray]]:
     return iteration, learned_net, step, history
 
 
-def read_private(path: Path) -> bytes:
+def read_private(path: FilePath) -> bytes:
     """The bytes of a file's field PRIVATE, empty where it has none; FcnError where the file is no
     protobuf message, or one cut short."""
     reader, found = Reader(path), b''
@@ -166,7 +166,7 @@ def read_private(path: Path) -> bytes:
     return found
 
 
-def kind_of_binary(path: Path) -> str:
+def kind_of_binary(path: FilePath) -> str:
     """'weights', 'solverstate' or 'binaryproto', by the fields that a file begins with."""
     reader = Reader(path)
     seen: set[tuple[int, int]] = set()
@@ -181,7 +181,7 @@ def kind_of_binary(path: Path) -> str:
     return 'solverstate' if (1, VARINT) in seen else 'weights'
 
 
-def read_binaryproto(path: Path) -> np.ndarray:
+def read_binaryproto(path: FilePath) -> np.ndarray:
     """The array of a file that is one BlobProto, such as a mean image (N,C,H,W or C,H,W)."""
     reader = Reader(path)
     return reader.blob(Field(0, BYTES, 0, 0, reader.size, None)).array
@@ -190,7 +190,7 @@ def read_binaryproto(path: Path) -> np.ndarray:
 class Reader:
     """A walk through one file's fields; every error names the file and the byte at fault."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: FilePath):
         self.path, self.map = path, map_file(path)
         self.size, self.left = len(self.map), FIELDS
         check_begin(path, self.map)

@@ -1,6 +1,6 @@
 """HDF5Data: batches of rows from the HDF5 files that a text file lists (hdf5_data_layer)."""
 
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -29,7 +29,7 @@ class HDF5Data(Layer):
             raise self.error('hdf5_data_param.batch_size is missing or 0', 'Set it.')
         if self.node.param.HasField('transform_param'):
             raise self.error('transform_param, but rows are not transformed', 'Remove it.')
-        self.order = lru_cache(2)(self.order)
+        self._orders = {}           # {(seed, epoch): rows} of the two latest
 
     @cached_property
     def data(self):
@@ -48,16 +48,22 @@ class HDF5Data(Layer):
         total, batch = sum(counts), self.param.batch_size
         first = self.state.position * batch
         epochs = range(first // total, (first + batch - 1) // total + 1)
-        picks = torch.cat([self.order(self.state.seed, epoch) for epoch in epochs]).numpy()
+        picks = torch.cat([self.order(epoch) for epoch in epochs]).numpy()
         start = first - epochs[0] * total
         return [torch.from_numpy(rows[picks[start:start + batch]]) for rows in arrays]
 
-    def order(self, seed, epoch):
+    def order(self, epoch):
         """The rows of an epoch, in the order in which it takes them."""
+        key = self.state.seed, epoch        # a restored run may have changed the seed
+        if key not in self._orders:
+            self._orders = {**dict([*self._orders.items()][-1:]), key: self._shuffled(epoch)}
+        return self._orders[key]
+
+    def _shuffled(self, epoch):
         counts = self.data[1]
         if not self.param.shuffle:
             return torch.arange(sum(counts))
-        draws = self.draws(epoch)           # of this seed, which a restored run may have changed
+        draws = self.draws(epoch)
         starts = [sum(counts[:i]) for i in range(len(counts))]
         return torch.cat([starts[i] + torch.randperm(counts[i], generator=draws)
                           for i in torch.randperm(len(counts), generator=draws).tolist()])

@@ -1,6 +1,6 @@
 """ImageData: batches of the images and labels that a text file lists (Caffe's image_data_layer)."""
 
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +37,16 @@ class ImageData(Source):
             raise self.error(f'new_height {p.new_height} and new_width {p.new_width}',
                              'Give both or none.')
         self.size = (p.new_height, p.new_width) if p.new_height else None
-        self.transform, self.source = Transform(self), lru_cache(1)(self.source)
+        self.transform = Transform(self)
+        self._latest: tuple = (None, None)      # (seed, what source gave for it)
 
     def source(self, seed):
-        """(lines in the order of a seed, reader of their batches ahead)"""
+        """(lines in the order of a seed, reader of their batches ahead), made once per seed."""
+        if self._latest[0] != seed:
+            self._latest = seed, self._open(seed)
+        return self._latest[1]
+
+    def _open(self, seed):
         lines = ImageList(Path(self.state.folder, self.param.source),
                           f'{seed}/{self.node.unique_name}', self.param.shuffle,
                           self.param.rand_skip)

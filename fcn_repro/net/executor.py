@@ -55,8 +55,8 @@ class PlannedExecutor:
     def placed(self) -> None:
         """Follow the net to its device, with its new options."""
         options = self.net.options
-        if self._make_replay is None:
-            self.replay = Replay(self.net) if options.graphs and options.gpu else None
+        make = self._make_replay or (Replay if options.graphs and options.gpu else None)
+        self.replay = make(self.net) if make else None
 
     def reshaped(self) -> None:
         """Follow the net to its new shapes."""

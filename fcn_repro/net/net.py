@@ -74,7 +74,7 @@ class Net(nn.Module):
 
     @classmethod
     def read(cls, path: str | PathLike, phase: int | str, level: int = 0,
-             stages: Sequence[str] = (), dialect: Dialect = BVLC, **options) -> Net:
+             stages: Sequence[str] = (), dialect: Dialect | str = BVLC, **options) -> Net:
         """The net of a prototxt file in a dialect, for a phase; options as for Net."""
         return cls.of(read_net(path, dialect), phase, level, stages, **options)
 
@@ -226,16 +226,18 @@ class Net(nn.Module):
         return [blob.tensor if dtype is None else blob.cast(dtype)
                 for owner in node.owners for blob in self.layer_params.get(owner, ())]
 
-    def copy_from(self, source: str | PathLike | weights.Weights) -> list[weights.LayerCopy]:
+    def copy_from(self, source: str | PathLike | weights.Weights,
+                  in_order: bool = False) -> list[weights.LayerCopy]:
         """Copy weights by layer name from a caffemodel, an HDF5 file or Weights. Returns what
-        happened to each layer (weights.format_rows makes a table of it)."""
+        happened to each layer (weights.format_rows makes a table of it). in_order: layers of one
+        name get the file's in turn, as for a file that this net wrote; else as in Caffe."""
         if not isinstance(source, weights.Weights):
             source = weights.read_weights(source, self.graph.dialect)
         layers = [weights.LayerBlobs(node.name, [blob.data for blob in
                                                  self.layer_params.get(node.key, ())], node.type)
                   for node in self.graph.nodes]
         with torch.no_grad():
-            return weights.copy_weights(layers, source)
+            return weights.copy_weights(layers, source, in_order)
 
     def share_with(self, other: Net) -> None:
         """Use the data of `other`'s parameters from now on, for the layers that both have; diffs

@@ -11,6 +11,7 @@ from ..errors import FcnError, nearest
 from ..layers import PRECISIONS, ExecutionOptions
 from ..ops import has_avx512_bf16
 from .net import Net
+from .precision import tf32
 
 __all__ = ['PRECISIONS', 'check_precision', 'macs', 'pick_device', 'place', 'training_seconds']
 
@@ -100,7 +101,8 @@ def training_seconds(net: Net, device: torch.device) -> float:
     best = math.inf
     for _ in range(4):
         start = time.perf_counter()
-        torch.nn.functional.conv2d(x, w, padding=1).sum().backward()
+        with tf32(net.options.precision == 'tf32'):
+            torch.nn.functional.conv2d(x, w, padding=1).sum().backward()
         if device.type == 'cuda':
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)

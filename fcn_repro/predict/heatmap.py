@@ -17,6 +17,7 @@ from ..layers import layer_class
 from ..net.cast import cast_classifier
 from ..net.coord_map import coord_map_from_to, inverse
 from ..net.net import Net
+from ..proto import dialect_of
 from ..proto.netspec import Function
 from ..report.heatmap import save_heatmap
 from ..sizes import dims
@@ -33,7 +34,7 @@ def cast_net(classifier: Net) -> Net:
     graph = cast_classifier(classifier)
     name, value = score_output(classifier)
     node = graph.producer(value)
-    while layer_class(node.type).keeps_ranking:
+    while layer_class(node.type, dialect_of(node.param)).keeps_ranking:
         value = node.bottoms[0]
         node = graph.producer(value)
     if node.type != 'Convolution':

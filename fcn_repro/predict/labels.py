@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ def python_layer(net: Net) -> Python:
     """The net's Python layer that reads data; FcnError for a net without one."""
     for node in net.graph.nodes:
         if node.type == 'Python':
-            return net.layer(node)
+            return cast(Python, net.layer(node))
     raise FcnError('the net has no Python data layer', file=net.graph.file,
                    do='Give a val net; a deploy net has no data to be scored on.')
 

@@ -88,8 +88,6 @@ def coarse(label: np.ndarray, factor: int) -> np.ndarray:
     corner, clamped to the map. A void centre (255) gets the label of the nearest labelled pixel; a
     map that is entirely void stays so.
     """
-    from scipy.ndimage import distance_transform_edt
-
     void = label == 255
     if void.any() and not void.all():
         from scipy.ndimage import distance_transform_edt  # slow to import

@@ -34,19 +34,28 @@ def segment(image: str | PathLike[str] | np.ndarray, net: str | PathLike[str] | 
     map an image to scores of its size, and weights of other shapes. A warning names layers that the
     weights lack.
     """
+    if not isinstance(image, (str, PathLike, np.ndarray)):
+        raise FcnError(f'the image is a {type(image).__name__}', do='Give a path or an array.')
     pixels = image if isinstance(image, np.ndarray) else read_photo(Path(image)).image
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise FcnError(f'the image is {pixels.shape} {pixels.dtype}, not (H, W, 3) uint8',
                        do='Give an RGB image.')
-    if isinstance(net, Net) != (weights is None):
-        raise FcnError('weights belong to a net that is given as a file',
-                       do='Give the paths of net and weights, or a Net that has its weights.')
-    job = LabelMaps(net if isinstance(net, Net) else load(net, weights, device, precision), mean)
+    if isinstance(net, Net):
+        if weights is not None:
+            raise FcnError('weights are given besides a Net, which has its own',
+                           do='Leave out weights, or give the path of the prototxt as net.')
+        ready = net
+    elif weights is None:
+        raise FcnError('no weights are given for this net', file=net,
+                       do='Give the path of its caffemodel as weights.')
+    else:
+        ready = load(net, weights, device, precision)
+    job = LabelMaps(ready, mean)
     job.check(*pixels.shape[:2])
     return job.labels(pixels)
 
 
-def load(net: str | PathLike[str], weights: str | PathLike[str] | None, device: str | None,
+def load(net: str | PathLike[str], weights: str | PathLike[str], device: str | None,
          precision: str) -> Net:
     """The net of a deploy prototxt with its weights, placed on a device."""
     target = pick_device(device)

@@ -18,7 +18,7 @@ from typing import Any
 from google.protobuf import text_format
 
 from ..errors import FcnError
-from .dialects import BVLC, Dialect, dialects_with, use_dialect
+from .dialects import BVLC, Dialect, dialects_with, find_dialect, use_dialect
 from .prototxt import nearest_or_all
 
 
@@ -36,7 +36,7 @@ class Top:
     def __init__(self, fn, n):
         self.fn, self.n = fn, n
 
-    def to_proto(self, dialect: Dialect = BVLC) -> Any:
+    def to_proto(self, dialect: Dialect | str = BVLC) -> Any:
         """The NetParameter of all layers that this blob needs, with names made up."""
         return to_proto(self, dialect=dialect)
 
@@ -140,9 +140,9 @@ def _assign_all(message, values):
 class NetSpec:
     """Tops by name, assigned as attributes or items; to_proto() gives the net that makes them."""
 
-    def __init__(self, dialect: Dialect = BVLC):
+    def __init__(self, dialect: Dialect | str = BVLC):
         super().__setattr__('tops', {})
-        super().__setattr__('dialect', dialect)
+        super().__setattr__('dialect', find_dialect(dialect))
 
     def __setattr__(self, name, top):
         self.tops[name] = top
@@ -163,9 +163,9 @@ class NetSpec:
                     self.dialect)
 
 
-def to_proto(*tops: Top, dialect: Dialect = BVLC) -> Any:
+def to_proto(*tops: Top, dialect: Dialect | str = BVLC) -> Any:
     """The NetParameter of all layers that the tops need, with names made up (Convolution1)."""
-    return _net(tops, {}, dialect)
+    return _net(tops, {}, find_dialect(dialect))
 
 
 def _net(tops, names, dialect):
@@ -189,8 +189,8 @@ class Layers:
 class Params:
     """P.<Name>.<VALUE>: the enum values of a message, such as P.Pooling.MAX."""
 
-    def __init__(self, dialect: Dialect = BVLC):
-        self._dialect = dialect
+    def __init__(self, dialect: Dialect | str = BVLC):
+        self._dialect = find_dialect(dialect)
 
     def __getattr__(self, name):
         if f'{name}Parameter' not in self._dialect.schema:

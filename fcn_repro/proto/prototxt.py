@@ -9,7 +9,7 @@ from google.protobuf import text_format
 
 from ..errors import FcnError, nearest
 from . import TEST, TRAIN
-from .dialects import BVLC, Dialect, dialect_of, dialects_with, use_dialect
+from .dialects import BVLC, Dialect, dialect_of, dialects_with, find_dialect, use_dialect
 from .scan import Occurrence, check_utf8, scan
 from .upgrade import apply_rules, upgrade_net, upgrade_solver
 
@@ -59,14 +59,15 @@ class SolverText:
         return NetText(net, self.file, tuple(lines))
 
 
-def read_net(path: str | os.PathLike, dialect: Dialect = BVLC) -> NetText:
-    """The net of a prototxt file in a dialect, old formats upgraded. FcnError with the line."""
+def read_net(path: str | os.PathLike, dialect: Dialect | str = BVLC) -> NetText:
+    """The net of a prototxt file in a dialect, or that of a name; old formats are upgraded.
+    FcnError with the line."""
     return parse_net(_read(path), str(path), dialect)
 
 
-def parse_net(text: str, file: str = '<text>', dialect: Dialect = BVLC) -> NetText:
+def parse_net(text: str, file: str = '<text>', dialect: Dialect | str = BVLC) -> NetText:
     """The net of a prototxt text; file is only named in errors. As read_net."""
-    message = dialect['NetParameter']()
+    message = find_dialect(dialect)['NetParameter']()
     found = _parse(text, message, file)
     lines = [f.line for f in found if f.path in (('layer',), ('layers',))]
     input_line = next((f.line for f in found if f.path == ('input',)), None)
@@ -77,7 +78,7 @@ def parse_net(text: str, file: str = '<text>', dialect: Dialect = BVLC) -> NetTe
     return NetText(message, file, layer_lines)
 
 
-def read_solver(path: str | os.PathLike, dialect: Dialect = BVLC) -> SolverText:
+def read_solver(path: str | os.PathLike, dialect: Dialect | str = BVLC) -> SolverText:
     """The solver of a prototxt file in a dialect. As in Caffe, a snapshot_prefix that is missing
     becomes the path without its extension, and one that is a folder gets the file's stem.
     FcnError with the line."""
@@ -91,9 +92,9 @@ def read_solver(path: str | os.PathLike, dialect: Dialect = BVLC) -> SolverText:
     return solver
 
 
-def parse_solver(text: str, file: str = '<text>', dialect: Dialect = BVLC) -> SolverText:
+def parse_solver(text: str, file: str = '<text>', dialect: Dialect | str = BVLC) -> SolverText:
     """The solver of a prototxt text, its solver_type turned into type; as read_solver."""
-    message = dialect['SolverParameter']()
+    message = find_dialect(dialect)['SolverParameter']()
     lines: dict[str, int] = {}
     for found in _parse(text, message, file):
         if len(found.path) == 1:

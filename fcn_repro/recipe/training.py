@@ -59,6 +59,7 @@ def train(run: Run, hints: Mapping[str, str] = HINTS) -> Path | None:
     run.make_data()
     val = run.val_net(shipped(run.name)) if run.model is None else None     # finds missing data
     if fresh:
+        check_source(run, val, source)
         set_aside(run.folder)
     prototxt = run.write_prototxt()
     if val is None:
@@ -105,8 +106,9 @@ def starting_weights(run: Run, hints: Mapping[str, str]) -> str | Path | None:
     automatic = stage.trains_parent and parent.name == stage.parent
     if not automatic and not (options.restore and stopped):
         return parent.weights_for(run.name)
-    print(f'{run.name} starts from {parent.name}:')
     goal = parent.length if parent.snapshots() else None
+    print(f'{run.name} starts from {parent.name}, which has {goal or parent.max_iter} iterations of '
+          'its own:')
     parent = replace(parent, options=replace(
         parent.options, fresh=options.fresh and stopped,
         restore=options.restore if stopped else None, iterations=goal))
@@ -114,6 +116,17 @@ def starting_weights(run: Run, hints: Mapping[str, str]) -> str | Path | None:
     if weights is None:
         raise KeyboardInterrupt
     return weights
+
+
+def check_source(run: Run, val: Net | None, source: str | Path | None) -> None:
+    """FcnError for weights that the nets do not take, before an earlier run is renamed. val: the
+    val net, whose layers are the train net's; None for a data set of the user's own, whose nets are
+    not written yet, so that only the file is checked."""
+    if source is None:
+        return
+    parentage(source)
+    if val is not None:
+        val.copy_from(source)
 
 
 def prepare(net: Net, surgeries: Sequence[str], source: str | Path | None,
@@ -256,7 +269,7 @@ def score(run: Run, val: Net, weights: Path) -> None:
     place(val, pick_device(options.device), workers=options.workers, precision=options.precision,
           **Optimisations(options.no_opt).placed)
     if run.stage.accuracy is not None:
-        check_accuracy(val, run.stage.accuracy, weights)
+        check_accuracy(val, run.stage.accuracy, weights, run.name)
         return
     evaluate_and_report(val, run.folder / 'eval', options.pictures)
     if run.stage.channels:
@@ -264,7 +277,7 @@ def score(run: Run, val: Net, weights: Path) -> None:
         print(f'all channels: {run.folder}/eval/channels.png')
 
 
-def check_accuracy(net: Net, least: float, weights: Path) -> None:
+def check_accuracy(net: Net, least: float, weights: Path, name: str) -> None:
     """Run a classifier's val net over all its data; FcnError if its accuracy is below `least`."""
     data = next(net.layer(node).reader for node in net.graph.nodes if node.type == 'Python')
     with torch.no_grad():
@@ -273,4 +286,5 @@ def check_accuracy(net: Net, least: float, weights: Path) -> None:
     if accuracy < least:
         raise FcnError(f'the classifier reached {100 * accuracy:.1f} % on held-out data, below '
                        f'{100 * least:.0f} %', file=str(weights), code='classifier-weak',
+                       facts={'stage': name},
                        do='Train it for more iterations, or from another seed.')

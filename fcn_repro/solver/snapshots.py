@@ -240,7 +240,7 @@ def read(solver: Solver, path: str | PathLike, force: bool = False) -> Snapshot:
                           + changed)
     check_history(solver, state)
     check_extra(state)
-    weights = read_weights(model_of(state))
+    weights = read_weights(model_of(state), solver.net.graph.dialect)
     check_pair(weights, state)
     return Snapshot(state, weights, changed)
 

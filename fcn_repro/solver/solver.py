@@ -66,7 +66,7 @@ class Solver:
                  rule: str | None = None, net_class: type[Net] = Net,
                  idle_test_nets: bool = False, workers: int | None = None,
                  precision: str = 'fp32', blas: bool = False, fused: bool = True,
-                 dialect: Dialect = BVLC):
+                 dialect: Dialect | str = BVLC):
         self.text = read_solver(path, dialect)
         self.param = p = self.text.message
         p.type = rule or p.type
@@ -241,9 +241,10 @@ class Solver:
     @torch.no_grad()
     def test(self) -> list[dict[str, torch.Tensor]]:
         """Average the outputs of each test net over its test_iter passes;
-        [{name: its first values}]. FcnError for an output whose size changes meanwhile."""
-        results = []
-        pairs = zip(self.test_nets, self.param.test_iter, strict=True)
+        [{name: its first values}], [] where none were made (idle_test_nets). FcnError for an output
+        whose size changes meanwhile."""
+        results: list[dict[str, torch.Tensor]] = []
+        pairs = zip(self.test_nets, self.param.test_iter, strict=True) if self.test_nets else ()
         for i, (net, count) in enumerate(pairs):
             log.info('Iteration %d, Testing net (#%d)', self.iter, i)
             sums: dict[str, Any] = {}
@@ -281,7 +282,8 @@ class Solver:
         """
         found = snapshots.read(self, path, force)
         state = found.state
-        self.net.copy_from(found.weights)
+        # ours holds every layer in the net's order; of Caffe's, layers of one name count as one
+        self.net.copy_from(found.weights, in_order=found.resumable)
         for mine, theirs in zip(self.history, state.history, strict=True):
             assign(mine, theirs)
         self.iter, self.current_step = state.iter, state.current_step

@@ -59,7 +59,7 @@ def test_nets_that_give_no_label_map(files, tmp_path):
             segment(image, *write_net(tmp_path, text, 'other'))
     with pytest.raises(FcnError, match='no such image'):
         segment(tmp_path / 'none.png', *files)
-    with pytest.raises(FcnError, match='weights belong to a net'):
+    with pytest.raises(FcnError, match='no weights'):
         segment(image, files[0])
     with pytest.raises(FcnError, match="device 'gpu'"):
         segment(image, *files, device='gpu')

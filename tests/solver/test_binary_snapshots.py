@@ -200,3 +200,27 @@ def test_own_values_that_make_no_sense(make, name, value):
         write(path, 3, state.learned_net, 0, history, extra)
         with pytest.raises(FcnError, match=f'{name} of its state is missing or makes no sense'):
             solver.restore(path)
+
+
+REPEATED = '''layer { name: "x" type: "DummyData" top: "x" top: "y" dummy_data_param {
+  shape { dim: 3 dim: 4 } data_filler { type: "gaussian" } } }
+layer { name: "ip" type: "InnerProduct" bottom: "x" top: "a" inner_product_param { num_output: 4
+  weight_filler { type: "xavier" } } }
+layer { name: "ip" type: "InnerProduct" bottom: "a" top: "b" inner_product_param { num_output: 4
+  weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "b" bottom: "y" top: "loss" }
+'''
+
+
+def test_two_layers_of_one_name_are_each_restored(tmp_path):
+    """By name, as Caffe reads a caffemodel, the first would get both layers' weights in turn."""
+    (tmp_path / 'net.prototxt').write_text(REPEATED)
+    (tmp_path / 'solver.prototxt').write_text(
+        f'{BINARY} train_net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 9')
+    solver, other = (Solver(tmp_path / 'solver.prototxt', prefix=tmp_path / 's', seed=seed)
+                     for seed in (1, 2))
+    solver.step(2)
+    other.restore(solver.snapshot()[1])
+    pairs = list(zip(solver.net.learnable_params, other.net.learnable_params, strict=True))
+    assert len(pairs) == 4 and all((a.data == b.data).all() for a, b in pairs)
+    assert not (pairs[0][0].data == pairs[2][0].data).all()

@@ -125,3 +125,14 @@ def test_weights_of_the_solver_reach_what_only_a_test_net_has(tmp_path):
         assert torch.equal(test.params[name][0].data, first.net.params[name][0].data)
     second.net.params['a'][0].data.add_(1)
     assert torch.equal(test.params['a'][0].data, second.net.params['a'][0].data)
+
+
+def test_a_solver_without_test_nets_tests_nothing(tmp_path):
+    """Where no iteration tests, none are made unless idle_test_nets asks for them."""
+    (tmp_path / 'net.prototxt').write_text(ONE)
+    (tmp_path / 'solver.prototxt').write_text(
+        'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 5 test_iter: 1 '
+        'test_interval: 1000 test_initialization: false snapshot_prefix: "x"')
+    path = tmp_path / 'solver.prototxt'
+    assert Solver(path).test() == []
+    assert len(Solver(path, idle_test_nets=True).test()) == 1

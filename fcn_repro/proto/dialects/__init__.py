@@ -93,8 +93,10 @@ def dialects() -> dict[str, Dialect]:
     return dict(_registry)
 
 
-def find_dialect(name: str) -> Dialect:
-    """The dialect of a name. FcnError where there is none."""
+def find_dialect(name: str | Dialect) -> Dialect:
+    """The dialect of a name, or the dialect that is given. FcnError for an unknown name."""
+    if isinstance(name, Dialect):
+        return name
     known = dialects()
     if name not in known:
         raise FcnError(f"unknown dialect '{name}'",
@@ -127,7 +129,8 @@ def use_dialect(names: list[str]) -> str:
     """The remedy for what only the dialects of these names know; '' without any."""
     if not names:
         return ''
-    return f"It belongs to the dialect {' or '.join(repr(name) for name in names)}: give dialect=."
+    mine = ' or '.join(repr(name) for name in names)
+    return f'It belongs to the dialect {mine}, which Net.read and Solver take as dialect.'
 
 
 def added_fields(message: Message, path: str = '') -> Iterator[str]:
