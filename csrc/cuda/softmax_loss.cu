@@ -5,12 +5,14 @@
 
 #include "../epilogue.h"
 #include "device.h"
+#include "launch.h"
 
 namespace fcn {
 namespace {
 
 constexpr int kThreads = 128, kWarp = 32;
 constexpr int64_t kLossImages = 4;  // of a launch's blocks
+constexpr size_t kSumBytes = kThreads * sizeof(LossSum);
 
 __device__ __forceinline__ float exp_of(float x) { return expf(x); }
 __device__ __forceinline__ double exp_of(double x) { return exp(x); }
@@ -49,9 +51,9 @@ __device__ __forceinline__ void add(LossSum& to, const LossSum& from) {
   to.bad += from.bad;
 }
 
-// The sum over a block's threads, in thread 0
+// The sum over a block's threads, in all of them; takes kSumBytes of shared memory
 __device__ __forceinline__ LossSum block_sum(LossSum mine) {
-  __shared__ LossSum all[kThreads];
+  LossSum* all = shared_memory<LossSum>();
   all[threadIdx.x] = mine;
   for (int half = kThreads / 2; half > 0; half /= 2) {
     __syncthreads();
@@ -196,15 +198,12 @@ cudaError_t launch_loss(const LossArgs<Acc>& args, Acc* log_sums, LossSum* parti
   const unsigned images = blocks_for(s.batch, 1, kLossImages);
   const dim3 blocks(blocks_for(s.y.out, 1, kLossBlocks / kLossImages), images);
   if (images > 0) {
-    if (all_pairs(s))
-      loss_kernel<true><<<blocks, kThreads, 0, stream>>>(args, log_sums, partial);
-    else
-      loss_kernel<false><<<blocks, kThreads, 0, stream>>>(args, log_sums, partial);
-    const cudaError_t error = cudaGetLastError();
+    const cudaError_t error = launch(all_pairs(s) ? loss_kernel<true, Acc> : loss_kernel<false, Acc>,
+                                     blocks, kThreads, kSumBytes, stream, args, log_sums, partial);
     if (error != cudaSuccess) return error;
   }
-  total_kernel<<<1, kThreads, 0, stream>>>(args, partial, static_cast<int>(blocks.x * images), total, loss);
-  return cudaGetLastError();
+  return launch(total_kernel<Acc>, dim3(1), kThreads, kSumBytes, stream, args, partial,
+                static_cast<int>(blocks.x * images), total, loss);
 }
 
 template <typename Acc>
@@ -214,11 +213,8 @@ cudaError_t launch_loss_gradient(const LossArgs<Acc>& args, const Acc* log_sums,
   const int64_t inputs = s.batch * s.y.in * s.x_axis.in * s.classes;
   if (inputs == 0) return cudaSuccess;
   const unsigned blocks = blocks_for(inputs, kThreads / kWarp, kMostBlocks);
-  if (all_pairs(s))
-    gradient_kernel<true><<<blocks, kThreads, 0, stream>>>(args, log_sums, total, grad);
-  else
-    gradient_kernel<false><<<blocks, kThreads, 0, stream>>>(args, log_sums, total, grad);
-  return cudaGetLastError();
+  return launch(all_pairs(s) ? gradient_kernel<true, Acc> : gradient_kernel<false, Acc>,
+                dim3(blocks), kThreads, 0, stream, args, log_sums, total, grad);
 }
 
 #define INSTANTIATE(Acc)                                                                       \

@@ -2,6 +2,7 @@
 #include "upcrop.h"
 
 #include "device.h"
+#include "launch.h"
 
 namespace fcn {
 namespace {
@@ -107,16 +108,15 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <bool forward, typename T, typename Acc>
-cudaError_t launch(const T* source, const Acc* taps_y, const Acc* taps_x, Axis y, Axis x,
+cudaError_t launch_rows(const T* source, const Acc* taps_y, const Acc* taps_x, Axis y, Axis x,
                    int64_t planes, int64_t inner, Added<T> added, T* result,
                    cudaStream_t stream) {
   const int64_t rows = planes * (forward ? y.out : y.in);
   const int64_t width = (forward ? x.out : x.in) * inner;
   if (rows == 0 || width == 0) return cudaSuccess;
   const dim3 grid(blocks_for(width, kThreads, kMostBlocks), blocks_for(rows, 1, kMostRows));
-  upcrop_kernel<forward><<<grid, kThreads, 0, stream>>>(source, taps_y, taps_x, y, x, planes,
-                                                        inner, added, result);
-  return cudaGetLastError();
+  return launch(upcrop_kernel<forward, T, Acc>, grid, kThreads, 0, stream, source, taps_y, taps_x,
+                y, x, planes, inner, added, result);
 }
 
 template <int vec, typename T, typename Acc>
@@ -127,9 +127,8 @@ cudaError_t launch_pairs(const T* source, const Acc* taps_y, const Acc* taps_x, 
   if (pieces == 0) return cudaSuccess;
   const dim3 grid(blocks_for(x.out * inner, kThreads * vec, kMostBlocks * 16),
                   blocks_for(pieces, 1, kMostRows));
-  pairs_kernel<vec><<<grid, kThreads, 0, stream>>>(source, taps_y, taps_x, y, x, planes,
-                                                   static_cast<int>(inner), added, result);
-  return cudaGetLastError();
+  return launch(pairs_kernel<vec, T, Acc>, grid, kThreads, 0, stream, source, taps_y, taps_x, y, x,
+                planes, static_cast<int>(inner), added, result);
 }
 
 // Whether one axis suits pairs_kernel, whose offsets are of 32 bits
@@ -147,7 +146,7 @@ cudaError_t launch_upcrop(const T* source, const Acc* taps_y, const Acc* taps_x,
                           cudaStream_t stream) {
   constexpr int vec = 16 / sizeof(T);
   if (inner == 0 || !fits(y, 1) || !fits(x, inner))
-    return launch<true>(source, taps_y, taps_x, y, x, planes, inner, added, result, stream);
+    return launch_rows<true>(source, taps_y, taps_x, y, x, planes, inner, added, result, stream);
   const bool whole = x.out * inner % vec == 0 && reinterpret_cast<uintptr_t>(result) % 16 == 0;
   return whole ? launch_pairs<vec>(source, taps_y, taps_x, y, x, planes, inner, added, result,
                                    stream)
@@ -159,7 +158,7 @@ template <typename T, typename Acc>
 cudaError_t launch_upcrop_backward(const T* source, const Acc* taps_y, const Acc* taps_x, Axis y,
                                    Axis x, int64_t planes, int64_t inner, T* result,
                                    cudaStream_t stream) {
-  return launch<false>(source, taps_y, taps_x, y, x, planes, inner, Added<T>{}, result, stream);
+  return launch_rows<false>(source, taps_y, taps_x, y, x, planes, inner, Added<T>{}, result, stream);
 }
 
 #define INSTANTIATE(T, Acc)                                                                    \
