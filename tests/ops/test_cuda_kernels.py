@@ -10,6 +10,7 @@ import torch
 from host_kernels import compile_backend, instead_of_cpu_kernels, load
 from test_ops import (  # noqa: F401
     SAMPLES,
+    TOLERANCE,
     gradient,
     test_algebra,
     test_any_geometry,
@@ -48,9 +49,15 @@ from test_update import test_same_bits_as_the_rules  # noqa: F401
 
 from fcn_repro import ops
 
-WIDE = [
+# Geometry as in SAMPLES, of more than one tile of the kernels
+TILES = [
     ((1, 21, 7, 20), (16, 16), (8, 8), (0, 0), (5, 7), (40, 131)),     # FCN's classes
-    ((2, 5, 3, 18), (64, 64), (32, 32), (0, 0), (19, 19), (70, 530)),  # more than one tile
+    ((2, 18, 3, 18), (64, 64), (32, 32), (0, 0), (19, 19), (70, 530)),  # strips; parts of a cell
+    ((1, 2, 2, 20), (63, 63), (32, 32), (0, 0), (18, 18), (17, 600)),
+    ((43, 13, 11, 3), (4, 4), (2, 2), (0, 0), (1, 1), (21, 5)),         # bands of several rows
+    ((1, 3, 2, 700), (3, 2), (2, 1), (1, 0), (0, 0), (3, 701)),         # a kernel below 2 strides
+    ((1, 2, 2, 2), (300, 2), (150, 1), (0, 0), (9, 0), (311, 3)),       # strides beyond a block
+    ((1, 2, 2, 2), (2, 600), (1, 300), (0, 0), (0, 11), (3, 700)),
 ]
 
 
@@ -70,6 +77,16 @@ def cuda_kernels(backend):
     assert backend.cuda_shim_launches() > before
 
 
+@pytest.mark.parametrize('dtype', TOLERANCE)
+@pytest.mark.parametrize('sample', TILES)
+def test_tiles(sample, dtype):
+    test_twin(sample, dtype, 'cpu')
+    test_add_twin(sample, dtype, 'cpu')
+    test_loss_twin(sample, dtype, 'VALID', 'cpu')
+    if dtype == torch.float32:
+        test_layouts(sample, 'cpu')
+
+
 def bits(sample, dtype):
     """Results and gradients of all ops for one sample, as tensors."""
     args = with_skip(sample, dtype=dtype)
@@ -84,7 +101,7 @@ def bits(sample, dtype):
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
-@pytest.mark.parametrize('sample', [*SAMPLES[:9], *WIDE])
+@pytest.mark.parametrize('sample', [*SAMPLES[:9], *TILES])
 def test_same_bits_in_any_order_of_threads(sample, dtype, backend):
     """A result that depends on the order of a block's threads lacks a barrier."""
     found = []
