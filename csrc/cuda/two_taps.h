@@ -67,7 +67,7 @@ struct TileSize {
   TileSize(const Axis& y, const Axis& x, int64_t outputs, int64_t others) {
     constexpr int64_t kEnough = 512;  // blocks: four for each multiprocessor of an H100
     const auto pieces = [](int64_t n, int64_t each) { return (n + each - 1) / each; };
-    strips = pieces(x.in, (outputs - x.k) / x.stride + 1);
+    strips = x.out <= outputs ? 1 : pieces(x.in, (outputs - x.k) / x.stride + 1);
     columns = pieces(x.in, strips);
     strips = pieces(x.in, columns);
     for (rows = 8; rows > 1 && pieces(y.in, rows) * strips * others < kEnough;) rows /= 2;
