@@ -7,11 +7,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import torch
 from small_runs import call
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
+import bench  # noqa: E402
+import fcn8s  # noqa: E402
 import gpu  # noqa: E402
+import nets  # noqa: E402
 import report  # noqa: E402
 import targets  # noqa: E402
 import timing  # noqa: E402
@@ -118,6 +122,37 @@ def test_online_training_reads_its_jpegs():
     assert len(rows) == 1 and rows[0]['way'] == 'ours' and rows[0]['median'] > 0
 
 
+def test_a_benchmark_that_fails_leaves_the_others(capsys):
+    rows, failed = bench.gather({'a': lambda: ROWS[:1], 'b': lambda: 1 / 0, 'c': lambda: ROWS[1:3]})
+    assert rows == ROWS[:3] and failed == ['b'] and 'ZeroDivisionError' in capsys.readouterr().out
+
+
+def test_tf32_is_restored():
+    """Also after a way that fails, and whatever it set for the whole process."""
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    before, seen = [switch.allow_tf32 for switch in switches], []
+
+    def way():
+        seen.append([switch.allow_tf32 for switch in switches])
+        switches[0].allow_tf32 = not switches[0].allow_tf32
+        raise ZeroDivisionError
+    for allowed in True, False:
+        with pytest.raises(ZeroDivisionError):
+            fcn8s.within(allowed, way)()
+        assert [switch.allow_tf32 for switch in switches] == before
+    assert seen == [[True, True], [False, False]]
+
+
+def test_weights_are_filled_on_their_device():
+    """CPU values cannot be written into some of a GPU tensor's places; nor into a meta tensor's."""
+    params = {'upscore': [torch.empty(3, 3, 4, 4, device='meta')],
+              'conv': [torch.empty(2, 3, 3, 3, device='meta'), torch.empty(2, device='meta')]}
+    nets.fill(params)
+    weight = torch.empty(2, 2, 4, 4, dtype=torch.float64)
+    nets.fill({'upscore': [weight]})
+    assert weight[0, 0].sum() == weight[1, 1].sum() == 4 and not weight[0, 1].any()
+
+
 def test_the_gpus_targets():
     def of(group, way, milliseconds, ratio=1, **case):
         return row(group, way, ratio, CASE | case) | {'median': milliseconds / 1e3}
@@ -129,3 +164,6 @@ def test_the_gpus_targets():
     assert [line.endswith('NOT MET') for line in lines] == [False, True, False, True, False]
     assert [float(line.split()[-3 if 'NOT' in line else -2]) for line in lines] == [
         90, 4, 2.4, 1.6, 200]
+    for i in range(5):              # any of them may be missing
+        lines = gpu.summary(rows[:i] + rows[i + 1:]).splitlines()
+        assert [line.endswith('NOT MEASURED') for line in lines] == [i == j for j in range(5)]
