@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from small_runs import call
+from small_runs import call, tool
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
@@ -94,6 +94,26 @@ def test_gpu_check_wants_a_gpu(capsys, monkeypatch):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     done = call(capsys, 'gpu_check')
     assert done.status == 1 and 'no GPU' in done.err
+
+
+def test_gpu_check_runs_steps_by_name(capsys, monkeypatch, tmp_path):
+    """Each by itself and in the order given; one that fails, or is missing, hides no other."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.get_device_name', lambda: 'a GPU')
+    steps = {'bad': [sys.executable, '-c', 'import sys; sys.exit(3)'], 'absent': ['./no-such-file'],
+             'good': [sys.executable, '-c', 'print("fine")'], 'left': ['./never-run']}
+    check = tool('gpu_check')
+    monkeypatch.setattr(check, 'STEPS', steps)
+    done = call(capsys, 'gpu_check', 'bad', 'absent', 'good', main=check.main)
+    assert done.status == 1
+    page = (tmp_path / 'runs/gpu-check/report.md').read_text()
+    assert 'bad | failed with status 3' in page and 'absent | failed to start' in page
+    assert 'good | passed' in page and 'fine' in page and 'left' not in page
+    done = call(capsys, 'gpu_check', 'good', main=check.main)
+    assert not done.status
+    done = call(capsys, 'gpu_check', 'wrong', main=check.main)
+    assert done.status == 1 and "no step 'wrong'" in done.err
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ A tiny kernel has each of them, and none when it is told so.
 """
 
 import ctypes
-import importlib.util
 import os
 import re
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from host_kernels import ROOT, SANITIZE, SANITIZED, SHIM, compile_kernels, load
+from small_runs import tool
 
 TINY = {SHIM / 'tiny_kernels.cu': ['-Werror']}
 NONE, NO_BARRIER, PART_OF_BLOCK, RETURNED, BEYOND_INPUT, BEYOND_SHARED, SHUFFLE = range(7)
@@ -78,11 +78,10 @@ def test_launches_that_cuda_refuses(blocks, rows, threads, shared, tiny):
 
 def sanitizer(reports):
     """The environment of a child process in which sanitised libraries run."""
-    spec = importlib.util.spec_from_file_location('sanitize', ROOT / 'tools/sanitize.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return {**os.environ, **{name: value.format(reports) for name, value in tool.OPTIONS.items()},
-            'LD_PRELOAD': f'{tool.runtime("libasan.so")} {tool.runtime("libstdc++.so")}',
+    sanitize = tool('sanitize')
+    options = {name: value.format(reports) for name, value in sanitize.OPTIONS.items()}
+    return {**os.environ, **options,
+            'LD_PRELOAD': f'{sanitize.runtime("libasan.so")} {sanitize.runtime("libstdc++.so")}',
             'PYTHONPATH': os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')]),
             SANITIZED: '1'}
 
