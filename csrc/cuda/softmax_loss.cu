@@ -1,4 +1,4 @@
-// Upsample + crop + softmax loss on the GPU. A first kernel keeps one number for each pixel, the
+// Upsample + crop + softmax loss on the GPU. A first kernel keeps each pixel's label and the
 // logarithm of its sum; the gradient gathers from them at the input's resolution. All sums are in
 // an order that depends on the sizes alone.
 //
@@ -7,8 +7,8 @@
 //   loss_kernel      2 times 2 multiply-adds, maximum, exponential
 //   gradient_kernel  1 + 1 / rows of a tile times: 2 multiply-adds, exponential, 2 multiply-adds
 //                    down; and 2 / stride across
-// Bytes of DRAM are the inputs, their gradient and, for each pixel, label and logarithm: 12 a
-// pixel written or read against 21 scores. So the bound is arithmetic, about 25 instructions a
+// Bytes of DRAM are the inputs, their gradient, the labels, and 8 a pixel between the kernels,
+// against 21 scores. So the bound is arithmetic, about 25 instructions a
 // score in all, not bandwidth.
 #include "softmax_loss.h"
 
@@ -77,35 +77,34 @@ __device__ __forceinline__ LossSum block_sum(LossSum mine) {
 
 // The class of a pixel's label, -1 where the pixel takes no part; counts a bad label in sum
 template <typename Acc>
-__device__ __forceinline__ int64_t class_at(const LossArgs<Acc>& args, int64_t pixel,
-                                            LossSum& sum) {
+__device__ __forceinline__ int class_at(const LossArgs<Acc>& args, int64_t pixel, LossSum& sum) {
   const int64_t label = label_at(args, pixel);
   if ((args.has_ignore && label == args.ignore) || (args.mask && !args.mask[pixel])) return -1;
-  if (label >= 0 && label < args.source.classes) return label;
+  if (label >= 0 && label < args.source.classes) return static_cast<int>(label);
   add(sum, LossSum{.loss = 0, .valid = 0, .bad = 1, .example = given_label(args, pixel)});
   return -1;
 }
 
 // Add one pixel's terms to sum, from its largest score, its label's score and the sum of
-// exp(score - largest); returns its entry of log_sums
+// exp(score - largest); returns what the gradient needs of it
 template <typename Acc>
-__device__ __forceinline__ Acc add_pixel(const LossArgs<Acc>& args, int64_t label, Acc largest,
-                                         Acc own, Acc exps, LossSum& sum) {
-  if (label < 0) return static_cast<Acc>(INFINITY);
+__device__ __forceinline__ Pixel<Acc> add_pixel(const LossArgs<Acc>& args, int label, Acc largest,
+                                                Acc own, Acc exps, LossSum& sum) {
+  if (label < 0) return Pixel<Acc>{0, -1};
   const Acc log_sum = log_of(exps);
   const Acc lost = -log_probability(own, largest, log_sum, Acc(kLeastLog));
   sum.loss += static_cast<double>(args.weight ? args.weight[label] * lost : lost);
   ++sum.valid;
-  return largest + log_sum;
+  return Pixel<Acc>{largest + log_sum, label};
 }
 
 template <typename Acc>
-__device__ __forceinline__ Acc pixel_loss(const LossArgs<Acc>& args, int64_t n, int64_t oy,
-                                          int64_t ox, LossSum& sum) {
+__device__ __forceinline__ Pixel<Acc> pixel_loss(const LossArgs<Acc>& args, int64_t n, int64_t oy,
+                                                 int64_t ox, LossSum& sum) {
   const Source<Acc>& source = args.source;
   const int64_t pixel = (n * source.y.out + oy) * source.x_axis.out + ox;
-  const int64_t label = class_at(args, pixel, sum);
-  if (label < 0) return static_cast<Acc>(INFINITY);
+  const int label = class_at(args, pixel, sum);
+  if (label < 0) return Pixel<Acc>{0, -1};
   const PixelScore<false, Acc> score(source, n, oy, ox);
   Acc largest = static_cast<Acc>(-INFINITY), own = 0, exps = 0;
   for (int64_t c = 0; c < source.classes; ++c) {
@@ -120,13 +119,13 @@ __device__ __forceinline__ Acc pixel_loss(const LossArgs<Acc>& args, int64_t n, 
 // Any geometry. blockIdx.y walks the images, blockIdx.x the rows of one.
 template <typename Acc>
 __global__ void __launch_bounds__(kThreads, 4)
-    any_loss_kernel(const LossArgs<Acc> args, Acc* log_sums, LossSum* partial) {
+    any_loss_kernel(const LossArgs<Acc> args, Pixel<Acc>* pixels, LossSum* partial) {
   const int64_t width = args.source.x_axis.out;
   LossSum sum{0, 0, 0, 0};
   for (int64_t n = blockIdx.y; n < args.source.batch; n += gridDim.y)
     for (int64_t oy = blockIdx.x; oy < args.source.y.out; oy += gridDim.x)
       for (int64_t ox = threadIdx.x; ox < width; ox += kThreads)
-        log_sums[(n * args.source.y.out + oy) * width + ox] = pixel_loss(args, n, oy, ox, sum);
+        pixels[(n * args.source.y.out + oy) * width + ox] = pixel_loss(args, n, oy, ox, sum);
   sum = block_sum(sum);
   if (threadIdx.x == 0) partial[blockIdx.y * gridDim.x + blockIdx.x] = sum;
 }
@@ -182,7 +181,7 @@ struct Runs {
 // Where at most two inputs an axis feed a pixel: a thread has the pixels of a run at a column.
 template <typename Acc>
 __global__ void __launch_bounds__(kThreads, 4)
-    loss_kernel(const LossArgs<Acc> args, Acc* log_sums, LossSum* partial) {
+    loss_kernel(const LossArgs<Acc> args, Pixel<Acc>* pixels, LossSum* partial) {
   const Source<Acc>& source = args.source;
   const Axis &y = source.y, &x = source.x_axis;
   const Runs<Acc> runs(y, x);
@@ -204,7 +203,7 @@ __global__ void __launch_bounds__(kThreads, 4)
     for (int q = 0; q < kRun<Acc>; ++q) {
       const bool inside =
           r * kRun<Acc> + q < y.stride && run.first + q >= 0 && run.first + q < y.out;
-      label[q] = inside ? static_cast<int>(class_at(args, pixel + q * x.out, sum)) : kOutside;
+      label[q] = inside ? class_at(args, pixel + q * x.out, sum) : kOutside;
       largest[q] = static_cast<Acc>(-INFINITY), own[q] = 0, exps[q] = 0;
     }
     for (int64_t c = 0; c < source.classes; ++c) {
@@ -220,7 +219,7 @@ __global__ void __launch_bounds__(kThreads, 4)
     }
     for (int q = 0; q < kRun<Acc>; ++q)
       if (label[q] != kOutside)
-        log_sums[pixel + q * x.out] = add_pixel(args, label[q], largest[q], own[q], exps[q], sum);
+        pixels[pixel + q * x.out] = add_pixel(args, label[q], largest[q], own[q], exps[q], sum);
   }
   sum = block_sum(sum);
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
@@ -246,20 +245,22 @@ __global__ void __launch_bounds__(kThreads)
                   : static_cast<Acc>(sum.loss / divisor(args, sum.valid));
 }
 
-// The slope of the loss for class c's score at a pixel, not yet divided; 0 where it takes no part
+// The slope of the loss for class c's score at a pixel that takes part, not yet divided
 template <typename Acc>
-__device__ __forceinline__ Acc slope(const LossArgs<Acc>& args, int64_t pixel, int64_t c,
-                                     Acc score, Acc log_sum) {
-  const int64_t label = label_at(args, pixel);
-  const Acc hot = c == label ? Acc(1) : Acc(0);
-  const Acc value = exp_of(score - log_sum) - hot;
-  return args.weight ? args.weight[label] * value : value;
+__device__ __forceinline__ Acc slope(const Pixel<Acc>& pixel, Acc weight, int64_t c, Acc score) {
+  return weight * (exp_of(score - pixel.log_sum) - (c == pixel.label ? Acc(1) : Acc(0)));
+}
+
+// The weight of a pixel's class
+template <typename Acc>
+__device__ __forceinline__ Acc weight_of(const LossArgs<Acc>& args, const Pixel<Acc>& pixel) {
+  return args.weight && pixel.label >= 0 ? args.weight[pixel.label] : Acc(1);
 }
 
 // Any geometry: a warp gathers one input's gradient from the outputs that it feeds.
 template <typename Acc>
 __global__ void __launch_bounds__(kThreads, 4)
-    any_gradient_kernel(const LossArgs<Acc> args, const Acc* log_sums, const LossSum* total,
+    any_gradient_kernel(const LossArgs<Acc> args, const Pixel<Acc>* pixels, const LossSum* total,
                         Acc* grad) {
   const Source<Acc>& source = args.source;
   const Axis &y = source.y, &x = source.x_axis;
@@ -278,13 +279,12 @@ __global__ void __launch_bounds__(kThreads, 4)
     Acc sum = 0;
     for (int64_t at = lane; at < count; at += kWarp) {
       const int64_t oy = rows.begin + at / wide, ox = cols.begin + at % wide;
-      const int64_t pixel = (n * y.out + oy) * x.out + ox;
-      const Acc log_sum = log_sums[pixel];
-      if (log_sum == static_cast<Acc>(INFINITY)) continue;
+      const Pixel<Acc> pixel = pixels[(n * y.out + oy) * x.out + ox];
+      if (pixel.label < 0) continue;
       const Acc score =
           output_at(plane, source.taps_y, source.taps_x, y, x, int64_t(1), oy, ox);
       sum += source.taps_y[tap(y, oy, i)] * source.taps_x[tap(x, ox, j)] *
-             slope(args, pixel, c, score, log_sum);
+             slope(pixel, weight_of(args, pixel), c, score);
     }
     for (int half = kWarp / 2; half > 0; half /= 2) sum += __shfl_down_sync(~0u, sum, half);
     if (lane == 0) grad[((n * source.classes + c) * y.in + i) * x.in + j] = sum * scale;
@@ -299,7 +299,7 @@ constexpr int kColumns = sizeof(Acc) == 8 ? 1 : 2;
 // values of a gradient that two_taps.h gathers.
 template <typename Acc>
 __global__ void __launch_bounds__(kThreads, 4)
-    gradient_kernel(const LossArgs<Acc> args, const Acc* log_sums, const LossSum* total,
+    gradient_kernel(const LossArgs<Acc> args, const Pixel<Acc>* pixels, const LossSum* total,
                     TileSize size, Acc* grad) {
   constexpr int columns = kColumns<Acc>, vec = columns * kClasses;
   Acc* shared = shared_memory<Acc>();
@@ -327,6 +327,14 @@ __global__ void __launch_bounds__(kThreads, 4)
       if (inside[v]) column[v] = Column<Acc>(x, source.taps_x, tile.first + o);
     }
     const int64_t first = n * y.out * x.out + tile.first + threadIdx.x;  // pixel of row 0
+    int64_t ahead = -1;   // the row of `next`, which is read while the one before is computed
+    Pixel<Acc> next[columns];
+    const auto read = [&](int64_t oy) {
+      ahead = oy;
+      for (int q = 0; q < columns; ++q)
+        next[q] = inside[q] && oy < y.out ? pixels[first + oy * x.out + q * kThreads]
+                                          : Pixel<Acc>{0, -1};
+    };
     Acc above[vec], below[vec];  // inputs of rows m - 1 and m, blended along x
     const auto blend = [&](int64_t m, Acc* to) {
       for (int v = 0; v < vec; ++v) {
@@ -347,18 +355,17 @@ __global__ void __launch_bounds__(kThreads, 4)
           blend(m, below);
         },
         [&](int64_t oy, Acc far, Acc near, bool has_far, Acc* slopes) {
+          if (ahead != oy) read(oy);
+          Pixel<Acc> pixel[columns];
+          for (int q = 0; q < columns; ++q) pixel[q] = next[q];
+          read(oy + 1);
           for (int q = 0; q < columns; ++q) {
-            const int64_t pixel = first + oy * x.out + q * kThreads;
-            const Acc log_sum = inside[q] ? log_sums[pixel] : static_cast<Acc>(INFINITY);
-            const bool counts = log_sum != static_cast<Acc>(INFINITY);
-            const int64_t label = counts ? label_at(args, pixel) - c0 : -1;
-            const Acc weight = counts && args.weight ? args.weight[label + c0] : Acc(1);
+            const Acc weight = weight_of(args, pixel[q]);
             for (int c = 0; c < kClasses; ++c) {
               const int v = q * kClasses + c;
               const Acc low = near * below[v];
               const Acc score = has_far ? far * above[v] + low : low;
-              const Acc slope = exp_of(score - log_sum) - (c == label ? Acc(1) : Acc(0));
-              slopes[v] = counts ? weight * slope : Acc(0);
+              slopes[v] = pixel[q].label >= 0 ? slope(pixel[q], weight, c0 + c, score) : Acc(0);
             }
           }
         },
@@ -373,14 +380,14 @@ __global__ void __launch_bounds__(kThreads, 4)
 template <typename Acc>
 bool suits_two_taps(const Source<Acc>& s) {
   return has_two_taps(s.y) && has_two_taps(s.x_axis) && s.y.stride <= kThreads &&
-         s.x_axis.k <= kThreads * kColumns<Acc> && s.classes < 0x7fffffff;
+         s.x_axis.k <= kThreads * kColumns<Acc>;
 }
 
 }  // namespace
 
 template <typename Acc>
-cudaError_t launch_loss(const LossArgs<Acc>& args, Acc* log_sums, LossSum* partial, LossSum* total,
-                        Acc* loss, cudaStream_t stream) {
+cudaError_t launch_loss(const LossArgs<Acc>& args, Pixel<Acc>* pixels, LossSum* partial,
+                        LossSum* total, Acc* loss, cudaStream_t stream) {
   const Source<Acc>& s = args.source;
   dim3 blocks(0);
   if (s.batch > 0) {
@@ -391,7 +398,7 @@ cudaError_t launch_loss(const LossArgs<Acc>& args, Acc* log_sums, LossSum* parti
                    : dim3(blocks_for(s.y.out, 1, kLossBlocks / kLossImages),
                           blocks_for(s.batch, 1, kLossImages));
     const cudaError_t error = launch(suits ? loss_kernel<Acc> : any_loss_kernel<Acc>, blocks,
-                                     kThreads, kSumBytes, stream, args, log_sums, partial);
+                                     kThreads, kSumBytes, stream, args, pixels, partial);
     if (error != cudaSuccess) return error;
   }
   return launch(total_kernel<Acc>, dim3(1), kThreads, kSumBytes, stream, args, partial,
@@ -399,7 +406,7 @@ cudaError_t launch_loss(const LossArgs<Acc>& args, Acc* log_sums, LossSum* parti
 }
 
 template <typename Acc>
-cudaError_t launch_loss_gradient(const LossArgs<Acc>& args, const Acc* log_sums,
+cudaError_t launch_loss_gradient(const LossArgs<Acc>& args, const Pixel<Acc>* pixels,
                                  const LossSum* total, Acc* grad, cudaStream_t stream) {
   const Source<Acc>& s = args.source;
   const int64_t inputs = s.batch * s.y.in * s.x_axis.in * s.classes;
@@ -407,21 +414,21 @@ cudaError_t launch_loss_gradient(const LossArgs<Acc>& args, const Acc* log_sums,
   if (!suits_two_taps(s))
     return launch(any_gradient_kernel<Acc>,
                   dim3(blocks_for(inputs, kThreads / kWarp, kMostBlocks)), kThreads, 0, stream,
-                  args, log_sums, total, grad);
+                  args, pixels, total, grad);
   constexpr int64_t columns = kThreads * kColumns<Acc>;
   const int64_t groups = (s.classes + kClasses - 1) / kClasses;
   const TileSize size(s.y, s.x_axis, columns, s.batch * groups);
   const int64_t tiles = s.batch * size.bands * groups * size.strips;
   return launch(gradient_kernel<Acc>, dim3(blocks_for(tiles, 1, kMostBlocks)), kThreads,
-                (padded(columns * kClasses) + 1) * sizeof(Acc), stream, args, log_sums, total,
+                (padded(columns * kClasses) + 1) * sizeof(Acc), stream, args, pixels, total,
                 size, grad);
 }
 
 #define INSTANTIATE(Acc)                                                                       \
-  template cudaError_t launch_loss(const LossArgs<Acc>&, Acc*, LossSum*, LossSum*, Acc*,       \
-                                   cudaStream_t);                                              \
-  template cudaError_t launch_loss_gradient(const LossArgs<Acc>&, const Acc*, const LossSum*,  \
-                                            Acc*, cudaStream_t);
+  template cudaError_t launch_loss(const LossArgs<Acc>&, Pixel<Acc>*, LossSum*, LossSum*,      \
+                                   Acc*, cudaStream_t);                                        \
+  template cudaError_t launch_loss_gradient(const LossArgs<Acc>&, const Pixel<Acc>*,           \
+                                            const LossSum*, Acc*, cudaStream_t);
 INSTANTIATE(float)
 INSTANTIATE(double)
 #undef INSTANTIATE

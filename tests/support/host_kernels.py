@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from torch.library import _scoped_library
 
+import fcn_repro.ops  # noqa: F401
+
 ROOT = Path(__file__).parents[2]
 SHIM = ROOT / 'tests/ops/cuda_shim'
 CUDA = ROOT / 'csrc/cuda'
@@ -67,7 +69,8 @@ def compile_backend(folder):
             sources = {glue: ['-O0', '-g0', '-isystem', include, '-isystem',
                               include / 'torch/csrc/api/include', '-Wno-unused-function']}
             sources |= {path: ['-Werror'] for path in sorted(CUDA.glob('*.cu'))}
-            ops, = (ROOT / 'fcn_repro').glob('_C*.so')      # which has the checks of arguments
+            ops, = (path for path in map(Path, torch.ops.loaded_libraries)
+                    if path.name.startswith('_C.'))         # which has the checks of arguments
             building = folder / 'building.so'
             compile_kernels(sources, building, SANITIZE if SANITIZED in os.environ else (),
                             [ops, f'-L{torch_folder}/lib', '-lc10', '-ltorch_cpu'])
