@@ -28,10 +28,11 @@ from nets import (
     solver,
 )
 from peers import FORMATS, check, compiled
-from timing import OURS, arguments, measure, parse_size, prepare, products, tf32, write
+from timing import OURS, arguments, measure, parse_size, prepare, products, write
 
 from fcn_repro.cli.reporting import report_errors
 from fcn_repro.net.graph import LABELS
+from fcn_repro.net.placement import allow_tf32
 from fcn_repro.ops import has_avx512_bf16
 from fcn_repro.recipe.optimisations import NAMES
 
@@ -39,11 +40,11 @@ SIZE = 375, 500
 OFF = [name for name in NAMES if name not in ('fuse_score', 'fused_update', 'graphs')]
 
 
-def within(allowed, run):
-    """`run` with TF32 allowed or not, whatever the way before it needed."""
+def within(tf32, run):
+    """`run` where products of float32 are those of TF32, or are not."""
     def call():
-        with tf32(allowed):
-            return run()
+        allow_tf32(tf32)
+        return run()
     return call
 
 
@@ -53,9 +54,8 @@ def precisions(args, x, mine):
     if not cuda and not has_avx512_bf16():
         print('bf16 is left out: this CPU has no AVX512-BF16')
         return {}
-    with tf32():
-        made = {name: ours(args.device, precision=name, like=mine)
-                for name in ('tf32', 'bf16')[not cuda:]}
+    made = {name: ours(args.device, precision=name, like=mine)
+            for name in ('tf32', 'bf16')[not cuda:]}
     return {f'ours, {name}': within(name == 'tf32', lambda net=net: net(data=x)['score'])
             for name, net in made.items()}
 

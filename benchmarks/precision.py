@@ -13,7 +13,7 @@ import statistics
 
 import torch
 from nets import PROTOTXT, fill, of_ours, sample
-from timing import alternate, arguments, parse_size, prepare, tf32, write
+from timing import alternate, arguments, parse_size, prepare, write
 
 from fcn_repro.cli.reporting import report_errors
 from fcn_repro.data.image import to_blob
@@ -43,9 +43,10 @@ def make(file, weights, device, options):
     return placement.place(net, device, **options)
 
 
-def forward(net, allowed, images):
-    """Scores of all images, on their device, with TF32 allowed or not."""
-    with tf32(allowed), torch.inference_mode():
+def forward(net, tf32, images):
+    """Scores of all images, on their device."""
+    placement.allow_tf32(tf32)
+    with torch.inference_mode():
         out = [net(data=image)['score'] for image in images]
         if net.replay is not None:
             torch.cuda.synchronize()

@@ -11,7 +11,7 @@ import os
 import platform
 import statistics
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -54,21 +54,6 @@ def prepare(args):
                'instructions': torch.backends.cpu.get_cpu_capability()}
     print(headline(machine))
     return machine
-
-
-@contextmanager
-def tf32(allowed=None):
-    """Set whether GPUs may multiply float32 as TF32 (None: leave it), and restore it at the end,
-    also where what runs in between changes it for the whole process, as placing a net does."""
-    switches = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [switch.allow_tf32 for switch in switches]
-    try:
-        for switch in switches if allowed is not None else ():
-            switch.allow_tf32 = allowed
-        yield
-    finally:
-        for switch, was in zip(switches, before, strict=True):
-            switch.allow_tf32 = was
 
 
 def processor(device):

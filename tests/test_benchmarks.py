@@ -13,7 +13,6 @@ from small_runs import call, tool
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 import bench  # noqa: E402
-import fcn8s  # noqa: E402
 import gpu  # noqa: E402
 import nets  # noqa: E402
 import report  # noqa: E402
@@ -145,22 +144,6 @@ def test_online_training_reads_its_jpegs():
 def test_a_benchmark_that_fails_leaves_the_others(capsys):
     rows, failed = bench.gather({'a': lambda: ROWS[:1], 'b': lambda: 1 / 0, 'c': lambda: ROWS[1:3]})
     assert rows == ROWS[:3] and failed == ['b'] and 'ZeroDivisionError' in capsys.readouterr().out
-
-
-def test_tf32_is_restored():
-    """Also after a way that fails, and whatever it set for the whole process."""
-    switches = torch.backends.cuda.matmul, torch.backends.cudnn
-    before, seen = [switch.allow_tf32 for switch in switches], []
-
-    def way():
-        seen.append([switch.allow_tf32 for switch in switches])
-        switches[0].allow_tf32 = not switches[0].allow_tf32
-        raise ZeroDivisionError
-    for allowed in True, False:
-        with pytest.raises(ZeroDivisionError):
-            fcn8s.within(allowed, way)()
-        assert [switch.allow_tf32 for switch in switches] == before
-    assert seen == [[True, True], [False, False]]
 
 
 def test_weights_are_filled_on_their_device():
