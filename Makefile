@@ -83,7 +83,7 @@ cuda-check: build
 	@$(PY) tools/cuda_check.py
 
 gpu-check: build
-	@$(PY) tools/gpu_check.py
+	@$(PY) tools/gpu_check.py $(STEPS)
 
 bench: build
 	@$(PY) benchmarks/bench.py --json runs/bench/results.json

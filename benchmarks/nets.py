@@ -67,7 +67,7 @@ def fill(params):
         if layer.startswith('up'):
             diagonal = range(weight.shape[0])
             weight.zero_()[diagonal, diagonal] = torch.from_numpy(
-                upsample_filt(weight.shape[2])).float()
+                upsample_filt(weight.shape[2])).to(weight)
         else:
             generator = torch.Generator().manual_seed(zlib.crc32(layer.encode()))
             weight.copy_(torch.empty(weight.shape).normal_(     # in this order in any format

@@ -7,11 +7,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from small_runs import call
+import torch
+from small_runs import call, tool
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
+import bench  # noqa: E402
 import gpu  # noqa: E402
+import nets  # noqa: E402
 import report  # noqa: E402
 import targets  # noqa: E402
 import timing  # noqa: E402
@@ -92,6 +95,26 @@ def test_gpu_check_wants_a_gpu(capsys, monkeypatch):
     assert done.status == 1 and 'no GPU' in done.err
 
 
+def test_gpu_check_runs_steps_by_name(capsys, monkeypatch, tmp_path):
+    """Each by itself and in the order given; one that fails, or is missing, hides no other."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.get_device_name', lambda: 'a GPU')
+    steps = {'bad': [sys.executable, '-c', 'import sys; sys.exit(3)'], 'absent': ['./no-such-file'],
+             'good': [sys.executable, '-c', 'print("fine")'], 'left': ['./never-run']}
+    check = tool('gpu_check')
+    monkeypatch.setattr(check, 'STEPS', steps)
+    done = call(capsys, 'gpu_check', 'bad', 'absent', 'good', main=check.main)
+    assert done.status == 1
+    page = (tmp_path / 'runs/gpu-check/report.md').read_text()
+    assert 'bad | failed with status 3' in page and 'absent | failed to start' in page
+    assert 'good | passed' in page and 'fine' in page and 'left' not in page
+    done = call(capsys, 'gpu_check', 'good', main=check.main)
+    assert not done.status
+    done = call(capsys, 'gpu_check', 'wrong', main=check.main)
+    assert done.status == 1 and "no step 'wrong'" in done.err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('words', [
     ['bench', '--short'], ['deconv', '--runs', 1],
@@ -118,6 +141,21 @@ def test_online_training_reads_its_jpegs():
     assert len(rows) == 1 and rows[0]['way'] == 'ours' and rows[0]['median'] > 0
 
 
+def test_a_benchmark_that_fails_leaves_the_others(capsys):
+    rows, failed = bench.gather({'a': lambda: ROWS[:1], 'b': lambda: 1 / 0, 'c': lambda: ROWS[1:3]})
+    assert rows == ROWS[:3] and failed == ['b'] and 'ZeroDivisionError' in capsys.readouterr().out
+
+
+def test_weights_are_filled_on_their_device():
+    """CPU values cannot be written into some of a GPU tensor's places; nor into a meta tensor's."""
+    params = {'upscore': [torch.empty(3, 3, 4, 4, device='meta')],
+              'conv': [torch.empty(2, 3, 3, 3, device='meta'), torch.empty(2, device='meta')]}
+    nets.fill(params)
+    weight = torch.empty(2, 2, 4, 4, dtype=torch.float64)
+    nets.fill({'upscore': [weight]})
+    assert weight[0, 0].sum() == weight[1, 1].sum() == 4 and not weight[0, 1].any()
+
+
 def test_the_gpus_targets():
     def of(group, way, milliseconds, ratio=1, **case):
         return row(group, way, ratio, CASE | case) | {'median': milliseconds / 1e3}
@@ -129,3 +167,6 @@ def test_the_gpus_targets():
     assert [line.endswith('NOT MET') for line in lines] == [False, True, False, True, False]
     assert [float(line.split()[-3 if 'NOT' in line else -2]) for line in lines] == [
         90, 4, 2.4, 1.6, 200]
+    for i in range(5):              # any of them may be missing
+        lines = gpu.summary(rows[:i] + rows[i + 1:]).splitlines()
+        assert [line.endswith('NOT MEASURED') for line in lines] == [i == j for j in range(5)]

@@ -1,12 +1,15 @@
 """Build, test, sanitise and benchmark on a GPU: what `make gpu-check` does after the build.
 
-All steps run, and their output is printed as it arrives; the exit status is 1 if one of them
-failed. runs/gpu-check/report.md has the end of each step's output; tables and a plot are beside it.
-compute-sanitizer does not work in every virtual machine: if it refuses the device, the report says
-so, and this does not count as a failure.
+    python tools/gpu_check.py [STEP …]
+
+All steps run, or those named, and their output is printed as it arrives; the exit status is 1 if
+one of them failed, which keeps none of the others from running. runs/gpu-check/report.md has the
+end of each step's output; tables and a plot are beside it. compute-sanitizer does not work in every
+virtual machine: if it refuses the device, the report says so, and this does not count as a failure.
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +28,7 @@ REFUSALS = ('Device not supported', 'Unable to find injection')
 TESTS = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider']
 SANITISED = [*TESTS, 'tests/ops/test_ops.py', 'tests/ops/test_ops_reduced.py',
              'tests/solver/test_update.py', '-k', 'cuda and (twin or golden or rules)']
+THREADS = {'OMP_NUM_THREADS': '1'}      # of a test's process: several run at once
 LINES = 200         # of each step's output in the report
 STEPS = {
     'tests': [*TESTS, '-n', '4'],
@@ -43,8 +47,12 @@ def run(name, command):
     if command[0] == SANITIZER and not shutil.which(SANITIZER):
         return 'not installed', ''
     print(f'\n== {name}: {" ".join(command)}', flush=True)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True)
+    env = {**os.environ, **(THREADS if 'pytest' in command else {})}
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   text=True, errors='replace', env=env)
+    except OSError as error:
+        return f'failed to start: {error}', ''
     refused, lines = False, []
     for line in process.stdout:
         refused |= line.startswith('=====') and any(text in line for text in REFUSALS)
@@ -68,18 +76,25 @@ def report(machine, verdicts, outputs):
 
 @report_errors()
 def main():
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('steps', nargs='*', metavar='STEP',
+                        help=f'some of {", ".join(STEPS)} (default: all)')
+    steps = parser.parse_args().steps or list(STEPS)
+    unknown = [name for name in steps if name not in STEPS]
+    if unknown:
+        raise FcnError(f"no step '{unknown[0]}'", do=f'Give some of {", ".join(STEPS)}.')
     if not torch.cuda.is_available():
         raise FcnError('torch sees no GPU', do='Run this on a machine with one.')
     machine = (f'{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA '
                f'{torch.version.cuda}, Python {sys.version.split()[0]}')
     print(machine)
     OUT.mkdir(parents=True, exist_ok=True)
-    RESULTS.unlink(missing_ok=True)             # of an earlier check
+    if 'benchmarks' in steps:
+        RESULTS.unlink(missing_ok=True)         # of an earlier check
     verdicts, outputs = {}, {}
-    for name, command in STEPS.items():
+    for name in steps:
         start = time.perf_counter()
-        verdict, outputs[name] = run(name, command)
+        verdict, outputs[name] = run(name, STEPS[name])
         verdicts[name] = f'{verdict} in {time.perf_counter() - start:.0f} s'
         (OUT / 'report.md').write_text(report(machine, verdicts, outputs))
     print('\n' + '\n'.join(f'{name:24}{verdict}' for name, verdict in verdicts.items()))

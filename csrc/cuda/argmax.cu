@@ -3,6 +3,7 @@
 
 #include "../epilogue.h"
 #include "device.h"
+#include "launch.h"
 
 namespace fcn {
 namespace {
@@ -43,11 +44,9 @@ cudaError_t launch_argmax(const Source<Acc>& source, Label* labels, float* proba
   const dim3 grid(blocks_for(source.x_axis.out, kThreads, kMostBlocks),
                   blocks_for(source.y.out, 1, kMostRows),
                   blocks_for(source.batch, 1, kMostRows));
-  if (all_pairs(source))
-    argmax_kernel<true><<<grid, kThreads, 0, stream>>>(source, labels, probability);
-  else
-    argmax_kernel<false><<<grid, kThreads, 0, stream>>>(source, labels, probability);
-  return cudaGetLastError();
+  return launch(all_pairs(source) ? argmax_kernel<true, Acc, Label>
+                                  : argmax_kernel<false, Acc, Label>,
+                grid, kThreads, 0, stream, source, labels, probability);
 }
 
 #define INSTANTIATE(Acc, Label)                                                                \

@@ -26,6 +26,8 @@ Source<Acc> source_of(const Scores& s) {
                     s.y.out + s.y.shift + s.y.k, " along y and ",
                     s.x_axis.out + s.x_axis.shift + s.x_axis.k,
                     " along x, expected at most 2147483647 on CUDA. Cut it into pieces.");
+  TORCH_CHECK_VALUE(s.classes <= int64_t(0x7fffffff), s.classes,
+                    " classes, expected at most 2147483647 on CUDA. Cut them into pieces.");
   return Source<Acc>{.x = s.x.const_data_ptr<Acc>(),
                      .taps_y = s.taps_y.const_data_ptr<Acc>(),
                      .taps_x = s.taps_x.const_data_ptr<Acc>(),

@@ -28,17 +28,24 @@ struct LossSum {
   double example;      // a bad label
 };
 
+// What the gradient needs of a pixel
+template <typename Acc>
+struct alignas(2 * sizeof(Acc)) Pixel {
+  Acc log_sum;  // log(sum of exp(score))
+  int label;    // -1 where the pixel takes no part
+};
+
 constexpr int64_t kLossBlocks = 1024;  // partial sums at most, whatever the GPU
 
-// log_sums: as label, of Acc: log(sum of exp(score)), infinity where a pixel is ignored.
-// partial: kLossBlocks. total: one LossSum on the device. loss: one Acc, NaN after bad labels.
+// pixels: as label. partial: kLossBlocks. total: one LossSum on the device. loss: one Acc, NaN
+// after bad labels.
 template <typename Acc>
-cudaError_t launch_loss(const LossArgs<Acc>& args, Acc* log_sums, LossSum* partial, LossSum* total,
-                        Acc* loss, cudaStream_t stream);
+cudaError_t launch_loss(const LossArgs<Acc>& args, Pixel<Acc>* pixels, LossSum* partial,
+                        LossSum* total, Acc* loss, cudaStream_t stream);
 
-// grad: as source.x, from launch_loss's log_sums and total.
+// grad: as source.x, from launch_loss's pixels and total.
 template <typename Acc>
-cudaError_t launch_loss_gradient(const LossArgs<Acc>& args, const Acc* log_sums,
+cudaError_t launch_loss_gradient(const LossArgs<Acc>& args, const Pixel<Acc>* pixels,
                                  const LossSum* total, Acc* grad, cudaStream_t stream);
 
 }  // namespace fcn

@@ -51,18 +51,20 @@ std::tuple<at::Tensor, at::Tensor> softmax_loss_cuda(
   const SoftmaxLoss op = prepare_softmax_loss(x, label, taps_y, taps_x, stride, pad, offset,
                                               normalization, ignore, weight, mask, gradient);
   const auto options = op.scores.x.options();
-  const at::Tensor log_sums = at::empty(op.label.sizes(), options);
-  const int64_t bytes = (kLossBlocks + 1) * static_cast<int64_t>(sizeof(LossSum));
-  const at::Tensor sums = at::empty({bytes}, options.dtype(at::kByte));
+  const auto bytes_of = [&](int64_t count, size_t size) {
+    return at::empty({count * static_cast<int64_t>(size)}, options.dtype(at::kByte));
+  };
+  const at::Tensor sums = bytes_of(kLossBlocks + 1, sizeof(LossSum));
   LossSum* total = reinterpret_cast<LossSum*>(sums.mutable_data_ptr<uint8_t>());
   const cudaStream_t stream = c10::cuda::getCurrentCUDAStream();
   AT_DISPATCH_FLOATING_TYPES(op.scores.x.scalar_type(), "upcrop_softmax_loss", [&] {
     const auto args = args_of<scalar_t>(op);
-    scalar_t* kept = log_sums.mutable_data_ptr<scalar_t>();
-    C10_CUDA_CHECK(launch_loss(args, kept, total + 1, total, op.loss.mutable_data_ptr<scalar_t>(),
-                               stream));
+    const at::Tensor kept = bytes_of(op.label.numel(), sizeof(Pixel<scalar_t>));
+    auto* pixels = reinterpret_cast<Pixel<scalar_t>*>(kept.mutable_data_ptr<uint8_t>());
+    C10_CUDA_CHECK(launch_loss(args, pixels, total + 1, total,
+                               op.loss.mutable_data_ptr<scalar_t>(), stream));
     if (gradient)
-      C10_CUDA_CHECK(launch_loss_gradient(args, kept, total,
+      C10_CUDA_CHECK(launch_loss_gradient(args, pixels, total,
                                           op.grad.mutable_data_ptr<scalar_t>(), stream));
   });
   if (check) check_total(op, total, stream);

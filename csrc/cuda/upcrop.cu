@@ -2,12 +2,15 @@
 #include "upcrop.h"
 
 #include "device.h"
+#include "launch.h"
+#include "two_taps.h"
 
 namespace fcn {
 namespace {
 
 constexpr int kThreads = 128;
 constexpr int kRows = 16;  // rows of outputs that a thread walks down
+constexpr int kGather = 256;  // threads of adjoint_kernel
 
 __device__ __forceinline__ void store(float* at, float value) { *at = value; }
 __device__ __forceinline__ void store(double* at, double value) { *at = value; }
@@ -106,17 +109,64 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// How adjoint_kernel cuts its result: tiles of input cells, and of the values of a cell
+struct Cut {
+  TileSize size;
+  int channels;   // values of a cell that a tile has
+  int64_t parts;  // tiles along them
+};
+
+// The adjoint, where at most two inputs an axis feed an output. A tile's sums of a row of the
+// gradient stay in registers, `vec` a thread, at the columns' own order: reads are coalesced.
+// For each value of the gradient: 1 read, or 1 + 1 / cut.size.rows of which the first is of DRAM,
+// 2 multiply-adds down and 2 / stride across; the result is written once. Bound by reading.
+template <int vec, typename T, typename Acc>
+__global__ void __launch_bounds__(kGather, vec > 2 ? 2 : 4)
+    adjoint_kernel(const T* __restrict__ grad, const Acc* __restrict__ taps_y,
+                   const Acc* __restrict__ taps_x, Axis y, Axis x, int64_t planes, int inner,
+                   Cut cut, T* __restrict__ result) {
+  Acc* shared = shared_memory<Acc>();
+  const TileSize& size = cut.size;
+  const int64_t tiles = planes * size.bands * cut.parts * size.strips;
+  for (int64_t at = blockIdx.x; at < tiles; at += gridDim.x) {
+    const int64_t left = at % size.strips * size.columns;
+    const int first = static_cast<int>(at / size.strips % cut.parts) * cut.channels;
+    const int64_t top = at / size.strips / cut.parts % size.bands * size.rows;
+    const int64_t plane = at / size.strips / cut.parts / size.bands;
+    const int channels = inner - first < cut.channels ? inner - first : cut.channels;
+    const auto least = [](int64_t a, int64_t b) { return a < b ? a : b; };
+    const Tile tile(x, top, least(top + size.rows, y.in), left,
+                    least(left + size.columns, x.in), channels);
+    const auto slot = [](int v) { return v * kGather + static_cast<int>(threadIdx.x); };
+    int offset[vec];  // in a row of the gradient; beyond the tile any, for a sum that nobody reads
+    for (int v = 0; v < vec; ++v) {
+      const int column = static_cast<int>(tile.first) + slot(v) / channels;
+      offset[v] = slot(v) < tile.columns * channels
+                      ? column * inner + first + slot(v) % channels : 0;
+    }
+    const T* image = grad + plane * y.out * x.out * inner;
+    gather<vec, 8 / vec>(
+        y, x, taps_y, taps_x, tile, shared, slot, [](int64_t) {},
+        [&](int64_t oy, Acc, Acc, bool, Acc* values) {
+          const T* row = image + oy * x.out * inner;
+          for (int v = 0; v < vec; ++v) values[v] = Acc(widen(row[offset[v]]));
+        },
+        [&](int64_t i, int64_t j, int channel, Acc sum) {
+          store(result + ((plane * y.in + i) * x.in + j) * inner + first + channel, sum);
+        });
+  }
+}
+
 template <bool forward, typename T, typename Acc>
-cudaError_t launch(const T* source, const Acc* taps_y, const Acc* taps_x, Axis y, Axis x,
+cudaError_t launch_rows(const T* source, const Acc* taps_y, const Acc* taps_x, Axis y, Axis x,
                    int64_t planes, int64_t inner, Added<T> added, T* result,
                    cudaStream_t stream) {
   const int64_t rows = planes * (forward ? y.out : y.in);
   const int64_t width = (forward ? x.out : x.in) * inner;
   if (rows == 0 || width == 0) return cudaSuccess;
   const dim3 grid(blocks_for(width, kThreads, kMostBlocks), blocks_for(rows, 1, kMostRows));
-  upcrop_kernel<forward><<<grid, kThreads, 0, stream>>>(source, taps_y, taps_x, y, x, planes,
-                                                        inner, added, result);
-  return cudaGetLastError();
+  return launch(upcrop_kernel<forward, T, Acc>, grid, kThreads, 0, stream, source, taps_y, taps_x,
+                y, x, planes, inner, added, result);
 }
 
 template <int vec, typename T, typename Acc>
@@ -127,16 +177,42 @@ cudaError_t launch_pairs(const T* source, const Acc* taps_y, const Acc* taps_x, 
   if (pieces == 0) return cudaSuccess;
   const dim3 grid(blocks_for(x.out * inner, kThreads * vec, kMostBlocks * 16),
                   blocks_for(pieces, 1, kMostRows));
-  pairs_kernel<vec><<<grid, kThreads, 0, stream>>>(source, taps_y, taps_x, y, x, planes,
-                                                   static_cast<int>(inner), added, result);
-  return cudaGetLastError();
+  return launch(pairs_kernel<vec, T, Acc>, grid, kThreads, 0, stream, source, taps_y, taps_x, y, x,
+                planes, static_cast<int>(inner), added, result);
 }
 
-// Whether one axis suits pairs_kernel, whose offsets are of 32 bits
-bool fits(const Axis& axis, int64_t inner) {
+template <int vec, typename T, typename Acc>
+cudaError_t launch_adjoint(const T* grad, const Acc* taps_y, const Acc* taps_x, Axis y, Axis x,
+                           int64_t planes, int64_t inner, T* result, cudaStream_t stream) {
+  constexpr int64_t values = kGather * vec;
+  const int64_t most = values / (2 * x.k);  // channels that leave room for two kernels' columns
+  const int64_t parts = (inner + most - 1) / (most > 0 ? most : 1);
+  const int64_t channels = (inner + parts - 1) / parts;
+  const Cut cut{.size = TileSize(y, x, values / channels, planes * parts),
+                .channels = static_cast<int>(channels),
+                .parts = parts};
+  const int64_t tiles = planes * cut.size.bands * cut.size.strips * parts;
+  return launch(adjoint_kernel<vec, T, Acc>, dim3(blocks_for(tiles, 1, kMostBlocks)), kGather,
+                (padded(values) + 1) * sizeof(Acc), stream, grad, taps_y, taps_x, y, x, planes,
+                static_cast<int>(inner), cut, result);
+}
+
+// Whether offsets of 32 bits suffice along an axis with `inner` values in a cell
+bool is_small(const Axis& axis, int64_t inner) {
   constexpr int64_t most = 1 << 30;
-  return axis.k == 2 * axis.stride && axis.k < most && axis.out + axis.shift < most &&
-         axis.out < most / inner && axis.in < most / inner;
+  return axis.k < most && axis.out + axis.shift < most && axis.out < most / inner &&
+         axis.in < most / inner;
+}
+
+// Whether one axis suits pairs_kernel
+bool fits(const Axis& axis, int64_t inner) {
+  return axis.k == 2 * axis.stride && is_small(axis, inner);
+}
+
+// Whether the axes suit adjoint_kernel, a row of whose tiles has the outputs of an input
+bool suits_adjoint(const Axis& y, const Axis& x, int64_t inner) {
+  return has_two_taps(y) && has_two_taps(x) && is_small(y, 1) && is_small(x, inner) &&
+         2 * x.k <= 2 * kGather;
 }
 
 }  // namespace
@@ -147,7 +223,7 @@ cudaError_t launch_upcrop(const T* source, const Acc* taps_y, const Acc* taps_x,
                           cudaStream_t stream) {
   constexpr int vec = 16 / sizeof(T);
   if (inner == 0 || !fits(y, 1) || !fits(x, inner))
-    return launch<true>(source, taps_y, taps_x, y, x, planes, inner, added, result, stream);
+    return launch_rows<true>(source, taps_y, taps_x, y, x, planes, inner, added, result, stream);
   const bool whole = x.out * inner % vec == 0 && reinterpret_cast<uintptr_t>(result) % 16 == 0;
   return whole ? launch_pairs<vec>(source, taps_y, taps_x, y, x, planes, inner, added, result,
                                    stream)
@@ -159,7 +235,13 @@ template <typename T, typename Acc>
 cudaError_t launch_upcrop_backward(const T* source, const Acc* taps_y, const Acc* taps_x, Axis y,
                                    Axis x, int64_t planes, int64_t inner, T* result,
                                    cudaStream_t stream) {
-  return launch<false>(source, taps_y, taps_x, y, x, planes, inner, Added<T>{}, result, stream);
+  if (planes == 0 || inner == 0) return cudaSuccess;
+  if (!suits_adjoint(y, x, inner))
+    return launch_rows<false>(source, taps_y, taps_x, y, x, planes, inner, Added<T>{}, result,
+                              stream);
+  return inner == 1 ? launch_adjoint<2>(source, taps_y, taps_x, y, x, planes, inner, result, stream)
+                    : launch_adjoint<sizeof(Acc) == 8 ? 4 : 8>(source, taps_y, taps_x, y, x, planes,
+                                                              inner, result, stream);
 }
 
 #define INSTANTIATE(T, Acc)                                                                    \

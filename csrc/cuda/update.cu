@@ -1,6 +1,8 @@
 // The solver update on the GPU: one launch walks a table of parameters, a block takes a chunk.
 #include "update.h"
 
+#include "launch.h"
+
 namespace fcn {
 namespace {
 
@@ -45,10 +47,11 @@ cudaError_t launch_update(Table<T>& table, int count, Rule rule, Decay kind, Rat
     table.chunks[i] = chunks += (table.sizes[i] + kChunk - 1) / kChunk;
   if (chunks == 0) return cudaSuccess;
   const auto blocks = static_cast<unsigned>(chunks < kMostBlocks ? chunks : kMostBlocks);
+  cudaError_t error = cudaSuccess;
   with_rule(rule, kind, [&]<Rule r, Decay k>() {
-    update_kernel<r, k><<<blocks, kThreads, 0, stream>>>(table, chunks, p);
+    error = launch(update_kernel<r, k, T>, dim3(blocks), kThreads, 0, stream, table, chunks, p);
   });
-  return cudaGetLastError();
+  return error;
 }
 
 template cudaError_t launch_update(Table<float>&, int, Rule, Decay, Rates<float>, cudaStream_t);

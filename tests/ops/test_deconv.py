@@ -15,7 +15,8 @@ from fcn_repro.errors import FcnError
 from fcn_repro.ops import deconv
 from fcn_repro.ops.deconv import deconv_crop, deconv_crop_ref
 
-DEVICES = ['cpu'] + ['cuda'] * torch.cuda.is_available()
+WAYS = ('tasks', 'torch')
+PLACES = [(way, 'cpu') for way in WAYS] + [('torch', 'cuda')] * torch.cuda.is_available()
 TOLERANCE = {torch.float64: 1e-13, torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 LAST = torch.channels_last
 
@@ -36,8 +37,11 @@ SAMPLES = [
 ]
 
 
-@pytest.fixture(params=['tasks', 'torch'])
+@pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
+    """Compute by the matrix products, which the CPU alone has, or by torch's convolution; float32
+    in full, where cuDNN's default is TF32."""
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
     monkeypatch.setattr(deconv, '_by_torch' if request.param == 'tasks' else '_by_tasks',
                         getattr(deconv, f'_by_{request.param}'))
 
@@ -70,7 +74,7 @@ def agree(ours, wanted, dtype):
         assert gap <= TOLERANCE[dtype], f'{gap} is above {TOLERANCE[dtype]}'
 
 
-@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('way, device', PLACES, indirect=['way'])
 @pytest.mark.parametrize('last', [False, True], ids=['', 'channels_last'])
 @pytest.mark.parametrize('dtype', TOLERANCE)
 @pytest.mark.parametrize('sample', SAMPLES)

@@ -156,16 +156,21 @@ def small_stage(tmp_path, monkeypatch, name='small', **row):
     return tmp_path / 'prototxt' / name, voc
 
 
-def call(capsys, name, *args):
-    """main() of tools/<name>.py with these arguments; Done."""
+def tool(name):
+    """The module tools/<name>.py."""
     spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / f'tools/{name}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    before, status = sys.argv, 0
+    return module
+
+
+def call(capsys, name, *args, main=None):
+    """main() of tools/<name>.py, or `main`, with these arguments; Done."""
+    main, before, status = main or tool(name).main, sys.argv, 0
     sys.argv = [f'tools/{name}.py', *map(str, args)]
     capsys.readouterr()
     try:
-        module.main()
+        main()
     except SystemExit as end:
         status = end.code
     finally:

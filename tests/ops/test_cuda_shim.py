@@ -1,0 +1,118 @@
+"""The host runtime of the CUDA kernels: it finds faults that a GPU would leave undefined.
+
+A tiny kernel has each of them, and none when it is told so.
+"""
+
+import ctypes
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from host_kernels import ROOT, SANITIZE, SANITIZED, SHIM, compile_kernels, load
+from small_runs import tool
+
+TINY = {SHIM / 'tiny_kernels.cu': ['-Werror']}
+NONE, NO_BARRIER, PART_OF_BLOCK, RETURNED, BEYOND_INPUT, BEYOND_SHARED, SHUFFLE = range(7)
+COUNT = 256
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+    library = tmp_path_factory.mktemp('tiny') / 'tiny.so'
+    compile_kernels(TINY, library)
+    library = load(library)
+    library.what.restype = ctypes.c_char_p
+    yield library
+    library.cuda_shim_reverse(False)
+
+
+def run(kernel, fault, count=COUNT):
+    """(status, input, output) of one of the kernels."""
+    data, result = np.arange(1, count + 1, dtype=np.float32), np.zeros(count, np.float32)
+    return kernel(data.ctypes, result.ctypes, count, fault), data, result
+
+
+@pytest.mark.parametrize('reverse', [False, True])
+def test_barrier(reverse, tiny):
+    tiny.cuda_shim_reverse(reverse)
+    status, data, result = run(tiny.rotate, NONE)
+    assert status == 0 and np.array_equal(result, np.roll(data, -1))
+    status, data, result = run(tiny.rotate, NO_BARRIER)
+    assert status == 0 and np.isnan(result).sum() >= 1
+
+
+@pytest.mark.parametrize('reverse', [False, True])
+def test_shuffle(reverse, tiny):
+    tiny.cuda_shim_reverse(reverse)
+    status, data, result = run(tiny.sum, NONE)
+    assert status == 0 and np.array_equal(result[:COUNT // 32], data.reshape(-1, 32).sum(1))
+
+
+@pytest.mark.parametrize('kernel, fault, message', [
+    ('rotate', PART_OF_BLOCK, rb':15 for its block, but thread \(128, 0, 0\) .* waits at .*:16'),
+    ('rotate', RETURNED, rb' for its block, but thread \(255, 0, 0\) .* has returned'),
+    ('sum', SHUFFLE, rb' for lanes of its warp, but thread \(5, 0, 0\) .* has returned')])
+def test_barriers_that_some_do_not_reach(kernel, fault, message, tiny):
+    """They are errors, not hangs, and the next launch is sound."""
+    kernel = getattr(tiny, kernel)
+    status, *_ = run(kernel, fault)
+    assert status == 719 and re.search(message, tiny.what(status)), tiny.what(status)
+    assert run(kernel, NONE)[0] == 0
+
+
+def test_a_warp_with_too_few_lanes(tiny):
+    status, *_ = run(tiny.sum, NONE, 40)
+    assert status == 719 and b'which has fewer lanes' in tiny.what(status)
+
+
+@pytest.mark.parametrize('blocks, rows, threads, shared', [
+    (0, 1, 32, 0), (1, 65536, 32, 0), (1, 1, 0, 0), (1, 1, 1025, 0), (1, 1, 32, 48 * 1024 + 1),
+    (2 ** 31, 1, 32, 0)])
+def test_launches_that_cuda_refuses(blocks, rows, threads, shared, tiny):
+    assert tiny.refused(blocks, rows, threads, ctypes.c_size_t(shared)) == 9
+
+
+def sanitizer(reports):
+    """The environment of a child process in which sanitised libraries run."""
+    sanitize = tool('sanitize')
+    options = {name: value.format(reports) for name, value in sanitize.OPTIONS.items()}
+    return {**os.environ, **options,
+            'LD_PRELOAD': f'{sanitize.runtime("libasan.so")} {sanitize.runtime("libstdc++.so")}',
+            'PYTHONPATH': os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')]),
+            SANITIZED: '1'}
+
+
+CHILD = """
+import ctypes, sys
+library = ctypes.CDLL(sys.argv[1])
+data, result = (ctypes.c_float * 256)(*range(256)), (ctypes.c_float * 256)()
+assert library.rotate(data, result, 256, int(sys.argv[2])) == 0
+assert list(result) == [*range(1, 256), 0]
+"""
+
+
+@pytest.mark.parametrize('fault, found', [
+    (NONE, None), (BEYOND_INPUT, 'READ of size 4'), (BEYOND_SHARED, 'WRITE of size 4')])
+def test_out_of_bounds_by_one(fault, found, tmp_path):
+    """AddressSanitizer knows the fibers' stacks and the exact size of the shared memory."""
+    library = tmp_path / 'tiny.so'
+    compile_kernels(TINY, library, SANITIZE)
+    done = subprocess.run([sys.executable, '-c', CHILD, library, str(fault)], text=True,
+                          capture_output=True, env=sanitizer(tmp_path))
+    reports = ''.join(path.read_text() for path in tmp_path.glob('asan.*'))
+    assert (done.returncode == 0) == (fault == NONE), done.stderr
+    assert reports == '' if fault == NONE else found in reports and 'rotate_kernel' in reports
+
+
+@pytest.mark.slow
+def test_kernels_under_sanitizers(tmp_path):
+    """The ops' tests of test_cuda_kernels.py, compiled with AddressSanitizer and UBSan."""
+    tests = Path(__file__).with_name('test_cuda_kernels.py')
+    done = subprocess.run([sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider', '-s', tests],
+                          cwd=ROOT, text=True, capture_output=True, env=sanitizer(tmp_path))
+    reports = ''.join(path.read_text() for path in tmp_path.glob('asan.*'))
+    assert done.returncode == 0 and not reports, done.stdout + done.stderr + reports
