@@ -107,8 +107,8 @@ def starting_weights(run: Run, hints: Mapping[str, str]) -> str | Path | None:
     if not automatic and not (options.restore and stopped):
         return parent.weights_for(run.name)
     goal = parent.length if parent.snapshots() else None
-    print(f'{run.name} starts from {parent.name}, which has {goal or parent.max_iter} iterations of '
-          'its own:')
+    print(f'{run.name} starts from {parent.name}, which has {goal or parent.max_iter} iterations '
+          'of its own:')
     parent = replace(parent, options=replace(
         parent.options, fresh=options.fresh and stopped,
         restore=options.restore if stopped else None, iterations=goal))
