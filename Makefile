@@ -47,7 +47,9 @@ $(VENV)/installed: requirements.txt
 # One stamp per torch version: the extension is built against the installed torch.
 build/built-%: setup.py $(wildcard csrc/* csrc/*/* csrc/*/*/*)
 	@echo "compiling the C++ ops, a few minutes"
-	@$(PY) setup.py --quiet build_ext --inplace
+	@mkdir -p build
+	@$(PY) setup.py --quiet build_ext --inplace > build/build.log 2>&1 || \
+	    { cat build/build.log; exit 1; }
 	@$(PY) tools/check_build.py
 	@rm -f build/built-* && touch $@
 
