@@ -194,7 +194,7 @@ def test_splits(small, capsys, split):
     assert not small[2].exists() or not run_files(small[2])
 
 
-def test_a_run_goes_on_after_its_data_are_mended(small, capsys):
+def test_a_run_continues_after_its_data_are_repaired(small, capsys):
     """An error in the middle leaves the snapshots; --restore ends where an unspoilt run does."""
     assert call(capsys, 'train', 'small', '--out', 'whole').status == 0
     assert LATER in CONSUMED[6:]        # iter_size 2: those after the snapshot at 3
