@@ -104,7 +104,7 @@ def test_wrong_weights(small, tmp_path, capsys):
             'other.h5': ["layer 'score_fr'", '(5, 4, 1, 1)', '(3, 4, 1, 1)', 'Use the net'],
             'none.h5': ['no layer matches', 'conv1', 'fc8', 'same names'],
             'nan.h5': ["layer 'score_fr'", '12 of 12', 'NaN', 'earlier snapshot'],
-            'cut.h5': ['cut short or damaged', 'copy']}.items():
+            'cut.h5': ['is truncated', 'Copy']}.items():
         assert_error(call(capsys, 'train', 'small', '--weights', file), file, *parts)
     assert not list(tmp_path.glob('runs/small/*.h5'))
 
