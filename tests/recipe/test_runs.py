@@ -201,7 +201,7 @@ def test_half_written_parent(tmp_path, capsys, monkeypatch):
     assert call(capsys, 'train', 'parent').status == 0
     weights = tmp_path / 'runs/parent/train_iter_6.caffemodel.h5'
     weights.write_bytes(weights.read_bytes()[:3000])
-    assert_error(call(capsys, 'train', 'child'), 'train_iter_6.caffemodel.h5', 'cut short')
+    assert_error(call(capsys, 'train', 'child'), 'train_iter_6.caffemodel.h5', 'is truncated')
 
 
 def test_parent_of_another_width(tmp_path, capsys, monkeypatch):
