@@ -1,4 +1,4 @@
-"""Memory of the process, as far as the C library can be told."""
+"""Settings of the C library's allocator."""
 
 import ctypes
 
@@ -7,10 +7,11 @@ LARGEST = 2 ** 30
 
 
 def keep_freed_memory():
-    """Have glibc keep what is freed for what comes next; nothing where there is another library.
+    """Have glibc keep freed memory for later allocations; do nothing with another C library.
 
-    It gives blocks of tens of MB back at once otherwise, and the kernel clears every page anew: a
-    tenth of FCN-8s' time on the CPU. Holds for the whole process, so that a program decides.
+    By default glibc returns blocks of tens of MB to the kernel at once, which clears every page
+    anew: a tenth of FCN-8s' time on the CPU. The setting applies to the whole process, so programs
+    call this, and the library never does.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     if mallopt:

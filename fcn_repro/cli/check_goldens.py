@@ -32,8 +32,8 @@ from ..parity.fixtures.full_width import OPENBLAS
 
 
 def prepare_process() -> None:
-    """Start the process anew with the kernels of OpenBLAS that the goldens were made with, which it
-    chooses when it is loaded."""
+    """Re-exec the process with the OpenBLAS kernels that the goldens were made with: OpenBLAS picks
+    its kernels when it is loaded."""
     if not OPENBLAS.keys() <= os.environ.keys():
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**OPENBLAS, **os.environ})
 

@@ -11,11 +11,11 @@ if a blob departs.
 """
 
 import argparse
-from collections.abc import Sequence
 
 from ..parity import Limits, compare_blobs
 from ..parity.blobs import DATA
 from ..parity.comparison import DEPARTS, OK
+from ..sizes import dims
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +35,11 @@ def run(args: argparse.Namespace) -> int | None:
     rows = compare_blobs(args.net, None if args.weights == 'none' else args.weights, args.golden,
                          args.limit, args.gradients, args.blas)
     name = max(len(row.name) for row in rows)
-    shape = max(len(text(row.shape)) for row in rows)
+    shape = max(len(dims(row.shape)) for row in rows)
     print(f'{"blob":{name}}  {"":10}  {"shape":{shape}}  max abs  max rel      ULPs')
     for row in rows:
         remark = '' if row.verdict == OK else f'  {row.verdict}'
-        print(f'{row.name:{name}}  {row.kind:10}  {text(row.shape):{shape}}  {row.gap:7.1e}  '
+        print(f'{row.name:{name}}  {row.kind:10}  {dims(row.shape):{shape}}  {row.gap:7.1e}  '
               f'{row.relative:7.1e}  {row.ulps:8.3g}{remark}')
     departing = [row for row in rows if row.verdict == DEPARTS]
     if not departing:
@@ -50,7 +50,3 @@ def run(args: argparse.Namespace) -> int | None:
     print(f'{len(departing)} of {len(rows)} arrays depart; the first is the {first.kind} of '
           f"'{first.name}': {made} {first.layer}")
     return 1
-
-
-def text(shape: Sequence[int]) -> str:
-    return 'x'.join(map(str, shape)) or 'scalar'

@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--net', metavar='FILE', help='a val prototxt with a VOC data layer '
                         '(default: val.prototxt of --stage)')
     parser.add_argument('--stage', default='mini-fcn32s', help='net and weights of this stage')
-    parser.add_argument('--runs', metavar='DIR', default='runs', help='where the runs of all '
-                        'stages lie (default: %(default)s)')
+    parser.add_argument('--runs', metavar='DIR', default='runs', help='folder of all runs '
+                        '(default: %(default)s)')
     parser.add_argument('--weights', metavar='FILE', help='default: the newest of runs/STAGE')
     parser.add_argument('--voc', metavar='DIR', help='default: the one that the net names')
     parser.add_argument('--sbd', metavar='DIR', help='to compute the split seg11valid')
@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='paper: classes absent from the ground truth are left out; release: '
                         'IU 0 if predicted (default: %(default)s)')
     parser.add_argument('--images', type=int, metavar='N', help='only the first N')
-    parser.add_argument('--pictures', type=int, default=8, metavar='N')
+    parser.add_argument('--pictures', type=int, default=8, metavar='N', help='images to draw with '
+                        'ground truth and prediction (default: %(default)s)')
     parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/eval, or '
                         'runs/eval/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
@@ -48,8 +49,10 @@ def run(args: argparse.Namespace) -> None:
     check_precision(args.precision, device)
     optimisations = Optimisations(args.no_opt)
     options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
-                      runs=args.runs)
+                      runs=args.runs, pictures=args.pictures)
     run = Run(args.stage, options)
+    if not (args.net or run.prototxt.exists()):
+        run.check()             # refuses an unknown stage
     net_file = args.net or run.prototxt / 'val.prototxt'
     net = Net.read(net_file, TEST, passes=optimisations.passes,
                    overrides=options.in_order(args.split))

@@ -14,7 +14,8 @@ from ..recipe.models import MODELS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--out', required=True, help='with --model that folder, else its parent')
+    parser.add_argument('--out', required=True, help='folder of the files to write; without '
+                        '--model, one folder for each stage is made in it')
     parser.add_argument('--model', choices=MODELS)
     parser.add_argument('--classes', type=int, help='with the background')
     parser.add_argument('--voc-dir', help='folder with JPEGImages, SegmentationClass, ImageSets')

@@ -1,10 +1,10 @@
-"""What to do about an error, in options of the command line and variables of make.
+"""Remedies for errors, in terms of command-line options and make variables.
 
 {code of an FcnError: text, or several}. {name} in a text is one of the error's facts. Of several
-texts a command shows the first whose options it has; where none fits it shows the error's own
-remedy, which speaks of Python. Another command stands in backticks, `fcn-repro train {stage}`, with
-its options; what make does instead in parentheses, (make: RESTORE=1), which an installed package
-leaves out. A test compares codes, facts, commands and options with the package.
+texts a command shows the first whose options it has; if none fits, it shows the error's own remedy,
+which names Python parameters. Another command is written in backticks with its options,
+`fcn-repro train {stage}`; the equivalent for make is in parentheses, (make: RESTORE=1), and is left
+out in an installed package. A test compares codes, facts, commands and options with the package.
 """
 
 REMEDIES: dict[str, str | tuple[str, ...]] = {
@@ -12,7 +12,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     # data
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
     # net
-    'no-such-device': 'Use --device cpu, another GPU, or a torch built for CUDA.',
+    'no-such-device': 'Use --device cpu, or a torch built for CUDA.',
     'gpu-precision': 'Use fp32 or bf16, or --device cuda.',
     'fp16-training': 'Use --precision bf16 or tf32.',
     # solver
@@ -24,6 +24,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                 'data and the weights; the latest snapshot is untouched.',
     # recipe: options
     'not-positive': 'Give --{option} 1 or more.',
+    'negative': 'Give --{option} 0 or more.',
     'restore-fresh': 'Give --restore or --fresh.',
     'force-alone': 'Give --force together with --restore, or leave it out.',
     'classes-alone': 'Give the folder of your data set with --voc.',

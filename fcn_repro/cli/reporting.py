@@ -23,8 +23,8 @@ IN_CHECKOUT = Path(__file__).parents[2].joinpath('Makefile').is_file()
 def report_errors(parser: argparse.ArgumentParser | None = None) -> Iterator[None]:
     """Turn errors into a line on stderr and an exit status; also a decorator of a script's main.
 
-    FcnError: 1. KeyboardInterrupt: 130. A reader of stdout that has gone (`| head`): 141, as the
-    signal would have it. parser: that of the command, for remedies in its own options.
+    FcnError: 1. KeyboardInterrupt: 130. A closed stdout (`| head`): 141, the shell's status
+    after SIGPIPE. parser: that of the command, for remedies in its own options.
     """
     try:
         yield
@@ -41,7 +41,7 @@ def report_errors(parser: argparse.ArgumentParser | None = None) -> Iterator[Non
 
 def remedy(error: FcnError, parser: argparse.ArgumentParser | None) -> str:
     """Return the first text for the error's code that fits: the command has its options and the
-    error its facts; else the error's own remedy. What make does instead is said in a checkout only.
+    error its facts; else the error's own remedy. Texts for make are shown in a checkout only.
     """
     if parser is None:
         return error.do
@@ -54,7 +54,7 @@ def remedy(error: FcnError, parser: argparse.ArgumentParser | None) -> str:
 
 
 def for_this_place(text: str) -> str:
-    """Return a text without what make does instead, `(make: ...)`, outside a checkout."""
+    """Return a text, outside a checkout without its parts for make, `(make: ...)`."""
     return text if IN_CHECKOUT else MAKE.sub('', text)
 
 

@@ -26,12 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--mnist', metavar='DIR', help="MNIST's IDX files: scenes of these digits")
     parser.add_argument('--weights', metavar='FILE', help='what the stages without a parent start '
                         "from: a caffemodel or Caffe's HDF5; 'none': random weights")
-    parser.add_argument('--runs', metavar='DIR', default='runs', help='where the runs of all '
-                        'stages lie (default: %(default)s)')
+    parser.add_argument('--runs', metavar='DIR', default='runs', help='folder of all runs '
+                        '(default: %(default)s)')
     parser.add_argument('--iterations', type=int, metavar='N', help='instead of every max_iter')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, … (default: a GPU if there is one)')
     parser.add_argument('--keep', type=int, metavar='N', help='snapshots; older ones are removed')
-    parser.add_argument('--pictures', type=int, default=6, metavar='N')
+    parser.add_argument('--pictures', type=int, default=6, metavar='N', help='pictures of the '
+                        'val set to write (default: %(default)s)')
 
 
 def run(args: argparse.Namespace) -> int | None:

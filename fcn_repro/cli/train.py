@@ -12,7 +12,7 @@ from .remedies import HINTS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('stage', choices=STAGES)
+    parser.add_argument('stage', metavar='STAGE', help=f"one of {', '.join(STAGES)}")
     parser.add_argument('--voc', metavar='DIR', help='folder laid out as VOC2011 is '
                         '(default: scenes of handwritten digits, made from a seed)')
     parser.add_argument('--sbd', metavar='DIR', help="SBD's dataset folder, to train on")
@@ -23,24 +23,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'for the stage m2nist (default: such scenes, made from a seed)')
     parser.add_argument('--weights', metavar='FILE', help="a caffemodel or Caffe's HDF5 to start "
                         "from instead of the parent stage; 'none': random weights")
-    parser.add_argument('--out', metavar='DIR', help='the run (default: runs/STAGE, with the '
-                        'name of another solver)')
-    parser.add_argument('--runs', metavar='DIR', default='runs', help='where the runs of all '
-                        'stages lie (default: %(default)s)')
+    parser.add_argument('--out', metavar='DIR', help="the run's folder (default: runs/STAGE, "
+                        'with the name of another solver)')
+    parser.add_argument('--runs', metavar='DIR', default='runs', help='folder of all runs '
+                        '(default: %(default)s)')
     parser.add_argument('--solver', default='solver.prototxt', help='which solver of the stage '
                         'trains it; its folder in prototxt/ has them')
-    parser.add_argument('--iterations', type=int, metavar='N', help="instead of max_iter")
-    parser.add_argument('--seed', type=int, metavar='N')
+    parser.add_argument('--iterations', type=int, metavar='N', help='iterations of this stage, '
+                        'instead of max_iter; a parent that is missing trains its own')
+    parser.add_argument('--seed', type=int, metavar='N', help='of random numbers and of the order '
+                        "of samples (default: the prototxt's)")
     parser.add_argument('--device', help='cpu, cuda, cuda:1, … (default: a GPU if there is one)')
     parser.add_argument('--precision', default='fp32', help='fp32, bf16; on a GPU tf32 too '
                         '(default: %(default)s)')
     parser.add_argument('--restore', nargs='?', const=NEWEST, metavar='STATE',
-                        help='go on from a .solverstate.h5 (default: the newest of the run)')
+                        help='resume from a .solverstate.h5 (default: the newest of the run)')
     parser.add_argument('--force', action='store_true', help='restore even though solver, net or '
                         'data have changed')
     parser.add_argument('--keep', type=int, metavar='N', help='snapshots; older ones are removed')
-    parser.add_argument('--fresh', action='store_true', help='set an earlier run aside')
-    parser.add_argument('--pictures', type=int, default=8, metavar='N')
+    parser.add_argument('--fresh', action='store_true', help='rename an earlier run and start over')
+    parser.add_argument('--pictures', type=int, default=8, metavar='N', help='pictures of the '
+                        'val set to write (default: %(default)s)')
     add_workers(parser)
     add_optimisations(parser)
 

@@ -22,7 +22,7 @@ class Sample(NamedTuple):
 class Reader:
     """Samples of one split of a folder, each at its own size.
 
-    A data set sets `images`, `labels` and `splits` (where its files lie in the folder) and,
+    A data set sets `images`, `labels` and `splits` (the paths of its files in the folder) and,
     if its labels are not PNG files, `read_label`.
 
     folder: root of the data set. split: name of the split file, without '.txt'.
@@ -56,7 +56,7 @@ class Reader:
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the ids of the split and the sizes in bytes of their image and label
-        files. It does not depend on where the folder lies."""
+        files. It does not depend on the path of the folder."""
         digest = hashlib.sha256()
         for id_ in self.ids:
             sizes = [(self.folder / form.format(id_)).stat().st_size

@@ -83,6 +83,9 @@ def check_stamp(stamp: dict) -> None:
         if value < least:
             raise FcnError(f'{name} is {value}; the minimum is {least}',
                            do='Give a larger one.')
+    if not stamp['train'] + stamp['val']:
+        raise FcnError('train and val are both 0: there are no scenes to make',
+                       do='Give at least one of them a larger number.')
 
 
 def read_stamp(folder: Path) -> dict:

@@ -50,8 +50,8 @@ class VocFolder(Reader):
         val = read_ids(self.folder / self.splits.format('val'), self.layout)
         ids = [i for i in val if i not in train]
         if not ids:
-            raise FcnError(f'all {len(val)} images of val are in SBD train, which leaves none',
-                           file=self.folder / self.splits.format('val'),
+            raise FcnError(f'all {len(val)} images of val are in SBD train too: seg11valid would '
+                           'be empty', file=self.folder / self.splits.format('val'),
                            do=f'Check the split files of {self.sbdd_dir}.')
         return ids
 

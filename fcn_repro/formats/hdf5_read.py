@@ -58,8 +58,8 @@ def open_hdf5(path: FilePath) -> Iterator[h5py.File]:
         with h5py.File(path, 'r') as file:
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise FcnError(f'is no complete HDF5 file: {first_line(error)}', file=path,
-                       do='It is cut short or damaged: copy or write it again.') from error
+        raise FcnError(f'is not an HDF5 file, or is truncated: {first_line(error)}',
+                       file=path, do='Copy or write it again.') from error
 
 
 def member(file: Any, name: str, kind: type, path: FilePath) -> Any:

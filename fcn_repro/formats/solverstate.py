@@ -45,7 +45,7 @@ def write_binary(path: FilePath, iter: int, learned_net: str, current_step: int,
 
 def read_private_data(path: FilePath) -> tuple[dict[str, Any], dict[str, str]]:
     """(extra, texts): this project's own data in a binary file, weights or state; both empty where
-    Caffe wrote it. FcnError for a file that is no protobuf message, or one cut short."""
+    Caffe wrote it. FcnError for a file that is not a protobuf message or is truncated."""
     raw = read_private(path)
     if not raw:
         return {}, {}

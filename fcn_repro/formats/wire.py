@@ -111,7 +111,7 @@ def check_begin(path: FilePath, data: mmap.mmap) -> None:
         raise FcnError('is a tar archive', file=path, do=UNPACK)
     if all(32 <= byte < 127 or byte in b'\t\r\n' for byte in head):
         raise FcnError(f'is a text that begins {head[:40].decode()!r}, not a binary file',
-                       file=path, do='Give the .caffemodel; a prototxt is given as the net.')
+                       file=path, do='Give the .caffemodel; pass a prototxt as the net.')
 
 
 def read_caffemodel(path: FilePath, dialect: Dialect = BVLC) -> list[LayerBlobs]:

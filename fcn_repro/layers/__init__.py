@@ -1,6 +1,6 @@
 """The registry of layer types, {type name: class}: one file per type, discovered on import.
 
-Caffe's types lie in this folder, those that passes make in internal/, shared code in common/.
+Caffe's types are in this folder, those that passes make in internal/, shared code in common/.
 """
 
 import importlib

@@ -19,7 +19,7 @@ class Flatten(Layer):
         start = self.axis(self.param.axis, shape)
         end = self.axis(self.param.end_axis, shape, 'end_axis') + 1
         if end < start:
-            raise self.error(f'end_axis {end - 1} lies before axis {start} of a bottom of shape '
+            raise self.error(f'end_axis {end - 1} is before axis {start} of a bottom of shape '
                              f'{dims(shape)}', 'Fix one of them.')
         return [(*shape[:start], math.prod(shape[start:end]), *shape[end:])]
 

@@ -34,14 +34,14 @@ class MemoryData(Layer):
     def reset(self, data, labels):
         """Take data (n, channels, height, width) and n labels; the next pass starts at row 0.
 
-        FcnError for other shapes, and where n is no multiple of batch_size.
+        FcnError for other shapes, and if n is not a multiple of batch_size.
         """
         data, labels = torch.as_tensor(data), torch.as_tensor(labels)
         if tuple(data.shape[1:]) != self.sides[1:] or labels.numel() != len(data):
             raise self.error(f'arrays of {dims(data.shape)} and {dims(labels.shape)}',
                              f'Give data nx{dims(self.sides[1:])} and n labels.')
         if not len(data) or len(data) % self.sides[0]:
-            raise self.error(f'{len(data)} rows are no multiple of batch_size {self.sides[0]}',
+            raise self.error(f'{len(data)} rows are not a multiple of batch_size {self.sides[0]}',
                              'Give whole batches.')
         self.rows, self.start = (data, labels.reshape(-1, 1, 1, 1)), self.state.position
 

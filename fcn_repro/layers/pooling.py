@@ -108,8 +108,8 @@ class Pooling(Layer):
         return [y[:, :, :h, :w], mask[:, :, :h, :w].to(y.dtype)]
 
     def _padded(self, x, out, kernel):
-        """(x, padded as far as torch's pooling cannot do it; rows and columns added in front; the
-        padding that is left to torch).
+        """(x, with the padding that torch's pooling does not support; rows and columns added in
+        front; the padding left to torch).
 
         torch requires pad <= kernel / 2. It also drops a last window that starts outside if pad is
         0, which Caffe keeps (stride over kernel): there x is extended by Caffe's initial value of a

@@ -1,9 +1,9 @@
 """A net as a frozen graph: ordered nodes, every bottom resolved to the value it reads.
 
 A Caffe blob name can be written several times, by the layer that makes it and by every in-place
-layer after that. Here each writing is a value of its own (an integer), so that what reads what is
-explicit. Where a value has several consumers a Split node stands in between, named as Caffe
-names it (Net::Init and InsertSplits in BVLC Caffe).
+layer after that. Here each write makes a new value (an integer), so that the readers of each are
+explicit. A Split node is inserted after a value with several consumers, named as Caffe names it
+(Net::Init and InsertSplits in BVLC Caffe).
 """
 
 from collections import Counter

@@ -169,8 +169,8 @@ class Net(nn.Module):
             self.state.seed = seed
 
     def set_debug_info(self, enabled: bool) -> None:
-        """Whether passes log Caffe's debug_info lines; no graph pass is applied meanwhile. At first
-        what the text says."""
+        """Whether passes log Caffe's debug_info lines; no graph pass is applied meanwhile.
+        Initially the prototxt's setting."""
         self.debug_info = enabled
 
     def forward(self, blobs: str | Collection[str] = (), stop_after: str | None = None,

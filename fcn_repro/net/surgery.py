@@ -19,9 +19,9 @@ def upsample_filt(size):
 def transplant(new_params, params, suffix=''):
     """Copy `params` into the layers of `new_params` named name + suffix; returns Rows.
 
-    (O, C*h*w) is cast to (O, C, h, w); any other wrong shape, or number of blobs, is an error, and
-    then nothing is changed. Layers that `new_params` lacks are 'ignored'; of its own layers those
-    that end in the suffix and have no source are 'left at filler'.
+    (O, C*h*w) is cast to (O, C, h, w); any other mismatch of a shape or of the number of blobs is
+    an error and leaves `new_params` unchanged. Layers that `new_params` lacks are 'ignored'; its
+    own layers whose names end in the suffix and that have no source are 'left at filler'.
     """
     source = Weights({name + suffix: [b.detach().cpu().numpy() for b in blobs]
                       for name, blobs in params.items()})

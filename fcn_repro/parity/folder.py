@@ -1,7 +1,7 @@
 """The goldens below a folder: which cases there are, what becomes of each, and known differences.
 
-A case is recognised by the files that stand together, never by a file's place. A file that belongs
-to no case is a case of its own, one that is not supported.
+A case is recognised by the set of its files, wherever they are. A file that belongs to no case is
+listed as a case of its own that is not supported.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +40,8 @@ def find_cases(root: str | Path, kinds: Sequence[Kind] = KINDS) -> list[GoldenCa
         found += [case(str((folder / name).relative_to(root)), (name,),
                        partial(refuse, path=folder / name)) for name in names - taken]
     if not found:
-        raise FcnError('holds no goldens', file=str(root), do='Give a folder in their format.')
+        raise FcnError('holds no goldens', file=str(root), do='Give a folder of prototxt '
+                       'files, each with the .h5 or .json file of what Caffe computed for it.')
     return sorted(found, key=lambda case: case.name)
 
 
@@ -52,7 +53,7 @@ def refuse(comparison: Comparison, path: Path, limits: Limits) -> None:
     elif path.suffix == '.json':
         read_json(path)
     raise FcnError('belongs to no known kind of golden', do='See the format of the goldens: a '
-                   'case is recognised by the files that stand together.')
+                   'case is recognised by the set of its files.')
 
 
 def read_known(path: str | Path) -> dict[str, KnownDifference]:

@@ -104,8 +104,8 @@ def flat(group, prefix):
 def read_golden(path: str | Path) -> Group:
     """A Group with everything in the file. FcnError if it is damaged or holds something else."""
     if not is_hdf5(path):
-        raise FcnError('is no HDF5 file', file=str(path), do='Give a golden; this one is cut short '
-                       'or another file.')
+        raise FcnError('is not an HDF5 file, or is truncated', file=str(path),
+                       do='Give a golden in HDF5.')
     with open_hdf5(str(path)) as file:
         return copied(file, path, '', set())
 
@@ -140,5 +140,5 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_text('utf-8'), object_hook=entry)
     except (OSError, ValueError, RecursionError) as error:
-        raise FcnError(f'is no JSON that can be read: {error}', file=str(path),
+        raise FcnError(f'is not valid JSON: {error}', file=str(path),
                        do='It is cut short or damaged: copy or write it again.') from None

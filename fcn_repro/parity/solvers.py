@@ -109,7 +109,7 @@ def initial_weights(folder: Path, stem: str) -> Path:
 
 def compare_state(comparison: Comparison, name: str, solver: Solver, golden: Group,
                   limit: float) -> None:
-    """Compare a solver with params/<layer>/<i> and history/<i>, as far as the golden has them."""
+    """Compare a solver with params/<layer>/<i> and, if the golden has it, history/<i>."""
     compare_params(comparison, f'{name}/params', solver.net, golden.params('params'), limit)
     if 'history' in golden:
         stored = golden.blobs('history')

@@ -142,8 +142,9 @@ def image_input(net: Net) -> int:
     """The value number of a net's only input, data (N, 3, H, W); FcnError for other inputs."""
     inputs, file = net.graph.inputs, net.graph.file
     if inputs != ('data',):
-        raise FcnError(f"the net's inputs are {', '.join(inputs) or 'none'}; one, 'data', is "
-                       'needed', file=file, do='Give a deploy.prototxt whose input is an image.')
+        raise FcnError("the net needs exactly one input, 'data'; it has "
+                       f"{', '.join(inputs) or 'none'}", file=file,
+                       do='Give a deploy.prototxt whose input is an image.')
     value = net.graph.first('data')
     if len(net.shapes[value]) != 4 or net.shapes[value][1] != 3:
         raise FcnError(f"'data' is {dims(net.shapes[value])}, an image is 1x3xHxW", file=file,

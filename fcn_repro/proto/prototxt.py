@@ -158,7 +158,7 @@ def _read(path):
         raise FcnError('the file is UTF-16', file=str(path), do='Save it as UTF-8.')
     if b'\0' in data or re.search(rb'[\x01-\x08\x0e-\x1f]', data):
         raise FcnError('this is a binary file, not prototxt text', file=str(path), do='Give '
-                       'the .prototxt here; a .caffemodel or .h5 is given as the weights.')
+                       'the .prototxt here; pass a .caffemodel or .h5 as weights.')
     return data.removeprefix(b'\xef\xbb\xbf').decode('utf-8', 'surrogateescape')
 
 

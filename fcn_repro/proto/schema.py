@@ -30,7 +30,7 @@ class Schema(dict):
 
         In an overlay a field replaces the one with its number and the one with its name, `-name`
         removes one, an enum replaces that of its name, and a new message or enum is added.
-        file: the name of the descriptors' file. Raises FcnError for a line that is no such table,
+        file: the name of the descriptors' file. Raises FcnError for another kind of line,
         TypeError for a field of an unknown type.
         """
         messages: dict[str, Message] = {}

@@ -130,7 +130,7 @@ class Transformer:
 
     def _check(self, name):
         if name not in self.inputs:
-            raise FcnError(f"'{name}' is no input", do=f'Its inputs: {", ".join(self.inputs)}.')
+            raise FcnError(f"'{name}' is not an input", do=f'Its inputs: {", ".join(self.inputs)}.')
 
     def preprocess(self, in_, data):
         """(channels, H, W) for the input in_ of an (H', W', channels) image."""

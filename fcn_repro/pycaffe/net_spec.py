@@ -9,7 +9,7 @@ __all__ = ['Function', 'Layers', 'NetSpec', 'Top', 'layers', 'params', 'to_proto
 
 
 class NoTop(FcnError, TypeError):
-    """A bottom that is none, in pycaffe's words."""
+    """A bottom that is not a Top, in pycaffe's wording."""
 
 
 class Layers:

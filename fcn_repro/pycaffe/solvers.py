@@ -58,8 +58,9 @@ class LayerwiseSolver(solver.Solver):
 
 
 class Solver:
-    """Solver(file): net and test_nets are pycaffe Nets. The file's paths start at its folder, or
-    else where we are. FcnError for what does not fit, with file and line."""
+    """Solver(file): net and test_nets are pycaffe Nets. The file's paths are relative to its
+    folder or, failing that, to the working directory. FcnError, with file and
+    line, for settings that do not fit."""
 
     _rule = None            # of a subclass: its type, whatever the file says
 
@@ -100,7 +101,7 @@ class Solver:
         self._solver.snapshot()
 
     def restore(self, state_file):
-        """Go on from a .solverstate file."""
+        """Resume from a .solverstate file."""
         settle()
         self._solver.restore(str(state_file))
 

@@ -118,8 +118,8 @@ def takes_weights(row: TableRow) -> bool:
 
 
 def run_of(options: Options, seed: int, row: TableRow) -> Run:
-    """The run of a row. Each seed has a folder of runs of its own; that of the first one is where
-    runs lie that are trained alone."""
+    """The run of a row. Each seed has a separate folder of runs: options.runs itself, where single
+    runs are too, for the first, and options.runs/seedN for the others."""
     runs = Path(options.runs, f'seed{seed}') if seed else Path(options.runs)
     return Run(row.stage, replace(options, seed=seed or None, runs=str(runs), solver=row.solver,
                                   weights=options.weights if takes_weights(row) else None))

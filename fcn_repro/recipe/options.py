@@ -64,6 +64,11 @@ class Options:
                 raise FcnError(f'{name} is {value}', code='not-positive',
                                facts={'option': name},
                                do=f'Give {name} of at least 1.')
+        for name in 'seed', 'pictures':
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise FcnError(f'{name} is {value}', code='negative', facts={'option': name},
+                               do=f'Give {name} of at least 0.')
         if self.workers is not None:
             check_workers(self.workers)
 

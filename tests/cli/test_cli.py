@@ -55,13 +55,30 @@ def test_help_and_version_do_not_load_torch():
     (['trian'], ["unknown command 'trian'", "Did you mean 'train'?", 'fcn-repro --help']),
     (['no'], ["unknown command 'no'", 'fcn-repro --help']),
     (['--no-such-option'], ['--no-such-option']),
-    (['train', 'no-such-stage'], ['fcn-repro train: error: ', 'no-such-stage']),
+    (['train'], ['fcn-repro train: error: ', 'required: STAGE']),
 ])
 def test_wrong_usage(words, parts, capsys):
     with pytest.raises(SystemExit) as end:
         main(words)
     err = capsys.readouterr().err
     assert end.value.code == 2 and all(part in err for part in parts), err
+
+
+@pytest.mark.parametrize('words, parts', [
+    (['train', 'mini-fcn32'], ["unknown stage 'mini-fcn32'", "Did you mean 'mini-fcn32s'?"]),
+    (['train', 'mini-fcn32s', '--seed', '-1'], ['seed is -1', 'Give --seed 0 or more']),
+    (['train', 'mini-fcn32s', '--pictures', '-1'], ['pictures is -1', 'Give --pictures 0']),
+    (['make-scenes', '--train', '0', '--val', '0'], ['train and val are both 0']),
+    (['eval', '--stage', 'mini-fcn32'], ["unknown stage 'mini-fcn32'", "mean 'mini-fcn32s'?"]),
+])
+def test_words_that_make_no_sense(words, parts, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    err = capsys.readouterr().err
+    assert end.value.code == 1 and len(err.splitlines()) == 1, err
+    assert all(part in err for part in parts), err
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_command_prints_the_table(capsys):

@@ -127,9 +127,9 @@ def test_bad_nets(tmp_path, capsys):
     bad(capsys, tmp_path, x, net=INPUT % (24, 24) + CONV, parts=[
         'x.png', '24x24 does not go through', "'pool' is 6x6"])
     bad(capsys, tmp_path, x, net=(INPUT % (24, 24) + SEGMENT).replace('data', 'image'),
-        parts=["inputs are image; one, 'data'"])
+        parts=["one input, 'data'; it has image"])
     two = INPUT % (24, 24) + INPUT.replace('data', 'mask').replace('in"', 'in2"') % (24, 24)
-    bad(capsys, tmp_path, x, net=two + SEGMENT, parts=['inputs are data, mask'])
+    bad(capsys, tmp_path, x, net=two + SEGMENT, parts=['it has data, mask'])
     bad(capsys, tmp_path, x, net=(INPUT % (24, 24) + SEGMENT).replace('dim: 3', 'dim: 1'),
         parts=["'data' is 1x1x24x24", 'colour'])
     two_outputs = SEGMENT.replace('score', 'a') + SEGMENT.replace('score', 'b')

@@ -230,7 +230,7 @@ def test_train_needs_weights_for_the_real_nets(tmp_path, monkeypatch, capsys):
     assert_error(call(capsys, 'train', 'voc-fcn32s', '--voc', voc, '--classes', 3, '--sbd', 'x'),
                  'sbd', 'classes', '3')
     assert_error(call(capsys, 'train', 'mini-classifier', '--voc', voc), "takes no 'voc'")
-    assert call(capsys, 'train', 'no-such-stage').status == 2
+    assert_error(call(capsys, 'train', 'no-such-stage'), "unknown stage 'no-such-stage'")
     assert list(tmp_path.iterdir()) == [voc]
 
 

@@ -67,7 +67,7 @@ def test_an_error_is_raised_where_its_number_is_taken(workers):
     with pytest.raises(ValueError):
         prefetch.peek(3)
     assert prefetch.take(4, workers) == 4
-    spoilt.clear()                                  # mended: it is loaded afresh
+    spoilt.clear()                                  # repaired: it is loaded afresh
     assert prefetch.take(3, workers) == 3
 
 

@@ -24,8 +24,8 @@ MODULES = [importlib.import_module(path.stem)          # which fill REFERENCES a
 
 
 def test_every_type_has_a_reference():
-    """A type that nothing is compared with is not faithful, only hopeful: Caffe's golden, a
-    function beside its cases, or a test that says so."""
+    """Every type is compared with something: Caffe's golden, a reference function next to its
+    cases, or a test that declares it in REFERENCES."""
     texts = [path.read_text() for path in (DATA / 'layers').glob('*.prototxt')]
     goldens = {type for text in texts for type in re.findall(r'type: "(\w+)"', text)}
     held = goldens | {'Split'} | set(layer_cases.REFERENCES) | set(REFERENCES)  # Split: in any net

@@ -115,7 +115,7 @@ def test_sources_give_the_shapes_that_they_say(tmp_path):
         for layer.state.position in range(3):
             assert [tuple(t.shape) for t in layer.forward([], [])] == layer.shape([])
     rows.state.position = 1
-    assert rows.forward([], [])[1].tolist() == [3, 4, 0]      # goes on from the start
+    assert rows.forward([], [])[1].tolist() == [3, 4, 0]      # continues from the start
     rows = make_layer('HDF5Data', 0, 2, {'hdf5_data_param': {'source': 'rows.h5',
                                                              'batch_size': 3}})
     rows.state.folder = tmp_path

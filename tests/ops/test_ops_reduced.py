@@ -75,7 +75,7 @@ def test_argmax_twin(sample, dtype, device):
 @settings(deadline=None, max_examples=60)
 @given(y=geometry(), x=geometry(), channels=st.integers(1, 5), seed=st.integers(0, 9))
 def test_argmax_ties_and_nan(y, x, channels, seed):
-    """Small integers tie often; NaN and infinities lie about: equal to the twin to the bit."""
+    """Small integers tie often; NaN and infinities are among them: equal to the twin to the bit."""
     size_in, kernel, *rest = zip(y, x, strict=True)
     draw = torch.Generator().manual_seed(seed)
     image = torch.randint(-2, 3, (2, channels, *size_in), generator=draw).double()

@@ -116,9 +116,9 @@ def test_what_is_not_supported_is_listed(goldens, capsys):
     status, cases, last = check(capsys, goldens)
     assert status == 1 and {verdict for verdict, _ in cases.values()} == {'NOT SUPPORTED'}
     assert "unknown layer type 'RoLU'" in cases['relu'][1]
-    assert 'is no complete HDF5 file' in cases['scale_param'][1]
+    assert 'is not an HDF5 file' in cases['scale_param'][1]
     assert 'belongs to no known kind of golden' in cases['lonely.prototxt'][1]
-    assert 'is no JSON' in cases['no.json'][1]
+    assert 'is not valid JSON' in cases['no.json'][1]
     assert last.startswith('4 cases, 0 arrays: 0 ok, 0 depart, 4 not supported')
 
 

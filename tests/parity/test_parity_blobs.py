@@ -82,7 +82,7 @@ def test_files_that_are_not_there(tmp_path, capsys):
     assert_error(parity(capsys, tmp_path / 'no.h5', GOLDEN), tmp_path / 'no.h5')
     assert_error(parity(capsys, 'none', tmp_path / 'no.h5'), tmp_path / 'no.h5')
     (tmp_path / 'text.h5').write_text('no numbers')
-    assert_error(parity(capsys, 'none', tmp_path / 'text.h5'), 'text.h5: is no HDF5 file')
+    assert_error(parity(capsys, 'none', tmp_path / 'text.h5'), 'text.h5: is not an HDF5 file')
 
 
 def test_a_layer_case_has_its_own_params(capsys):

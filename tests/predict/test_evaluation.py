@@ -192,6 +192,7 @@ def test_wrong_data(scored, capsys, tmp_path, spoil, parts):
 
 @pytest.mark.parametrize('words, parts', [
     (['--images', 0], ['0 images', 'Give 1 or more']),
+    (['--pictures', -1], ['pictures is -1', 'Give --pictures 0 or more']),
     (['--split', 'test'], ['test.txt', "no split 'test'", 'Splits found: train, val']),
     (['--voc', 'none'], ['none: ', 'no such folder', 'Give a folder with JPEGImages/']),
     (['--net', 'none.prototxt'], ['none.prototxt', 'cannot read the file', 'Check the path']),
@@ -234,7 +235,8 @@ def test_no_weights_yet(tmp_path, monkeypatch, capsys):
     small_stage(tmp_path, monkeypatch)
     assert_error(call(capsys, 'eval_voc', '--stage', 'small'), 'runs/small',
                  'runs/small: ', 'no weights')
-    assert_error(call(capsys, 'eval_voc', '--stage', 'nosuch'), 'nosuch/val.prototxt')
+    assert_error(call(capsys, 'eval_voc', '--stage', 'smal'), "unknown stage 'smal'",
+                 "Did you mean 'small'?")
 
 
 def test_pictures_that_cannot_be_written(scored, capsys, tmp_path):

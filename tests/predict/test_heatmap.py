@@ -1,4 +1,4 @@
-"""The class grid of a cast classifier: its values, where its cells lie, its picture."""
+"""The class grid of a cast classifier: its values, the positions of its cells, its picture."""
 
 import numpy as np
 import pytest

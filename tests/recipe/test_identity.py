@@ -1,4 +1,4 @@
-"""A finished run is not taken for another one: what is said, and that nothing is changed."""
+"""A finished run is not taken for another one: its messages, and that nothing is changed."""
 
 import json
 import shutil

@@ -16,6 +16,7 @@ from fcn_repro.recipe.stages import STAGES, shipped
 
 @pytest.mark.parametrize('options, code', [
     ({'iterations': 0}, 'not-positive'), ({'keep': 0}, 'not-positive'),
+    ({'seed': -1}, 'negative'), ({'pictures': -1}, 'negative'),
     ({'workers': -1}, 'bad-workers'), ({'restore': 'newest', 'fresh': True}, 'restore-fresh'),
     ({'force': True}, 'force-alone'), ({'classes': 3}, 'classes-alone'),
     ({'classes': 0, 'voc': 'v'}, 'bad-classes'), ({'classes': 256, 'voc': 'v'}, 'bad-classes'),

@@ -69,7 +69,7 @@ def test_finished_runs_are_kept_extended_or_set_aside(small, tmp_path, capsys):
 
 
 def test_a_run_keeps_its_data(tmp_path, capsys, monkeypatch):
-    """A finished run is neither scored nor gone on with on other data of as many classes."""
+    """A finished run is neither scored nor resumed on other data with as many classes."""
     small_voc(tmp_path / 'a', 3), small_voc(tmp_path / 'b', 3)
     monkeypatch.chdir(tmp_path)
     words = ['mini-fcn32s', '--weights', 'none', '--iterations', 1, '--classes', 3, '--voc']
@@ -201,7 +201,7 @@ def test_half_written_parent(tmp_path, capsys, monkeypatch):
     assert call(capsys, 'train', 'parent').status == 0
     weights = tmp_path / 'runs/parent/train_iter_6.caffemodel.h5'
     weights.write_bytes(weights.read_bytes()[:3000])
-    assert_error(call(capsys, 'train', 'child'), 'train_iter_6.caffemodel.h5', 'cut short')
+    assert_error(call(capsys, 'train', 'child'), 'train_iter_6.caffemodel.h5', 'is truncated')
 
 
 def test_parent_of_another_width(tmp_path, capsys, monkeypatch):

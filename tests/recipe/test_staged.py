@@ -76,7 +76,7 @@ def test_a_stopped_run_is_gone_on_with(family, tmp_path, capsys):
 
 
 def test_a_stopped_run_of_another_parent(family, tmp_path, capsys):
-    """It is not gone on with, for a table that would be refused when it is made again."""
+    """It is not resumed: the table would be refused when it is made again."""
     for stage, count in (('fcn32s', 2), ('fcn16s', 4)):
         assert call(capsys, 'train', f'small-{stage}', '--iterations', count).status == 0
     for path in (tmp_path / 'runs/small-fcn16s').glob('*_iter_4.*'):

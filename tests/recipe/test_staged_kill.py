@@ -132,7 +132,7 @@ def assert_equal_results(folder, whole, last):
 
 
 def events(lines):
-    """Of each thing that a comparison has said that it does, the run that it does it in."""
+    """The run that each event which a comparison prints belongs to."""
     found, run = [], ''
     for line in lines:
         run = (re.findall(r'^small-(\w+): ', line) or [run])[0]
@@ -174,7 +174,7 @@ def test_killed_at_20_random_moments(begin, tmp_path):
 
 @pytest.mark.slow
 def test_killed_at_every_step(begin, tmp_path):
-    """Of runs with two snapshots each: what was begun is gone on with, or begun anew, by itself."""
+    """The next comparison resumes or restarts each interrupted run; all have two snapshots."""
     said = [line.split() for line in finish(begin('every', 3, 'every')).splitlines()]
     *hits, last = said
     assert all(hit[1:] == [str(int(signal.SIGKILL)), '0'] for hit in hits), said

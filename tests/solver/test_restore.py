@@ -211,7 +211,7 @@ def test_weights_of_another_net(snapped, tmp_path):
 
 
 def test_weights_beside_the_state_win(solver_file, tmp_path, monkeypatch):
-    """A run set aside is restored with its own weights, whatever now lies where it was."""
+    """A run set aside is restored with its own weights, whatever now has its old path."""
     monkeypatch.chdir(tmp_path)
     solver = Solver(solver_file, prefix='run/train', seed=1)
     log = record(solver)

@@ -104,7 +104,7 @@ def test_wrong_weights(small, tmp_path, capsys):
             'other.h5': ["layer 'score_fr'", '(5, 4, 1, 1)', '(3, 4, 1, 1)', 'Use the net'],
             'none.h5': ['no layer matches', 'conv1', 'fc8', 'same names'],
             'nan.h5': ["layer 'score_fr'", '12 of 12', 'NaN', 'earlier snapshot'],
-            'cut.h5': ['cut short or damaged', 'copy']}.items():
+            'cut.h5': ['is truncated', 'Copy']}.items():
         assert_error(call(capsys, 'train', 'small', '--weights', file), file, *parts)
     assert not list(tmp_path.glob('runs/small/*.h5'))
 
@@ -194,7 +194,7 @@ def test_splits(small, capsys, split):
     assert not small[2].exists() or not run_files(small[2])
 
 
-def test_a_run_goes_on_after_its_data_are_mended(small, capsys):
+def test_a_run_continues_after_its_data_are_repaired(small, capsys):
     """An error in the middle leaves the snapshots; --restore ends where an unspoilt run does."""
     assert call(capsys, 'train', 'small', '--out', 'whole').status == 0
     assert LATER in CONSUMED[6:]        # iter_size 2: those after the snapshot at 3

@@ -38,7 +38,7 @@ def copy_release(folder):
     given = os.environ.get('FCN_RELEASE')
     if not given:
         pytest.skip(WHY)
-    assert (Path(given) / 'voc_layers.py').is_file(), f'{given} is no checkout of the release'
+    assert (Path(given) / 'voc_layers.py').is_file(), f'{given} is not a checkout of the release'
     release = shutil.copytree(given, folder / 'release', ignore=shutil.ignore_patterns('.git'))
     if not all(map(parses, release.rglob('*.py'))):
         pytest.importorskip('lib2to3', reason='the checkout is Python 2, and this Python has no '

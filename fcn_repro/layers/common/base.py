@@ -48,9 +48,9 @@ class Layer:
     # What it computes
     position_invariant = False      # one continuous function of what `window` covers, everywhere
     spatial_axes = None             # how many its settings need; None: any
-    keeps_coordinates = False       # cell (i, j) of the top lies where (i, j) of the bottom does
-    content_bottoms = None          # so many bottoms give the top its values (None: all), the
-    #                                 others only its size
+    keeps_coordinates = False       # cell (i, j) of the top is at (i, j) of the bottom
+    content_bottoms = None          # number of leading bottoms that give the top its values
+    #                                 (None: all); the others give its size alone
     linear = False                  # in the bottoms, but for a bias
     keeps_ranking = False           # TEST: ranks the classes of a position as its bottom does
 

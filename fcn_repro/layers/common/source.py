@@ -19,12 +19,12 @@ class Source(Layer):
             raise error.at(layer=self.node.name, type=self.type) from None
 
     def on_host(self, arrays):
-        """Arrays as tensors; in pinned memory where a GPU is to copy them from there."""
+        """Arrays as tensors, in pinned memory if they are to be copied to a GPU."""
         tensors = [torch.from_numpy(array) for array in arrays]
         return [tensor.pin_memory() for tensor in tensors] if self.state.options.gpu else tensors
 
     def on_device(self, tensors):
-        """Tensors of on_host where the net computes. A GPU copies them when its stream comes to it,
-        and we go on meanwhile; torch keeps pinned memory from other use until it has."""
+        """Tensors of on_host on the net's device. The copy to a GPU is asynchronous; torch does not
+        reuse the pinned memory until it is complete."""
         gpu = self.state.options.gpu
         return [tensor.to(gpu, non_blocking=True) for tensor in tensors] if gpu else tensors

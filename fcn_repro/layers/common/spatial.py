@@ -46,7 +46,7 @@ class SpatialLayer(Layer):
         if p.num_output < 1:
             raise self.error('convolution_param.num_output is missing or 0', 'Set it.')
         if p.group < 1 or p.num_output % p.group:
-            raise self.error(f'num_output {p.num_output} is no multiple of group {p.group}',
+            raise self.error(f'num_output {p.num_output} is not a multiple of group {p.group}',
                              'Change one of them.')
 
     def geometry(self, bottom):
@@ -55,7 +55,7 @@ class SpatialLayer(Layer):
         count = len(bottom) - channel - 1
         if count > MAX_SPATIAL:
             raise self.error(f'{count} spatial axes in a bottom of shape {dims(bottom)}',
-                             f'Up to {MAX_SPATIAL} are supported; mend axis or the bottom.')
+                             f'Up to {MAX_SPATIAL} are supported; correct axis or the bottom.')
         kernel = self._per_axis('kernel_size', 'kernel', count, None)
         stride = self._per_axis('stride', 'stride', count, 1)
         pad = self._per_axis('pad', 'pad', count, 0)
@@ -87,7 +87,7 @@ class SpatialLayer(Layer):
         channel, kernel, *_ = self.geometry(bottoms[0])
         channels, group = bottoms[0][channel], self.param.group
         if channels % group:
-            raise self.error(f'{channels} input channels are no multiple of group {group}',
+            raise self.error(f'the {channels} input channels are not a multiple of group {group}',
                              'Change group or the bottom.')
         out = [(self.weight_shape(channels) + kernel, self.param.weight_filler)]
         if self.param.bias_term:
