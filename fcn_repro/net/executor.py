@@ -111,7 +111,7 @@ class PlannedExecutor:
         self._trace = Trace(net) if net.debug_info else None
         unknown = sorted(set(inputs) - set(net.graph.inputs))
         if unknown:
-            raise FcnError(f"'{unknown[0]}' is no input of this net", file=net.graph.file,
+            raise FcnError(f"'{unknown[0]}' is not an input of this net", file=net.graph.file,
                            do=f'Its inputs: {", ".join(net.graph.inputs) or "none"}.')
         for name, data in inputs.items():
             self.blobs[name].keep(torch.as_tensor(data), None)
