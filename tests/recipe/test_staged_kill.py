@@ -100,7 +100,8 @@ def begin(tmp_path):
         return subprocess.Popen(
             [sys.executable, __file__, *words], cwd=tmp_path / folder, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
+            env={**os.environ, 'PYTHONPATH': f'{ROOT}:{ROOT}/tests/support',
+                 'OMP_NUM_THREADS': '1'})
     return begin
 
 
