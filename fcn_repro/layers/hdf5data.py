@@ -1,7 +1,6 @@
 """HDF5Data: batches of rows from the HDF5 files that a text file lists (hdf5_data_layer)."""
 
 from functools import cached_property
-from pathlib import Path
 
 import torch
 
@@ -13,7 +12,7 @@ from .common.rows import listed_files, read_files
 class HDF5Data(Layer):
     """tops: the datasets of their names, batch_size rows at a time, files in turn, in order.
 
-    Relative paths start at the folder of the net's text. After the last row they start over.
+    After the last row they start over.
     shuffle: in each epoch the files in a new order, and the rows of each file, as a function of
     the net's seed and the layer's name.
     """
@@ -34,11 +33,13 @@ class HDF5Data(Layer):
     @cached_property
     def data(self):
         """(one array of rows a top, rows per file)."""
-        folder, source = self.state.folder, self.param.source
+        search = self.state.search
         try:
-            return read_files(folder, listed_files(Path(folder, source)), self.node.param.top)
+            files = listed_files(search.find(self.param.source, 'list'))
+            return read_files([search.find(file, 'HDF5 file') for file in files],
+                              self.node.param.top)
         except FcnError as error:
-            raise self.error(error.what, error.do) from None
+            raise error.at(line=self.node.line, layer=self.node.name, type=self.type) from None
 
     def shape(self, bottoms):
         return [(self.param.batch_size, *rows.shape[1:]) for rows in self.data[0]]

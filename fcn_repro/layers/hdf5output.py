@@ -1,7 +1,5 @@
 """HDF5Output: writes two blobs to an HDF5 file (Caffe's hdf5_output_layer)."""
 
-from pathlib import Path
-
 from ..errors import FcnError
 from ..formats.hdf5_write import create_hdf5
 from ..sizes import dims
@@ -10,8 +8,7 @@ from .common.base import Layer
 
 class HDF5Output(Layer):
     """bottoms: data and label, of up to 4 axes and one length -> float32 /data and /label, of 4
-    axes each, in hdf5_output_param.file_name (from the folder of the net's text on). No top, no
-    gradient.
+    axes each, in hdf5_output_param.file_name (from the working directory on). No top, no gradient.
 
     The first forward pass writes the file, as a whole or not at all. A second pass is an error, as
     in Caffe.
@@ -25,7 +22,7 @@ class HDF5Output(Layer):
     def setup(self):
         if not self.param.file_name:
             raise self.error('hdf5_output_param.file_name is missing', 'Set it.')
-        self.path, self.written = Path(self.state.folder, self.param.file_name), False
+        self.path, self.written = self.state.search.output(self.param.file_name), False
 
     def shape(self, bottoms):
         return []

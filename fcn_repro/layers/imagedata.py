@@ -1,7 +1,6 @@
 """ImageData: batches of the images and labels that a text file lists (Caffe's image_data_layer)."""
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -18,9 +17,8 @@ class ImageData(Source):
 
     The size is that of the batch's first image, after new_height and new_width and transform_param;
     the others must have it too. Files are root_folder and the line's name, put together as they
-    are; relative ones start at the folder of the net's text. shuffle (a new order in each epoch)
-    and rand_skip are functions of the net's seed and the layer's name. See
-    data.listed.load_image for what differs from OpenCV's images.
+    are. shuffle (a new order in each epoch) and rand_skip are functions of the net's seed and the
+    layer's name. See data.listed.load_image for what differs from OpenCV's images.
     """
 
     type = 'ImageData'
@@ -47,13 +45,13 @@ class ImageData(Source):
         return self._latest[1]
 
     def _open(self, seed):
-        lines = ImageList(Path(self.state.folder, self.param.source),
+        lines = ImageList(self.state.search.find(self.param.source, 'list'),
                           f'{seed}/{self.node.unique_name}', self.param.shuffle,
                           self.param.rand_skip)
         return lines, Prefetch(partial(self.batch, lines))
 
     def image(self, lines, k):
-        name = Path(self.state.folder, self.param.root_folder + lines[k][0])
+        name = self.state.search.find(self.param.root_folder + lines[k][0], 'image')
         return load_image(name, self.param.is_color, self.size)
 
     def shape(self, bottoms):

@@ -1,7 +1,6 @@
 """InfogainLoss: softmax loss with a matrix of class weights (Caffe's infogain_loss_layer)."""
 
 import math
-from pathlib import Path
 
 import torch
 
@@ -42,9 +41,10 @@ class InfogainLoss(Layer):
             if not self.param.HasField('source'):
                 raise self.error('no matrix: infogain_loss_param.source is missing',
                                  'Set it, or give the matrix as the third bottom.')
-            source = Path(self.state.folder, self.param.source)
+            source = self.param.source
             try:
-                self.matrix = torch.tensor(read_binaryproto(source))
+                self.matrix = torch.tensor(read_binaryproto(
+                    self.state.search.find(source, 'matrix')))
             except FcnError as error:
                 raise self.error(f'infogain_loss_param.source {source}: {error.what}',
                                  error.do) from None

@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
@@ -20,6 +19,7 @@ from ..layers.common.fields import check_fields
 from ..proto import BVLC, dialect_of
 from ..proto.dialects import Dialect
 from ..proto.prototxt import NetText, read_net
+from ..search import SearchPath, as_search_path
 from ..sizes import check_memory, check_shapes
 from .blob import ParamBlob
 from .executor import PlannedExecutor
@@ -38,10 +38,11 @@ class Net(nn.Module):
     graph: from `graph.build`; `Net.read(path, phase)` does both.
     seed: of the fillers and the dropout masks. passes: functions (graph, keep) -> graph, applied
     to each plan with the blobs it must deliver: asking for a blob makes a pass step aside there.
-    folder: where relative paths in the text start. overrides: {class of a Python data layer: keys
-    of its param_str to replace} (another folder, another split). blas: multiply matrices as Caffe
-    does on the CPU (ops/blas.py); for its bits, give no passes. executor: makes what runs this
-    net, from the net; the class's `executor_type` by default.
+    search: where the relative paths of the text are looked for, a SearchPath or a folder (of `read`
+    and `of`: the working directory, then the text's folder). overrides: {class of a Python data
+    layer: keys of its param_str to replace} (another folder, another split). blas: multiply
+    matrices as Caffe does on the CPU (ops/blas.py); for its bits, give no passes. executor: makes
+    what runs this net, from the net; the class's `executor_type` by default.
 
     shapes: {value: shape}, those of the latest pass. params: {layer name: its ParamBlobs}, as
     pycaffe has it: of several layers of one name the last; layer_params: {Node.key: ParamBlobs},
@@ -54,11 +55,11 @@ class Net(nn.Module):
     executor_type: ClassVar[Callable[[Net], Any]] = PlannedExecutor
 
     def __init__(self, graph: Graph, seed: int = 0, passes: Iterable[Pass] = (),
-                 folder: str | PathLike = '.', overrides: dict | None = None, blas: bool = False,
-                 executor: Callable[[Net], Any] | None = None):
+                 search: SearchPath | str | PathLike = '.', overrides: dict | None = None,
+                 blas: bool = False, executor: Callable[[Net], Any] | None = None):
         super().__init__()
         self.graph, self.passes = graph, tuple(passes)
-        self.state = RunState(graph.phase, seed, 0, str(folder), overrides or {},
+        self.state = RunState(graph.phase, seed, 0, as_search_path(search), overrides or {},
                               ExecutionOptions(blas=blas))
         self.types = self.types_for(graph.dialect)
         self._check_fields()
@@ -85,7 +86,7 @@ class Net(nn.Module):
         types = cls.types_for(dialect_of(text.message))
         auto_tops = {name: 1 for name, layer in types.items() if layer.loss}
         graph = build(text, phase, level, stages, auto_tops)
-        return cls(graph, **{'folder': Path(text.file).parent, **options})
+        return cls(graph, **{'search': SearchPath.of(text.file), **options})
 
     @classmethod
     def types_for(cls, dialect: Dialect) -> dict[str, Any]:

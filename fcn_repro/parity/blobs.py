@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import FcnError, nearest
+from ..search import SearchPath
 from .comparison import DEPARTS, OK, error, to_array
 from .golden import Array, Group, read_golden
 from .layers import caffe_diff, fed_arrays, fill_params, golden_net
@@ -48,7 +49,7 @@ def compare_blobs(net_file: str | Path, weights: str | Path | None, golden_file:
     another shape.
     """
     golden = read_golden(golden_file)
-    net = golden_net(net_file, golden, WatchedNet, blas=blas)
+    net = golden_net(net_file, golden, WatchedNet, blas=blas, search=SearchPath.of(net_file))
     if weights is not None:
         net.copy_from(weights)
     fill_params(net, golden)

@@ -12,6 +12,7 @@ import torch
 from ..errors import FcnError
 from ..net.net import Net
 from ..proto import TEST, TRAIN
+from ..search import SearchPath
 from .cases import GoldenCase, case
 from .comparison import Comparison, Limits
 from .golden import Array, Group, read_golden
@@ -62,10 +63,10 @@ def golden_net(path: str | Path, golden: Group, net_class: type[Net] = Net, **op
     if phase not in PHASES:
         raise FcnError(f"unknown phase '{phase}' of the golden", file=str(golden.file),
                        do='Set the attribute phase to TRAIN or TEST.')
+    options = {'search': SearchPath.beside(path), **options}    # a golden belongs to its folder
     net = net_class.read(path, PHASES[phase], **options)
     if golden.attrs.get('force_backward', False) and not net.graph.force_backward:
-        net = net_class(replace(net.graph, force_backward=True), folder=Path(path).parent,
-                        **options)
+        net = net_class(replace(net.graph, force_backward=True), **options)
     return net
 
 

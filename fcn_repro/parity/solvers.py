@@ -12,6 +12,7 @@ from ..errors import FcnError
 from ..formats.solverstate import write_binary
 from ..formats.weights import modern, read_solverstate, read_weights, write_solverstate
 from ..net.net import Net
+from ..search import SearchPath
 from ..solver.solver import Solver
 from .cases import GoldenCase, case
 from .comparison import Comparison, Limits
@@ -52,8 +53,8 @@ def check_solver(comparison: Comparison, folder: Path, limits: Limits) -> None:
     where golden.h5 has them, and Caffe's snapshots. FcnError if a file cannot be read."""
     golden = read_golden(Path(folder, 'golden.h5'))
     with tempfile.TemporaryDirectory() as scratch:
-        solver = Solver(Path(folder, 'solver.prototxt'), prefix=Path(scratch, 'run'),
-                        net_class=LossLog)
+        solver = Solver(Path(folder, 'solver.prototxt'), search=SearchPath.beside,
+                        prefix=Path(scratch, 'run'), net_class=LossLog)
         solver.net.copy_from(initial_weights(folder, 'init'))
         losses, rates = {'loss': [], 'smoothed_loss_log': [], 'loss_sub': []}, []
         for i in range(1, len(golden.need('loss').values) + 1):
@@ -86,7 +87,8 @@ def check_resumed(comparison: Comparison, folder: Path, state: Path, limits: Lim
     start = re.search(r'_iter_(\d+)\.', Path(state).name)[1]
     golden = golden.need(f'resume_from_{start}', 'group')
     with tempfile.TemporaryDirectory() as scratch:
-        solver = Solver(Path(folder, 'solver.prototxt'), prefix=Path(scratch, 'run'))
+        solver = Solver(Path(folder, 'solver.prototxt'), search=SearchPath.beside,
+                        prefix=Path(scratch, 'run'))
         solver.restore(state)
         comparison.equal('iter', solver.iter, int(start))
         losses = []

@@ -12,6 +12,7 @@ from ..layers.python import make_reader
 from ..net.graph import build
 from ..net.net import Net
 from ..proto.prototxt import read_solver
+from ..search import SearchPath
 from ..solver.nets import train_net
 from .options import NONE
 from .runs import Run
@@ -43,7 +44,7 @@ def identity(run: Run, prototxt: Path, val: Net) -> dict[str, Any]:
     solver = read_solver(prototxt / options.solver)
     seed = options.seed if options.seed is not None else max(int(solver.message.random_seed), 0)
     return {'stage': run.name, 'classes': options.classes or classes_of(val), 'seed': seed,
-            'data': data_hash(train_net(solver), options.overrides)}
+            'data': data_hash(train_net(solver, SearchPath.beside(solver.file)), options.overrides)}
 
 
 def data_hash(net, overrides: dict[str, dict]) -> str:

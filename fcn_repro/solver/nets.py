@@ -1,18 +1,17 @@
 """The nets that a solver names, or holds itself (Solver::InitTrainNet, InitTestNets of Caffe)."""
 
 from dataclasses import replace
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from ..errors import FcnError
 from ..proto import TEST, TRAIN, dialect_of
 from ..proto.prototxt import NetText, SolverText, read_net
+from ..search import SearchPath
 
 TRAIN_NETS = ('net', 'net_param', 'train_net', 'train_net_param')
 
 
-def train_net(solver: SolverText) -> NetText:
+def train_net(solver: SolverText, search: SearchPath) -> NetText:
     """The train net of a SolverText: a NetText, its state that of the net and of train_state.
     FcnError where there is none, or more than one."""
     p = solver.message
@@ -22,7 +21,7 @@ def train_net(solver: SolverText) -> NetText:
                        'no train_net and no net', file=solver.file,
                        line=max((solver.lines[name] for name in given), default=None),
                        do=f'Name the net file, or give one of {", ".join(TRAIN_NETS)}.')
-    return with_state(read(solver, given[0]), TRAIN, p.train_state)
+    return with_state(read(solver, search, given[0]), TRAIN, p.train_state)
 
 
 def test_sources(solver: SolverText) -> list[tuple[str, int]]:
@@ -49,18 +48,21 @@ def test_sources(solver: SolverText) -> list[tuple[str, int]]:
     return sources
 
 
-def test_nets(solver: SolverText) -> list[NetText]:
+def test_nets(solver: SolverText, search: SearchPath) -> list[NetText]:
     """The test nets of a SolverText, one NetText for each of test_sources."""
     states = list(solver.message.test_state)
-    return [with_state(read(solver, *source), TEST, states[i] if states else None)
+    return [with_state(read(solver, search, *source), TEST, states[i] if states else None)
             for i, source in enumerate(test_sources(solver))]
 
 
-def read(solver: SolverText, field: str, i: int = 0) -> NetText:
+def read(solver: SolverText, search: SearchPath, field: str, i: int = 0) -> NetText:
     """The NetText of a field of the solver, which names a file or is the net."""
     if not field.endswith('_param'):
         names = getattr(solver.message, field)
-        path = net_path(solver.file, names if isinstance(names, str) else names[i])
+        try:
+            path = search.find(names if isinstance(names, str) else names[i], 'net')
+        except FcnError as error:
+            raise error.at(file=solver.file, line=solver.lines.get(field)) from None
         return read_net(path, dialect_of(solver.message))
     net = solver.inline_nets(field)[i]
     old = [name for name in ('layers', 'input') if len(getattr(net.message, name))]
@@ -81,19 +83,3 @@ def with_state(net: NetText, phase: int, state: Any) -> NetText:
     if state is not None:
         message.state.MergeFrom(state)
     return replace(net, message=message)
-
-
-def net_path(file: str | PathLike, name: str) -> Path:
-    """The path of a net that the solver `file` names; FcnError where there is none."""
-    path = resolve(file, name)
-    if not path.is_file():
-        raise FcnError(f"the net '{name}' is neither in the solver's folder nor in the current one",
-                       file=str(file), do='Correct train_net, test_net or net.')
-    return path
-
-
-def resolve(file: str | PathLike, name: str) -> Path:
-    """The path of a file that a solver names: relative to the solver's folder, or, failing that, to
-    the current one."""
-    path = Path(file).parent / name
-    return path if path.exists() else Path(name)

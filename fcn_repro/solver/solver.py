@@ -7,7 +7,7 @@ gradients, clipping, division by iter_size, weight decay, update (rules.py).
 import logging
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from ..passes import DEFAULT
 from ..proto import BVLC
 from ..proto.dialects import Dialect, added_fields
 from ..proto.prototxt import read_solver
+from ..search import SearchPath
 from . import snapshots
-from .nets import resolve, test_nets, test_sources, train_net
+from .nets import test_nets, test_sources, train_net
 from .rates import check_policy, current_step, learning_rate
 from .rules import RULES, check_rule
 from .update import fused_update, update_ref
@@ -41,7 +42,8 @@ LOGGED_VALUES = 100                         # of an output, at most
 class Solver:
     """Caffe's solver of a solver.prototxt: the train net, its test nets, and the update.
 
-    path: the solver file. Paths in it start at its folder, or else at the current one.
+    path: the solver file. search: SearchPath.of or SearchPath.beside, which makes of a text's file
+    where its relative paths are looked for; for the solver and for its nets.
     prefix: replaces snapshot_prefix. seed: replaces random_seed (0 where neither is given, so that
     every run can be repeated). overrides: for the nets' data layers, as in Net. passes: as in Net;
     by default passes.DEFAULT, and none with blas. keep: how many snapshots of the run are kept, the
@@ -58,9 +60,11 @@ class Solver:
 
     default_format = 'HDF5'     # of snapshots, where the file names none
 
-    def __init__(self, path: str | PathLike, *, prefix: str | PathLike | None = None,
-                 seed: int | None = None, device: str | torch.device = 'cpu',
-                 placed: dict[str, Any] | None = None, overrides: dict | None = None,
+    def __init__(self, path: str | PathLike, *,
+                 search: Callable[[str | PathLike], SearchPath] = SearchPath.of,
+                 prefix: str | PathLike | None = None, seed: int | None = None,
+                 device: str | torch.device = 'cpu', placed: dict[str, Any] | None = None,
+                 overrides: dict | None = None,
                  passes: Iterable[Pass] | None = None, max_iter: int | None = None,
                  keep: int | None = None, provenance: dict[str, Any] | None = None,
                  rule: str | None = None, net_class: type[Net] = Net,
@@ -86,13 +90,15 @@ class Solver:
 
         def make(text):
             state = text.message.state
-            net = net_class.of(text, state.phase, state.level, **options)
+            net = net_class.of(text, state.phase, state.level, search=search(text.file),
+                               **options)
             return place(net, device, workers=workers, precision=precision,
                          **{**(placed or {}), 'prepack': False, 'graphs': False})
-        train_text, sources = train_net(self.text), test_sources(self.text)
+        self.search = search(path)
+        train_text, sources = train_net(self.text, self.search), test_sources(self.text)
         self.net, self.net_text = make(train_text), snapshots.net_text(train_text)
         used = sources and (idle_test_nets or self._ever_tests())
-        self.test_nets = [make(text) for text in test_nets(self.text)] if used else []
+        self.test_nets = [make(text) for text in test_nets(self.text, self.search)] if used else []
         self.history = [torch.zeros_like(blob.parameter) for _ in range(RULES[p.type].histories)
                         for blob in self.net.learnable_params]      # Caffe's order
         self.iter, self.current_step, self.stop_requested = 0, 0, False
@@ -135,7 +141,7 @@ class Solver:
         for names in self.param.weights:
             for name in names.split(','):
                 for net in nets:
-                    net.copy_from(resolve(self.text.file, name.strip()))
+                    net.copy_from(self.search.find(name.strip(), 'file of weights'))
 
     def _ever_tests(self):
         """Whether an iteration tests: the release's solvers name a test net and never use it."""

@@ -120,7 +120,7 @@ def images(tmp_path):
 def listed(folder, seed, workers):
     text = layer('ImageData', 'd', '', 'data label', 'image_data_param { source: "list.txt" '
                  'batch_size: 3 shuffle: true } transform_param { crop_size: 3 mirror: true }')
-    return place(build_net(text, 'TRAIN', folder=folder, seed=seed), workers=workers)
+    return place(build_net(text, 'TRAIN', search=folder, seed=seed), workers=workers)
 
 
 def passes(net, count):

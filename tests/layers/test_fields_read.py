@@ -19,6 +19,7 @@ from PIL import Image
 from fcn_repro.layers import TYPES, RunState
 from fcn_repro.layers.common.fields import messages_of
 from fcn_repro.proto import BVLC, TEST, TRAIN, BlobProto, LayerParameter
+from fcn_repro.search import as_search_path
 
 
 class Recorder:
@@ -50,7 +51,7 @@ def run(case, reads, folder='.'):
     for phase in (TRAIN, TEST):
         node = make_node(case.type, len(case.bottoms), case.tops, case.settings)
         layer = TYPES[case.type](replace(node, param=Recorder(node.param, reads)),
-                                 RunState(phase, folder=str(folder)))
+                                 RunState(phase, search=as_search_path(folder)))
         layer.shape(case.shapes())
         if case.type not in ('Input', 'MemoryData'):    # whose data is the caller's
             layer.forward(case.bottoms, case.weights(layer))
@@ -139,7 +140,7 @@ def test_a_sink_reads_what_it_declares(tmp_path):
     for name in 'ab':                           # one pass a file: one layer a phase
         node = make_node('HDF5Output', 2, 0, {'hdf5_output_param': {'file_name': name}})
         layer = TYPES['HDF5Output'](replace(node, param=Recorder(node.param, reads)),
-                                    RunState(TEST, folder=str(tmp_path)))
+                                    RunState(TEST, search=as_search_path(tmp_path)))
         layer.forward(bottoms, [])
     check('HDF5Output', reads)
 

@@ -38,7 +38,7 @@ def folder(tmp_path):
 
 
 def batches(folder, count, more='', **options):
-    net = build_net(text(more), folder=folder, **options)
+    net = build_net(text(more), search=folder, **options)
     out = [net.forward() for _ in range(count)]
     assert all(torch.equal(b['a'], b['b'][:, None].expand(3, 2)) for b in out)
     return np.concatenate([b['b'].numpy() for b in out])
@@ -50,12 +50,12 @@ def test_files_follow_one_another_and_start_again(folder):
 
 
 def test_a_batch_of_one_has_its_axis(folder):
-    net = build_net(text(batch=1), folder=folder)
+    net = build_net(text(batch=1), search=folder)
     assert net.blobs['a'].shape == (1, 2) and net.forward()['a'].tolist() == [[0, 0]]
 
 
 def test_a_batch_may_be_longer_than_all_rows(folder):
-    net = build_net(text(batch=16), folder=folder)
+    net = build_net(text(batch=16), search=folder)
     assert net.forward()['b'].tolist() == [*range(7), *range(7), 0, 1]
     assert net.forward()['b'][:2].tolist() == [2, 3]
 
@@ -66,7 +66,7 @@ def test_shuffled_files_stay_together_and_each_epoch_has_its_own_order(folder):
     files = np.array([0, 0, 0, 0, 1, 2, 2])[epochs.astype(int)]
     assert ((np.diff(files) != 0).sum(1) == 2).all()
     assert len({tuple(f) for f in files}) > 3
-    again = build_net(text('shuffle: true'), folder=folder)
+    again = build_net(text('shuffle: true'), search=folder)
     again.state.position = 20
     assert again.forward()['b'].tolist() == epochs.ravel()[60:63].tolist()
     assert (batches(folder, 35, 'shuffle: true', seed=1) != epochs.ravel()).any()
@@ -87,12 +87,12 @@ def test_shuffled_files_stay_together_and_each_epoch_has_its_own_order(folder):
     ([], ('list.txt', 'HDF5'))], ids=range(8))
 def test_files_that_do_not_fit(tmp_path, files, wanted):
     write(tmp_path, *files)
-    assert_facts(message(build_net, text(), folder=tmp_path), WHERE, *wanted)
+    assert_facts(message(build_net, text(), search=tmp_path), WHERE, *wanted)
 
 
 def test_a_file_that_is_missing_or_no_hdf5(tmp_path):
     write(tmp_path, {})
     (tmp_path / 'rows0.h5').write_bytes(b'no HDF5')
-    assert_facts(message(build_net, text(), folder=tmp_path), WHERE, tmp_path / 'rows0.h5')
+    assert_facts(message(build_net, text(), search=tmp_path), WHERE, tmp_path / 'rows0.h5')
     (tmp_path / 'rows0.h5').unlink()
-    assert_facts(message(build_net, text(), folder=tmp_path), WHERE, tmp_path / 'rows0.h5')
+    assert_facts(message(build_net, text(), search=tmp_path), WHERE, tmp_path / 'rows0.h5')

@@ -33,7 +33,7 @@ def text(more='batch_size: 2', transform='', source='list.txt', root='in a folde
 
 
 def batches(folder, count, *args, phase='TEST', **options):
-    net = build_net(text(*args), phase, folder=folder, **options)
+    net = build_net(text(*args), phase, search=folder, **options)
     out = [net.forward() for _ in range(count)]
     return np.stack([b['data'].numpy() for b in out]), [b['label'].int().tolist() for b in out]
 
@@ -48,16 +48,16 @@ def test_batches_in_order_bgr_and_from_the_start_again(folder):
     assert labels == [[10, 11], [12, 13], [14, 10]] and data.dtype == np.float32
     wanted = [bgr(a) for a in arrays()]
     assert (data.reshape(6, 3, *SIDES) == [*wanted, wanted[0]]).all()
-    net = build_net(text(), folder=folder)
+    net = build_net(text(), search=folder)
     assert net.blobs['data'].shape == (2, 3, *SIDES) and net.blobs['label'].shape == (2,)
 
 
 def test_a_batch_of_one_takes_each_images_size(folder):
     Image.fromarray(arrays(1, (4, 7))[0]).save(folder / 'in a folder/1.png')
-    net = build_net(text(''), folder=folder)
+    net = build_net(text(''), search=folder)
     assert [tuple(net.forward()['data'].shape) for _ in range(3)] == [
         (1, 3, 6, 9), (1, 3, 4, 7), (1, 3, 6, 9)]
-    assert_facts(message(build_net(text(), folder=folder).forward),
+    assert_facts(message(build_net(text(), search=folder).forward),
                  "net.prototxt:1: layer 'd' (ImageData)", '1.png', '3x4x7', '3x6x9', 'new_height',
                  'new_width', 'crop_size', 'batch_size')
 
@@ -97,15 +97,15 @@ def test_mean_file_is_subtracted_where_the_crop_lies(folder):
     data, _ = batches(folder, 1, '', 'mean_file: "mean.binaryproto" crop_size: 4')
     assert (data[0, 0] == (bgr(arrays()[0]) - mean[0])[:, 1:5, 2:6]).all()
     odd = text('new_height: 5 new_width: 9', 'mean_file: "mean.binaryproto"')
-    assert_facts(message(build_net, odd, folder=folder),
+    assert_facts(message(build_net, odd, search=folder),
                  "net.prototxt:1: layer 'd' (ImageData)", '3x5x9', '3x6x9', 'mean_file')
     for bad in (2, 3, *SIDES), SIDES:
         (folder / 'mean.binaryproto').write_bytes(blob(np.zeros(bad)))
         assert f'a mean of {"x".join(map(str, bad))} (mean_file)' in message(
-            build_net, text('', 'mean_file: "mean.binaryproto"'), folder=folder)
+            build_net, text('', 'mean_file: "mean.binaryproto"'), search=folder)
     (folder / 'mean.binaryproto').unlink()
     assert f"{folder}/mean.binaryproto: layer 'd' (ImageData): " in message(
-        build_net, text('', 'mean_file: "mean.binaryproto"'), folder=folder)
+        build_net, text('', 'mean_file: "mean.binaryproto"'), search=folder)
 
 
 def test_shuffled_is_a_permutation_in_each_epoch_and_a_function_of_the_position(folder):
@@ -113,7 +113,7 @@ def test_shuffled_is_a_permutation_in_each_epoch_and_a_function_of_the_position(
     epochs = np.ravel(labels).reshape(6, 5)
     assert (np.sort(epochs) == np.arange(10, 15)).all()
     assert len({tuple(epoch) for epoch in epochs}) > 3
-    net = build_net(text('batch_size: 3 shuffle: true'), folder=folder)
+    net = build_net(text('batch_size: 3 shuffle: true'), search=folder)
     for position in 7, 2, 9:
         net.state.position = position
         assert net.forward()['label'].tolist() == labels[position]
@@ -168,7 +168,7 @@ def test_kinds_of_images(folder):
     assert (data[[0, 1, 4], 0, 0] == grey).all()
     Image.fromarray(np.zeros(SIDES, np.uint16)).save(folder / 'in a folder/0.png')
     assert "0.png: layer 'd' (ImageData): the image has mode 'I;16'" in message(
-        build_net, text(), folder=folder)
+        build_net, text(), search=folder)
 
 
 REFUSED = [
@@ -185,7 +185,7 @@ REFUSED = [
 @refusal_of('ImageData')
 @pytest.mark.parametrize('more, transform, wanted', REFUSED)
 def test_refused_by_name(folder, more, transform, wanted):
-    assert_facts(message(build_net, text(more, transform), folder=folder),
+    assert_facts(message(build_net, text(more, transform), search=folder),
                  "net.prototxt:1: layer 'd' (ImageData)", *wanted)
 
 
@@ -202,19 +202,19 @@ def test_lists_that_are_none(folder, lines, where, wanted):
         (folder / 'list.txt').unlink()
     else:
         (folder / 'list.txt').write_bytes(lines)
-    assert_facts(message(build_net, text(), folder=folder),
+    assert_facts(message(build_net, text(), search=folder),
                  f"{folder}/list.txt{where}: layer 'd' (ImageData)", *wanted)
 
 
 def test_files_that_are_missing_or_damaged(folder):
-    assert_facts(message(build_net, text(root='in a folder'), folder=folder),
+    assert_facts(message(build_net, text(root='in a folder'), search=folder),
                  f"{folder}/in a folder0.png: layer 'd' (ImageData)", 'no such image')
     (folder / 'in a folder/0.png').write_bytes(b'nothing')
-    assert 'the image cannot be read' in message(build_net, text(), folder=folder)
+    assert 'the image cannot be read' in message(build_net, text(), search=folder)
 
 
 def test_more_skipped_than_there_is(folder):
-    assert_facts(message(build_net, text('rand_skip: 2000000000'), folder=folder),
+    assert_facts(message(build_net, text('rand_skip: 2000000000'), search=folder),
                  f"{folder}/list.txt: layer 'd' (ImageData)", 'rand_skip 2000000000', '5 images')
 
 
@@ -227,7 +227,7 @@ WHERE = "layer 'o' (HDF5Output)"
 
 @reference_for('HDF5Output')
 def test_what_is_written_is_read_back(tmp_path):
-    net, x = build_net(OUTPUT, folder=tmp_path), image(3, 2)
+    net, x = build_net(OUTPUT, search=tmp_path), image(3, 2)
     assert not list(tmp_path.iterdir())
     net.forward(x=x, l=torch.tensor([4., 5, 6]))
     with h5py.File(tmp_path / 'out.h5') as file:
@@ -237,25 +237,25 @@ def test_what_is_written_is_read_back(tmp_path):
         assert file['label'][...].ravel().tolist() == [4, 5, 6]
     (tmp_path / 'list.txt').write_text('out.h5\n')
     again = build_net(layer('HDF5Data', 'd', '', 'data label', 'hdf5_data_param { source: '
-                            '"list.txt" batch_size: 3 }'), folder=tmp_path)
+                            '"list.txt" batch_size: 3 }'), search=tmp_path)
     assert torch.equal(again.forward()['data'][..., 0, 0], x)
     assert [path.name for path in sorted(tmp_path.iterdir())] == ['list.txt', 'out.h5']
 
 
 def test_a_second_pass_is_refused_and_the_first_rows_stay(tmp_path):
-    net = build_net(OUTPUT, folder=tmp_path)
+    net = build_net(OUTPUT, search=tmp_path)
     net.forward(x=image(3, 2))
     before = (tmp_path / 'out.h5').read_bytes()
     assert_facts(message(net.forward), f'net.prototxt:3: {WHERE}', tmp_path / 'out.h5',
                  'forward pass')
     assert (tmp_path / 'out.h5').read_bytes() == before
-    build_net(OUTPUT, folder=tmp_path).forward()        # a new net writes anew
+    build_net(OUTPUT, search=tmp_path).forward()        # a new net writes anew
     assert (tmp_path / 'out.h5').read_bytes() != before
 
 
 def test_a_file_that_cannot_be_written(tmp_path):
     (tmp_path / 'out.h5').mkdir()
-    assert_facts(message(build_net(OUTPUT, folder=tmp_path).forward),
+    assert_facts(message(build_net(OUTPUT, search=tmp_path).forward),
                  f'{tmp_path}/out.h5: {WHERE}', 'cannot be written')
     assert [path.name for path in tmp_path.iterdir()] == ['out.h5']
 

@@ -87,9 +87,9 @@ def test_the_infogain_matrix_of_a_file(tmp_path):
         num=1, channels=1, height=3, width=3, data=matrix.flatten().tolist()).SerializeToString())
     text = inputs(x=(2, 3), l=(2,), h=(3, 3)) + layer('InfogainLoss', 'a', 'x l h', 'a') + layer(
         'InfogainLoss', 'b', 'x l', 'b', 'infogain_loss_param { source: "h.binaryproto" }')
-    out = build_net(text, folder=tmp_path).forward(x=image(2, 3), l=torch.tensor([2, 0]), h=matrix)
+    out = build_net(text, search=tmp_path).forward(x=image(2, 3), l=torch.tensor([2, 0]), h=matrix)
     assert torch.equal(out['a'], out['b']) and out['a'] != 0
-    assert_facts(message(build_net, text, folder=tmp_path / 'no'),
+    assert_facts(message(build_net, text, search=tmp_path / 'no'),
                  "net.prototxt:5: layer 'b' (InfogainLoss)", 'infogain_loss_param.source',
                  f'{tmp_path}/no/h.binaryproto', 'No such file or directory')
 

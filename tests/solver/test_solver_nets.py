@@ -8,6 +8,7 @@ from texts import assert_facts, conv, inputs, message
 
 from fcn_repro.net.graph import build
 from fcn_repro.proto.prototxt import parse_solver
+from fcn_repro.search import SearchPath
 from fcn_repro.solver import Solver
 from fcn_repro.solver.nets import test_nets as nets_to_test
 from fcn_repro.solver.nets import train_net
@@ -40,9 +41,9 @@ def layers(net):
 ])
 def test_states_of_the_train_net(text, names):
     """What the net says of itself counts, and the solver's train_state before that."""
-    assert layers(train_net(solver(f'net_param {{ {STAGED} }} {text}'))) == names
+    assert layers(train_net(solver(f'net_param {{ {STAGED} }} {text}'), SearchPath())) == names
     own = 'state { level: 2 stage: "deep" }'
-    found = layers(train_net(solver(f'train_net_param {{ {own} {STAGED} }} {text}')))
+    found = layers(train_net(solver(f'train_net_param {{ {own} {STAGED} }} {text}'), SearchPath()))
     assert found == [n for n in ('train', 'test', 'deep', 'high') if n in names or n in (
         'deep', 'high')]
 

@@ -1,7 +1,5 @@
 """Reads the HDF5 files that a text file lists, for HDF5Data."""
 
-from pathlib import Path
-
 import numpy as np
 
 from ...errors import FcnError
@@ -22,9 +20,9 @@ def listed_files(path):
     return files
 
 
-def read_files(folder, files, names):
+def read_files(files, names):
     """(the datasets of these names, each of all files as one float32 array, rows per file)."""
-    parts = [read_file(Path(folder, file), names) for file in files]
+    parts = [read_file(file, names) for file in files]
     for file, arrays in zip(files, parts, strict=True):
         for name, array, first in zip(names, arrays, parts[0], strict=True):
             if array.shape[1:] != first.shape[1:]:
@@ -32,7 +30,7 @@ def read_files(folder, files, names):
                                f'{dims(first.shape[1:])} in {files[0]}', do='They must agree.')
     counts = [len(arrays[0]) for arrays in parts]
     if not sum(counts):
-        raise FcnError(f'no rows in {", ".join(files)}', do='Give at least one.')
+        raise FcnError(f'no rows in {", ".join(map(str, files))}', do='Give at least one.')
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)], counts
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ...data.prefetch import default_workers
+from ...search import SearchPath
 
 # {name: the type of matrix products and convolutions, where that has 16 bits}
 PRECISIONS = {'fp32': None, 'tf32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -46,8 +47,8 @@ class ExecutionOptions:
 class RunState:
     """Written by the net alone, read by its layers.
 
-    Fixed with the net: phase; folder, where relative paths in the text start; overrides, {class of
-    a Python data layer: keys of its param_str to replace}.
+    Fixed with the net: phase; search, where relative paths of the text are looked for; overrides,
+    {class of a Python data layer: keys of its param_str to replace}.
     Replaced as a whole by `Net.place`: options.
     Moved by `Net.seek` and by forward passes: seed and position, the number of forward passes so
     far. Data layers and Dropout are functions of these two, so a restored run continues with the
@@ -56,6 +57,6 @@ class RunState:
     phase: int
     seed: int = 0
     position: int = 0
-    folder: str = '.'
+    search: SearchPath = field(default_factory=SearchPath)
     overrides: dict = field(default_factory=dict)
     options: ExecutionOptions = field(default_factory=ExecutionOptions)

@@ -1,7 +1,5 @@
 """transform_param of the image sources: crop, mirror, mean, scale (Caffe's data_transformer)."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -29,7 +27,7 @@ class Transform:
         self.mean = np.array(self.param.mean_value, np.float32).reshape(-1, 1, 1)
         if self.param.mean_file:
             try:
-                mean = read_binaryproto(Path(layer.state.folder, self.param.mean_file))
+                mean = read_binaryproto(layer.state.search.find(self.param.mean_file, 'mean'))
             except FcnError as error:
                 raise error.at(layer=layer.node.name, type=layer.type) from None
             mean = mean[0] if mean.shape[:-3] == (1,) else mean     # of the mapped file
