@@ -1,0 +1,242 @@
+"""Caffe's databases: LMDB environments whose values are Datum messages (util/db_lmdb.cpp of Caffe).
+
+LMDB maps the whole file into memory and trusts it, so a file that was cut short ends the process
+with SIGBUS at the first missing page. Its header is therefore checked before the library opens it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import threading
+import weakref
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..errors import FcnError
+from .atomic import make_folder
+
+MAGIC = 0xBEEFC0DE
+DATA_FILE = 'data.mdb'
+EVERY = 256             # records between two remembered keys
+PER_COMMIT = 1000       # records, as Caffe's converters
+LEVELDB = ('CURRENT', 'LOCK', 'MANIFEST-*')
+
+_open: weakref.WeakValueDictionary[tuple, Reader] = weakref.WeakValueDictionary()
+_opening = threading.Lock()
+
+
+def open_database(path: str | PathLike) -> Reader:
+    """The Reader of a database; one for all nets of a process, since LMDB forbids a second.
+
+    FcnError for a folder that is missing, empty, LevelDB's or damaged, see check_file.
+    """
+    path = Path(path)
+    check_folder(path)
+    found = os.stat(path / DATA_FILE)
+    key = found.st_dev, found.st_ino, os.getpid()
+    with _opening:
+        reader = _open.get(key)
+        if reader is None:
+            reader = _open[key] = Reader(path)
+    return reader
+
+
+class Reader:
+    """The records of an LMDB in the order of their keys. Several threads may read at once."""
+
+    def __init__(self, path: str | PathLike):
+        self.path = Path(path)
+        check_folder(self.path)
+        check_file(self.path / DATA_FILE)
+        self._env = open_environment(self.path)
+        self._marks: list[bytes] = []       # the keys of records 0, EVERY, 2 * EVERY, …, so far
+        self._lock = threading.Lock()
+        self._count = self._env.stat()['entries']
+        if not self._count:
+            raise FcnError('the database is empty', file=str(self.path),
+                           do='Write it again; its converter stored no record.')
+
+    def __len__(self) -> int:
+        return self._count
+
+    def records(self, first: int, count: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) of `count` records from number `first` on, over and over."""
+        with self._env.begin() as transaction:
+            cursor = transaction.cursor()
+            self._seek(cursor, first % self._count)
+            for _ in range(count):
+                yield cursor.item()
+                if not cursor.next():
+                    cursor.first()
+
+    def _seek(self, cursor: Any, k: int) -> None:
+        """Move a cursor to record k: LMDB finds keys, not numbers, so walk from the nearest
+        remembered key below it."""
+        with self._lock:
+            if not self._marks:
+                cursor.first()
+                self._marks.append(cursor.key())
+            i = min(k // EVERY, len(self._marks) - 1)
+            cursor.set_key(self._marks[i])
+            for at in range(i * EVERY + 1, k + 1):
+                cursor.next()
+                if at == EVERY * len(self._marks):
+                    self._marks.append(cursor.key())
+
+
+def check_folder(path: Path) -> None:
+    """FcnError, with a remedy, for what is not the folder of an LMDB."""
+    if path.name in (DATA_FILE, 'lock.mdb') and path.is_file():
+        raise FcnError(f'is a file inside a database, which is named by its folder: '
+                       f"'{path.parent}'", file=str(path), do='Name the folder.')
+    if not path.exists():
+        raise FcnError('there is no such database', file=str(path), do='Check the path.')
+    if not path.is_dir():
+        raise FcnError('is a file, and a database is a folder with a data.mdb', file=str(path),
+                       do='Name that folder.')
+    if not (path / DATA_FILE).is_file():
+        if any(any(path.glob(name)) for name in LEVELDB):
+            raise leveldb(path)
+        raise FcnError('the folder has no data.mdb, so it is no LMDB', file=str(path),
+                       do='Check the path; its converter may not have finished.')
+
+
+def leveldb(path: str | PathLike) -> FcnError:
+    """The error for a LevelDB, with the commands that convert it."""
+    return FcnError(
+        'is a LevelDB, which is not read here', file=str(path), code='leveldb',
+        facts={'path': str(path)},
+        do='Write it again as LMDB with its converter (backend: LMDB); or convert it with plyvel '
+           '(pip install plyvel): from fcn_repro.formats.database import Writer; import plyvel; '
+           f"w = Writer({f'{path}_lmdb'!r}); [w.put(k, v) for k, v in plyvel.DB({str(path)!r})]; "
+           'w.close()')
+
+
+def check_file(path: Path) -> None:
+    """FcnError for a data.mdb that LMDB would refuse or crash on: another byte layout, no LMDB at
+    all, or fewer pages than its header counts."""
+    size = path.stat().st_size
+    with open(path, 'rb') as file:
+        head = file.read(4096)
+        newest = _meta(head)
+        if newest is None:
+            raise FcnError(_layout(head, size), file=str(path),
+                           do='Copy or write it again; a database of a 32-bit or big-endian '
+                              'machine goes through mdb_dump there and mdb_load here.')
+        page_size = newest[1]
+        if 512 <= page_size <= 65536:
+            file.seek(page_size)
+            second = _meta(file.read(4096))
+            newest = max(newest, second) if second and second[1] == page_size else newest
+    _, page_size, last_page = newest
+    need = (last_page + 1) * page_size
+    if not 512 <= page_size <= 65536 or size < need:
+        raise FcnError(f'the file is cut short: it has {size} bytes, its header counts {need}',
+                       file=str(path), do='Copy or write it again.')
+
+
+def _meta(page: bytes) -> tuple[int, int, int] | None:
+    """(transaction, page size, last page) of a meta page of a 64-bit little-endian LMDB; None for
+    anything else."""
+    if len(page) < 152 or struct.unpack_from('<I', page, 16)[0] != MAGIC:
+        return None
+    last_page, transaction = struct.unpack_from('<QQ', page, 136)
+    return transaction, struct.unpack_from('<I', page, 40)[0], last_page
+
+
+def _layout(head: bytes, size: int) -> str:
+    """What a file that is no LMDB of this machine's layout is, in words."""
+    if not size:
+        return 'the file is empty'
+    for at, words in ((12, '32-bit'), (16, '64-bit')):
+        for order, name in (('<', 'little'), ('>', 'big')):
+            if len(head) >= at + 4 and struct.unpack_from(f'{order}I', head, at)[0] == MAGIC:
+                return f'is an LMDB of a {words} {name}-endian machine, not of a 64-bit ' \
+                       'little-endian one'
+    return 'is not an LMDB' if head.strip(b'\0') else 'begins with zeros alone: no LMDB'
+
+
+def open_environment(path: Path) -> Any:
+    """The library's handle of a database for reading: with its lock file where that can be
+    written, so that a program that writes there meanwhile disturbs nothing; else without."""
+    import lmdb
+
+    for lock in (True, False):
+        try:
+            return lmdb.open(str(path), readonly=True, lock=lock, max_readers=126)
+        except (lmdb.ReadonlyError, lmdb.LockError, lmdb.DiskError, lmdb.Error) as error:
+            if lock and ('ermission' in str(error) or 'ead-only' in str(error)):
+                continue
+            raise FcnError(f'the database cannot be opened: {error}', file=str(path),
+                           do='Copy or write it again, or close the program that locks it.') \
+                from None
+    raise AssertionError
+
+
+class Writer:
+    """A new LMDB: put(key, value) in any order, then close(). As a context manager it removes what
+    it wrote where an error ends the block.
+
+    FcnError where the folder exists (Caffe's mode NEW) or cannot be written.
+    """
+
+    def __init__(self, path: str | PathLike):
+        import lmdb
+
+        self.path = Path(path)
+        if self.path.exists():
+            raise FcnError('exists already, and a converter writes a new database', code='exists',
+                           file=str(self.path), do='Remove it, or name another.')
+        make_folder(self.path)
+        self._size = 1 << 26
+        self._env = lmdb.open(str(self.path), map_size=self._size)
+        self._pending: list[tuple[bytes, bytes]] = []
+        self.count = 0
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Store a record; written to disk with the next commit."""
+        if not 0 < len(key) <= self._env.max_key_size():
+            raise FcnError(f'a key of {len(key)} bytes: {key[:60]!r}', file=str(self.path),
+                           do=f'LMDB takes 1 to {self._env.max_key_size()}; shorten the names.')
+        self._pending.append((key, value))
+        self.count += 1
+        if len(self._pending) >= PER_COMMIT:
+            self.commit()
+
+    def commit(self) -> None:
+        """Write what was put; the map doubles as often as it is too small."""
+        import lmdb
+
+        while self._pending:
+            try:
+                with self._env.begin(write=True) as transaction:
+                    for key, value in self._pending:
+                        transaction.put(key, value)
+                self._pending = []
+            except lmdb.MapFullError:
+                self._size *= 2
+                self._env.set_mapsize(self._size)
+            except lmdb.Error as error:
+                raise FcnError(f'the database cannot be written: {error}', file=str(self.path),
+                               do='Free space, or write elsewhere.') from None
+
+    def close(self) -> None:
+        """Commit the rest."""
+        self.commit()
+        self._env.close()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._env.close()
+            shutil.rmtree(self.path, ignore_errors=True)
