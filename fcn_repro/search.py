@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -31,16 +32,18 @@ class SearchPath:
         working directory holds."""
         return cls((Path(file).parent,))
 
-    def find(self, name: str | PathLike, what: str = 'file') -> Path:
-        """The path of the existing file or folder that a text calls `name`. FcnError (code
-        'no-such-file') that lists the places tried; messages call it `what`."""
+    def find(self, name: str | PathLike, what: str, field: str) -> Path:
+        """The path of the existing file or folder that a text calls `name` in `field`. FcnError
+        (code 'no-such-file') that lists the places tried; messages call it `what`."""
+        if not os.fspath(name):
+            raise FcnError(f'{field} is empty', code='no-such-file', do=f'Name the {what}.')
         tried = list(dict.fromkeys(folder / name for folder in self.folders))
         for path in tried:
             if path.exists():
                 return path
-        raise FcnError(f"there is no {what} '{name}'", code='no-such-file', facts={'name': name},
-                       do=f'Correct the path. Tried: {", ".join(str(p.absolute()) for p in tried)}'
-                          '.')
+        places = ' and '.join(str(path.absolute()) for path in tried)
+        raise FcnError(f"there is no {what} '{name}': tried {places}", code='no-such-file',
+                       do=f'Correct {field}, or run from the folder that its paths start at.')
 
     def output(self, name: str | PathLike) -> Path:
         """The path at which a text has a file written: from the first folder, Caffe's."""

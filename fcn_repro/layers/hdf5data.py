@@ -35,11 +35,12 @@ class HDF5Data(Layer):
         """(one array of rows a top, rows per file)."""
         search = self.state.search
         try:
-            files = listed_files(search.find(self.param.source, 'list'))
-            return read_files([search.find(file, 'HDF5 file') for file in files],
+            files = listed_files(search.find(self.param.source, 'list',
+                                             'hdf5_data_param.source'))
+            return read_files([search.find(file, 'HDF5 file', self.param.source) for file in files],
                               self.node.param.top)
         except FcnError as error:
-            raise error.at(line=self.node.line, layer=self.node.name, type=self.type) from None
+            raise self.placed(error) from None
 
     def shape(self, bottoms):
         return [(self.param.batch_size, *rows.shape[1:]) for rows in self.data[0]]

@@ -43,6 +43,6 @@ class HDF5Output(Layer):
                     shape = (*blob.shape, 1, 1, 1, 1)[:4]
                     file[name] = blob.detach().float().cpu().reshape(shape).numpy()
         except FcnError as error:
-            raise error.at(layer=self.node.name, type=self.type) from None
+            raise self.placed(error) from None
         self.written = True
         return []

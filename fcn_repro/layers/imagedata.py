@@ -45,13 +45,15 @@ class ImageData(Source):
         return self._latest[1]
 
     def _open(self, seed):
-        lines = ImageList(self.state.search.find(self.param.source, 'list'),
+        lines = ImageList(self.state.search.find(self.param.source, 'list',
+                                                 'image_data_param.source'),
                           f'{seed}/{self.node.unique_name}', self.param.shuffle,
                           self.param.rand_skip)
         return lines, Prefetch(partial(self.batch, lines))
 
     def image(self, lines, k):
-        name = self.state.search.find(self.param.root_folder + lines[k][0], 'image')
+        name = self.state.search.find(self.param.root_folder + lines[k][0], 'image',
+                                      f'root_folder or {self.param.source}')
         return load_image(name, self.param.is_color, self.size)
 
     def shape(self, bottoms):

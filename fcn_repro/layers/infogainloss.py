@@ -44,7 +44,7 @@ class InfogainLoss(Layer):
             source = self.param.source
             try:
                 self.matrix = torch.tensor(read_binaryproto(
-                    self.state.search.find(source, 'matrix')))
+                    self.state.search.find(source, 'matrix', 'source')))
             except FcnError as error:
                 raise self.error(f'infogain_loss_param.source {source}: {error.what}',
                                  error.do) from None

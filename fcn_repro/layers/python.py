@@ -41,8 +41,7 @@ class Python(Source):
         try:
             reader = make_reader(self.param, self.state.overrides)
         except FcnError as error:
-            line = self.node.line if error.file is None else None
-            raise error.at(line=line, layer=self.node.name, type=self.type) from None
+            raise self.placed(error) from None
         name = self.param.layer
         if reader.tops != len(self.node.tops):
             raise self.error(f'{len(self.node.tops)} tops, but {name} makes {reader.tops}',

@@ -60,7 +60,7 @@ def read(solver: SolverText, search: SearchPath, field: str, i: int = 0) -> NetT
     if not field.endswith('_param'):
         names = getattr(solver.message, field)
         try:
-            path = search.find(names if isinstance(names, str) else names[i], 'net')
+            path = search.find(names if isinstance(names, str) else names[i], 'net', field)
         except FcnError as error:
             raise error.at(file=solver.file, line=solver.lines.get(field)) from None
         return read_net(path, dialect_of(solver.message))

@@ -141,7 +141,7 @@ class Solver:
         for names in self.param.weights:
             for name in names.split(','):
                 for net in nets:
-                    net.copy_from(self.search.find(name.strip(), 'file of weights'))
+                    net.copy_from(self.search.find(name.strip(), 'file', 'weights'))
 
     def _ever_tests(self):
         """Whether an iteration tests: the release's solvers name a test net and never use it."""

@@ -85,7 +85,7 @@ def test_wrong_nets(small, capsys, old, new, parts):
     ('base_lr', 'type: "AdaGrad" base_lr', ['solver.prototxt:6: ', 'momentum 0.9, but AdaGrad has',
                                             'Remove momentum']),
     ('train_net: "train.prototxt"', '', ['solver.prototxt', 'no train_net', 'Name the net file']),
-    ('train.prototxt', 'trian.prototxt', ['solver.prototxt', "'trian.prototxt' is neither in",
+    ('train.prototxt', 'trian.prototxt', ['solver.prototxt', "no net 'trian.prototxt'",
                                           'Correct train_net']),
 ], ids=lambda v: v if isinstance(v, str) else '')
 def test_wrong_solvers(small, capsys, old, new, parts):

@@ -54,11 +54,11 @@ def test_test_nets_in_caffes_order(tmp_path):
                   'test_iter: 1 test_iter: 2 test_iter: 3 test_iter: 4 test_iter: 5'
                   + ''.join(f' test_net_param {{ {DATA_1} {conv(name, "data")} }}'
                             for name in ('one', 'two')), tmp_path)
-    assert [layers(net) for net in nets_to_test(text)] == [
+    assert [layers(net) for net in nets_to_test(text, SearchPath((tmp_path,)))] == [
         ['one'], ['two'], ['file'], ['general'], ['general']]
     states = solver(f'net_param {{ {STAGED} }} test_iter: 1 test_iter: 1 test_state {{ stage: '
                     '"deep" } test_state { level: 2 }')
-    assert [layers(net) for net in nets_to_test(states)] == [
+    assert [layers(net) for net in nets_to_test(states, SearchPath())] == [
         ['test', 'deep', 'low'], ['test', 'high']]
 
 
@@ -66,13 +66,13 @@ def test_test_nets_in_caffes_order(tmp_path):
     ('', '', ['train_net', 'net']),
     ('net: "a"\ntrain_net: "b"', ':3', ['net', 'train_net']),
     ('net_param { }\nnet: "a" train_net_param { }', ':3', ['net', 'net_param', 'train_net_param']),
-    ('net: "none.prototxt"', '', ["'none.prototxt'"]),
-    ('net: ""', '', ["net ''"]),
+    ('net: "none.prototxt"', ':2', ["'none.prototxt'"]),
+    ('net: ""', ':2', ['net is empty']),
     ('train_net_param { layers { } }', ':2', ['train_net_param', "'layers'"]),
     ('net_param { input: "a" }', ':2', ['net_param', "'input'"]),
 ])
 def test_train_nets_that_cannot_be(text, place, facts):
-    assert_facts(message(train_net, solver(text)), f'solver.prototxt{place}', *facts)
+    assert_facts(message(train_net, solver(text), SearchPath()), f'solver.prototxt{place}', *facts)
 
 
 @pytest.mark.parametrize('text, place, facts', [
@@ -84,7 +84,7 @@ def test_train_nets_that_cannot_be(text, place, facts):
 ])
 def test_test_nets_that_cannot_be(text, place, facts):
     text = parse_solver(HEAD.replace('test_interval: 1', '') + text, 'solver.prototxt')
-    assert_facts(message(nets_to_test, text), f'solver.prototxt{place}', *facts)
+    assert_facts(message(nets_to_test, text, SearchPath()), f'solver.prototxt{place}', *facts)
 
 
 def test_an_inline_net_runs_as_its_file_and_restores(tmp_path, monkeypatch):

@@ -151,6 +151,11 @@ class Layer:
         """An FcnError with this layer's line, name and type."""
         return FcnError(what, do=do, line=self.node.line, layer=self.node.name, type=self.type)
 
+    def placed(self, error: FcnError) -> FcnError:
+        """An FcnError with this layer's name and type, and its line unless it names a file."""
+        line = self.node.line if error.file is None else None
+        return error.at(line=line, layer=self.node.name, type=self.type)
+
     def _check_arity(self, what, count, allowed):
         least, most = allowed if isinstance(allowed, tuple) else (allowed, allowed)
         if count < least or (most is not ANY and count > most):

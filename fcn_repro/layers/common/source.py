@@ -12,11 +12,11 @@ class Source(Layer):
     bottoms = 0
 
     def located(self, read, *what):
-        """read(*what); an FcnError gets the layer's name and type."""
+        """read(*what); an FcnError gets the layer's place."""
         try:
             return read(*what)
         except FcnError as error:
-            raise error.at(layer=self.node.name, type=self.type) from None
+            raise self.placed(error) from None
 
     def on_host(self, arrays):
         """Arrays as tensors, in pinned memory if they are to be copied to a GPU."""

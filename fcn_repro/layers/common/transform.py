@@ -27,9 +27,10 @@ class Transform:
         self.mean = np.array(self.param.mean_value, np.float32).reshape(-1, 1, 1)
         if self.param.mean_file:
             try:
-                mean = read_binaryproto(layer.state.search.find(self.param.mean_file, 'mean'))
+                mean = read_binaryproto(layer.state.search.find(self.param.mean_file, 'mean',
+                                                                'mean_file'))
             except FcnError as error:
-                raise error.at(layer=layer.node.name, type=layer.type) from None
+                raise layer.placed(error) from None
             mean = mean[0] if mean.shape[:-3] == (1,) else mean     # of the mapped file
             self.mean = np.array(mean, np.float32)                  # which may change meanwhile
 
