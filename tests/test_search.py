@@ -120,7 +120,8 @@ def test_the_nets_of_a_solver(places):
 
 @pytest.mark.parametrize('text, field', [
     (HDF5.replace('in/list.txt', ''), 'hdf5_data_param.source'),
-    (IMAGES.replace('in/list.txt', '').partition('transform')[0], 'image_data_param.source')])
+    (IMAGES.replace('in/list.txt', '').replace('mean_file: "in/mean.binaryproto"', ''),
+     'image_data_param.source')])
 def test_an_empty_name(places, text, field):
     (places[0] / 'net.prototxt').write_text(text)
     assert f"{field} is empty. Name the list." in message(Net.read, 'net.prototxt', 'TEST')

@@ -1,7 +1,9 @@
 """Read image and label files as arrays, and turn an image into the blob that the nets read."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import Image
@@ -15,11 +17,12 @@ _MODES = {'1': 'black and white', 'L': 'grey', 'LA': 'grey with alpha', 'P': 'in
           'CMYK': 'CMYK', 'RGBA': 'RGB with alpha', 'I': '32-bit grey', 'I;16': '16-bit grey'}
 
 
-def open_image(path: str | Path, kind: str) -> tuple[Image.Image, str]:
-    """The decoded Pillow image and its stored bit format ('' if unknown); FcnError for a missing or
-    damaged file, which messages call `kind`."""
+def open_image(file: str | Path | BinaryIO, kind: str) -> tuple[Image.Image, str]:
+    """The decoded Pillow image of a path or a binary file and its stored bit format ('' if
+    unknown); FcnError for a missing or damaged file, which messages call `kind`."""
+    path = None if isinstance(file, io.IOBase) else cast(str | Path, file)
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             bits = str(image.tile[0][3]) if image.tile else ''
             image.load()
     except FileNotFoundError:

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from fcn_repro.errors import FcnError
 
 from .image import open_image
-
-_MODES = '1', 'L', 'LA', 'P', 'RGB', 'RGBA'
 
 
 class ImageList:
@@ -84,17 +83,40 @@ def load_image(path: str | Path, color: bool = True,
     applied.
     """
     image, _ = open_image(path, 'image')
-    if image.mode not in _MODES:
-        raise FcnError(f'the image has mode {image.mode!r}', file=path,
-                       do="Convert it once and save it: Image.open(f).convert('RGB').save(f).")
-    if image.mode == 'P':
-        image = image.convert('RGBA')           # a transparent palette entry keeps its colour
-    if color:
-        array = np.array(image.convert('RGB'))[:, :, ::-1].transpose(2, 0, 1)
-    else:
-        array = np.array(image.convert('L'))[None]
-    array = np.ascontiguousarray(array)
+    try:
+        array = pixels(image, color)
+    except FcnError as error:
+        raise error.at(file=path) from None
     if size in (None, array.shape[1:]):
         return array
     wide = torch.from_numpy(array)[None].float()
     return F.interpolate(wide, size, mode='bilinear')[0].round().byte().numpy()
+
+
+def pixels(image: Image.Image, color: bool | None) -> np.ndarray:
+    """A decoded image as OpenCV gives it to Caffe: uint8, (3, H, W) BGR or (1, H, W) grey.
+
+    color: three channels; False: one; None: as many as the file has. Transparency is dropped (a
+    transparent palette entry keeps its colour), 16 bits are cut to the upper 8. FcnError for
+    floating-point and 32-bit images, whose range is unknown.
+    """
+    if image.mode.startswith('I') or image.mode == 'F':
+        grey = np.asarray(image)
+        if image.mode == 'F' or grey.min() < 0 or grey.max() > 65535:
+            raise FcnError(f'the image has mode {image.mode!r} with values {grey.min():g} to '
+                           f'{grey.max():g}, not 8 or 16 bits', do='Scale it to 8 bits and save '
+                           'it under another name, with the limits that you want for black and '
+                           'white: from PIL import Image; import numpy as np; '
+                           'a = np.asarray(Image.open(f), float); '
+                           'Image.fromarray(((a - black) * 255 / (white - black)).clip(0, 255)'
+                           '.astype(np.uint8)).save(other)')
+        image = Image.fromarray((grey.astype(np.uint32) >> 8).astype(np.uint8))
+    if image.mode == 'P':
+        image = image.convert('RGBA')
+    if color is None:
+        color = image.mode not in ('1', 'L', 'LA')
+    if color:
+        array = np.array(image.convert('RGB'))[:, :, ::-1].transpose(2, 0, 1)
+    else:
+        array = np.array(image.convert('L'))[None]
+    return np.ascontiguousarray(array)

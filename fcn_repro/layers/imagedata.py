@@ -34,6 +34,10 @@ class ImageData(Source):
         if (p.new_height > 0) != (p.new_width > 0):
             raise self.error(f'new_height {p.new_height} and new_width {p.new_width}',
                              'Give both or none.')
+        for name in 'force_color', 'force_gray':
+            if getattr(self.node.param.transform_param, name):
+                raise self.error(f'transform_param.{name} is not supported',
+                                 'Set is_color: it is for encoded images in databases.')
         self.size = (p.new_height, p.new_width) if p.new_height else None
         self.transform = Transform(self)
         self._latest: tuple = (None, None)      # (seed, what source gave for it)

@@ -18,10 +18,6 @@ class Transform:
 
     def __init__(self, layer):
         self.layer, self.param = layer, layer.node.param.transform_param
-        for name in 'force_color', 'force_gray':
-            if getattr(self.param, name):
-                raise layer.error(f'transform_param.{name} is not supported',
-                                  'Remove it: it is for encoded images in databases.')
         if self.param.mean_file and self.param.mean_value:
             raise layer.error('both mean_file and mean_value', 'Keep one of them.')
         self.mean = np.array(self.param.mean_value, np.float32).reshape(-1, 1, 1)

@@ -1,0 +1,104 @@
+"""Data: batches of images and labels from a database (Caffe's data_layer)."""
+
+from functools import partial
+
+import numpy as np
+
+from ..data.prefetch import Prefetch
+from ..errors import FcnError
+from ..formats.database import Reader, open_database
+from ..formats.datum import decode
+from ..sizes import dims
+from .common.source import Source
+from .common.transform import Transform
+
+
+class Data(Source):
+    """No bottom; tops data (batch_size, C, H, W) and, if there are two, label (batch_size,): the
+    next records of the LMDB `source` in each forward pass, in the order of their keys, over and
+    over. Encoded images have the channels of their file, or those that force_color or force_gray
+    of transform_param ask for; BGR.
+
+    The size is that of the batch's first record; the others must have it too. rand_skip skips a
+    random number of records below it at the start, as Caffe did before 1.0, which ignores it.
+    Crops, mirroring and that number are functions of the net's seed: Caffe draws them from a
+    generator that all fillers before have moved. A LevelDB is refused with what converts it.
+    """
+
+    type = 'Data'
+    tops = (1, 2)
+    fields = 'data_param'
+    further_messages = ('transform_param',)
+    unsupported = ('scale', 'mean_file', 'crop_size', 'mirror',     # now in transform_param
+                   'force_encoded_color')
+    ignored = ('prefetch',)
+
+    def setup(self):
+        p = self.param
+        if p.batch_size < 1:
+            raise self.error('data_param.batch_size is missing or 0', 'Set it.')
+        if self.node.param.transform_param.force_color and \
+                self.node.param.transform_param.force_gray:
+            raise self.error('force_color and force_gray', 'Keep one of them.')
+        self.transform = Transform(self)
+        self._latest: tuple = (None, None)      # (seed, what source gave for it)
+
+    def source(self, seed):
+        """(database, number of records to skip, reader of the batches ahead), once per seed."""
+        if self._latest[0] != seed:
+            self._latest = seed, self._open()
+        return self._latest[1]
+
+    def _open(self):
+        database = open_database(self.state.search.find(self.param.source, 'database',
+                                                        'data_param.source'))
+        if self.param.backend != self.param.LMDB:
+            raise FcnError('data_param.backend is LEVELDB, its default, and this is an LMDB',
+                           file=str(database.path), do='Set backend: LMDB.')
+        skip = self.transform.drawn(0, 'skip', self.param.rand_skip or 1)
+        return database, skip, Prefetch(partial(self.batch, database, skip))
+
+    def shape(self, bottoms):
+        batch = self.param.batch_size
+        database, skip, _ = self.located(self.source, self.state.seed)
+        first = skip + self.state.position * batch
+        (key, value), = database.records(first, 1)
+        image, _ = self.located(self.decode, database, key, value)
+        return [(batch, *self.transform.shape(image.shape)), (batch,)][:len(self.node.tops)]
+
+    def decode(self, database: Reader, key, value):
+        """(image, label) of a record; errors name it."""
+        transform = self.node.param.transform_param
+        try:
+            return decode(value, transform.force_color, transform.force_gray)
+        except FcnError as error:
+            raise FcnError(f'record {show(key)}: {error.what}', file=str(database.path),
+                           do=error.do) from None
+
+    def forward(self, bottoms, params):
+        *_, ahead = self.located(self.source, self.state.seed)
+        tensors = self.located(ahead.take, self.state.position, self.state.options.workers)
+        return self.on_device(tensors)
+
+    def batch(self, database, skip, position):
+        """The tops of a forward pass."""
+        batch, labels = self.param.batch_size, []
+        data, first = np.empty(0, np.float32), None
+        for i, (key, value) in enumerate(database.records(skip + position * batch, batch)):
+            image, label = self.decode(database, key, value)
+            if first is None:
+                first = image.shape
+                data = np.empty((batch, *self.transform.shape(first)), np.float32)
+            elif image.shape[0] != first[0] or self.transform.shape(image.shape) != data.shape[1:]:
+                raise FcnError(f'record {show(key)} is {dims(image.shape)}, the first of its batch '
+                               f'{dims(first)}', file=str(database.path), do='Write the database '
+                               'with one size (resize_height and resize_width of '
+                               'convert_imageset), or set crop_size, or batch_size: 1.')
+            data[i] = self.transform(image, position * batch + i)
+            labels.append(label)
+        return self.on_host((data, np.float32(labels))[:len(self.node.tops)])
+
+
+def show(key: bytes) -> str:
+    """A key in quotes, as text where it is that."""
+    return repr(key.decode('utf-8', 'backslashreplace'))
