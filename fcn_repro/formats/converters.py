@@ -88,22 +88,14 @@ def convert_imageset(root: str, listing: FilePath, database: FilePath, gray: boo
 
     An image that cannot be read is logged and left out, as in Caffe; FcnError where none is left.
     """
-    lines = read_list(Path(listing))
-    for number, (name, label) in enumerate(lines, 1):
-        if label not in LABELS:
-            raise FcnError(f"the label {label} of '{name}' is no 32-bit number", file=listing,
-                           line=number, do='Correct it.')
-    if shuffle:
-        log.info('Shuffling data', extra=glog.at('convert_imageset.cpp', 86))
-        order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(0)).tolist()
-        lines = [lines[i] for i in order]
+    lines = images_to_store(listing, shuffle)
     log.info('A total of %d images.', len(lines), extra=glog.at('convert_imageset.cpp', 89))
     if encode_type and not encoded:
         log.info('encode_type specified, assuming encoded=true.',
                  extra=glog.at('convert_imageset.cpp', 92))
     kind = check_type(encode_type) if encode_type else ''
     resize = size if min(size) > 0 else None
-    done, first = 0, None
+    done = first = 0
     with new_database(database) as writer:
         for i, (name, label) in enumerate(lines):
             record = image_record(root + name, label, not gray, resize,
@@ -111,7 +103,7 @@ def convert_imageset(root: str, listing: FilePath, database: FilePath, gray: boo
             if record is None:
                 continue
             value, length = record
-            first = length if first is None else first
+            first = first or length
             if check_size and length != first:
                 raise FcnError(f'the image has {length} values, the first one {first}',
                                file=root + name, do='Resize the images, or leave it out.')
@@ -128,6 +120,21 @@ def convert_imageset(root: str, listing: FilePath, database: FilePath, gray: boo
         log.warning('%d of %d images could not be read and are left out.', len(lines) - done,
                     len(lines), extra=glog.at('convert_imageset.cpp', 153))
     return done, len(lines) - done
+
+
+def images_to_store(listing: FilePath, shuffle: bool) -> list[tuple[str, int]]:
+    """[(name, label), …] of a list in the order of storing; FcnError for a label that no Datum
+    can hold."""
+    lines = read_list(Path(listing))
+    for number, (name, label) in enumerate(lines, 1):
+        if label not in LABELS:
+            raise FcnError(f"the label {label} of '{name}' is no 32-bit number", file=listing,
+                           line=number, do='Correct it.')
+    if shuffle:
+        log.info('Shuffling data', extra=glog.at('convert_imageset.cpp', 86))
+        order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(0))
+        lines = [lines[i] for i in order.tolist()]
+    return lines
 
 
 def report(count: int, file: str, line: int) -> None:
@@ -208,7 +215,7 @@ def convert_mnist(images: FilePath, labels: FilePath, database: FilePath) -> int
 
 def existing_idx(path: FilePath, dims: int) -> np.ndarray:
     try:
-        return read_idx(path, dims)
+        return read_idx(Path(path), dims)
     except OSError as error:
         raise FcnError(f'cannot be read: {error.strerror}', file=str(path),
                        do='Check the path.') from None
@@ -285,8 +292,8 @@ def mean_image(database: FilePath, output: FilePath | None = None) -> np.ndarray
         log.info('Write to %s', output, extra=glog.at(where, 108))
         write_mean(mean, output)
     log.info('Number of channels: %d', len(mean), extra=glog.at(where, 114))
-    for c, value in enumerate(channel_means(mean)):
-        log.info('mean_value channel [%d]: %.6g', c, value, extra=glog.at(where, 119))
+    for c, channel in enumerate(channel_means(mean)):
+        log.info('mean_value channel [%d]: %.6g', c, channel, extra=glog.at(where, 119))
     return mean
 
 
@@ -308,7 +315,7 @@ def channel_means(mean: np.ndarray) -> Sequence[np.float32]:
 
 def write_mean(mean: np.ndarray, path: FilePath) -> None:
     """Write a mean image (C,H,W) as a BlobProto of (1,C,H,W), in the old fields for its shape."""
-    head = BlobProto(**dict(zip(('num', 'channels', 'height', 'width'), (1, *mean.shape),
-                                strict=True))).SerializeToString()
+    channels, height, width = mean.shape
+    head = BlobProto(num=1, channels=channels, height=height, width=width)
     data = np.ascontiguousarray(mean, '<f4').reshape(-1)
-    write_parts(path, [head, field_head(DATA, data.nbytes), data])
+    write_parts(path, [head.SerializeToString(), field_head(DATA, data.nbytes), data])

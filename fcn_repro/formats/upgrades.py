@@ -121,6 +121,6 @@ def steps(net: Any) -> list[tuple[int, str, str, str]]:
 
 def has_old_transform(layer: Any) -> bool:
     """Whether a V1 data layer has its scale, mean, crop or mirror among its data_param."""
-    name = V1_WITH_TRANSFORM.get(layer.LayerType.Name(layer.type))
+    name = V1_WITH_TRANSFORM.get(layer.LayerType.Name(layer.type), '')
     return bool(name) and any(getattr(layer, name).HasField(field)
                               for field in ('scale', 'mean_file', 'crop_size', 'mirror'))

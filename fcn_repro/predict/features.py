@@ -27,15 +27,7 @@ def extract_features(net: Net, blobs: Sequence[str], databases: Sequence[str | o
     axis, counted over the batches, with the other axes as channels, height and width. FcnError for
     an unknown blob, one with more than 4 axes, and a database that exists; then none is written.
     """
-    if len(blobs) != len(databases):
-        raise FcnError(f'{len(blobs)} blobs but {len(databases)} databases',
-                       do='Name as many of one as of the other.')
-    if len(set(map(os.path.abspath, databases))) < len(databases):
-        raise FcnError('two of the databases have one name', do='Give each its own.')
-    if batches < 1:
-        raise FcnError(f'the number of batches is {batches}', do='Give 1 or more.')
-    for name in blobs:
-        net.graph.last(name)                # FcnError where there is none
+    check(net, blobs, databases, batches)
     counts = [0] * len(blobs)
     with ExitStack() as stack:
         writers = []
@@ -57,15 +49,28 @@ def extract_features(net: Net, blobs: Sequence[str], databases: Sequence[str | o
     return counts
 
 
+def check(net: Net, blobs: Sequence[str], databases: Sequence[str | os.PathLike],
+          batches: int) -> None:
+    """FcnError for what extract_features cannot do."""
+    if len(blobs) != len(databases):
+        raise FcnError(f'{len(blobs)} blobs but {len(databases)} databases',
+                       do='Name as many of one as of the other.')
+    if len(set(map(os.path.abspath, databases))) < len(databases):
+        raise FcnError('two of the databases have one name', do='Give each its own.')
+    if batches < 1:
+        raise FcnError(f'the number of batches is {batches}', do='Give 1 or more.')
+    for name in blobs:
+        net.graph.last(name)                # FcnError where there is none
+
+
 def records(blob: np.ndarray, name: str) -> list[bytes]:
     """The Datums of a blob (N), (N,C), (N,C,H) or (N,C,H,W), one for each of N."""
     if blob.ndim > 4:
         raise FcnError(f"the blob '{name}' has {blob.ndim} axes: {blob.shape}",
                        do='A Datum has 3 besides the number; take another blob.')
-    blob = blob.reshape(blob.shape + (1,) * (4 - blob.ndim))
-    channels, height, width = blob.shape[1:]
+    channels, height, width = (*blob.shape[1:], 1, 1, 1)[:3]
     return [Datum(channels=channels, height=height, width=width,
-                  float_data=values.reshape(-1)).SerializeToString() for values in blob]
+                  float_data=values.reshape(-1)).SerializeToString() for values in np.atleast_1d(blob)]
 
 
 def report(count: int, name: str, line: int) -> None:

@@ -3,6 +3,7 @@
 import io
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,9 +24,9 @@ MARKED = 40             # points of a curve up to which each is marked
 def plot_logs(chart: int, output: FilePath, logs: Sequence[FilePath]) -> None:
     """Draw a chart of one or several logs to a .png, .pdf or .svg file.
 
-    chart: an index into CHARTS, Caffe's numbers. A log gives one curve, with several test nets one
-    each; a restart begins a new piece of it in the same colour. FcnError for an unknown chart or
-    file type, and for a log that lacks what is to be drawn.
+    chart: an index into CHARTS, Caffe's numbers. A log gives one curve, or one for each test net
+    and each accuracy or loss; a restart begins a new piece of it in the same colour. FcnError for
+    an unknown chart or file type, and for a log that lacks what is to be drawn.
     """
     if not 0 <= chart < len(CHARTS):
         raise FcnError(f'there is no chart type {chart}', do='Known are: ' + '; '.join(
@@ -49,18 +50,20 @@ def labels(logs: Sequence[FilePath]) -> list[str]:
 
 def curves_of(log: TrainingLog, what: str, along: str,
               path: FilePath) -> dict[str, list[tuple[float, float]]]:
-    """{'' or ' (test net #1)': [(x, y), …]} of one log; a point (nan, nan) where it starts again.
-
-    Accuracy is the first output with 'acc' in its name, or else output #0; loss is the first with
-    'loss', or else #1, as Caffe's script has it.
-    """
+    """{what to add to the log's name: [(x, y), …]} of one log: a curve for each test net and each
+    output that the chart is about. A point (nan, nan) where training starts again."""
     if what == 'Train loss':
         tables = {'': [(row, row['loss']) for row in log.losses]}
     elif what == 'Train learning rate':
         tables = {'': [(row, row['LearningRate']) for row in log.rates]}
     else:
-        tables = {f' (test net #{net})' if len(log.test) > 1 else '': list(chosen(rows, what))
-                  for net, rows in sorted(log.test.items())}
+        tables = {}
+        for net, rows in sorted(log.test.items()):
+            names = chosen(rows, what)
+            for name in names:
+                part = (f', net #{net}' if len(log.test) > 1 else '') \
+                    + (f', {name}' if len(names) > 1 else '')
+                tables[part] = [(row, row[name]) for row in rows if name in row]
     curves = {part: broken([(row[COLUMNS[along]], y) for row, y in table], [
         row['NumIters'] for row, _ in table]) for part, table in tables.items() if table}
     if not any(math.isfinite(x) for points in curves.values() for x, _ in points):
@@ -69,14 +72,20 @@ def curves_of(log: TrainingLog, what: str, along: str,
     return curves
 
 
-def chosen(rows: list[Row], what: str) -> list[tuple[Row, float]]:
-    """(row, value) of each row that has the output that a chart is about."""
+def chosen(rows: list[Row], what: str) -> list[str]:
+    """The outputs that are accuracies or losses by the last part of their names ('loss3/top-1' is
+    an accuracy); where none is, the one at the place that Caffe's script takes: #0 or #1."""
     names = [name for name in dict.fromkeys(name for row in rows for name in row)
              if name not in SHARED]
-    word, place = ('acc', 0) if what == 'Test accuracy' else ('loss', 1)
-    found = [name for name in names if word in name.lower()] or [
-        name for name in names[place:place + 1] if 'loss' not in name.lower() or place]
-    return [(row, row[found[0]]) for row in rows if found and found[0] in row]
+    losses = [name for name in names if 'loss' in last_part(name)]
+    if what == 'Test loss':
+        return losses or names[1:2]
+    return [name for name in names if re.search('acc|top', last_part(name))] or [
+        name for name in names[:1] if name not in losses]
+
+
+def last_part(name: str) -> str:
+    return name.rpartition('/')[2].lower()
 
 
 def broken(points: list[tuple[float, float]],
@@ -93,7 +102,7 @@ def broken(points: list[tuple[float, float]],
 def draw(curves: dict[str, list[tuple[float, float]]], what: str, along: str,
          kind: str) -> bytes:
     """The picture's file. Values that are not finite leave gaps."""
-    from matplotlib.figure import Figure        # no pyplot: no display is touched
+    from matplotlib.figure import Figure  # not pyplot, which looks for a display
 
     figure = Figure(figsize=(8, 5), dpi=120, layout='constrained')
     axes = figure.add_subplot()
@@ -109,7 +118,8 @@ def draw(curves: dict[str, list[tuple[float, float]]], what: str, along: str,
     axes.set_ylabel(what.lower())
     axes.grid(True, alpha=0.3)
     axes.spines[['top', 'right']].set_visible(False)
-    axes.legend(loc='lower right' if what == 'Test accuracy' else 'upper right', frameon=False)
+    axes.legend(loc='lower right' if what == 'Test accuracy' else 'upper right', framealpha=0.8,
+                edgecolor='none')
     file = io.BytesIO()
     figure.savefig(file, format=kind)
     return file.getvalue()

@@ -18,10 +18,11 @@ FLAGS = ()
 def run(flags: argparse.Namespace, args: list[str]) -> None:
     weights, proto, names, databases, batches, kind, *where = args
     check_backend(kind, databases)
+    count = whole(batches, 'NUM_MINI_BATCHES')
     net = Net.read(proto, TEST)
     place(net, device_of(where))
     net.copy_from(weights)
-    extract_features(net, names.split(','), databases.split(','), whole(batches, 'batches'))
+    extract_features(net, names.split(','), databases.split(','), count)
 
 
 def device_of(words: list[str]) -> str:
