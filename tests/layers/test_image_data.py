@@ -166,9 +166,10 @@ def test_kinds_of_images(folder):
     data, _ = batches(folder, 5, 'is_color: false')
     assert data.shape == (5, 1, 1, *SIDES)
     assert (data[[0, 1, 4], 0, 0] == grey).all()
-    Image.fromarray(np.zeros(SIDES, np.uint16)).save(folder / 'in a folder/0.png')
-    assert "0.png: layer 'd' (ImageData): the image has mode 'I;16'" in message(
-        build_net, text(), search=folder)
+    deep = (np.arange(54).reshape(SIDES) * 1213).astype(np.uint16)
+    Image.fromarray(deep).save(folder / 'in a folder/0.png')
+    data, _ = batches(folder, 5, '')            # the upper 8 bits, as OpenCV's png reader
+    assert (data[0, 0] == deep >> 8).all()
 
 
 REFUSED = [
@@ -195,6 +196,8 @@ def test_refused_by_name(folder, more, transform, wanted):
     (b'0.png 1\n1.png\n', ':2', ("'1.png'", "'image 3'")),
     (b'0.png 1\n\n1.png 2\n', ':2', ("''", "'image 3'")),
     (b'0.png 1\n1.png x\n', ':2', ("'1.png x'", "'image 3'")),
+    (b'0.png\t1\n', ':1', ('tab', "'image 3'")),
+    (b'0.png 0.5\n', ':1', ("'0.png 0.5'", 'HDF5Data')),
 ])
 def test_lists_that_are_none(folder, lines, where, wanted):
     (folder / 'list.txt').write_bytes(lines)
@@ -208,6 +211,11 @@ def test_files_that_are_missing_or_damaged(folder):
                  f'{folder}/in a folder0.png', 'root_folder or list.txt')
     (folder / 'in a folder/0.png').write_bytes(b'nothing')
     assert 'the image cannot be read' in message(build_net, text(), search=folder)
+
+
+def test_absolute_names_below_a_root_folder(folder):
+    (folder / 'list.txt').write_text(f'{folder}/0.png 1\n')
+    assert 'absolute though root_folder is set' in message(build_net, text(), search=folder)
 
 
 def test_more_skipped_than_there_is(folder):
