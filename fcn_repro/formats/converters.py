@@ -7,7 +7,6 @@ Every one writes whole files or none: a database takes its name when it is compl
 import io
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -42,31 +41,6 @@ def check_backend(name: str, path: FilePath) -> None:
         raise FcnError(f"unknown backend '{name}'", do='Use lmdb.')
 
 
-@contextmanager
-def new_database(path: FilePath) -> Iterator[Writer]:
-    """The Writer of a new database, which takes its name only when the block ends without an error.
-    FcnError where the path exists, as in Caffe's mode NEW."""
-    path = Path(path)
-    if path.exists() or path.is_symlink():
-        raise FcnError('exists already, and a converter writes a new database', code='exists',
-                       file=str(path), do='Remove it, or name another.')
-    temporary = path.with_name(f'{path.name}.{os.getpid()}.part')
-    try:
-        with Writer(temporary) as writer:
-            yield writer
-        temporary.rename(path)
-    except FcnError as error:
-        if error.file == str(temporary):
-            error = FcnError(error.what, do=error.do, code=error.code, facts=error.facts,
-                             file=str(path))
-        raise error from None
-    except OSError as error:
-        raise FcnError(f'the database cannot be written: {error.strerror}', file=str(path),
-                       do='Check the folder, its permissions and the free space.') from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 # ---- convert_imageset ------------------------------------------------------------------------
 
 
@@ -96,7 +70,7 @@ def convert_imageset(root: str, listing: FilePath, database: FilePath, gray: boo
     kind = check_type(encode_type) if encode_type else ''
     resize = size if min(size) > 0 else None
     done = first = 0
-    with new_database(database) as writer:
+    with Writer(database) as writer:
         for i, (name, label) in enumerate(lines):
             record = image_record(root + name, label, not gray, resize,
                                   kind or (guess_type(name) if encoded else ''))
@@ -206,7 +180,7 @@ def convert_mnist(images: FilePath, labels: FilePath, database: FilePath) -> int
     where = 'convert_mnist_data.cpp'
     log.info('A total of %d items.', len(pixels), extra=glog.at(where, 88))
     log.info('Rows: %d Cols: %d', *pixels.shape[1:], extra=glog.at(where, 89))
-    with new_database(database) as writer:
+    with Writer(database) as writer:
         for i, (image, label) in enumerate(zip(pixels, classes, strict=True)):
             writer.put(f'{i:08d}'.encode(), datum.encode(image[None], int(np.int8(label))))
     report(len(pixels), where, 108)
@@ -230,7 +204,7 @@ def convert_cifar(folder: FilePath, output: FilePath) -> tuple[Path, Path]:
     batches = [[read_cifar(Path(folder, name)) for name in group] for group in names]
     where = 'convert_cifar_data.cpp'
     with ExitStack() as stack:
-        train, test = (stack.enter_context(new_database(path)) for path in paths)
+        train, test = (stack.enter_context(Writer(path)) for path in paths)
         log.info('Writing Training data', extra=glog.at(where, 52))
         for i, batch in enumerate(batches[0]):
             log.info('Training Batch %d', i + 1, extra=glog.at(where, 55))

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import glog
 from ..errors import FcnError
-from ..formats.converters import new_database
+from ..formats.database import Writer
 from ..net import Net
 from ..proto import Datum
 
@@ -33,7 +33,7 @@ def extract_features(net: Net, blobs: Sequence[str], databases: Sequence[str | o
         writers = []
         for path in databases:
             log.info('Opening dataset %s', path, extra=glog.at(WHERE, 125))
-            writers.append(stack.enter_context(new_database(path)))
+            writers.append(stack.enter_context(Writer(path)))
         log.error('Extracting Features', extra=glog.at(WHERE, 133))
         for _ in range(batches):
             delivered = net.forward(set(blobs))
@@ -70,7 +70,8 @@ def records(blob: np.ndarray, name: str) -> list[bytes]:
                        do='A Datum has 3 besides the number; take another blob.')
     channels, height, width = (*blob.shape[1:], 1, 1, 1)[:3]
     return [Datum(channels=channels, height=height, width=width,
-                  float_data=values.reshape(-1)).SerializeToString() for values in np.atleast_1d(blob)]
+                  float_data=values.reshape(-1)).SerializeToString()
+            for values in np.atleast_1d(blob)]
 
 
 def report(count: int, name: str, line: int) -> None:

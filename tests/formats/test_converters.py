@@ -19,8 +19,8 @@ from fcn_repro.formats.converters import (
     convert_imageset,
     convert_mnist,
     mean_image,
-    new_database,
 )
+from fcn_repro.formats.database import Writer
 
 
 @pytest.fixture
@@ -166,13 +166,13 @@ def test_a_place_that_cannot_be_written(tmp_path, pictures):
 
 def test_a_key_that_is_too_long_leaves_nothing(tmp_path):
     with pytest.raises(FcnError, match='a key of 600 bytes') as caught, \
-            new_database(tmp_path / 'db') as writer:
+            Writer(tmp_path / 'db') as writer:
         writer.put(b'k' * 600, b'v')
     assert not left(tmp_path) and 'part' not in str(caught.value)
 
 
 def test_an_interrupt_leaves_nothing(tmp_path):
-    with pytest.raises(KeyboardInterrupt), new_database(tmp_path / 'db') as writer:
+    with pytest.raises(KeyboardInterrupt), Writer(tmp_path / 'db') as writer:
         writer.put(b'k', b'v')
         raise KeyboardInterrupt
     assert not left(tmp_path)
@@ -267,7 +267,7 @@ def test_bad_cifar(tmp_path):
 
 
 def store(path, values):
-    with new_database(path) as writer:
+    with Writer(path) as writer:
         for i, value in enumerate(values):
             writer.put(f'{i:08d}'.encode(), value)
     return path
