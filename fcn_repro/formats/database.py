@@ -26,38 +26,58 @@ EVERY = 256             # records between two remembered keys
 PER_COMMIT = 1000       # records, as Caffe's converters
 LEVELDB = ('CURRENT', 'LOCK', 'MANIFEST-*')
 
-_open: weakref.WeakValueDictionary[tuple, Reader] = weakref.WeakValueDictionary()
+_open: weakref.WeakValueDictionary[tuple[int, int], Reader] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
 
 
 def open_database(path: str | PathLike) -> Reader:
     """The Reader of a database; one for all nets of a process, since LMDB forbids a second.
 
-    FcnError for a folder that is missing, empty, LevelDB's or damaged, see check_file.
+    A forked process goes on with its parent's. FcnError as by Reader.
     """
     path = Path(path)
     check_folder(path)
     found = os.stat(path / DATA_FILE)
-    key = found.st_dev, found.st_ino, os.getpid()
     with _opening:
-        reader = _open.get(key)
+        reader = _open.get((found.st_dev, found.st_ino))
         if reader is None:
-            reader = _open[key] = Reader(path)
+            reader = _open[found.st_dev, found.st_ino] = Reader(path)
+        elif reader.stamp != stamp(path):
+            reader.open()
     return reader
 
 
+def stamp(path: Path) -> tuple[int, int]:
+    """What tells the contents of a database's file from others that were written over them."""
+    found = os.stat(path / DATA_FILE)
+    return found.st_size, found.st_mtime_ns
+
+
 class Reader:
-    """The records of an LMDB in the order of their keys. Several threads may read at once."""
+    """The records of an LMDB in the order of their keys. Several threads may read at once.
+
+    The file must not be cut while it is open. FcnError for a folder that is missing, empty,
+    LevelDB's or damaged, see check_folder and check_file.
+    """
 
     def __init__(self, path: str | PathLike):
         self.path = Path(path)
+        self._env: Any = None
+        self.open()
+
+    def open(self) -> None:
+        """Open the file, again where another was written over it; threads that read it
+        meanwhile get an FcnError."""
         check_folder(self.path)
         check_file(self.path / DATA_FILE)
+        if self._env is not None:
+            self._env.close()
+        self.stamp = stamp(self.path)
         self._env = open_environment(self.path)
-        self._marks: list[bytes] = []       # the keys of records 0, EVERY, 2 * EVERY, …, so far
-        self._lock = threading.Lock()
+        self._marks: dict[int, bytes] = {}      # {i: key of record i * EVERY}, without gaps
         self._count = self._env.stat()['entries']
         if not self._count:
+            self._env.close()
             raise FcnError('the database is empty', file=str(self.path),
                            do='Write it again; its converter stored no record.')
 
@@ -66,27 +86,39 @@ class Reader:
 
     def records(self, first: int, count: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) of `count` records from number `first` on, over and over."""
-        with self._env.begin() as transaction:
-            cursor = transaction.cursor()
-            self._seek(cursor, first % self._count)
-            for _ in range(count):
-                yield cursor.item()
-                if not cursor.next():
-                    cursor.first()
+        import lmdb
+
+        k = first % self._count
+        try:
+            with self._env.begin() as transaction:
+                cursor = transaction.cursor()
+                self._seek(cursor, k)
+                for _ in range(count):
+                    yield cursor.item()
+                    k = (k + 1) % self._count
+                    self._expect(cursor.next() if k else cursor.first(), k)
+        except lmdb.Error as error:
+            raise FcnError(f'record {k} cannot be read: {error}', file=str(self.path),
+                           do='The database is damaged: copy or write it again.') from None
 
     def _seek(self, cursor: Any, k: int) -> None:
         """Move a cursor to record k: LMDB finds keys, not numbers, so walk from the nearest
-        remembered key below it."""
-        with self._lock:
-            if not self._marks:
-                cursor.first()
-                self._marks.append(cursor.key())
-            i = min(k // EVERY, len(self._marks) - 1)
-            cursor.set_key(self._marks[i])
-            for at in range(i * EVERY + 1, k + 1):
-                cursor.next()
-                if at == EVERY * len(self._marks):
-                    self._marks.append(cursor.key())
+        remembered key below it. Threads that walk at once remember the same."""
+        if not self._marks:
+            self._expect(cursor.first(), 0)
+            self._marks[0] = cursor.key()
+        i = min(k // EVERY, len(self._marks) - 1)
+        self._expect(cursor.set_key(self._marks[i]), i * EVERY)
+        for at in range(i * EVERY + 1, k + 1):
+            self._expect(cursor.next(), at)
+            if at % EVERY == 0:
+                self._marks[at // EVERY] = cursor.key()
+
+    def _expect(self, found: bool, k: int) -> None:
+        if not found:
+            raise FcnError(f'there is no record {k}, the database counts {self._count}',
+                           file=str(self.path), do='It is damaged, or another program removes '
+                           'records meanwhile: copy or write it again.')
 
 
 def check_folder(path: Path) -> None:
@@ -156,26 +188,28 @@ def _layout(head: bytes, size: int) -> str:
     for at, words in ((12, '32-bit'), (16, '64-bit')):
         for order, name in (('<', 'little'), ('>', 'big')):
             if len(head) >= at + 4 and struct.unpack_from(f'{order}I', head, at)[0] == MAGIC:
+                if (at, order) == (16, '<'):
+                    return f'the file is cut short: it has {size} bytes, less than one header'
                 return f'is an LMDB of a {words} {name}-endian machine, not of a 64-bit ' \
                        'little-endian one'
-    return 'is not an LMDB' if head.strip(b'\0') else 'begins with zeros alone: no LMDB'
+    return 'is no LMDB' if head.strip(b'\0') else 'begins with zeros alone: no LMDB'
 
 
 def open_environment(path: Path) -> Any:
-    """The library's handle of a database for reading: with its lock file where that can be
-    written, so that a program that writes there meanwhile disturbs nothing; else without."""
+    """The library's handle of a database for reading: with its lock file, so that a program that
+    writes there meanwhile disturbs nothing; without where that cannot be written or is damaged."""
     import lmdb
 
+    reasons = []
     for lock in (True, False):
         try:
-            return lmdb.open(str(path), readonly=True, lock=lock, max_readers=126)
-        except (lmdb.ReadonlyError, lmdb.LockError, lmdb.DiskError, lmdb.Error) as error:
-            if lock and ('ermission' in str(error) or 'ead-only' in str(error)):
-                continue
-            raise FcnError(f'the database cannot be opened: {error}', file=str(path),
-                           do='Copy or write it again, or close the program that locks it.') \
-                from None
-    raise AssertionError
+            environment = lmdb.open(str(path), readonly=True, lock=lock)
+            environment.reader_check()          # free the places of killed processes
+            return environment
+        except (lmdb.Error, OSError) as error:
+            reasons.append(str(error))
+    raise FcnError(f'the database cannot be opened: {reasons[-1]}', file=str(path),
+                   do='Check its permissions; if it is damaged, copy or write it again.')
 
 
 class Writer:
