@@ -16,6 +16,11 @@ MEAN = (104.00699, 116.66877, 122.67892)    # BGR, the mean pixel that the VGG16
 _MODES = {'1': 'black and white', 'L': 'grey', 'LA': 'grey with alpha', 'P': 'indexed colour',
           'CMYK': 'CMYK', 'RGBA': 'RGB with alpha', 'I': '32-bit grey', 'I;16': '16-bit grey'}
 
+# Run by tests on an image of every mode. f and other stand for the files; the first is not touched.
+_TO_RGB = ('Convert it once, into another file that takes its place in the data set: '
+           'import numpy as np; from PIL import Image; from fcn_repro.predict.photos import '
+           'read_photo; Image.fromarray(read_photo(f).image).save(other).')
+
 
 def open_image(file: str | Path | BinaryIO, kind: str) -> tuple[Image.Image, str]:
     """The decoded Pillow image of a path or a binary file and its stored bit format ('' if
@@ -42,8 +47,7 @@ def read_image(path: str | Path) -> np.ndarray:
     if image.mode != 'RGB':
         raise FcnError(
             f'the image is {_MODES.get(image.mode, image.mode)} (mode {image.mode!r}), '
-            'not RGB with three channels', file=path,
-            do="Convert it once and save it in place: Image.open(f).convert('RGB').save(f).")
+            'not RGB with three channels', file=path, do=_TO_RGB)
     return np.array(image)
 
 
