@@ -21,6 +21,23 @@ _TO_RGB = ('Convert it once, into another file that takes its place in the data 
            'import numpy as np; from PIL import Image; from fcn_repro.predict.photos import '
            'read_photo; Image.fromarray(read_photo(f).image).save(other).')
 
+# colours: the array (K, 3) whose row i is the RGB colour of class i
+_TO_CLASSES = ('Map each colour to its class index and save one 8-bit channel, into another file, '
+               'with 255 where there is no label: import numpy as np; from PIL import Image; '
+               "a = np.array(Image.open(f).convert('RGB')); "
+               'same = (a[:, :, None] == np.array(colours)).all(3); '
+               'Image.fromarray(np.where(same.any(2), same.argmax(2), 255).astype(np.uint8))'
+               '.save(other).')
+_TO_8_BITS = {
+    'I': 'Save its values, which must be 0 to 255, as one 8-bit channel, into another file: '
+         'import numpy as np; from PIL import Image; a = np.array(Image.open(f)); '
+         'assert a.min() >= 0 and a.max() < 256; Image.fromarray(a.astype(np.uint8)).save(other).',
+    '1': 'If white is class 1: from PIL import Image; import numpy as np; '
+         'Image.fromarray(np.array(Image.open(f)).astype(np.uint8)).save(other).'}
+_TO_8_BITS['F'] = _TO_8_BITS['I']
+_TO_L = ("Save the class indices as one 8-bit channel, mode 'P' or 'L', into another file: from PIL "
+         "import Image; Image.open(f).getchannel(0).save(other).")
+
 
 def open_image(file: str | Path | BinaryIO, kind: str) -> tuple[Image.Image, str]:
     """The decoded Pillow image of a path or a binary file and its stored bit format ('' if
@@ -60,13 +77,12 @@ def read_label(path: str | Path) -> np.ndarray:
     if image.mode in ('RGB', 'RGBA'):
         raise FcnError(
             f'the label holds colours (mode {image.mode!r}) instead of class indices',
-            file=path, do='Map each colour to its class index and save one 8-bit channel, '
-                          "mode 'P' or 'L', with 255 where there is no label.")
+            file=path, do=_TO_CLASSES)
     if image.mode not in ('P', 'L') or bits in ('L;2', 'L;4'):   # Pillow rescales 2 and 4 bits
         raise FcnError(
             f'the label is {_MODES.get(image.mode, image.mode)} (mode {image.mode!r}, stored as '
             f"{bits or image.mode}) instead of 8-bit class indices", file=path,
-            do="Save the class indices as one 8-bit channel, mode 'P' or 'L'.")
+            do=_TO_8_BITS[image.mode[0]] if image.mode[0] in _TO_8_BITS else _TO_L)
     return np.array(image)
 
 

@@ -12,6 +12,7 @@ import struct
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from .atomic import make_folder
 MAGIC = 0xBEEFC0DE
 DATA_FILE = 'data.mdb'
 EVERY = 256             # records between two remembered keys
+AT_ONCE = 64            # records that are read before the first of them is used
 PER_COMMIT = 1000       # records, as Caffe's converters
 LEVELDB = ('CURRENT', 'LOCK', 'MANIFEST-*')
 
@@ -33,11 +35,12 @@ _opening = threading.Lock()
 def open_database(path: str | PathLike) -> Reader:
     """The Reader of a database; one for all nets of a process, since LMDB forbids a second.
 
-    A forked process goes on with its parent's. FcnError as by Reader.
+    A forked process goes on with its parent's. Where another file took the database's place, the
+    nets that are reading it read that from now on. FcnError as by Reader.
     """
     path = Path(path)
     check_folder(path)
-    found = os.stat(path / DATA_FILE)
+    found = os.stat(path)
     with _opening:
         reader = _open.get((found.st_dev, found.st_ino))
         if reader is None:
@@ -47,63 +50,85 @@ def open_database(path: str | PathLike) -> Reader:
     return reader
 
 
-def stamp(path: Path) -> tuple[int, int]:
-    """What tells the contents of a database's file from others that were written over them."""
+def _renew_locks() -> None:
+    """In a forked process, replace the locks that its parent's threads held."""
+    global _opening
+    _opening = threading.Lock()
+    for reader in list(_open.values()):
+        reader._lock = threading.Lock()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_renew_locks)
+
+
+def stamp(path: Path) -> tuple[int, int, int]:
+    """(inode, bytes, time) of a database's file, which tell it from others in its place."""
     found = os.stat(path / DATA_FILE)
-    return found.st_size, found.st_mtime_ns
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class Reader:
     """The records of an LMDB in the order of their keys. Several threads may read at once.
 
-    The file must not be cut while it is open. FcnError for a folder that is missing, empty,
-    LevelDB's or damaged, see check_folder and check_file.
+    FcnError for a folder that is missing, empty, LevelDB's or damaged, see check_folder and
+    check_file.
     """
 
     def __init__(self, path: str | PathLike):
         self.path = Path(path)
+        self._lock = threading.Lock()       # nobody reads while the file is closed
         self._env: Any = None
         self.open()
 
     def open(self) -> None:
-        """Open the file, again where another was written over it; threads that read it
-        meanwhile get an FcnError."""
+        """Open the file, or the one that took its place."""
         check_folder(self.path)
         check_file(self.path / DATA_FILE)
-        if self._env is not None:
-            self._env.close()
-        self.stamp = stamp(self.path)
-        self._env = open_environment(self.path)
-        self._marks: dict[int, bytes] = {}      # {i: key of record i * EVERY}, without gaps
-        self._count = self._env.stat()['entries']
-        if not self._count:
-            self._env.close()
-            raise FcnError('the database is empty', file=str(self.path),
-                           do='Write it again; its converter stored no record.')
+        with self._lock:
+            if self._env is not None:
+                self._env.close()
+            self.stamp = stamp(self.path)
+            self._env = open_environment(self.path)
+            self._marks: dict[int, bytes] = {}      # {i: key of record i * EVERY}, without gaps
+            self._count = self._env.stat()['entries']
+            if not self._count:
+                self._env.close()
+                raise FcnError('the database is empty', file=str(self.path),
+                               do='Write it again; its converter stored no record.')
 
     def __len__(self) -> int:
         return self._count
 
     def records(self, first: int, count: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) of `count` records from number `first` on, over and over."""
+        for k in range(first, first + count, AT_ONCE):
+            yield from self._read(k, min(AT_ONCE, first + count - k))
+
+    def _read(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
+        """[(key, value), …] of a few records, copied out of the map."""
         import lmdb
 
-        k = first % self._count
+        k, found = first % self._count, []
+        with suppress(FileNotFoundError):       # moved or removed: it stays mapped
+            inode, size, _ = stamp(self.path)
+            self._expect_whole(inode, size)
         try:
-            with self._env.begin() as transaction:
+            with self._lock, self._env.begin() as transaction:
                 cursor = transaction.cursor()
                 self._seek(cursor, k)
                 for _ in range(count):
-                    yield cursor.item()
+                    found.append(cursor.item())
                     k = (k + 1) % self._count
                     self._expect(cursor.next() if k else cursor.first(), k)
         except lmdb.Error as error:
             raise FcnError(f'record {k} cannot be read: {error}', file=str(self.path),
                            do='The database is damaged: copy or write it again.') from None
+        return found
 
     def _seek(self, cursor: Any, k: int) -> None:
         """Move a cursor to record k: LMDB finds keys, not numbers, so walk from the nearest
-        remembered key below it. Threads that walk at once remember the same."""
+        remembered key below it."""
         if not self._marks:
             self._expect(cursor.first(), 0)
             self._marks[0] = cursor.key()
@@ -113,6 +138,11 @@ class Reader:
             self._expect(cursor.next(), at)
             if at % EVERY == 0:
                 self._marks[at // EVERY] = cursor.key()
+
+    def _expect_whole(self, inode: int, size: int) -> None:
+        if inode == self.stamp[0] and size < self.stamp[1]:
+            raise FcnError('the file became shorter while it was open', file=str(self.path),
+                           do='Write a database over another under a new name, and rename it.')
 
     def _expect(self, found: bool, k: int) -> None:
         if not found:

@@ -136,12 +136,25 @@ def test_a_database_replaced_by_another(tmp_path):
     old = open_database(write(tmp_path / 'd', dict(ORDERED[:10])))
     (tmp_path / 'd').rename(tmp_path / 'old')
     new = open_database(write(tmp_path / 'd', dict(ORDERED[10:15])))
-    assert list(old.records(0, 10)) == ORDERED[:10] and list(new.records(0, 5)) == ORDERED[10:15]
-    del old
-    write(tmp_path / 'other', dict(ORDERED[20:700]))
-    (tmp_path / 'd/data.mdb').write_bytes((tmp_path / 'other/data.mdb').read_bytes())
+    assert list(old.records(0, 10)) == ORDERED[:10]
+    (tmp_path / 'd').rename(tmp_path / 'away')
+    assert list(old.records(0, 10)) == ORDERED[:10]
+    (tmp_path / 'away').rename(tmp_path / 'd')
+    assert list(new.records(0, 5)) == ORDERED[10:15]
+    database(tmp_path / 'd', dict(ORDERED[20:700]))             # another file in the same folder
+    assert list(new.records(0, 5)) == ORDERED[10:15]
     assert list(open_database(tmp_path / 'd').records(0, 680)) == ORDERED[20:700]
-    assert len(new) == 680
+    assert len(new) == 680                                      # all read the file that is there
+    (tmp_path / 'd/data.mdb').write_bytes((tmp_path / 'old/data.mdb').read_bytes())
+    assert list(open_database(tmp_path / 'd').records(0, 10)) == ORDERED[:10]
+
+
+def test_a_file_that_is_cut_while_it_is_open(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / 'd')
+    reader = Reader(folder)
+    list(reader.records(0, 10))
+    os.truncate(folder / 'data.mdb', 20000)
+    assert 'became shorter' in message(list, reader.records(2000, 10))
 
 
 # Bad files

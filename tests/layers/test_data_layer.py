@@ -271,6 +271,6 @@ def test_data_layers_as_those_of_caffenet_train(tmp_path):
     (tmp_path / 'solver.prototxt').write_text('net: "net.prototxt" base_lr: 1e-5 lr_policy: '
                                               '"fixed" max_iter: 30 random_seed: 1')
     solver = Solver(tmp_path / 'solver.prototxt')
-    first = float(solver.net.forward()['loss'])
+    first = solver.net.forward()['loss'].item()
     solver.step(30)
-    assert float(solver.net.forward()['loss']) < first / 2
+    assert solver.net.forward()['loss'].item() < first / 2

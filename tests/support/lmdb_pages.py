@@ -107,5 +107,6 @@ def database(folder, records, word=8, order='<'):
     made.pages[0] = made.meta(0, 0, None, 0, 0, size)
     made.pages[1] = made.meta(1, 1, root, depth, len(records), size)
     folder.mkdir(exist_ok=True)
-    (folder / 'data.mdb').write_bytes(b''.join(made.pages))
+    (folder / 'new').write_bytes(b''.join(made.pages))
+    (folder / 'new').rename(folder / 'data.mdb')    # threads may have the old one mapped
     return folder
