@@ -181,7 +181,7 @@ class Net:
     def reshape(self):
         """Give all blobs the shapes that follow from those of the inputs now."""
         settle()
-        self._net.executor.adapt({})
+        self._net.executor.adapt()
 
     # ---- what pycaffe has under an underscore, by number in place of by name -----------------
 

@@ -8,10 +8,10 @@ import torch
 from ...errors import FcnError
 from ...glog import at
 from ...memory import keep_freed_memory
-from ...net import Net
 from ...net.placement import place
 from ...passes import DEFAULT
 from ...proto import TEST
+from ...pycaffe.userlayer import UserNet, search_here
 from ...search import SearchPath
 from . import device
 
@@ -26,12 +26,13 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     """Log each output of each pass, then the averages. FcnError for files that do not fit, and for
     outputs whose size changes from pass to pass."""
     keep_freed_memory()
+    search_here()
     device.need(flags, 'model', 'a model definition to score.')
     device.need(flags, 'weights', 'model weights to score.')
     if flags.iterations < 1:
         raise FcnError(f'iterations is {flags.iterations}', do='Give 1 or more.')
     where = device.pick(flags.gpu)
-    net = Net.read(flags.model, TEST, flags.level, device.stages(flags), passes=DEFAULT)
+    net = UserNet.read(flags.model, TEST, flags.level, device.stages(flags), passes=DEFAULT)
     place(net, where)
     for name in flags.weights.split(','):
         net.copy_from(SearchPath.of(flags.model).find(name.strip(), 'file', 'weights'))

@@ -15,6 +15,7 @@ from ...net import Net
 from ...net.placement import place
 from ...proto import TEST, TRAIN
 from ...pycaffe.layerwise import LayerwiseNet
+from ...pycaffe.userlayer import search_here
 from . import device
 from .gflags import Flag
 
@@ -29,6 +30,7 @@ PHASES = {'': TRAIN, 'TRAIN': TRAIN, 'TEST': TEST}
 def run(flags: argparse.Namespace, args: list[str]) -> None:
     """Log the average milliseconds of each layer, forward and backward, and of whole passes."""
     keep_freed_memory()
+    search_here()
     device.need(flags, 'model', 'a model definition to time.')
     if flags.phase not in PHASES:
         raise FcnError(f"phase is '{flags.phase}'", do='Use TRAIN or TEST.')

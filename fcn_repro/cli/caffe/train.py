@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from ...errors import FcnError
 from ...glog import at
 from ...memory import keep_freed_memory
-from ...net import Net
 from ...proto.prototxt import read_solver
+from ...pycaffe.userlayer import UserNet, search_here
 from ...solver.solver import Solver
 from . import device
 from .gflags import Flag
@@ -30,6 +30,7 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     """FcnError for files and settings that do not fit, and where the loss is no longer finite:
     Caffe would go on with NaN."""
     keep_freed_memory()
+    search_here()
     device.need(flags, 'solver', 'a solver definition to train.')
     if flags.snapshot and flags.weights:
         raise FcnError('both a snapshot to resume from and weights to finetune',
@@ -68,7 +69,7 @@ def make_solver(flags: argparse.Namespace) -> Solver:
         p.snapshot_format = p.BINARYPROTO           # Caffe's default
     wanted = p.HasField('solver_mode') and p.solver_mode == p.GPU
     number = p.device_id if p.HasField('device_id') else 0
-    return Solver(text, device=device.pick(flags.gpu, wanted, number), net_class=Net)
+    return Solver(text, device=device.pick(flags.gpu, wanted, number), net_class=UserNet)
 
 
 @contextmanager
