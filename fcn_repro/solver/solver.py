@@ -180,6 +180,7 @@ class Solver:
             self.snapshot()
         if self.iter == self.param.max_iter and not self.stop_requested:
             self._final_report()
+            glog.CAFFE.info('Optimization Done.', extra=glog.at('solver.cpp', 332))
 
     def request_stop(self) -> None:
         """Have run() end after the current iteration, with a snapshot; safe in a signal handler."""
