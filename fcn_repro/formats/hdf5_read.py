@@ -210,6 +210,10 @@ def read_solverstate(path: FilePath) -> SolverState:
         return read_binary(path)
     buffer = map_file(path)
     with open_hdf5(path) as file:
+        if 'iter' not in file and 'data' in file:
+            raise FcnError('has no iteration count: these are weights, not a solver state',
+                           file=path, do='Give a .solverstate or a .solverstate.h5; a caffemodel '
+                           'is no state, but weights to start from.')
         iteration, step = (read_int(file, name, path) for name in ('iter', 'current_step'))
         history = numbered_arrays(member(file, 'history', h5py.Group, path), buffer, path)
         gaps = [i for i, h in enumerate(history) if h is None]

@@ -87,6 +87,9 @@ def read_weights(path: str | os.PathLike, dialect: Dialect | str = BVLC) -> Weig
     dialect: of the numbers of V1's layer types. FcnError names the file, and for a damaged binary
     one the byte.
     """
+    if kind_of(path) == 'solverstate':
+        raise FcnError('this is a solver state, which has no weights', file=str(path),
+                       do='Give the caffemodel that was written with it.')
     if is_hdf5(path):
         layers, extra = read_hdf5(path)
         return Weights(layers, str(path), 'hdf5', extra)

@@ -152,7 +152,8 @@ def read_state(path: FilePath) -> tuple[int, str, int, list[np.ndarray]]:
             step = reader.number(field)
     if iteration is None:
         raise FcnError('holds no iteration count, so it is not a solverstate', file=path,
-                       do='Give a .solverstate or a .solverstate.h5.')
+                       do='Give a .solverstate or a .solverstate.h5; a caffemodel is no state, but '
+                          'weights to start from.')
     return iteration, learned_net, step, history
 
 
