@@ -166,8 +166,9 @@ def test_kinds_of_images(folder):
     data, _ = batches(folder, 5, 'is_color: false')
     assert data.shape == (5, 1, 1, *SIDES)
     assert (data[[0, 1, 4], 0, 0] == grey).all()
-    Image.fromarray(np.zeros(SIDES, np.uint16)).save(folder / 'in a folder/0.png')
-    assert "0.png: layer 'd' (ImageData): the image has mode 'I;16'" in message(
+    Image.fromarray(np.full(SIDES, -1, np.int32)).save(folder / 'in a folder/0.tiff')
+    (folder / 'in a folder/0.tiff').rename(folder / 'in a folder/0.png')
+    assert "0.png: layer 'd' (ImageData): the image has mode 'I'" in message(
         build_net, text(), search=folder)
 
 
@@ -191,7 +192,9 @@ def test_refused_by_name(folder, more, transform, wanted):
 
 @pytest.mark.parametrize('lines, where, wanted', [
     (b'', '', ('no image', "'image label'")),
-    (b'\xff\xfe', '', ("'image label'",)),
+    (b'\xff\xfe', '', ('UTF-16', 'UTF-8')),
+    (b'\x81', '', ("'image label'",)),
+    (b'<html><body>', '', ('web page',)),
     (b'0.png 1\n1.png\n', ':2', ("'1.png'", "'image 3'")),
     (b'0.png 1\n\n1.png 2\n', ':2', ("''", "'image 3'")),
     (b'0.png 1\n1.png x\n', ':2', ("'1.png x'", "'image 3'")),
@@ -208,6 +211,8 @@ def test_files_that_are_missing_or_damaged(folder):
                  f'{folder}/in a folder0.png', 'root_folder or list.txt')
     (folder / 'in a folder/0.png').write_bytes(b'nothing')
     assert 'the image cannot be read' in message(build_net, text(), search=folder)
+    (folder / 'in a folder/0.png').write_bytes(b'version https://git-lfs.github.com/spec/v1')
+    assert_facts(message(build_net, text(), search=folder), '', 'Git LFS pointer', 'git lfs pull')
 
 
 def test_more_skipped_than_there_is(folder):
