@@ -25,6 +25,7 @@ COMMANDS = {        # the module is the name with _ for -
     'check-goldens': 'compare with every golden of Caffe below the folders given',
     'make-prototxt': 'write the nets and solvers, for a data set of your own too',
     'make-scenes': 'make scenes of handwritten digits in the layout of VOC',
+    'caffe': "Caffe's own command and tools: train, test, time, convert_imageset, …",
     'pycaffe': 'run a Python script written for pycaffe, without Caffe',
 }
 
@@ -60,7 +61,10 @@ def run_command(name: str, argv: Sequence[str] | None = None, prog: str | None =
         commands.description = module.__doc__
         commands.formatter_class = argparse.RawDescriptionHelpFormatter
         module.add_arguments(commands)
-        status = module.run(commands.parse_args(argv))
+        if hasattr(module, 'run_words') and argv and argv[0] not in ('-h', '--help'):
+            status = module.run_words(argv)         # in a grammar of its own
+        else:
+            status = module.run(commands.parse_args(argv))
     if status:
         sys.exit(status)
 

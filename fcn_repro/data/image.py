@@ -53,8 +53,42 @@ def read_image(path: str | Path) -> np.ndarray:
         raise FcnError(
             f'the image is {_MODES.get(image.mode, image.mode)} (mode {image.mode!r}), '
             'not RGB with three channels', file=path,
-            do="Convert it once and save it in place: Image.open(f).convert('RGB').save(f).")
+            do=f'Save a copy: {copy_in_rgb(image)}')
     return np.array(image)
+
+
+def copy_in_rgb(image: Image.Image) -> str:
+    """The Python commands that save a copy of an image file `f` in RGB as `other`, 16 bits scaled
+    to 8, without transparency."""
+    if not image.mode.startswith('I') and image.mode != 'F':
+        return "from PIL import Image; Image.open(f).convert('RGB').save(other)"
+    grey = np.asarray(image)
+    scaled, words = '(a / 257)', ''
+    if image.mode == 'F' or grey.min() < 0 or grey.max() > 65535:
+        scaled = '((a - black) * 255 / (white - black)).clip(0, 255)'
+        words = f'  (its values are {grey.min():g} to {grey.max():g}: choose black and white)'
+    return ('from PIL import Image; import numpy as np; a = np.asarray(Image.open(f), float); '
+            f"Image.fromarray({scaled}.round().astype(np.uint8)).convert('RGB').save(other){words}")
+
+
+def copy_as_label(image: Image.Image, bits: str) -> str:
+    """A remedy: the Python commands that save a copy of a label file `f` as 8-bit class indices
+    `other`; in words where the values cannot be indices."""
+    if image.mode in ('LA', 'PA'):
+        return 'Save a copy: from PIL import Image; Image.open(f).getchannel(0).save(other)'
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 255 or (values != np.floor(values)).any():
+        return f'Map its values, {values.min():g} to {values.max():g}, to class indices, 0 to 255.'
+    step = {'L;2': ' // 85', 'L;4': ' // 17'}.get(bits, '')     # Pillow spreads them over 8 bits
+    return ('Save a copy: from PIL import Image; import numpy as np; '
+            f'Image.fromarray((np.asarray(Image.open(f)){step}).astype(np.uint8)).save(other)')
+
+
+COLOURS = ('from PIL import Image; import numpy as np; table = {(0, 0, 0): 0, (128, 0, 0): 1}; '
+           "a = np.asarray(Image.open(f).convert('RGB')); "
+           'Image.fromarray(np.select([(a == c).all(2) for c in table], list(table.values()), 255)'
+           '.astype(np.uint8)).save(other)  '
+           '(with your colours, each with its class index, in table; 255: no label)')
 
 
 def read_label(path: str | Path) -> np.ndarray:
@@ -66,13 +100,12 @@ def read_label(path: str | Path) -> np.ndarray:
     if image.mode in ('RGB', 'RGBA'):
         raise FcnError(
             f'the label holds colours (mode {image.mode!r}) instead of class indices',
-            file=path, do='Map each colour to its class index and save one 8-bit channel, '
-                          "mode 'P' or 'L', with 255 where there is no label.")
+            file=path, do=f'Save a copy: {COLOURS}')
     if image.mode not in ('P', 'L') or bits in ('L;2', 'L;4'):   # Pillow rescales 2 and 4 bits
         raise FcnError(
             f'the label is {_MODES.get(image.mode, image.mode)} (mode {image.mode!r}, stored as '
             f"{bits or image.mode}) instead of 8-bit class indices", file=path,
-            do="Save the class indices as one 8-bit channel, mode 'P' or 'L'.")
+            do=copy_as_label(image, bits))
     return np.array(image)
 
 

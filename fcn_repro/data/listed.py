@@ -12,7 +12,7 @@ from PIL import Image
 from fcn_repro.errors import FcnError
 from fcn_repro.sniff import check_text
 
-from .image import open_image
+from .image import copy_in_rgb, open_image
 
 LIST_WANTED = "Give a text file with 'image label' lines."
 
@@ -66,15 +66,27 @@ def read_list(path: Path) -> list[tuple[str, int]]:
 
 
 def _entry(line: str, path: Path, number: int) -> tuple[str, int]:
-    image, _, label = line.rpartition(' ')
+    image, _, text = line.rpartition(' ')
     try:
-        label = int(label)
+        label = int(text)
     except ValueError:
         image = ''
     if not image.strip():
-        raise FcnError(f"'{line}' is not an image and a label", file=path, line=number,
-                       do="Write 'image 3'.")
+        do = "Write 'image 3'."
+        if '\t' in line:
+            do = "Write one space in place of the tab: 'image 3'."
+        elif is_number(text):
+            do = 'Caffe reads whole numbers here; give others as rows of an HDF5Data layer.'
+        raise FcnError(f"'{line}' is not an image and a label", file=path, line=number, do=do)
     return image, label
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def load_image(path: str | Path, color: bool = True,
@@ -109,12 +121,8 @@ def pixels(image: Image.Image, color: bool | None) -> np.ndarray:
         grey = np.asarray(image)
         if image.mode == 'F' or grey.min() < 0 or grey.max() > 65535:
             raise FcnError(f'the image has mode {image.mode!r} with values {grey.min():g} to '
-                           f'{grey.max():g}, not 8 or 16 bits', do='Scale it to 8 bits and save '
-                           'it under another name, with the limits that you want for black and '
-                           'white: from PIL import Image; import numpy as np; '
-                           'a = np.asarray(Image.open(f), float); '
-                           'Image.fromarray(((a - black) * 255 / (white - black)).clip(0, 255)'
-                           '.astype(np.uint8)).save(other)')
+                           f'{grey.max():g}, not 8 or 16 bits',
+                           do=f'Save a copy: {copy_in_rgb(image)}')
         image = Image.fromarray((grey.astype(np.uint32) >> 8).astype(np.uint8))
     if image.mode == 'P':
         image = image.convert('RGBA')

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .. import glog
 from ..errors import FcnError
 
 log = logging.getLogger(__name__)
@@ -71,14 +72,22 @@ def blas():
 
 
 def init_log(level=0, stderr=True):
-    """Log to stderr, from this glog level on (0: INFO, 1: WARNING)."""
-    logging.basicConfig(format='%(message)s')
-    logging.getLogger('fcn_repro').setLevel(logging.INFO + 10 * level)
+    """Log as glog does: to stderr, or only errors there; from this level on (0: INFO, 1: WARNING,
+    2: ERROR), or from GLOG_minloglevel on where that is set and higher."""
+    lowest = max(level, glog.settings()['minloglevel'])
+    glog.setup('caffe', {'minloglevel': lowest}, to_stderr=stderr)
+
+
+def ensure_log():
+    """Log to stderr, as Caffe does without init_log, where nothing else was set up."""
+    if not glog.ROOT.handlers:
+        init_log()
 
 
 def log_line(text):
     """Write one line to the log (pycaffe's `log`)."""
-    log.info('%s', text)
+    ensure_log()
+    log.info('%s', text, extra=glog.at('_caffe.cpp', 68))
 
 
 class Timer:

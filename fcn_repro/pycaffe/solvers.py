@@ -58,13 +58,14 @@ class LayerwiseSolver(solver.Solver):
 
 
 class Solver:
-    """Solver(file): net and test_nets are pycaffe Nets. The file's paths are relative to its
-    folder or, failing that, to the working directory. FcnError, with file and
-    line, for settings that do not fit."""
+    """Solver(file): net and test_nets are pycaffe Nets. The file's paths start at the
+    working directory or, failing that, at its folder. FcnError, with file and line, for settings
+    that do not fit."""
 
     _rule = None            # of a subclass: its type, whatever the file says
 
     def __init__(self, solver_file):
+        mode.ensure_log()
         self._solver = LayerwiseSolver(str(solver_file), self._rule)
         self.net = Net._of(self._solver.net)
         self.test_nets = [Net._of(net) for net in self._solver.test_nets]
@@ -101,9 +102,9 @@ class Solver:
         self._solver.snapshot()
 
     def restore(self, state_file):
-        """Resume from a .solverstate file."""
+        """Resume from a .solverstate file, whatever has changed since; a warning says what."""
         settle()
-        self._solver.restore(str(state_file))
+        self._solver.restore(str(state_file), force=True)
 
     def share_weights(self, net):
         """Let a net use this solver's parameters."""

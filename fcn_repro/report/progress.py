@@ -9,19 +9,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from fcn_repro import glog
 from fcn_repro.errors import FcnError
 
 ROOT = logging.getLogger('fcn_repro')
-
-
-class CaffeFormatter(logging.Formatter):
-    """Line head of glog, so that parsers of Caffe's logs find time, file and message."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        clock = time.strftime('%m%d %H:%M:%S', time.localtime(record.created))
-        micro = int(record.created % 1 * 1e6)
-        return (f'{record.levelname[0]}{clock}.{micro:06d} {record.process:5d} '
-                f'{record.filename}:{record.lineno}] {record.getMessage()}')
 
 
 class LogFile(logging.FileHandler):
@@ -49,7 +40,7 @@ def log_to(path: str | Path) -> logging.Handler:
     except OSError as error:
         raise FcnError(f'the log cannot be opened: {error.strerror}', file=str(path),
                        do='Check the folder and its permissions.') from None
-    handler.setFormatter(CaffeFormatter())
+    handler.setFormatter(glog.Formatter(caffe=False))
     ROOT.setLevel(logging.INFO)
     ROOT.addHandler(handler)
     return handler

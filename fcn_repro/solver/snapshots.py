@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from google.protobuf import text_format
 
+from .. import glog
 from ..errors import FcnError
 from ..formats.atomic import make_folder
 from ..formats.solverstate import SolverState, write_binary
@@ -100,7 +101,10 @@ def write(solver: Solver) -> tuple[Path, Path]:
              'threads': torch.get_num_threads(), 'torch': str(torch.__version__)}
     write_state(state, solver.iter, str(model), solver.current_step,
                 [h.contiguous() for h in solver.history], extra, texts(solver))
-    log.info('Snapshotting solver state to %s', state)
+    kind = 'HDF5' if suffix(solver) else 'binary proto'
+    log.info('Snapshotting solver state to %s', state, extra=glog.at(
+        'sgd_solver.cpp', 296 if suffix(solver) else 285,
+        f'Snapshotting solver state to {kind} file {state}'))
     if solver.keep is not None:
         snapshot_files.prune(solver.prefix, solver.keep, solver.iter, suffix(solver))
     return model, state
@@ -186,6 +190,30 @@ def differences(state: SolverState, solver: Solver) -> str:
             lines.append(_hunk_title(line, old) if line.startswith('@@') else line)
     more = len(lines) - DIFF_LINES
     return '\n'.join(lines[:DIFF_LINES] + [f'… {more} more lines'] * (more > 0))
+
+
+def summary(changed: str, most: int = 6) -> str:
+    """What `differences` found in one line: `base_lr: 0.1 -> 0.01; ...`."""
+    found, old = [], []
+    for line in [*changed.splitlines(), '']:
+        text = ' '.join(line[1:].split())
+        if line.startswith(('---', '+++')):
+            continue
+        if line.startswith('-'):
+            old.append(text)
+        elif line.startswith('+'):
+            name = text.partition(':')[0]
+            same = next((each for each in old if each.partition(':')[0] == name), None)
+            if same is None:
+                found.append(f'now {text}')
+            else:
+                old.remove(same)
+                found.append(f'{same} -> {text.partition(": ")[2]}')
+        elif old:
+            found += [f'no longer {each}' for each in old]
+            old = []
+    more = len(found) - most
+    return '; '.join(found[:most]) + (f'; and {more} more' if more > 0 else '')
 
 
 def _hunk_title(line: str, old: list[str]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from .. import glog
 from ..errors import FcnError
 from ..formats.weights import assign
 from ..net.net import Net, Pass
@@ -21,7 +22,7 @@ from ..net.placement import check_precision, place
 from ..passes import DEFAULT
 from ..proto import BVLC
 from ..proto.dialects import Dialect, added_fields
-from ..proto.prototxt import read_solver
+from ..proto.prototxt import SolverText, read_solver
 from ..search import SearchPath
 from . import snapshots
 from .nets import test_nets, test_sources, train_net
@@ -42,8 +43,8 @@ LOGGED_VALUES = 100                         # of an output, at most
 class Solver:
     """Caffe's solver of a solver.prototxt: the train net, its test nets, and the update.
 
-    path: the solver file. search: SearchPath.of or SearchPath.beside, which makes of a text's file
-    where its relative paths are looked for; for the solver and for its nets.
+    path: the solver file, or its SolverText. search: SearchPath.of or SearchPath.beside, which
+    makes of a text's file where its relative paths are looked for; for the solver and for its nets.
     prefix: replaces snapshot_prefix. seed: replaces random_seed (0 where neither is given, so that
     every run can be repeated). overrides: for the nets' data layers, as in Net. passes: as in Net;
     by default passes.DEFAULT, and none with blas. keep: how many snapshots of the run are kept, the
@@ -60,7 +61,7 @@ class Solver:
 
     default_format = 'HDF5'     # of snapshots, where the file names none
 
-    def __init__(self, path: str | PathLike, *,
+    def __init__(self, path: str | PathLike | SolverText, *,
                  search: Callable[[str | PathLike], SearchPath] = SearchPath.of,
                  prefix: str | PathLike | None = None, seed: int | None = None,
                  device: str | torch.device = 'cpu', placed: dict[str, Any] | None = None,
@@ -71,7 +72,7 @@ class Solver:
                  idle_test_nets: bool = False, workers: int | None = None,
                  precision: str = 'fp32', blas: bool = False, fused: bool = True,
                  dialect: Dialect | str = BVLC):
-        self.text = read_solver(path, dialect)
+        self.text = path if isinstance(path, SolverText) else read_solver(path, dialect)
         self.param = p = self.text.message
         p.type = rule or p.type
         if not p.HasField('snapshot_format'):
@@ -94,7 +95,7 @@ class Solver:
                                **options)
             return place(net, device, workers=workers, precision=precision,
                          **{**(placed or {}), 'prepack': False, 'graphs': False})
-        self.search = search(path)
+        self.search = search(self.text.file)
         train_text, sources = train_net(self.text, self.search), test_sources(self.text)
         self.net, self.net_text = make(train_text), snapshots.net_text(train_text)
         used = sources and (idle_test_nets or self._ever_tests())
@@ -102,6 +103,7 @@ class Solver:
         self.history = [torch.zeros_like(blob.parameter) for _ in range(RULES[p.type].histories)
                         for blob in self.net.learnable_params]      # Caffe's order
         self.iter, self.current_step, self.stop_requested = 0, 0, False
+        self.speed = glog.Speed()
         self.losses: deque[float] = deque(maxlen=p.average_loss)
         self.loss, self.smoothed_loss, self.rate = 0.0, 0.0, 0.0
         self._load_weights()
@@ -159,8 +161,10 @@ class Solver:
         snapshots.prepare(self)
         until = self.param.max_iter if until is None else until
         first, every = self.iter, self.param.snapshot
-        log.info('Solving %s', self.net.graph.name)
-        log.info('Learning Rate Policy: %s', self.param.lr_policy)
+        self.speed = glog.Speed(self.iter)
+        log.info('Solving %s', self.net.graph.name, extra=glog.at('solver.cpp', 289))
+        log.info('Learning Rate Policy: %s', self.param.lr_policy,
+                 extra=glog.at('solver.cpp', 290))
         while self.iter < until and not self.stop_requested:
             self.iterate()
             if every and self.iter % every == 0 and self.iter < until:
@@ -187,7 +191,8 @@ class Solver:
             self.net.seek(position)
             losses = deque(self.losses, self.losses.maxlen)
             losses.append(_total_loss(self.net))
-            log.info('Iteration %d, loss = %.6g', self.iter, sum(losses) / len(losses))
+            log.info('Iteration %d, loss = %.6g', self.iter, sum(losses) / len(losses),
+                     extra=glog.at('solver.cpp', 327))
         if self.test_nets and self.iter % p.test_interval == 0:
             self.test()
 
@@ -240,9 +245,13 @@ class Solver:
 
     def _display(self, outputs):
         """The lines that parsers of Caffe's logs look for."""
-        log.info('Iteration %d, loss = %.6g', self.iter, self.smoothed_loss)
+        speed = self.speed.until(self.iter, self.param.display)
+        log.info('Iteration %d, loss = %.6g', self.iter, self.smoothed_loss, extra=glog.at(
+            'solver.cpp', 239,
+            f'Iteration {self.iter} ({speed}), loss = {self.smoothed_loss:.6g}'))
         log_outputs('Train', self.net, {name: first_values(top) for name, top in outputs.items()})
-        log.info('Iteration %d, lr = %.6g', self.iter, self.rate)
+        log.info('Iteration %d, lr = %.6g', self.iter, self.rate,
+                 extra=glog.at('sgd_solver.cpp', 112))
 
     @torch.no_grad()
     def test(self) -> list[dict[str, torch.Tensor]]:
@@ -252,7 +261,8 @@ class Solver:
         results: list[dict[str, torch.Tensor]] = []
         pairs = zip(self.test_nets, self.param.test_iter, strict=True) if self.test_nets else ()
         for i, (net, count) in enumerate(pairs):
-            log.info('Iteration %d, Testing net (#%d)', self.iter, i)
+            log.info('Iteration %d, Testing net (#%d)', self.iter, i,
+                     extra=glog.at('solver.cpp', 347))
             sums: dict[str, Any] = {}
             loss = 0.0
             for _ in range(count):
@@ -265,7 +275,7 @@ class Solver:
                     sums[name] = sums.get(name, 0) + values
                 loss += _total_loss(net)
             if self.param.test_compute_loss and count:
-                log.info('Test loss: %.6g', loss / count)
+                log.info('Test loss: %.6g', loss / count, extra=glog.at('solver.cpp', 401))
             results.append({name: values / count for name, values in sums.items()})
             log_outputs('Test', net, results[-1])
         return results
@@ -300,9 +310,11 @@ class Solver:
             self.losses.extend(float(loss) for loss in state.extra['losses'])
             self.provenance = {**found.provenance, **self.provenance}
             set_threads(int(state.extra['threads']))
-        log.info('Restoring previous solver status from %s', path)
+        log.info('Restoring previous solver status from %s', path,
+                 extra=glog.at('solver.cpp', 296))
         if found.changed:
-            log.warning('Continuing with these changes:\n%s', found.changed)
+            log.warning('%s was written with other settings: %s', path,
+                        snapshots.summary(found.changed))
         return found.changed
 
 
@@ -333,4 +345,5 @@ def log_outputs(kind: str, net: Net, outputs: dict[str, torch.Tensor]) -> None:
     for i, (name, value) in enumerate(lines):
         weight = weights[name]
         counts = f' (* {weight:.6g} = {weight * value:.6g} loss)' if weight else ''
-        log.info('    %s net output #%d: %s = %.6g%s', kind, i, name, value, counts)
+        log.info('    %s net output #%d: %s = %.6g%s', kind, i, name, value, counts,
+                 extra=glog.at('solver.cpp', 258 if kind == 'Train' else 414))

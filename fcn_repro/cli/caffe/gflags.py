@@ -1,0 +1,100 @@
+"""Flags in the grammar of gflags, which Caffe's programs use.
+
+`--name=value`, `--name value`, with one dash or two; `--name` and `--noname` of a switch; words
+and flags in any order; what follows a bare `--` are words.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...errors import FcnError, nearest
+from ...glog import SETTINGS
+
+HELP = 'help', 'h', 'helpshort'
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag, of the type of its default: bool, int, float or str."""
+    name: str
+    default: bool | int | float | str
+    help: str
+
+    def value(self, text: str) -> bool | int | float | str:
+        """The value that a text stands for; FcnError where it stands for none."""
+        try:
+            if isinstance(self.default, bool):
+                return {'true': True, 't': True, 'yes': True, 'y': True, '1': True,
+                        'false': False, 'f': False, 'no': False, 'n': False,
+                        '0': False}[text.lower()]
+            return type(self.default)(text)
+        except (KeyError, ValueError):
+            kind = {bool: 'true or false', int: 'a whole number', float: 'a number'}
+            raise FcnError(f"illegal value '{text}' for the flag '{self.name}'",
+                           do=f'Give {kind[type(self.default)]}.') from None
+
+
+GLOG = (*(Flag(name, default, "glog's") for name, default in SETTINGS.items()),
+        Flag('v', 0, "glog's"), Flag('vmodule', '', "glog's"),
+        Flag('colorlogtostderr', False, "glog's"), Flag('logbufsecs', 30, "glog's"),
+        Flag('logbuflevel', 0, "glog's"), Flag('max_log_size', 1800, "glog's"),
+        Flag('log_prefix', True, "glog's"), Flag('log_link', '', "glog's"),
+        Flag('stop_logging_if_full_disk', False, "glog's"))
+
+
+def parse(words: Sequence[str], flags: Sequence[Flag]) -> tuple[argparse.Namespace, list[str]]:
+    """(values of the flags, the other words) of a command line. glog's flags are taken as well;
+    those not given are None, so that the environment decides. A help flag gives help=True.
+
+    FcnError for a flag that is unknown, has no value or a wrong one.
+    """
+    known = {flag.name: flag for flag in (*flags, *GLOG)}
+    found = argparse.Namespace(help=False, **{flag.name: None for flag in GLOG},
+                               **{flag.name: flag.default for flag in flags})
+    rest: list[str] = []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if word == '--':
+            rest += left
+            break
+        if not word.startswith('-') or word == '-':
+            rest.append(word)
+            continue
+        name, equals, text = word.lstrip('-').partition('=')
+        if name in HELP:
+            found.help = True
+            continue
+        off = name.removeprefix('no')
+        if name not in known and off in known and isinstance(known[off].default, bool):
+            name, equals, text = off, '=', 'false'
+        if name not in known:
+            hint = nearest(name, [flag.name for flag in flags])
+            raise FcnError(f"unknown command line flag '{name}'",
+                           do=hint or f"Known: {', '.join(sorted(f.name for f in flags))}, and "
+                                      "glog's.")
+        if not equals:
+            if isinstance(known[name].default, bool):
+                text = 'true'
+            elif left:
+                text = left.pop(0)
+            else:
+                raise FcnError(f"flag '{name}' is missing its argument", do=f'Give -{name}=….')
+        setattr(found, name, known[name].value(text))
+    return found, rest
+
+
+def usage(flags: Sequence[Flag]) -> str:
+    """The flags with their help and defaults, one a line."""
+    width = max((len(flag.name) for flag in flags), default=0)
+    return '\n'.join(f'  -{flag.name:{width}}  {flag.help} (default: {default_text(flag)})'
+                     for flag in flags)
+
+
+def default_text(flag: Flag) -> str:
+    if isinstance(flag.default, bool):
+        return str(flag.default).lower()
+    return f'"{flag.default}"' if isinstance(flag.default, str) else str(flag.default)

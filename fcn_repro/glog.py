@@ -1,0 +1,136 @@
+"""The log as Caffe writes it through glog: heads of lines, levels, environment variables.
+
+Programs that read Caffe's logs take the time from the head and the words after it, and some look
+for the source file that wrote a line. `at` names Caffe's file and line for a message.
+"""
+
+import getpass
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .errors import FcnError
+
+ROOT = logging.getLogger('fcn_repro')
+LETTERS = 'IWEF'
+LEVELS = logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL     # glog's 0 to 3
+# glog's settings and their defaults; each is a flag of `caffe` and a variable GLOG_<name>
+SETTINGS: dict[str, bool | int | str] = {
+    'logtostderr': False, 'alsologtostderr': False, 'minloglevel': 0, 'stderrthreshold': 2,
+    'log_dir': ''}
+
+
+def at(file: str, line: int, text: str | None = None) -> dict[str, Any]:
+    """`extra` of a log call: the place in Caffe's sources, and the text there, where glog's line
+    says more than this project's own log."""
+    return {'caffe': (file, line, text)}
+
+
+class Formatter(logging.Formatter):
+    """Lines such as `I1126 20:05:11.123456  4242 solver.cpp:239] Iteration 0, loss = 2`.
+
+    caffe: with the places and texts of `at`; False: with those of this project's own sources.
+    """
+
+    def __init__(self, caffe: bool = True) -> None:
+        super().__init__()
+        self.caffe = caffe
+
+    def format(self, record: logging.LogRecord) -> str:
+        here = record.filename, record.lineno, None
+        file, line, text = getattr(record, 'caffe', here) if self.caffe else here
+        stamp = datetime.fromtimestamp(record.created).strftime('%m%d %H:%M:%S.%f')
+        return (f'{letter(record.levelno)}{stamp} {threading.get_native_id():5d} {file}:{line}] '
+                f'{record.getMessage() if text is None else text}')
+
+
+def letter(level: int) -> str:
+    """glog's letter of a level of logging."""
+    return LETTERS[max(0, sum(level >= each for each in LEVELS) - 1)]
+
+
+def settings(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """glog's settings: those given, else GLOG_<name> of the environment, else the defaults.
+    FcnError for a variable that is no number."""
+    found: dict[str, Any] = {}
+    for name, default in SETTINGS.items():
+        text = os.environ.get(f'GLOG_{name}')
+        if given and given.get(name) is not None:
+            found[name] = given[name]
+        elif text is None:
+            found[name] = default
+        elif isinstance(default, bool):
+            found[name] = text[:1].lower() in ('t', 'y', '1')
+        elif isinstance(default, int):
+            if not text.strip().lstrip('-').isdigit():
+                raise FcnError(f"GLOG_{name} is '{text}', not a number",
+                               do='Set it to 0 (INFO), 1 (WARNING), 2 (ERROR) or 3 (FATAL).')
+            found[name] = int(text)
+        else:
+            found[name] = text
+    return found
+
+
+def setup(program: str, given: Mapping[str, Any] | None = None, to_stderr: bool = True) -> None:
+    """Write the package's log as glog does; replaces what an earlier call set up.
+
+    Lines from minloglevel on are written: to stderr all of them (to_stderr, logtostderr or
+    alsologtostderr) or those from stderrthreshold on; and, where log_dir is set and logtostderr is
+    not, to a file there. Without log_dir glog writes below /tmp; here no file is made.
+    FcnError where that file cannot be made.
+    """
+    chosen = settings(given)
+    for handler in [h for h in ROOT.handlers if isinstance(h.formatter, Formatter)]:
+        ROOT.removeHandler(handler)
+        handler.close()
+    lowest = LEVELS[min(max(chosen['minloglevel'], 0), 3)]
+    everything = to_stderr or chosen['logtostderr'] or chosen['alsologtostderr']
+    handlers: list[tuple[logging.Handler, int]] = [
+        (logging.StreamHandler(sys.stderr),
+         lowest if everything else LEVELS[min(max(chosen['stderrthreshold'], 0), 3)])]
+    if chosen['log_dir'] and not chosen['logtostderr']:
+        handlers.append((log_file(program, chosen['log_dir']), lowest))
+    for handler, level in handlers:
+        handler.setFormatter(Formatter())
+        handler.setLevel(level)
+        ROOT.addHandler(handler)
+    ROOT.setLevel(lowest)
+
+
+def log_file(program: str, folder: str) -> logging.Handler:
+    """The handler of glog's file PROGRAM.HOST.USER.log.INFO.DATE-TIME.PID, with its first lines."""
+    now, host = datetime.now(), socket.gethostname()
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):                 # no entry in the password file
+        user = 'invalid-user'
+    path = Path(folder, f'{program}.{host}.{user}.log.INFO.{now:%Y%m%d-%H%M%S}.{os.getpid()}')
+    try:
+        path.write_text(f'Log file created at: {now:%Y/%m/%d %H:%M:%S}\n'
+                        f'Running on machine: {host}\n'
+                        'Log line format: [IWEF]mmdd hh:mm:ss.uuuuuu threadid file:line] msg\n')
+        return logging.FileHandler(path)
+    except OSError as error:
+        raise FcnError(f'the log cannot be written: {error.strerror}', file=str(path),
+                       do='Set log_dir (GLOG_log_dir) to a folder that can be written.') from None
+
+
+class Speed:
+    """Iterations per second between the lines of a log, in Caffe's words."""
+
+    def __init__(self, iteration: int = 0) -> None:
+        self.since, self.iteration = time.perf_counter(), iteration
+
+    def until(self, iteration: int, display: int) -> str:
+        """`50.1 iter/s, 2s/100 iters`: the speed since the last call, or since the start."""
+        seconds = time.perf_counter() - self.since
+        rate = (iteration - self.iteration) / (seconds or 1)
+        self.since, self.iteration = time.perf_counter(), iteration
+        return f'{rate:.6g} iter/s, {seconds:.6g}s/{display} iters'
