@@ -10,8 +10,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 from fcn_repro.errors import FcnError
+from fcn_repro.sniff import check_text
 
 from .image import copy_in_rgb, open_image
+
+LIST_WANTED = "Give a text file with 'image label' lines."
 
 
 class ImageList:
@@ -48,13 +51,15 @@ def read_list(path: Path) -> list[tuple[str, int]]:
     """[(image, label), …] of a text file with one 'image label' per line; the label is a whole
     number after the last space. FcnError with file and line for anything else."""
     try:
-        lines = path.read_text().splitlines()
+        data = path.read_bytes()
+        if data:
+            check_text(data[:512], path, LIST_WANTED)
+        lines = data.decode().splitlines()
     except OSError as error:
         raise FcnError(f'cannot be read: {error.strerror}', file=path,
                        do='Correct source.') from None
     except UnicodeDecodeError:
-        raise FcnError('is not text', file=path, do="Give a text file with 'image label' "
-                       'lines.') from None
+        raise FcnError('is not text', file=path, do=LIST_WANTED) from None
     if not lines:
         raise FcnError('lists no image', file=path, do="Write one 'image label' per line.")
     return [_entry(line.rstrip(), path, i + 1) for i, line in enumerate(lines)]
@@ -108,9 +113,9 @@ def load_image(path: str | Path, color: bool = True,
 def pixels(image: Image.Image, color: bool | None) -> np.ndarray:
     """A decoded image as OpenCV gives it to Caffe: uint8, (3, H, W) BGR or (1, H, W) grey.
 
-    color: three channels; False: one; None: as many as the file has. Transparency is dropped (a
-    transparent palette entry keeps its colour), 16 bits are cut to the upper 8. FcnError for
-    floating-point and 32-bit images, whose range is unknown.
+    color: three channels, and False: one, without transparency (a transparent palette entry keeps
+    its colour); None: as many as the file has, (4, H, W) BGRA of one with transparency. 16 bits are
+    cut to the upper 8. FcnError for floating-point and 32-bit images, whose range is unknown.
     """
     if image.mode.startswith('I') or image.mode == 'F':
         grey = np.asarray(image)
@@ -119,8 +124,11 @@ def pixels(image: Image.Image, color: bool | None) -> np.ndarray:
                            f'{grey.max():g}, not 8 or 16 bits',
                            do=f'Save a copy: {copy_in_rgb(image)}')
         image = Image.fromarray((grey.astype(np.uint32) >> 8).astype(np.uint8))
-    if image.mode == 'P':
+    clear = image.mode in ('RGBA', 'LA', 'PA') or (image.mode == 'P' and 'transparency' in image.info)
+    if image.mode in ('P', 'PA'):
         image = image.convert('RGBA')
+    if color is None and clear:
+        return np.array(image.convert('RGBA')).transpose(2, 0, 1)[[2, 1, 0, 3]]
     if color is None:
         color = image.mode not in ('1', 'L', 'LA')
     if color:

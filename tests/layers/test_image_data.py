@@ -166,10 +166,17 @@ def test_kinds_of_images(folder):
     data, _ = batches(folder, 5, 'is_color: false')
     assert data.shape == (5, 1, 1, *SIDES)
     assert (data[[0, 1, 4], 0, 0] == grey).all()
+<<<<<<< HEAD
+    Image.fromarray(np.full(SIDES, -1, np.int32)).save(folder / 'in a folder/0.tiff')
+    (folder / 'in a folder/0.tiff').rename(folder / 'in a folder/0.png')
+    assert "0.png: layer 'd' (ImageData): the image has mode 'I'" in message(
+        build_net, text(), search=folder)
+=======
     deep = (np.arange(54).reshape(SIDES) * 1213).astype(np.uint16)
     Image.fromarray(deep).save(folder / 'in a folder/0.png')
     data, _ = batches(folder, 5, '')            # the upper 8 bits, as OpenCV's png reader
     assert (data[0, 0] == deep >> 8).all()
+>>>>>>> drop-in
 
 
 REFUSED = [
@@ -192,7 +199,9 @@ def test_refused_by_name(folder, more, transform, wanted):
 
 @pytest.mark.parametrize('lines, where, wanted', [
     (b'', '', ('no image', "'image label'")),
-    (b'\xff\xfe', '', ("'image label'",)),
+    (b'\xff\xfe', '', ('UTF-16', 'UTF-8')),
+    (b'\x81', '', ("'image label'",)),
+    (b'<html><body>', '', ('web page',)),
     (b'0.png 1\n1.png\n', ':2', ("'1.png'", "'image 3'")),
     (b'0.png 1\n\n1.png 2\n', ':2', ("''", "'image 3'")),
     (b'0.png 1\n1.png x\n', ':2', ("'1.png x'", "'image 3'")),
@@ -211,6 +220,8 @@ def test_files_that_are_missing_or_damaged(folder):
                  f'{folder}/in a folder0.png', 'root_folder or list.txt')
     (folder / 'in a folder/0.png').write_bytes(b'nothing')
     assert 'the image cannot be read' in message(build_net, text(), search=folder)
+    (folder / 'in a folder/0.png').write_bytes(b'version https://git-lfs.github.com/spec/v1')
+    assert_facts(message(build_net, text(), search=folder), '', 'Git LFS pointer', 'git lfs pull')
 
 
 def test_absolute_names_below_a_root_folder(folder):
