@@ -57,7 +57,7 @@ def read_list(path: Path) -> list[tuple[str, int]]:
         lines = data.decode().splitlines()
     except OSError as error:
         raise FcnError(f'cannot be read: {error.strerror}', file=path,
-                       do='Correct source.') from None
+                       do='Correct the path of the list.') from None
     except UnicodeDecodeError:
         raise FcnError('is not text', file=path, do=LIST_WANTED) from None
     if not lines:
