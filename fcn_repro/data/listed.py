@@ -108,9 +108,9 @@ def load_image(path: str | Path, color: bool = True,
 def pixels(image: Image.Image, color: bool | None) -> np.ndarray:
     """A decoded image as OpenCV gives it to Caffe: uint8, (3, H, W) BGR or (1, H, W) grey.
 
-    color: three channels; False: one; None: as many as the file has. Transparency is dropped (a
-    transparent palette entry keeps its colour), 16 bits are cut to the upper 8. FcnError for
-    floating-point and 32-bit images, whose range is unknown.
+    color: three channels, and False: one, without transparency (a transparent palette entry keeps
+    its colour); None: as many as the file has, (4, H, W) BGRA of one with transparency. 16 bits are
+    cut to the upper 8. FcnError for floating-point and 32-bit images, whose range is unknown.
     """
     if image.mode.startswith('I') or image.mode == 'F':
         grey = np.asarray(image)
@@ -119,8 +119,11 @@ def pixels(image: Image.Image, color: bool | None) -> np.ndarray:
                            f'{grey.max():g}, not 8 or 16 bits',
                            do=f'Save a copy: {copy_in_rgb(image)}')
         image = Image.fromarray((grey.astype(np.uint32) >> 8).astype(np.uint8))
-    if image.mode == 'P':
+    clear = image.mode in ('RGBA', 'LA', 'PA') or image.mode == 'P' and 'transparency' in image.info
+    if image.mode in ('P', 'PA'):
         image = image.convert('RGBA')
+    if color is None and clear:
+        return np.array(image.convert('RGBA')).transpose(2, 0, 1)[[2, 1, 0, 3]]
     if color is None:
         color = image.mode not in ('1', 'L', 'LA')
     if color:

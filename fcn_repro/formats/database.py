@@ -12,81 +12,143 @@ import struct
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ..errors import FcnError
-from .atomic import make_folder
+from .atomic import first_line, make_folder
 
 MAGIC = 0xBEEFC0DE
 DATA_FILE = 'data.mdb'
 EVERY = 256             # records between two remembered keys
+AT_ONCE = 64            # records that are read before the first of them is used
 PER_COMMIT = 1000       # records, as Caffe's converters
 LEVELDB = ('CURRENT', 'LOCK', 'MANIFEST-*')
 
-_open: weakref.WeakValueDictionary[tuple, Reader] = weakref.WeakValueDictionary()
+_open: weakref.WeakValueDictionary[tuple[int, int], Reader] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
 
 
 def open_database(path: str | PathLike) -> Reader:
     """The Reader of a database; one for all nets of a process, since LMDB forbids a second.
 
-    FcnError for a folder that is missing, empty, LevelDB's or damaged, see check_file.
+    A forked process goes on with its parent's. Where another file took the database's place, the
+    nets that are reading it read that from now on. FcnError as by Reader.
     """
     path = Path(path)
     check_folder(path)
-    found = os.stat(path / DATA_FILE)
-    key = found.st_dev, found.st_ino, os.getpid()
+    found = os.stat(path)
     with _opening:
-        reader = _open.get(key)
+        reader = _open.get((found.st_dev, found.st_ino))
         if reader is None:
-            reader = _open[key] = Reader(path)
+            reader = _open[found.st_dev, found.st_ino] = Reader(path)
+        elif reader.stamp != stamp(path):
+            reader.open()
     return reader
 
 
+def _renew_locks() -> None:
+    """In a forked process, replace the locks that its parent's threads held."""
+    global _opening
+    _opening = threading.Lock()
+    for reader in list(_open.values()):
+        reader._lock = threading.Lock()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_renew_locks)
+
+
+def stamp(path: Path) -> tuple[int, int, int]:
+    """(inode, bytes, time) of a database's file, which tell it from others in its place."""
+    found = os.stat(path / DATA_FILE)
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 class Reader:
-    """The records of an LMDB in the order of their keys. Several threads may read at once."""
+    """The records of an LMDB in the order of their keys. Several threads may read at once.
+
+    FcnError for a folder that is missing, empty, LevelDB's or damaged, see check_folder and
+    check_file.
+    """
 
     def __init__(self, path: str | PathLike):
         self.path = Path(path)
+        self._lock = threading.Lock()       # nobody reads while the file is closed
+        self._env: Any = None
+        self.open()
+
+    def open(self) -> None:
+        """Open the file, or the one that took its place."""
         check_folder(self.path)
         check_file(self.path / DATA_FILE)
-        self._env = open_environment(self.path)
-        self._marks: list[bytes] = []       # the keys of records 0, EVERY, 2 * EVERY, …, so far
-        self._lock = threading.Lock()
-        self._count = self._env.stat()['entries']
-        if not self._count:
-            raise FcnError('the database is empty', file=str(self.path),
-                           do='Write it again; its converter stored no record.')
+        with self._lock:
+            if self._env is not None:
+                self._env.close()
+            self.stamp = stamp(self.path)
+            self._env = open_environment(self.path)
+            self._marks: dict[int, bytes] = {}      # {i: key of record i * EVERY}, without gaps
+            self._count = self._env.stat()['entries']
+            if not self._count:
+                self._env.close()
+                raise FcnError('the database is empty', file=str(self.path),
+                               do='Write it again; its converter stored no record.')
 
     def __len__(self) -> int:
         return self._count
 
     def records(self, first: int, count: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) of `count` records from number `first` on, over and over."""
-        with self._env.begin() as transaction:
-            cursor = transaction.cursor()
-            self._seek(cursor, first % self._count)
-            for _ in range(count):
-                yield cursor.item()
-                if not cursor.next():
-                    cursor.first()
+        for k in range(first, first + count, AT_ONCE):
+            yield from self._read(k, min(AT_ONCE, first + count - k))
+
+    def _read(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
+        """[(key, value), …] of a few records, copied out of the map."""
+        import lmdb
+
+        k, found = first % self._count, []
+        with suppress(FileNotFoundError):       # moved or removed: it stays mapped
+            inode, size, _ = stamp(self.path)
+            self._expect_whole(inode, size)
+        try:
+            with self._lock, self._env.begin() as transaction:
+                cursor = transaction.cursor()
+                self._seek(cursor, k)
+                for _ in range(count):
+                    found.append(cursor.item())
+                    k = (k + 1) % self._count
+                    self._expect(cursor.next() if k else cursor.first(), k)
+        except lmdb.Error as error:
+            raise FcnError(f'record {k} cannot be read: {error}', file=str(self.path),
+                           do='The database is damaged: copy or write it again.') from None
+        return found
 
     def _seek(self, cursor: Any, k: int) -> None:
         """Move a cursor to record k: LMDB finds keys, not numbers, so walk from the nearest
         remembered key below it."""
-        with self._lock:
-            if not self._marks:
-                cursor.first()
-                self._marks.append(cursor.key())
-            i = min(k // EVERY, len(self._marks) - 1)
-            cursor.set_key(self._marks[i])
-            for at in range(i * EVERY + 1, k + 1):
-                cursor.next()
-                if at == EVERY * len(self._marks):
-                    self._marks.append(cursor.key())
+        if not self._marks:
+            self._expect(cursor.first(), 0)
+            self._marks[0] = cursor.key()
+        i = min(k // EVERY, len(self._marks) - 1)
+        self._expect(cursor.set_key(self._marks[i]), i * EVERY)
+        for at in range(i * EVERY + 1, k + 1):
+            self._expect(cursor.next(), at)
+            if at % EVERY == 0:
+                self._marks[at // EVERY] = cursor.key()
+
+    def _expect_whole(self, inode: int, size: int) -> None:
+        if inode == self.stamp[0] and size < self.stamp[1]:
+            raise FcnError('the file became shorter while it was open', file=str(self.path),
+                           do='Write a database over another under a new name, and rename it.')
+
+    def _expect(self, found: bool, k: int) -> None:
+        if not found:
+            raise FcnError(f'there is no record {k}, the database counts {self._count}',
+                           file=str(self.path), do='It is damaged, or another program removes '
+                           'records meanwhile: copy or write it again.')
 
 
 def check_folder(path: Path) -> None:
@@ -156,45 +218,53 @@ def _layout(head: bytes, size: int) -> str:
     for at, words in ((12, '32-bit'), (16, '64-bit')):
         for order, name in (('<', 'little'), ('>', 'big')):
             if len(head) >= at + 4 and struct.unpack_from(f'{order}I', head, at)[0] == MAGIC:
+                if (at, order) == (16, '<'):
+                    return f'the file is cut short: it has {size} bytes, less than one header'
                 return f'is an LMDB of a {words} {name}-endian machine, not of a 64-bit ' \
                        'little-endian one'
-    return 'is not an LMDB' if head.strip(b'\0') else 'begins with zeros alone: no LMDB'
+    return 'is no LMDB' if head.strip(b'\0') else 'begins with zeros alone: no LMDB'
 
 
 def open_environment(path: Path) -> Any:
-    """The library's handle of a database for reading: with its lock file where that can be
-    written, so that a program that writes there meanwhile disturbs nothing; else without."""
+    """The library's handle of a database for reading: with its lock file, so that a program that
+    writes there meanwhile disturbs nothing; without where that cannot be written or is damaged."""
     import lmdb
 
+    reasons = []
     for lock in (True, False):
         try:
-            return lmdb.open(str(path), readonly=True, lock=lock, max_readers=126)
-        except (lmdb.ReadonlyError, lmdb.LockError, lmdb.DiskError, lmdb.Error) as error:
-            if lock and ('ermission' in str(error) or 'ead-only' in str(error)):
-                continue
-            raise FcnError(f'the database cannot be opened: {error}', file=str(path),
-                           do='Copy or write it again, or close the program that locks it.') \
-                from None
-    raise AssertionError
+            environment = lmdb.open(str(path), readonly=True, lock=lock)
+            environment.reader_check()          # free the places of killed processes
+            return environment
+        except (lmdb.Error, OSError) as error:
+            reasons.append(str(error))
+    raise FcnError(f'the database cannot be opened: {reasons[-1]}', file=str(path),
+                   do='Check its permissions; if it is damaged, copy or write it again.')
 
 
 class Writer:
-    """A new LMDB: put(key, value) in any order, then close(). As a context manager it removes what
-    it wrote where an error ends the block.
+    """A new LMDB: put(key, value) in any order, then close(), which gives it its name: nobody sees
+    a part of it. As a context manager it removes what it wrote where an error ends the block.
 
-    FcnError where the folder exists (Caffe's mode NEW) or cannot be written.
+    FcnError where the path exists (Caffe's mode NEW) or cannot be written.
     """
 
     def __init__(self, path: str | PathLike):
         import lmdb
 
         self.path = Path(path)
-        if self.path.exists():
+        if self.path.exists() or self.path.is_symlink():
             raise FcnError('exists already, and a converter writes a new database', code='exists',
                            file=str(self.path), do='Remove it, or name another.')
-        make_folder(self.path)
+        make_folder(self.path.parent)
+        self._temporary = self.path.with_name(f'{self.path.name}.{os.getpid()}.part')
         self._size = 1 << 26
-        self._env = lmdb.open(str(self.path), map_size=self._size)
+        try:
+            self._temporary.mkdir()
+            self._env = lmdb.open(str(self._temporary), map_size=self._size)
+        except (OSError, lmdb.Error) as error:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            raise self._failed(error) from None
         self._pending: list[tuple[bytes, bytes]] = []
         self.count = 0
 
@@ -222,13 +292,26 @@ class Writer:
                 self._size *= 2
                 self._env.set_mapsize(self._size)
             except lmdb.Error as error:
-                raise FcnError(f'the database cannot be written: {error}', file=str(self.path),
-                               do='Free space, or write elsewhere.') from None
+                raise self._failed(error) from None
 
     def close(self) -> None:
-        """Commit the rest."""
-        self.commit()
+        """Commit the rest and give the database its name."""
+        try:
+            self.commit()
+            self._env.close()
+            self._temporary.rename(self.path)
+        except OSError as error:
+            raise self._failed(error) from None
+        finally:
+            self._discard()
+
+    def _discard(self) -> None:
         self._env.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _failed(self, error: Exception) -> FcnError:
+        return FcnError(f'the database cannot be written: {first_line(error)}', file=str(self.path),
+                        do='Check the folder, its permissions and the free space.')
 
     def __enter__(self) -> Writer:
         return self
@@ -238,5 +321,4 @@ class Writer:
         if kind is None:
             self.close()
         else:
-            self._env.close()
-            shutil.rmtree(self.path, ignore_errors=True)
+            self._discard()

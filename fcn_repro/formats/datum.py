@@ -16,21 +16,27 @@ PICTURES = b'\xff\xd8\xff', b'\x89PNG'      # how JPEG and PNG files begin
 
 
 def decode(value: bytes, force_color: bool = False,
-           force_gray: bool = False) -> tuple[np.ndarray, int]:
-    """The (C, H, W) array of a Datum's bytes, uint8 BGR or, of float_data, float32; and its label.
+           force_gray: bool = False) -> tuple[np.ndarray, int | None]:
+    """The (C, H, W) array of a Datum's bytes, uint8 BGR or, of float_data, float32; and its label,
+    None where it has none.
 
     An encoded image is decoded with the channels that it has, or with three (force_color) or one
-    (force_gray); without transparency. FcnError for what is no Datum, and for data that do not fit.
+    (force_gray); transparency is a fourth where neither is asked for. FcnError for what is no Datum, and for data that do not fit.
     """
     try:
         datum = Datum.FromString(value)
     except DecodeError:
         raise FcnError('is not a Datum', do='Write the database with convert_imageset, or its '
                        'values as Datum messages.') from None
+    label = datum.label if datum.HasField('label') else None
     if datum.encoded:
         color = True if force_color else False if force_gray else None
-        image, _ = open_image(io.BytesIO(datum.data), 'encoded image')
-        return pixels(image, color), datum.label
+        try:
+            image, _ = open_image(io.BytesIO(datum.data), 'encoded image')
+        except FcnError as error:
+            raise FcnError(error.what, do='Write it again from a whole file; or with encoded: '
+                           'false if its data are pixels.') from None
+        return pixels(image, color), label
     shape = datum.channels, datum.height, datum.width
     count = len(datum.data) or len(datum.float_data)
     if min(shape) < 1 or count != shape[0] * shape[1] * shape[2]:
@@ -38,8 +44,8 @@ def decode(value: bytes, force_color: bool = False,
                        do='Set encoded: true in it: its data are those of an image file.'
                        if datum.data.startswith(PICTURES) else 'Write the database again.')
     if datum.data:
-        return np.frombuffer(datum.data, np.uint8).reshape(shape), datum.label
-    return np.array(datum.float_data, np.float32).reshape(shape), datum.label
+        return np.frombuffer(datum.data, np.uint8).reshape(shape), label
+    return np.array(datum.float_data, np.float32).reshape(shape), label
 
 
 def encode(array: np.ndarray, label: int) -> bytes:

@@ -48,16 +48,13 @@ def layer_class(type_name: str, dialect: Dialect = BVLC) -> type[Layer]:
     return types_of(dialect).get(type_name, Layer)
 
 
-DATABASES = {'Data': 'LMDB or LevelDB databases', 'WindowData': 'window files'}
-
-
 def unknown_type(node, types):
     """The FcnError for a node whose type is none of `types`, {type name: class}."""
-    if node.type in DATABASES:
-        return FcnError(f'{node.type} layers read {DATABASES[node.type]}, which are not supported',
+    if node.type == 'WindowData':
+        return FcnError("WindowData layers read R-CNN's window files, which are not supported",
                         line=node.line, layer=node.name, type=node.type,
-                        do='List the images in a text file and use ImageData, or for a deploy net '
-                           'an Input layer.')
+                        do='Cut the windows out once, list them in a text file and use ImageData; '
+                           'or for a deploy net an Input layer.')
     homes = [dialect.name for dialect in dialects().values()
              if dialect is not dialect_of(node.param) and node.type in dialect.types]
     known = [name for name, layer in types.items() if not layer.internal]

@@ -1,5 +1,6 @@
 """Data: batches of images and labels from a database (Caffe's data_layer)."""
 
+import logging
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,9 @@ from ..formats.database import Reader, open_database
 from ..formats.datum import decode
 from ..sizes import dims
 from .common.source import Source
-from .common.transform import Transform
+from .common.transform import MOVED, Transform
+
+log = logging.getLogger(__name__)
 
 
 class Data(Source):
@@ -22,15 +25,16 @@ class Data(Source):
     The size is that of the batch's first record; the others must have it too. rand_skip skips a
     random number of records below it at the start, as Caffe did before 1.0, which ignores it.
     Crops, mirroring and that number are functions of the net's seed: Caffe draws them from a
-    generator that all fillers before have moved. A LevelDB is refused with what converts it.
+    generator that all fillers before have moved. A record without label has 0. A LevelDB is refused with what converts it.
     """
 
     type = 'Data'
     tops = (1, 2)
     fields = 'data_param'
     further_messages = ('transform_param',)
-    unsupported = ('scale', 'mean_file', 'crop_size', 'mirror',     # now in transform_param
-                   'force_encoded_color')
+    unsupported = (*MOVED, 'force_encoded_color')
+    instead = 'Caffe ignores it here; move it to transform_param (force_encoded_color is its ' \
+              'force_color).'
     ignored = ('prefetch',)
 
     def setup(self):
@@ -41,6 +45,7 @@ class Data(Source):
                 self.node.param.transform_param.force_gray:
             raise self.error('force_color and force_gray', 'Keep one of them.')
         self.transform = Transform(self)
+        self._warned = False
         self._latest: tuple = (None, None)      # (seed, what source gave for it)
 
     def source(self, seed):
@@ -70,10 +75,15 @@ class Data(Source):
         """(image, label) of a record; errors name it."""
         transform = self.node.param.transform_param
         try:
-            return decode(value, transform.force_color, transform.force_gray)
+            image, label = decode(value, transform.force_color, transform.force_gray)
         except FcnError as error:
             raise FcnError(f'record {show(key)}: {error.what}', file=str(database.path),
                            do=error.do) from None
+        if label is None and len(self.node.tops) > 1 and not self._warned:
+            self._warned = True
+            log.warning('%s: record %s has no label; as in Caffe, it counts as 0', database.path,
+                        show(key))
+        return image, label or 0
 
     def forward(self, bottoms, params):
         *_, ahead = self.located(self.source, self.state.seed)

@@ -9,7 +9,7 @@ from ..data.listed import ImageList, load_image
 from ..data.prefetch import Prefetch
 from ..sizes import dims
 from .common.source import Source
-from .common.transform import Transform
+from .common.transform import MOVED, Transform
 
 
 class ImageData(Source):
@@ -26,7 +26,8 @@ class ImageData(Source):
     tops = 2
     fields = 'image_data_param'
     further_messages = ('transform_param',)
-    unsupported = 'scale', 'mean_file', 'crop_size', 'mirror'   # their place is transform_param
+    unsupported = MOVED
+    instead = 'Caffe ignores it here; move it to transform_param.'
 
     def setup(self):
         p = self.param

@@ -16,6 +16,8 @@ from layer_case import Case, make_node
 from layer_cases import CASES
 from PIL import Image
 
+from fcn_repro.formats.database import Writer
+from fcn_repro.formats.datum import encode
 from fcn_repro.layers import TYPES, RunState
 from fcn_repro.layers.common.fields import messages_of
 from fcn_repro.proto import BVLC, TEST, TRAIN, BlobProto, LayerParameter
@@ -110,12 +112,15 @@ def files(tmp_path):
     (tmp_path / 'rows.txt').write_text('rows.h5\n')
     (tmp_path / 'h.binaryproto').write_bytes(BlobProto(
         shape={'dim': [1, 1]}, data=[1]).SerializeToString())
+    with Writer(tmp_path / 'db') as writer:
+        writer.put(b'a', encode(np.zeros((1, 4, 5), np.uint8), 0))
     with h5py.File(tmp_path / 'rows.h5', 'w') as file:
         file['t0'] = np.zeros((2, 3), np.float32)
     return tmp_path
 
 
 SOURCES = [
+    Case('Data', [], {'data_param': {'source': 'db', 'backend': 'LMDB', 'batch_size': 1}}, 2),
     Case('HDF5Data', [], {'hdf5_data_param': {'source': 'rows.txt', 'batch_size': 1}}),
     Case('ImageData', [], {'image_data_param': {'source': 'list.txt'}}, 2),
     Case('InfogainLoss', [torch.rand(1, 1), torch.zeros(1)],

@@ -112,8 +112,8 @@ def test_unknown_type():
                  "net.prototxt:2: layer 'r'", "'Relu'", "'ReLU'", 'AbsVal', 'Accuracy')
     assert_facts(message(net, DATA_2 + layer('Warp', 'f', 'data', 'y')),
                  "net.prototxt:2: layer 'f'", "'Warp'", 'AbsVal', 'Accuracy')
-    assert_facts(message(net, 'layer { name: "data" type: "Data" top: "data" }'),
-                 "net.prototxt:1: layer 'data' (Data)", 'LMDB', 'LevelDB')
+    assert_facts(message(net, 'layer { name: "data" type: "WindowData" top: "data" }'),
+                 "net.prototxt:1: layer 'data' (WindowData)", 'window files', 'ImageData')
 
 
 def test_weights_in_the_text():

@@ -1,6 +1,6 @@
 """Random layers of every type: settings and bottoms, drawn by hypothesis.
 
-CASES maps a type's name to a strategy of Cases. Sources (HDF5Data, Python) read files, HDF5Output
+CASES maps a type's name to a strategy of Cases. Sources (Data, Python) read files, HDF5Output
 writes one: their tests stand apart. Modules beside this one named layer_cases_*.py add their own
 CASES, and where they have them, for types without a golden or a table of refusals elsewhere:
 
@@ -249,4 +249,4 @@ for path in sorted(Path(__file__).parent.glob('layer_cases_*.py')):
     CASES |= more.CASES
     REFERENCES |= getattr(more, 'REFERENCES', {})
     REFUSED += getattr(more, 'REFUSED', [])
-SOURCES = {'HDF5Data', 'HDF5Output', 'ImageData', 'MemoryData', 'Python'}
+SOURCES = {'Data', 'HDF5Data', 'HDF5Output', 'ImageData', 'MemoryData', 'Python'}

@@ -33,6 +33,7 @@ class Layer:
     fields = None        # name of its message in LayerParameter
     further_messages = ()   # other messages of LayerParameter that it reads
     unsupported = ()     # fields of its own message that are rejected when they are set
+    instead = 'Remove the field.'   # of them
     ignored = ()         # those that change no result here ('engine'); of other messages, dotted
     dialect_fields = ()  # dotted paths of what a dialect adds and this class reads (fields.py)
 
@@ -68,7 +69,7 @@ class Layer:
         self.loss_weights()
         for name in self.unsupported:
             if self.param.HasField(name):
-                raise self.error(f'{self.fields}.{name} is not supported', 'Remove the field.')
+                raise self.error(f'{self.fields}.{name} is not supported', self.instead)
         self.setup()
 
     def setup(self):

@@ -50,12 +50,15 @@ def read_file(path, names):
 
 
 def read_dataset(file, path, name):
+    """A dataset as float32, of any floats or integers; booleans, which Caffe refuses, as 0 and 1."""
     if name not in file:
         raise FcnError(f"{path} has no dataset '{name}'", do=f'It has: {", ".join(file)}.')
     import h5py
 
     data = file[name]
-    if not isinstance(data, h5py.Dataset) or not data.ndim or data.dtype.kind not in 'fiu':
-        raise FcnError(f"'{name}' in {path} is not an array of numbers",
-                       do='Write one, of one row or more.')
+    if not isinstance(data, h5py.Dataset) or not data.ndim or data.dtype.kind not in 'fiub':
+        kind = f'of type {data.dtype}' if isinstance(data, h5py.Dataset) else 'a group'
+        raise FcnError(f"'{name}' in {path} is not an array of numbers, but {kind}",
+                       do="Write one, of one row or more: file[name] = array.astype('float32'); "
+                          'text as class numbers, a record as one dataset for each field.')
     return data[...].astype(np.float32)

@@ -7,6 +7,8 @@ from ...errors import FcnError
 from ...formats.wire import read_binaryproto
 from ...sizes import dims
 
+MOVED = 'scale', 'mean_file', 'crop_size', 'mirror'     # from the sources' own messages, after V1
+
 
 class Transform:
     """(C, H, W) uint8 -> float32: cut to crop_size, minus the mean, times scale, possibly mirrored.
@@ -40,7 +42,9 @@ class Transform:
                                    'Lower crop_size, or use larger images.')
         if self.param.mean_file and self.mean.shape != tuple(image):
             raise self.layer.error(f'an image of {dims(image)} and a mean of '
-                                   f'{dims(self.mean.shape)} (mean_file)', 'They must agree.')
+                                   f'{dims(self.mean.shape)} (mean_file)', 'Compute the mean of these '
+                                   'images (compute_image_mean), or give one mean_value for each '
+                                   'channel instead.')
         if len(self.param.mean_value) not in (0, 1, channels):
             raise self.layer.error(f'{len(self.param.mean_value)} mean_value for {channels} '
                                    'channels', 'Give one, or one for each channel.')
