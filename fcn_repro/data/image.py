@@ -14,29 +14,32 @@ VOID = 255      # label of the pixels that neither train nor count
 MEAN = (104.00699, 116.66877, 122.67892)    # BGR, the mean pixel that the VGG16 nets subtract
 
 _MODES = {'1': 'black and white', 'L': 'grey', 'LA': 'grey with alpha', 'P': 'indexed colour',
-          'CMYK': 'CMYK', 'RGBA': 'RGB with alpha', 'I': '32-bit grey', 'I;16': '16-bit grey'}
+          'CMYK': 'CMYK', 'RGBA': 'RGB with alpha', 'I': '32-bit grey', 'I;16': '16-bit grey', 'F': 'floating-point grey',
+          'PA': 'indexed colour with alpha'}
 
-# Run by tests on an image of every mode. f and other stand for the files; the first is not touched.
-_TO_RGB = ('Convert it once, into another file that takes its place in the data set: '
-           'import numpy as np; from PIL import Image; from fcn_repro.predict.photos import '
-           'read_photo; Image.fromarray(read_photo(f).image).save(other).')
+# Remedies; tests run each on files of every mode. f and other stand for the two files' names.
+_TO_RGB = ('Convert it once, into another file that takes its place in the data set: import numpy '
+           'as np; from PIL import Image; from fcn_repro.predict.photos import read_photo; '
+           'Image.fromarray(read_photo(f).image).save(other).')
+TO_8_BITS = ('Scale it to 8 bits, into another file, with the values that are to be black and '
+             'white: import numpy as np; from PIL import Image; a = np.array(Image.open(f), '
+             'float); a = ((a - black) * 255 / (white - black)).clip(0, 255); '
+             "Image.fromarray(a.astype(np.uint8)).convert('RGB').save(other).")
+_COLOURS = ('Map each colour to its class index, 255 where there is none, and save one 8-bit '
+            'channel, into another file, with the RGB colour of each class in a list: import numpy '
+            "as np; from PIL import Image; a = np.array(Image.open(f).convert('RGB')); same = "
+            '(a[:, :, None] == np.array(colours)).all(3); Image.fromarray(np.where(same.any(2), '
+            'same.argmax(2), 255).astype(np.uint8)).save(other).')
+_INDICES = ("Save the class indices as one 8-bit channel, mode 'L', into another file: import "
+            'numpy as np; from PIL import Image; a = np.array(Image.open(f){channel}); assert '
+            'a.min() >= 0 and a.max() < 256; Image.fromarray(a.astype(np.uint8){divided})'
+            '.save(other).')
 
-# colours: the array (K, 3) whose row i is the RGB colour of class i
-_TO_CLASSES = ('Map each colour to its class index and save one 8-bit channel, into another file, '
-               'with 255 where there is no label: import numpy as np; from PIL import Image; '
-               "a = np.array(Image.open(f).convert('RGB')); "
-               'same = (a[:, :, None] == np.array(colours)).all(3); '
-               'Image.fromarray(np.where(same.any(2), same.argmax(2), 255).astype(np.uint8))'
-               '.save(other).')
-_TO_8_BITS = {
-    'I': 'Save its values, which must be 0 to 255, as one 8-bit channel, into another file: '
-         'import numpy as np; from PIL import Image; a = np.array(Image.open(f)); '
-         'assert a.min() >= 0 and a.max() < 256; Image.fromarray(a.astype(np.uint8)).save(other).',
-    '1': 'If white is class 1: from PIL import Image; import numpy as np; '
-         'Image.fromarray(np.array(Image.open(f)).astype(np.uint8)).save(other).'}
-_TO_8_BITS['F'] = _TO_8_BITS['I']
-_TO_L = ("Save the class indices as one 8-bit channel, mode 'P' or 'L', into another file: from PIL "
-         "import Image; Image.open(f).getchannel(0).save(other).")
+
+def known_range(image: Image.Image) -> bool:
+    """Whether a grey image of mode F, I or I;16 has whole values of 16 bits."""
+    low, high = image.getextrema()
+    return image.mode != 'F' and low >= 0 and high <= 65535
 
 
 def open_image(file: str | Path | BinaryIO, kind: str) -> tuple[Image.Image, str]:
@@ -64,25 +67,28 @@ def read_image(path: str | Path) -> np.ndarray:
     if image.mode != 'RGB':
         raise FcnError(
             f'the image is {_MODES.get(image.mode, image.mode)} (mode {image.mode!r}), '
-            'not RGB with three channels', file=path, do=_TO_RGB)
+            'not RGB with three channels', file=path, do=TO_8_BITS
+            if image.mode[0] in 'IF' and not known_range(image) else _TO_RGB)
     return np.array(image)
 
 
 def read_label(path: str | Path) -> np.ndarray:
     """Read a label PNG as (H, W) uint8 class indices, 255 void.
 
-    These are the indices of a palette PNG or the values of an 8-bit grey one; FcnError for colours.
+    These are the indices of a palette PNG or the values of an 8-bit grey one; FcnError for colours
+    and for other bits.
     """
     image, bits = open_image(path, 'label')
-    if image.mode in ('RGB', 'RGBA'):
+    if image.mode in ('RGB', 'RGBA', 'CMYK'):
         raise FcnError(
             f'the label holds colours (mode {image.mode!r}) instead of class indices',
-            file=path, do=_TO_CLASSES)
+            file=path, do=_COLOURS)
     if image.mode not in ('P', 'L') or bits in ('L;2', 'L;4'):   # Pillow rescales 2 and 4 bits
         raise FcnError(
             f'the label is {_MODES.get(image.mode, image.mode)} (mode {image.mode!r}, stored as '
             f"{bits or image.mode}) instead of 8-bit class indices", file=path,
-            do=_TO_8_BITS[image.mode[0]] if image.mode[0] in _TO_8_BITS else _TO_L)
+            do=_INDICES.format(channel='.getchannel(0)' if image.mode in ('LA', 'PA') else '',
+                               divided={'L;2': ' // 85', 'L;4': ' // 17'}.get(bits, '')))
     return np.array(image)
 
 

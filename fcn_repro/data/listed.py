@@ -11,7 +11,7 @@ from PIL import Image
 
 from fcn_repro.errors import FcnError
 
-from .image import open_image
+from .image import TO_8_BITS, known_range, open_image
 
 
 class ImageList:
@@ -102,14 +102,9 @@ def pixels(image: Image.Image, color: bool | None) -> np.ndarray:
     """
     if image.mode.startswith('I') or image.mode == 'F':
         grey = np.asarray(image)
-        if image.mode == 'F' or grey.min() < 0 or grey.max() > 65535:
+        if not known_range(image):
             raise FcnError(f'the image has mode {image.mode!r} with values {grey.min():g} to '
-                           f'{grey.max():g}, not 8 or 16 bits', do='Scale it to 8 bits and save '
-                           'it under another name, with the limits that you want for black and '
-                           'white: from PIL import Image; import numpy as np; '
-                           'a = np.asarray(Image.open(f), float); '
-                           'Image.fromarray(((a - black) * 255 / (white - black)).clip(0, 255)'
-                           '.astype(np.uint8)).save(other)')
+                           f'{grey.max():g}, not 8 or 16 bits', do=TO_8_BITS)
         image = Image.fromarray((grey.astype(np.uint32) >> 8).astype(np.uint8))
     clear = image.mode in ('RGBA', 'LA', 'PA') or image.mode == 'P' and 'transparency' in image.info
     if image.mode in ('P', 'PA'):

@@ -166,9 +166,20 @@ def test_kinds_of_images(folder):
     data, _ = batches(folder, 5, 'is_color: false')
     assert data.shape == (5, 1, 1, *SIDES)
     assert (data[[0, 1, 4], 0, 0] == grey).all()
-    Image.fromarray(np.zeros(SIDES, np.uint16)).save(folder / 'in a folder/0.png')
-    assert "0.png: layer 'd' (ImageData): the image has mode 'I;16'" in message(
-        build_net, text(), search=folder)
+
+
+def test_grey_of_more_than_8_bits(folder):
+    """16 bits keep their upper 8, as in cv::imread; other ranges are unknown."""
+    deep = np.random.default_rng(3).integers(0, 65536, SIDES).astype(np.uint16)
+    Image.fromarray(deep).save(folder / 'in a folder/0.png')
+    data, _ = batches(folder, 1, '')
+    assert (data[0, 0] == deep >> 8).all() and data.shape[2] == 3
+    for values in deep.astype(np.float32), deep.astype(np.int32) * 2, -deep.astype(np.int32):
+        Image.fromarray(values).save(folder / 'in a folder/0.tif')
+        (folder / 'list.txt').write_text('0.tif 1\n')
+        assert_facts(message(build_net, text(), search=folder),
+                     f"{folder}/in a folder/0.tif: layer 'd' (ImageData)", f'{values.min():g}',
+                     f'{values.max():g}', 'black', 'white')
 
 
 REFUSED = [
