@@ -1,5 +1,6 @@
 """Text files that list images with labels, and image files as OpenCV decodes them (ImageData)."""
 
+import re
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -45,8 +46,9 @@ class ImageList:
 
 
 def read_list(path: Path) -> list[tuple[str, int]]:
-    """[(image, label), …] of a text file with one 'image label' per line; the label is a whole
-    number after the last space. FcnError with file and line for anything else."""
+    """[(image, label), …] of a text file with one 'image label' per line; the label is the whole
+    number that follows the last space (of 3.7 it is 3: atoi). FcnError with file and line for
+    anything else, which Caffe reads as label 0."""
     try:
         lines = path.read_text().splitlines()
     except OSError as error:
@@ -62,14 +64,11 @@ def read_list(path: Path) -> list[tuple[str, int]]:
 
 def _entry(line: str, path: Path, number: int) -> tuple[str, int]:
     image, _, label = line.rpartition(' ')
-    try:
-        label = int(label)
-    except ValueError:
-        image = ''
-    if not image.strip():
+    number_at_start = re.match('[+-]?[0-9]+', label)
+    if not image.strip() or not number_at_start:
         raise FcnError(f"'{line}' is not an image and a label", file=path, line=number,
                        do="Write 'image 3'.")
-    return image, label
+    return image, int(number_at_start[0])
 
 
 def load_image(path: str | Path, color: bool = True,

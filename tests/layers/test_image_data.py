@@ -213,6 +213,11 @@ def test_lists_that_are_none(folder, lines, where, wanted):
                  f"{folder}/list.txt{where}: layer 'd' (ImageData)", *wanted)
 
 
+def test_labels_are_what_atoi_makes_of_them(folder):
+    (folder / 'list.txt').write_text('0.png 3.7\n1.png +4\n2.png -5\n3.png 6th\n')
+    assert batches(folder, 2)[1] == [[3, 4], [-5, 6]]
+
+
 def test_files_that_are_missing_or_damaged(folder):
     assert_facts(message(build_net, text(root='in a folder'), search=folder),
                  "net.prototxt:1: layer 'd' (ImageData)", "no image 'in a folder0.png'",
