@@ -51,7 +51,8 @@ def ours(folder, batch, workers):
     text = f'''layer {{ name: "data" type: "Data" top: "data" top: "label"
         transform_param {{ crop_size: {CROP} mirror: true mean_file: "mean.binaryproto" }}
         data_param {{ source: "db" backend: LMDB batch_size: {batch} }} }}'''
-    net = Net(build(parse_net(text, 'net.prototxt'), 'TRAIN'), search=folder, workers=workers)
+    net = Net(build(parse_net(text, 'net.prototxt'), 'TRAIN'), search=folder)
+    net.state.options.workers = workers
     return net.forward
 
 

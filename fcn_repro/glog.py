@@ -102,7 +102,6 @@ def setup(program: str, given: Mapping[str, Any] | None = None, to_stderr: bool 
         handler.setLevel(level)
         ROOT.addHandler(handler)
     ROOT.setLevel(lowest)
-    ROOT.propagate = False
 
 
 def log_file(program: str, folder: str) -> logging.Handler:

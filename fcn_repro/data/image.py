@@ -14,32 +14,7 @@ VOID = 255      # label of the pixels that neither train nor count
 MEAN = (104.00699, 116.66877, 122.67892)    # BGR, the mean pixel that the VGG16 nets subtract
 
 _MODES = {'1': 'black and white', 'L': 'grey', 'LA': 'grey with alpha', 'P': 'indexed colour',
-          'CMYK': 'CMYK', 'RGBA': 'RGB with alpha', 'I': '32-bit grey', 'I;16': '16-bit grey', 'F': 'floating-point grey',
-          'PA': 'indexed colour with alpha'}
-
-# Remedies; tests run each on files of every mode. f and other stand for the two files' names.
-_TO_RGB = ('Convert it once, into another file that takes its place in the data set: import numpy '
-           'as np; from PIL import Image; from fcn_repro.predict.photos import read_photo; '
-           'Image.fromarray(read_photo(f).image).save(other).')
-TO_8_BITS = ('Scale it to 8 bits, into another file, with the values that are to be black and '
-             'white: import numpy as np; from PIL import Image; a = np.array(Image.open(f), '
-             'float); a = ((a - black) * 255 / (white - black)).clip(0, 255); '
-             "Image.fromarray(a.astype(np.uint8)).convert('RGB').save(other).")
-_COLOURS = ('Map each colour to its class index, 255 where there is none, and save one 8-bit '
-            'channel, into another file, with the RGB colour of each class in a list: import numpy '
-            "as np; from PIL import Image; a = np.array(Image.open(f).convert('RGB')); same = "
-            '(a[:, :, None] == np.array(colours)).all(3); Image.fromarray(np.where(same.any(2), '
-            'same.argmax(2), 255).astype(np.uint8)).save(other).')
-_INDICES = ("Save the class indices as one 8-bit channel, mode 'L', into another file: import "
-            'numpy as np; from PIL import Image; a = np.array(Image.open(f){channel}); assert '
-            'a.min() >= 0 and a.max() < 256; Image.fromarray(a.astype(np.uint8){divided})'
-            '.save(other).')
-
-
-def known_range(image: Image.Image) -> bool:
-    """Whether a grey image of mode F, I or I;16 has whole values of 16 bits."""
-    low, high = image.getextrema()
-    return image.mode != 'F' and low >= 0 and high <= 65535
+          'CMYK': 'CMYK', 'RGBA': 'RGB with alpha', 'I': '32-bit grey', 'I;16': '16-bit grey'}
 
 
 def open_image(file: str | Path | BinaryIO, kind: str) -> tuple[Image.Image, str]:
@@ -67,28 +42,60 @@ def read_image(path: str | Path) -> np.ndarray:
     if image.mode != 'RGB':
         raise FcnError(
             f'the image is {_MODES.get(image.mode, image.mode)} (mode {image.mode!r}), '
-            'not RGB with three channels', file=path, do=TO_8_BITS
-            if image.mode[0] in 'IF' and not known_range(image) else _TO_RGB)
+            'not RGB with three channels', file=path,
+            do=f'Save a copy: {copy_in_rgb(image)}')
     return np.array(image)
+
+
+def copy_in_rgb(image: Image.Image) -> str:
+    """The Python commands that save a copy of an image file `f` in RGB as `other`, 16 bits scaled
+    to 8, without transparency."""
+    if not image.mode.startswith('I') and image.mode != 'F':
+        return "from PIL import Image; Image.open(f).convert('RGB').save(other)"
+    grey = np.asarray(image)
+    scaled, words = '(a / 257)', ''
+    if image.mode == 'F' or grey.min() < 0 or grey.max() > 65535:
+        scaled = '((a - black) * 255 / (white - black)).clip(0, 255)'
+        words = f'  (its values are {grey.min():g} to {grey.max():g}: choose black and white)'
+    return ('from PIL import Image; import numpy as np; a = np.asarray(Image.open(f), float); '
+            f"Image.fromarray({scaled}.round().astype(np.uint8)).convert('RGB').save(other){words}")
+
+
+def copy_as_label(image: Image.Image, bits: str) -> str:
+    """A remedy: the Python commands that save a copy of a label file `f` as 8-bit class indices
+    `other`; in words where the values cannot be indices."""
+    if image.mode in ('LA', 'PA'):
+        return 'Save a copy: from PIL import Image; Image.open(f).getchannel(0).save(other)'
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 255 or (values != np.floor(values)).any():
+        return f'Map its values, {values.min():g} to {values.max():g}, to class indices, 0 to 255.'
+    step = {'L;2': ' // 85', 'L;4': ' // 17'}.get(bits, '')     # Pillow spreads them over 8 bits
+    return ('Save a copy: from PIL import Image; import numpy as np; '
+            f'Image.fromarray((np.asarray(Image.open(f)){step}).astype(np.uint8)).save(other)')
+
+
+COLOURS = ('from PIL import Image; import numpy as np; table = {(0, 0, 0): 0, (128, 0, 0): 1}; '
+           "a = np.asarray(Image.open(f).convert('RGB')); "
+           'Image.fromarray(np.select([(a == c).all(2) for c in table], list(table.values()), 255)'
+           '.astype(np.uint8)).save(other)  '
+           '(with your colours, each with its class index, in table; 255: no label)')
 
 
 def read_label(path: str | Path) -> np.ndarray:
     """Read a label PNG as (H, W) uint8 class indices, 255 void.
 
-    These are the indices of a palette PNG or the values of an 8-bit grey one; FcnError for colours
-    and for other bits.
+    These are the indices of a palette PNG or the values of an 8-bit grey one; FcnError for colours.
     """
     image, bits = open_image(path, 'label')
     if image.mode in ('RGB', 'RGBA', 'CMYK'):
         raise FcnError(
             f'the label holds colours (mode {image.mode!r}) instead of class indices',
-            file=path, do=_COLOURS)
+            file=path, do=f'Save a copy: {COLOURS}')
     if image.mode not in ('P', 'L') or bits in ('L;2', 'L;4'):   # Pillow rescales 2 and 4 bits
         raise FcnError(
             f'the label is {_MODES.get(image.mode, image.mode)} (mode {image.mode!r}, stored as '
             f"{bits or image.mode}) instead of 8-bit class indices", file=path,
-            do=_INDICES.format(channel='.getchannel(0)' if image.mode in ('LA', 'PA') else '',
-                               divided={'L;2': ' // 85', 'L;4': ' // 17'}.get(bits, '')))
+            do=copy_as_label(image, bits))
     return np.array(image)
 
 

@@ -1,6 +1,5 @@
 """Text files that list images with labels, and image files as OpenCV decodes them (ImageData)."""
 
-import re
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from PIL import Image
 
 from fcn_repro.errors import FcnError
 
-from .image import TO_8_BITS, known_range, open_image
+from .image import copy_in_rgb, open_image
 
 
 class ImageList:
@@ -46,9 +45,8 @@ class ImageList:
 
 
 def read_list(path: Path) -> list[tuple[str, int]]:
-    """[(image, label), …] of a text file with one 'image label' per line; the label is the whole
-    number that follows the last space (of 3.7 it is 3: atoi). FcnError with file and line for
-    anything else, which Caffe reads as label 0."""
+    """[(image, label), …] of a text file with one 'image label' per line; the label is a whole
+    number after the last space. FcnError with file and line for anything else."""
     try:
         lines = path.read_text().splitlines()
     except OSError as error:
@@ -63,12 +61,27 @@ def read_list(path: Path) -> list[tuple[str, int]]:
 
 
 def _entry(line: str, path: Path, number: int) -> tuple[str, int]:
-    image, _, label = line.rpartition(' ')
-    number_at_start = re.match('[+-]?[0-9]+', label)
-    if not image.strip() or not number_at_start:
-        raise FcnError(f"'{line}' is not an image and a label", file=path, line=number,
-                       do="Write 'image 3'.")
-    return image, int(number_at_start[0])
+    image, _, text = line.rpartition(' ')
+    try:
+        label = int(text)
+    except ValueError:
+        image = ''
+    if not image.strip():
+        do = "Write 'image 3'."
+        if '\t' in line:
+            do = "Write one space in place of the tab: 'image 3'."
+        elif is_number(text):
+            do = 'Caffe reads whole numbers here; give others as rows of an HDF5Data layer.'
+        raise FcnError(f"'{line}' is not an image and a label", file=path, line=number, do=do)
+    return image, label
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def load_image(path: str | Path, color: bool = True,
@@ -101,9 +114,10 @@ def pixels(image: Image.Image, color: bool | None) -> np.ndarray:
     """
     if image.mode.startswith('I') or image.mode == 'F':
         grey = np.asarray(image)
-        if not known_range(image):
+        if image.mode == 'F' or grey.min() < 0 or grey.max() > 65535:
             raise FcnError(f'the image has mode {image.mode!r} with values {grey.min():g} to '
-                           f'{grey.max():g}, not 8 or 16 bits', do=TO_8_BITS)
+                           f'{grey.max():g}, not 8 or 16 bits',
+                           do=f'Save a copy: {copy_in_rgb(image)}')
         image = Image.fromarray((grey.astype(np.uint32) >> 8).astype(np.uint8))
     clear = image.mode in ('RGBA', 'LA', 'PA') or image.mode == 'P' and 'transparency' in image.info
     if image.mode in ('P', 'PA'):

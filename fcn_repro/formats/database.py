@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import FcnError
-from .atomic import make_folder
+from .atomic import first_line, make_folder
 
 MAGIC = 0xBEEFC0DE
 DATA_FILE = 'data.mdb'
@@ -243,22 +243,28 @@ def open_environment(path: Path) -> Any:
 
 
 class Writer:
-    """A new LMDB: put(key, value) in any order, then close(). As a context manager it removes what
-    it wrote where an error ends the block.
+    """A new LMDB: put(key, value) in any order, then close(), which gives it its name: nobody sees
+    a part of it. As a context manager it removes what it wrote where an error ends the block.
 
-    FcnError where the folder exists (Caffe's mode NEW) or cannot be written.
+    FcnError where the path exists (Caffe's mode NEW) or cannot be written.
     """
 
     def __init__(self, path: str | PathLike):
         import lmdb
 
         self.path = Path(path)
-        if self.path.exists():
+        if self.path.exists() or self.path.is_symlink():
             raise FcnError('exists already, and a converter writes a new database', code='exists',
                            file=str(self.path), do='Remove it, or name another.')
-        make_folder(self.path)
+        make_folder(self.path.parent)
+        self._temporary = self.path.with_name(f'{self.path.name}.{os.getpid()}.part')
         self._size = 1 << 26
-        self._env = lmdb.open(str(self.path), map_size=self._size)
+        try:
+            self._temporary.mkdir()
+            self._env = lmdb.open(str(self._temporary), map_size=self._size)
+        except (OSError, lmdb.Error) as error:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            raise self._failed(error) from None
         self._pending: list[tuple[bytes, bytes]] = []
         self.count = 0
 
@@ -286,13 +292,26 @@ class Writer:
                 self._size *= 2
                 self._env.set_mapsize(self._size)
             except lmdb.Error as error:
-                raise FcnError(f'the database cannot be written: {error}', file=str(self.path),
-                               do='Free space, or write elsewhere.') from None
+                raise self._failed(error) from None
 
     def close(self) -> None:
-        """Commit the rest."""
-        self.commit()
+        """Commit the rest and give the database its name."""
+        try:
+            self.commit()
+            self._env.close()
+            self._temporary.rename(self.path)
+        except OSError as error:
+            raise self._failed(error) from None
+        finally:
+            self._discard()
+
+    def _discard(self) -> None:
         self._env.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _failed(self, error: Exception) -> FcnError:
+        return FcnError(f'the database cannot be written: {first_line(error)}', file=str(self.path),
+                        do='Check the folder, its permissions and the free space.')
 
     def __enter__(self) -> Writer:
         return self
@@ -302,5 +321,4 @@ class Writer:
         if kind is None:
             self.close()
         else:
-            self._env.close()
-            shutil.rmtree(self.path, ignore_errors=True)
+            self._discard()

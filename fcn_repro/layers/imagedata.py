@@ -1,5 +1,6 @@
 """ImageData: batches of the images and labels that a text file lists (Caffe's image_data_layer)."""
 
+import os
 from functools import partial
 
 import numpy as np
@@ -57,8 +58,11 @@ class ImageData(Source):
         return lines, Prefetch(partial(self.batch, lines))
 
     def image(self, lines, k):
-        name = self.state.search.find(self.param.root_folder + lines[k][0], 'image',
-                                      f'root_folder or {self.param.source}')
+        image, root = lines[k][0], self.param.root_folder
+        field = f'root_folder or {self.param.source}'
+        if root and os.path.isabs(image):
+            field = f'{self.param.source}, whose names are absolute though root_folder is set'
+        name = self.state.search.find(root + image, 'image', field)
         return load_image(name, self.param.is_color, self.size)
 
     def shape(self, bottoms):

@@ -133,10 +133,18 @@ class Net(nn.Module):
                     shapes.update(tops)
         return shapes, declared
 
-    def reshape(self, fed: Mapping[int, Shape]) -> None:
-        """Infer all shapes anew where those of fed values, {value: shape}, have changed. FcnError
-        where the parameters no longer fit."""
-        if fed.items() <= self.shapes.items():
+    def check_layer(self, node: Node, bottoms: list[Shape]) -> None:
+        """FcnError where a layer cannot take bottoms of these shapes, or its parameters no longer
+        fit."""
+        layer = self.layer(node)
+        wanted = layer.parameters(bottoms)
+        check_unchanged({node.key: self.declared.get(node.key, [])}, {node.key: wanted})
+        layer.shape(bottoms)
+
+    def reshape(self, fed: Mapping[int, Shape], whole: bool = False) -> None:
+        """Infer all shapes anew where those of fed values, {value: shape}, have changed, or in any
+        case (whole). FcnError where the parameters no longer fit."""
+        if not whole and fed.items() <= self.shapes.items():
             return
         shapes, declared = self.infer_shapes(fed)
         with located(self.graph.file):

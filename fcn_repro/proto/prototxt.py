@@ -106,6 +106,14 @@ def parse_solver(text: str, file: str = '<text>', dialect: Dialect | str = BVLC)
     return SolverText(message, file, lines, text)
 
 
+def read_message(path: str | os.PathLike, name: str, dialect: Dialect | str = BVLC) -> Any:
+    """The message `name` ('NetParameter') of a prototxt file as it is written, not upgraded.
+    FcnError with the line."""
+    message = find_dialect(dialect)[name]()
+    _parse(_read(path), message, str(path))
+    return message
+
+
 def filter_net(net: NetText, phase: int | str, level: int = 0, stages=()) -> NetText:
     """The layers that take part in a phase (TRAIN or TEST, number or name), level and stages.
 

@@ -55,6 +55,10 @@ class Memory:
             self._diff = torch.full(self.shape, self.weight, device=self.device)
         return self._diff
 
+    def hold(self, tensor):
+        """Use a tensor's own memory as the data."""
+        self.device, self.source, self._data = tensor.device, None, tensor.detach()
+
     def reshape(self, shape):
         """Another shape: new memory, of zeros."""
         if self.source:

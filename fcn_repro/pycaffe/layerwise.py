@@ -19,6 +19,7 @@ from ..net import Net
 from ..net.debug_info import backward_flags, log_backward, log_forward, log_param_norms
 from ..net.graph import AUTOMATIC, Node
 from ..net.precision import tf32
+from ..sizes import dims
 from .arrays import Memory, settle
 from .blob import diff_of
 from .userlayer import Chosen, UserPython
@@ -61,6 +62,8 @@ class LayerwiseExecutor:
         """Follow the net to its new shapes."""
         for v, shape in self.net.shapes.items():
             self.memory[v].reshape(shape)
+        self._seen = {node.key: [self.net.shapes[v] for v in node.bottoms]
+                      for node in self.net.graph.nodes}
 
     # ---- before anything runs ----------------------------------------------------------------
 
@@ -69,6 +72,8 @@ class LayerwiseExecutor:
         self._device = self.net.options.device
         self._records: dict[int, tuple] = {}    # of layer i: bottoms, parameters, tops
         self.memory = self._make_memory()
+        self._seen: dict[tuple, list] = {}      # shapes of its bottoms that a layer was checked for
+        self.reshaped()
         self.blobs = {self.net.graph.values[v]: memory for v, memory in self.memory.items()}
         self._constants = self._fill_constants()
         self._connect_user_layers()
@@ -121,14 +126,14 @@ class LayerwiseExecutor:
         return {name: self.memory[graph.last(name)].data for name in (*graph.outputs, *names)}
 
     def run(self, first: int, last: int) -> float:
-        """Forward through the layers first to last, both included; their loss."""
+        """Forward through the layers first to last, both included; their loss. As in Caffe each
+        layer takes its bottoms at the shapes that they have when it runs; the others keep theirs.
+        """
         settle()
         nodes, loss = self.net.graph.nodes, 0.0
         with tf32(self.net.options.precision == 'tf32'):
-            tops = {i: self._tops(i) for i in range(first, last + 1) if not nodes[i].bottoms}
-            self.adapt(tops)
             for i in range(first, last + 1):
-                made = tops[i] if i in tops else self._tops(i)
+                made = self._tops(i)
                 self._write(nodes[i], made)
                 if self.net.debug_info:
                     log_forward(self.net, nodes[i], [self.memory[v].data for v in nodes[i].tops])
@@ -151,6 +156,7 @@ class LayerwiseExecutor:
         unless a second run of the layer gives it as well."""
         self._call('before_forward', i)
         node = self.net.graph.nodes[i]
+        self._check(node)
         if node.type == 'Input':
             return [self.memory[v].data for v in node.tops]
         layer, in_place = self.net.layer(node), self._in_place(node)
@@ -177,14 +183,19 @@ class LayerwiseExecutor:
         """Does the layer overwrite one of its bottoms?"""
         return any(self.memory[v] is self.memory[w] for v in node.bottoms for w in node.tops)
 
-    def adapt(self, tops: dict[int, list[torch.Tensor]]) -> None:
-        """Infer the shapes anew where sources changed theirs; FcnError where they do not fit.
-        tops: {layer number: tensors} of sources that have run."""
-        nodes = self.net.graph.nodes
-        shapes = {v: tuple(top.shape) for i, made in tops.items()
-                  for v, top in zip(nodes[i].tops, made, strict=True)}
-        self.net.reshape({v: shapes.get(v, self.memory[v].shape) for node in nodes
-                          if not node.bottoms for v in node.tops})
+    def _check(self, node):
+        """FcnError where the bottoms' shapes are new and the layer cannot take them."""
+        bottoms = [self.memory[v].shape for v in node.bottoms]
+        if bottoms != self._seen[node.key]:
+            with located(self.net.graph.file, node):
+                self.net.check_layer(node, bottoms)
+            self._seen[node.key] = bottoms
+
+    def adapt(self) -> None:
+        """Give all blobs the shapes that follow from those of the sources now; FcnError where they
+        do not fit."""
+        self.net.reshape({v: self.memory[v].shape for node in self.net.graph.nodes
+                          if not node.bottoms for v in node.tops}, whole=True)
 
     @torch.no_grad()
     def _write(self, node, tops):
@@ -237,13 +248,23 @@ class LayerwiseExecutor:
             return
         with located(self.net.graph.file), torch.enable_grad():
             bottoms, params, tops = self._records.get(i) or self._compute(node, layer, False)
-        starts = [(top, self.memory[v].diff.reshape(top.shape))
+        starts = [(top, self._top_diff(node, v, top))
                   for v, top in zip(node.tops, tops, strict=True) if top.requires_grad]
         leaves = [x for x in (*bottoms, *params) if x.requires_grad]
         if starts and leaves:
             tops, diffs = zip(*starts, strict=True)
             grads = torch.autograd.grad(tops, leaves, diffs, retain_graph=True, allow_unused=True)
             self._leave(node, bottoms, params, dict(zip(map(id, leaves), grads, strict=True)))
+
+    def _top_diff(self, node, v, top):
+        """The diff of a top, in its shape."""
+        diff = self.memory[v].diff
+        if diff.numel() != top.numel():
+            raise FcnError(f"blob '{self.net.graph.values[v]}' is {dims(diff.shape)}, and its "
+                           f'bottoms now make it {dims(top.shape)}', file=self.net.graph.file,
+                           line=node.line, layer=node.name, type=node.type,
+                           do='Run forward through this layer first.')
+        return diff.reshape(top.shape)
 
     @torch.no_grad()
     def _leave(self, node, bottoms, params, grads):

@@ -78,9 +78,16 @@ def init_log(level=0, stderr=True):
     glog.setup('caffe', {'minloglevel': lowest}, to_stderr=stderr)
 
 
+def ensure_log():
+    """Log to stderr, as Caffe does without init_log, where nothing else was set up."""
+    if not glog.ROOT.handlers:
+        init_log()
+
+
 def log_line(text):
     """Write one line to the log (pycaffe's `log`)."""
-    log.info('%s', text, extra=glog.at('_caffe.cpp', 47))
+    ensure_log()
+    log.info('%s', text, extra=glog.at('_caffe.cpp', 68))
 
 
 class Timer:

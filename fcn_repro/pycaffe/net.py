@@ -35,6 +35,7 @@ class Net:
     """
 
     def __init__(self, network_file, phase, level=0, stages=None, weights=None):
+        mode.ensure_log()
         if isinstance(phase, str | Path):           # the old order
             warnings.warn(f'Net(file, weights, phase) is the old form: Net({network_file!r}, '
                           f'{level}, weights={phase!r})', DeprecationWarning, stacklevel=2)
@@ -180,7 +181,7 @@ class Net:
     def reshape(self):
         """Give all blobs the shapes that follow from those of the inputs now."""
         settle()
-        self._net.executor.adapt({})
+        self._net.executor.adapt()
 
     # ---- what pycaffe has under an underscore, by number in place of by name -----------------
 

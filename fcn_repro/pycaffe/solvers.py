@@ -65,6 +65,7 @@ class Solver:
     _rule = None            # of a subclass: its type, whatever the file says
 
     def __init__(self, solver_file):
+        mode.ensure_log()
         self._solver = LayerwiseSolver(str(solver_file), self._rule)
         self.net = Net._of(self._solver.net)
         self.test_nets = [Net._of(net) for net in self._solver.test_nets]

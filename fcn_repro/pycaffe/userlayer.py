@@ -3,7 +3,9 @@ backward on blobs (python_layer.hpp of BVLC Caffe)."""
 
 import importlib
 import importlib.util
+import os
 import sys
+from typing import Any, ClassVar
 
 import torch
 
@@ -12,6 +14,7 @@ from ..errors import FcnError, short
 from ..layers.common.base import ANY, constant
 from ..layers.common.base import Layer as EngineLayer
 from ..layers.python import Python
+from ..net import Net
 from ..proto import TEST, TRAIN
 from .arrays import Memory, settle
 from .blob import Blob, Param
@@ -42,11 +45,17 @@ class BlobVec(list):
 
 
 class UserPython(EngineLayer):
-    """The engine's side of a user's layer. Until `connect` its blobs have memory of their own."""
+    """The engine's side of a user's layer.
+
+    Layer by layer (pycaffe), `connect` makes its blobs those of the net, and `run` and `run_back`
+    call the user's methods. In a plan (UserNet), `forward` calls them on blobs over the tensors,
+    and autograd calls backward.
+    """
 
     type = 'Python'
     bottoms = tops = (0, ANY)
-    in_place = True
+    in_place = stateful = True
+    replayable = False
     fields = 'python_param'
 
     def setup(self):
@@ -101,6 +110,41 @@ class UserPython(EngineLayer):
             param.data.copy_(self.instance.blobs[i]._memory.data)
             self.instance.blobs[i] = Param(param)
 
+    @torch.no_grad()
+    def adopt(self, params):
+        """Let ParamBlobs begin with what the user's setup wrote into the layer's blobs."""
+        for blob, param in zip(self.instance.blobs, params, strict=True):
+            param.data.copy_(blob._memory.data)
+
+    def forward(self, bottoms, params):
+        if not self.top:
+            self.call(bottoms, params)
+            return []
+        return list(UserCall.apply(self, len(bottoms), *bottoms, *params))
+
+    def call(self, bottoms, params):
+        """The user's reshape and forward on blobs over these tensors; copies of the tops."""
+        in_place = set(self.node.bottoms) and self.overwrites
+        for blob, tensor in zip(self.bottom, bottoms, strict=True):
+            blob._memory.hold(tensor.detach().clone() if in_place else tensor)
+        for blob, tensor in zip(self.instance.blobs, params, strict=True):
+            blob._memory.hold(tensor)
+        for i, name in enumerate(self.node.param.top):
+            if name in self.node.param.bottom:          # one blob, as in Caffe
+                self.top[i]._memory = self.bottom[list(self.node.param.bottom).index(name)]._memory
+        return [top.clone() for top in self.run()]
+
+    def call_back(self, diffs, propagate_down, params):
+        """The user's backward for these diffs of the tops (None: zeros) on the blobs of the latest
+        call; the bottoms' and the parameters' diffs."""
+        for blob, diff in zip(self.top, diffs, strict=True):
+            blob._memory.diff.zero_() if diff is None else blob._memory.diff.copy_(diff)
+        for blob in (*self.bottom, *self.instance.blobs):
+            if not any(blob._memory is top._memory for top in self.top):
+                blob._memory.diff.zero_()
+        self.run_back(propagate_down)
+        return [blob._memory.diff.clone() for blob in (*self.bottom, *self.instance.blobs[:params])]
+
     def run(self):
         """The user's reshape and forward on the net's blobs; the tops' data."""
         self.instance.reshape(self.bottom, self.top)
@@ -113,6 +157,22 @@ class UserPython(EngineLayer):
         """The user's backward on the net's blobs."""
         self.instance.backward(self.top, propagate_down, self.bottom)
         settle()
+
+
+class UserCall(torch.autograd.Function):
+    """A user's layer as a function of tensors: UserPython.call, with call_back as its gradient."""
+
+    @staticmethod
+    def forward(ctx, layer, count, *tensors):
+        ctx.layer, ctx.count = layer, count
+        return tuple(layer.call(tensors[:count], tensors[count:]))
+
+    @staticmethod
+    def backward(ctx, *diffs):
+        needed = ctx.needs_input_grad[2:]
+        found = ctx.layer.call_back(diffs, list(needed[:ctx.count]), len(needed) - ctx.count)
+        return (None, None, *(diff if wanted else None
+                              for diff, wanted in zip(found, needed, strict=True)))
 
 
 class Chosen:
@@ -133,6 +193,25 @@ class Chosen:
                        layer=node.name, type=node.type,
                        do=f"Put {param.module}.py into the script's folder. "
                           f'Known without: {known}.')
+
+
+class UserNet(Net):
+    """A net that runs by plans, in which Python layers may be users' own."""
+
+    own_types: ClassVar[dict[str, Any]] = {'Python': Chosen}
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        for node in self.graph.nodes:
+            layer = self.layer(node)
+            if isinstance(layer, UserPython):
+                layer.adopt(self.layer_params.get(node.key, []))
+
+
+def search_here():
+    """Let modules of users' layers lie in the working directory, too; PYTHONPATH comes first."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 def on_path(module):

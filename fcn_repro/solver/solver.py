@@ -43,8 +43,8 @@ LOGGED_VALUES = 100                         # of an output, at most
 class Solver:
     """Caffe's solver of a solver.prototxt: the train net, its test nets, and the update.
 
-    path: the solver file, or its SolverText. search: SearchPath.of or SearchPath.beside, which makes of a text's file
-    where its relative paths are looked for; for the solver and for its nets.
+    path: the solver file, or its SolverText. search: SearchPath.of or SearchPath.beside, which
+    makes of a text's file where its relative paths are looked for; for the solver and for its nets.
     prefix: replaces snapshot_prefix. seed: replaces random_seed (0 where neither is given, so that
     every run can be repeated). overrides: for the nets' data layers, as in Net. passes: as in Net;
     by default passes.DEFAULT, and none with blas. keep: how many snapshots of the run are kept, the

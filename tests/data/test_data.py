@@ -1,6 +1,5 @@
 """Readers on small folders of the real layouts, and every kind of bad input."""
 
-import re
 import struct
 import zlib
 
@@ -142,7 +141,7 @@ def test_image_that_is_not_rgb(tmp_path, mode):
     path = tmp_path / ('a.png' if mode == '1' else 'a.jpg')
     Image.new(mode, (8, 6)).save(path)
     text = message(read_image, path)
-    assert str(path) in text and repr(mode) in text and 'another file' in text
+    assert str(path) in text and repr(mode) in text and "convert('RGB')" in text
 
 
 def test_truncated_files(tmp_path):
@@ -186,10 +185,7 @@ def test_label_of_four_bit_grey_is_not_rescaled(tmp_path):
     path = tmp_path / 'a.png'
     path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 2, 1, 4, 0, 0, 0,
                      0)) + chunk(b'IDAT', zlib.compress(b'\x00\x12')) + chunk(b'IEND', b''))
-    text = message(read_label, path)
-    assert 'L;4' in text
-    exec(re.search(r': (import .*)\.$', text).group(1), {'f': path, 'other': tmp_path / 'b.png'})
-    assert read_label(tmp_path / 'b.png').tolist() == [[1, 2]]
+    assert 'L;4' in message(read_label, path)
 
 
 def test_mat_of_another_kind(tmp_path):

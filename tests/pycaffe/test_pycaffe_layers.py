@@ -1,12 +1,17 @@
 """Layers that users write in Python, on the blobs of a pycaffe net."""
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from texts import assert_facts, conv, inputs, layer, message
 
 import fcn_repro.pycaffe as caffe
+from fcn_repro.passes import DEFAULT
+from fcn_repro.pycaffe.userlayer import UserNet
+from fcn_repro.solver.solver import Solver
 
 MODULE = """
 import json
@@ -149,6 +154,58 @@ def test_layers_in_python_equal_the_built_in_ones(folder):
             np.testing.assert_allclose(ours.params[name][0].diff.ravel(),
                                        its.params[name][0].diff.ravel(), 1e-4, 1e-5)
     assert ours.layer_dict['s'].blobs[0].data == [3] and not ours.blobs['target'].diff.any()
+
+
+def planned(folder, text, phase=caffe.TRAIN):
+    (folder / 'planned.prototxt').write_text(text)
+    return UserNet.read(folder / 'planned.prototxt', phase, passes=DEFAULT)
+
+
+def test_a_planned_net_equals_the_layerwise_one(folder):
+    """Losses, tops, and the diffs of blobs and parameters, at several sizes."""
+    mine, its = planned(folder, OURS), net(folder, OURS)
+    assert mine.params['s'][0].data == 3                    # from the user's setup
+    mine.params['a'][0].data.copy_(torch.from_numpy(its.params['a'][0].data))
+    rng = np.random.default_rng(0)
+    for shape in (2, 2, 3, 4), (1, 2, 5, 3):
+        given = {'data': rng.standard_normal(shape).astype('f4'),
+                 'target': rng.standard_normal((shape[0], 3, *shape[2:])).astype('f4')}
+        for name, array in given.items():
+            its.blobs[name].reshape(*array.shape)
+        its.clear_param_diffs()
+        its.forward(**given)
+        its.backward()
+        mine.clear_param_diffs()
+        mine.forward(blobs='all', **given)
+        mine.backward()
+        for name in 'a', 'b', 'loss':
+            for part in 'data', 'diff':
+                np.testing.assert_allclose(
+                    getattr(mine.blobs[name], part).detach().numpy().ravel(),
+                    getattr(its.blobs[name], part).ravel(), 1e-5, 1e-6)
+        for name in 'a', 's':
+            np.testing.assert_allclose(mine.params[name][0].diff.numpy().ravel(),
+                                       its.params[name][0].diff.ravel(), 1e-4, 1e-5)
+
+
+def test_a_planned_net_reads_a_users_data(folder):
+    mine = planned(folder, COUNT)
+    for i in 2, 3, 4:
+        sums = mine.forward(blobs='data')
+        assert (sums['data'] == i).all() and sums['data'].shape == (1, 2, 3 + i, 4)
+        mine.backward()
+
+
+def test_a_planned_solver_equals_pycaffes(folder):
+    (folder / 'net.prototxt').write_text(COUNT + python('s', 'sum', 'b', 'Scale'))
+    (folder / 'solver.prototxt').write_text(
+        'net: "net.prototxt" base_lr: 0.01 lr_policy: "fixed" random_seed: 3')
+    losses = []
+    for make in partial(Solver, net_class=UserNet), caffe.SGDSolver:
+        solver = make('solver.prototxt')
+        solver.step(3)
+        losses.append(float((solver if make is not caffe.SGDSolver else solver._solver).loss))
+    assert losses[0] == pytest.approx(losses[1], 1e-6) and losses[0]
 
 
 def test_a_data_layer_counts_passes(folder):

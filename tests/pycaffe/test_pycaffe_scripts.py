@@ -151,7 +151,7 @@ def test_an_old_script_runs(tmp_path):
     assert done.stdout.splitlines() == [
         'filter [0.0625 0.1875 0.1875 0.0625] 30', 'shapes True', 'loss True 2', 'shapes True',
         'loss True 4']
-    assert 'Iteration 3, loss = ' in done.stderr
+    assert 'Iteration 3 (' in done.stderr
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith('error: ')
     assert done.stderr.splitlines()[-1].endswith(

@@ -9,6 +9,7 @@ from PIL import Image
 from texts import assert_facts, conv, inputs, layer, message
 
 import fcn_repro.pycaffe as caffe
+from fcn_repro.errors import FcnError
 from fcn_repro.pycaffe.proto import caffe_pb2
 
 SMALL = inputs(data=(2, 2, 6, 6), label=(2, 1, 6, 6)) + conv('a', 'data') \
@@ -259,3 +260,60 @@ def test_classifier(made, tmp_path):
     np.testing.assert_allclose(classifier.predict(images), [each.mean(0)] * 3, 1e-4)
     whole = caffe.Classifier('net.prototxt', 'w.caffemodel')
     assert list(whole.image_dims) == [6, 8] and whole.predict(images, False).shape == (3, 5)
+
+
+# Partial passes
+
+ENDS_IN_FC = inputs(data=(1, 2, 8, 8)) + conv('c1', 'data', kernel=3) + conv('c2', 'c1', kernel=3) \
+    + layer('ReLU', 'r', 'c2', 'c2') + layer(
+        'InnerProduct', 'fc', 'c2', 'fc', 'inner_product_param { num_output: 2 weight_filler { '
+        'type: "gaussian" std: 1 } }')
+
+
+def test_octaves_of_a_net_that_ends_in_an_inner_product(tmp_path):
+    """Google's deepdream: other sizes up to a layer, on a net whose end takes one size alone."""
+    (tmp_path / 'net.prototxt').write_text(ENDS_IN_FC)
+    net = caffe.Net(str(tmp_path / 'net.prototxt'), caffe.TEST)
+    conv_only = ENDS_IN_FC.partition('layer { name: "fc"')[0]
+    (tmp_path / 'conv.prototxt').write_text(conv_only)
+    other = caffe.Net(str(tmp_path / 'conv.prototxt'), caffe.TEST)
+    other.share_with(net)
+    whole = net.forward()['fc'].copy()
+    for side in 5, 8, 13:
+        image = np.random.default_rng(side).standard_normal((1, 2, side, side)).astype('f4')
+        for each in net, other:
+            each.blobs['data'].reshape(*image.shape)
+            each.blobs['data'].data[...] = image
+        top = net.forward(end='r')['c2']
+        assert (top == other.forward()['c2']).all() and net.blobs['fc'].shape == whole.shape
+        for each in net, other:
+            each.blobs['c2'].diff[...] = each.blobs['c2'].data
+        down = net.backward(start='r', end='c1')['data']
+        assert (down == other.backward()['data']).all() and down.shape == image.shape
+    assert "layer 'fc': parameter 0 is 2x48, but this input needs 2x243" in \
+        message(net.forward)
+    with pytest.raises(FcnError, match='2x48'):
+        net.reshape()
+    net.blobs['data'].reshape(1, 2, 8, 8)
+    net.blobs['data'].data[...] = 0
+    assert (net.forward()['fc'] == whole).all()
+
+
+def test_from_a_blob_that_was_reshaped_by_hand(tmp_path):
+    (tmp_path / 'net.prototxt').write_text(ENDS_IN_FC.partition('layer { name: "fc"')[0])
+    net = caffe.Net(str(tmp_path / 'net.prototxt'), caffe.TEST)
+    net.blobs['c1'].reshape(1, 3, 4, 7)
+    net.blobs['c1'].data[...] = 1
+    assert net.forward(start='c2')['c2'].shape == (1, 3, 2, 5)
+    assert net.blobs['data'].shape == (1, 2, 8, 8)
+    net.reshape()
+    assert net.blobs['c1'].shape == (1, 3, 6, 6) and net.blobs['c2'].shape == (1, 3, 4, 4)
+
+
+def test_backward_through_a_layer_that_has_not_run_at_this_size(tmp_path):
+    (tmp_path / 'net.prototxt').write_text('force_backward: true ' + ENDS_IN_FC)
+    net = caffe.Net(str(tmp_path / 'net.prototxt'), caffe.TEST)
+    net.forward()
+    net.blobs['data'].reshape(1, 2, 9, 9)
+    net.forward(end='c1')
+    assert "blob 'c2' is 1x3x4x4, and its bottoms now make it 1x3x5x5" in message(net.backward)

@@ -134,8 +134,8 @@ def other_size(voc, id_):
 
 SPOILT = [
     (truncate, ['JPEGImages/{}.jpg', 'runcated', 'copy it again']),
-    (convert('L'), ['JPEGImages/{}.jpg', 'grey', "'L'", 'RGB', 'Convert']),
-    (convert('CMYK'), ['JPEGImages/{}.jpg', 'the image is CMYK', 'Convert']),
+    (convert('L'), ['JPEGImages/{}.jpg', 'grey', "'L'", 'RGB', 'Save a copy']),
+    (convert('CMYK'), ['JPEGImages/{}.jpg', 'the image is CMYK', 'Save a copy']),
     (lambda voc, id_: image_path(voc, id_).unlink(), ['JPEGImages/{}.jpg', "image of '{}'"]),
     (lambda voc, id_: label_path(voc, id_).unlink(), [
         'SegmentationClass/{}.png', "label of '{}'", 'missing']),

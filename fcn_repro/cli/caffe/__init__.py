@@ -1,7 +1,7 @@
 """Caffe's own command and tools, by their names, flags and log.
 
     fcn-repro caffe train --solver=examples/mnist/lenet_solver.prototxt
-    fcn-repro caffe test --model=lenet_train_test.prototxt --weights=lenet.caffemodel --iterations=50
+    fcn-repro caffe test --model=lenet_train_test.prototxt --weights=lenet.caffemodel
     fcn-repro caffe convert_imageset --resize_height=256 --resize_width=256 photos/ list.txt lmdb
 """
 

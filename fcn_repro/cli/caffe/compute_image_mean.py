@@ -1,0 +1,16 @@
+"""Compute the mean image of a database, and its mean per channel."""
+
+import argparse
+
+from ...formats.converters import check_backend, mean_image
+from .gflags import Flag
+
+USAGE = '[FLAGS] INPUT_DB [OUTPUT_FILE]'
+WORDS = 1, 2
+FLAGS = (Flag('backend', 'lmdb', 'the type of the database: lmdb'),)
+
+
+def run(flags: argparse.Namespace, args: list[str]) -> None:
+    database, *output = args
+    check_backend(flags.backend, database)
+    mean_image(database, *output)

@@ -1,0 +1,14 @@
+"""Rewrite a solver's prototxt of an older Caffe in today's form."""
+
+import argparse
+
+from ...formats.upgrades import upgrade_solver_text
+
+USAGE = 'OLD_FILE_IN FILE_OUT'
+WORDS = 2, 2
+FLAGS = ()
+
+
+def run(flags: argparse.Namespace, args: list[str]) -> None:
+    source, target = args
+    upgrade_solver_text(source, target)
