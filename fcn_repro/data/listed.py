@@ -124,7 +124,8 @@ def pixels(image: Image.Image, color: bool | None) -> np.ndarray:
                            f'{grey.max():g}, not 8 or 16 bits',
                            do=f'Save a copy: {copy_in_rgb(image)}')
         image = Image.fromarray((grey.astype(np.uint32) >> 8).astype(np.uint8))
-    clear = image.mode in ('RGBA', 'LA', 'PA') or (image.mode == 'P' and 'transparency' in image.info)
+    clear = image.mode in ('RGBA', 'LA', 'PA') or (
+        image.mode == 'P' and 'transparency' in image.info)
     if image.mode in ('P', 'PA'):
         image = image.convert('RGBA')
     if color is None and clear:
