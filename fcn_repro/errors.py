@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from types import TracebackType
@@ -90,8 +89,37 @@ def short(text: str, longest: int = LONGEST) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "Did you mean 'x'?" with the known name nearest to an unknown one, ignoring case; ''
-    where none is near."""
-    by_lower = {each.lower(): each for each in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, 1)
-    return f"Did you mean '{by_lower[near[0]]}'?" if near else ''
+    """Return "Did you mean 'x'?" with the known name that an unknown one misspells; '' without one.
+
+    A misspelling differs in case and underscores, or in one character (two from 8 characters on;
+    a swap of neighbours is one) and not in the first: names that are merely alike may mean another
+    thing, as DepthwiseConvolution and Deconvolution do.
+    """
+    def plain(text: str) -> str:
+        return text.lower().replace('_', '')
+
+    short_name, best = plain(name)[:200], None
+    for each in known:
+        other = plain(each)
+        allowed = 0 if len(short_name) < 4 else 1 if len(short_name) < 8 else 2
+        distance = 0 if other == short_name else edits(short_name, other, allowed)
+        alike = distance == 0 or other[:1] == short_name[:1]
+        if distance <= allowed and alike and (best is None or distance < best[0]):
+            best = distance, each
+    return f"Did you mean '{best[1]}'?" if best else ''
+
+
+def edits(a: str, b: str, most: int) -> int:
+    """The number of insertions, deletions, replacements and swaps of neighbours that make one text
+    of the other; more than `most` is most + 1."""
+    if abs(len(a) - len(b)) > most:
+        return most + 1
+    before, row = list(range(len(b) + 1)), list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        older, before, row = before, row, [i]
+        for j, y in enumerate(b, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                cost = min(cost, older[j - 2] + 1)
+            row.append(cost)
+    return min(row[-1], most + 1)

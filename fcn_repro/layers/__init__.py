@@ -9,8 +9,10 @@ from functools import lru_cache
 
 from ..errors import FcnError, nearest
 from ..proto.dialects import BVLC, Dialect, dialect_of, dialects, use_dialect
+from ..proto.upgrade import TYPES as V1_ROWS
 from . import internal
 from .common.base import Layer
+from .common.foreign import foreign_remedy
 from .common.state import PRECISIONS, ExecutionOptions, RunState
 
 __all__ = ['PRECISIONS', 'TYPES', 'ExecutionOptions', 'Layer', 'RunState', 'layer_class',
@@ -48,6 +50,9 @@ def layer_class(type_name: str, dialect: Dialect = BVLC) -> type[Layer]:
     return types_of(dialect).get(type_name, Layer)
 
 
+V1_NAMES = {row[0]: row[1] for row in V1_ROWS}
+
+
 def unknown_type(node, types):
     """The FcnError for a node whose type is none of `types`, {type name: class}."""
     if node.type == 'WindowData':
@@ -59,5 +64,11 @@ def unknown_type(node, types):
              if dialect is not dialect_of(node.param) and node.type in dialect.types]
     known = [name for name, layer in types.items() if not layer.internal]
     return FcnError(f"unknown layer type '{node.type}'", line=node.line, layer=node.name,
-                    do=use_dialect(homes) or f'{nearest(node.type, known)} Known types: '
+                    do=use_dialect(homes) or foreign_remedy(node.type)
+                    or f'{nearest(v1_name(node.type), known)} Known types: '
                        f'{", ".join(sorted(known))}.'.lstrip())
+
+
+def v1_name(name):
+    """The current name of a type that is written as V1 has it (SOFTMAX_LOSS), else the name."""
+    return V1_NAMES.get(name.upper(), name)

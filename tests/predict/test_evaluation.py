@@ -196,7 +196,7 @@ def test_wrong_data(scored, capsys, tmp_path, spoil, parts):
     (['--split', 'test'], ['test.txt', "no split 'test'", 'Splits found: train, val']),
     (['--voc', 'none'], ['none: ', 'no such folder', 'Give a folder with JPEGImages/']),
     (['--net', 'none.prototxt'], ['none.prototxt', 'cannot read the file', 'Check the path']),
-    (['--net', 'w.h5'], ['w.h5', 'binary file, not prototxt', '.prototxt here']),
+    (['--net', 'w.h5'], ['w.h5', 'is an HDF5 file', '.prototxt here']),
     (['--weights', 'none.h5'], ['none.h5', 'cannot be read', 'Check the path']),
     (['--weights', 'val.prototxt'], ['val.prototxt', 'is a text that begins']),
     (['--out', 'w.h5'], ['w.h5', 'cannot make this folder']),
@@ -208,7 +208,7 @@ def test_wrong_words(scored, capsys, words, parts):
 
 
 @pytest.mark.parametrize('old, new, parts', [
-    ('top: "score"', 'top: "scores"', ['val.prototxt', "no blob 'score'", "mean 'scores'?"]),
+    ('num_output: 3', 'num_output: 1', ['w.h5', '(3, 3, 1, 1)', '(1, 3, 1, 1)']),
     ('name: "score"', 'name: "other"', ['w.h5', 'no layer matches', 'other', 'score']),
     ('num_output: 3', 'num_output: 5', ['w.h5', "layer 'score'", '(3, 3, 1, 1)', '(5, 3, 1, 1)',
                                         'Use the net definition']),

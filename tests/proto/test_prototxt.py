@@ -43,8 +43,8 @@ def test_unknown_field_names_the_nearest():
 
 
 def test_unknown_enum_value_names_the_nearest():
-    with pytest.raises(FcnError, match=r"has no value 'MEX'. Did you mean 'MAX'"):
-        parse_net('layer { pooling_param { pool: MEX } }')
+    with pytest.raises(FcnError, match=r"has no value 'STOCASTIC'. Did you mean 'STOCHASTIC'"):
+        parse_net('layer { pooling_param { pool: STOCASTIC } }')
     with pytest.raises(FcnError, match=r'x:2: .*"RELU".*without quotes'):
         parse_net('\nlayers { type: "RELU" }', 'x')
 
