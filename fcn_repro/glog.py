@@ -19,6 +19,9 @@ from typing import Any
 from .errors import FcnError
 
 ROOT = logging.getLogger('fcn_repro')
+# Lines of Caffe's log that this project's own tools do without: written after `setup` alone.
+CAFFE = logging.getLogger('fcn_repro.caffe')
+CAFFE.setLevel(logging.WARNING)
 LETTERS = 'IWEF'
 LEVELS = logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL     # glog's 0 to 3
 # glog's settings and their defaults; each is a flag of `caffe` and a variable GLOG_<name>
@@ -102,6 +105,7 @@ def setup(program: str, given: Mapping[str, Any] | None = None, to_stderr: bool 
         handler.setLevel(level)
         ROOT.addHandler(handler)
     ROOT.setLevel(lowest)
+    CAFFE.setLevel(lowest)
 
 
 def log_file(program: str, folder: str) -> logging.Handler:

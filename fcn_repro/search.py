@@ -32,16 +32,26 @@ class SearchPath:
         working directory holds."""
         return cls((Path(file).parent,))
 
-    def find(self, name: str | PathLike, what: str, field: str) -> Path:
-        """The path of the existing file or folder that a text calls `name` in `field`. FcnError
-        (code 'no-such-file') that lists the places tried; messages call it `what`."""
-        if not os.fspath(name):
+    def find(self, name: str | PathLike, what: str, field: str, folder: bool = False) -> Path:
+        """The path of what a text calls `name` in `field`: an existing file, or with `folder` a
+        folder too. FcnError (code 'no-such-file') that lists the places tried; messages call it
+        `what`."""
+        name = os.fspath(name)
+        if not name.strip():
             raise FcnError(f'{field} is empty', code='no-such-file', do=f'Name the {what}.')
         tried = list(dict.fromkeys(folder / name for folder in self.folders))
         for path in tried:
-            if path.exists():
+            if os.path.exists(path) and (folder or not os.path.isdir(path)):
                 return path
+        for path in tried:
+            if os.path.isdir(path):
+                raise FcnError(f"'{name}' is a folder, not a {what}", file=str(path.absolute()),
+                               code='no-such-file', do=f'Correct {field}: name the file.')
         places = ' and '.join(str(path.absolute()) for path in tried)
+        if name != name.strip() and any(os.path.exists(f / name.strip()) for f in self.folders):
+            raise FcnError(f"there is no {what} '{name}', but one without the space around its "
+                           f'name: tried {places}', code='no-such-file',
+                           do=f'Remove the space in {field}.')
         raise FcnError(f"there is no {what} '{name}': tried {places}", code='no-such-file',
                        do=f'Correct {field}, or run from the folder that its paths start at.')
 

@@ -9,6 +9,8 @@ from texts import assert_facts, inputs, layer, message
 
 from fcn_repro.net.net import Net
 from fcn_repro.proto import BlobProto
+from fcn_repro.recipe.runs import Run
+from fcn_repro.recipe.training import make_solver
 from fcn_repro.search import SearchPath
 from fcn_repro.solver.solver import Solver
 
@@ -131,3 +133,63 @@ def test_one_place_where_the_text_is_in_the_working_directory(places):
     (places[0] / 'net.prototxt').write_text(HDF5)
     found = message(Net.read, 'net.prototxt', 'TEST')
     assert found.count('in/list.txt') == 2 and ' and ' not in found.partition('tried')[2]
+
+
+@pytest.mark.parametrize('text, write, name', CASES)
+def test_a_folder_is_passed_over_and_named(places, text, write, name):
+    here, there = places
+    (there / 'net.prototxt').write_text(text)
+    write(there / 'in', 2)
+    (here / 'in' / name).mkdir()
+    assert first_value(Net.read(there / 'net.prototxt', 'TEST'))
+    (there / 'in' / name).unlink()
+    assert f"'in/{name}' is a folder, not a" in message(
+        lambda: Net.read(there / 'net.prototxt', 'TEST').forward())
+
+
+@pytest.mark.parametrize('text, write, ending', [
+    (HDF5, write_hdf5, '\r\n'), (IMAGES, write_images, '\r\n'), (IMAGES, write_images, ' \r\n'),
+    (IMAGES, write_images, '\t\n'), (HDF5, write_hdf5, ' \n')])
+def test_lists_written_on_windows_or_by_hand(places, text, write, ending):
+    (places[0] / 'net.prototxt').write_text(text)
+    write(places[0] / 'in', 2)
+    listed = places[0] / 'in/list.txt'
+    listed.write_bytes(listed.read_bytes().replace(b'\n', ending.encode()))
+    assert first_value(Net.read('net.prototxt', 'TEST')) == 2
+
+
+def test_space_around_a_name(places):
+    (places[0] / 'net.prototxt').write_text(HDF5.replace('list.txt"', 'list.txt "'))
+    write_hdf5(places[0] / 'in', 2)
+    assert 'Remove the space in hdf5_data_param.source' in message(Net.read, 'net.prototxt', 'TEST')
+
+
+def test_an_empty_net_of_a_solver(places):
+    (places[0] / 's.prototxt').write_text('base_lr: 1 lr_policy: "fixed"\nnet: ""')
+    assert message(Solver, 's.prototxt') == 's.prototxt:2: net is empty. Name the net.'
+
+
+def test_names_that_no_file_can_have(places):
+    for name in 'x' * 5000, 'a\\000b':
+        (places[0] / 'net.prototxt').write_text(HDF5.replace('in/list.txt', name))
+        assert 'there is no list' in message(Net.read, 'net.prototxt', 'TEST')
+
+
+@pytest.mark.parametrize('head, words', [
+    (b'<!DOCTYPE html>', 'web page'), (b'\x89PNG\r\n', 'a PNG picture, not an HDF5 file'),
+    (b'version https://git-lfs.github.com/spec/v1', 'Git LFS pointer'), (b'', 'empty')])
+def test_other_files_in_place_of_hdf5(places, head, words):
+    (places[0] / 'net.prototxt').write_text(HDF5)
+    write_hdf5(places[0] / 'in', 2)
+    (places[0] / 'in/rows.h5').write_bytes(head)
+    assert words in message(Net.read, 'net.prototxt', 'TEST')
+
+
+def test_the_recipe_takes_nothing_from_the_working_directory(places):
+    """A stray train.prototxt there is not the stage's."""
+    for name in 'train.prototxt', 'val.prototxt':
+        (places[0] / name).write_text('stray')
+    run = Run('mini-fcn32s')
+    told = message(make_solver, run, run.prototxt, {})
+    assert_facts(told, "data/digits/VOC: layer 'data' (Python)", 'there is no such folder',
+                 f'relative paths start at {places[0]}')

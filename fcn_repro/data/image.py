@@ -1,6 +1,7 @@
 """Read image and label files as arrays, and turn an image into the blob that the nets read."""
 
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fcn_repro.errors import FcnError
+from fcn_repro.sniff import recognise
 
 VOID = 255      # label of the pixels that neither train nor count
 MEAN = (104.00699, 116.66877, 122.67892)    # BGR, the mean pixel that the VGG16 nets subtract
@@ -28,6 +30,14 @@ def open_image(file: str | Path | BinaryIO, kind: str) -> tuple[Image.Image, str
     except FileNotFoundError:
         raise FcnError(f'no such {kind}', file=path, do='Check the path.') from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if path is not None and os.path.isdir(path):
+            raise FcnError(f'is a folder, no {kind}', file=path, do='Name a file.') from None
+        if path is not None and os.path.isfile(path):
+            with open(path, 'rb') as raw:
+                other = recognise(raw.read(512))
+            if other and 'picture' not in other[0]:
+                raise FcnError(f'the {kind} cannot be read: it is {other[0]}', file=path,
+                               do=other[1] or 'Give a picture.') from None
         raise FcnError(f'the {kind} cannot be read: {error}', file=path,
                        do='The file is damaged or incomplete; copy it again.') from error
     return image, bits

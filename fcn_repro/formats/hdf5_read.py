@@ -22,7 +22,7 @@ from ..errors import FcnError
 from ..sizes import check_shape
 from .atomic import first_line
 from .solverstate import SolverState, read_binary, read_private_data
-from .wire import LayerBlobs, kind_of_binary, map_file
+from .wire import STATE_WANTED, LayerBlobs, kind_of_binary, map_file
 
 if TYPE_CHECKING:
     import h5py
@@ -203,13 +203,16 @@ def read_int(file: Any, name: str, path: FilePath) -> int:
 
 def read_solverstate(path: FilePath) -> SolverState:
     """A SolverState from HDF5 or from Caffe's binary format, told apart by content. FcnError on a
-    damaged file or another layout."""
+    damaged file, another layout, and weights."""
     import h5py
 
     if not is_hdf5(path):
         return read_binary(path)
     buffer = map_file(path)
     with open_hdf5(path) as file:
+        if 'data' in file and 'iter' not in file:
+            raise FcnError("has weights and no dataset 'iter', so it is not a solverstate",
+                           file=path, do=STATE_WANTED)
         iteration, step = (read_int(file, name, path) for name in ('iter', 'current_step'))
         history = numbered_arrays(member(file, 'history', h5py.Group, path), buffer, path)
         gaps = [i for i, h in enumerate(history) if h is None]

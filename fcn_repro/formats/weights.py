@@ -85,8 +85,16 @@ def read_weights(path: str | os.PathLike, dialect: Dialect | str = BVLC) -> Weig
     """Read a caffemodel (V0, V1, V2) or Caffe's HDF5 layout; the content decides which.
 
     dialect: of the numbers of V1's layer types. FcnError names the file, and for a damaged binary
-    one the byte.
+    one the byte; a solver state and a mean file are refused as such.
     """
+    kind = kind_of(path)
+    if kind == 'solverstate':
+        raise FcnError('is a solver state, which has no weights', file=str(path),
+                       do='Give the .caffemodel or .caffemodel.h5 that was written with it; a '
+                          'solver restores the state.')
+    if kind == 'binaryproto':
+        raise FcnError('is one blob (a binaryproto, such as a mean), not weights', file=str(path),
+                       do='Give a .caffemodel or .caffemodel.h5.')
     if is_hdf5(path):
         layers, extra = read_hdf5(path)
         return Weights(layers, str(path), 'hdf5', extra)

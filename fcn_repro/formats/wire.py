@@ -19,6 +19,7 @@ from ..errors import FcnError
 from ..proto.dialects import BVLC, Dialect
 from ..proto.upgrade import V0_TO_V2, v1_types
 from ..sizes import AXES, check_shape
+from ..sniff import recognise
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 NAME, LAYER, LAYERS, V0_LAYER = 1, 100, 2, 1    # NetParameter.name, .layer, .layers; V1's .layer
@@ -27,22 +28,8 @@ ITER, LEARNED_NET, HISTORY, STEP = 1, 2, 3, 4           # SolverState
 PRIVATE = 51411     # of NetParameter and SolverState: this project's (50000 to 99999 are private)
 FIELDS = 1 << 20                # more than any file of Caffe's has, runs of numbers counted as one
 FilePath = str | os.PathLike
-
-# Files mistaken for a model: how they begin, what they are, what to do.
-UNPACK = 'Unpack it first.'
-OTHERS = [(start.encode('latin-1'), what, do) for start, what, do in (
-    ('version https://git-lfs', 'a Git LFS pointer, not the file itself', 'Run git lfs pull.'),
-    ('<', 'a web page or XML', 'The download failed: open it, and fetch the file itself.'),
-    ('{', 'JSON', 'The download failed: open it, and fetch the file itself.'),
-    ('\x1f\x8b', 'a gzip archive', UNPACK), ('BZh', 'a bzip2 archive', UNPACK),
-    ('\xfd7zXZ', 'an xz archive', UNPACK), ("7z\xbc\xaf", 'a 7z archive', UNPACK),
-    ('Rar!', 'a RAR archive', UNPACK),
-    ('PK\x03\x04', 'a zip archive, as PyTorch and numpy write', 'Unpack it, or give Caffe files.'),
-    ('\x89HDF', 'an HDF5 file, where a binary one is wanted', 'Give the binary file.'),
-    ('\x93NUMPY', 'a numpy array', 'Give a file of Caffe.'), ('\x80\x02', 'a Python pickle',
-                                                              'Give a file of Caffe.'),
-    ('\x89PNG', 'a PNG picture', 'Give a file of Caffe.'),
-    ('\xff\xd8\xff', 'a JPEG picture', 'Give a file of Caffe.'))]
+STATE_WANTED = 'Give a .solverstate or .solverstate.h5; weights alone start a new run, by copy_from.'
+JSON = 'JSON', 'The download failed: open it, and fetch the file itself.'
 
 
 class Field(NamedTuple):
@@ -100,15 +87,8 @@ def map_file(path: FilePath) -> mmap.mmap:
 def check_begin(path: FilePath, data: mmap.mmap) -> None:
     """Raise FcnError for a file whose first bytes are not those of one of Caffe's binaries."""
     head = data[:512]
-    begin = head.removeprefix(b'\xef\xbb\xbf').lstrip()
-    for start, what, do in OTHERS:
-        if begin.startswith(start):
-            raise FcnError(f'is {what}', file=path, do=do)
-    if not head.strip(b'\0'):
-        raise FcnError('begins with zeros alone: it was never filled', file=path,
-                       do='Copy or download it again.')
-    if head[257:262] == b'ustar':
-        raise FcnError('is a tar archive', file=path, do=UNPACK)
+    if begin := ({b'{': JSON}.get(head.lstrip()[:1]) or recognise(head)):
+        raise FcnError(f'is {begin[0]}', file=path, do=begin[1] or 'Give a binary file of Caffe.')
     if all(32 <= byte < 127 or byte in b'\t\r\n' for byte in head):
         raise FcnError(f'is a text that begins {head[:40].decode()!r}, not a binary file',
                        file=path, do='Give the .caffemodel; pass a prototxt as the net.')
@@ -136,7 +116,11 @@ def read_caffemodel(path: FilePath, dialect: Dialect = BVLC) -> list[LayerBlobs]
 
 
 def read_state(path: FilePath) -> tuple[int, str, int, list[np.ndarray]]:
-    """(iter, learned_net, current_step, [arrays]) of a binary solverstate."""
+    """(iter, learned_net, current_step, [arrays]) of a binary solverstate; FcnError for another
+    file, such as weights."""
+    if kind_of_binary(path) == 'weights':           # whose field 2 is layers, no text
+        raise FcnError('holds no iteration count, so it is not a solverstate', file=path,
+                       do=STATE_WANTED)
     reader = Reader(path)
     iteration, learned_net, step = None, '', 0
     history: list[np.ndarray] = []
@@ -152,7 +136,7 @@ def read_state(path: FilePath) -> tuple[int, str, int, list[np.ndarray]]:
             step = reader.number(field)
     if iteration is None:
         raise FcnError('holds no iteration count, so it is not a solverstate', file=path,
-                       do='Give a .solverstate or a .solverstate.h5.')
+                       do=STATE_WANTED)
     return iteration, learned_net, step, history
 
 

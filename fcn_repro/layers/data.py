@@ -57,7 +57,7 @@ class Data(Source):
 
     def _open(self):
         database = open_database(self.state.search.find(self.param.source, 'database',
-                                                        'data_param.source'))
+                                                        'data_param.source', folder=True))
         if self.param.backend != self.param.LMDB:
             raise FcnError('data_param.backend is LEVELDB, its default, and this is an LMDB',
                            file=str(database.path), do='Set backend: LMDB.')

@@ -104,12 +104,17 @@ def backward_flags(net):
     if net.graph.force_backward:
         return {id(node): [True] * len(node.bottoms) if not net.layer(node).loss else
                 [i != 1 for i in range(len(node.bottoms))] for node in net.graph.nodes}
-    flags = _learning_flags(net)
+    return learning_flags(net)
+
+
+def learning_flags(net):
+    """backward_flags without regard to force_backward."""
+    flags = _flags_from_below(net)
     _drop_layers_off_the_loss(net, flags)
     return flags
 
 
-def _learning_flags(net):
+def _flags_from_below(net):
     """Flags by what is learned below and by propagate_down."""
     need, flags = set(), {}
     for node in net.graph.nodes:

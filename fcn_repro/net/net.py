@@ -25,6 +25,7 @@ from .blob import ParamBlob
 from .executor import PlannedExecutor
 from .graph import Graph, Node, build
 from .params import Params, check_unchanged, make_params, share_data
+from .setup_log import log_ignored, log_parameters, log_setup
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +86,11 @@ class Net(nn.Module):
         """The net of a NetText, for a phase; options as for Net."""
         types = cls.types_for(dialect_of(text.message))
         auto_tops = {name: 1 for name, layer in types.items() if layer.loss}
+        log_parameters(text, phase, level, stages)
         graph = build(text, phase, level, stages, auto_tops)
-        return cls(graph, **{'search': SearchPath.of(text.file), **options})
+        net = cls(graph, **{'search': SearchPath.of(text.file), **options})
+        log_setup(net)
+        return net
 
     @classmethod
     def types_for(cls, dialect: Dialect) -> dict[str, Any]:
@@ -246,7 +250,9 @@ class Net(nn.Module):
                                                  self.layer_params.get(node.key, ())], node.type)
                   for node in self.graph.nodes]
         with torch.no_grad():
-            return weights.copy_weights(layers, source, in_order)
+            report = weights.copy_weights(layers, source, in_order)
+        log_ignored(self, source)
+        return report
 
     def share_with(self, other: Net) -> None:
         """Use the data of `other`'s parameters from now on, for the layers that both have; diffs

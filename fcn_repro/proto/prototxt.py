@@ -8,11 +8,13 @@ from typing import Any
 from google.protobuf import text_format
 
 from ..errors import FcnError, nearest
+from ..sniff import check_text
 from . import TEST, TRAIN
 from .dialects import BVLC, Dialect, dialect_of, dialects_with, find_dialect, use_dialect
 from .scan import Occurrence, check_utf8, scan
 from .upgrade import apply_rules, upgrade_net, upgrade_solver
 
+PROTOTXT_HERE = 'Give the .prototxt here; pass a .caffemodel or .h5 as weights.'
 BACKSLASHES = 100 * '\\'
 PHASES: dict[int | str, int] = {'TRAIN': TRAIN, 'TEST': TEST}
 
@@ -162,11 +164,11 @@ def _read(path):
     except OSError as error:
         raise FcnError(f'cannot read the file: {error.strerror}', file=str(path),
                        do='Check the path.') from None
-    if data[:2] in (b'\xff\xfe', b'\xfe\xff'):
-        raise FcnError('the file is UTF-16', file=str(path), do='Save it as UTF-8.')
+    if data:                                # the parser says what an empty text lacks
+        check_text(data[:512], path, PROTOTXT_HERE)
     if b'\0' in data or re.search(rb'[\x01-\x08\x0e-\x1f]', data):
-        raise FcnError('this is a binary file, not prototxt text', file=str(path), do='Give '
-                       'the .prototxt here; pass a .caffemodel or .h5 as weights.')
+        raise FcnError('this is a binary file, not prototxt text', file=str(path),
+                       do=PROTOTXT_HERE)
     return data.removeprefix(b'\xef\xbb\xbf').decode('utf-8', 'surrogateescape')
 
 

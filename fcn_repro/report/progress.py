@@ -42,6 +42,7 @@ def log_to(path: str | Path) -> logging.Handler:
                        do='Check the folder and its permissions.') from None
     handler.setFormatter(glog.Formatter(caffe=False))
     ROOT.setLevel(logging.INFO)
+    glog.CAFFE.setLevel(logging.WARNING)
     ROOT.addHandler(handler)
     return handler
 

@@ -1,14 +1,17 @@
 """The nets that a solver names, or holds itself (Solver::InitTrainNet, InitTestNets of Caffe)."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from .. import glog
 from ..errors import FcnError
 from ..proto import TEST, TRAIN, dialect_of
 from ..proto.prototxt import NetText, SolverText, read_net
 from ..search import SearchPath
 
 TRAIN_NETS = ('net', 'net_param', 'train_net', 'train_net_param')
+LINES = {'train_net_param': 88, 'train_net': 92, 'net_param': 97, 'net': 102}   # of solver.cpp
 
 
 def train_net(solver: SolverText, search: SearchPath) -> NetText:
@@ -21,7 +24,11 @@ def train_net(solver: SolverText, search: SearchPath) -> NetText:
                        'no train_net and no net', file=solver.file,
                        line=max((solver.lines[name] for name in given), default=None),
                        do=f'Name the net file, or give one of {", ".join(TRAIN_NETS)}.')
-    return with_state(read(solver, search, given[0]), TRAIN, p.train_state)
+    field = given[0]
+    named = f'specified in {field}.' if field.endswith('_param') else \
+        f'from {field} file: {getattr(p, field)}'
+    glog.CAFFE.info('Creating training net %s', named, extra=glog.at('solver.cpp', LINES[field]))
+    return with_state(read(solver, search, field), TRAIN, p.train_state)
 
 
 def test_sources(solver: SolverText) -> list[tuple[str, int]]:
@@ -48,11 +55,22 @@ def test_sources(solver: SolverText) -> list[tuple[str, int]]:
     return sources
 
 
-def test_nets(solver: SolverText, search: SearchPath) -> list[NetText]:
-    """The test nets of a SolverText, one NetText for each of test_sources."""
+def source_name(solver: SolverText, field: str, i: int) -> str:
+    """Caffe's words for a test net's source."""
+    if field.endswith('_param'):
+        return field
+    given = getattr(solver.message, field)
+    return f"{'net' if field == 'net' else field} file: {given if field == 'net' else given[i]}"
+
+
+def test_nets(solver: SolverText, search: SearchPath) -> Iterator[NetText]:
+    """The test nets of a SolverText, one NetText for each of test_sources, each logged when it is
+    asked for."""
     states = list(solver.message.test_state)
-    return [with_state(read(solver, search, *source), TEST, states[i] if states else None)
-            for i, source in enumerate(test_sources(solver))]
+    for i, source in enumerate(test_sources(solver)):
+        glog.CAFFE.info('Creating test net (#%d) specified by %s', i, source_name(solver, *source),
+                        extra=glog.at('solver.cpp', 190))
+        yield with_state(read(solver, search, *source), TEST, states[i] if states else None)
 
 
 def read(solver: SolverText, search: SearchPath, field: str, i: int = 0) -> NetText:

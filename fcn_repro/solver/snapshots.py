@@ -96,14 +96,16 @@ def write(solver: Solver) -> tuple[Path, Path]:
     loss = solver.losses[-1] if solver.losses else 0.0
     save, write_state = (solver.net.save_hdf5, write_solverstate) if suffix(solver) else \
         (solver.net.save, write_binary)
+    kind = 'HDF5' if suffix(solver) else 'binary proto'
+    glog.CAFFE.info('Snapshotting to %s file %s', kind, model,
+                    extra=glog.at('solver.cpp', 474 if suffix(solver) else 464))
     save(model, {**both, 'iteration': solver.iter, 'loss': loss})
     extra = {**both, 'position': solver.net.state.position, 'losses': list(solver.losses),
              'threads': torch.get_num_threads(), 'torch': str(torch.__version__)}
     write_state(state, solver.iter, str(model), solver.current_step,
                 [h.contiguous() for h in solver.history], extra, texts(solver))
-    kind = 'HDF5' if suffix(solver) else 'binary proto'
     log.info('Snapshotting solver state to %s', state, extra=glog.at(
-        'sgd_solver.cpp', 296 if suffix(solver) else 285,
+        'sgd_solver.cpp', 296 if suffix(solver) else 284,
         f'Snapshotting solver state to {kind} file {state}'))
     if solver.keep is not None:
         snapshot_files.prune(solver.prefix, solver.keep, solver.iter, suffix(solver))
@@ -155,6 +157,8 @@ def net_text(net: NetText) -> str:
     message = filter_net(net, net.message.state.phase, net.message.state.level).message
     message.ClearField('name')
     message.ClearField('debug_info')
+    if not message.state.level:             # `caffe train` sets it to 0
+        message.state.ClearField('level')
     for layer in message.layer:
         layer.ClearField('include')
         layer.ClearField('exclude')
@@ -168,6 +172,10 @@ def texts(solver: Solver) -> dict[str, str]:
     for name in IDLE:
         if name != 'max_iter' or param.lr_policy != 'poly':
             param.ClearField(name)
+    if not param.train_state.level:
+        param.train_state.ClearField('level')
+    if not param.train_state.ListFields():
+        param.ClearField('train_state')
     data = sorted(f'{layer}.{key}: {value}' for layer, keys in solver.net.state.overrides.items()
                   for key, value in keys.items())
     return {'train net': solver.net_text, 'solver': text_format.MessageToString(param),
@@ -236,7 +244,7 @@ def _resolved(lines: Iterable[str]) -> list[str]:
 @dataclass(frozen=True)
 class Snapshot:
     """A solver state and its weights, as read. changed: the differences, if any, between its texts
-    and those of the solver that reads it."""
+    and those of the solver that reads it, or between it and its weights."""
     state: SolverState
     weights: Weights
     changed: str
@@ -256,8 +264,8 @@ def read(solver: Solver, path: str | PathLike, force: bool = False) -> Snapshot:
     names, in its own folder or, failing that, at the path it gives.
 
     FcnError where net, solver or data have changed since (code 'changed-since', facts path and
-    changes) unless `force`, where the history or the weights do not belong to it, and for damaged
-    files.
+    changes) or the weights are of another run, both unless `force`; where the history does not fit
+    the net, and for damaged files.
     """
     state = read_solverstate(path)
     changed = differences(state, solver)
@@ -269,7 +277,10 @@ def read(solver: Solver, path: str | PathLike, force: bool = False) -> Snapshot:
     check_history(solver, state)
     check_extra(state)
     weights = read_weights(model_of(state), solver.net.graph.dialect)
-    check_pair(weights, state)
+    if force:
+        changed = '\n'.join(filter(None, [changed, *unlike(weights, state)]))
+    else:
+        check_pair(weights, state)
     return Snapshot(state, weights, changed)
 
 
@@ -317,11 +328,24 @@ def check_extra(state: SolverState) -> None:
 
 def check_pair(weights: Weights, state: SolverState) -> None:
     """FcnError where weights say that they belong to another state of this name."""
+    for name, (theirs, wanted) in mismatches(weights, state).items():
+        raise FcnError(f'{name} {theirs} in the weights, {wanted} in the state {state.file}: they '
+                       'are of different runs', file=weights.file,
+                       do="Put the state's own weights into its folder.")
+
+
+def mismatches(weights: Weights, state: SolverState) -> dict[str, tuple[Any, Any]]:
+    """{name: (value in the weights, value in the state)} where both say it and differ."""
+    if 'position' not in state.extra:           # Caffe's own
+        return {}
     losses = state.extra.get('losses', ())
     wanted = {'seed': state.extra.get('seed'), 'iteration': state.iter,
               'loss': losses[-1] if len(losses) else 0.0}
-    wrong = [name for name in wanted if weights.extra.get(name, wanted[name]) != wanted[name]]
-    if 'position' in state.extra and wrong:
-        raise FcnError(f'{wrong[0]} {weights.extra[wrong[0]]} in the weights, {wanted[wrong[0]]} '
-                       f'in the state {state.file}: they are of different runs', file=weights.file,
-                       do="Put the state's own weights into its folder.")
+    return {name: (weights.extra[name], value) for name, value in wanted.items()
+            if weights.extra.get(name, value) != value}
+
+
+def unlike(weights: Weights, state: SolverState) -> list[str]:
+    """`mismatches` as lines of a diff."""
+    return [line for name, (theirs, wanted) in mismatches(weights, state).items()
+            for line in (f'-{name} of the weights: {wanted}', f'+{name} of the weights: {theirs}')]

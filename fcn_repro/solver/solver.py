@@ -96,6 +96,8 @@ class Solver:
             return place(net, device, workers=workers, precision=precision,
                          **{**(placed or {}), 'prepack': False, 'graphs': False})
         self.search = search(self.text.file)
+        glog.CAFFE.info('Initializing solver from parameters:\n%s', p,
+                        extra=glog.at('solver.cpp', 45))
         train_text, sources = train_net(self.text, self.search), test_sources(self.text)
         self.net, self.net_text = make(train_text), snapshots.net_text(train_text)
         used = sources and (idle_test_nets or self._ever_tests())
@@ -110,6 +112,7 @@ class Solver:
         for net in self.test_nets:
             net.share_with(self.net)
             net.set_debug_info(p.debug_info)
+        glog.CAFFE.info('Solver scaffolding done.', extra=glog.at('solver.cpp', 57))
 
     # ---- reading the solver --------------------------------------------------------------------
 
@@ -143,6 +146,8 @@ class Solver:
         for names in self.param.weights:
             for name in names.split(','):
                 for net in nets:
+                    glog.CAFFE.info('Finetuning from %s', name.strip(),
+                                    extra=glog.at('solver.cpp', 72))
                     net.copy_from(self.search.find(name.strip(), 'file', 'weights'))
 
     def _ever_tests(self):
@@ -175,6 +180,7 @@ class Solver:
             self.snapshot()
         if self.iter == self.param.max_iter and not self.stop_requested:
             self._final_report()
+            glog.CAFFE.info('Optimization Done.', extra=glog.at('solver.cpp', 332))
 
     def request_stop(self) -> None:
         """Have run() end after the current iteration, with a snapshot; safe in a signal handler."""

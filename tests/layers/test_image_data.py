@@ -192,7 +192,9 @@ def test_refused_by_name(folder, more, transform, wanted):
 
 @pytest.mark.parametrize('lines, where, wanted', [
     (b'', '', ('no image', "'image label'")),
-    (b'\xff\xfe', '', ("'image label'",)),
+    (b'\xff\xfe', '', ('UTF-16', 'UTF-8')),
+    (b'\x81', '', ("'image label'",)),
+    (b'<html><body>', '', ('web page',)),
     (b'0.png 1\n1.png\n', ':2', ("'1.png'", "'image 3'")),
     (b'0.png 1\n\n1.png 2\n', ':2', ("''", "'image 3'")),
     (b'0.png 1\n1.png x\n', ':2', ("'1.png x'", "'image 3'")),
@@ -211,6 +213,8 @@ def test_files_that_are_missing_or_damaged(folder):
                  f'{folder}/in a folder0.png', 'root_folder or list.txt')
     (folder / 'in a folder/0.png').write_bytes(b'nothing')
     assert 'the image cannot be read' in message(build_net, text(), search=folder)
+    (folder / 'in a folder/0.png').write_bytes(b'version https://git-lfs.github.com/spec/v1')
+    assert_facts(message(build_net, text(), search=folder), '', 'Git LFS pointer', 'git lfs pull')
 
 
 def test_absolute_names_below_a_root_folder(folder):

@@ -57,7 +57,8 @@ def test_a_changed_solver_is_refused_unless_forced(make, state, caplog):
         '--- solver of the state', '+++ solver now', '-base_lr: 0.01', '+base_lr: 0.1',
         '-iter_size: 2']
     assert solver.restore(state, force=True).splitlines() == lines
-    assert 'was written with other settings: base_lr: 0.01 -> 0.1' in caplog.text
+    assert ('was written with other settings: base_lr: 0.01 -> 0.1; no longer iter_size: 2'
+            in caplog.text)
     assert run(solver, 2).rate == pytest.approx(0.1)
     again = make(('base_lr: 0.01', 'base_lr: 0.1'), ('iter_size: 2\n', ''))
     assert again.restore('run/train_iter_2.solverstate.h5') == ''

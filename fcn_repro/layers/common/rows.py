@@ -4,17 +4,22 @@ import numpy as np
 
 from ...errors import FcnError
 from ...sizes import dims
+from ...sniff import check_text, recognise
+
+LIST_WANTED = 'Give a text file that names the HDF5 files, one a line.'
 
 
 def listed_files(path):
     """The file names in a text file, one a line."""
     try:
-        files = path.read_text().split()
+        data = path.read_bytes()
+        if data:
+            check_text(data[:512], path, LIST_WANTED)
+        files = data.decode().split()
     except OSError as error:
         raise FcnError(f'cannot read {path}: {error.strerror}', do='Fix source.') from None
     except UnicodeDecodeError:
-        raise FcnError(f'{path} is not a text file',
-                       do='Give a text file that names the HDF5 files, one a line.') from None
+        raise FcnError(f'{path} is not a text file', do=LIST_WANTED) from None
     if not files:
         raise FcnError(f'{path} lists no file', do='Name one HDF5 file a line.')
     return files
@@ -42,7 +47,11 @@ def read_file(path, names):
         with h5py.File(path, 'r') as file:
             arrays = [read_dataset(file, path, name) for name in names]
     except OSError as error:
-        raise FcnError(f'cannot read {path}: {error}') from None
+        with open(path, 'rb') as raw:
+            other = recognise(raw.read(512))
+        if other and 'HDF5' not in other[0]:
+            raise FcnError(f'{path} is {other[0]}, not an HDF5 file', do=other[1]) from None
+        raise FcnError(f'cannot read {path}: {error}', do='Copy or write it again.') from None
     if len({len(array) for array in arrays}) != 1:
         raise FcnError(f'{path}: {[len(array) for array in arrays]} rows in its datasets',
                        do='All must have equally many.')
