@@ -10,8 +10,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 from fcn_repro.errors import FcnError
+from fcn_repro.sniff import check_text
 
 from .image import copy_in_rgb, open_image
+
+LIST_WANTED = "Give a text file with 'image label' lines."
 
 
 class ImageList:
@@ -48,13 +51,15 @@ def read_list(path: Path) -> list[tuple[str, int]]:
     """[(image, label), …] of a text file with one 'image label' per line; the label is a whole
     number after the last space. FcnError with file and line for anything else."""
     try:
-        lines = path.read_text().splitlines()
+        data = path.read_bytes()
+        if data:
+            check_text(data[:512], path, LIST_WANTED)
+        lines = data.decode().splitlines()
     except OSError as error:
         raise FcnError(f'cannot be read: {error.strerror}', file=path,
-                       do='Correct source.') from None
+                       do='Correct the path of the list.') from None
     except UnicodeDecodeError:
-        raise FcnError('is not text', file=path, do="Give a text file with 'image label' "
-                       'lines.') from None
+        raise FcnError('is not text', file=path, do=LIST_WANTED) from None
     if not lines:
         raise FcnError('lists no image', file=path, do="Write one 'image label' per line.")
     return [_entry(line.rstrip(), path, i + 1) for i, line in enumerate(lines)]
