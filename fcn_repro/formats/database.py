@@ -2,6 +2,8 @@
 
 LMDB maps the whole file into memory and trusts it, so a file that was cut short ends the process
 with SIGBUS at the first missing page. Its header is therefore checked before the library opens it.
+Bytes that changed inside its pages are beyond that: LMDB keeps no checksums, gives an error for
+most and may end the process.
 """
 
 from __future__ import annotations
