@@ -135,7 +135,8 @@ def test_what_no_label_map_can_come_of(tmp_path, capsys, x):
 
 
 def test_a_net_that_reads_its_own_data(tmp_path):
-    text = layer('ImageData', 'd', '', 'data label', 'image_data_param { source: "none" }') + SEGMENT
+    text = layer('ImageData', 'd', '', 'data label',
+                 'image_data_param { source: "none" }') + SEGMENT
     (tmp_path / 'train.prototxt').write_text(text)
     assert_facts(message(read_deploy, tmp_path / 'train.prototxt'),
                  f"{tmp_path}/train.prototxt: layer 'd' (ImageData)", 'no input', 'deploy prototxt')
