@@ -22,6 +22,7 @@ from fcn_repro.cli import main
 from fcn_repro.cli.caffe import ACTIONS, load, run_words
 from fcn_repro.cli.caffe.gflags import Flag, parse
 from fcn_repro.errors import FcnError
+from fcn_repro.net import Net
 
 HEAD = r'[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [\w./]+:\d+\] '
 NET = '''
@@ -207,10 +208,10 @@ def test_levels_and_files(root, log, monkeypatch):
 
 def test_our_own_log_has_no_set_up_lines(root, caplog):
     caplog.set_level(logging.INFO)
-    caffe.Net(f'{PATH}/net.prototxt', caffe.TEST)
+    Net.read(f'{PATH}/net.prototxt', caffe.TEST)
     assert not caplog.text
     caffe.init_log()
-    caffe.Net(f'{PATH}/net.prototxt', caffe.TEST)
+    Net.read(f'{PATH}/net.prototxt', caffe.TEST)
     assert 'Network initialization done.' in caplog.text
 
 
