@@ -13,6 +13,7 @@ from small_runs import ROOT, call
 from tiny_nets import MEAN
 
 import fcn_repro.pycaffe
+from fcn_repro.cli import caffe
 from fcn_repro.cli.caffe.gflags import GLOG
 from fcn_repro.cli.main import COMMANDS, load
 from fcn_repro.net import Net
@@ -121,14 +122,14 @@ def test_every_anchor_exists():
             assert anchor in anchors(page.parent / link if link else page), (page.name, anchor)
 
 
-def options(name, words):
-    """The usage of a command, or the flags of an action of `caffe`, as text."""
-    made = argparse.ArgumentParser(prog=name)
+def usage_of(name, words):
+    """The usage line of a command; of `caffe` that of the action in its words, or its flags."""
     module = load(name)
-    if name == 'caffe' and words[0] in module.ACTIONS:
-        module = module.load(words[0])
-    if hasattr(module, 'FLAGS'):
-        return ' '.join(f'--{flag.name}' for flag in (*module.FLAGS, *GLOG))
+    if name == 'caffe' and words and words[0] in caffe.ACTIONS:
+        module = caffe.load(words[0])
+        if hasattr(module, 'FLAGS'):
+            return ' '.join(f'--{flag.name}' for flag in (*module.FLAGS, *GLOG))
+    made = argparse.ArgumentParser(prog=name)
     module.add_arguments(made)
     return made.format_usage()
 
@@ -139,8 +140,9 @@ def test_commands_and_options_of_the_documents_exist():
         for line in re.findall(r'\bfcn-repro ([a-z-]+[^`#\n]*)', page.read_text()):
             name, *words = line.split()
             assert name in COMMANDS, (page.name, line)
+            usage = usage_of(name, words)
             for option in re.findall(r'(?<![\w-])--[a-z_-]+', ' '.join(words)):
-                assert option in options(name, words), (page.name, line)
+                assert option in usage, (page.name, line)
             found += 1
     assert found > 20
 

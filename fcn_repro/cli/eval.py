@@ -32,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--rule', choices=('paper', 'release'), default='paper',
                         help='paper: classes absent from the ground truth are left out; release: '
                         'IU 0 if predicted (default: %(default)s)')
+    parser.add_argument('--output', metavar='BLOB', help="the blob to score (default: 'score', or "
+                        'the only output)')
+    parser.add_argument('--threshold', type=float, metavar='T', help='of a one-channel output: the '
+                        'object is where it is above (default: 0.5 after a Sigmoid)')
     parser.add_argument('--images', type=int, metavar='N', help='only the first N')
     parser.add_argument('--pictures', type=int, default=8, metavar='N', help='images to draw with '
                         'ground truth and prediction (default: %(default)s)')
@@ -62,4 +66,5 @@ def run(args: argparse.Namespace) -> None:
     place(net, device, workers=args.workers, precision=args.precision, **optimisations.placed)
     own = Path('runs', 'eval', Path(weights).stem) if args.net or args.weights else \
         run.folder / 'eval'
-    evaluate_and_report(net, args.out or own, args.pictures, args.images, args.rule)
+    evaluate_and_report(net, args.out or own, args.pictures, args.images, args.rule,
+                        args.output, args.threshold)

@@ -15,12 +15,10 @@ from ..data.image import MEAN
 from ..errors import FcnError, nearest
 from ..formats.weights import FILLER, format_rows
 from ..memory import keep_freed_memory
-from ..net import Net
 from ..net.placement import check_precision, pick_device, place
 from ..predict.heatmap import Heatmaps, cast_net
-from ..predict.labels import LabelMaps, image_input
+from ..predict.labels import LabelMaps, image_input, read_deploy
 from ..predict.photos import find_photos, process
-from ..proto import TEST
 from ..recipe.optimisations import Optimisations
 from ..recipe.runs import Run
 from ..recipe.stages import PROTOTXT
@@ -38,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--weights', metavar='FILE', help='default: the newest of runs/STAGE')
     parser.add_argument('--classes', metavar='FILE', help='class names, one a line')
     parser.add_argument('--mean', type=float, nargs=3, default=MEAN, metavar=('B', 'G', 'R'))
+    parser.add_argument('--output', metavar='BLOB', help='the blob to take, where the net has '
+                        'several outputs')
+    parser.add_argument('--threshold', type=float, metavar='T', help='of a one-channel output: the '
+                        'object is where it is above (default: 0.5 after a Sigmoid)')
     parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/infer, or '
                         'runs/infer/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     optimisations = Optimisations(args.no_opt)
     net_file, weights, out = choose(args)
     print(f'{net_file} with {weights}')
-    net = Net.read(net_file, TEST, passes=optimisations.passes)
+    net = read_deploy(net_file, passes=optimisations.passes)
     size = net.shapes[image_input(net)][2:]
     if args.heatmap:
         net = cast_net(net)
@@ -68,18 +70,22 @@ def run(args: argparse.Namespace) -> None:
         job: Heatmaps | LabelMaps = Heatmaps(net, size, args.mean, args.classes, args.top or 3,
                                              args.scale or 1, args.save_scores)
     else:
-        job = LabelMaps(net, args.mean, args.classes)
+        job = LabelMaps(net, args.mean, args.classes, args.output, args.threshold)
+        print(job.output.words)
     place(net, device, precision=args.precision, **optimisations.placed)
     process(photos, job, args.out or out)
     print(f'written to {args.out or out}')
 
 
 def check_heatmap_options(args: argparse.Namespace) -> None:
-    """FcnError for an option of the class grid without --heatmap."""
+    """FcnError for an option of the class grid without --heatmap, and the reverse."""
     for name in () if args.heatmap else ('top', 'scale', 'save_scores'):
         if getattr(args, name) not in (None, False):
             raise FcnError(f'--{name.replace("_", "-")} is for the class grid of a classifier',
                            do='Give --heatmap, or leave it out.')
+    for name in ('output', 'threshold') if args.heatmap else ():
+        if getattr(args, name) is not None:
+            raise FcnError(f'--{name} is for label maps', do='Leave out --heatmap, or this.')
 
 
 def choose(args: argparse.Namespace) -> tuple[str | Path, str | Path, Path]:

@@ -62,6 +62,11 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'classifier-weak': 'Train it longer, `fcn-repro train {stage} --iterations N --restore`, or '
                        'anew, `fcn-repro train {stage} --fresh --seed N`.',
     # predict
+    'several-outputs': 'Give one of them with --output BLOB.',
+    'one-channel': 'Give --threshold T, above which it means the object (0 for a logit); or end '
+                   'the net in Sigmoid or ArgMax.',
+    'threshold-unused': 'Leave out --threshold.',
+    'argmax': "Set axis: 1 without out_max_val, or give --output {scores}.",
     'not-segmentation': 'Give --heatmap for a classifier.',
     'not-classifier': 'Leave out --heatmap for a segmentation net.',
     'score-size': 'Crop it to the data, or give --heatmap for the class grid of a classifier.',

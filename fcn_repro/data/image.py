@@ -97,7 +97,7 @@ def read_label(path: str | Path) -> np.ndarray:
     These are the indices of a palette PNG or the values of an 8-bit grey one; FcnError for colours.
     """
     image, bits = open_image(path, 'label')
-    if image.mode in ('RGB', 'RGBA'):
+    if image.mode in ('RGB', 'RGBA', 'CMYK'):
         raise FcnError(
             f'the label holds colours (mode {image.mode!r}) instead of class indices',
             file=path, do=f'Save a copy: {COLOURS}')

@@ -57,7 +57,7 @@ def read_list(path: Path) -> list[tuple[str, int]]:
         lines = data.decode().splitlines()
     except OSError as error:
         raise FcnError(f'cannot be read: {error.strerror}', file=path,
-                       do='Correct source.') from None
+                       do='Correct the path of the list.') from None
     except UnicodeDecodeError:
         raise FcnError('is not text', file=path, do=LIST_WANTED) from None
     if not lines:
@@ -124,7 +124,8 @@ def pixels(image: Image.Image, color: bool | None) -> np.ndarray:
                            f'{grey.max():g}, not 8 or 16 bits',
                            do=f'Save a copy: {copy_in_rgb(image)}')
         image = Image.fromarray((grey.astype(np.uint32) >> 8).astype(np.uint8))
-    clear = image.mode in ('RGBA', 'LA', 'PA') or (image.mode == 'P' and 'transparency' in image.info)
+    clear = image.mode in ('RGBA', 'LA', 'PA') or (
+        image.mode == 'P' and 'transparency' in image.info)
     if image.mode in ('P', 'PA'):
         image = image.convert('RGBA')
     if color is None and clear:

@@ -21,7 +21,8 @@ def decode(value: bytes, force_color: bool = False,
     None where it has none.
 
     An encoded image is decoded with the channels that it has, or with three (force_color) or one
-    (force_gray); transparency is a fourth where neither is asked for. FcnError for what is no Datum, and for data that do not fit.
+    (force_gray); transparency is a fourth where neither is asked for. FcnError for what is no
+    Datum, and for data that do not fit.
     """
     try:
         datum = Datum.FromString(value)

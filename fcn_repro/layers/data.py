@@ -25,7 +25,8 @@ class Data(Source):
     The size is that of the batch's first record; the others must have it too. rand_skip skips a
     random number of records below it at the start, as Caffe did before 1.0, which ignores it.
     Crops, mirroring and that number are functions of the net's seed: Caffe draws them from a
-    generator that all fillers before have moved. A record without label has 0. A LevelDB is refused with what converts it.
+    generator that all fillers before have moved. A record without label has 0. A LevelDB is
+    refused with what converts it.
     """
 
     type = 'Data'

@@ -13,8 +13,9 @@ from ..errors import FcnError
 from ..formats.atomic import make_folder, write_text
 from ..net.net import Net
 from ..report import contact_sheet, metrics_table, one_class_warning, side_by_side
-from .labels import data_layer, evaluate, score_layer
+from .labels import data_layer, evaluate
 from .metrics import Confusion, Metrics, coarse
+from .outputs import find_output
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +23,9 @@ log = logging.getLogger(__name__)
 def val_score(net: Net, iteration: int) -> str:
     """Score a val net during training, as the release's solve.py does between its steps. Logs four
     lines and returns one for the screen."""
-    confusion = Confusion(net.blobs['score'].shape[1])
-    for _ in evaluate(net, confusion):
+    output = find_output(net)
+    confusion = Confusion(output.classes)
+    for _ in evaluate(net, confusion, output=output):
         pass
     m = confusion.metrics()
     values = {'overall accuracy': m.pixel_accuracy, 'mean accuracy': m.mean_accuracy,
@@ -36,23 +38,26 @@ def val_score(net: Net, iteration: int) -> str:
 
 
 def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int | None = None,
-                        rule: str = 'paper') -> Metrics:
+                        rule: str = 'paper', output: str | None = None,
+                        threshold: float | None = None) -> Metrics:
     """Evaluate a val net on its data, print the tables, and write them and pictures below `out`.
 
     pictures: number of image | ground truth | prediction strips, spread over the data. count:
-    number of images (None: all). rule: of metrics.metrics, 'paper' or 'release'.
+    number of images (None: all). rule: of metrics.metrics, 'paper' or 'release'. output,
+    threshold: of find_output.
     Returns the Metrics. Writes metrics.json, pictures/<id>.png and pictures.png. FcnError for bad
     data, a net without a score, and a folder that cannot be written.
     """
     data, out = data_layer(net), Path(out)
-    score_layer(net, 'score')
+    prediction_of = find_output(net, output, threshold)
+    print(prediction_of.words)
     total = how_many(count, data)
     make_folder(out)
     wanted = spread(min(pictures, total), total)
     seconds, strips = [], []
-    confusion = Confusion(net.blobs['score'].shape[1])
+    confusion = Confusion(prediction_of.classes)
     bound, factor = Confusion(confusion.n), stride(net)
-    bar = tqdm(evaluate(net, confusion, count), total=total, unit='image', disable=None,
+    bar = tqdm(evaluate(net, confusion, count, prediction_of), total=total, unit='image', disable=None,
                dynamic_ncols=True)
     for k, (sample, prediction, time) in enumerate(bar):
         seconds.append(time)

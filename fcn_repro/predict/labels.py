@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import cast
 
@@ -17,11 +18,14 @@ from ..errors import FcnError
 from ..layers.python import Python
 from ..net.graph import LABELS
 from ..net.net import Net
-from ..proto.prototxt import read_net
+from ..proto import TEST
+from ..proto.prototxt import filter_net, read_net
 from ..report import save_label_png, save_overlay, shares
+from ..report.heatmap import save_heatmap
 from ..report.overlay import percent
 from ..sizes import dims
 from .metrics import Confusion
+from .outputs import MASK, OBJECT, Output, find_output
 
 # ---- val nets ------------------------------------------------------------------------------------
 
@@ -54,26 +58,27 @@ def predict(net: Net, score: str = 'score', **inputs) -> np.ndarray:
 
 
 def evaluate(net: Net, confusion: Confusion, count: int | None = None,
-             score: str = 'score') -> Iterator[tuple[Sample, np.ndarray, float]]:
+             output: Output | None = None) -> Iterator[tuple[Sample, np.ndarray, float]]:
     """Run a val net over its data in order; yields (sample, prediction (H, W), seconds).
 
-    count: number of images (None: all). Each is added to `confusion`; seconds are those of the
+    count: number of images (None: all). output: of find_output (None: what it finds). Each is added to `confusion`; seconds are those of the
     forward pass, including the wait for the image, since the next ones are read ahead.
     FcnError for a label id that is neither void nor a class, for a score of another size than the
     image, and for a net that reads several images per batch or has no label per pixel.
     """
     layer, data = python_layer(net), data_layer(net)
+    output = output or find_output(net)
     net.seek(0)
     for _ in range(len(data) if count is None else min(count, len(data))):
         start = time.perf_counter()
-        prediction = predict(net, score)
+        prediction, _ = output.predict(net)
         seconds = time.perf_counter() - start
         sample = single_sample(layer)
         check_label(sample.label, confusion.n, data.label_file(sample))
         if prediction.shape != sample.label.shape:
-            raise FcnError(f"'{score}' is {dims(prediction.shape)} for an image of "
+            raise FcnError(f"'{output.blob}' is {dims(prediction.shape)} for an image of "
                            f'{dims(sample.label.shape)}', file=net.graph.file,
-                           layer=score_layer(net, score), do='Crop it to the data.')
+                           layer=score_layer(net, output.blob), do='Crop it to the data.')
         confusion.add(sample.label, prediction)
         yield sample, prediction, seconds
 
@@ -89,50 +94,69 @@ def single_sample(layer: Python) -> Sample:
 
 # ---- deploy nets ---------------------------------------------------------------------------------
 
+def read_deploy(path: str | PathLike, net_class: type[Net] = Net, **options) -> Net:
+    """The Net of a deploy prototxt for the phase TEST; options as for Net. FcnError for a net that
+    reads its data itself, before it looks for them."""
+    text = read_net(path)
+    layers = list(filter_net(text, TEST).message.layer)
+    sources = [layer for layer in layers if not layer.bottom and layer.top]
+    if sources and not any(layer.type == 'Input' for layer in layers):
+        raise FcnError("this net has no input: it reads its data by itself, as train and val nets "
+                       'do', file=str(path), layer=sources[0].name, type=sources[0].type,
+                       do="Give a deploy prototxt, whose input is an Input layer 'data'.")
+    return net_class.of(text, TEST, **options)
+
+
 class LabelMaps:
     """Label maps of photographs as files, a job for photos.process: <name>.png in the VOC colours,
-    and <name>.overlay.png with a legend.
+    and <name>.overlay.png with a legend; of a net with one channel of probabilities also
+    <name>.heat.png.
 
     net: a deploy net with its weights. mean: BGR. classes: a file of class names, or None for those
-    that class_names finds. FcnError for a net that does not map an image to scores of its size.
+    that class_names finds. output, threshold: of find_output. FcnError for a net that does not map
+    an image to classes or a mask of its size.
     """
 
-    endings: tuple[str, ...] = ('.png', '.overlay.png')
-
-    def __init__(self, net: Net, mean: Sequence[float], classes: str | Path | None = None):
+    def __init__(self, net: Net, mean: Sequence[float], classes: str | Path | None = None,
+                 output: str | None = None, threshold: float | None = None):
         self.net, self.mean = net, check_mean(mean)
-        self.data, (self.score, value) = image_input(net), score_output(net)
-        shape = net.shapes[value]
-        if len(shape) != 4:
-            raise FcnError(f"'{self.score}' is {dims(shape)}, not a score per pixel",
-                           file=net.graph.file, code='not-segmentation',
-                           do='Draw the class grid of a classifier with predict.heatmap.')
-        if shape[1] > 256:
-            raise FcnError(f"'{self.score}' has {shape[1]} classes, a label PNG holds 256",
-                           file=net.graph.file, do='Merge classes.')
-        self.value, self.names = value, class_names(net.graph.file, shape[1], classes)
+        self.data, self.output = image_input(net), find_output(net, output, threshold)
+        if self.output.classes > 256:
+            raise FcnError(f"'{self.output.blob}' has {self.output.classes} classes, a label PNG "
+                           'holds 256', file=net.graph.file, do='Merge classes.')
+        mask = self.output.kind == MASK and classes is None
+        self.names = OBJECT if mask else class_names(net.graph.file, self.output.classes, classes)
+        self.endings = ('.png', '.overlay.png', *(('.heat.png',) if self.output.probability
+                                                  else ()))
 
     def check(self, height: int, width: int) -> None:
         """FcnError if the net does not take an image of this size, or does not return it."""
         self.net.reshape({self.data: (1, 3, height, width)})
-        shape = self.net.shapes[self.value]
-        if shape[2:] != (height, width):
-            raise FcnError(f"'{self.score}' is {dims(shape[2:])}", code='score-size',
+        shape = self.net.shapes[self.output.value]
+        if shape[-2:] != (height, width):
+            raise FcnError(f"'{self.output.blob}' is {dims(shape[-2:])}", code='score-size',
                            do='Crop it to the data, or draw the class grid of a classifier with '
                               'predict.heatmap.')
 
     def labels(self, image: np.ndarray) -> np.ndarray:
         """The label map (H, W) uint8 of an image (H, W, 3) uint8 RGB."""
-        return predict(self.net, self.score, data=to_blob(image, self.mean)[None])
+        return self.predict(image)[0]
+
+    def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Output.predict of an image (H, W, 3) uint8 RGB."""
+        return self.output.predict(self.net, data=to_blob(image, self.mean)[None])
 
     def run(self, image: np.ndarray, name: str, paths: Sequence[Path]) -> str:
         """Write the label map and the overlay of an image (H, W, 3) uint8 RGB; returns its classes,
         their shares and the milliseconds."""
         start = time.perf_counter()
-        labels = self.labels(image)
+        labels, heat = self.predict(image)
         seconds = time.perf_counter() - start
         save_label_png(labels, paths[0])
         save_overlay(image, labels, self.names, paths[1])
+        if heat is not None:
+            save_heatmap(image, name, heat[None], [self.names[1]], np.ones(2), np.zeros(2),
+                         paths[2])
         found = ', '.join(f'{name} {percent(share)}' for _, name, share in
                           shares(labels, self.names))
         return f'{found}  {1000 * seconds:.0f} ms'

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from ..data.image import open_image
+from ..data.image import copy_in_rgb, open_image
 from ..errors import FcnError
 from ..formats.atomic import make_folder
 
@@ -85,7 +85,7 @@ def as_rgb(image: Image.Image, path: str | Path) -> tuple[np.ndarray, str]:
         if mode == 'F' or grey.min() < 0 or grey.max() > 65535:
             raise FcnError(f'the grey values are {grey.min():g} to {grey.max():g} (mode {mode!r}), '
                            'their range is unknown', file=str(path),
-                           do='Save the image with 8 or 16 bits.')
+                           do=f'Save a copy: {copy_in_rgb(image)}')
         grey = np.round(grey / 257).astype(np.uint8)        # 65535 = 255 * 257
         return np.repeat(grey[:, :, None], 3, 2), '16-bit grey'
     if mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:

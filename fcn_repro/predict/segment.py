@@ -13,15 +13,16 @@ from ..formats.weights import FILLER
 from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place
 from ..passes import DEFAULT
-from ..proto import TEST
-from .labels import LabelMaps
+from .labels import LabelMaps, read_deploy
 from .photos import read_photo
 
 
 def segment(image: str | PathLike[str] | np.ndarray, net: str | PathLike[str] | Net,
             weights: str | PathLike[str] | None = None, *, mean: Sequence[float] = MEAN,
-            device: str | None = None, precision: str = 'fp32') -> np.ndarray:
-    """Label every pixel of an image: the class index of its highest score, (H, W) uint8.
+            device: str | None = None, precision: str = 'fp32', output: str | None = None,
+            threshold: float | None = None) -> np.ndarray:
+    """Label every pixel of an image: the class index of its highest score, (H, W) uint8; of a net
+    that ends in ArgMax its index, of a net with one channel 1 where that is above `threshold`.
 
     image: a file of any kind that Pillow reads (turned upright as its EXIF says), or an array
     (H, W, 3) uint8 RGB. net: a deploy prototxt, whose one input is data (1, 3, H, W) and whose
@@ -29,6 +30,8 @@ def segment(image: str | PathLike[str] | np.ndarray, net: str | PathLike[str] | 
     Caffe's layout. Or, to label many images, a Net that has its weights, without `weights`; it runs
     where it was placed. mean: subtracted from the pixels, BGR. device: cpu, cuda, … (None: a GPU if
     there is one). precision: of placement.place. Ties go to the lowest class.
+    output: the blob to take, where the net has several outputs; threshold: of a one-channel output
+    (None: 0.5 after a Sigmoid).
 
     FcnError for a file that cannot be read, an array of another shape or type, a net that does not
     map an image to scores of its size, and weights of other shapes. A warning names layers that the
@@ -50,7 +53,7 @@ def segment(image: str | PathLike[str] | np.ndarray, net: str | PathLike[str] | 
                        do='Give the path of its caffemodel as weights.')
     else:
         ready = load(net, weights, device, precision)
-    job = LabelMaps(ready, mean)
+    job = LabelMaps(ready, mean, output=output, threshold=threshold)
     job.check(*pixels.shape[:2])
     return job.labels(pixels)
 
@@ -60,7 +63,7 @@ def load(net: str | PathLike[str], weights: str | PathLike[str], device: str | N
     """The net of a deploy prototxt with its weights, placed on a device."""
     target = pick_device(device)
     check_precision(precision, target)
-    loaded = Net.read(net, TEST, passes=DEFAULT)
+    loaded = read_deploy(net, passes=DEFAULT)
     rows = loaded.copy_from(weights)
     unset = [row.layer for row in rows if row.action == FILLER]
     if unset:

@@ -123,16 +123,21 @@ class UserPython(EngineLayer):
         return list(UserCall.apply(self, len(bottoms), *bottoms, *params))
 
     def call(self, bottoms, params):
-        """The user's reshape and forward on blobs over these tensors; copies of the tops."""
-        in_place = set(self.node.bottoms) and self.overwrites
+        """The user's reshape and forward on blobs over these tensors, C-contiguous; copies of the
+        tops."""
         for blob, tensor in zip(self.bottom, bottoms, strict=True):
-            blob._memory.hold(tensor.detach().clone() if in_place else tensor)
+            plain = tensor.detach().contiguous()
+            blob._memory.hold(plain.clone() if self.overwrites else plain)
         for blob, tensor in zip(self.instance.blobs, params, strict=True):
-            blob._memory.hold(tensor)
+            blob._memory.hold(tensor.detach().contiguous())
         for i, name in enumerate(self.node.param.top):
             if name in self.node.param.bottom:          # one blob, as in Caffe
                 self.top[i]._memory = self.bottom[list(self.node.param.bottom).index(name)]._memory
-        return [top.clone() for top in self.run()]
+        tops = [top.clone() for top in self.run()]
+        for blob, tensor in zip(self.instance.blobs, params, strict=True):
+            if blob._memory.data.data_ptr() != tensor.data_ptr():       # another memory format
+                tensor.data.copy_(blob._memory.data)
+        return tops
 
     def call_back(self, diffs, propagate_down, params):
         """The user's backward for these diffs of the tops (None: zeros) on the blobs of the latest

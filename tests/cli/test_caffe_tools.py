@@ -1,6 +1,7 @@
 """Caffe's small tools as commands, up to training LeNet on what they made."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from digit_files import fields, records, write_idx
 from PIL import Image
+from small_runs import ROOT
 from wire_format import blob, save, v2
 
 from fcn_repro.cli.caffe import run_words
@@ -118,6 +120,31 @@ def test_wrong_words_of_extract_features(pictures, words, message):
     save(pictures / 'w', v2('p', 'Pooling'))
     with pytest.raises(FcnError, match=message):
         run_words(['extract_features', 'w', 'net', 'a', 'b', *words])
+
+
+def test_the_documented_stand_ins_for_build(tmp_path):
+    """The commands of docs/caffe-tools.md make what BVLC's scripts call below build/."""
+    script, = re.findall(r'```sh\n(.*?)```', (ROOT / 'docs/caffe-tools.md').read_text(), re.S)
+    command = tmp_path / 'bin/fcn-repro'
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m fcn_repro "$@"\n')
+    command.chmod(0o755)
+    env = {**os.environ, 'PATH': f"{command.parent}:{os.environ['PATH']}",
+           'PYTHONPATH': str(ROOT)}
+
+    def shell(text):
+        return subprocess.run(['sh', '-ec', text], cwd=tmp_path, env=env, check=True,
+                              capture_output=True, text=True)
+
+    shell(script)
+    write_idx(tmp_path)
+    shell('build/examples/mnist/convert_mnist_data.bin t10k-images-idx3-ubyte '
+          't10k-labels-idx1-ubyte db --backend=lmdb')
+    assert '] mean_value channel [0]: ' in shell('build/tools/compute_image_mean -backend=lmdb db '
+                                                 'mean.binaryproto').stderr
+    assert 'convert_imageset' in shell('build/tools/caffe --help').stdout
+    made = {path.read_text().split()[-2] for path in tmp_path.glob('build/**/*') if path.is_file()}
+    assert made == {*TOOLS, 'caffe'}
 
 
 LENET = '''

@@ -7,6 +7,7 @@ from texts import message
 
 from fcn_repro.data.image import read_image, read_label
 from fcn_repro.data.listed import load_image
+from fcn_repro.predict.photos import read_photo
 
 SIDES = 6, 9
 GREY = (np.arange(54).reshape(SIDES) * 4).astype(np.uint8)
@@ -97,12 +98,12 @@ def test_a_label_of_few_bits(tmp_path, bits):
     assert (read_label(copy) == index).all()
 
 
-@pytest.mark.parametrize('mode', ['RGB', 'RGBA'])
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'CMYK'])
 def test_a_label_of_colours(tmp_path, mode):
     index = GREY // 100                                 # 0, 1 and 2
     colours = np.array([(0, 0, 0), (128, 0, 0), (1, 2, 3)], np.uint8)[index]
-    path = save(tmp_path / 'x.png', Image.fromarray(colours).convert(mode))
-    copy = followed(message(read_label, path), tmp_path, f='x.png')
+    path = save(tmp_path / 'x.tif', Image.fromarray(colours).convert(mode))
+    copy = followed(message(read_label, path), tmp_path, f='x.tif')
     assert (read_label(copy) == np.where(index == 2, 255, index)).all()
 
 
@@ -118,6 +119,7 @@ def test_what_caffe_reads_by_opencv(tmp_path, mode):
     image, suffix, wanted = modes()[mode]
     path = save(tmp_path / f'x.{suffix}', image)
     if mode in ('I', 'F'):
+        assert message(read_photo, path).endswith(message(load_image, path).split('Save a copy')[1])
         path = followed(message(load_image, path), tmp_path, f=path.name, black=0,
                         white=255_000 if mode == 'I' else 1)
     assert (load_image(path) == wanted[:, :, ::-1].transpose(2, 0, 1)).all()

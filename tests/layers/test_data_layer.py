@@ -130,7 +130,8 @@ def test_kinds_of_records(tmp_path):
              (datum(data=file(grey), encoded=True, label=1), grey, np.repeat(grey, 3, 0), grey),
              (datum(data=deep.getvalue(), encoded=True, label=1), grey, np.repeat(grey, 3, 0),
               grey), (datum(data=clear.getvalue(), encoded=True, label=1),
-                      np.concatenate([color, grey]), color, luma), (datum(grey, 1), grey, grey, grey), (datum(floats, 1), *[floats] * 3)]
+                      np.concatenate([color, grey]), color, luma),
+             (datum(grey, 1), grey, grey, grey), (datum(floats, 1), *[floats] * 3)]
     for value, *wanted in cases:
         store(tmp_path, value)
         for force, array in zip(('', 'force_color: true', 'force_gray: true'), wanted, strict=True):

@@ -90,6 +90,23 @@ def test_files_that_do_not_fit(tmp_path, files, wanted):
     assert_facts(message(build_net, text(), search=tmp_path), WHERE, *wanted)
 
 
+@pytest.mark.parametrize('kind', ['bool', 'float16', 'float64', 'int8', 'uint64', '>i4', '>f4'])
+def test_kinds_of_numbers(tmp_path, kind):
+    write(tmp_path, {'a': np.array([[0, 1]] * 3, kind), 'b': np.array([1, 0, 1], kind)})
+    found = build_net(text(), search=tmp_path).forward()
+    assert found['a'].tolist() == [[0, 1]] * 3 and found['b'].tolist() == [1, 0, 1]
+    assert found['b'].dtype == torch.float32
+
+
+@pytest.mark.parametrize('values', [
+    [b'x', b'y'], np.array([(1, 2.), (3, 4.)], [('u', 'i4'), ('v', 'f4')]), np.array([1j, 2j])],
+    ids=['text', 'records', 'complex'])
+def test_what_is_no_number_is_refused_with_what_to_do(tmp_path, values):
+    write(tmp_path, {'a': np.zeros(2), 'b': values})
+    assert_facts(message(build_net, text(), search=tmp_path), WHERE, "'b'", 'rows0.h5',
+                 "'float32'", 'class numbers')
+
+
 def test_a_file_that_is_missing_or_no_hdf5(tmp_path):
     write(tmp_path, {})
     (tmp_path / 'rows0.h5').write_bytes(b'no HDF5')

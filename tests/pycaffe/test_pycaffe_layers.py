@@ -9,6 +9,7 @@ import torch
 from texts import assert_facts, conv, inputs, layer, message
 
 import fcn_repro.pycaffe as caffe
+from fcn_repro.net.placement import place
 from fcn_repro.passes import DEFAULT
 from fcn_repro.pycaffe.userlayer import UserNet
 from fcn_repro.solver.solver import Solver
@@ -65,6 +66,7 @@ class Scale(caffe.Layer):
     def backward(self, top, propagate_down, bottom):
         self.blobs[0].diff[0] += (top[0].diff * bottom[0].data).sum()
         bottom[0].diff[...] = self.blobs[0].data[0] * top[0].diff
+        assert bottom[0].data.flags.c_contiguous and top[0].diff.flags.c_contiguous
 
 class Phase(caffe.Layer):
     '''Two tops: the phase, a scalar, and a multiple of the bottom, of any number of axes.'''
@@ -158,7 +160,7 @@ def test_layers_in_python_equal_the_built_in_ones(folder):
 
 def planned(folder, text, phase=caffe.TRAIN):
     (folder / 'planned.prototxt').write_text(text)
-    return UserNet.read(folder / 'planned.prototxt', phase, passes=DEFAULT)
+    return place(UserNet.read(folder / 'planned.prototxt', phase, passes=DEFAULT), 'cpu')
 
 
 def test_a_planned_net_equals_the_layerwise_one(folder):

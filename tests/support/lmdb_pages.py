@@ -5,6 +5,7 @@ choose the machine whose layout it has: 8 or 4 bytes a page number, '<' or '>'.
 """
 
 import struct
+from itertools import pairwise
 
 PAGE, MAGIC, VERSION = 4096, 0xBEEFC0DE, 1
 BRANCH, LEAF, OVERFLOW, META = 1, 2, 4, 8       # flags of a page
@@ -78,7 +79,7 @@ class Pages:
         while len(level) > 1:
             groups = -(-len(level) // 100)          # of two nodes at least, as LMDB asserts
             bounds = [len(level) * i // groups for i in range(groups + 1)]
-            level = [self.branch(level[i:j]) for i, j in zip(bounds, bounds[1:], strict=False)]
+            level = [self.branch(level[i:j]) for i, j in pairwise(bounds)]
             depth += 1
         return level[0][1], depth
 

@@ -15,7 +15,7 @@ FLAGS = (
     Flag('resize_height', 0, 'height that images are resized to'),
     Flag('check_size', False, 'stop at an image of another size than the first'),
     Flag('encoded', False, 'store the compressed images'),
-    Flag('encode_type', '', "how to compress them: 'png', 'jpg', … (default: as they are)"),
+    Flag('encode_type', '', "compress them as 'png', 'jpg', …; empty: as they are"),
 )
 
 

@@ -4,10 +4,10 @@ import argparse
 
 from ...errors import FcnError
 from ...formats.converters import check_backend
-from ...net import Net
 from ...net.placement import pick_device, place
 from ...predict.features import extract_features
 from ...proto import TEST
+from ...pycaffe.userlayer import UserNet, search_here
 
 USAGE = ('PRETRAINED_NET_PARAM FEATURE_EXTRACTION_PROTO_FILE BLOB_NAME1[,NAME2,...] '
          'DATASET_NAME1[,NAME2,...] NUM_MINI_BATCHES DB_TYPE [CPU/GPU] [DEVICE_ID=0]')
@@ -19,7 +19,8 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     weights, proto, names, databases, batches, kind, *where = args
     check_backend(kind, databases)
     count = whole(batches, 'NUM_MINI_BATCHES')
-    net = Net.read(proto, TEST)
+    search_here()
+    net = UserNet.read(proto, TEST)
     place(net, device_of(where))
     net.copy_from(weights)
     extract_features(net, names.split(','), databases.split(','), count)

@@ -43,7 +43,7 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     names: list[str] = []
     loss = 0.0
     for i in range(flags.iterations):
-        outputs = [(name, value) for name, top in net.forward().items()
+        outputs = [(name, value + 0.0) for name, top in net.forward().items()
                    for value in top.flatten().tolist()]
         loss += 0.0 if net.total_loss is None else net.total_loss.item()
         if i == 0:

@@ -59,7 +59,7 @@ def read_file(path, names):
 
 
 def read_dataset(file, path, name):
-    """A dataset as float32, of any floats or integers; booleans, which Caffe refuses, as 0 and 1."""
+    """A dataset of floats or integers as float32; booleans, which Caffe refuses, as 0 and 1."""
     if name not in file:
         raise FcnError(f"{path} has no dataset '{name}'", do=f'It has: {", ".join(file)}.')
     import h5py

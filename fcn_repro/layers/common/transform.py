@@ -42,9 +42,9 @@ class Transform:
                                    'Lower crop_size, or use larger images.')
         if self.param.mean_file and self.mean.shape != tuple(image):
             raise self.layer.error(f'an image of {dims(image)} and a mean of '
-                                   f'{dims(self.mean.shape)} (mean_file)', 'Compute the mean of these '
-                                   'images (compute_image_mean), or give one mean_value for each '
-                                   'channel instead.')
+                                   f'{dims(self.mean.shape)} (mean_file)', 'Compute the mean of '
+                                   'these images (compute_image_mean), or give one mean_value for '
+                                   'each channel instead.')
         if len(self.param.mean_value) not in (0, 1, channels):
             raise self.layer.error(f'{len(self.param.mean_value)} mean_value for {channels} '
                                    'channels', 'Give one, or one for each channel.')

@@ -1,0 +1,175 @@
+"""Which blob of a net is its prediction for each pixel, and how a label map comes from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..errors import FcnError
+from ..layers.argmax import ArgMax
+from ..net.graph import LABELS, Node
+from ..net.net import Net
+from ..sizes import dims
+
+SCORES, INDICES, MASK = 'scores', 'indices', 'mask'
+SCORE = 'score'         # what FCN's nets call their scores
+OBJECT = 'background', 'object'
+SHAPED = 'Split', 'Crop'            # types that leave their first bottom's values as they are
+LOGITS = 'SigmoidCrossEntropyLoss'
+
+
+@dataclass(frozen=True)
+class Output:
+    """A blob (N, C, H, W) or (N, H, W) that predicts something for each pixel.
+
+    kind: SCORES, the class is the channel of the highest, the lowest one on ties; INDICES, channel
+    0 holds the classes; MASK, one channel: class 1 where the value is above `threshold`, else 0.
+    value: the blob's number in the graph. classes: how many. made_by: the type that decides.
+    probability: whether a MASK's values are probabilities ('Sigmoid'), logits (LOGITS), or neither
+    ('').
+    """
+    blob: str
+    value: int
+    kind: str
+    classes: int
+    made_by: str
+    threshold: float = 0.
+    probability: str = ''
+
+    @property
+    def words(self) -> str:
+        """What was decided, for people."""
+        if self.kind == SCORES:
+            return f"'{self.blob}' is taken as scores of {self.classes} classes, the highest wins"
+        if self.kind == INDICES:
+            return f"'{self.blob}' is taken as class indices ({self.made_by})"
+        heat = ', and a heat picture' if self.probability else ''
+        return (f"'{self.blob}' has one channel ({self.made_by}): a mask where it is above "
+                f'{self.threshold:g}{heat}')
+
+    def predict(self, net: Net, **inputs) -> tuple[np.ndarray, np.ndarray | None]:
+        """Run a net; returns the label map (H, W) uint8, and for a MASK its probabilities (H, W)
+        float32, None if there are none. inputs: of Net.forward."""
+        with torch.inference_mode():
+            if self.kind == SCORES:
+                return net.forward(labels_of=self.blob, **inputs)[LABELS][0].cpu().numpy(), None
+            last = net.graph.producer(self.value).name
+            found = net.forward(self.blob, stop_after=last, **inputs)[self.blob][0].float()
+        plane = found[0] if found.ndim == 3 else found
+        if self.kind == INDICES:
+            return plane.byte().cpu().numpy(), None
+        heat = plane.sigmoid() if self.probability == LOGITS else plane
+        return ((plane > self.threshold).byte().cpu().numpy(),
+                heat.cpu().numpy() if self.probability else None)
+
+
+def find_output(net: Net, name: str | None = None, threshold: float | None = None) -> Output:
+    """The prediction of a net: the blob `name`, else 'score', else its only output with a value
+    per pixel.
+
+    A 'score' of one channel gives way to what the net makes of it. threshold: above which a
+    one-channel blob means the object (None: 0.5 after a Sigmoid, 0 for what a
+    SigmoidCrossEntropyLoss trains). FcnError where several blobs may be meant or none, and for a
+    blob that has no classes to tell.
+    """
+    if name is not None:
+        return read_output(net, net.graph.last(name), threshold)
+    blobs = net.blobs
+    outputs = {blob: net.graph.last(blob) for blob in net.graph.outputs}
+    maps = {blob: v for blob, v in outputs.items() if per_pixel(net, v)}
+    if SCORE in maps or SCORE in blobs and (not maps or channels(net, SCORE) > 1):
+        return read_output(net, net.graph.last(SCORE), threshold)
+    if len(maps) == 1:
+        return read_output(net, *maps.values(), threshold)
+    listed = ', '.join(f"{blob} ({dims(net.shapes[v])})" for blob, v in (maps or outputs).items())
+    if maps:
+        raise FcnError(f"the net's outputs are {', '.join(maps)}; which of them to take is "
+                       f'ambiguous: {listed}', file=net.graph.file, code='several-outputs',
+                       do='Name the one to take as output.')
+    if len(outputs) == 1:
+        (blob, v), = outputs.items()
+        raise FcnError(f"'{blob}' is {dims(net.shapes[v])}, not a score per pixel",
+                       file=net.graph.file, code='not-segmentation',
+                       do='Draw the class grid of a classifier with predict.heatmap.')
+    raise FcnError(f"no output of the net has a value per pixel: {listed or 'it has none'}",
+                   file=net.graph.file, code='several-outputs',
+                   do='Name the blob of scores (N, C, H, W) to take as output.')
+
+
+def channels(net: Net, blob: str) -> int:
+    """The length of a blob's axis 1; 0 without."""
+    return (*net.shapes[net.graph.last(blob)], 0, 0)[1]
+
+
+def per_pixel(net: Net, value: int) -> bool:
+    """Whether an output may be a prediction per pixel: a layer computed it, in 3 or 4 axes."""
+    return 3 <= len(net.shapes[value]) <= 4 and bool(net.graph.producer(value).bottoms)
+
+
+def decider(net: Net, value: int) -> Node:
+    """The layer that made the values of a blob, behind those that only copy or cut them."""
+    node = net.graph.producer(value)
+    while node.type in SHAPED:
+        value = node.bottoms[0]
+        node = net.graph.producer(value)
+    return node
+
+
+def trains_logits(net: Net, value: int) -> bool:
+    """Whether a SigmoidCrossEntropyLoss reads a value as its prediction, maybe through Splits."""
+    return any(node.type == LOGITS and node.bottoms[0] == value
+               or node.type in SHAPED and node.bottoms[0] == value
+               and any(trains_logits(net, top) for top in node.tops)
+               for node in net.graph.nodes)
+
+
+def read_output(net: Net, value: int, threshold: float | None) -> Output:
+    """What a blob predicts, by its shape and the layer that made it."""
+    blob, shape, node = net.graph.values[value], net.shapes[value], decider(net, value)
+
+    def refuse(what: str, do: str, code: str = '') -> FcnError:
+        return FcnError(what, file=net.graph.file, layer=node.name, type=node.type, code=code,
+                        do=do)
+    if len(shape) not in (3, 4):
+        raise FcnError(f"'{blob}' is {dims(shape)}, not a score per pixel", file=net.graph.file,
+                       code='not-segmentation',
+                       do='Draw the class grid of a classifier with predict.heatmap.')
+    if node.type == ArgMax.type:
+        return indices_of(net, blob, value, node)
+    count = shape[1] if len(shape) == 4 else 1
+    if count > 1:
+        if threshold is not None:
+            raise refuse(f"'{blob}' has {count} channels, and a threshold is for one",
+                         'Leave out threshold.', 'threshold-unused')
+        return Output(blob, value, SCORES, count, node.type)
+    if node.type == 'Softmax':
+        raise refuse(f"'{blob}' is a Softmax of one channel, which is 1 everywhere",
+                     'Use a Sigmoid for one class, or give the scores two channels.')
+    known = {'Sigmoid': .5, 'Threshold': .5}.get(node.type)
+    logits = known is None and trains_logits(net, value)
+    if threshold is None:
+        threshold = 0. if logits else known
+    if threshold is None:
+        raise refuse(f"'{blob}' is {dims(shape)}: one channel of numbers, which may be a logit, a "
+                     'depth or class indices', "Give a threshold above which it means the object "
+                     '(0 for a logit); or end the net in Sigmoid or ArgMax. Maps of other values '
+                     'are read with Net.forward.', 'one-channel')
+    return Output(blob, value, MASK, 2, LOGITS if logits else node.type, threshold,
+                  LOGITS if logits else 'Sigmoid' if node.type == 'Sigmoid' else '')
+
+
+def indices_of(net: Net, blob: str, value: int, node: Node) -> Output:
+    """The Output of an ArgMax. FcnError where that gives no class per pixel."""
+    param, scores = node.param.argmax_param, net.shapes[node.bottoms[0]]
+    source = net.graph.values[node.bottoms[0]]
+    good = param.HasField('axis') and param.axis % max(len(scores), 1) == 1 and len(scores) == 4
+    if not good or param.out_max_val:
+        what = 'the largest values instead of their channels (out_max_val)' if good else \
+            f'no class per pixel of a bottom of {dims(scores)}'
+        raise FcnError(f"'{blob}' holds {what}", file=net.graph.file, layer=node.name,
+                       type=node.type, code='argmax', facts={'scores': source},
+                       do=f"Set axis: 1 without out_max_val, or name '{source}' as output.")
+    first = f', the first of top_k {param.top_k}' if param.top_k > 1 else ''
+    return Output(blob, value, INDICES, scores[1], f'ArgMax of {scores[1]} channels{first}')
