@@ -7,7 +7,7 @@ from .errors import FcnError
 AGAIN = 'Copy or download it again.'
 UNPACK = 'Unpack it first.'
 
-# How files that are often given for Caffe's begin, what they are, and what to do ('': give another).
+# How files that are often given for Caffe's begin, what they are, and what to do ('': another file).
 KINDS = [(start.encode('latin-1'), what, do) for start, what, do in (
     ('version https://git-lfs', 'a Git LFS pointer, not the file itself', 'Run git lfs pull.'),
     ('<', 'a web page or XML', 'The download failed, or it saved the page about the file: fetch '
@@ -15,13 +15,14 @@ KINDS = [(start.encode('latin-1'), what, do) for start, what, do in (
     ('\x1f\x8b', 'a gzip archive', UNPACK), ('BZh', 'a bzip2 archive', UNPACK),
     ('\xfd7zXZ', 'an xz archive', UNPACK), ('7z\xbc\xaf', 'a 7z archive', UNPACK),
     ('Rar!', 'a RAR archive', UNPACK),
-    ('PK\x03\x04', 'a zip archive, as PyTorch and numpy write', 'Unpack it, or give a file of Caffe.'),
+    ('PK\x03\x04', 'a zip archive, as PyTorch and numpy write',
+     'Unpack it, or give a file of Caffe.'),
     ('\x89HDF', 'an HDF5 file', ''), ('\x93NUMPY', 'a numpy array', ''),
     *((f'\x80{protocol}', 'a Python pickle, as PyTorch wrote before 1.6', '')
       for protocol in '\x02\x03\x04\x05'),
     ('\x89PNG', 'a PNG picture', ''), ('\xff\xd8\xff', 'a JPEG picture', ''))]
 
-ONNX = re.compile(rb'\x08[\x03-\x10]\x12(\x07pytorch|\x07tf2onnx|\x0akeras2onnx|\x04onnx|\x06caffe2)')
+ONNX = re.compile(rb'\x08[\x03-\x10]\x12(\x07pytorch|\x07tf2onnx|\x0akeras2onnx|\x06caffe2)')
 
 
 def recognise(head: bytes) -> tuple[str, str] | None:

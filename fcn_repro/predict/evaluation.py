@@ -57,8 +57,8 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
     seconds, strips = [], []
     confusion = Confusion(prediction_of.classes)
     bound, factor = Confusion(confusion.n), stride(net)
-    bar = tqdm(evaluate(net, confusion, count, prediction_of), total=total, unit='image', disable=None,
-               dynamic_ncols=True)
+    bar = tqdm(evaluate(net, confusion, count, prediction_of), total=total, unit='image',
+               disable=None, dynamic_ncols=True)
     for k, (sample, prediction, time) in enumerate(bar):
         seconds.append(time)
         if factor:

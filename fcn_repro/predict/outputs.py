@@ -79,7 +79,7 @@ def find_output(net: Net, name: str | None = None, threshold: float | None = Non
     blobs = net.blobs
     outputs = {blob: net.graph.last(blob) for blob in net.graph.outputs}
     maps = {blob: v for blob, v in outputs.items() if per_pixel(net, v)}
-    if SCORE in maps or SCORE in blobs and (not maps or channels(net, SCORE) > 1):
+    if SCORE in maps or (SCORE in blobs and (not maps or channels(net, SCORE) > 1)):
         return read_output(net, net.graph.last(SCORE), threshold)
     if len(maps) == 1:
         return read_output(net, *maps.values(), threshold)
@@ -119,9 +119,9 @@ def decider(net: Net, value: int) -> Node:
 
 def trains_logits(net: Net, value: int) -> bool:
     """Whether a SigmoidCrossEntropyLoss reads a value as its prediction, maybe through Splits."""
-    return any(node.type == LOGITS and node.bottoms[0] == value
-               or node.type in SHAPED and node.bottoms[0] == value
-               and any(trains_logits(net, top) for top in node.tops)
+    return any((node.type == LOGITS and node.bottoms[0] == value)
+               or (node.type in SHAPED and node.bottoms[0] == value
+               and any(trains_logits(net, top) for top in node.tops))
                for node in net.graph.nodes)
 
 
