@@ -34,11 +34,11 @@ class SearchPath:
 
     def find(self, name: str | PathLike, what: str, field: str, folder: bool = False) -> Path:
         """The path of what a text calls `name` in `field`: an existing file, or with `folder` a
-        folder too. FcnError (code 'no-such-file') that lists the places tried; messages call it
+        folder too. FcnError that lists the places tried; messages call it
         `what`."""
         name = os.fspath(name)
         if not name.strip():
-            raise FcnError(f'{field} is empty', code='no-such-file', do=f'Name the {what}.')
+            raise FcnError(f'{field} is empty', do=f'Name the {what}.')
         tried = list(dict.fromkeys(folder / name for folder in self.folders))
         for path in tried:
             if os.path.exists(path) and (folder or not os.path.isdir(path)):
@@ -46,13 +46,13 @@ class SearchPath:
         for path in tried:
             if os.path.isdir(path):
                 raise FcnError(f"'{name}' is a folder, not a {what}", file=str(path.absolute()),
-                               code='no-such-file', do=f'Correct {field}: name the file.')
+                               do=f'Correct {field}: name the file.')
         places = ' and '.join(str(path.absolute()) for path in tried)
         if name != name.strip() and any(os.path.exists(f / name.strip()) for f in self.folders):
             raise FcnError(f"there is no {what} '{name}', but one without the space around its "
-                           f'name: tried {places}', code='no-such-file',
+                           f'name: tried {places}',
                            do=f'Remove the space in {field}.')
-        raise FcnError(f"there is no {what} '{name}': tried {places}", code='no-such-file',
+        raise FcnError(f"there is no {what} '{name}': tried {places}",
                        do=f'Correct {field}, or run from the folder that its paths start at.')
 
     def output(self, name: str | PathLike) -> Path:

@@ -173,8 +173,7 @@ def check_folder(path: Path) -> None:
 def leveldb(path: str | PathLike) -> FcnError:
     """The error for a LevelDB, with the commands that convert it."""
     return FcnError(
-        'is a LevelDB, which is not read here', file=str(path), code='leveldb',
-        facts={'path': str(path)},
+        'is a LevelDB, which is not read here', file=str(path),
         do='Write it again as LMDB with its converter (backend: LMDB); or convert it with plyvel '
            '(pip install plyvel): from fcn_repro.formats.database import Writer; import plyvel; '
            f"w = Writer({f'{path}_lmdb'!r}); [w.put(k, v) for k, v in plyvel.DB({str(path)!r})]; "
@@ -256,7 +255,7 @@ class Writer:
 
         self.path = Path(path)
         if self.path.exists() or self.path.is_symlink():
-            raise FcnError('exists already, and a converter writes a new database', code='exists',
+            raise FcnError('exists already, and a converter writes a new database',
                            file=str(self.path), do='Remove it, or name another.')
         make_folder(self.path.parent)
         self._temporary = self.path.with_name(f'{self.path.name}.{os.getpid()}.part')

@@ -82,7 +82,7 @@ def find_output(net: Net, name: str | None = None, threshold: float | None = Non
     if SCORE in maps or (SCORE in blobs and (not maps or channels(net, SCORE) > 1)):
         return read_output(net, net.graph.last(SCORE), threshold)
     if len(maps) == 1:
-        return read_output(net, *maps.values(), threshold)
+        return read_output(net, next(iter(maps.values())), threshold)
     listed = ', '.join(f"{blob} ({dims(net.shapes[v])})" for blob, v in (maps or outputs).items())
     if maps:
         raise FcnError(f"the net's outputs are {', '.join(maps)}; which of them to take is "

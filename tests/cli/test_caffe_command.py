@@ -1,4 +1,4 @@
-"""`fcn-repro caffe`: train, test, time, resuming, signals, and the log as parsers of Caffe's read it.
+"""`fcn-repro caffe`: train, test, time, resuming, signals, and the log as parsers read it.
 
 The tree is laid out as Caffe's own: the command runs from its root, and so start all paths.
 """
@@ -278,11 +278,11 @@ def test_states_of_our_solver_in_both_formats(root, trained):
 
 
 def test_files_taken_for_each_other(root, trained):
-    refused([*TRAIN, f'--snapshot={MODEL}'], 'holds no iteration count', 'weights to start from')
+    refused([*TRAIN, f'--snapshot={MODEL}'], 'holds no iteration count', 'weights alone start a new run')
     refused([*TRAIN, f'--weights={STATE}'], 'this is a solver state', 'Give the caffemodel')
     change(root, ('max_iter: 60', 'max_iter: 60 snapshot_format: HDF5'))
     run_words(TRAIN)
-    refused([*TRAIN, f'--snapshot={MODEL}.h5'], 'these are weights', 'weights to start from')
+    refused([*TRAIN, f'--snapshot={MODEL}.h5'], 'these are weights', 'weights alone start a new run')
     refused([*TRAIN, f'--weights={STATE}.h5'], 'this is a solver state')
     refused([*TRAIN, f'--weights={MODEL}', f'--snapshot={STATE}'], 'both a snapshot')
 
@@ -400,7 +400,8 @@ def test_flags_as_gflags_takes_them():
     assert (found.solver, found.iterations, found.gray) == ('x', 7, True)
     assert words == ['a', 'b', '-c'] and found.logtostderr and found.minloglevel is None
     assert not parse(['--gray', '--nogray'], flags)[0].gray
-    for given, text in ((['--slover=x'], "unknown command line flag 'slover'. Did you mean 'solver"),
+    for given, text in ((['--slover=x'],
+                         "unknown command line flag 'slover'. Did you mean 'solver"),
                         (['--iterations=many'], "illegal value 'many'"),
                         (['--gray=perhaps'], "illegal value 'perhaps'"),
                         (['--solver'], "flag 'solver' is missing its argument")):

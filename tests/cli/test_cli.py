@@ -16,7 +16,8 @@ from fcn_repro.cli.remedies import REMEDIES
 from fcn_repro.cli.reporting import COMMAND, OPTION, facts_of, remedy, report_errors
 from fcn_repro.errors import FcnError
 
-FILES = {path.stem for path in (ROOT / 'fcn_repro/cli').glob('*.py')}
+FILES = {path.stem for path in (ROOT / 'fcn_repro/cli').iterdir()
+         if path.suffix == '.py' or (path / '__init__.py').exists()}
 HELPERS = {'__init__', 'main', 'arguments', 'remedies', 'reporting'}
 
 

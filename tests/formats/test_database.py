@@ -235,7 +235,7 @@ def test_a_leveldb_is_converted_by_what_its_error_advises(tmp_path, monkeypatch)
             (folder / name).write_bytes(b'')
         with pytest.raises(FcnError) as caught:
             open_database(folder)
-        assert 'LevelDB' in str(caught.value) and caught.value.code == 'leveldb'
+        assert 'LevelDB' in str(caught.value)
     stand_in = types.ModuleType('plyvel')
     stand_in.DB = lambda path: iter(ORDERED[:20]) if path == str(folder) else None
     monkeypatch.setitem(sys.modules, 'plyvel', stand_in)

@@ -150,7 +150,7 @@ def test_the_old_input_fields_are_an_input(tmp_path):
 def test_a_users_python_layer_in_infer(tmp_path, capsys, x, monkeypatch):
     """Its module is found in the working directory."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'halving_layers.py').write_text('''import caffe
+    (tmp_path / 'halving_layers.py').write_text('''import fcn_repro.pycaffe as caffe
 class Minus(caffe.Layer):
     def setup(self, bottom, top): pass
     def reshape(self, bottom, top): top[0].reshape(*bottom[0].data.shape)
