@@ -5,10 +5,10 @@ from pathlib import Path
 
 from ..formats.weights import format_rows
 from ..memory import keep_freed_memory
-from ..net import Net
 from ..net.placement import check_precision, pick_device, place
 from ..predict.evaluation import evaluate_and_report
 from ..proto import TEST
+from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations
 from ..recipe.options import Options
 from ..recipe.runs import Run
@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     keep_freed_memory()
+    search_here()
     device = pick_device(args.device)
     check_precision(args.precision, device)
     optimisations = Optimisations(args.no_opt)
@@ -58,8 +59,8 @@ def run(args: argparse.Namespace) -> None:
     if not (args.net or run.prototxt.exists()):
         run.check()             # refuses an unknown stage
     net_file = args.net or run.prototxt / 'val.prototxt'
-    net = Net.read(net_file, TEST, passes=optimisations.passes,
-                   overrides=options.in_order(args.split))
+    net = UserNet.read(net_file, TEST, passes=optimisations.passes,
+                       overrides=options.in_order(args.split))
     weights = args.weights or run.newest_weights()
     print(f'{net_file} with {weights}')
     print(format_rows(net.copy_from(weights)))

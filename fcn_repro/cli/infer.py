@@ -19,6 +19,7 @@ from ..net.placement import check_precision, pick_device, place
 from ..predict.heatmap import Heatmaps, cast_net
 from ..predict.labels import LabelMaps, image_input, read_deploy
 from ..predict.photos import find_photos, process
+from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations
 from ..recipe.runs import Run
 from ..recipe.stages import PROTOTXT
@@ -55,13 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     keep_freed_memory()
+    search_here()
     check_heatmap_options(args)
     device, photos = pick_device(args.device), find_photos(args.images)
     check_precision(args.precision, device)
     optimisations = Optimisations(args.no_opt)
     net_file, weights, out = choose(args)
     print(f'{net_file} with {weights}')
-    net = read_deploy(net_file, passes=optimisations.passes)
+    net = read_deploy(net_file, UserNet, passes=optimisations.passes)
     size = net.shapes[image_input(net)][2:]
     if args.heatmap:
         net = cast_net(net)

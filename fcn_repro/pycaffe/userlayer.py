@@ -194,7 +194,8 @@ class Chosen:
         if (param.module, param.layer) in python_layers:
             return Python(node, state)
         known = ', '.join('.'.join(key) for key in python_layers)
-        raise FcnError(f"there is no Python module '{param.module}' on the path", line=node.line,
+        raise FcnError(f"there is no Python module '{param.module}' on the path, for its "
+                       f"class '{param.layer}'", line=node.line,
                        layer=node.name, type=node.type,
                        do=f"Put {param.module}.py into the script's folder. "
                           f'Known without: {known}.')

@@ -145,3 +145,25 @@ def test_a_net_that_reads_its_own_data(tmp_path):
 def test_the_old_input_fields_are_an_input(tmp_path):
     text = 'input: "data" input_shape { dim: 1 dim: 3 dim: 24 dim: 24 }' + SEGMENT
     assert read_deploy(write_net(tmp_path, text)[0]).graph.inputs == ('data',)
+
+
+def test_a_users_python_layer_in_infer(tmp_path, capsys, x, monkeypatch):
+    """Its module is found in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'halving_layers.py').write_text('''import fcn_repro.pycaffe as caffe
+class Minus(caffe.Layer):
+    def setup(self, bottom, top): pass
+    def reshape(self, bottom, top): top[0].reshape(*bottom[0].data.shape)
+    def forward(self, bottom, top): top[0].data[...] = -bottom[0].data
+    def backward(self, top, propagate_down, bottom): pass
+''')
+    text = SIZE + SEGMENT.replace('"score"', '"s"') + layer(
+        'Python', 'm', 's', 'score', 'python_param { module: "halving_layers" layer: "Minus" }')
+    net_file, _ = write_net(tmp_path, SIZE + SEGMENT.replace('"score"', '"s"'))
+    net_file.write_text(text)
+    done = call(capsys, 'infer', x, '--net', 'net.prototxt', '--weights', 'net.h5', '--out', 'out')
+    assert done.status == 0, done
+    net = Net.read(write_net(tmp_path, SIZE + SEGMENT.replace('"score"', '"s"'))[0], TEST)
+    net.copy_from(tmp_path / 'net.h5')
+    scores = net.forward(data=to_blob(noise(24, 30), MEAN)[None])['s'][0].detach().numpy()
+    assert (label_png(tmp_path) == (-scores).argmax(0)).all()
