@@ -13,6 +13,7 @@ class Crop(Layer):
     """
 
     type = 'Crop'
+    passes_values = True
     narrow = linear = True
     bottoms = 2
     content_bottoms = 1

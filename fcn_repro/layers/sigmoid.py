@@ -7,6 +7,7 @@ class Sigmoid(NeuronLayer):
     """Any shape. sigmoid_param.engine chooses among Caffe's implementations: no meaning here."""
 
     type = 'Sigmoid'
+    decision = 0.5
     fields = 'sigmoid_param'
     ignored = ('engine',)
 

@@ -7,6 +7,7 @@ class Split(Layer):
     """bottom of any shape -> tops that are views of it."""
 
     type = 'Split'
+    passes_values = True
     narrow = linear = shares_data = keeps_coordinates = keeps_ranking = True
     tops = (1, ANY)
 

@@ -7,6 +7,7 @@ class Threshold(NeuronLayer):
     """Any shape; no gradient."""
 
     type = 'Threshold'
+    decision = 0.5
     fields = 'threshold_param'
     position_invariant = False      # not continuous: a rounding upstream can flip it
 

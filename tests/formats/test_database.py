@@ -111,8 +111,9 @@ def test_a_read_only_folder_without_lock_file(whole, tmp_path):
     shutil.copy(whole / 'data.mdb', folder)
     (folder / 'data.mdb').chmod(0o444)
     folder.chmod(0o555)
-    for parent in tmp_path, tmp_path.parent, tmp_path.parent.parent:
-        parent.chmod(0o755)
+    for parent in tmp_path, *tmp_path.parents:
+        if parent.stat().st_uid == os.geteuid() and not parent.stat().st_mode & 0o001:
+            parent.chmod(0o755)
     code = ('import os, sys\n'
             'from fcn_repro.formats.database import Reader\nimport lmdb\n'
             'os.geteuid() or os.setuid(65534)\n'

@@ -17,6 +17,7 @@ from layer_evidence import reference_for
 
 from fcn_repro.errors import FcnError
 from fcn_repro.proto import TEST, TRAIN
+from fcn_repro.search import SearchPath
 
 quick = settings(max_examples=25, deadline=None)
 some = settings(max_examples=12, deadline=None)
@@ -107,7 +108,7 @@ def test_sources_give_the_shapes_that_they_say(tmp_path):
                                                              'batch_size': 3}})
     del rows.node.param.top[:]
     rows.node.param.top.extend(['a', 'b'])
-    rows.state.folder = tmp_path
+    rows.state.search = SearchPath((tmp_path,))
     params = {'voc_dir': str(make_voc(tmp_path)), 'split': 'val', 'mean': (1, 2, 3)}
     images = make_layer('Python', 0, 2, {'python_param': {
         'module': 'voc_layers', 'layer': 'VOCSegDataLayer', 'param_str': str(params)}})
@@ -118,7 +119,7 @@ def test_sources_give_the_shapes_that_they_say(tmp_path):
     assert rows.forward([], [])[1].tolist() == [3, 4, 0]      # continues from the start
     rows = make_layer('HDF5Data', 0, 2, {'hdf5_data_param': {'source': 'rows.h5',
                                                              'batch_size': 3}})
-    rows.state.folder = tmp_path
+    rows.state.search = SearchPath((tmp_path,))
     with pytest.raises(FcnError, match='is not a text file'):
         rows.shape([])
 

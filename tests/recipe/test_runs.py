@@ -216,7 +216,7 @@ def test_parent_of_another_width(tmp_path, capsys, monkeypatch):
 def test_solver_of_a_missing_net(tmp_path, capsys, monkeypatch):
     folder, _ = small_stage(tmp_path, monkeypatch, 'small')
     (folder / 'train.prototxt').unlink()
-    assert_error(call(capsys, 'train', 'small'), "the net 'train.prototxt' is neither in")
+    assert_error(call(capsys, 'train', 'small'), "there is no net 'train.prototxt'")
 
 
 def test_restore_with_a_changed_solver(tmp_path, capsys, monkeypatch):

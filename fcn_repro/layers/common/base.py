@@ -53,6 +53,8 @@ class Layer:
     content_bottoms = None          # number of leading bottoms that give the top its values
     #                                 (None: all); the others give its size alone
     linear = False                  # in the bottoms, but for a bias
+    passes_values = False           # the top's values are some or all of the first bottom's
+    decision = None                 # of a one-channel top: the value above which it means yes
     keeps_ranking = False           # TEST: ranks the classes of a position as its bottom does
 
     def __init__(self, node, state):
