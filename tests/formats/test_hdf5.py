@@ -168,7 +168,7 @@ def test_hdf5_of_another_layout(tmp_path, path, value, text):
 
 
 def test_solverstate_of_another_layout(tmp_path):
-    with pytest.raises(FcnError, match='it is not a solverstate'):
+    with pytest.raises(FcnError, match='not a solverstate'):
         read_solverstate(f'{SNAPSHOT}.h5')
     write_solverstate(tmp_path / 's', 1, 'x', 0, [np.ones(1), np.ones(1)])
     with h5py.File(tmp_path / 's', 'a') as file:
