@@ -7,7 +7,8 @@ from .errors import FcnError
 AGAIN = 'Copy or download it again.'
 UNPACK = 'Unpack it first.'
 
-# How files that are often given for Caffe's begin, what they are, and what to do ('': another)
+# How files often given in the place of Caffe's begin, what they are, and what to do ('': give
+# another).
 KINDS = [(start.encode('latin-1'), what, do) for start, what, do in (
     ('version https://git-lfs', 'a Git LFS pointer, not the file itself', 'Run git lfs pull.'),
     ('<', 'a web page or XML', 'The download failed, or it saved the page about the file: fetch '
@@ -22,7 +23,8 @@ KINDS = [(start.encode('latin-1'), what, do) for start, what, do in (
       for protocol in '\x02\x03\x04\x05'),
     ('\x89PNG', 'a PNG picture', ''), ('\xff\xd8\xff', 'a JPEG picture', ''))]
 
-ONNX = re.compile(rb'\x08[\x03-\x10]\x12(\x07pytorch|\x07tf2onnx|\x0akeras2onnx|\x06caffe2)')
+ONNX = re.compile(
+    rb'\x08[\x03-\x10]\x12(\x07pytorch|\x07tf2onnx|\x0akeras2onnx|\x04onnx|\x06caffe2)')
 
 
 def recognise(head: bytes) -> tuple[str, str] | None:

@@ -61,9 +61,9 @@ def evaluate(net: Net, confusion: Confusion, count: int | None = None,
              output: Output | None = None) -> Iterator[tuple[Sample, np.ndarray, float]]:
     """Run a val net over its data in order; yields (sample, prediction (H, W), seconds).
 
-    count: number of images (None: all). output: of find_output (None: what it finds). Each
-    prediction is added to `confusion`; seconds are those of the forward pass, including the wait
-    for the image, since the next ones are read ahead.
+    count: number of images (None: all). output: of find_output (None: what it finds). Each image is
+    added to `confusion`; seconds are those of the forward pass, including the wait for the image,
+    since the next ones are read ahead.
     FcnError for a label id that is neither void nor a class, for a score of another size than the
     image, and for a net that reads several images per batch or has no label per pixel.
     """
