@@ -9,6 +9,7 @@ from google.protobuf import text_format
 from small_runs import ROOT, call
 from texts import layer
 
+from fcn_repro.cli.main import main
 from fcn_repro.errors import FcnError
 from fcn_repro.pycaffe import TEST, TRAIN, draw
 from fcn_repro.pycaffe.proto.caffe_pb2 import LayerParameter, NetParameter
@@ -43,8 +44,8 @@ def test_nodes_and_edges():
     assert set(found) == {
         r'd\n(Data)', 'data', 'label', conv, 'c:1', r'r\n(ReLU)',
         r'p\n(Pooling AVE)\nkernel size: 2\nstride: 4\npad: 0', 'p', r'ip\n(InnerProduct)', 'ip'}
-    assert found[conv].get_fillcolor() == '"#FF5050"'
-    assert found[r'r\n(ReLU)'].get_fillcolor() == '"#90EE90"'
+    assert found[conv].get_fillcolor().strip('"') == '#FF5050'
+    assert found[r'r\n(ReLU)'].get_fillcolor().strip('"') == '#90EE90'
     assert found['label'].get_shape() == 'octagon'
     labels = edges(graph(TRAIN))
     assert labels[r'd\n(Data)', 'label'].strip('"') == 'Batch 7'
@@ -98,23 +99,24 @@ def no_graphviz(tmp_path, monkeypatch):
 
 
 def test_the_command(no_graphviz, capsys):
-    done = call(capsys, 'caffe', 'draw_net', 'net.prototxt', 'net.gv', '--rankdir', 'BT',
-                '--phase', 'TEST', '--display_lrm')
+    done = call(capsys, 'fcn-repro', 'caffe', 'draw_net', 'net.prototxt', 'net.gv', '--rankdir',
+                'BT', '--phase', 'TEST', '--display_lrm', main=main)
     assert done.status == 0 and done.out == 'Drawing net to net.gv\n' and not done.err
     text = (no_graphviz / 'net.gv').read_text()
     assert 'rankdir=BT' in text and 'lr mult: 2.0, 1.0' in text and '(Data)' not in text
-    done = call(capsys, 'caffe', 'draw_net', 'net.prototxt', 'net.gv', '--phase', 'VAL')
+    done = call(capsys, 'fcn-repro', 'caffe', 'draw_net', 'net.prototxt', 'net.gv', '--phase', 'VAL',
+                main=main)
     assert done.status == 2 and 'TRAIN' in done.err
-    done = call(capsys, 'caffe', 'draw_net', 'net.prototxt', 'net')
+    done = call(capsys, 'fcn-repro', 'caffe', 'draw_net', 'net.prototxt', 'net', main=main)
     assert done.status == 1 and 'no ending' in done.err
-    done = call(capsys, 'caffe', 'draw_net', 'net.prototxt', 'none/net.dot')
+    done = call(capsys, 'fcn-repro', 'caffe', 'draw_net', 'net.prototxt', 'none/net.dot', main=main)
     assert done.status == 1 and 'none/net.dot: cannot write' in done.err
-    done = call(capsys, 'caffe', 'draw_net', 'none.prototxt', 'net.dot')
+    done = call(capsys, 'fcn-repro', 'caffe', 'draw_net', 'none.prototxt', 'net.dot', main=main)
     assert done.status == 1 and 'none.prototxt' in done.err
 
 
 def test_pictures_need_graphviz(no_graphviz, capsys):
-    done = call(capsys, 'caffe', 'draw_net', 'net.prototxt', 'net.png')
+    done = call(capsys, 'fcn-repro', 'caffe', 'draw_net', 'net.prototxt', 'net.png', main=main)
     assert done.status == 1 and 'needs Graphviz' in done.err and 'NAME.dot' in done.err
     assert not (no_graphviz / 'net.png').exists()
 
