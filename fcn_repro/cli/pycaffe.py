@@ -14,14 +14,7 @@ from .. import pycaffe
 from ..errors import FcnError
 from ..pycaffe.mode import init_log
 
-HERE = pycaffe.__name__
 CONVERT = 'python -m lib2to3 -w FOLDER, with a Python up to 3.12'
-
-
-def alias() -> None:
-    """Make `import caffe`, and every module below it, mean fcn_repro.pycaffe."""
-    for name in [name for name in sys.modules if name == HERE or name.startswith(HERE + '.')]:
-        sys.modules['caffe' + name[len(HERE):]] = sys.modules[name]
 
 
 def place_of(trace: TracebackType | None, folder: Path) -> str:
@@ -45,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     if not args.script.is_file():
         raise FcnError('there is no such script', file=str(args.script), do='Check the path.')
     folder = args.script.absolute().parent
-    alias()
+    pycaffe.install()
     init_log()
     sys.argv = [str(args.script), *args.args]
     sys.path.insert(0, str(folder))

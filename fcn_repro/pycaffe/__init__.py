@@ -1,11 +1,15 @@
 """pycaffe's names over this project's nets and solvers: `import fcn_repro.pycaffe as caffe`.
 
-`python -m fcn_repro.pycaffe SCRIPT` runs a script in which `import caffe` means this package.
+After `install()`, `import caffe` means this package; `python -m fcn_repro.pycaffe SCRIPT` runs a
+script with that done.
 """
 
-from ..layers import TYPES
-from . import coord_map, io, net_spec
+from . import _caffe, classifier, coord_map, detector, draw, io, net_spec, proto, pycaffe
+from ._caffe import __version__
+from .alias import install
 from .classifier import Classifier
+from .detector import Detector
+from .layer_types import layer_type_list
 from .mode import (
     NCCL,
     Timer,
@@ -37,8 +41,6 @@ from .solvers import (
 )
 from .userlayer import Layer
 
-__version__ = '1.0.0'           # of the Caffe whose names and behaviour these are
-
 __all__ = [
     'NCCL',
     'TEST',
@@ -47,6 +49,7 @@ __all__ = [
     'AdaGradSolver',
     'AdamSolver',
     'Classifier',
+    'Detector',
     'Layer',
     'NesterovSolver',
     'Net',
@@ -54,16 +57,24 @@ __all__ = [
     'RMSPropSolver',
     'SGDSolver',
     'Timer',
+    '__version__',
+    '_caffe',
+    'classifier',
     'coord_map',
+    'detector',
+    'draw',
     'get_solver',
     'has_nccl',
     'init_log',
+    'install',
     'io',
     'layer_type_list',
     'layers',
     'log',
     'net_spec',
     'params',
+    'proto',
+    'pycaffe',
     'set_blas',
     'set_device',
     'set_mode_cpu',
@@ -76,8 +87,3 @@ __all__ = [
     'solver_rank',
     'to_proto',
 ]
-
-
-def layer_type_list():
-    """The names of Caffe's layer types, in alphabetical order; not those that passes make."""
-    return sorted(name for name, layer in TYPES.items() if not layer.internal)

@@ -47,6 +47,9 @@ class Blob:
                            do='Use shape.')
         return self.shape[axis] if axis < len(self.shape) else 1
 
+    _gpu_data_ptr = property(lambda self: address(self._memory.data))
+    _gpu_diff_ptr = property(lambda self: address(self._memory.diff))
+
     num = property(lambda self: self._legacy(0))
     channels = property(lambda self: self._legacy(1))
     height = property(lambda self: self._legacy(2))
@@ -67,6 +70,16 @@ class Param(Blob):
         if tuple(shape) != self.shape:
             raise FcnError(f"parameter '{self._name}' is {dims(self.shape)}, not {dims(shape)}",
                            do='Change the layer in the prototxt instead.')
+
+
+def address(tensor):
+    """The address of a blob's values on the GPU. AttributeError for a blob on the CPU, as in a
+    Caffe that was built without CUDA."""
+    if tensor.device.type == 'cpu':
+        raise AttributeError('the blob is on the CPU and has no GPU address. Use data or diff, or '
+                             'set_mode_gpu before the net is made.')
+    settle()
+    return tensor.data_ptr()
 
 
 def diff_of(parameter):

@@ -7,6 +7,19 @@ from .net import Net
 from .proto.caffe_pb2 import TEST
 
 
+def with_transformer(net, mean, input_scale, raw_scale, channel_swap):
+    """A Transformer from (H, W, channels) images to a net's first input, with what is not None
+    set."""
+    name = net.inputs[0]
+    made = io.Transformer({name: net.blobs[name].shape})
+    made.set_transpose(name, (2, 0, 1))
+    for value, given in ((mean, made.set_mean), (input_scale, made.set_input_scale),
+                         (raw_scale, made.set_raw_scale), (channel_swap, made.set_channel_swap)):
+        if value is not None:
+            given(name, value)
+    return made
+
+
 class Classifier(Net):
     """A net in phase TEST with a Transformer for its first input.
 
@@ -18,15 +31,8 @@ class Classifier(Net):
     def __init__(self, model_file, pretrained_file, image_dims=None, mean=None, input_scale=None,
                  raw_scale=None, channel_swap=None):
         super().__init__(model_file, TEST, weights=pretrained_file)
+        self.transformer = with_transformer(self, mean, input_scale, raw_scale, channel_swap)
         name = self.inputs[0]
-        self.transformer = io.Transformer({name: self.blobs[name].shape})
-        self.transformer.set_transpose(name, (2, 0, 1))
-        for value, given in ((mean, self.transformer.set_mean),
-                             (input_scale, self.transformer.set_input_scale),
-                             (raw_scale, self.transformer.set_raw_scale),
-                             (channel_swap, self.transformer.set_channel_swap)):
-            if value is not None:
-                given(name, value)
         self.crop_dims = np.array(self.blobs[name].shape[2:])
         self.image_dims = self.crop_dims if image_dims is None else image_dims
 

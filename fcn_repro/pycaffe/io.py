@@ -8,7 +8,13 @@ from PIL import Image
 
 from ..errors import FcnError
 from ..sizes import dims
+from .proto import caffe_pb2
 from .proto.caffe_pb2 import BlobProto, BlobProtoVector, Datum
+
+__all__ = ['Transformer', 'array_to_blobproto', 'array_to_datum',
+           'arraylist_to_blobprotovector_str', 'blobproto_to_array',
+           'blobprotovector_str_to_arraylist', 'caffe_pb2', 'datum_to_array', 'load_image',
+           'oversample', 'resize_image']
 
 GREY = 0.2125, 0.7154, 0.0721           # luminance of R, G and B, as scikit-image has it
 
@@ -38,9 +44,9 @@ def arraylist_to_blobprotovector_str(arraylist):
     return BlobProtoVector(blobs=map(array_to_blobproto, arraylist)).SerializeToString()
 
 
-def blobprotovector_str_to_arraylist(data):
+def blobprotovector_str_to_arraylist(str):
     """The arrays in the bytes of a BlobProtoVector."""
-    return [blobproto_to_array(blob) for blob in BlobProtoVector.FromString(data).blobs]
+    return [blobproto_to_array(blob) for blob in BlobProtoVector.FromString(str).blobs]
 
 
 def array_to_datum(arr, label=None):
@@ -198,3 +204,14 @@ class Transformer:
         """A factor after the mean was taken off."""
         self._check(in_)
         self.input_scale[in_] = scale
+
+
+FOREIGN = {'resize': 'caffe.io.resize_image', 'zoom': 'scipy.ndimage.zoom',
+           'skimage': 'caffe.io.load_image, or import scikit-image yourself'}
+
+
+def __getattr__(name):
+    if name in FOREIGN:         # what caffe.io happens to import from other libraries
+        raise AttributeError(f'caffe.io.{name} is of another library, and not here. Use '
+                             f'{FOREIGN[name]}.')
+    raise AttributeError(f"module 'caffe.io' has no attribute '{name}'")

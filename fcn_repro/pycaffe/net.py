@@ -14,6 +14,7 @@ from . import mode
 from .arrays import settle
 from .blob import Blob, Param
 from .layerwise import LayerwiseNet
+from .userlayer import UserPython
 
 
 class UnknownLayer(FcnError, ValueError):
@@ -21,7 +22,7 @@ class UnknownLayer(FcnError, ValueError):
 
 
 class LayerView:
-    """A layer of a net: its type and its parameter blobs."""
+    """A layer of a net: its type and its parameter blobs. (A Python layer is its own object.)"""
 
     def __init__(self, type, blobs):
         self.type, self.blobs = type, blobs
@@ -66,12 +67,18 @@ class Net:
         memory = net.executor.blobs
         self.blobs = OrderedDict((name, Blob(each, name)) for name, each in memory.items())
         self.blob_loss_weights = OrderedDict((name, each.weight) for name, each in memory.items())
-        self.layers = [LayerView(node.type, [Param(blob) for blob in
-                                             net.layer_params.get(node.key, ())])
-                       for node in graph.nodes]
+        self.layers = [self._view(node) for node in graph.nodes]
         self.params = OrderedDict((name, layer.blobs) for name, layer in zip(
             self._layer_names, self.layers, strict=True) if layer.blobs)
         self.layer_dict = OrderedDict(zip(self._layer_names, self.layers, strict=True))
+
+    def _view(self, node):
+        """The user's own object of a Python layer, as in pycaffe; a LayerView of another."""
+        layer = self._net.layer(node)
+        if isinstance(layer, UserPython):
+            return layer.instance
+        return LayerView(node.type, [Param(blob) for blob in
+                                     self._net.layer_params.get(node.key, ())])
 
     # ---- running -----------------------------------------------------------------------------
 

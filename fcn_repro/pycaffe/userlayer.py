@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from pathlib import PurePath
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +17,7 @@ from ..layers.common.base import Layer as EngineLayer
 from ..layers.python import Python
 from ..net import Net
 from ..proto import TEST, TRAIN
+from .alias import is_caffe, place_of, standing_in
 from .arrays import Memory, settle
 from .blob import Blob, Param
 
@@ -32,6 +34,8 @@ class Layer:
 
     def __init__(self, param=None):
         self.param_str, self.phase, self.blobs = '', None, BlobVec()
+
+    type = 'Python'
 
     def setup(self, bottom, top):
         """Called once, when the net is made."""
@@ -69,12 +73,19 @@ class UserPython(EngineLayer):
 
     def find(self):
         """The class that python_param names."""
-        module = importlib.import_module(self.param.module)
+        with standing_in():
+            module = importlib.import_module(self.param.module)
         if not hasattr(module, self.param.layer):
             raise self.error(f"module '{self.param.module}' ({getattr(module, '__file__', '?')}) "
                              f"has no class '{self.param.layer}'", 'Correct python_param.')
         found = getattr(module, self.param.layer)
         if not (isinstance(found, type) and issubclass(found, Layer)):
+            foreign = next((each.__module__ for each in getattr(found, '__mro__', ())
+                            if is_caffe(each.__module__)), None)
+            if foreign:
+                raise self.error(f"'{self.param.layer}' of module '{self.param.module}' is a Layer "
+                                 f'of another caffe, {place_of(sys.modules.get("caffe"))}',
+                                 'Call fcn_repro.pycaffe.install() before the module is imported.')
             raise self.error(f"'{self.param.layer}' of module '{self.param.module}' is "
                              f'{short(repr(found), 80)}, no caffe.Layer',
                              f'Derive it: class {self.param.layer}(caffe.Layer).')
@@ -193,6 +204,7 @@ class Chosen:
             return UserPython(node, state)
         if (param.module, param.layer) in python_layers:
             return Python(node, state)
+        check_name(param.module, node)
         known = ', '.join('.'.join(key) for key in python_layers)
         raise FcnError(f"there is no Python module '{param.module}' on the path, for its "
                        f"class '{param.layer}'", line=node.line,
@@ -220,9 +232,34 @@ def search_here():
         sys.path.append(os.getcwd())
 
 
+def check_name(module, node):
+    """FcnError where python_param.module is a file's path in place of a module's name."""
+    path = PurePath(module.replace('\\', '/').removesuffix('.py'))
+    if str(path) == module and len(path.parts) < 2:
+        return
+    parts = [part for part in path.parts if part not in (path.anchor, '..')]
+    if path.anchor or '..' in path.parts or not on_path('.'.join(parts)):
+        name = path.name
+        where = f', and put {path.parent} on sys.path or PYTHONPATH' if len(path.parts) > 1 else ''
+    else:
+        name, where = '.'.join(parts), ''
+    raise FcnError(f"python_param.module is the path '{module}'; Caffe imports a module by its "
+                   'name', line=node.line, layer=node.name, type=node.type,
+                   do=f'Write module: "{name}"{where}.')
+
+
 def on_path(module):
-    """Can this module be imported?"""
+    """Can this module be imported? An error in a package that it is in comes through."""
     try:
-        return module in sys.modules or importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):           # no such package; an empty or relative name
+        with standing_in():
+            return module in sys.modules or importlib.util.find_spec(module) is not None
+    except ValueError:                          # an empty or relative name
         return False
+    except ModuleNotFoundError as error:
+        if error.name is None or module.startswith(error.name):
+            return False                        # no such package
+        raise
+    except ImportError:                         # a relative name
+        if module.startswith('.'):
+            return False
+        raise

@@ -12,7 +12,6 @@ from small_runs import ROOT
 from texts import conv, inputs, layer
 
 import fcn_repro.pycaffe as caffe
-from fcn_repro.cli.pycaffe import alias
 
 SMALL = inputs(data=(2, 2, 6, 6), label=(2, 1, 6, 6)) + conv('b', 'data') \
     + layer('SoftmaxWithLoss', 'loss', 'b label', 'loss')
@@ -79,21 +78,6 @@ def test_callbacks_and_apply_update(tmp_path, monkeypatch):
     assert solver.iter == 3
     (test,) = solver.test_nets
     assert (test.params['b'][0].data == param.data).all()
-
-
-def test_modules_are_found_under_caffes_name(monkeypatch):
-    before = set(sys.modules)
-    alias()
-    try:
-        from caffe import coord_map
-        from caffe import layers as L
-        from caffe.coord_map import crop
-        from caffe.proto import caffe_pb2
-        assert caffe_pb2.TEST == 1 and crop is coord_map.crop is caffe.coord_map.crop
-        assert L is caffe.layers
-    finally:
-        for name in set(sys.modules) - before:
-            del sys.modules[name]
 
 
 SURGERY = '''import numpy as np

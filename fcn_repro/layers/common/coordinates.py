@@ -27,24 +27,30 @@ IDENTITY = (None, exact(1), exact(0))
 
 def convolution(settings: dict, type: str) -> tuple:
     """The map of a sliding window."""
-    axis, stride, kernel, pad = _window(settings, type)
+    axis, stride, kernel, pad = window_settings(settings, type)
     return axis, 1 / stride, (pad - (kernel - 1) / 2) / stride
 
 
 def deconvolution(settings: dict, type: str) -> tuple:
     """The map of a sliding window's transpose."""
-    axis, stride, kernel, pad = _window(settings, type)
+    axis, stride, kernel, pad = window_settings(settings, type)
     return axis, stride, (kernel - 1) / 2 - pad
 
 
 def crop(settings: dict) -> tuple:
     """The map of a cut at an offset."""
+    axis, offset = crop_settings(settings)
+    return axis - 1, exact(1), -offset
+
+
+def crop_settings(settings: dict) -> tuple:
+    """(axis, offset) of a cut; axis is the first one that is cut."""
     params = settings.get('crop_param', settings)
-    return params.get('axis', 2) - 1, exact(1), -exact(params.get('offset', 0))
+    return params.get('axis', 2), exact(params.get('offset', 0))
 
 
-def _window(settings, type):
-    """(axis, stride, kernel, pad); kernel is dilated. FcnError without kernel_size, and for the
+def window_settings(settings: dict, type: str) -> tuple:
+    """(axis, stride, kernel, pad) of a sliding window; kernel is dilated. FcnError without kernel_size, and for the
     separate _h and _w settings, as in pycaffe."""
     params = settings.get('convolution_param', settings)
     if 'kernel_size' not in params:

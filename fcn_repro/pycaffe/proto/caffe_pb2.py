@@ -7,4 +7,5 @@ from ...proto import BVLC
 globals().update(BVLC.schema)
 for values in BVLC.schema.enums.values():     # TRAIN and TEST
     globals().update(values)
+DESCRIPTOR = BVLC['NetParameter'].DESCRIPTOR.file
 Phase = EnumTypeWrapper(BVLC['NetState'].DESCRIPTOR.fields_by_name['phase'].enum_type)
