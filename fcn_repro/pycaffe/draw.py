@@ -7,18 +7,26 @@ Text (.dot, .gv, .raw) needs pydot alone; pictures (png, svg, pdf, ...) need Gra
 from pathlib import Path
 
 from ..errors import FcnError
+from ..layers import TYPES
 from .proto import caffe_pb2
 
-LEARNING = 'Convolution', 'Deconvolution', 'InnerProduct'
+CONVOLUTION, PRODUCT, POOLING = 'convolution_param', 'inner_product_param', 'pooling_param'
 TEXT = 'dot', 'gv', 'raw'
-COLORS = {'Convolution': '#FF5050', 'Deconvolution': '#FF5050', 'Pooling': '#FF9900',
-          'InnerProduct': '#CC33FF'}
+COLORS = {CONVOLUTION: '#FF5050', POOLING: '#FF9900', PRODUCT: '#CC33FF'}
 LAYER_STYLE_DEFAULT = {'shape': 'record', 'fillcolor': '#6495ED', 'style': 'filled'}
 NEURON_LAYER_STYLE = {**LAYER_STYLE_DEFAULT, 'fillcolor': '#90EE90'}
 BLOB_STYLE = {'shape': 'octagon', 'fillcolor': '#E0E0E0', 'style': 'filled'}
 
 
 # ---- labels --------------------------------------------------------------------------------------
+
+def drawn_as(kind):
+    """The message by whose fields a layer type is drawn: convolutions', inner products' or
+    pooling's; None for other types."""
+    layer = TYPES.get(kind)
+    drawn = layer is not None and (layer.product or layer.fields == POOLING)
+    return layer.fields if drawn else None
+
 
 def get_pooling_types_dict():
     """{number: name} of the ways to pool."""
@@ -29,17 +37,16 @@ def get_edge_label(layer):
     """What stands at a layer's tops: the batch size, or the number of outputs; '""' for none."""
     if layer.type == 'Data':
         return f'Batch {layer.data_param.batch_size}'
-    if layer.type in ('Convolution', 'Deconvolution'):
-        return str(layer.convolution_param.num_output)
-    if layer.type == 'InnerProduct':
-        return str(layer.inner_product_param.num_output)
+    message = drawn_as(layer.type)
+    if message in (CONVOLUTION, PRODUCT):
+        return str(getattr(layer, message).num_output)
     return '""'
 
 
 def get_layer_lr_mult(layer):
     """The lr_mult of weights and bias. ValueError for a layer that does not learn, or with more
     than two `param`."""
-    if layer.type not in LEARNING:
+    if drawn_as(layer.type) not in (CONVOLUTION, PRODUCT):
         raise ValueError(f'{layer.type} layers have no lr_mult')
     if len(layer.param) > 2:
         raise ValueError(f"layer '{layer.name}' has {len(layer.param)} param; at most 2 are drawn")
@@ -53,10 +60,10 @@ def get_layer_label(layer, rankdir, display_lrm=False):
     In a graph from top to bottom (rankdir TB, BT) the parts stand side by side, else in lines.
     """
     kind = layer.type
-    if kind == 'Pooling':
+    if drawn_as(kind) == POOLING:
         kind += ' ' + get_pooling_types_dict()[layer.pooling_param.pool]
     parts = [layer.name, f'({kind})', *window(layer)]
-    if display_lrm and layer.type in LEARNING:
+    if display_lrm and drawn_as(layer.type) in (CONVOLUTION, PRODUCT):
         weights, bias = get_layer_lr_mult(layer)
         if weights or bias:
             parts.append(f'lr mult: {weights:.1f}, {bias:.1f}')
@@ -66,10 +73,10 @@ def get_layer_label(layer, rankdir, display_lrm=False):
 
 def window(layer):
     """The kernel, stride and pad of a layer that has them, as Caffe draws them: the first value."""
-    if layer.type == 'Pooling':
+    if drawn_as(layer.type) == POOLING:
         param = layer.pooling_param
         values = param.kernel_size, param.stride, param.pad
-    elif layer.type in ('Convolution', 'Deconvolution'):
+    elif drawn_as(layer.type) == CONVOLUTION:
         param = layer.convolution_param
         values = ([*param.kernel_size, 1][0], [*param.stride, 1][0], [*param.pad, 0][0])
     else:
@@ -80,7 +87,7 @@ def window(layer):
 
 def choose_color_by_layertype(layertype):
     """A layer's colour, '#RRGGBB'."""
-    return COLORS.get(layertype, LAYER_STYLE_DEFAULT['fillcolor'])
+    return COLORS.get(drawn_as(layertype), LAYER_STYLE_DEFAULT['fillcolor'])
 
 
 # ---- the graph -----------------------------------------------------------------------------------
@@ -134,7 +141,7 @@ def import_pydot():
     try:
         import pydot
     except ImportError:
-        raise FcnError('drawing a net needs the Python package pydot', code='no-pydot',
+        raise FcnError('drawing a net needs the Python package pydot',
                        do='Install it: pip install pydot.') from None
     return pydot
 
@@ -149,7 +156,7 @@ def draw_net(caffe_net, rankdir, ext='png', phase=None, display_lrm=False):
         return graph.create(format=ext)
     except FileNotFoundError:
         raise FcnError(f"a picture in the format '{ext}' needs Graphviz, whose program dot is not "
-                       'on the PATH', code='no-graphviz',
+                       'on the PATH',
                        do='Install Graphviz (apt install graphviz), or write text, NAME.dot, and '
                           'draw that elsewhere.') from None
     except (AssertionError, OSError) as error:      # dot ended with an error

@@ -4,9 +4,9 @@ Graphviz, as a picture (.png, .svg, .pdf, ...).
 
 import argparse
 
+from ...proto import TEST, TRAIN
 from ...proto.prototxt import read_net
 from ...pycaffe import draw
-from ...pycaffe.proto.caffe_pb2 import TEST, TRAIN
 
 PHASES = {'TRAIN': TRAIN, 'TEST': TEST, 'ALL': None}
 
