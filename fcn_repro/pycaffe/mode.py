@@ -119,8 +119,8 @@ class NCCL:
     """Stand-in, as in a Caffe that was built without NCCL."""
 
     def __init__(self, *given):
-        raise FcnError('training on several GPUs is not supported', do='Use one GPU, and iter_size '
-                       'for larger batches.')
+        raise FcnError('training on several GPUs is not supported', do='Train on one GPU, by '
+                       'get_solver(file).solve(), with iter_size for larger batches.')
 
     new_uid = classmethod(lambda cls: cls())
     bcast = new_uid

@@ -235,7 +235,7 @@ def search_here():
 def check_name(module, node):
     """FcnError where python_param.module is a file's path in place of a module's name."""
     path = PurePath(module.replace('\\', '/').removesuffix('.py'))
-    if str(path) == module and len(path.parts) < 2:
+    if not module.endswith('.py') and not {'/', '\\'} & set(module):
         return
     parts = [part for part in path.parts if part not in (path.anchor, '..')]
     if path.anchor or '..' in path.parts or not on_path('.'.join(parts)):

@@ -121,15 +121,16 @@ def test_a_layer_of_a_real_caffe_is_told_apart(tmp_path):
     (tmp_path / 'caffe' / '__init__.py').write_text(FOREIGN)
     (tmp_path / 'mine.py').write_text('import caffe\nclass Twice(caffe.Layer): pass\n')
     (tmp_path / 'net.prototxt').write_text(DEPLOY % 'mine')
-    last = script(tmp_path, 'import numpy as np, mine, fcn_repro.pycaffe as caffe\n' + RUN, status=1)
+    last = script(tmp_path, 'import numpy as np, mine, fcn_repro.pycaffe as caffe\n' + RUN,
+                  status=1)
     assert f'a Layer of another caffe, {tmp_path}/caffe/__init__.py' in last
     assert 'Call fcn_repro.pycaffe.install() before' in last
 
 
 @pytest.mark.parametrize('given, wanted', [
-    ('layers/mine.py', 'layers.mine'), ('layers/mine', 'layers.mine'), ('./layers/mine.py',
-    'layers.mine'), ('top.py', 'top'), ('{folder}/layers/mine', 'mine'), ('../{name}/top.py', 'top'),
-    ('{folder}/top.py', 'top'), ('layers\\\\mine.py', 'layers.mine')])
+    ('layers/mine.py', 'layers.mine'), ('layers/mine', 'layers.mine'),
+    ('./layers/mine.py', 'layers.mine'), ('top.py', 'top'), ('{folder}/layers/mine', 'mine'),
+    ('../{name}/top.py', 'top'), ('{folder}/top.py', 'top'), ('layers\\\\mine.py', 'layers.mine')])
 def test_a_path_is_no_module_name(tmp_path, given, wanted):
     """The error names the module that works, which the test then writes."""
     (tmp_path / 'layers').mkdir()

@@ -149,7 +149,8 @@ def test_objects_have_pycaffes_names(objects):
 
 def test_a_missing_name_is_found_out():
     """The check above can fail: on a missing name, on other arguments, on one too many."""
-    for table in 'none', 'load_image(file)', 'load_image(filename, color, more)', 'oversample(images)':
+    for table in ('none', 'load_image(file)', 'load_image(filename, color, more)',
+                  'oversample(images)'):
         with pytest.raises((AttributeError, AssertionError)):
             check(caffe.io, table)
 
