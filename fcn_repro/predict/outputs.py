@@ -129,9 +129,7 @@ def read_output(net: Net, value: int, threshold: float | None) -> Output:
     """What a blob predicts, by its shape and the layer that made it."""
     blob, shape, node = net.graph.values[value], net.shapes[value], decider(net, value)
 
-    def refuse(what: str, do: str, code: str = '') -> FcnError:
-        return FcnError(what, file=net.graph.file, layer=node.name, type=node.type, code=code,
-                        do=do)
+    place = {'file': net.graph.file, 'layer': node.name, 'type': node.type}
     if len(shape) not in (3, 4):
         raise FcnError(f"'{blob}' is {dims(shape)}, not a score per pixel", file=net.graph.file,
                        code='not-segmentation',
@@ -141,21 +139,22 @@ def read_output(net: Net, value: int, threshold: float | None) -> Output:
     count = shape[1] if len(shape) == 4 else 1
     if count > 1:
         if threshold is not None:
-            raise refuse(f"'{blob}' has {count} channels, and a threshold is for one",
-                         'Leave out threshold.', 'threshold-unused')
+            raise FcnError(f"'{blob}' has {count} channels, and a threshold is for one", **place,
+                           code='threshold-unused', do='Leave out threshold.')
         return Output(blob, value, SCORES, count, node.type)
     if node.type == 'Softmax':
-        raise refuse(f"'{blob}' is a Softmax of one channel, which is 1 everywhere",
-                     'Use a Sigmoid for one class, or give the scores two channels.')
+        raise FcnError(f"'{blob}' is a Softmax of one channel, which is 1 everywhere", **place,
+                       do='Use a Sigmoid for one class, or give the scores two channels.')
     known = {'Sigmoid': .5, 'Threshold': .5}.get(node.type)
     logits = known is None and trains_logits(net, value)
     if threshold is None:
         threshold = 0. if logits else known
     if threshold is None:
-        raise refuse(f"'{blob}' is {dims(shape)}: one channel of numbers, which may be a logit, a "
-                     'depth or class indices', "Give a threshold above which it means the object "
-                     '(0 for a logit); or end the net in Sigmoid or ArgMax. Maps of other values '
-                     'are read with Net.forward.', 'one-channel')
+        raise FcnError(f"'{blob}' is {dims(shape)}: one channel of numbers, which may be a logit, a "
+                       'depth or class indices', **place, code='one-channel',
+                       do='Give a threshold above which it means the object (0 for a logit); or '
+                          'end the net in Sigmoid or ArgMax. Maps of other values are read with '
+                          'Net.forward.')
     return Output(blob, value, MASK, 2, LOGITS if logits else node.type, threshold,
                   LOGITS if logits else 'Sigmoid' if node.type == 'Sigmoid' else '')
 
