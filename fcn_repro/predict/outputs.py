@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,7 +130,7 @@ def read_output(net: Net, value: int, threshold: float | None) -> Output:
     """What a blob predicts, by its shape and the layer that made it."""
     blob, shape, node = net.graph.values[value], net.shapes[value], decider(net, value)
 
-    place = {'file': net.graph.file, 'layer': node.name, 'type': node.type}
+    place: dict[str, Any] = {'file': net.graph.file, 'layer': node.name, 'type': node.type}
     if len(shape) not in (3, 4):
         raise FcnError(f"'{blob}' is {dims(shape)}, not a score per pixel", file=net.graph.file,
                        code='not-segmentation',
@@ -150,8 +151,8 @@ def read_output(net: Net, value: int, threshold: float | None) -> Output:
     if threshold is None:
         threshold = 0. if logits else known
     if threshold is None:
-        raise FcnError(f"'{blob}' is {dims(shape)}: one channel of numbers, which may be a logit, a "
-                       'depth or class indices', **place, code='one-channel',
+        raise FcnError(f"'{blob}' is {dims(shape)}: one channel of numbers, which may be a logit, "
+                       'a depth or class indices', **place, code='one-channel',
                        do='Give a threshold above which it means the object (0 for a logit); or '
                           'end the net in Sigmoid or ArgMax. Maps of other values are read with '
                           'Net.forward.')
