@@ -120,7 +120,7 @@ def test_sources_give_the_shapes_that_they_say(tmp_path):
     rows = make_layer('HDF5Data', 0, 2, {'hdf5_data_param': {'source': 'rows.h5',
                                                              'batch_size': 3}})
     rows.state.search = SearchPath((tmp_path,))
-    with pytest.raises(FcnError, match='is an HDF5 file. Give a text file'):
+    with pytest.raises(FcnError, match='is an HDF5 file'):
         rows.shape([])
 
 
