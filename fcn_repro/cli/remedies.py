@@ -34,7 +34,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'option-not-taken': 'Leave out --{option}.',
     'zero-fillers': 'Give --weights FILE; or, for random weights, --voc without --sbd, or a '
                     'scratch stage.',
-    'no-solver': 'Give --solver with one of {solvers}.',
+    'no-solver': 'Give --solver with one of {solvers}, or with the path of a solver.',
     'no-stage': 'Write its folder with `fcn-repro make-prototxt`.',
     'no-voc-layout': 'Leave out --voc-dir.',
     'weights-needed': 'Give --weights {weights} (make: WEIGHTS=…), or, for a data set of your own, '

@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--runs', metavar='DIR', default='runs', help='folder of all runs '
                         '(default: %(default)s)')
     parser.add_argument('--solver', default='solver.prototxt', help='which solver of the stage '
-                        'trains it; its folder in prototxt/ has them')
+                        'trains it, by its name in the folder in prototxt/, or the path of any '
+                        'other')
     parser.add_argument('--iterations', type=int, metavar='N', help='iterations of this stage, '
                         'instead of max_iter; a parent that is missing trains its own')
     parser.add_argument('--seed', type=int, metavar='N', help='of random numbers and of the order '

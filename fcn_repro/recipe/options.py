@@ -24,9 +24,10 @@ class Options:
     data set other than VOC's; mnist: folder of MNIST's IDX files, to draw these digits; m2nist:
     folder of the published scenes. weights: a file, or 'none' to start from random ones. out: the
     run's folder; runs: the folder of all runs, in which it is named after the stage. solver: file
-    name in the stage's prototxt folder. iterations: in place of its max_iter. seed: in place of its
-    random_seed, and of the order of samples. restore: a .solverstate.h5, or 'newest'; force:
-    restore it even if solver, net or data have changed; fresh: set an earlier run aside. keep:
+    name in the stage's prototxt folder, or the path of another. iterations: in place of its
+    max_iter. seed: in place of its random_seed, and of the order of samples. restore: a
+    .solverstate.h5, or 'newest'; force: restore it even if solver, net or data have changed; fresh:
+    set an earlier run aside. keep:
     number of snapshots to keep. pictures: number of pictures of the val set. workers: threads that
     read data ahead, None for a few. device, precision: of placement.place. no_opt: optimisations
     (optimisations.NAMES) to switch off.

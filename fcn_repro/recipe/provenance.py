@@ -12,7 +12,6 @@ from ..layers.python import make_reader
 from ..net.graph import build
 from ..net.net import Net
 from ..proto.prototxt import read_solver
-from ..search import SearchPath
 from ..solver.nets import train_net
 from .options import NONE
 from .runs import Run
@@ -41,10 +40,11 @@ def commit() -> str:
 def identity(run: Run, prototxt: Path, val: Net) -> dict[str, Any]:
     """What tells this run from another one in the same folder: stage, classes, seed, data."""
     options = run.options
-    solver = read_solver(prototxt / options.solver)
+    solver = read_solver(run.solver_of(prototxt))
+    net = train_net(solver, run.search(prototxt)(solver.file))
     seed = options.seed if options.seed is not None else max(int(solver.message.random_seed), 0)
     return {'stage': run.name, 'classes': options.classes or classes_of(val), 'seed': seed,
-            'data': data_hash(train_net(solver, SearchPath.beside(solver.file)), options.overrides)}
+            'data': data_hash(net, options.overrides)}
 
 
 def data_hash(net, overrides: dict[str, dict]) -> str:

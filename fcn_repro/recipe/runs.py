@@ -1,8 +1,10 @@
 """Run: one training run of a stage, its folder, its parent, and how far it has got."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 
 from ..data import parse_params
@@ -14,6 +16,7 @@ from ..formats.weights import read_extra
 from ..net.net import Net
 from ..proto import TEST
 from ..proto.prototxt import read_net, read_solver
+from ..search import SearchPath
 from ..solver.snapshot_files import iteration, list_snapshots
 from .models import MODELS, Model
 from .optimisations import Optimisations
@@ -93,13 +96,28 @@ class Run:
             raise FcnError(f"the stage {self.name} has no solver '{options.solver}'",
                            file=str(shipped(self.name)), code='no-solver' if found else 'no-stage',
                            facts={'stage': self.name, 'solvers': ', '.join(found)},
-                           do=f'Give one of {", ".join(found)}.' if found else
-                           'Write the folder from recipe.models.MODELS.')
+                           do=f'Give one of {", ".join(found)}, or the path of a solver.'
+                           if found else 'Write the folder from recipe.models.MODELS.')
 
     @property
     def solver_file(self) -> Path:
-        """The shipped solver."""
-        return shipped(self.name) / self.options.solver
+        """The shipped solver of that name; or, where there is none, the user's own file."""
+        return self.solver_of(shipped(self.name))
+
+    def solver_of(self, prototxt: Path) -> Path:
+        """The solver in the folder `prototxt`, or the user's own file of that path."""
+        own = Path(self.options.solver)
+        named = own.name == self.options.solver         # and not a path
+        return own if own.is_file() and not (named and (prototxt / own).is_file()) \
+            else prototxt / own
+
+    def search(self, prototxt: Path) -> Callable[[str | PathLike], SearchPath]:
+        """Where the relative paths of the solver and its nets are looked for. The stage's own
+        texts lie in `prototxt`; one of the user's begins at the working directory, as in Caffe, and
+        may name the stage's nets."""
+        if self.solver_of(prototxt).parent == prototxt:
+            return SearchPath.beside
+        return lambda file: SearchPath((*SearchPath.of(file).folders, prototxt))
 
     @property
     def max_iter(self) -> int:

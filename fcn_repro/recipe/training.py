@@ -18,7 +18,6 @@ from ..net.placement import check_precision, pick_device, place, training_second
 from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report, val_score
 from ..report.progress import TrainingBar, human, log_to
-from ..search import SearchPath
 from ..solver.snapshot_files import iteration
 from ..solver.solver import Solver
 from .optimisations import Optimisations
@@ -192,10 +191,10 @@ def make_solver(run: Run, prototxt: Path, mine: dict) -> Solver:
     options, optimisations = run.options, Optimisations(run.options.no_opt)
     provenance = {'commit': commit(), 'max_iter': run.max_iter,
                   **{key: value for key, value in mine.items() if key != 'seed'}}
-    return Solver(prototxt / options.solver, search=SearchPath.beside, prefix=run.folder / 'train',
-                  seed=options.seed, device=pick_device(options.device),
-                  overrides=options.overrides, max_iter=options.iterations,
-                  keep=options.keep, workers=options.workers, precision=options.precision,
+    return Solver(run.solver_of(prototxt), search=run.search(prototxt),
+                  prefix=run.folder / 'train', seed=options.seed,
+                  device=pick_device(options.device), overrides=options.overrides,
+                  max_iter=options.iterations, keep=options.keep, workers=options.workers, precision=options.precision,
                   provenance=provenance, passes=optimisations.passes, placed=optimisations.placed,
                   fused=optimisations.fused)
 

@@ -17,7 +17,7 @@ from small_runs import (
     write_stage,
 )
 
-from fcn_repro.formats.weights import read_extra
+from fcn_repro.formats.weights import read_extra, read_solverstate
 from fcn_repro.net import Net
 from fcn_repro.predict.evaluation import evaluate_and_report
 from fcn_repro.proto import TEST
@@ -211,6 +211,23 @@ def test_parent_of_another_width(tmp_path, capsys, monkeypatch):
     assert call(capsys, 'train', 'parent').status == 0
     assert_error(call(capsys, 'train', 'child'), "layer 'conv1'", '(4, 3, 3, 3)', '(6, 3, 3, 3)')
     assert not list((tmp_path / 'runs').glob('child/*.h5'))
+
+
+def test_a_solver_of_ones_own(tmp_path, capsys, monkeypatch):
+    """Any file; its nets: in the working directory, beside it, then those of the stage."""
+    folder, _ = small_stage(tmp_path, monkeypatch, 'small')
+    own = tmp_path / 'mine' / 'fast_rates.prototxt'
+    own.parent.mkdir()
+    own.write_text((folder / 'solver.prototxt').read_text().replace('base_lr: ', 'base_lr: 0.5 # '))
+    done = call(capsys, 'train', 'small', '--weights', 'none', '--solver', own, '--iterations', 2)
+    mine = Run('small', Options(solver=str(own)))
+    assert done.status == 0 and mine.folder == Path('runs/small-fast-rates'), done
+    assert 'base_lr: 0.5' in read_solverstate(mine.newest_state()).texts['solver']
+    (own.parent / 'train.prototxt').write_text('layer { }')     # beside it comes before the stage's
+    assert_error(call(capsys, 'train', 'small', '--weights', 'none', '--solver', own, '--fresh'),
+                 'mine/train.prototxt')
+    assert_error(call(capsys, 'train', 'small', '--weights', 'none', '--solver', 'mine/no.prototxt'),
+                 "no solver 'mine/no.prototxt'", 'or with the path of a solver')
 
 
 def test_solver_of_a_missing_net(tmp_path, capsys, monkeypatch):
