@@ -50,8 +50,8 @@ def crop_settings(settings: dict) -> tuple:
 
 
 def window_settings(settings: dict, type: str) -> tuple:
-    """(axis, stride, kernel, pad) of a sliding window; kernel is dilated. FcnError without kernel_size, and for the
-    separate _h and _w settings, as in pycaffe."""
+    """(axis, stride, kernel, pad) of a sliding window; kernel is dilated. FcnError
+    without kernel_size, and for the separate _h and _w settings, as in pycaffe."""
     params = settings.get('convolution_param', settings)
     if 'kernel_size' not in params:
         raise FcnError('the coordinate map needs kernel_size', type=type,
