@@ -5,8 +5,7 @@ Graphviz, as a picture (.png, .svg, .pdf, ...).
 import argparse
 
 from ...proto.prototxt import read_net
-from ...pycaffe import draw
-from ...pycaffe.proto.caffe_pb2 import TEST, TRAIN
+from ...pycaffe import TEST, TRAIN, draw
 
 PHASES = {'TRAIN': TRAIN, 'TEST': TEST, 'ALL': None}
 
