@@ -15,7 +15,7 @@ from fcn_repro.pycaffe import TEST, TRAIN, draw
 from fcn_repro.pycaffe.proto.caffe_pb2 import LayerParameter, NetParameter
 
 NET = 'name: "a-b" ' + layer(
-    'Data', 'd', '', 'data label', 'include { phase: TRAIN } data_param { batch_size: 7 source: "x" }'
+    'Data', 'd', '', 'data label', 'include { phase: TRAIN } data_param { batch_size: 7 }'
 ) + layer('Input', 'i', '', 'data', 'exclude { phase: TRAIN } input_param { shape { dim: 1 } }') \
     + layer('Convolution', 'c/1', 'data', 'c:1', 'param { lr_mult: 2 } convolution_param { '
             'num_output: 5 kernel_size: 3 stride: 2 }') \
@@ -104,8 +104,8 @@ def test_the_command(no_graphviz, capsys):
     assert done.status == 0 and done.out == 'Drawing net to net.gv\n' and not done.err
     text = (no_graphviz / 'net.gv').read_text()
     assert 'rankdir=BT' in text and 'lr mult: 2.0, 1.0' in text and '(Data)' not in text
-    done = call(capsys, 'fcn-repro', 'caffe', 'draw_net', 'net.prototxt', 'net.gv', '--phase', 'VAL',
-                main=main)
+    done = call(capsys, 'fcn-repro', 'caffe', 'draw_net', 'net.prototxt', 'net.gv', '--phase',
+                'VAL', main=main)
     assert done.status == 2 and 'TRAIN' in done.err
     done = call(capsys, 'fcn-repro', 'caffe', 'draw_net', 'net.prototxt', 'net', main=main)
     assert done.status == 1 and 'no ending' in done.err

@@ -61,8 +61,8 @@ try:
     import caffe.no_such
 except ModuleNotFoundError as error:
     print(error)
-''') == ['layer { name: "Input1" type: "Input" top: "Input1" input_param { shape { dim: 1 dim: 2 } } '
-         '}', "No module named 'caffe.no_such'"]
+''') == ['layer { name: "Input1" type: "Input" top: "Input1" input_param { shape { dim: 1 dim: 2 '
+         '} } }', "No module named 'caffe.no_such'"]
 
 
 def test_ours_takes_precedence_over_one_on_the_path(tmp_path):
@@ -75,7 +75,8 @@ def test_ours_takes_precedence_over_one_on_the_path(tmp_path):
 def test_one_that_is_loaded_is_an_error(tmp_path):
     (tmp_path / 'caffe').mkdir()
     (tmp_path / 'caffe' / '__init__.py').write_text(FOREIGN)
-    last = script(tmp_path, 'import caffe, fcn_repro.pycaffe\nfcn_repro.pycaffe.install()', status=1)
+    last = script(tmp_path, 'import caffe, fcn_repro.pycaffe\nfcn_repro.pycaffe.install()',
+                  status=1)
     assert last.endswith(f'another caffe is loaded already, {tmp_path}/caffe/__init__.py. Call '
                          'fcn_repro.pycaffe.install() before anything imports caffe.')
 
