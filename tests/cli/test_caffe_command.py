@@ -403,6 +403,7 @@ def test_flags_as_gflags_takes_them():
     assert not parse(['--gray', '--nogray'], flags)[0].gray
     for given, text in ((['--slover=x'], "unknown command line flag 'slover'. Did you mean 'sol"),
                         (['--iterations=many'], "illegal value 'many'"),
+                        (['--iterations=3000000000'], '32 bits'),
                         (['--gray=perhaps'], "illegal value 'perhaps'"),
                         (['--solver'], "flag 'solver' is missing its argument")):
         with pytest.raises(FcnError) as caught:

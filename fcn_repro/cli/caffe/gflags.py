@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from ...errors import FcnError, nearest
 from ...glog import SETTINGS
 
-HELP = 'help', 'h', 'helpshort'
+HELP = 'help', 'h', 'helpshort', 'helpfull'
+INT32 = range(-2 ** 31, 2 ** 31)
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,12 @@ class Flag:
                 return {'true': True, 't': True, 'yes': True, 'y': True, '1': True,
                         'false': False, 'f': False, 'no': False, 'n': False,
                         '0': False}[text.lower()]
-            return type(self.default)(text)
+            value = type(self.default)(text)
+            if isinstance(value, int) and value not in INT32:
+                raise ValueError
+            return value
         except (KeyError, ValueError):
-            kind = {bool: 'true or false', int: 'a whole number', float: 'a number'}
+            kind = {bool: 'true or false', int: 'a whole number of 32 bits', float: 'a number'}
             raise FcnError(f"illegal value '{text}' for the flag '{self.name}'",
                            do=f'Give {kind[type(self.default)]}.') from None
 
