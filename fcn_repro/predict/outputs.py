@@ -139,32 +139,19 @@ def read_output(net: Net, value: int, threshold: float | None) -> Output:
     count = shape[1] if len(shape) == 4 else 1
     if count > 1:
         if threshold is not None:
-<<<<<<< HEAD
             raise FcnError(f"'{blob}' has {count} channels, and a threshold is for one",
                            code='threshold-unused', do='Leave out threshold.', **place)
-=======
-            raise FcnError(f"'{blob}' has {count} channels, and a threshold is for one", **place,
-                           code='threshold-unused', do='Leave out threshold.')
->>>>>>> infer
         return Output(blob, value, SCORES, count, node.type)
     if node.type == 'Softmax':
         raise FcnError(f"'{blob}' is a Softmax of one channel, which is 1 everywhere", **place,
                        do='Use a Sigmoid for one class, or give the scores two channels.')
-<<<<<<< HEAD
     known = net.layer(node).decision
-=======
-    known = {'Sigmoid': .5, 'Threshold': .5}.get(node.type)
->>>>>>> infer
     logits = known is None and trains_logits(net, value)
     if threshold is None:
         threshold = 0. if logits else known
     if threshold is None:
         raise FcnError(f"'{blob}' is {dims(shape)}: one channel of numbers, which may be a logit, "
-<<<<<<< HEAD
                        'a depth or class indices', code='one-channel', **place,
-=======
-                       'a depth or class indices', **place, code='one-channel',
->>>>>>> infer
                        do='Give a threshold above which it means the object (0 for a logit); or '
                           'end the net in Sigmoid or ArgMax. Maps of other values are read with '
                           'Net.forward.')
