@@ -165,10 +165,14 @@ def check_folder(path: Path) -> None:
         raise FcnError('is a file, and a database is a folder with a data.mdb', file=str(path),
                        do='Name that folder.')
     if not (path / DATA_FILE).is_file():
-        if any(any(path.glob(name)) for name in LEVELDB):
+        if is_leveldb(path):
             raise leveldb(path)
         raise FcnError('the folder has no data.mdb, so it is no LMDB', file=str(path),
                        do='Check the path; its converter may not have finished.')
+
+
+def is_leveldb(path: Path) -> bool:
+    return any(any(path.glob(name)) for name in LEVELDB)
 
 
 def leveldb(path: str | PathLike) -> FcnError:

@@ -41,12 +41,16 @@ class Flag:
                            do=f'Give {kind[type(self.default)]}.') from None
 
 
-GLOG = (*(Flag(name, default, "glog's") for name, default in SETTINGS.items()),
-        Flag('v', 0, "glog's"), Flag('vmodule', '', "glog's"),
-        Flag('colorlogtostderr', False, "glog's"), Flag('logbufsecs', 30, "glog's"),
-        Flag('logbuflevel', 0, "glog's"), Flag('max_log_size', 1800, "glog's"),
-        Flag('log_prefix', True, "glog's"), Flag('log_link', '', "glog's"),
-        Flag('stop_logging_if_full_disk', False, "glog's"))
+# glog's further flags, of all its versions, and their defaults: taken, without effect
+WITHOUT_EFFECT: dict[str, bool | int | float | str] = {
+    'v': 0, 'vmodule': '', 'colorlogtostderr': False, 'colorlogtostdout': False,
+    'logtostdout': False, 'log_prefix': True, 'log_year_in_prefix': True, 'log_utc_time': False,
+    'log_file_header': True, 'timestamp_in_logfile_name': True, 'log_link': '', 'logbufsecs': 30,
+    'logbuflevel': 0, 'logcleansecs': 300, 'max_log_size': 1800, 'drop_log_memory': True,
+    'stop_logging_if_full_disk': False, 'log_backtrace_at': '', 'symbolize_stacktrace': True,
+    'alsologtoemail': '', 'logemaillevel': 999, 'logmailer': ''}
+GLOG = tuple(Flag(name, default, "glog's")
+             for name, default in (SETTINGS | WITHOUT_EFFECT).items())
 
 
 def parse(words: Sequence[str], flags: Sequence[Flag]) -> tuple[argparse.Namespace, list[str]]:
