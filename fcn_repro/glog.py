@@ -7,11 +7,13 @@ for the source file that wrote a line. `at` names Caffe's file and line for a me
 import getpass
 import logging
 import os
+import re
 import socket
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -70,12 +72,12 @@ def settings(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         elif text is None:
             found[name] = default
         elif isinstance(default, bool):
-            found[name] = text[:1].lower() in ('t', 'y', '1')
+            found[name] = text[:1].lower() in ('', 't', 'y', '1')      # as glog: set, so true
         elif isinstance(default, int):
-            if not text.strip().lstrip('-').isdigit():
+            if not re.fullmatch(r'\s*[-+]?[0-9]+\s*', text or '0'):
                 raise FcnError(f"GLOG_{name} is '{text}', not a number",
                                do='Set it to 0 (INFO), 1 (WARNING), 2 (ERROR) or 3 (FATAL).')
-            found[name] = int(text)
+            found[name] = int(text or 0)
         else:
             found[name] = text
     return found
@@ -109,7 +111,8 @@ def setup(program: str, given: Mapping[str, Any] | None = None, to_stderr: bool 
 
 
 def log_file(program: str, folder: str) -> logging.Handler:
-    """The handler of glog's file PROGRAM.HOST.USER.log.INFO.DATE-TIME.PID, with its first lines."""
+    """The handler of glog's file PROGRAM.HOST.USER.log.INFO.DATE-TIME.PID, with its first lines;
+    PROGRAM.INFO becomes a link to it."""
     now, host = datetime.now(), socket.gethostname()
     try:
         user = getpass.getuser()
@@ -120,10 +123,15 @@ def log_file(program: str, folder: str) -> logging.Handler:
         path.write_text(f'Log file created at: {now:%Y/%m/%d %H:%M:%S}\n'
                         f'Running on machine: {host}\n'
                         'Log line format: [IWEF]mmdd hh:mm:ss.uuuuuu threadid file:line] msg\n')
-        return logging.FileHandler(path)
+        handler = logging.FileHandler(path)
     except OSError as error:
         raise FcnError(f'the log cannot be written: {error.strerror}', file=str(path),
                        do='Set log_dir (GLOG_log_dir) to a folder that can be written.') from None
+    with suppress(OSError):             # a file system without links, as in glog
+        link = path.with_name(f'{program}.INFO')
+        link.unlink(missing_ok=True)
+        link.symlink_to(path.name)
+    return handler
 
 
 class Speed:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from fcn_repro.errors import FcnError
 from fcn_repro.sniff import recognise
@@ -38,7 +38,9 @@ def open_image(file: str | Path | BinaryIO, kind: str) -> tuple[Image.Image, str
             if other and 'picture' not in other[0]:
                 raise FcnError(f'the {kind} cannot be read: it is {other[0]}', file=path,
                                do=other[1] or 'Give a picture.') from None
-        raise FcnError(f'the {kind} cannot be read: {error}', file=path,
+        unknown = isinstance(error, UnidentifiedImageError)     # whose text may hold an address
+        reason = 'it is of no known format' if unknown else error
+        raise FcnError(f'the {kind} cannot be read: {reason}', file=path,
                        do='The file is damaged or incomplete; copy it again.') from error
     return image, bits
 

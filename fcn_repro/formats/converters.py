@@ -22,7 +22,7 @@ from ..errors import FcnError
 from ..proto import BlobProto
 from . import datum
 from .caffemodel import field_head, write_parts
-from .database import Writer, leveldb, open_database
+from .database import Writer, is_leveldb, leveldb, open_database
 from .wire import DATA
 
 log = logging.getLogger(__name__)
@@ -34,9 +34,12 @@ CIFAR_BATCH = 10000                     # images in a file
 
 
 def check_backend(name: str, path: FilePath) -> None:
-    """FcnError for a database type that is not written here; path: of the database."""
+    """FcnError for a database type other than lmdb; path: of the database, written or read."""
     if name.lower() == 'leveldb':
-        raise leveldb(path)
+        if is_leveldb(Path(path)):
+            raise leveldb(path)
+        raise FcnError('LevelDBs are neither written nor read here', file=str(path),
+                       do='Use lmdb; a Data layer reads it with backend: LMDB.')
     if name.lower() != 'lmdb':
         raise FcnError(f"unknown backend '{name}'", do='Use lmdb.')
 
@@ -69,6 +72,9 @@ def convert_imageset(root: str, listing: FilePath, database: FilePath, gray: boo
                  extra=glog.at('convert_imageset.cpp', 92))
     kind = check_type(encode_type) if encode_type else ''
     resize = size if min(size) > 0 else None
+    if resize is None and any(size):
+        log.warning('Images are resized to a height and a width together: %d x %d changes nothing.',
+                    *size, extra=glog.at('io.cpp', 85))
     done = first = 0
     with Writer(database) as writer:
         for i, (name, label) in enumerate(lines):

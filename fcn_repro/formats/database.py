@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import FcnError
+from ..sniff import check_text
 from .atomic import first_line, make_folder
 
 MAGIC = 0xBEEFC0DE
@@ -164,10 +165,14 @@ def check_folder(path: Path) -> None:
         raise FcnError('is a file, and a database is a folder with a data.mdb', file=str(path),
                        do='Name that folder.')
     if not (path / DATA_FILE).is_file():
-        if any(any(path.glob(name)) for name in LEVELDB):
+        if is_leveldb(path):
             raise leveldb(path)
         raise FcnError('the folder has no data.mdb, so it is no LMDB', file=str(path),
                        do='Check the path; its converter may not have finished.')
+
+
+def is_leveldb(path: Path) -> bool:
+    return any(any(path.glob(name)) for name in LEVELDB)
 
 
 def leveldb(path: str | PathLike) -> FcnError:
@@ -188,6 +193,7 @@ def check_file(path: Path) -> None:
         head = file.read(4096)
         newest = _meta(head)
         if newest is None:
+            check_text(head[:512], path, 'Name the folder of an LMDB.')
             raise FcnError(_layout(head, size), file=str(path),
                            do='Copy or write it again; a database of a 32-bit or big-endian '
                               'machine goes through mdb_dump there and mdb_load here.')
@@ -214,8 +220,6 @@ def _meta(page: bytes) -> tuple[int, int, int] | None:
 
 def _layout(head: bytes, size: int) -> str:
     """What a file that is no LMDB of this machine's layout is, in words."""
-    if not size:
-        return 'the file is empty'
     for at, words in ((12, '32-bit'), (16, '64-bit')):
         for order, name in (('<', 'little'), ('>', 'big')):
             if len(head) >= at + 4 and struct.unpack_from(f'{order}I', head, at)[0] == MAGIC:
@@ -223,7 +227,7 @@ def _layout(head: bytes, size: int) -> str:
                     return f'the file is cut short: it has {size} bytes, less than one header'
                 return f'is an LMDB of a {words} {name}-endian machine, not of a 64-bit ' \
                        'little-endian one'
-    return 'is no LMDB' if head.strip(b'\0') else 'begins with zeros alone: no LMDB'
+    return 'is no LMDB'
 
 
 def open_environment(path: Path) -> Any:

@@ -68,9 +68,13 @@ class Data(Source):
         batch = self.param.batch_size
         database, skip, _ = self.located(self.source, self.state.seed)
         first = skip + self.state.position * batch
-        (key, value), = database.records(first, 1)
-        image, _ = self.located(self.decode, database, key, value)
+        image, _ = self.located(self.first_image, database, first)
         return [(batch, *self.transform.shape(image.shape)), (batch,)][:len(self.node.tops)]
+
+    def first_image(self, database: Reader, k):
+        """(image, label) of record k."""
+        (key, value), = database.records(k, 1)
+        return self.decode(database, key, value)
 
     def decode(self, database: Reader, key, value):
         """(image, label) of a record; errors name it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,13 +135,17 @@ def read_output(net: Net, value: int, threshold: float | None) -> Output:
         raise FcnError(f"'{blob}' is {dims(shape)}, not a score per pixel", file=net.graph.file,
                        code='not-segmentation',
                        do='Draw the class grid of a classifier with predict.heatmap.')
+    if not node.bottoms:
+        raise FcnError(f"'{blob}' is an input of the net, not what it predicts", **place,
+                       do='Name a blob that a layer computes from it.')
+    count = shape[1] if len(shape) == 4 else 1
+    if threshold is not None and (node.type == ArgMax.type or count > 1):
+        held = 'class indices' if node.type == ArgMax.type else f'{count} channels'
+        raise FcnError(f"'{blob}' has {held}, and a threshold is for one channel of numbers",
+                       code='threshold-unused', do='Leave out threshold.', **place)
     if node.type == ArgMax.type:
         return indices_of(net, blob, value, node)
-    count = shape[1] if len(shape) == 4 else 1
     if count > 1:
-        if threshold is not None:
-            raise FcnError(f"'{blob}' has {count} channels, and a threshold is for one",
-                           code='threshold-unused', do='Leave out threshold.', **place)
         return Output(blob, value, SCORES, count, node.type)
     if node.type == 'Softmax':
         raise FcnError(f"'{blob}' is a Softmax of one channel, which is 1 everywhere", **place,
@@ -155,6 +160,10 @@ def read_output(net: Net, value: int, threshold: float | None) -> Output:
                        do='Give a threshold above which it means the object (0 for a logit); or '
                           'end the net in Sigmoid or ArgMax. Maps of other values are read with '
                           'Net.forward.')
+    if not (math.isfinite(threshold) if known is None else 0 <= threshold < 1):
+        raise FcnError(f'the threshold is {threshold}, and no value or every one would be above',
+                       do='Give a number' + ('.' if known is None else ', at least 0 and below 1, '
+                                             f"for a {node.type}'s values."), **place)
     return Output(blob, value, MASK, 2, LOGITS if logits else node.type, threshold,
                   LOGITS if logits else 'Sigmoid' if node.type == 'Sigmoid' else '')
 

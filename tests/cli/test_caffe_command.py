@@ -199,7 +199,10 @@ def test_levels_and_files(root, log, monkeypatch):
     assert head.startswith('Log file created at: ') and rest == both
     monkeypatch.setenv('GLOG_logtostderr', '1')
     log(*TRAIN)
-    assert len(list(root.glob('caffe.*'))) == 1
+    assert len(list(root.glob('caffe.*.log.*'))) == 1
+    assert (root / 'caffe.INFO').read_text() == head + 'threadid file:line] msg\n' + rest
+    monkeypatch.setenv('GLOG_minloglevel', '')
+    assert glog.settings()['minloglevel'] == 0
     monkeypatch.setenv('GLOG_minloglevel', 'much')
     refused(TRAIN, "GLOG_minloglevel is 'much'")
     refused([*TRAIN, '--minloglevel=0', '--logtostderr=0', '--log_dir=gone'],
@@ -401,8 +404,10 @@ def test_flags_as_gflags_takes_them():
     assert (found.solver, found.iterations, found.gray) == ('x', 7, True)
     assert words == ['a', 'b', '-c'] and found.logtostderr and found.minloglevel is None
     assert not parse(['--gray', '--nogray'], flags)[0].gray
+    assert parse(['--v=1', '-nolog_prefix', '--alsologtoemail', 'me', 'a'], flags)[1] == ['a']
     for given, text in ((['--slover=x'], "unknown command line flag 'slover'. Did you mean 'sol"),
                         (['--iterations=many'], "illegal value 'many'"),
+                        (['--iterations=3000000000'], '32 bits'),
                         (['--gray=perhaps'], "illegal value 'perhaps'"),
                         (['--solver'], "flag 'solver' is missing its argument")):
         with pytest.raises(FcnError) as caught:

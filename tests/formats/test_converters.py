@@ -65,9 +65,10 @@ def test_gray_and_resized(tmp_path, pictures):
     assert {image_and_label(value)[0].shape for _, value in records(tmp_path / 'db')} == {(1, 4, 6)}
 
 
-def test_only_both_sizes_resize(tmp_path, pictures):
-    """As in Caffe, where one of them is 0."""
+def test_only_both_sizes_resize(tmp_path, pictures, caplog):
+    """As in Caffe, where one of them is 0; but the log says so."""
     convert(tmp_path, size=(4, 0))
+    assert '4 x 0 changes nothing' in caplog.text
     assert image_and_label(records(tmp_path / 'db')[0][1])[0].shape == (3, 5, 7)
 
 
@@ -180,8 +181,11 @@ def test_an_interrupt_leaves_nothing(tmp_path):
 
 def test_backends(tmp_path):
     check_backend('LMDB', 'x')
-    with pytest.raises(FcnError, match='LevelDB'):
+    with pytest.raises(FcnError, match='neither written nor read'):
         check_backend('leveldb', 'x')
+    (tmp_path / 'CURRENT').touch()
+    with pytest.raises(FcnError, match='plyvel'):
+        check_backend('LevelDB', tmp_path)
     with pytest.raises(FcnError, match="unknown backend 'hdf5'"):
         check_backend('hdf5', 'x')
 

@@ -88,6 +88,18 @@ def test_one_channel_of_unknown_meaning(tmp_path, capsys, x):
     assert (label_png(tmp_path) == (values(tmp_path, 'map')[0] > 0)).all()
     assert_error(infer(capsys, tmp_path, x, SIZE + SEGMENT, '--threshold', 0), '21 channels',
                  'Leave out --threshold')
+    assert_error(infer(capsys, tmp_path, x, ONE, '--threshold', 'nan'), 'threshold is nan')
+    for wrong in 1, -.5, 'inf':
+        assert_error(infer(capsys, tmp_path, x, ONE + SIGMOID, '--threshold', wrong),
+                     'below 1', 'Sigmoid')
+    best = SIZE + SEGMENT + ARGMAX % 'axis: 1'
+    assert_error(infer(capsys, tmp_path, x, best, '--output', 'best', '--threshold', 0),
+                 "'best' has class indices", 'Leave out --threshold')
+
+
+def test_an_input_is_no_prediction(tmp_path, capsys, x):
+    assert_error(infer(capsys, tmp_path, x, SIZE + SEGMENT, '--output', 'data'),
+                 "'data' is an input of the net")
 
 
 def test_logits_of_a_sigmoid_loss(tmp_path, capsys, x):

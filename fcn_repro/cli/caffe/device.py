@@ -29,7 +29,7 @@ def pick(gpu: str, wanted: bool = False, number: int = 0) -> str:
     if gpu == 'all':
         gpu = ','.join(map(str, range(count)))
     ids = [word.strip() for word in gpu.split(',') if word.strip()]
-    if not all(word.isdigit() for word in ids):
+    if not all(word.isdecimal() for word in ids):
         raise FcnError(f"gpu is '{gpu}'", do='Give the number of a GPU, or all.')
     if len(ids) > 1:
         raise FcnError(f'{len(ids)} GPUs ({gpu}), but a net runs on one here',

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from ...errors import FcnError, nearest
 from ...glog import SETTINGS
 
-HELP = 'help', 'h', 'helpshort'
+HELP = 'help', 'h', 'helpshort', 'helpfull'
+INT32 = range(-2 ** 31, 2 ** 31)
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,26 @@ class Flag:
                 return {'true': True, 't': True, 'yes': True, 'y': True, '1': True,
                         'false': False, 'f': False, 'no': False, 'n': False,
                         '0': False}[text.lower()]
-            return type(self.default)(text)
+            value = type(self.default)(text)
+            if isinstance(value, int) and value not in INT32:
+                raise ValueError
+            return value
         except (KeyError, ValueError):
-            kind = {bool: 'true or false', int: 'a whole number', float: 'a number'}
+            kind = {bool: 'true or false', int: 'a whole number of 32 bits', float: 'a number'}
             raise FcnError(f"illegal value '{text}' for the flag '{self.name}'",
                            do=f'Give {kind[type(self.default)]}.') from None
 
 
-GLOG = (*(Flag(name, default, "glog's") for name, default in SETTINGS.items()),
-        Flag('v', 0, "glog's"), Flag('vmodule', '', "glog's"),
-        Flag('colorlogtostderr', False, "glog's"), Flag('logbufsecs', 30, "glog's"),
-        Flag('logbuflevel', 0, "glog's"), Flag('max_log_size', 1800, "glog's"),
-        Flag('log_prefix', True, "glog's"), Flag('log_link', '', "glog's"),
-        Flag('stop_logging_if_full_disk', False, "glog's"))
+# glog's further flags, of all its versions, and their defaults: taken, without effect
+WITHOUT_EFFECT: dict[str, bool | int | float | str] = {
+    'v': 0, 'vmodule': '', 'colorlogtostderr': False, 'colorlogtostdout': False,
+    'logtostdout': False, 'log_prefix': True, 'log_year_in_prefix': True, 'log_utc_time': False,
+    'log_file_header': True, 'timestamp_in_logfile_name': True, 'log_link': '', 'logbufsecs': 30,
+    'logbuflevel': 0, 'logcleansecs': 300, 'max_log_size': 1800, 'drop_log_memory': True,
+    'stop_logging_if_full_disk': False, 'log_backtrace_at': '', 'symbolize_stacktrace': True,
+    'alsologtoemail': '', 'logemaillevel': 999, 'logmailer': ''}
+GLOG = tuple(Flag(name, default, "glog's")
+             for name, default in (SETTINGS | WITHOUT_EFFECT).items())
 
 
 def parse(words: Sequence[str], flags: Sequence[Flag]) -> tuple[argparse.Namespace, list[str]]:
