@@ -166,6 +166,7 @@ class Run:
         """runs/STAGE, followed by the names of another solver and of other data."""
         options = self.options
         variant = Path(options.solver).stem.removeprefix('solver').replace('_', '-')
+        variant = variant and f"-{variant.lstrip('-')}"
         variant += '-mnist' * bool(options.mnist) + '-published' * bool(options.m2nist)
         return Path(options.out or Path(options.runs, self.name + variant))
 

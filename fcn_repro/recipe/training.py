@@ -194,8 +194,9 @@ def make_solver(run: Run, prototxt: Path, mine: dict) -> Solver:
     return Solver(run.solver_of(prototxt), search=run.search(prototxt),
                   prefix=run.folder / 'train', seed=options.seed,
                   device=pick_device(options.device), overrides=options.overrides,
-                  max_iter=options.iterations, keep=options.keep, workers=options.workers, precision=options.precision,
-                  provenance=provenance, passes=optimisations.passes, placed=optimisations.placed,
+                  max_iter=options.iterations, keep=options.keep, workers=options.workers,
+                  precision=options.precision, provenance=provenance,
+                  passes=optimisations.passes, placed=optimisations.placed,
                   fused=optimisations.fused)
 
 

@@ -226,8 +226,9 @@ def test_a_solver_of_ones_own(tmp_path, capsys, monkeypatch):
     (own.parent / 'train.prototxt').write_text('layer { }')     # beside it comes before the stage's
     assert_error(call(capsys, 'train', 'small', '--weights', 'none', '--solver', own, '--fresh'),
                  'mine/train.prototxt')
-    assert_error(call(capsys, 'train', 'small', '--weights', 'none', '--solver', 'mine/no.prototxt'),
-                 "no solver 'mine/no.prototxt'", 'or with the path of a solver')
+    done = call(capsys, 'train', 'small', '--weights', 'none', '--solver', 'mine/no.prototxt')
+    assert_error(done, "no solver 'mine/no.prototxt'",
+                 'or with the path of a solver')
 
 
 def test_solver_of_a_missing_net(tmp_path, capsys, monkeypatch):
