@@ -65,8 +65,8 @@ def run_words(words: Sequence[str]) -> int | None:
     flags, args = parse(rest, module.FLAGS)
     if flags.help:
         print(f'usage: {PROG} {action} {module.USAGE}\n\n{module.__doc__}\nflags:\n'
-              f'{usage(module.FLAGS)}\n\nglog\'s flags: {", ".join(glog.SETTINGS)}; its others are taken, '
-              'without effect')
+              f'{usage(module.FLAGS)}\n\nglog\'s flags: {", ".join(glog.SETTINGS)}; its others are '
+              'taken, without effect')
         return None
     least, most = getattr(module, 'WORDS', (0, 0))
     if not least <= len(args) <= most:
