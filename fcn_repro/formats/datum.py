@@ -49,6 +49,11 @@ def decode(value: bytes, force_color: bool = False,
     return np.array(datum.float_data, np.float32).reshape(shape), label
 
 
+def is_encoded(value: bytes) -> bool:
+    """Whether the bytes of a Datum hold an image file."""
+    return Datum.FromString(value).encoded
+
+
 def encode(array: np.ndarray, label: int) -> bytes:
     """The bytes of a Datum of a (C, H, W) array: its bytes where that is uint8, else floats."""
     channels, height, width = array.shape

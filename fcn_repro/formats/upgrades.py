@@ -41,6 +41,9 @@ def upgrade_net_binary(source: FilePath, target: FilePath) -> bool:
     except DecodeError:
         raise FcnError('is cut short, damaged or no NetParameter', file=str(source),
                        do='Give a .caffemodel, or copy it again.') from None
+    if not (message.layer or message.layers):
+        raise FcnError('has no layer: it is no net with weights', file=str(source),
+                       do='Give a .caffemodel.')
     net, old = upgraded_net(message, source)
     write_bytes(net.SerializeToString(), target)
     log.info('Wrote upgraded NetParameter binary proto to %s', target,

@@ -28,8 +28,8 @@ ITER, LEARNED_NET, HISTORY, STEP = 1, 2, 3, 4           # SolverState
 PRIVATE = 51411     # of NetParameter and SolverState: this project's (50000 to 99999 are private)
 FIELDS = 1 << 20                # more than any file of Caffe's has, runs of numbers counted as one
 FilePath = str | os.PathLike
-STATE_WANTED = ('Give a .solverstate or .solverstate.h5; weights alone start a new run, by '
-                'copy_from.')
+STATE_WANTED = ('Give a .solverstate or .solverstate.h5; weights alone start a new run, as '
+                'those to finetune.')
 JSON = 'JSON', 'The download failed: open it, and fetch the file itself.'
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from ..data.prefetch import Prefetch
 from ..errors import FcnError
 from ..formats.database import Reader, open_database
-from ..formats.datum import decode
+from ..formats.datum import decode, is_encoded
 from ..sizes import dims
 from .common.source import Source
 from .common.transform import MOVED, Transform
@@ -46,7 +46,7 @@ class Data(Source):
                 self.node.param.transform_param.force_gray:
             raise self.error('force_color and force_gray', 'Keep one of them.')
         self.transform = Transform(self)
-        self._warned = False
+        self._warned = self._told_raw = False
         self._latest: tuple = (None, None)      # (seed, what source gave for it)
 
     def source(self, seed):
@@ -74,7 +74,13 @@ class Data(Source):
     def first_image(self, database: Reader, k):
         """(image, label) of record k."""
         (key, value), = database.records(k, 1)
-        return self.decode(database, key, value)
+        found, transform = self.decode(database, key, value), self.node.param.transform_param
+        forced = transform.force_color or transform.force_gray
+        if forced and not self._told_raw and not is_encoded(value):
+            self._told_raw = True
+            log.warning('%s: record %s is raw and keeps its channels; as in Caffe, force_color and '
+                        'force_gray are for encoded images', database.path, show(key))
+        return found
 
     def decode(self, database: Reader, key, value):
         """(image, label) of a record; errors name it."""

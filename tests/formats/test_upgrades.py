@@ -76,6 +76,7 @@ def test_a_model_that_names_its_inputs_alone(tmp_path, caplog):
     (upgrade_net_binary, b'', 'empty'),
     (upgrade_net_binary, b'name: "net"\n' * 9, 'text that begins'),
     (upgrade_net_binary, v2('c', 'Convolution', blob([1.]))[:-3], 'cut short'),
+    (upgrade_net_binary, blob([1.] * 200), 'no layer'),
     (upgrade_solver_text, b'solver_type: ADAM type: "SGD"', 'both'),
 ])
 def test_bad_files(tool, data, message, tmp_path):

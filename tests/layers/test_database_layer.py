@@ -170,6 +170,14 @@ def test_a_record_without_label_counts_as_0_and_is_told_once(tmp_path, caplog):
     assert not caplog.records
 
 
+def test_force_gray_on_raw_records_is_told_once(folder, caplog):
+    data, _ = batches(folder, 2, 'batch_size: 2', 'force_gray: true')
+    assert data.shape == (2, 2, 3, *SIDES)
+    assert [r.getMessage() for r in caplog.records].count(
+        f"{folder}/db: record '00000000_name.jpg' is raw and keeps its channels; as in Caffe, "
+        'force_color and force_gray are for encoded images') == 1
+
+
 REFUSED = [
     ('', '', ('data_param.batch_size',)),
     ('batch_size: 1 mirror: true', '', ('data_param.mirror', 'transform_param')),
