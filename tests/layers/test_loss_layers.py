@@ -52,8 +52,6 @@ REFUSED = [
      ("'nope'", 'positive_unitball')),
     ('MemoryData', '', 'y z', 'memory_data_param { batch_size: 2 channels: 3 height: 4 }',
      ('batch_size', 'memory_data_param', '2x3x4x0')),
-    ('MemoryData', '', 'y z', 'transform_param { scale: 2 } memory_data_param { batch_size: 2 '
-     'channels: 3 height: 4 width: 1 }', ('transform_param',)),
     ('SPP', 'x', 'y', '', ('spp_param.pyramid_height',)),
     ('SPP', 'x', 'y', 'spp_param { pyramid_height: 2 pool: STOCHASTIC }',
      ('STOCHASTIC', 'MAX', 'AVE')),
