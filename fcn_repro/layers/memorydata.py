@@ -17,8 +17,8 @@ class MemoryData(Layer):
     """No bottom; tops data (batch_size, channels, height, width) and label (batch_size, 1, 1, 1),
     the next rows in each forward pass, from the start again after the last.
 
-    `Net.set_input_arrays` gives the rows. As in Caffe, transform_param does not apply to arrays, and
-    a warning says so.
+    `Net.set_input_arrays` gives the rows. As in Caffe, transform_param does not apply to them,
+    and a warning says so.
     """
 
     type = 'MemoryData'

@@ -220,6 +220,15 @@ def test_memory_data_gives_batch_by_batch():
                  "net.prototxt: layer 'x' (Input)", 'MemoryData')
 
 
+def test_memory_data_does_not_transform_and_says_so(caplog):
+    net = build_net(MEMORY.replace('memory_data_param', 'transform_param { scale: 9 } '
+                                   'memory_data_param'))
+    data = image(2, 3, 1, 2)
+    net.set_input_arrays(data, torch.arange(2))
+    assert caplog.messages == ['MemoryData does not transform array data on Reset()']
+    assert torch.equal(net.forward()['data'], data)
+
+
 # Algebra
 
 @pytest.mark.parametrize('group', [{}, {'dilation': [2], 'stride': [2], 'pad': [1]}])
