@@ -91,22 +91,33 @@ def short(text: str, longest: int = LONGEST) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "Did you mean 'x'?" with the known name that an unknown one misspells; '' without one.
 
-    A misspelling differs in case and underscores, or in one character (two from 8 characters on;
+    A misspelling differs in case and underscores, or in one character of 3 to 7 (two of 8 or more;
     a swap of neighbours is one) and not in the first: names that are merely alike may mean another
-    thing, as DepthwiseConvolution and Deconvolution do.
+    thing, as DepthwiseConvolution and Deconvolution do, or fc6 and fc7.
     """
     def plain(text: str) -> str:
         return text.lower().replace('_', '')
 
+    def digits(text: str) -> str:
+        return ''.join(filter(str.isdigit, text))
+
     short_name, best = plain(name)[:200], None
     for each in known:
         other = plain(each)
-        allowed = 0 if len(short_name) < 4 else 1 if len(short_name) < 8 else 2
+        same_number = digits(other) == digits(short_name)
+        allowed = 0 if len(short_name) < 3 + (not same_number) else 1 if len(short_name) < 8 else 2
         distance = 0 if other == short_name else edits(short_name, other, allowed)
         alike = distance == 0 or other[:1] == short_name[:1]
         if distance <= allowed and alike and (best is None or distance < best[0]):
             best = distance, each
     return f"Did you mean '{best[1]}'?" if best else ''
+
+
+def known_names(known: Iterable[str], most: int = 10) -> str:
+    """Return a sentence that lists the names that there are, at most the first `most`."""
+    names = list(dict.fromkeys(known))
+    more = len(names) - most
+    return f'Known: {", ".join(names[:most]) or "none"}{f" and {more} more" if more > 0 else ""}.'
 
 
 def edits(a: str, b: str, most: int) -> int:

@@ -20,8 +20,12 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                'written, and earlier snapshots are untouched.',
     'changed-since': 'Restore with those, or give --force to continue with the new ones:\n'
                      '{changes}',
-    'diverged': 'Lower base_lr ({base_lr}; --restore with another needs --force), or check the '
-                'data and the weights; the latest snapshot is untouched.',
+    'diverged': ('Lower base_lr ({base_lr}; --restore with another needs --force), or check the '
+                 'data and the weights; the latest snapshot is untouched.',
+                 'Lower base_lr ({base_lr}), or check the data and the weights; the latest '
+                 'snapshot is untouched.'),
+    'no-state': 'Give a .solverstate or .solverstate.h5; weights alone start a new run, given as '
+                'weights.',
     # recipe: options
     'not-positive': 'Give --{option} 1 or more.',
     'negative': 'Give --{option} 0 or more.',

@@ -49,12 +49,13 @@ class ImageList:
 
 def read_list(path: Path) -> list[tuple[str, int]]:
     """[(image, label), …] of a text file with one 'image label' per line; the label is a whole
-    number after the last space. FcnError with file and line for anything else."""
+    number after the last space. Empty lines at the end are no lines, nor is a byte order mark text.
+    FcnError with file and line for anything else."""
     try:
         data = path.read_bytes()
         if data:
             check_text(data[:512], path, LIST_WANTED)
-        lines = data.decode().splitlines()
+        lines = data.decode('utf-8-sig').rstrip().splitlines()
     except OSError as error:
         raise FcnError(f'cannot be read: {error.strerror}', file=path,
                        do='Correct the path of the list.') from None
@@ -73,7 +74,9 @@ def _entry(line: str, path: Path, number: int) -> tuple[str, int]:
         image = ''
     if not image.strip():
         do = "Write 'image 3'."
-        if '\t' in line:
+        if not line:
+            do = 'Remove the empty line.'
+        elif '\t' in line:
             do = "Write one space in place of the tab: 'image 3'."
         elif is_number(text):
             do = 'Caffe reads whole numbers here; give others as rows of an HDF5Data layer.'

@@ -17,7 +17,7 @@ from PIL import Image
 
 from .. import glog
 from ..data.digits import read_idx
-from ..data.listed import load_image, read_list
+from ..data.listed import is_number, load_image, read_list
 from ..errors import FcnError
 from ..proto import BlobProto
 from . import datum
@@ -93,7 +93,7 @@ def convert_imageset(root: str, listing: FilePath, database: FilePath, gray: boo
                 report(done, 'convert_imageset.cpp', 147)
         if not done:
             raise FcnError(f'none of the {len(lines)} images can be read', file=listing,
-                           do=f"Names are taken as '{root}' and the list's text: check both.")
+                           do=why_unreadable(root, lines[0][0]))
     if done % 1000:
         report(done, 'convert_imageset.cpp', 153)
     if done < len(lines):
@@ -115,6 +115,16 @@ def images_to_store(listing: FilePath, shuffle: bool) -> list[tuple[str, int]]:
         order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(0))
         lines = [lines[i] for i in order.tolist()]
     return lines
+
+
+def why_unreadable(root: str, name: str) -> str:
+    """The remedy where no image of a list can be read; name: its first."""
+    if Path(root, name).is_file():
+        return f"Write '{root}/': it is put before the names as it is."
+    if is_number(name.rpartition(' ')[2]) and Path(root + name.rpartition(' ')[0]).is_file():
+        return f"Write one label after each image ('{name}' is taken as a name); several labels " \
+               'are rows of an HDF5Data layer.'
+    return f"Names are taken as '{root}' and the list's text: check both."
 
 
 def report(count: int, file: str, line: int) -> None:

@@ -243,8 +243,10 @@ def open_environment(path: Path) -> Any:
             return environment
         except (lmdb.Error, OSError) as error:
             reasons.append(str(error))
-    raise FcnError(f'the database cannot be opened: {reasons[-1]}', file=str(path),
-                   do='Check its permissions; if it is damaged, copy or write it again.')
+    do = 'Check its permissions; if it is damaged, copy or write it again.'
+    if 'already open' in reasons[-1]:
+        do = 'Close the environment that this script opened: a process may open it once.'
+    raise FcnError(f'the database cannot be opened: {reasons[-1]}', file=str(path), do=do)
 
 
 class Writer:

@@ -212,7 +212,7 @@ def read_solverstate(path: FilePath) -> SolverState:
     with open_hdf5(path) as file:
         if 'data' in file and 'iter' not in file:
             raise FcnError("has weights and no dataset 'iter', so it is not a solverstate",
-                           file=path, do=STATE_WANTED)
+                           file=path, code='no-state', do=STATE_WANTED)
         iteration, step = (read_int(file, name, path) for name in ('iter', 'current_step'))
         history = numbered_arrays(member(file, 'history', h5py.Group, path), buffer, path)
         gaps = [i for i, h in enumerate(history) if h is None]

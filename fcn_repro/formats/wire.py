@@ -121,7 +121,7 @@ def read_state(path: FilePath) -> tuple[int, str, int, list[np.ndarray]]:
     file, such as weights."""
     if kind_of_binary(path) == 'weights':           # whose field 2 is layers, no text
         raise FcnError('holds no iteration count, so it is not a solverstate', file=path,
-                       do=STATE_WANTED)
+                       code='no-state', do=STATE_WANTED)
     reader = Reader(path)
     iteration, learned_net, step = None, '', 0
     history: list[np.ndarray] = []
@@ -137,7 +137,7 @@ def read_state(path: FilePath) -> tuple[int, str, int, list[np.ndarray]]:
             step = reader.number(field)
     if iteration is None:
         raise FcnError('holds no iteration count, so it is not a solverstate', file=path,
-                       do=STATE_WANTED)
+                       code='no-state', do=STATE_WANTED)
     return iteration, learned_net, step, history
 
 

@@ -1,9 +1,14 @@
 """MemoryData: batches of arrays that the caller gives (Caffe's memory_data_layer)."""
 
+import logging
+
 import torch
 
+from ..glog import at
 from ..sizes import dims
 from .common.base import Layer
+
+log = logging.getLogger(__name__)
 
 SIDES = 'batch_size', 'channels', 'height', 'width'
 
@@ -12,23 +17,21 @@ class MemoryData(Layer):
     """No bottom; tops data (batch_size, channels, height, width) and label (batch_size, 1, 1, 1),
     the next rows in each forward pass, from the start again after the last.
 
-    `Net.set_input_arrays` gives the rows. Caffe, too, applies no transform_param to arrays.
+    `Net.set_input_arrays` gives the rows. As in Caffe, transform_param does not apply to them,
+    and a warning says so.
     """
 
     type = 'MemoryData'
     bottoms = 0
     tops = 2
     fields = 'memory_data_param'
-    further_messages = ('transform_param',)     # to refuse it
+    further_messages = ('transform_param',)     # to warn of it
 
     def setup(self):
         sides = tuple(getattr(self.param, name) for name in SIDES)
         if min(sides) < 1:
             raise self.error(f'{", ".join(SIDES)} of memory_data_param are {dims(sides)}',
                              'All four must be given and positive.')
-        if self.node.param.HasField('transform_param'):
-            raise self.error('transform_param, but arrays are not transformed',
-                             'Remove it, and transform the arrays before they are given.')
         self.sides, self.rows = sides, None
 
     def reset(self, data, labels):
@@ -43,6 +46,9 @@ class MemoryData(Layer):
         if not len(data) or len(data) % self.sides[0]:
             raise self.error(f'{len(data)} rows are not a multiple of batch_size {self.sides[0]}',
                              'Give whole batches.')
+        if self.node.param.HasField('transform_param'):
+            log.warning('MemoryData does not transform array data on Reset()',
+                        extra=at('memory_data_layer.cpp', 90))
         self.rows, self.start = (data, labels.reshape(-1, 1, 1, 1)), self.state.position
 
     def shape(self, bottoms):

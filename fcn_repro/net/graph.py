@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from ..errors import FcnError, located, nearest
+from ..errors import FcnError, known_names, located, nearest
 from ..proto.dialects import BVLC, added_fields, dialect_of
 from ..proto.prototxt import NetText, filter_net
 from ..sizes import check_numbers
@@ -91,7 +91,7 @@ class Graph:
     def _value(self, blob, known):
         if blob not in known:
             raise FcnError(f"the net has no blob '{blob}'", file=self.file,
-                           do=nearest(blob, self.values))
+                           do=nearest(blob, self.values) or known_names(self.values))
         return known[blob]
 
     def consumers(self, value):
@@ -111,7 +111,7 @@ class Graph:
         names = [node.name for node in self.nodes]
         if layer not in names:
             raise FcnError(f"the net has no layer '{layer}'", file=self.file,
-                           do=nearest(layer, names))
+                           do=nearest(layer, names) or known_names(names))
         return self.nodes[:names.index(layer) + 1]
 
     def labelled(self, blob):

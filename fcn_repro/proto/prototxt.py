@@ -225,6 +225,11 @@ def _error(error: text_format.ParseError, file: str, dialect: Dialect) -> FcnErr
 
 
 def _unknown_field(dialect, message, name):
+    other = {'SolverParameter': 'NetParameter', 'NetParameter': 'SolverParameter'}.get(message)
+    if other and name in dialect[other].DESCRIPTOR.fields_by_name:
+        net = message == 'SolverParameter'
+        return f"'{name}' belongs to a {'net' if net else 'solver'}: give the " \
+               f"{'solver, which names its net' if net else 'net that the solver names'}."
     return use_dialect(dialects_with(message, name)) \
         or nearest_or_all(name, list(dialect[message].DESCRIPTOR.fields_by_name))
 

@@ -43,6 +43,7 @@ class Classifier(Net):
         if oversample:
             crops = io.oversample(images, self.crop_dims)
         else:
+            io.check_crop(self.image_dims, self.crop_dims)
             height, width = self.crop_dims
             y, x = (np.array(self.image_dims) / 2 - self.crop_dims / 2).astype(int)
             crops = [image[y:y + height, x:x + width] for image in images]

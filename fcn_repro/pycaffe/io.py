@@ -98,6 +98,9 @@ def resize_image(im, new_dims, interp_order=1):
     """
     from scipy import ndimage
 
+    if im.ndim != 3:
+        raise FcnError(f'an image has 3 axes (H, W, channels), not {im.ndim}',
+                       do='Give such an array; to predict, a list of them.')
     factors = (new_dims[0] / im.shape[0], new_dims[1] / im.shape[1], 1)
     if im.shape[-1] not in (1, 3):
         return ndimage.zoom(im, factors, order=interp_order).astype(np.float32)
@@ -109,10 +112,19 @@ def resize_image(im, new_dims, interp_order=1):
     return (unit * (high - low) + low).astype(np.float32)
 
 
+def check_crop(image_dims, crop_dims):
+    """FcnError for (height, width) that crops do not fit into."""
+    if any(image < crop for image, crop in zip(image_dims, crop_dims, strict=True)):
+        (height, width), (h, w) = image_dims, crop_dims
+        raise FcnError(f'crops of {h:g}x{w:g} do not fit into images of {height:g}x{width:g}',
+                       do='Give larger images or image_dims.')
+
+
 def oversample(images, crop_dims):
     """(10 N, h, w, channels): of each image the four corners and the centre, then their mirrors."""
     h, w = crop_dims
     height, width = images[0].shape[:2]
+    check_crop((height, width), (h, w))
     corners = [(y, x) for y in (0, height - h) for x in (0, width - w)]
     corners.append((int(height / 2 - h / 2), int(width / 2 - w / 2)))
     crops = []
@@ -147,7 +159,11 @@ class Transformer:
         if in_ in self.transpose:
             image = image.transpose(self.transpose[in_])
         if in_ in self.channel_swap:
-            image = image[list(self.channel_swap[in_])]
+            order = list(self.channel_swap[in_])
+            if len(order) != len(image):
+                raise FcnError(f'{len(order)} channels to swap, and an image of {len(image)}',
+                               do='Load it with color=True, or leave out channel_swap.')
+            image = image[order]
         image = image * np.float32(self.raw_scale.get(in_, 1)) - self.mean.get(in_, 0)
         return (image * np.float32(self.input_scale.get(in_, 1))).astype(np.float32)
 

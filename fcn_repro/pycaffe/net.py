@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import FcnError, nearest
+from ..errors import FcnError, known_names, nearest
 from ..net.placement import pick_device, place
 from ..sizes import dims
 from . import mode
@@ -120,7 +120,7 @@ class Net:
     def _index(self, layer):
         if layer not in self.layer_dict:
             raise UnknownLayer(f"the net has no layer '{layer}'", file=self._net.graph.file,
-                               do=nearest(layer, self.layer_dict))
+                               do=nearest(layer, self.layer_dict) or known_names(self.layer_dict))
         return self._layer_names.index(layer)
 
     def _blob(self, name):

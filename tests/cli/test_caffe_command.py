@@ -291,6 +291,16 @@ def test_files_taken_for_each_other(root, trained):
     refused([*TRAIN, f'--weights={MODEL}', f'--snapshot={STATE}'], 'both a snapshot')
 
 
+def test_remedies_of_the_command(root, trained, capfd):
+    """They name what the command has, and it has no force."""
+    change(root, ('base_lr: ', 'base_lr: 1e30 #'))
+    for words, remedy in ([*TRAIN, f'--snapshot={MODEL}'], 'a new run, given as weights.'), (
+            TRAIN, 'Lower base_lr (1e+30), or check the data'):
+        with pytest.raises(SystemExit) as end:
+            main.main(['caffe', *words])
+        assert end.value.code == 1 and remedy in capfd.readouterr().err
+
+
 def test_weights_by_comma_and_layers_left_out(root, log, trained):
     change(root, ('name: "ip"', 'name: "ip2"'), file='net.prototxt')
     said = log(*TRAIN, f'--weights={PATH}/tiny_iter_40.caffemodel,{MODEL}')

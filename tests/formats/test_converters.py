@@ -124,7 +124,8 @@ def test_unreadable_images_are_left_out_and_keep_their_number(tmp_path, pictures
 @pytest.mark.parametrize('text, message', [
     ('', 'lists no image'),
     ('a.png\n', "'a.png' is not an image and a label"),
-    ('a.png 1\n\nd.bmp 2\n', 'is not an image and a label'),
+    ('a.png 1\n\nd.bmp 2\n', 'is not an image and a label. Remove the empty line'),
+    ('a.png 1 5\n', "one label after each image .'a.png 1' is taken as a name"),
     ('a.png 1.5\n', 'is not an image and a label'),
     ('a.png 3000000000\n', 'no 32-bit number'),
     ('x.png 1\ny.png 2\n', 'none of the 2 images can be read'),
@@ -135,6 +136,20 @@ def test_bad_lists(tmp_path, pictures, text, message):
     with pytest.raises(FcnError, match=message):
         convert(tmp_path, check_size=True)
     assert not left(tmp_path)
+
+
+def test_lists_of_windows_and_empty_lines_at_the_end(tmp_path, pictures):
+    (tmp_path / 'list.txt').write_bytes(b'\xef\xbb\xbfa.png 3\r\nd.bmp 4\r\n\r\n \r\n')
+    assert convert(tmp_path) == (2, 0)
+    assert [key for key, _ in records(tmp_path / 'db')] == [b'00000000_a.png', b'00000001_d.bmp']
+
+
+def test_a_root_without_its_slash(tmp_path, pictures):
+    """The remedy, as it is advised."""
+    root = str(tmp_path / 'root')
+    with pytest.raises(FcnError, match=f"Write '{root}/': it is put before the names"):
+        convert_imageset(root, tmp_path / 'list.txt', tmp_path / 'db')
+    assert convert_imageset(f'{root}/', tmp_path / 'list.txt', tmp_path / 'db') == (5, 0)
 
 
 def test_other_faults_of_image_sets(tmp_path, pictures):

@@ -150,6 +150,14 @@ def test_a_database_replaced_by_another(tmp_path):
     assert list(open_database(tmp_path / 'd').records(0, 10)) == ORDERED[:10]
 
 
+def test_a_script_that_has_it_open_itself(whole):
+    """LMDB allows a file once in a process."""
+    with lmdb.open(str(whole), readonly=True), \
+            pytest.raises(FcnError, match='Close the environment that this script opened'):
+        open_database(whole)
+    assert len(open_database(whole))
+
+
 def test_a_file_that_is_cut_while_it_is_open(whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / 'd')
     reader = Reader(folder)

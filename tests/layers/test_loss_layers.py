@@ -52,8 +52,6 @@ REFUSED = [
      ("'nope'", 'positive_unitball')),
     ('MemoryData', '', 'y z', 'memory_data_param { batch_size: 2 channels: 3 height: 4 }',
      ('batch_size', 'memory_data_param', '2x3x4x0')),
-    ('MemoryData', '', 'y z', 'transform_param { scale: 2 } memory_data_param { batch_size: 2 '
-     'channels: 3 height: 4 width: 1 }', ('transform_param',)),
     ('SPP', 'x', 'y', '', ('spp_param.pyramid_height',)),
     ('SPP', 'x', 'y', 'spp_param { pyramid_height: 2 pool: STOCHASTIC }',
      ('STOCHASTIC', 'MAX', 'AVE')),
@@ -220,6 +218,15 @@ def test_memory_data_gives_batch_by_batch():
                      'x'.join(map(str, bad[0].shape)), len(bad[1]), 'nx3x1x2')
     assert_facts(message(build_net(NORM).set_input_arrays, data, labels),
                  "net.prototxt: layer 'x' (Input)", 'MemoryData')
+
+
+def test_memory_data_does_not_transform_and_says_so(caplog):
+    net = build_net(MEMORY.replace('memory_data_param', 'transform_param { scale: 9 } '
+                                   'memory_data_param'))
+    data = image(2, 3, 1, 2)
+    net.set_input_arrays(data, torch.arange(2))
+    assert caplog.messages == ['MemoryData does not transform array data on Reset()']
+    assert torch.equal(net.forward()['data'], data)
 
 
 # Algebra

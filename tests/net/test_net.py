@@ -42,7 +42,7 @@ def test_stop_after():
     assert (before < 0).any() and torch.equal(after, before.clamp(min=0))
     assert ours.total_loss is None
     assert ours.forward(stop_after='r2', blobs=['a']).keys() == {'a', 'b'}
-    assert_facts(message(ours.forward, stop_after='rr'), 'net.prototxt', "'rr'", "'r'")
+    assert_facts(message(ours.forward, stop_after='rr'), 'net.prototxt', "'rr'", 'data', 'r2')
     assert_facts(message(ours.forward, stop_after='a', blobs=['b']), 'net.prototxt', "'b'", "'a'")
 
 

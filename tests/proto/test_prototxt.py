@@ -128,6 +128,10 @@ def test_solver_lines_and_inline_nets():
 def test_solver_errors():
     with pytest.raises(FcnError, match="s:2: SolverParameter has no field 'base_lrr'"):
         parse_solver('net: "a"\nbase_lrr: 1', 's')
+    with pytest.raises(FcnError, match=r"no field 'layer'\. 'layer' belongs to a net: give"):
+        parse_solver('layer { name: "a" }', 's')
+    with pytest.raises(FcnError, match=r"no field 'base_lr'\. 'base_lr' belongs to a solver: give"):
+        parse_net('base_lr: 1', 's')
     with pytest.raises(FcnError, match="s:2: both 'type' and"):
         parse_solver('type: "SGD"\nsolver_type: ADAM', 's')
 

@@ -86,6 +86,19 @@ def test_what_a_transformer_refuses():
     for mean in np.ones(4), np.ones((1, 1, 1, 1)):
         with pytest.raises(ValueError, match='a mean of'):
             steps.set_mean('data', mean)
+    steps.set_transpose('data', (2, 0, 1))
+    steps.set_channel_swap('data', (2, 1, 0))
+    assert '3 channels to swap, and an image of 1' in message(
+        steps.preprocess, 'data', np.ones((6, 8, 1)))
+
+
+def test_crops_larger_than_their_image():
+    assert 'crops of 7x4 do not fit into images of 6x8' in message(
+        caffe.io.oversample, [IMAGE], (7, 4))
+
+
+def test_an_image_without_channels():
+    assert '3 axes (H, W, channels), not 2' in message(caffe.io.resize_image, IMAGE[0], (3, 3))
 
 
 def test_oversample():

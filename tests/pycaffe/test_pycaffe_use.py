@@ -260,6 +260,11 @@ def test_classifier(made, tmp_path):
     np.testing.assert_allclose(classifier.predict(images), [each.mean(0)] * 3, 1e-4)
     whole = caffe.Classifier('net.prototxt', 'w.caffemodel')
     assert list(whole.image_dims) == [6, 8] and whole.predict(images, False).shape == (3, 5)
+    assert 'to predict, a list of them' in message(whole.predict, images[0])
+    small = caffe.Classifier('net.prototxt', 'w.caffemodel', image_dims=(4, 8))
+    for oversample in True, False:
+        assert 'crops of 6x8 do not fit into images of 4x8' in message(
+            small.predict, images, oversample)
 
 
 # Partial passes

@@ -37,7 +37,7 @@ FORKS = {
     'L2Normalization': 'forks for retrieval', 'L2Norm': 'forks for retrieval',
     'ROIPooling': 'Fast R-CNN', 'SmoothL1Loss': 'Fast R-CNN', 'PSROIPooling': 'R-FCN',
     'ROIAlign': 'forks of Fast R-CNN', 'ShuffleChannel': 'ShuffleNet',
-    'Mish': 'forks for YOLO', 'HardSwish': 'forks for MobileNetV3',
+    'HardSwish': 'forks for MobileNetV3',
     'HardSigmoid': 'forks for MobileNetV3', 'CReLU': 'forks', 'RReLU': 'forks', 'SELU': 'forks',
     'GELU': 'forks', 'CenterLoss': 'forks for face recognition', 'FocalLoss': 'forks',
 }
