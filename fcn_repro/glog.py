@@ -56,6 +56,13 @@ class Formatter(logging.Formatter):
                 f'{record.getMessage() if text is None else text}')
 
 
+class StderrHandler(logging.Handler):
+    """Writes to what sys.stderr is when a line comes: a program may replace it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
 def letter(level: int) -> str:
     """glog's letter of a level of logging."""
     return LETTERS[max(0, sum(level >= each for each in LEVELS) - 1)]
@@ -83,6 +90,14 @@ def settings(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     return found
 
 
+def remove() -> None:
+    """Undo setup: write no log of Caffe's kind any more."""
+    for handler in [h for h in ROOT.handlers if isinstance(h.formatter, Formatter)]:
+        ROOT.removeHandler(handler)
+        handler.close()
+    CAFFE.setLevel(logging.WARNING)
+
+
 def setup(program: str, given: Mapping[str, Any] | None = None, to_stderr: bool = True) -> None:
     """Write the package's log as glog does; replaces what an earlier call set up.
 
@@ -92,13 +107,11 @@ def setup(program: str, given: Mapping[str, Any] | None = None, to_stderr: bool 
     FcnError where that file cannot be made.
     """
     chosen = settings(given)
-    for handler in [h for h in ROOT.handlers if isinstance(h.formatter, Formatter)]:
-        ROOT.removeHandler(handler)
-        handler.close()
+    remove()
     lowest = LEVELS[min(max(chosen['minloglevel'], 0), 3)]
     everything = to_stderr or chosen['logtostderr'] or chosen['alsologtostderr']
     handlers: list[tuple[logging.Handler, int]] = [
-        (logging.StreamHandler(sys.stderr),
+        (StderrHandler(),
          lowest if everything else LEVELS[min(max(chosen['stderrthreshold'], 0), 3)])]
     if chosen['log_dir'] and not chosen['logtostderr']:
         handlers.append((log_file(program, chosen['log_dir']), lowest))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from goldens import NEEDS
 
-from fcn_repro import ops
+from fcn_repro import glog, ops
 from fcn_repro.layers.internal import upcrop
 from fcn_repro.ops.deconv import deconv_crop
 
@@ -27,6 +27,13 @@ def pytest_terminal_summary(terminalreporter):
     if left_out:
         terminalreporter.write_line(f'left out: {len(left_out)} tests of files in ../shared that '
                                     'are missing (see tests/data/README.md)')
+
+
+@pytest.fixture(autouse=True)
+def no_log_stays():
+    """A test that made a pycaffe net or ran `caffe` leaves no handler behind."""
+    yield
+    glog.remove()
 
 
 @pytest.fixture

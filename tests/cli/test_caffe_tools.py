@@ -68,7 +68,7 @@ def test_upgrades(tmp_path, capfd):
     (tmp_path / 'solver').write_text('solver_type: ADAM')
     run_words(['upgrade_solver_proto_text', f'{tmp_path}/solver', f'{tmp_path}/new'])
     assert (tmp_path / 'new').read_text() == 'type: "Adam"\n'
-    (tmp_path / 'model').write_bytes(b'\x0a\x01n')
+    (tmp_path / 'model').write_bytes(v2('r', 'ReLU'))
     run_words(['upgrade_net_proto_binary', f'{tmp_path}/model', f'{tmp_path}/new'])
     err = capfd.readouterr().err
     assert 'Successfully upgraded file specified using deprecated V1LayerParameter\n' in err
