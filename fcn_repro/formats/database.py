@@ -117,7 +117,7 @@ class Reader:
             inode, size, _ = stamp(self.path)
             self._expect_whole(inode, size)
         try:
-            with self._lock, self._env.begin() as transaction:
+            with self._lock, self._begin() as transaction:
                 cursor = transaction.cursor()
                 self._seek(cursor, k)
                 for _ in range(count):
@@ -128,6 +128,16 @@ class Reader:
             raise FcnError(f'record {k} cannot be read: {error}', file=str(self.path),
                            do='The database is damaged: copy or write it again.') from None
         return found
+
+    def _begin(self) -> Any:
+        """A transaction; where another program has enlarged the database, on its new size."""
+        import lmdb
+
+        try:
+            return self._env.begin()
+        except lmdb.MapResizedError:
+            self._env.set_mapsize(0)
+            return self._env.begin()
 
     def _seek(self, cursor: Any, k: int) -> None:
         """Move a cursor to record k: LMDB finds keys, not numbers, so walk from the nearest

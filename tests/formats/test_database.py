@@ -123,6 +123,21 @@ def test_a_read_only_folder_without_lock_file(whole, tmp_path):
     assert done.stdout == "4000 ['data.mdb']\n", done.stderr
 
 
+def test_a_database_that_another_program_enlarges(tmp_path):
+    """Its map grows under the reader, which goes on with the records that it counted."""
+    with Writer(tmp_path / 'd') as writer:
+        writer.put(b'00000000', b'x' * 1000)
+        writer.put(b'00000001', b'y')
+    reader = open_database(tmp_path / 'd')
+    assert [value[:1] for _, value in reader.records(0, 2)] == [b'x', b'y']
+    code = ('import sys, lmdb\n'
+            'env = lmdb.open(sys.argv[1], map_size=1 << 28)\n'
+            'with env.begin(write=True) as t:\n'
+            '    for i in range(2, 3000): t.put(b"%08d" % i, b"z" * 50000)\n')
+    subprocess.run([sys.executable, '-c', code, tmp_path / 'd'], check=True)
+    assert [value[:1] for _, value in reader.records(0, 3)] == [b'x', b'y', b'x']
+
+
 def test_a_forked_process_reads(whole):
     reader = open_database(whole)
     list(reader.records(0, 300))
