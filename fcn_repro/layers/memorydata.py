@@ -33,6 +33,7 @@ class MemoryData(Layer):
             raise self.error(f'{", ".join(SIDES)} of memory_data_param are {dims(sides)}',
                              'All four must be given and positive.')
         self.sides, self.rows = sides, None
+        self.transforms = self.node.param.HasField('transform_param')
 
     def reset(self, data, labels):
         """Take data (n, channels, height, width) and n labels; the next pass starts at row 0.
@@ -46,7 +47,7 @@ class MemoryData(Layer):
         if not len(data) or len(data) % self.sides[0]:
             raise self.error(f'{len(data)} rows are not a multiple of batch_size {self.sides[0]}',
                              'Give whole batches.')
-        if self.node.param.HasField('transform_param'):
+        if self.transforms:
             log.warning('MemoryData does not transform array data on Reset()',
                         extra=at('memory_data_layer.cpp', 90))
         self.rows, self.start = (data, labels.reshape(-1, 1, 1, 1)), self.state.position

@@ -196,7 +196,7 @@ def test_refused_by_name(folder, more, transform, wanted):
     (b'\x81', '', ("'image label'",)),
     (b'<html><body>', '', ('web page',)),
     (b'0.png 1\n1.png\n', ':2', ("'1.png'", "'image 3'")),
-    (b'0.png 1\n\n1.png 2\n', ':2', ("''", "'image 3'")),
+    (b'0.png 1\n\n1.png 2\n', ':2', ("''", 'empty line')),
     (b'0.png 1\n1.png x\n', ':2', ("'1.png x'", "'image 3'")),
     (b'0.png\t1\n', ':1', ('tab', "'image 3'")),
     (b'0.png 0.5\n', ':1', ("'0.png 0.5'", 'HDF5Data')),

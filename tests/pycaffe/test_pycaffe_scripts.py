@@ -137,9 +137,9 @@ def test_an_old_script_runs(tmp_path):
         'loss True 4']
     assert 'Iteration 3 (' in done.stderr
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith('error: ')
-    assert done.stderr.splitlines()[-1].endswith(
-        "train.prototxt: the net has no layer 'nothing' (called at solve.py:21)")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith('error: ') and last.endswith(' (called at solve.py:21)')
+    assert "train.prototxt: the net has no layer 'nothing'. Known: data, " in last
 
 
 def test_scripts_that_cannot_run(tmp_path):
