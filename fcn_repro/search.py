@@ -34,12 +34,11 @@ class SearchPath:
 
     def find(self, name: str | PathLike, what: str, field: str, folder: bool = False) -> Path:
         """The path of what a text calls `name` in `field`: an existing file, or with `folder` a
-        folder too. FcnError that lists the places tried; messages call it
-        `what`."""
+        folder too. FcnError that lists the places tried; messages call it `what`."""
         name = os.fspath(name)
         if not name.strip():
             raise FcnError(f'{field} is empty', do=f'Name the {what}.')
-        tried = list(dict.fromkeys(folder / name for folder in self.folders))
+        tried = list(dict.fromkeys(place / name for place in self.folders))
         for path in tried:
             if os.path.exists(path) and (folder or not os.path.isdir(path)):
                 return path
@@ -48,7 +47,8 @@ class SearchPath:
                 raise FcnError(f"'{name}' is a folder, not a {what}", file=str(path.absolute()),
                                do=f'Correct {field}: name the file.')
         places = ' and '.join(str(path.absolute()) for path in tried)
-        if name != name.strip() and any(os.path.exists(f / name.strip()) for f in self.folders):
+        bare = name.strip()
+        if name != bare and any(os.path.exists(place / bare) for place in self.folders):
             raise FcnError(f"there is no {what} '{name}', but one without the space around its "
                            f'name: tried {places}',
                            do=f'Remove the space in {field}.')

@@ -10,13 +10,13 @@ from ..errors import FcnError
 from ..formats.database import Reader, open_database
 from ..formats.datum import decode, is_encoded
 from ..sizes import dims
-from .common.source import Source
+from .common.source import BatchSource
 from .common.transform import MOVED, Transform
 
 log = logging.getLogger(__name__)
 
 
-class Data(Source):
+class Data(BatchSource):
     """No bottom; tops data (batch_size, C, H, W) and, if there are two, label (batch_size,): the
     next records of the LMDB `source` in each forward pass, in the order of their keys, over and
     over. Encoded images have the channels of their file, or those that force_color or force_gray
@@ -25,7 +25,7 @@ class Data(Source):
     The size is that of the batch's first record; the others must have it too. rand_skip skips a
     random number of records below it at the start, as Caffe did before 1.0, which ignores it.
     Crops, mirroring and that number are functions of the net's seed: Caffe draws them from a
-    generator that all fillers before have moved. A record without label has 0. A LevelDB is
+    generator that fillers before it have moved, too. A record without label has 0. A LevelDB is
     refused with what converts it.
     """
 
@@ -47,15 +47,9 @@ class Data(Source):
             raise self.error('force_color and force_gray', 'Keep one of them.')
         self.transform = Transform(self)
         self._warned = self._told_raw = False
-        self._latest: tuple = (None, None)      # (seed, what source gave for it)
 
-    def source(self, seed):
-        """(database, number of records to skip, reader of the batches ahead), once per seed."""
-        if self._latest[0] != seed:
-            self._latest = seed, self._open()
-        return self._latest[1]
-
-    def _open(self):
+    def open(self, seed):
+        """(database, number of records to skip, reader of the batches ahead)."""
         database = open_database(self.state.search.find(self.param.source, 'database',
                                                         'data_param.source', folder=True))
         if self.param.backend != self.param.LMDB:
@@ -95,11 +89,6 @@ class Data(Source):
             log.warning('%s: record %s has no label; as in Caffe, it counts as 0', database.path,
                         show(key))
         return image, label or 0
-
-    def forward(self, bottoms, params):
-        *_, ahead = self.located(self.source, self.state.seed)
-        tensors = self.located(ahead.take, self.state.position, self.state.options.workers)
-        return self.on_device(tensors)
 
     def batch(self, database, skip, position):
         """The tops of a forward pass."""

@@ -8,11 +8,11 @@ import numpy as np
 from ..data.listed import ImageList, load_image
 from ..data.prefetch import Prefetch
 from ..sizes import dims
-from .common.source import Source
+from .common.source import BatchSource
 from .common.transform import MOVED, Transform
 
 
-class ImageData(Source):
+class ImageData(BatchSource):
     """No bottom; tops data (batch_size, 3, H, W), BGR (is_color: false: one grey channel), and
     label (batch_size,): the next lines of `source` in each forward pass, over and over.
 
@@ -42,15 +42,9 @@ class ImageData(Source):
                                  'Set is_color: it is for encoded images in databases.')
         self.size = (p.new_height, p.new_width) if p.new_height else None
         self.transform = Transform(self)
-        self._latest: tuple = (None, None)      # (seed, what source gave for it)
 
-    def source(self, seed):
-        """(lines in the order of a seed, reader of their batches ahead), made once per seed."""
-        if self._latest[0] != seed:
-            self._latest = seed, self._open(seed)
-        return self._latest[1]
-
-    def _open(self, seed):
+    def open(self, seed):
+        """(lines in the order of a seed, reader of their batches ahead)."""
         lines = ImageList(self.state.search.find(self.param.source, 'list',
                                                  'image_data_param.source'),
                           f'{seed}/{self.node.unique_name}', self.param.shuffle,
@@ -69,11 +63,6 @@ class ImageData(Source):
         batch, (lines, _) = self.param.batch_size, self.located(self.source, self.state.seed)
         first = self.located(self.image, lines, self.state.position * batch)
         return [(batch, *self.transform.shape(first.shape)), (batch,)]
-
-    def forward(self, bottoms, params):
-        _, ahead = self.located(self.source, self.state.seed)
-        tensors = self.located(ahead.take, self.state.position, self.state.options.workers)
-        return self.on_device(tensors)
 
     def batch(self, lines, position):
         """The tops of a forward pass."""

@@ -1,15 +1,16 @@
 """Where pycaffe has its Net and solvers: caffe.pycaffe."""
 
 from . import io
-from .mode import NCCL, Timer
-from .net import Net
-from .solvers import (
+from ._caffe import (
+    NCCL,
     AdaDeltaSolver,
     AdaGradSolver,
     AdamSolver,
     NesterovSolver,
+    Net,
     RMSPropSolver,
     SGDSolver,
+    Timer,
 )
 
 __all__ = ['NCCL', 'AdaDeltaSolver', 'AdaGradSolver', 'AdamSolver', 'NesterovSolver', 'Net',

@@ -1,4 +1,4 @@
-"""Base class of layers that read images."""
+"""Base classes of layers that read images."""
 
 import torch
 
@@ -28,3 +28,24 @@ class Source(Layer):
         reuse the pinned memory until it is complete."""
         gpu = self.state.options.gpu
         return [tensor.to(gpu, non_blocking=True) for tensor in tensors] if gpu else tensors
+
+
+class BatchSource(Source):
+    """A source whose batches are read ahead from something that depends on the net's seed."""
+
+    latest: tuple = (None, None)        # (seed, what open gave for it)
+
+    def open(self, seed):
+        """What batches are made of, a tuple; last, a Prefetch of the batch of each position."""
+        raise NotImplementedError(self.type)
+
+    def source(self, seed):
+        """What open gives for a seed, made once."""
+        if self.latest[0] != seed:
+            self.latest = seed, self.open(seed)
+        return self.latest[1]
+
+    def forward(self, bottoms, params):
+        *_, ahead = self.located(self.source, self.state.seed)
+        tensors = self.located(ahead.take, self.state.position, self.state.options.workers)
+        return self.on_device(tensors)
