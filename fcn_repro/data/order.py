@@ -1,9 +1,10 @@
-"""Order of consumed samples: the release's random draws, or sequential."""
+"""Order of consumed samples: the release's random draws, or sequential; and a process's share."""
 
 import array
 import functools
 import operator
 import random
+from dataclasses import dataclass
 
 from fcn_repro.errors import FcnError
 
@@ -40,3 +41,29 @@ class SampleOrder:
             return k % self.n
         # Powers of two: each table is computed once, whatever the order of requests.
         return _draws(self.n, self.seed, max(1024, 1 << k.bit_length()))[k]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which forward passes are this process's, where several share the passes of an iteration.
+
+    An iteration has `passes` of them; pass j is that of the process of rank j % size. origin: a
+    position at which an iteration begins. The default is one process, whose passes are all.
+    """
+    rank: int = 0
+    size: int = 1
+    passes: int = 1
+    origin: int = 0
+
+    def next(self, k: int) -> int:
+        """The position of this process's pass after that at position k."""
+        j = (k - self.origin) % self.passes
+        return k + self.size if j + self.size < self.passes else k - j + self.passes + self.rank
+
+    def after(self, k: int, count: int) -> list[int]:
+        """The positions of the `count` passes of this process after that at position k."""
+        found: list[int] = []
+        while len(found) < count:
+            k = self.next(k)
+            found.append(k)
+        return found

@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from fcn_repro.data.order import Share
 from fcn_repro.errors import FcnError
 
 MOST = 64       # worker threads
@@ -26,7 +27,7 @@ def check_workers(workers: int) -> int:
 
 
 class Prefetch:
-    """Results of load(k), computed ahead in threads while k goes up by one.
+    """Results of load(k), computed ahead in threads while k goes up, by one or by a Share's steps.
 
     load: a pure function of a number k >= 0 that several threads may run at once. An exception that
     it raises ahead is raised where that k is taken, and only there. A k out of sequence is loaded
@@ -38,16 +39,17 @@ class Prefetch:
         self.load, self.tasks, self.pool = load, {}, None
         self.workers, self.process = 0, os.getpid()
 
-    def take(self, k: int, workers: int):
-        """Return load(k); up to 2 * workers further results from k + 1 on are loaded by `workers`
-        threads meanwhile. Each result is handed out once and belongs to the caller."""
+    def take(self, k: int, workers: int, share: Share = Share()):
+        """Return load(k); up to 2 * workers results that the process takes next, as its share of
+        the positions says, are loaded by `workers` threads meanwhile. Each result is handed out
+        once and belongs to the caller."""
         self._drop_after_fork()
         if workers != self.workers:
             self.pool, self.workers = None, workers
             if workers:
                 self.pool = ThreadPoolExecutor(workers, 'reading')
                 weakref.finalize(self, self.pool.shutdown, wait=False, cancel_futures=True)
-        task, ahead = self.tasks.pop(k, None), range(k + 1, k + 1 + 2 * workers)
+        task, ahead = self.tasks.pop(k, None), share.after(k, 2 * workers)
         for j in [j for j in self.tasks if j not in ahead]:
             self.tasks.pop(j).cancel()
         for j in ahead:

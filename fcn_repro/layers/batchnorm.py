@@ -55,9 +55,16 @@ class BatchNorm(Layer):
         wide = (1, -1, *[1] * (x.dim() - 2))
         return [(x - mean.view(wide)) / (variance + self.param.eps).sqrt().view(wide)]
 
-    @torch.no_grad()
     def add(self, params, mean, variance, count):
-        """Write the statistics of a batch of `count` values a channel into the running ones."""
+        """Add the statistics of a batch of `count` values a channel to the running ones."""
         unbiased = variance * (count / (count - 1) if count > 1 else 1)
-        for param, value in zip(params, (mean, unbiased, 1), strict=True):
+        values = mean.detach(), unbiased.detach()
+        if self.state.postponed is None:
+            self.write(params, values)
+        else:
+            self.state.postponed.append((self.state.position, self.node.key, values))
+
+    @torch.no_grad()
+    def write(self, params, values):
+        for param, value in zip(params, (*values, 1), strict=True):
             param.mul_(self.param.moving_average_fraction).add_(value)

@@ -67,5 +67,5 @@ class Python(Source):
 
     def forward(self, bottoms, params):
         self.samples, tensors = self.located(self.ahead.take, self.state.position,
-                                             self.state.options.workers)
+                                             self.state.options.workers, self.state.share)
         return self.on_device(tensors)

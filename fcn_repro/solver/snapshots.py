@@ -89,7 +89,7 @@ def write(solver: Solver) -> tuple[Path, Path]:
         if not all(blob.parameter.isfinite().all() for blob in blobs):
             raise diverged(solver, f'the weights became NaN or infinite by iteration {solver.iter}',
                            name)
-    model, state = snapshot_files.paths(solver.prefix, solver.iter, suffix(solver))
+    model, state = paths(solver)
     make_folder(model.parent)
     make_room(solver)
     both = {**dict(sorted(solver.provenance.items())), 'seed': solver.seed}
@@ -119,6 +119,11 @@ def diverged(solver: Solver, what: str, layer: str | None = None) -> FcnError:
                     facts={'base_lr': f'{rate:g}'},
                     do=f'Lower base_lr ({rate:g}; restoring with another needs force=True), or '
                        'check the data and the weights; the latest snapshot is untouched.')
+
+
+def paths(solver: Solver) -> tuple[Path, Path]:
+    """(weights, state) of the solver's snapshot at its iteration."""
+    return snapshot_files.paths(solver.prefix, solver.iter, suffix(solver))
 
 
 def suffix(solver: Solver) -> str:

@@ -20,11 +20,13 @@ from ..formats.weights import assign
 from ..net.net import Net, Pass
 from ..net.placement import check_precision, place
 from ..passes import DEFAULT
+from ..processes import ALONE, Processes
 from ..proto import BVLC
 from ..proto.dialects import Dialect, added_fields
 from ..proto.prototxt import SolverText, read_solver
 from ..search import SearchPath
 from . import snapshots
+from .iteration import Iteration, test_passes, total_loss
 from .nets import test_nets, test_sources, train_net
 from .rates import check_policy, current_step, learning_rate
 from .rules import RULES, check_rule
@@ -37,7 +39,6 @@ log = logging.getLogger(__name__)
 UNSUPPORTED = ('snapshot_diff',)
 NETS = 'net_param', 'train_net_param', 'test_net_param'     # fields that hold a net
 COUNTS = 'iter_size', 'average_loss'        # fields that count from 1
-LOGGED_VALUES = 100                         # of an output, at most
 
 
 class Solver:
@@ -55,8 +56,11 @@ class Solver:
     place: value}, without prepack and graphs. blas: multiply matrices as Caffe does on the CPU, as
     in Net. fused: update all parameters in one pass (update.py); False: by the rules, with the same
     bits. dialect: of caffe.proto, for the solver and its nets.
-
-    stop: set it to end `run` after the current iteration, with a snapshot.
+    processes: those that compute this run together (processes.joined), each with a solver of its
+    own; then iter_size counts the passes of each, as in Caffe on several GPUs, unless
+    iter_size_in_all gives those of an iteration over all processes. N processes at iter_size 1 give
+    the weights, losses and snapshots of one at iter_size N (iteration.py). The first process
+    writes the snapshots.
     """
 
     default_format = 'HDF5'     # of snapshots, where the file names none
@@ -71,12 +75,17 @@ class Solver:
                  rule: str | None = None, net_class: type[Net] = Net,
                  idle_test_nets: bool = False, workers: int | None = None,
                  precision: str = 'fp32', blas: bool = False, fused: bool = True,
-                 dialect: Dialect | str = BVLC):
+                 dialect: Dialect | str = BVLC, processes: Processes = ALONE,
+                 iter_size_in_all: int | None = None):
         self.text = path if isinstance(path, SolverText) else read_solver(path, dialect)
         self.param = p = self.text.message
         p.type = rule or p.type
         if not p.HasField('snapshot_format'):
             p.snapshot_format = self.default_format
+        self.processes = processes
+        in_all = iter_size_in_all or p.iter_size * processes.size
+        if in_all != p.iter_size:           # the field stays unset where it was
+            p.iter_size = in_all
         self._check()
         check_precision(precision, torch.device(device), train=True)
         if max_iter is not None:
@@ -104,7 +113,8 @@ class Solver:
         self.test_nets = [make(text) for text in test_nets(self.text, self.search)] if used else []
         self.history = [torch.zeros_like(blob.parameter) for _ in range(RULES[p.type].histories)
                         for blob in self.net.learnable_params]      # Caffe's order
-        self.iter, self.current_step, self.stop_requested = 0, 0, False
+        self.iter, self.current_step = 0, 0
+        self.iteration = Iteration(self.net, p.iter_size, processes)
         self.speed = glog.Speed()
         self.losses: deque[float] = deque(maxlen=p.average_loss)
         self.loss, self.smoothed_loss, self.rate = 0.0, 0.0, 0.0
@@ -163,7 +173,11 @@ class Solver:
         Ends early, with a snapshot, after request_stop(). FcnError when the loss is not finite, and
         before the first iteration for what snapshots.prepare finds.
         """
-        snapshots.prepare(self)
+        if self.processes.first:
+            snapshots.prepare(self)
+        texts = snapshots.texts(self)
+        self.iteration.check_equal((self.iter, self.net.state.position, self.seed,
+                                    texts['train net'], texts['solver']))
         until = self.param.max_iter if until is None else until
         first, every = self.iter, self.param.snapshot
         self.speed = glog.Speed(self.iter)
@@ -183,8 +197,14 @@ class Solver:
             glog.CAFFE.info('Optimization Done.', extra=glog.at('solver.cpp', 332))
 
     def request_stop(self) -> None:
-        """Have run() end after the current iteration, with a snapshot; safe in a signal handler."""
-        self.stop_requested = True
+        """Have run() end after the current iteration, with a snapshot; safe in a signal handler. Of
+        several processes all end after the iteration in which one of them was asked to."""
+        self.iteration.stop = True
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether run() ends, or ended, because it was asked to."""
+        return self.iteration.stopping
 
     @torch.no_grad()
     def _final_report(self):
@@ -196,7 +216,7 @@ class Solver:
             self.net.forward()
             self.net.seek(position)
             losses = deque(self.losses, self.losses.maxlen)
-            losses.append(_total_loss(self.net))
+            losses.append(total_loss(self.net))
             log.info('Iteration %d, loss = %.6g', self.iter, sum(losses) / len(losses),
                      extra=glog.at('solver.cpp', 327))
         if self.test_nets and self.iter % p.test_interval == 0:
@@ -217,12 +237,8 @@ class Solver:
             self.test()
         display = bool(p.display) and self.iter % p.display == 0
         self.net.set_debug_info(display and p.debug_info)
-        loss, outputs = 0.0, {}
-        for _ in range(p.iter_size):
-            outputs = self.net.forward()
-            self.net.backward()
-            loss += _total_loss(self.net)
-        self.loss = loss / p.iter_size
+        losses, outputs = self.iteration.run(self.net.learnable_params, display)
+        self.loss = sum(losses) / p.iter_size
         if not math.isfinite(self.loss):
             raise snapshots.diverged(self, f'the loss became {self.loss} at iteration {self.iter}')
         self.losses.append(self.loss)
@@ -255,7 +271,7 @@ class Solver:
         log.info('Iteration %d, loss = %.6g', self.iter, self.smoothed_loss, extra=glog.at(
             'solver.cpp', 239,
             f'Iteration {self.iter} ({speed}), loss = {self.smoothed_loss:.6g}'))
-        log_outputs('Train', self.net, {name: first_values(top) for name, top in outputs.items()})
+        log_outputs('Train', self.net, outputs)
         log.info('Iteration %d, lr = %.6g', self.iter, self.rate,
                  extra=glog.at('sgd_solver.cpp', 112))
 
@@ -271,15 +287,14 @@ class Solver:
                      extra=glog.at('solver.cpp', 347))
             sums: dict[str, Any] = {}
             loss = 0.0
-            for _ in range(count):
-                for name, top in net.forward().items():
-                    values = first_values(top)
+            for outputs, of_pass in test_passes(net, count, self.processes):
+                for name, values in outputs.items():
                     if name in sums and len(values) != len(sums[name]):
                         raise FcnError(f"output '{name}' has {len(values)} values, and had "
                                        f'{len(sums[name])} in a pass before: no average',
                                        file=net.graph.file, do='Give it to a Silence layer.')
                     sums[name] = sums.get(name, 0) + values
-                loss += _total_loss(net)
+                loss += of_pass
             if self.param.test_compute_loss and count:
                 log.info('Test loss: %.6g', loss / count, extra=glog.at('solver.cpp', 401))
             results.append({name: values / count for name, values in sums.items()})
@@ -290,8 +305,9 @@ class Solver:
 
     def snapshot(self) -> tuple[Path, Path]:
         """Write PREFIX_iter_N.caffemodel.h5 and .solverstate.h5, both without .h5 where
-        snapshot_format is BINARYPROTO; returns the paths. FcnError as snapshots.write says."""
-        return snapshots.write(self)
+        snapshot_format is BINARYPROTO; returns the paths. Of several processes the first writes.
+        FcnError as snapshots.write says."""
+        return snapshots.write(self) if self.processes.first else snapshots.paths(self)
 
     @torch.no_grad()
     def restore(self, path: str | PathLike, force: bool = False) -> str:
@@ -332,15 +348,6 @@ def set_threads(count: int) -> None:
                     'snapshot did, instead of %d: sums of another number have other bits', count,
                     before)
         torch.set_num_threads(count)
-
-
-def _total_loss(net: Net) -> float:
-    return 0.0 if net.total_loss is None else net.total_loss.item()
-
-
-def first_values(top: torch.Tensor) -> torch.Tensor:
-    """The first values of an output, on the host."""
-    return top.detach().flatten()[:LOGGED_VALUES].float().cpu()
 
 
 def log_outputs(kind: str, net: Net, outputs: dict[str, torch.Tensor]) -> None:

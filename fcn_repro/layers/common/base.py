@@ -89,6 +89,11 @@ class Layer:
         """The top tensors, a list, of the bottom tensors and the parameter tensors."""
         raise NotImplementedError(self.type)
 
+    def write(self, params: list, values: tuple[torch.Tensor, ...]) -> None:
+        """Write into the parameters what a forward pass postponed (RunState.postponed); of a type
+        whose forward pass changes them."""
+        raise NotImplementedError(self.type)
+
     def window(self) -> tuple | None:
         """What a cell of the top reads of two spatial axes, in a layer that is position_invariant:
         (kernel, stride, pad), pairs (y, x), the kernel as wide as dilation makes it. None where

@@ -47,5 +47,6 @@ class BatchSource(Source):
 
     def forward(self, bottoms, params):
         *_, ahead = self.located(self.source, self.state.seed)
-        tensors = self.located(ahead.take, self.state.position, self.state.options.workers)
+        tensors = self.located(ahead.take, self.state.position, self.state.options.workers,
+                               self.state.share)
         return self.on_device(tensors)

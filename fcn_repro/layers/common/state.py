@@ -1,9 +1,11 @@
 """What the layers of one net share: its execution options, its seed and its position."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
+from ...data.order import Share
 from ...data.prefetch import default_workers
 from ...search import SearchPath
 
@@ -53,6 +55,10 @@ class RunState:
     Moved by `Net.seek` and by forward passes: seed and position, the number of forward passes so
     far. Data layers and Dropout are functions of these two, so a restored run continues with the
     same bits.
+    Set by a solver whose iterations several processes compute: share, the passes of this one, by
+    which data are read ahead; postponed, which collects (position, Node.key, values) for
+    Layer.write, so that the solver can write all in the order of positions (None: layers write at
+    once).
     """
     phase: int
     seed: int = 0
@@ -60,3 +66,5 @@ class RunState:
     search: SearchPath = field(default_factory=SearchPath)
     overrides: dict = field(default_factory=dict)
     options: ExecutionOptions = field(default_factory=ExecutionOptions)
+    share: Share = field(default_factory=Share)
+    postponed: list[Any] | None = None

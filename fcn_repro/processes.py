@@ -1,0 +1,281 @@
+"""The processes of a run: who takes part, what they exchange, and how the end of one ends them all.
+
+A run on several GPUs or machines is several processes of the same program, started by torchrun or
+by anything else that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. One process alone is the
+case of size 1, for which nothing here imports torch.distributed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from .errors import FcnError
+
+T = TypeVar('T')
+POLL = 0.5              # seconds between two looks at the other processes
+GRACE = 10.0            # seconds in which a process ends by itself once another has ended
+SILENT = 60.0           # seconds without a sign of life after which a process counts as dead
+START = 300.0           # seconds to wait for all processes at the start
+COLLECTIVE = 86400.0    # seconds that an exchange may take: the watch, not this, finds dead ones
+NEEDED = 'RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'
+
+
+class Processes:
+    """One process alone; the base of Group, which is one of several.
+
+    rank: number of this process, from 0. size: how many there are. restarts: whether a launcher
+    starts them again after a failure, so that a run has to resume by itself.
+    """
+
+    rank, size, restarts = 0, 1, False
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that prints and writes files."""
+        return self.rank == 0
+
+    def share(self, count: int) -> range:
+        """This process's part of `count` pieces of work: every size-th from its rank on."""
+        return range(self.rank, count, self.size)
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, by rank. FcnError (code 'process-lost') where one died."""
+        return [value]
+
+    def in_order(self, mine: Sequence[T], count: int) -> list[T]:
+        """The results of `count` pieces of work, of which each process gives those of its share."""
+        parts = self.gather(list(mine))
+        return [parts[i % self.size][i // self.size] for i in range(count)]
+
+    def after_first(self, work: Callable[[], T]) -> T:
+        """Do in each process a work that makes files: the first one alone, then the others, which
+        find them made."""
+        if self.first:
+            result = work()
+        self.gather(None)
+        return result if self.first else work()
+
+    def device(self) -> str | None:
+        """The device that a process takes if the user names none; None: the default."""
+        return None
+
+
+ALONE = Processes()
+
+
+@dataclass(frozen=True)
+class End:
+    """Why a process of a group has ended: its rank, its host and pid, its error in one line."""
+    rank: int
+    place: str
+    text: str
+
+
+class Group(Processes):
+    """One of several processes, connected by torch.distributed: gloo on CPUs, nccl between GPUs.
+
+    Made by `joined`. gradients: a second process group, for the thread that sums gradients.
+    """
+
+    def __init__(self, rank: int, size: int, local: int, restarts: bool):
+        import torch
+        import torch.distributed as dist
+
+        self.rank, self.size, self.local, self.restarts = rank, size, local, restarts
+        self.gpu = torch.cuda.is_available()
+        if self.gpu:
+            torch.cuda.set_device(self.local % torch.cuda.device_count())
+        try:
+            dist.init_process_group('cpu:gloo,cuda:nccl' if self.gpu else 'gloo', rank=rank,
+                                    world_size=size, timeout=timedelta(seconds=START))
+            self.gradients = dist.new_group(timeout=timedelta(seconds=COLLECTIVE))
+            self.messages = dist.new_group(timeout=timedelta(seconds=COLLECTIVE), backend='gloo')
+        except (RuntimeError, ValueError, OSError) as error:    # what torch raises here
+            raise FcnError(f'process {rank} of {size} found no connection to the others: '
+                           f'{first_line(error)}', code='no-group',
+                           do='Start all of them with one MASTER_ADDR and MASTER_PORT, each with '
+                              'a RANK of its own.') from None
+        self.watch = Watch(self)
+
+    def gather(self, value: T) -> list[T]:
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * self.size
+        with self.others_alive():
+            dist.all_gather_object(values, value, group=self.messages)
+        return values
+
+    def device(self) -> str | None:
+        import torch
+
+        return f'cuda:{self.local % torch.cuda.device_count()}' if self.gpu else None
+
+    @contextmanager
+    def others_alive(self) -> Iterator[None]:
+        """Turn what torch raises in an exchange when a process has died into an FcnError (code
+        'process-lost') that says which, and why."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise self.lost(first_line(error)) from None
+
+    def lost(self, seen: str) -> FcnError:
+        """The FcnError for another process that has died. seen: what was noticed of it."""
+        end = self.watch.wait()
+        what = f'process {end.rank} ({end.place}) ended: {end.text}' if end else \
+            f'the connection to another process was lost: {seen}'
+        return FcnError(f'process {self.rank} of {self.size} stops, as {what}', code='process-lost',
+                        do='Correct the error of that process and start all of them again: the run '
+                           'resumes from its newest snapshot.')
+
+    def leave(self, error: BaseException | None) -> None:
+        """End the group: after all have come here, or, with an error, at once."""
+        import torch.distributed as dist
+
+        if error is None:
+            self.watch.stop()
+            self.gather(None)
+            dist.destroy_process_group()
+        else:
+            self.watch.report(error)
+
+
+class Watch(threading.Thread):
+    """Thread that tells the other processes that this one lives, and ends it when one has died.
+
+    A process that dies closes its connections, which ends the exchanges of gloo with an error; nccl
+    would wait for ever. So each process counts up a key of the store, looks at its neighbour's, and
+    writes there what ended it. Once that is there this process has GRACE seconds to end by itself.
+    """
+
+    def __init__(self, group: Group):
+        import torch.distributed as dist
+
+        super().__init__(name='watch', daemon=True)
+        self.group, self.ended, self.end = group, threading.Event(), None
+        self.place = f'{socket.gethostname()}, pid {os.getpid()}'
+        # a client of its own: one that waits in another thread holds its connection
+        address, port = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
+        self.hosts = group.first and os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True'
+        store = dist.TCPStore(address, port, is_master=False, wait_for_workers=False,
+                              timeout=timedelta(seconds=SILENT))
+        # a name for this attempt, as a launcher may start a second one with the same store
+        names: list[Any] = [None] * group.size
+        dist.all_gather_object(names, (f'{time.time()} {self.place}', self.place),
+                               group=group.messages)
+        self.store = dist.PrefixStore(f'fcn_repro {names[0][0]}', store)
+        self.places = [place for _, place in names]
+        self.start()
+
+    def run(self) -> None:
+        neighbour, heard, since = (self.group.rank + 1) % self.group.size, b'', time.monotonic()
+        beats = 0
+        while not self.ended.wait(POLL):
+            try:
+                beats += 1
+                self.store.set(f'alive {self.group.rank}', str(beats))
+                sign = self.read(f'alive {neighbour}')
+                if sign != heard:
+                    heard, since = sign, time.monotonic()
+                elif time.monotonic() - since > SILENT:
+                    self.tell(End(neighbour, self.places[neighbour],
+                                  f'no sign of life for {SILENT:.0f} s'))
+                self.end = self.read_end()
+            except RuntimeError as error:       # the store's process is gone
+                self.end = End(0, self.places[0], f'its store is gone: {first_line(error)}')
+            if self.end:
+                self.last_seconds()
+
+    def last_seconds(self) -> None:
+        """End this process, if it has not ended GRACE seconds after another."""
+        if not self.ended.wait(GRACE):
+            print(f'error: {self.group.lost("")}', file=sys.stderr, flush=True)
+            os._exit(1)
+
+    def read(self, key: str) -> bytes:
+        return self.store.get(key) if self.store.check([key]) else b''
+
+    def read_end(self) -> End | None:
+        raw = self.read('end').decode()
+        if not raw:
+            return None
+        rank, place, text = raw.split('\n', 2)
+        return End(int(rank), place, text)
+
+    def tell(self, end: End) -> None:
+        """Tell the others why a process has ended, unless another one had ended before."""
+        with suppress(RuntimeError):        # the store may be gone with its process
+            self.store.compare_set('end', '', f'{end.rank}\n{end.place}\n{end.text}')
+
+    def wait(self) -> End | None:
+        """What ended another process, if it tells that within two seconds."""
+        for _ in range(4):
+            if self.end:
+                break
+            time.sleep(POLL)
+        return self.end
+
+    def report(self, error: BaseException) -> None:
+        """Tell the others what ends this process; leave them the time to hear of it."""
+        code = getattr(error, 'code', '')
+        if code != 'process-lost':
+            text = str(error) or type(error).__name__
+            self.tell(End(self.group.rank, self.place, text.replace('\n', ' ')))
+        self.stop()
+        if self.hosts:
+            time.sleep(4 * POLL)
+
+    def stop(self) -> None:
+        self.ended.set()
+
+
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """The processes that this one was started with, as the environment says; ALONE without any.
+
+    FcnError for an environment that makes no sense (code 'no-group'). At the end, and on an error,
+    the group is left; an error also ends the others, within seconds.
+    """
+    size, rank = number('WORLD_SIZE', 1), number('RANK', 0)
+    restarts = number('TORCHELASTIC_MAX_RESTARTS', 0) > 0
+    if size < 2:
+        alone = Processes()
+        alone.restarts = restarts
+        yield alone
+        return
+    missing = [name for name in NEEDED if not os.environ.get(name)]
+    if missing or rank >= size:
+        raise FcnError(f'WORLD_SIZE is {size}, but ' + (f'{missing[0]} is not set' if missing else
+                                                        f'RANK is {rank}'), code='no-group',
+                       do=f'Start the processes with torchrun, or set {", ".join(NEEDED)}.')
+    group = Group(rank, size, number('LOCAL_RANK', rank), restarts)
+    try:
+        yield group
+    except BaseException as error:
+        group.leave(error)
+        raise
+    group.leave(None)
+
+
+def number(name: str, default: int) -> int:
+    """A number from 0 of the environment."""
+    text = os.environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise FcnError(f'{name} is {text!r} in the environment, not a number', code='no-group',
+                       do='Start the processes with torchrun, or correct it.')
+    return int(text)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, without the source file that gloo puts before it."""
+    line = str(error).strip().partition('\n')[0]
+    return line.partition('] ')[2] or line if line.startswith('[') else line
