@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from .errors import FcnError
 
@@ -33,10 +33,11 @@ class Processes:
     """One process alone; the base of Group, which is one of several.
 
     rank: number of this process, from 0. size: how many there are. restarts: whether a launcher
-    starts them again after a failure, so that a run has to resume by itself.
+    starts them again after a failure, so that a run has to resume by itself; restarted: whether it
+    has done so.
     """
 
-    rank, size, restarts = 0, 1, False
+    rank, size, restarts, restarted = 0, 1, False, False
 
     @property
     def first(self) -> bool:
@@ -56,17 +57,24 @@ class Processes:
         parts = self.gather(list(mine))
         return [parts[i % self.size][i // self.size] for i in range(count)]
 
-    def after_first(self, work: Callable[[], T]) -> T:
-        """Do in each process a work that makes files: the first one alone, then the others, which
-        find them made."""
-        if self.first:
-            result = work()
-        self.gather(None)
-        return result if self.first else work()
+    def by_first(self, work: Callable[[], T]) -> T:
+        """Have the first process alone do a work, such as writing files; its result, in all."""
+        return cast(T, self.gather(work() if self.first else None)[0])
+
+    def add(self, values: T) -> T:
+        """The sum, by rank, of the values of all processes."""
+        first, *others = self.gather(values)
+        for other in others:
+            first = first + other           # type: ignore[operator]
+        return first
 
     def device(self) -> str | None:
         """The device that a process takes if the user names none; None: the default."""
         return None
+
+    def told(self, error: BaseException) -> bool:
+        """Whether another process reports the very error that ends this one."""
+        return False
 
 
 ALONE = Processes()
@@ -86,17 +94,18 @@ class Group(Processes):
     Made by `joined`. gradients: a second process group, for the thread that sums gradients.
     """
 
-    def __init__(self, rank: int, size: int, local: int, restarts: bool):
+    def __init__(self, rank: int, size: int, local: int):
         import torch
         import torch.distributed as dist
 
-        self.rank, self.size, self.local, self.restarts = rank, size, local, restarts
+        self.rank, self.size, self.local = rank, size, local
         self.gpu = torch.cuda.is_available()
         if self.gpu:
             torch.cuda.set_device(self.local % torch.cuda.device_count())
         try:
-            dist.init_process_group('cpu:gloo,cuda:nccl' if self.gpu else 'gloo', rank=rank,
-                                    world_size=size, timeout=timedelta(seconds=START))
+            dist.init_process_group('cpu:gloo,cuda:nccl' if self.gpu else 'gloo',
+                                    store=connect(hosts(rank)), rank=rank, world_size=size,
+                                    timeout=timedelta(seconds=START))
             self.gradients = dist.new_group(timeout=timedelta(seconds=COLLECTIVE))
             self.messages = dist.new_group(timeout=timedelta(seconds=COLLECTIVE), backend='gloo')
         except (RuntimeError, ValueError, OSError) as error:    # what torch raises here
@@ -118,6 +127,12 @@ class Group(Processes):
         import torch
 
         return f'cuda:{self.local % torch.cuda.device_count()}' if self.gpu else None
+
+    def told(self, error: BaseException) -> bool:
+        self.watch.tell(self.watch.own_end(error))
+        end = self.watch.read_end()
+        return end is not None and end.rank != self.rank and \
+            end == End(end.rank, end.place, one_line(error))
 
     @contextmanager
     def others_alive(self) -> Iterator[None]:
@@ -164,16 +179,9 @@ class Watch(threading.Thread):
         self.group, self.ended, self.end = group, threading.Event(), None
         self.place = f'{socket.gethostname()}, pid {os.getpid()}'
         # a client of its own: one that waits in another thread holds its connection
-        address, port = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
-        self.hosts = group.first and os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True'
-        store = dist.TCPStore(address, port, is_master=False, wait_for_workers=False,
-                              timeout=timedelta(seconds=SILENT))
-        # a name for this attempt, as a launcher may start a second one with the same store
-        names: list[Any] = [None] * group.size
-        dist.all_gather_object(names, (f'{time.time()} {self.place}', self.place),
-                               group=group.messages)
-        self.store = dist.PrefixStore(f'fcn_repro {names[0][0]}', store)
-        self.places = [place for _, place in names]
+        self.store = connect(False)
+        self.places: list[Any] = [None] * group.size
+        dist.all_gather_object(self.places, self.place, group=group.messages)
         self.start()
 
     def run(self) -> None:
@@ -216,6 +224,9 @@ class Watch(threading.Thread):
         with suppress(RuntimeError):        # the store may be gone with its process
             self.store.compare_set('end', '', f'{end.rank}\n{end.place}\n{end.text}')
 
+    def own_end(self, error: BaseException) -> End:
+        return End(self.group.rank, self.place, one_line(error))
+
     def wait(self) -> End | None:
         """What ended another process, if it tells that within two seconds."""
         for _ in range(4):
@@ -226,16 +237,31 @@ class Watch(threading.Thread):
 
     def report(self, error: BaseException) -> None:
         """Tell the others what ends this process; leave them the time to hear of it."""
-        code = getattr(error, 'code', '')
-        if code != 'process-lost':
-            text = str(error) or type(error).__name__
-            self.tell(End(self.group.rank, self.place, text.replace('\n', ' ')))
+        if getattr(error, 'code', '') != 'process-lost':
+            self.tell(self.own_end(error))
         self.stop()
-        if self.hosts:
+        if hosts(self.group.rank):
             time.sleep(4 * POLL)
 
     def stop(self) -> None:
         self.ended.set()
+
+
+def hosts(rank: int) -> bool:
+    """Whether this process has the store by which all find each other: the first one, unless
+    torchrun itself has it."""
+    return rank == 0 and os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True'
+
+
+def connect(host: bool) -> Any:
+    """A connection to the store, or with `host` the store itself. torchrun keeps one store when it
+    starts the processes again, so each attempt has its own part of it."""
+    import torch.distributed as dist
+
+    store = dist.TCPStore(os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT']),
+                          is_master=host, wait_for_workers=False,
+                          timeout=timedelta(seconds=START))
+    return dist.PrefixStore(f'attempt {number("TORCHELASTIC_RESTART_COUNT", 0)}', store)
 
 
 @contextmanager
@@ -246,24 +272,28 @@ def joined() -> Iterator[Processes]:
     the group is left; an error also ends the others, within seconds.
     """
     size, rank = number('WORLD_SIZE', 1), number('RANK', 0)
-    restarts = number('TORCHELASTIC_MAX_RESTARTS', 0) > 0
     if size < 2:
-        alone = Processes()
-        alone.restarts = restarts
-        yield alone
+        yield launched(Processes())
         return
     missing = [name for name in NEEDED if not os.environ.get(name)]
     if missing or rank >= size:
         raise FcnError(f'WORLD_SIZE is {size}, but ' + (f'{missing[0]} is not set' if missing else
                                                         f'RANK is {rank}'), code='no-group',
                        do=f'Start the processes with torchrun, or set {", ".join(NEEDED)}.')
-    group = Group(rank, size, number('LOCAL_RANK', rank), restarts)
+    group = Group(rank, size, number('LOCAL_RANK', rank))
     try:
-        yield group
+        yield launched(group)
     except BaseException as error:
         group.leave(error)
         raise
     group.leave(None)
+
+
+def launched(processes: Processes) -> Processes:
+    """The processes, with what torchrun says of restarts."""
+    processes.restarts = number('TORCHELASTIC_MAX_RESTARTS', 0) > 0
+    processes.restarted = number('TORCHELASTIC_RESTART_COUNT', 0) > 0
+    return processes
 
 
 def number(name: str, default: int) -> int:
@@ -279,3 +309,8 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text, without the source file that gloo puts before it."""
     line = str(error).strip().partition('\n')[0]
     return line.partition('] ')[2] or line if line.startswith('[') else line
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text, or its class where it has none, as one line."""
+    return (str(error) or type(error).__name__).replace('\n', ' ')

@@ -1,7 +1,13 @@
-"""Options that several commands share."""
+"""What several commands share: options, and the processes that run them."""
 
 import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 
+from ..errors import FcnError
+from ..processes import Processes, joined
 from ..recipe.optimisations import NAMES
 
 
@@ -19,3 +25,20 @@ def add_optimisations(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-opt', action='append', default=[], metavar='NAME', help='switch an '
                         f'optimisation off, which changes the time alone: {", ".join(NAMES)}; may '
                         'be repeated')
+
+
+@contextmanager
+def processes_of_command() -> Iterator[Processes]:
+    """The processes that run this command together. The first one prints; an error that all of them
+    find is printed by one."""
+    with joined() as processes:
+        try:
+            if processes.first:
+                yield processes
+            else:
+                with open(os.devnull, 'w') as nowhere, redirect_stdout(nowhere):
+                    yield processes
+        except FcnError as error:
+            if processes.told(error):
+                sys.exit(1)
+            raise

@@ -7,12 +7,20 @@ from ..formats.weights import format_rows
 from ..memory import keep_freed_memory
 from ..net.placement import check_precision, pick_device, place
 from ..predict.evaluation import evaluate_and_report
+from ..processes import Processes
 from ..proto import TEST
 from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations
 from ..recipe.options import Options
 from ..recipe.runs import Run
-from .arguments import add_optimisations, add_precision, add_workers
+from .arguments import (
+    add_optimisations,
+    add_precision,
+    add_workers,
+    processes_of_command,
+)
+
+SEVERAL_PROCESSES = True        # torchrun may start it several times, to work together
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     keep_freed_memory()
     search_here()
-    device = pick_device(args.device)
+    with processes_of_command() as processes:
+        score(args, processes)
+
+
+def score(args: argparse.Namespace, processes: Processes) -> None:
+    """Score the net, each process its share of the images."""
+    device = pick_device(args.device or processes.device())
     check_precision(args.precision, device)
     optimisations = Optimisations(args.no_opt)
     options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
@@ -68,4 +82,4 @@ def run(args: argparse.Namespace) -> None:
     own = Path('runs', 'eval', Path(weights).stem) if args.net or args.weights else \
         run.folder / 'eval'
     evaluate_and_report(net, args.out or own, args.pictures, args.images, args.rule,
-                        args.output, args.threshold)
+                        args.output, args.threshold, processes)

@@ -19,13 +19,15 @@ from ..net.placement import check_precision, pick_device, place
 from ..predict.heatmap import Heatmaps, cast_net
 from ..predict.labels import LabelMaps, image_input, read_deploy
 from ..predict.photos import find_photos, process
+from ..processes import Processes
 from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations
 from ..recipe.runs import Run
 from ..recipe.stages import PROTOTXT
 from ..solver.snapshot_files import iteration, list_snapshots
-from .arguments import add_optimisations, add_precision
+from .arguments import add_optimisations, add_precision, processes_of_command
 
+SEVERAL_PROCESSES = True        # torchrun may start it several times, to work together
 FINEST = 'mini-fcn8s', 'mini-fcn16s', 'mini-fcn32s'
 
 
@@ -58,7 +60,14 @@ def run(args: argparse.Namespace) -> None:
     keep_freed_memory()
     search_here()
     check_heatmap_options(args)
-    device, photos = pick_device(args.device), find_photos(args.images)
+    with processes_of_command() as processes:
+        label(args, processes)
+
+
+def label(args: argparse.Namespace, processes: Processes) -> None:
+    """Label the images, each process its share of them."""
+    device = pick_device(args.device or processes.device())
+    photos = find_photos(args.images)
     check_precision(args.precision, device)
     optimisations = Optimisations(args.no_opt)
     net_file, weights, out = choose(args)
@@ -75,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
         job = LabelMaps(net, args.mean, args.classes, args.output, args.threshold)
         print(job.output.words)
     place(net, device, precision=args.precision, **optimisations.placed)
-    process(photos, job, args.out or out)
+    process(photos, job, args.out or out, processes)
     print(f'written to {args.out or out}')
 
 

@@ -4,6 +4,7 @@ A subcommand's module is imported when it runs, so that `fcn-repro --help` does 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,7 +12,7 @@ from types import ModuleType
 
 import fcn_repro
 
-from ..errors import nearest
+from ..errors import FcnError, nearest
 from .reporting import report_errors
 
 PROG = 'fcn-repro'
@@ -56,6 +57,7 @@ def run_command(name: str, argv: Sequence[str] | None = None, prog: str | None =
     commands = argparse.ArgumentParser(prog=prog)
     with report_errors(commands):
         module = load(name)
+        check_processes(name, module)
         if own_process and hasattr(module, 'prepare_process'):
             module.prepare_process()
         commands.description = module.__doc__
@@ -67,6 +69,17 @@ def run_command(name: str, argv: Sequence[str] | None = None, prog: str | None =
             status = module.run(commands.parse_args(argv))
     if status:
         sys.exit(status)
+
+
+def check_processes(name: str, module: ModuleType) -> None:
+    """FcnError for several processes, as torchrun starts, of a command that works alone."""
+    size = os.environ.get('WORLD_SIZE', '1')
+    if size != '1' and not getattr(module, 'SEVERAL_PROCESSES', False):
+        together = [other for other in COMMANDS
+                    if getattr(load(other), 'SEVERAL_PROCESSES', False)]
+        raise FcnError(f'{name} runs in one process, and WORLD_SIZE is {size}',
+                       do=f'Start it without torchrun, or unset WORLD_SIZE; {", ".join(together)} '
+                          'run in several.')
 
 
 def load(name: str) -> ModuleType:

@@ -3,12 +3,15 @@
 import argparse
 
 from ..memory import keep_freed_memory
-from ..recipe.options import NEWEST, Options
+from ..processes import Processes
+from ..recipe.options import AUTO, NEWEST, Options
 from ..recipe.runs import Run
 from ..recipe.stages import STAGES
 from ..recipe.training import train
-from .arguments import add_optimisations, add_workers
+from .arguments import add_optimisations, add_workers, processes_of_command
 from .remedies import HINTS
+
+SEVERAL_PROCESSES = True        # torchrun may start it several times, to work together
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--precision', default='fp32', help='fp32, bf16; on a GPU tf32 too '
                         '(default: %(default)s)')
     parser.add_argument('--restore', nargs='?', const=NEWEST, metavar='STATE',
-                        help='resume from a .solverstate.h5 (default: the newest of the run)')
+                        help="resume from a .solverstate.h5 (default: the newest of the run; "
+                        "'auto': that, or from the beginning)")
     parser.add_argument('--force', action='store_true', help='restore even though solver, net or '
                         'data have changed')
     parser.add_argument('--keep', type=int, metavar='N', help='snapshots; older ones are removed')
@@ -53,5 +57,16 @@ def run(args: argparse.Namespace) -> int | None:
     """130 where a signal stopped the training."""
     keep_freed_memory()
     options = vars(args)
-    run = Run(options.pop('stage'), Options(**options))
-    return 130 if train(run, HINTS) is None else None
+    stage = options.pop('stage')
+    with processes_of_command() as processes:
+        follow_restarts(options, processes)
+        run = Run(stage, Options(**options))
+        return 130 if train(run, HINTS, processes) is None else None
+
+
+def follow_restarts(options: dict, processes: Processes) -> None:
+    """Where a launcher starts the processes again after a failure, resume by oneself."""
+    if processes.restarts and not options['restore'] and \
+            (processes.restarted or not options['fresh']):
+        options.update(restore=AUTO, fresh=False)
+

@@ -9,6 +9,7 @@ from fcn_repro.data.order import Share
 from fcn_repro.errors import FcnError
 
 MOST = 64       # worker threads
+ALL = Share()   # of the positions: those of one process
 
 
 def default_workers() -> int:
@@ -39,7 +40,7 @@ class Prefetch:
         self.load, self.tasks, self.pool = load, {}, None
         self.workers, self.process = 0, os.getpid()
 
-    def take(self, k: int, workers: int, share: Share = Share()):
+    def take(self, k: int, workers: int, share: Share = ALL):
         """Return load(k); up to 2 * workers results that the process takes next, as its share of
         the positions says, are loaded by `workers` threads meanwhile. Each result is handed out
         once and belongs to the caller."""

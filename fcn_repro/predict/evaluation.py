@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 from tqdm import tqdm
 
 from ..data.layer import DataLayer
 from ..errors import FcnError
 from ..formats.atomic import make_folder, write_text
 from ..net.net import Net
+from ..processes import ALONE, Processes
 from ..report import contact_sheet, metrics_table, one_class_warning, side_by_side
 from .labels import data_layer, evaluate
 from .metrics import Confusion, Metrics, coarse
@@ -20,13 +22,14 @@ from .outputs import find_output
 log = logging.getLogger(__name__)
 
 
-def val_score(net: Net, iteration: int) -> str:
+def val_score(net: Net, iteration: int, processes: Processes = ALONE) -> str:
     """Score a val net during training, as the release's solve.py does between its steps. Logs four
     lines and returns one for the screen."""
     output = find_output(net)
     confusion = Confusion(output.classes)
-    for _ in evaluate(net, confusion, output=output):
+    for _ in evaluate(net, confusion, output=output, processes=processes):
         pass
+    confusion.hist = processes.add(confusion.hist)
     m = confusion.metrics()
     values = {'overall accuracy': m.pixel_accuracy, 'mean accuracy': m.mean_accuracy,
               'mean IU': m.mean_iu, 'fwavacc': m.fw_iu}
@@ -39,12 +42,14 @@ def val_score(net: Net, iteration: int) -> str:
 
 def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int | None = None,
                         rule: str = 'paper', output: str | None = None,
-                        threshold: float | None = None) -> Metrics:
+                        threshold: float | None = None,
+                        processes: Processes = ALONE) -> Metrics:
     """Evaluate a val net on its data, print the tables, and write them and pictures below `out`.
 
     pictures: number of image | ground truth | prediction strips, spread over the data. count:
     number of images (None: all). rule: of metrics.metrics, 'paper' or 'release'. output,
-    threshold: of find_output.
+    threshold: of find_output. processes: those that all call this, each with the net, to share the
+    images; the counts are those of one process.
     Returns the Metrics. Writes metrics.json, pictures/<id>.png and pictures.png. FcnError for bad
     data, a net without a score, and a folder that cannot be written.
     """
@@ -54,18 +59,22 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
     total = how_many(count, data)
     make_folder(out)
     wanted = spread(min(pictures, total), total)
-    seconds, strips = [], []
-    confusion = Confusion(prediction_of.classes)
+    seconds: list[float] = []
+    strips: dict[int, np.ndarray] = {}
+    confusion, mine = Confusion(prediction_of.classes), processes.share(total)
     bound, factor = Confusion(confusion.n), stride(net)
-    bar = tqdm(evaluate(net, confusion, count, prediction_of), total=total, unit='image',
-               disable=None, dynamic_ncols=True)
-    for k, (sample, prediction, time) in enumerate(bar):
+    bar = tqdm(evaluate(net, confusion, count, prediction_of, processes), total=len(mine),
+               unit='image', disable=None if processes.first else True, dynamic_ncols=True)
+    for k, (sample, prediction, time) in zip(mine, bar, strict=True):
         seconds.append(time)
         if factor:
             bound.add(sample.label, coarse(sample.label, factor))
         if k in wanted:
             path = out / 'pictures' / f'{sample.id}.png'
-            strips.append(side_by_side(sample.image, sample.label, prediction, path))
+            strips[k] = side_by_side(sample.image, sample.label, prediction, path)
+    confusion.hist, bound.hist = processes.add(confusion.hist), processes.add(bound.hist)
+    seconds = [second for part in processes.gather(seconds) for second in part]
+    drawn = [(k, picture) for part in processes.gather(strips) for k, picture in part.items()]
     metrics = confusion.metrics(rule)
     names = data.classes if data.classes and len(data.classes) == confusion.n else None
     print(f'\n{total} images, rule of the {rule}; median {1000 * median(seconds):.0f} ms an image')
@@ -75,11 +84,13 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
         print(bound_line(metrics.mean_iu, most, factor))
     if (warning := one_class_warning(confusion.hist, names)):
         print(warning)
-    if strips:
-        contact_sheet(strips, out / 'pictures.png')
+    if drawn and processes.first:
+        contact_sheet([picture for _, picture in sorted(drawn, key=lambda pair: pair[0])],
+                      out / 'pictures.png')
         print(f'pictures (image, ground truth, prediction): {out}/pictures.png')
-    _write_json(out / 'metrics.json', metrics, most, confusion, seconds, rule, names,
-                data.fingerprint())         # last, so that its presence means a complete folder
+    if processes.first:             # last, so that its presence means a complete folder
+        _write_json(out / 'metrics.json', metrics, most, confusion, seconds, rule, names,
+                    data.fingerprint())
     return metrics
 
 

@@ -12,12 +12,14 @@ import torch
 from ..data import parse_params, python_layers
 from ..data.image import check_label, check_mean, to_blob
 from ..data.layer import DataLayer
+from ..data.order import Share
 from ..data.palette import VOC_CLASSES
 from ..data.reader import Sample, read_class_names
 from ..errors import FcnError
 from ..layers.python import Python
 from ..net.graph import LABELS
 from ..net.net import Net
+from ..processes import ALONE, Processes
 from ..proto import TEST
 from ..proto.prototxt import filter_net, read_net
 from ..report import save_label_png, save_overlay, shares
@@ -58,19 +60,21 @@ def predict(net: Net, score: str = 'score', **inputs) -> np.ndarray:
 
 
 def evaluate(net: Net, confusion: Confusion, count: int | None = None,
-             output: Output | None = None) -> Iterator[tuple[Sample, np.ndarray, float]]:
+             output: Output | None = None,
+             processes: Processes = ALONE) -> Iterator[tuple[Sample, np.ndarray, float]]:
     """Run a val net over its data in order; yields (sample, prediction (H, W), seconds).
 
-    count: number of images (None: all). output: of find_output (None: what it finds). Each image is
-    added to `confusion`; seconds are those of the forward pass, including the wait for the image,
-    since the next ones are read ahead.
+    count: number of images (None: all). output: of find_output (None: what it finds). processes:
+    each runs over its share of the images. Each image is added to `confusion`; seconds are those of
+    the forward pass, including the wait for the image, since the next ones are read ahead.
     FcnError for a label id that is neither void nor a class, for a score of another size than the
     image, and for a net that reads several images per batch or has no label per pixel.
     """
     layer, data = python_layer(net), data_layer(net)
     output = output or find_output(net)
-    net.seek(0)
-    for _ in range(len(data) if count is None else min(count, len(data))):
+    net.state.share = Share(processes.rank, processes.size, processes.size)
+    for k in processes.share(len(data) if count is None else min(count, len(data))):
+        net.seek(k)
         start = time.perf_counter()
         prediction, _ = output.predict(net)
         seconds = time.perf_counter() - start

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..data.image import copy_in_rgb, open_image
 from ..errors import FcnError
 from ..formats.atomic import make_folder
+from ..processes import ALONE, Processes
 
 SUFFIXES = ('.bmp', '.gif', '.jp2', '.jpeg', '.jpg', '.pgm', '.png', '.pnm', '.ppm', '.tif',
             '.tiff', '.webp')
@@ -127,18 +128,23 @@ def check_writable(folder: Path) -> None:
                        'permissions and the disk space.') from None
 
 
-def process(photos: Sequence[Path], job: Job, out: str | Path) -> None:
+def process(photos: Sequence[Path], job: Job, out: str | Path,
+            processes: Processes = ALONE) -> None:
     """Run a job over photographs, its files in the folder `out`; prints a line for each.
+    processes: those that all call this, to share the photographs; the first one prints.
 
     Every photograph is read and checked before the first one is run. Files are written atomically,
     so an interrupted call leaves no partial file. FcnError as in output_paths, check_writable and
     read_photo, for a size that does not go through the net, and if the GPU runs out of memory.
     """
     paths = output_paths(photos, out, job.endings)
-    for photo in bar(photos, 'checking'):
+    mine = [photos[i] for i in processes.share(len(photos))]
+    for photo in bar(mine, 'checking', processes):
         check(photo, job)
     check_writable(Path(out))
-    for photo in (progress := bar(photos, 'images')):
+    processes.gather(None)                  # all have checked theirs
+    lines = []
+    for photo in (progress := bar(mine, 'images', processes)):
         image, notes = read_photo(photo)
         height, width = image.shape[:2]
         try:
@@ -148,7 +154,12 @@ def process(photos: Sequence[Path], job: Job, out: str | Path) -> None:
                            file=str(photo), code='gpu-memory',
                            do='Use the CPU, or a smaller image.') from None
         note = f' ({", ".join(notes)})' if notes else ''
-        progress.write(f'{photo}  {height}x{width}{note}  {text}')
+        lines.append(f'{photo}  {height}x{width}{note}  {text}')
+        if processes.first:
+            progress.write(lines[-1])
+    _, *others = processes.gather(lines)
+    for line in (line for part in others for line in part):
+        print(line)
 
 
 def check(photo: Path, job: Job) -> None:
@@ -162,7 +173,7 @@ def check(photo: Path, job: Job) -> None:
                        code=error.code, facts=error.facts) from None
 
 
-def bar(photos: Sequence[Path], what: str) -> tqdm:
+def bar(photos: Sequence[Path], what: str, processes: Processes) -> tqdm:
     """Photos with a progress bar, on a terminal and if there are several."""
     return tqdm(photos, desc=what, unit='image', dynamic_ncols=True, leave=False,
-                disable=None if len(photos) > 1 else True)
+                disable=None if len(photos) > 1 and processes.first else True)

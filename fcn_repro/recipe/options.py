@@ -12,6 +12,7 @@ from ..errors import FcnError
 from .stages import SOLVER
 
 NEWEST = 'newest'       # as `restore`: the latest solver state of the run
+AUTO = 'auto'           # as `restore`: that, or the beginning if there is none yet
 NONE = 'none'           # as `weights`: random ones
 RELEASE_SEED = 1337     # of the order of samples in the release
 
@@ -26,9 +27,9 @@ class Options:
     run's folder; runs: the folder of all runs, in which it is named after the stage. solver: file
     name in the stage's prototxt folder, or the path of another. iterations: in place of its
     max_iter. seed: in place of its random_seed, and of the order of samples. restore: a
-    .solverstate.h5, or 'newest'; force: restore it even if solver, net or data have changed; fresh:
-    set an earlier run aside. keep:
-    number of snapshots to keep. pictures: number of pictures of the val set. workers: threads that
+    .solverstate.h5, 'newest', or 'auto' (newest, if there is one); force: restore it even if
+    solver, net or data have changed; fresh: set an earlier run aside. keep: number of snapshots to
+    keep. pictures: number of pictures of the val set. workers: threads that
     read data ahead, None for a few. device, precision: of placement.place. no_opt: optimisations
     (optimisations.NAMES) to switch off.
     """

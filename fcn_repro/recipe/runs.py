@@ -20,7 +20,7 @@ from ..search import SearchPath
 from ..solver.snapshot_files import iteration, list_snapshots
 from .models import MODELS, Model
 from .optimisations import Optimisations
-from .options import NEWEST, NONE, Options
+from .options import AUTO, NEWEST, NONE, Options
 from .stages import ON, SLOW, STAGES, Stage, shipped
 
 # ---- snapshot files of a folder ------------------------------------------------------------------
@@ -282,9 +282,10 @@ class Run:
         parent's stopped run that it is to resume. FcnError if there is no state, and if the run has
         a later one than that given, which would be taken for its newest."""
         restore, states = self.options.restore, self.snapshots('solverstate')
-        if restore is None:
+        if restore is None or (restore == AUTO and (
+                not states or iteration(states[-1]) >= self.max_iter)):
             return None
-        if restore != NEWEST:
+        if restore not in (NEWEST, AUTO):
             later = [path for path in states if iteration(path) > iteration(restore)]
             if later:
                 raise FcnError(f'this run has a later snapshot, of iteration '

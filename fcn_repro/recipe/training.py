@@ -17,7 +17,9 @@ from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place, training_seconds
 from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report, val_score
+from ..processes import ALONE, Processes
 from ..report.progress import TrainingBar, human, log_to
+from ..solver.iteration import test_passes
 from ..solver.snapshot_files import iteration
 from ..solver.solver import Solver
 from .optimisations import Optimisations
@@ -36,15 +38,18 @@ HINTS = {
 }
 
 
-def train(run: Run, hints: Mapping[str, str] = HINTS) -> Path | None:
+def train(run: Run, hints: Mapping[str, str] = HINTS,
+          processes: Processes = ALONE) -> Path | None:
     """Train a stage from its parent, then evaluate it.
 
     Returns the path of its weights, or None if a signal stopped it. hints: texts in the place of
-    HINTS, in the words of a front end. FcnError for options, data, weights and earlier runs that do
-    not fit; all that can be checked is checked before anything is changed."""
+    HINTS, in the words of a front end. processes: those that all call this, to train together on
+    files that all of them see; the first one writes.
+    FcnError for options, data, weights and earlier runs that do not fit; all that can be checked is
+    checked before anything is changed."""
     options = run.options
     run.check()
-    check_precision(options.precision, pick_device(options.device), train=True)
+    check_precision(options.precision, device_of(run, processes), train=True)
     Optimisations(options.no_opt)           # an unknown name is an error now
 
     # Is there a run already?
@@ -55,13 +60,14 @@ def train(run: Run, hints: Mapping[str, str] = HINTS) -> Path | None:
     weights = None if state or fresh else run.complete()
 
     # Weights to start from, data, nets
-    source = None if state or weights else starting_weights(run, hints)
-    run.make_data()
+    source = None if state or weights else starting_weights(run, hints, processes)
+    processes.by_first(run.make_data)
     val = run.val_net(shipped(run.name)) if run.model is None else None     # finds missing data
     if fresh:
         check_source(run, val, source)
-        set_aside(run.folder)
-    prototxt = run.write_prototxt()
+        processes.gather(None)              # nobody reads the earlier run any more
+        processes.by_first(lambda: set_aside(run.folder))
+    prototxt = processes.by_first(run.write_prototxt)
     if val is None:
         val = run.val_net(prototxt)
     mine = identity(run, prototxt, val)
@@ -72,12 +78,17 @@ def train(run: Run, hints: Mapping[str, str] = HINTS) -> Path | None:
         print(f'{run.folder}: trained already, up to iteration {iteration(weights)} '
               f'({hint(hints, "trained-already", run)})')
     elif state:
-        weights = resume(run, prototxt, val, state, mine, hints)
+        weights = resume(run, prototxt, val, state, mine, hints, processes)
     else:
-        weights = learn(run, prototxt, val, source, mine, hints)
+        weights = learn(run, prototxt, val, source, mine, hints, processes)
     if weights is not None:
-        score(run, val, weights)
+        score(run, val, weights, processes)
     return weights
+
+
+def device_of(run: Run, processes: Processes) -> torch.device:
+    """The device of the options, or of this process."""
+    return pick_device(run.options.device or processes.device())
 
 
 def hint(hints: Mapping[str, str], code: str, run: Run) -> str:
@@ -87,7 +98,8 @@ def hint(hints: Mapping[str, str], code: str, run: Run) -> str:
 
 # ---- the weights to start from -------------------------------------------------------------------
 
-def starting_weights(run: Run, hints: Mapping[str, str]) -> str | Path | None:
+def starting_weights(run: Run, hints: Mapping[str, str],
+                     processes: Processes) -> str | Path | None:
     """The file that training starts from; None for random weights.
 
     A missing parent is trained if the stage asks for that, a stopped one is resumed with
@@ -112,7 +124,7 @@ def starting_weights(run: Run, hints: Mapping[str, str]) -> str | Path | None:
     parent = replace(parent, options=replace(
         parent.options, fresh=options.fresh and stopped,
         restore=options.restore if stopped else None, iterations=goal))
-    weights = train(parent, hints)
+    weights = train(parent, hints, processes)
     if weights is None:
         raise KeyboardInterrupt
     return weights
@@ -164,53 +176,55 @@ def tensors(net: Net) -> dict[str, list[torch.Tensor]]:
 # ---- iterations ----------------------------------------------------------------------------------
 
 def learn(run: Run, prototxt: Path, val: Net, source: str | Path | None, mine: dict,
-          hints: Mapping[str, str]) -> Path | None:
+          hints: Mapping[str, str], processes: Processes) -> Path | None:
     """Train from `source` (None: from the fillers); as iterate."""
-    solver = make_solver(run, prototxt, mine | parentage(source))
+    solver = make_solver(run, prototxt, mine | parentage(source), processes)
     if source is not None and run.options.weights is None and run.parent and \
             not run.parent.stage.classifier:            # a classifier has other data
         check_parent(mine, source)
-    open_log(run)
+    open_log(run, processes)
     report = prepare(solver.net, run.stage.surgeries, source, run.stage.score_layers,
                      run.stage.up_layers)
     return iterate(run, solver, val, report, hints)
 
 
 def resume(run: Run, prototxt: Path, val: Net, state: Path, mine: dict,
-           hints: Mapping[str, str]) -> Path | None:
+           hints: Mapping[str, str], processes: Processes) -> Path | None:
     """Train from a solver state, which knows its parent; as iterate."""
-    solver = make_solver(run, prototxt, mine)
-    open_log(run)
+    solver = make_solver(run, prototxt, mine, processes)
+    open_log(run, processes)
     changed = solver.restore(state, run.options.force)
     report = f'restored {state}' + (f', although it differs:\n{changed}' if changed else '')
     return iterate(run, solver, val, report, hints)
 
 
-def make_solver(run: Run, prototxt: Path, mine: dict) -> Solver:
+def make_solver(run: Run, prototxt: Path, mine: dict, processes: Processes) -> Solver:
     """The run's solver, whose snapshots record `mine`."""
     options, optimisations = run.options, Optimisations(run.options.no_opt)
     provenance = {'commit': commit(), 'max_iter': run.max_iter,
                   **{key: value for key, value in mine.items() if key != 'seed'}}
     return Solver(run.solver_of(prototxt), search=run.search(prototxt),
                   prefix=run.folder / 'train', seed=options.seed,
-                  device=pick_device(options.device), overrides=options.overrides,
+                  device=device_of(run, processes), overrides=options.overrides,
                   max_iter=options.iterations, keep=options.keep, workers=options.workers,
                   precision=options.precision, provenance=provenance,
                   passes=optimisations.passes, placed=optimisations.placed,
-                  fused=optimisations.fused)
+                  fused=optimisations.fused, processes=processes)
 
 
-def open_log(run: Run) -> None:
-    """Send Caffe's log lines to train.log in the run's folder."""
-    make_folder(run.folder)
-    log_to(run.folder / 'train.log')
+def open_log(run: Run, processes: Processes) -> None:
+    """Send Caffe's log lines, those of the first process, to train.log in the run's folder."""
+    if processes.first:
+        make_folder(run.folder)
+        log_to(run.folder / 'train.log')
 
 
 def iterate(run: Run, solver: Solver, val: Net, report: str,
             hints: Mapping[str, str]) -> Path | None:
     """Run the solver to its end, scoring `val` now and then; returns the final weights, None if a
     signal stopped it. report: what was done to the net."""
-    options, stage, device = run.options, run.stage, pick_device(run.options.device)
+    options, stage, processes = run.options, run.stage, solver.processes
+    device = device_of(run, processes)
     introduce(run, solver, device, hints)
     print(report)
     placed = Optimisations(options.no_opt).placed | {'prepack': False}  # training needs the memory
@@ -222,7 +236,8 @@ def iterate(run: Run, solver: Solver, val: Net, report: str,
             bar.update()
             if stage.score_every and solver.iter % stage.score_every == 0 and \
                     solver.iter < solver.param.max_iter:
-                bar.print_line(val_score, val, solver.iter)
+                bar.print_line(val_score, val, solver.iter, processes)
+    processes.gather(None)          # the last snapshot is there now
     if solver.stop_requested:
         print(f'stopped at iteration {solver.iter} with a snapshot; '
               f'{hint(hints, "run-interrupted", run)}')
@@ -244,7 +259,12 @@ def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str
     print(f'{run.name}: {len(net.graph.nodes)} layers, {size} parameters, '
           f'{p.max_iter} iterations of {p.iter_size} x {next(iter(net.shapes.values()))[0]} '
           f'images, base_lr {p.base_lr:g}, momentum {p.momentum:g}, torch {torch.__version__} on '
-          f'{device}; about {human(seconds)}')
+          f'{together(solver.processes)}{device}; about {human(seconds / solver.processes.size)}')
+
+
+def together(processes: Processes) -> str:
+    """The number of processes in words; '' for one."""
+    return f'{processes.size} processes, the first on ' if processes.size > 1 else ''
 
 
 @contextmanager
@@ -262,27 +282,29 @@ def stopped_by_signals(solver: Solver) -> Iterator[None]:
 
 # ---- afterwards ----------------------------------------------------------------------------------
 
-def score(run: Run, val: Net, weights: Path) -> None:
+def score(run: Run, val: Net, weights: Path, processes: Processes) -> None:
     """Score the val net with the run's weights: eval/ in its folder, or the accuracy that a
     classifier has to have."""
     options = run.options
     val.copy_from(weights)
-    place(val, pick_device(options.device), workers=options.workers, precision=options.precision,
+    place(val, device_of(run, processes), workers=options.workers, precision=options.precision,
           **Optimisations(options.no_opt).placed)
     if run.stage.accuracy is not None:
-        check_accuracy(val, run.stage.accuracy, weights, run.name)
+        check_accuracy(val, run.stage.accuracy, weights, run.name, processes)
         return
-    evaluate_and_report(val, run.folder / 'eval', options.pictures)
-    if run.stage.channels:
+    evaluate_and_report(val, run.folder / 'eval', options.pictures, processes=processes)
+    if run.stage.channels and processes.first:
         channel_pictures(val, run.folder / 'eval' / 'channels.png')
         print(f'all channels: {run.folder}/eval/channels.png')
 
 
-def check_accuracy(net: Net, least: float, weights: Path, name: str) -> None:
+def check_accuracy(net: Net, least: float, weights: Path, name: str,
+                   processes: Processes) -> None:
     """Run a classifier's val net over all its data; FcnError if its accuracy is below `least`."""
     data = next(net.layer(node).reader for node in net.graph.nodes if node.type == 'Python')
     with torch.no_grad():
-        accuracy = sum(net.forward()['accuracy'].item() for _ in range(len(data))) / len(data)
+        accuracy = sum(outputs['accuracy'].item() for outputs, _ in
+                       test_passes(net, len(data), processes)) / len(data)
     print(f'accuracy on held-out data: {100 * accuracy:.1f} %')
     if accuracy < least:
         raise FcnError(f'the classifier reached {100 * accuracy:.1f} % on held-out data, below '

@@ -57,8 +57,9 @@ class TrainingBar:
         self.start, self.first = time.perf_counter(), solver.iter
         total = solver.param.max_iter
         self.bar = tqdm(total=total, initial=solver.iter, unit='it', dynamic_ncols=True,
-                        disable=None, bar_format='{percentage:3.0f}%|{bar}| iteration {n}/{total}'
-                        '{postfix}, {remaining} left')
+                        disable=None if solver.processes.first else True,
+                        bar_format='{percentage:3.0f}%|{bar}| iteration {n}/{total}{postfix}, '
+                        '{remaining} left')
 
     def update(self) -> None:
         """Show the iteration that the solver has just finished."""

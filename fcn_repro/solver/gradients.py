@@ -18,6 +18,9 @@ from torch import nn
 
 from ..processes import Group
 
+to_all = dist.all_to_all_single
+gather_into = getattr(dist, 'all_gather_single', None) or \
+    dist.all_gather_into_tensor         # its name before torch 2.13
 BUCKET = 25 * 2 ** 20 // 4      # numbers in a bucket: 25 MiB of float32, DistributedDataParallel's
 
 
@@ -64,6 +67,7 @@ class GradientSum:
                 self.members[i].append(b)
         self.next, self.armed = 0, False
         self.error: BaseException | None = None
+        self.summed: torch.cuda.Event | None = None     # the latest sums, on a GPU
         self.tasks: queue.SimpleQueue = queue.SimpleQueue()
         self.done = threading.Semaphore(0)
         for i, param in enumerate(self.params):
@@ -101,8 +105,8 @@ class GradientSum:
         if self.error is not None:
             with self.group.others_alive():
                 raise self.error
-        for device in {param.device for param in self.params if param.is_cuda}:
-            torch.cuda.current_stream(device).wait_event(self.summed)
+        if self.summed is not None:
+            torch.cuda.current_stream(self.params[0].device).wait_event(self.summed)
 
     def work(self) -> None:
         """Exchange buckets one after the other: every process has to do so in one order."""
@@ -129,11 +133,11 @@ class GradientSum:
         mine = views[0].new_zeros(size * part)
         torch.cat(views, out=mine[:count])
         theirs = torch.empty_like(mine)
-        dist.all_to_all_single(theirs, mine, group=self.group.gradients)
+        to_all(theirs, mine, group=self.group.gradients)
         total, *others = theirs.view(size, part)
         for other in others:
             total += other
-        dist.all_gather_into_tensor(mine, total, group=self.group.gradients)
+        gather_into(mine, total, group=self.group.gradients)
         for view, summed in zip(views, mine[:count].split([len(v) for v in views]), strict=True):
             view.copy_(summed)
 

@@ -24,6 +24,7 @@ from .gradients import GradientSum
 
 LOGGED_VALUES = 100                         # of an output, at most
 Outputs = dict[str, torch.Tensor]           # {name: its first values, on the host}
+Postponed = tuple[int, Any, tuple[torch.Tensor, ...]]       # of RunState.postponed
 
 
 class Result(NamedTuple):
@@ -31,7 +32,7 @@ class Result(NamedTuple):
     the statistics to write, and whether it was asked to stop."""
     losses: list[float]
     outputs: Outputs
-    postponed: list[tuple[int, Any, tuple[torch.Tensor, ...]]]
+    postponed: list[Postponed]
     stop: bool
 
 
@@ -50,6 +51,7 @@ class Iteration:
         self.nodes = {node.key: node for node in net.graph.nodes}
         if processes.size > 1:
             self._check()
+            net.state.postponed = []
         net.state.share = Share(processes.rank, processes.size, passes)
 
     def _check(self) -> None:
@@ -77,7 +79,6 @@ class Iteration:
         Returns the loss of each pass and, with keep_outputs, the outputs of the last one. FcnError
         (code 'process-lost') where another process died."""
         net, first = self.net, self.net.state.position
-        net.state.postponed = None if self.processes.size == 1 else []
         share = self._share_from(first)
         mine, outputs = self.processes.share(self.passes), {}
         losses = []
@@ -116,15 +117,25 @@ class Iteration:
             return mine.losses, mine.outputs
         results = self.processes.gather(mine)
         self.agreed = any(result.stop for result in results)
-        for _, key, values in sorted((item for result in results for item in result.postponed),
-                                     key=lambda item: item[0]):
+        self.write([item for result in results for item in result.postponed])
+        self.net.state.postponed = []
+        size = self.processes.size
+        losses = [results[j % size].losses[j // size] for j in range(self.passes)]
+        return losses, results[(self.passes - 1) % size].outputs
+
+    def write(self, postponed: list[Postponed]) -> None:
+        """Write what forward passes postponed, in the order of their positions."""
+        for _, key, values in sorted(postponed, key=lambda item: item[0]):
             node = self.nodes[key]
             params = [blob.data for owner in node.owners
                       for blob in self.net.layer_params[owner]]
             self.net.layer(node).write(params, tuple(v.to(params[0].device) for v in values))
-        size = self.processes.size
-        losses = [results[j % size].losses[j // size] for j in range(self.passes)]
-        return losses, results[(self.passes - 1) % size].outputs
+
+    def write_own(self) -> None:
+        """Write what this process's passes postponed, of passes that all processes made."""
+        if self.net.state.postponed:
+            self.write(self.net.state.postponed)
+            self.net.state.postponed = []
 
     def check_equal(self, what: tuple) -> None:
         """FcnError unless all processes have equal parameters and an equal `what`, as printed."""

@@ -215,6 +215,7 @@ class Solver:
             position = self.net.state.position
             self.net.forward()
             self.net.seek(position)
+            self.iteration.write_own()
             losses = deque(self.losses, self.losses.maxlen)
             losses.append(total_loss(self.net))
             log.info('Iteration %d, loss = %.6g', self.iter, sum(losses) / len(losses),

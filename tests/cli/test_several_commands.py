@@ -1,0 +1,50 @@
+"""train, eval and infer as several processes, started as torchrun starts them."""
+
+import json
+
+import several
+from small_runs import image_path, small_voc
+
+
+def together(size, folder, *words):
+    """The output of `fcn-repro WORDS` in so many processes, which end well; the others print
+    nothing."""
+    (status, out, err), *others = several.wait(
+        several.start(size, ['-m', 'fcn_repro', *words], folder), seconds=300)
+    assert status == 0, (out, err)
+    assert all((status, out) == (0, '') for status, out, _ in others), others
+    return out
+
+
+def test_train_eval_and_infer_in_two_processes(tmp_path):
+    """A net for one's own data is trained, scored and used; the scores are those of one process."""
+    small_voc(tmp_path / 'voc')
+    out = together(2, tmp_path, 'train', 'mini-fcn32s', '--voc', 'voc', '--classes', 3,
+                   '--weights', 'none', '--iterations', 2, '--device', 'cpu')
+    assert out.count('rule of the paper') == 1 and '2 processes' in out, out
+    weights = tmp_path / 'runs/mini-fcn32s/train_iter_2.caffemodel.h5'
+    assert weights.exists()
+    words = ['eval', '--stage', 'mini-fcn32s', '--voc', 'voc', '--device', 'cpu', '--out']
+    scores = []
+    for size in 1, 2:
+        together(size, tmp_path, *words, f'eval{size}')
+        scores.append(json.loads((tmp_path / f'eval{size}/metrics.json').read_text()))
+    assert scores[0]['confusion'] == scores[1]['confusion']
+    photos = [image_path(tmp_path / 'voc', f'im{i}') for i in range(3)]
+    out = together(2, tmp_path, 'infer', *photos, '--stage', 'mini-fcn32s', '--out', 'labels',
+                   '--device', 'cpu')
+    assert all(out.count(f'{photo}  ') == 1 for photo in photos), out
+    assert len(list((tmp_path / 'labels').glob('*.overlay.png'))) == 3
+
+
+def test_an_error_that_all_find_is_printed_once(tmp_path):
+    found = several.wait(several.start(3, ['-m', 'fcn_repro', 'train', 'mini-fcn33s'], tmp_path))
+    assert [status for status, _, _ in found] == [1, 1, 1]
+    assert ''.join(err for _, _, err in found).count("unknown stage 'mini-fcn33s'") == 1, found
+
+
+def test_a_command_of_one_process_refuses_several(tmp_path):
+    for status, _, err in several.wait(several.start(
+            2, ['-m', 'fcn_repro', 'staged'], tmp_path)):
+        assert status == 1 and err.startswith('error: staged runs in one process'), err
+        assert 'train, infer, eval' in err
