@@ -33,20 +33,21 @@ class Piece(NamedTuple):
 
 def buckets(sizes: Sequence[int], most: int = BUCKET) -> list[list[Piece]]:
     """Split parameters of these sizes into buckets of at most `most` numbers, the last parameter
-    first: backward reaches it first."""
-    found: list[list[Piece]] = [[]]
-    room = most
+    first, as backward reaches it first: several small ones, or a part of a large one."""
+    found: list[list[Piece]] = []
+    room = 0
     for i in reversed(range(len(sizes))):
-        start = 0
-        while start < sizes[i]:
-            stop = min(sizes[i], start + room)
-            found[-1].append(Piece(i, start, stop))
-            room -= stop - start
-            start = stop
-            if not room:
+        if sizes[i] > most // 2:
+            found += [[Piece(i, start, min(start + most, sizes[i]))]
+                      for start in range(0, sizes[i], most)]
+            room = 0
+        elif sizes[i]:
+            if sizes[i] > room:
                 found.append([])
                 room = most
-    return [bucket for bucket in found if bucket]
+            found[-1].append(Piece(i, 0, sizes[i]))
+            room -= sizes[i]
+    return found
 
 
 class GradientSum:
@@ -67,6 +68,7 @@ class GradientSum:
                 self.members[i].append(b)
         self.next, self.armed = 0, False
         self.error: BaseException | None = None
+        self.received: torch.Tensor | None = None
         self.summed: torch.cuda.Event | None = None     # the latest sums, on a GPU
         self.tasks: queue.SimpleQueue = queue.SimpleQueue()
         self.done = threading.Semaphore(0)
@@ -126,20 +128,25 @@ class GradientSum:
                 self.done.release()
 
     def exchange(self, bucket: list[Piece]) -> None:
-        """Replace the gradients of a bucket by their sums."""
+        """Replace the gradients of a bucket by their sums; those of one piece that has N equal
+        parts, most of the numbers of a net, without a copy."""
         views = [self.gradient(piece.i)[piece.start:piece.stop] for piece in bucket]
         count, size = sum(len(view) for view in views), self.group.size
         part = -(-count // size)
-        mine = views[0].new_zeros(size * part)
-        torch.cat(views, out=mine[:count])
-        theirs = torch.empty_like(mine)
+        if self.received is None or len(self.received) < size * part:
+            self.received = views[0].new_empty(size * part)
+        direct = len(views) == 1 and count == size * part
+        mine = views[0] if direct else torch.cat([*views, views[0].new_zeros(size * part - count)])
+        theirs = self.received[:size * part]
         to_all(theirs, mine, group=self.group.gradients)
         total, *others = theirs.view(size, part)
         for other in others:
             total += other
         gather_into(mine, total, group=self.group.gradients)
-        for view, summed in zip(views, mine[:count].split([len(v) for v in views]), strict=True):
-            view.copy_(summed)
+        if not direct:
+            for view, summed in zip(views, mine[:count].split([len(v) for v in views]),
+                                    strict=True):
+                view.copy_(summed)
 
     def gradient(self, i: int) -> torch.Tensor:
         """The gradient of a parameter as a flat view of its memory, in the order in which the

@@ -56,9 +56,10 @@ def test_shares_make_all_passes_once(size, passes, origin):
 
 
 def test_buckets_hold_every_number_once_the_last_parameter_first():
-    found = buckets([5, 0, 7, 1], most=4)
+    found = buckets([5, 0, 2, 2, 9, 1, 1, 2, 1], most=4)
     assert [[tuple(piece) for piece in bucket] for bucket in found] == [
-        [(3, 0, 1), (2, 0, 3)], [(2, 3, 7)], [(0, 0, 4)], [(0, 4, 5)]]
+        [(8, 0, 1), (7, 0, 2), (6, 0, 1)], [(5, 0, 1)], [(4, 0, 4)], [(4, 4, 8)], [(4, 8, 9)],
+        [(3, 0, 2), (2, 0, 2)], [(0, 0, 4)], [(0, 4, 5)]]
     assert buckets([0]) == []
 
 
