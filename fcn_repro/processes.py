@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -103,9 +104,11 @@ class Group(Processes):
         if self.gpu:
             torch.cuda.set_device(self.local % torch.cuda.device_count())
         try:
+            store = connect(hosts(rank))
+            self.attempt = meet(store, rank, size)
             dist.init_process_group('cpu:gloo,cuda:nccl' if self.gpu else 'gloo',
-                                    store=connect(hosts(rank)), rank=rank, world_size=size,
-                                    timeout=timedelta(seconds=START))
+                                    store=dist.PrefixStore(self.attempt, store), rank=rank,
+                                    world_size=size, timeout=timedelta(seconds=START))
             self.gradients = dist.new_group(timeout=timedelta(seconds=COLLECTIVE))
             self.messages = dist.new_group(timeout=timedelta(seconds=COLLECTIVE), backend='gloo')
         except (RuntimeError, ValueError, OSError) as error:    # what torch raises here
@@ -179,19 +182,19 @@ class Watch(threading.Thread):
         self.group, self.ended, self.end = group, threading.Event(), None
         self.place = f'{socket.gethostname()}, pid {os.getpid()}'
         # a client of its own: one that waits in another thread holds its connection
-        self.store = connect(False)
+        self.store = dist.PrefixStore(group.attempt, connect(False))
         self.places: list[Any] = [None] * group.size
         dist.all_gather_object(self.places, self.place, group=group.messages)
         self.start()
 
     def run(self) -> None:
-        neighbour, heard, since = (self.group.rank + 1) % self.group.size, b'', time.monotonic()
+        neighbour, heard, since = (self.group.rank + 1) % self.group.size, '', time.monotonic()
         beats = 0
         while not self.ended.wait(POLL):
             try:
                 beats += 1
                 self.store.set(f'alive {self.group.rank}', str(beats))
-                sign = self.read(f'alive {neighbour}')
+                sign = read(self.store, f'alive {neighbour}')
                 if sign != heard:
                     heard, since = sign, time.monotonic()
                 elif time.monotonic() - since > SILENT:
@@ -209,11 +212,8 @@ class Watch(threading.Thread):
             print(f'error: {self.group.lost("")}', file=sys.stderr, flush=True)
             os._exit(1)
 
-    def read(self, key: str) -> bytes:
-        return self.store.get(key) if self.store.check([key]) else b''
-
     def read_end(self) -> End | None:
-        raw = self.read('end').decode()
+        raw = read(self.store, 'end')
         if not raw:
             return None
         rank, place, text = raw.split('\n', 2)
@@ -254,14 +254,49 @@ def hosts(rank: int) -> bool:
 
 
 def connect(host: bool) -> Any:
-    """A connection to the store, or with `host` the store itself. torchrun keeps one store when it
-    starts the processes again, so each attempt has its own part of it."""
+    """A connection to the store, or with `host` the store itself."""
     import torch.distributed as dist
 
-    store = dist.TCPStore(os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT']),
-                          is_master=host, wait_for_workers=False,
-                          timeout=timedelta(seconds=START))
-    return dist.PrefixStore(f'attempt {number("TORCHELASTIC_RESTART_COUNT", 0)}', store)
+    return dist.TCPStore(os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT']), is_master=host,
+                         wait_for_workers=False, timeout=timedelta(seconds=START))
+
+
+def meet(store: Any, rank: int, size: int) -> str:
+    """Wait for all processes of this attempt; returns a name for it that is new.
+
+    torchrun keeps one store when it starts the processes again, and its counts of restarts differ
+    between machines, so what an earlier attempt left there must not be taken for this one's: the
+    first process announces a name, the others answer with one of their own, and go on once the
+    first has repeated it. FcnError (code 'no-group') after START seconds.
+    """
+    mine, end, answered = uuid.uuid4().hex, time.monotonic() + START, ''
+    if rank == 0:
+        store.set('attempt', mine)
+    while time.monotonic() < end:
+        name = mine if rank == 0 else read(store, 'attempt')
+        if rank == 0:
+            answers = [read(store, f'{name} {other}') for other in range(1, size)]
+            if all(answers):
+                store.set(f'{name} go', ' '.join(answers))
+                return name
+        elif name:
+            if name != answered:
+                store.set(f'{name} {rank}', mine)
+                answered = name
+            if mine in read(store, f'{name} go'):
+                return name
+        time.sleep(0.05)
+    late = [other for other in range(1, size) if not read(store, f'{mine} {other}')] \
+        if rank == 0 else [0]
+    raise FcnError(f'process {rank} of {size} waited {START:.0f} s for process '
+                   f'{", ".join(map(str, late))}', code='no-group',
+                   do='Start all of them with one MASTER_ADDR and MASTER_PORT, each with a RANK of '
+                      'its own.')
+
+
+def read(store: Any, key: str) -> str:
+    """A text of the store; '' where there is none yet."""
+    return store.get(key).decode() if store.check([key]) else ''
 
 
 @contextmanager
