@@ -23,7 +23,7 @@ from timing import OURS, arguments, measure, prepare, write
 from torch import nn
 
 from fcn_repro.cli.reporting import report_errors
-from fcn_repro.processes import joined
+from fcn_repro.distributed import joined
 from fcn_repro.recipe.options import Options
 from fcn_repro.recipe.runs import Run
 from fcn_repro.recipe.stages import shipped

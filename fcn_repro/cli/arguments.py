@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
 from ..errors import FcnError
-from ..processes import Processes, joined
+from ..distributed import Processes, joined
 from ..recipe.optimisations import NAMES
 
 

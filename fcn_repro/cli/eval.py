@@ -7,7 +7,7 @@ from ..formats.weights import format_rows
 from ..memory import keep_freed_memory
 from ..net.placement import check_precision, pick_device, place
 from ..predict.evaluation import evaluate_and_report
-from ..processes import Processes
+from ..distributed import Processes
 from ..proto import TEST
 from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations

@@ -19,7 +19,7 @@ from ..net.placement import check_precision, pick_device, place
 from ..predict.heatmap import Heatmaps, cast_net
 from ..predict.labels import LabelMaps, image_input, read_deploy
 from ..predict.photos import find_photos, process
-from ..processes import Processes
+from ..distributed import Processes
 from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations
 from ..recipe.runs import Run

@@ -3,7 +3,7 @@
 import argparse
 
 from ..memory import keep_freed_memory
-from ..processes import Processes
+from ..distributed import Processes
 from ..recipe.options import AUTO, NEWEST, Options
 from ..recipe.runs import Run
 from ..recipe.stages import STAGES

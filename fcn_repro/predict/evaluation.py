@@ -13,7 +13,7 @@ from ..data.layer import DataLayer
 from ..errors import FcnError
 from ..formats.atomic import make_folder, write_text
 from ..net.net import Net
-from ..processes import ALONE, Processes
+from ..distributed import ALONE, Processes
 from ..report import contact_sheet, metrics_table, one_class_warning, side_by_side
 from .labels import data_layer, evaluate
 from .metrics import Confusion, Metrics, coarse

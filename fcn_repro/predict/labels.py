@@ -19,7 +19,7 @@ from ..errors import FcnError
 from ..layers.python import Python
 from ..net.graph import LABELS
 from ..net.net import Net
-from ..processes import ALONE, Processes
+from ..distributed import ALONE, Processes
 from ..proto import TEST
 from ..proto.prototxt import filter_net, read_net
 from ..report import save_label_png, save_overlay, shares

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..data.image import copy_in_rgb, open_image
 from ..errors import FcnError
 from ..formats.atomic import make_folder
-from ..processes import ALONE, Processes
+from ..distributed import ALONE, Processes
 
 SUFFIXES = ('.bmp', '.gif', '.jp2', '.jpeg', '.jpg', '.pgm', '.png', '.pnm', '.ppm', '.tif',
             '.tiff', '.webp')

@@ -17,7 +17,7 @@ from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place, training_seconds
 from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report, val_score
-from ..processes import ALONE, Processes
+from ..distributed import ALONE, Processes
 from ..report.progress import TrainingBar, human, log_to
 from ..solver.iteration import test_passes
 from ..solver.snapshot_files import iteration

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from ..processes import Group
+from ..distributed import Group
 
 to_all = dist.all_to_all_single
 gather_into = getattr(dist, 'all_gather_single', None) or \

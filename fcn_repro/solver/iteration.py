@@ -19,7 +19,7 @@ from ..data.order import Share
 from ..errors import FcnError
 from ..net.blob import ParamBlob
 from ..net.net import Net
-from ..processes import Group, Processes
+from ..distributed import Group, Processes
 from .gradients import GradientSum
 
 LOGGED_VALUES = 100                         # of an output, at most

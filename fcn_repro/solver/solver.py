@@ -20,7 +20,7 @@ from ..formats.weights import assign
 from ..net.net import Net, Pass
 from ..net.placement import check_precision, place
 from ..passes import DEFAULT
-from ..processes import ALONE, Processes
+from ..distributed import ALONE, Processes
 from ..proto import BVLC
 from ..proto.dialects import Dialect, added_fields
 from ..proto.prototxt import SolverText, read_solver
@@ -56,7 +56,7 @@ class Solver:
     place: value}, without prepack and graphs. blas: multiply matrices as Caffe does on the CPU, as
     in Net. fused: update all parameters in one pass (update.py); False: by the rules, with the same
     bits. dialect: of caffe.proto, for the solver and its nets.
-    processes: those that compute this run together (processes.joined), each with a solver of its
+    processes: those that compute this run together (distributed.joined), each with a solver of its
     own; then iter_size counts the passes of each, as in Caffe on several GPUs, unless
     iter_size_in_all gives those of an iteration over all processes. N processes at iter_size 1 give
     the weights, losses and snapshots of one at iter_size N (iteration.py). The first process

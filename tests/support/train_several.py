@@ -19,7 +19,7 @@ from small_runs import NET, SOLVER, run, write_stage
 from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.predict.evaluation import evaluate_and_report
-from fcn_repro.processes import ALONE, joined
+from fcn_repro.distributed import ALONE, joined
 from fcn_repro.proto import TEST
 from fcn_repro.recipe.training import stopped_by_signals
 from fcn_repro.solver import Solver, gradients
@@ -108,7 +108,7 @@ def die_in_reductions(record):
     exchanges = {name: getattr(gradients, name) for name in ('to_all', 'gather_into')}
 
     def dying(name, *arguments, **options):
-        if rng.random() < 0.004 and len(record.read_text()) < most:
+        if rng.random() < 0.008 and len(record.read_text()) < most:
             with record.open('a') as file:
                 file.write('x')
             os.kill(os.getpid(), signal.SIGKILL)
