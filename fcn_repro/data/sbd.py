@@ -53,7 +53,8 @@ class SBDDSegDataLayer(SegDataLayer):
 
     module = 'voc_layers'
     folder_keys = ('sbdd_dir',)
-    options: ClassVar = {'sbd': 'sbdd_dir', 'classes': 'classes'}
+    options: ClassVar = {'sbd': 'sbdd_dir', 'classes': 'classes',
+                         'batch': 'batch_size'}
 
     def open(self, params: Mapping[str, Any]) -> SbdFolder:
         return SbdFolder(params['sbdd_dir'], params['split'], params.get('classes'))

@@ -71,7 +71,8 @@ class VOCSegDataLayer(SegDataLayer):
 
     module = 'voc_layers'
     folder_keys, optional = ('voc_dir',), ('sbdd_dir',)
-    options: ClassVar = {'voc': 'voc_dir', 'sbd': 'sbdd_dir', 'classes': 'classes'}
+    options: ClassVar = {'voc': 'voc_dir', 'sbd': 'sbdd_dir', 'classes': 'classes',
+                         'batch': 'batch_size'}
 
     @classmethod
     def class_names(cls, params: Mapping[str, Any]) -> tuple[str, ...] | None:
