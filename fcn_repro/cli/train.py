@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'other')
     parser.add_argument('--iterations', type=int, metavar='N', help='iterations of this stage, '
                         'instead of max_iter; a parent that is missing trains its own')
+    parser.add_argument('--batch', type=int, metavar='B', help='images of one size per forward '
+                        "pass, instead of the stage's; with --samples, another recipe by the "
+                        'rate rule of docs/training.md')
+    parser.add_argument('--samples', type=int, metavar='S', help='samples of an iteration, a '
+                        'multiple of B (default: B x iter_size of the solver)')
     parser.add_argument('--seed', type=int, metavar='N', help='of random numbers and of the order '
                         "of samples (default: the prototxt's)")
     parser.add_argument('--device', help='cpu, cuda, cuda:1, … (default: a GPU if there is one)')

@@ -25,7 +25,9 @@ class Options:
     folder of the published scenes. weights: a file, or 'none' to start from random ones. out: the
     run's folder; runs: the folder of all runs, in which it is named after the stage. solver: file
     name in the stage's prototxt folder, or the path of another. iterations: in place of its
-    max_iter. seed: in place of its random_seed, and of the order of samples. restore: a
+    max_iter. batch: images of one size per forward pass, and samples: per iteration, over all of
+    its passes, in place of the stage's own; either makes another recipe by the rate rule
+    (rate_rule.py). seed: in place of its random_seed, and of the order of samples. restore: a
     .solverstate.h5, or 'newest'; force: restore it even if solver, net or data have changed; fresh:
     set an earlier run aside. keep:
     number of snapshots to keep. pictures: number of pictures of the val set. workers: threads that
@@ -42,6 +44,8 @@ class Options:
     runs: str = 'runs'
     solver: str = SOLVER
     iterations: int | None = None
+    batch: int | None = None
+    samples: int | None = None
     seed: int | None = None
     device: str | None = None
     precision: str = 'fp32'
@@ -59,7 +63,7 @@ class Options:
         self._check_data()
 
     def _check_numbers(self) -> None:
-        for name in 'iterations', 'keep':
+        for name in 'iterations', 'keep', 'batch', 'samples':
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise FcnError(f'{name} is {value}', code='not-positive',
@@ -110,13 +114,13 @@ class Options:
     @property
     def overrides(self) -> dict[str, dict[str, Any]]:
         """{class of a data layer: params of its param_str to replace}: the folders given, and the
-        seed of the order of samples."""
+        seed of the order of samples. `batch` is not among them: Run.train_overrides has it."""
         voc = self.voc or (self.scenes if self.mnist else None)
         given: Mapping[str, Any] = {
             'voc': voc and str(voc), 'sbd': self.sbd and str(self.sbd), 'classes': self.classes,
             'mnist': self.mnist and str(self.mnist), 'm2nist': self.m2nist and str(self.m2nist)}
         return {layer.__name__: {
-            **{param: given[name] for name, param in layer.options.items() if given[name]},
+            **{param: given[name] for name, param in layer.options.items() if given.get(name)},
             **({layer.seed_param: RELEASE_SEED + self.seed} if self.seed else {})}
             for layer in python_layers.values()}
 

@@ -17,12 +17,14 @@ from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place, training_seconds
 from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report, val_score
+from ..proto.prototxt import read_solver
 from ..report.progress import TrainingBar, human, log_to
 from ..solver.snapshot_files import iteration
 from ..solver.solver import Solver
 from .optimisations import Optimisations
 from .options import NONE
 from .provenance import check_parent, check_run, commit, identity, parentage, parentage_now
+from .rate_rule import changes, doubts
 from .runs import Run, set_aside
 from .stage import Stage
 from .stages import shipped
@@ -191,11 +193,11 @@ def make_solver(run: Run, prototxt: Path, mine: dict) -> Solver:
     options, optimisations = run.options, Optimisations(run.options.no_opt)
     provenance = {'commit': commit(), 'max_iter': run.max_iter,
                   **{key: value for key, value in mine.items() if key != 'seed'}}
-    return Solver(run.solver_of(prototxt), search=run.search(prototxt),
+    return Solver(run.solver_text(prototxt), search=run.search(prototxt),
                   prefix=run.folder / 'train', seed=options.seed,
-                  device=pick_device(options.device), overrides=options.overrides,
-                  max_iter=options.iterations, keep=options.keep, workers=options.workers,
-                  precision=options.precision, provenance=provenance,
+                  device=pick_device(options.device), overrides=run.train_overrides,
+                  test_overrides=options.overrides, max_iter=options.iterations, keep=options.keep,
+                  workers=options.workers, precision=options.precision, provenance=provenance,
                   passes=optimisations.passes, placed=optimisations.placed,
                   fused=optimisations.fused)
 
@@ -210,7 +212,7 @@ def iterate(run: Run, solver: Solver, val: Net, report: str,
             hints: Mapping[str, str]) -> Path | None:
     """Run the solver to its end, scoring `val` now and then; returns the final weights, None if a
     signal stopped it. report: what was done to the net."""
-    options, stage, device = run.options, run.stage, pick_device(run.options.device)
+    options, every, device = run.options, run.score_every, pick_device(run.options.device)
     introduce(run, solver, device, hints)
     print(report)
     placed = Optimisations(options.no_opt).placed | {'prepack': False}  # training needs the memory
@@ -220,8 +222,7 @@ def iterate(run: Run, solver: Solver, val: Net, report: str,
     with stopped_by_signals(solver), TrainingBar(solver, batch) as bar:
         for _ in solver.run():
             bar.update()
-            if stage.score_every and solver.iter % stage.score_every == 0 and \
-                    solver.iter < solver.param.max_iter:
+            if every and solver.iter % every == 0 and solver.iter < solver.param.max_iter:
                 bar.print_line(val_score, val, solver.iter)
     if solver.stop_requested:
         print(f'stopped at iteration {solver.iter} with a snapshot; '
@@ -245,6 +246,13 @@ def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str
           f'{p.max_iter} iterations of {p.iter_size} x {next(iter(net.shapes.values()))[0]} '
           f'images, base_lr {p.base_lr:g}, momentum {p.momentum:g}, torch {torch.__version__} on '
           f'{device}; about {human(seconds)}')
+    if run.batches:
+        own, new = run.batches
+        written = read_solver(solver.text.file).message
+        print(f"another recipe than the stage's own: {new}, instead of {own}: "
+              f'{changes(written, p)}')
+        for doubt in doubts(written, p, own, new):
+            print(f'warning: {doubt}')
 
 
 @contextmanager
