@@ -1,22 +1,27 @@
 """Rate rule: a solver for another number of images per pass, or of samples per iteration.
 
-Let a recipe take S0 samples an iteration and another S = f S0. In the long run SGD with momentum p
-moves by base_lr / (1 - p) times the mean gradient per iteration, and forgets a gradient within
-1 / -log(p) iterations. Per *sample* both stay what they were:
+Let a recipe take S0 samples an iteration, in passes of B0, and another S = f S0, in passes of B. In
+the long run SGD with momentum p moves by base_lr / (1 - p) times the mean gradient per iteration.
+Per *sample* that stays as it is:
 
-    momentum    p' = p ^ f
-    base_lr     lr' = lr f (1 - p') / (1 - p) / u
+    base_lr         lr' = lr f / u
+    momentum        p' = p
     weight_decay    wd' = wd u
-    iterations  n' = n / f, rounded: of max_iter and of every other count of iterations
+    iterations      n' = n / f, rounded: of max_iter and of every other count of iterations
 
-The first line is what relates the papers' momenta, 0.9 at 20 images and 0.9 ^ (1 / 20), which they
-round to 0.99, at one. u is the growth of the gradient of a pass: 1 where the loss is divided by its
-pixels or its batch, B / B0 where it is the sum over a batch of B images (normalization: NONE);
-`normalize: false` divides by the batch, so u is 1. Weight decay is added to the gradient that
-iter_size has divided, so its step per sample, lr wd / (1 - p) / S, is kept as well.
+u is the growth of the gradient of a pass: 1 where the loss is divided by its pixels or its batch, B
+/ B0 where it is the sum over the batch (normalization: NONE); `normalize: false` divides by the
+batch, so u is 1. iter_size divides the sum over the passes. Weight decay is added to that mean, so
+its step per sample, lr wd / (1 - p) / S, stays too. It is the rule by which the papers' solvers are
+made, base_lr x pixels / (1 - momentum) constant, for samples.
+
+Momentum then remembers as many iterations and so f times the samples. p ^ f would keep it in
+samples, the relation of the papers' momenta (0.9 at 20 images, 0.9 ^ (1 / 20), about 0.99, at one),
+but for the same step per sample base_lr would grow by f (1 - p ^ f) / (1 - p), 14 times for f = 4
+and p = 0.9, while the largest stable one grows as 1 + p: mini-fcn32s then collapses to background.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -29,7 +34,8 @@ from ..proto.prototxt import NetText
 PROPORTIONAL = 'SGD', 'Nesterov'        # solver types whose step is proportional to the gradient
 COUNTS = ('max_iter', 'stepsize', 'snapshot', 'test_interval', 'display', 'average_loss')
 MOST = (1 << 31) - 1                    # of an int32 field
-LEAST_MOMENTUM = 0.5
+MEMORIES = 10           # of momentum, 1 / (1 - p) iterations each, that a run has at least
+TESTED = 4              # growth of an iteration for which the rule was measured
 
 
 @dataclass(frozen=True)
@@ -87,13 +93,10 @@ def rescaled(solver: Any, own: Batches, new: Batches, summed: bool = False) -> A
     p.iter_size = new.passes
     if p.clip_gradients > 0:
         p.clip_gradients *= u * new.passes / own.passes
+    p.base_lr *= float(f) / u
+    p.weight_decay *= u
     if f != 1:
-        p.momentum = solver.momentum ** float(f)
-        p.base_lr *= float(f) * (1 - p.momentum) / (1 - solver.momentum)   # p' as it is stored
         count_in_iterations(p, f)
-    if u != 1:
-        p.base_lr /= u
-        p.weight_decay *= u
     return p
 
 
@@ -119,15 +122,18 @@ def per(count: int, f: Fraction) -> int:
 def sums_the_batch(net: NetText) -> bool:
     """Whether the losses of a net are sums over the batch (normalization: NONE), and not means.
 
-    FcnError (code 'rate-rule') for a net with both kinds of loss, and for a weighted top of a layer
-    that is no loss layer, whose dependence on the batch is not known."""
+    Losses of weight 0 do not count. FcnError (code 'rate-rule') for a net with both kinds of loss,
+    and for a weighted top of a layer that is no loss layer, whose dependence on the batch is not
+    known."""
     sums, types = {}, types_of(dialect_of(net.message))
     for layer in net.message.layer:
         kind = types.get(layer.type)
+        if layer.loss_weight and not any(layer.loss_weight):
+            continue
         if kind is not None and kind.loss:
             sums[layer.name] = layer.loss_param.HasField('normalization') and \
                 layer.loss_param.normalization == LossParameter.NONE
-        elif any(layer.loss_weight):
+        elif layer.loss_weight:
             raise FcnError('the layer has a loss_weight and is no loss layer: how its gradient '
                            'grows with the batch is not known', file=net.file, layer=layer.name,
                            type=layer.type, code='rate-rule', do='Leave out batch.')
@@ -140,16 +146,19 @@ def sums_the_batch(net: NetText) -> bool:
 
 def changes(before: Any, after: Any) -> str:
     """What the rule did to a SolverParameter, in a line: `base_lr 0.005 -> 0.069, …`."""
-    names = ('iter_size', 'base_lr', 'momentum', 'weight_decay', 'clip_gradients', 'max_iter')
-    return ', '.join(f'{name} {getattr(before, name):.3g} -> {getattr(after, name):.3g}'
+    names = 'iter_size', 'base_lr', 'weight_decay', 'clip_gradients', 'max_iter'
+    return ', '.join(f'{name} {getattr(before, name):.6g} -> {getattr(after, name):.6g}'
                      for name in names if getattr(before, name) != getattr(after, name))
 
 
-def doubts(before: Any, after: Any, own: Batches, new: Batches) -> Iterable[str]:
-    """Lines of warning where the rule is outside of what it was derived for."""
-    if before.momentum and after.momentum < LEAST_MOMENTUM <= before.momentum:
-        yield (f'momentum {before.momentum:.3g} becomes {after.momentum:.3g}: an iteration of '
-               f'{new.samples} samples is longer than the recipe remembers a gradient, so that its '
-               'steps may be too large')
-    if after.max_iter == 1 < before.max_iter:
-        yield f'{before.max_iter} iterations of {own.samples} samples become 1'
+def doubts(after: Any, own: Batches, new: Batches) -> Iterator[str]:
+    """Lines of warning where a rescaled SolverParameter is outside of what the rule was derived or
+    measured for."""
+    f = new.growth(own)
+    if f > TESTED:
+        yield (f'base_lr is {float(f):.3g} times the recipe\'s; the rule was measured up to '
+               f'{TESTED} times, and beyond some rate a net diverges or collapses to background')
+    memory = 1 / (1 - after.momentum) if after.momentum < 1 else float('inf')
+    if f > 1 and after.max_iter < MEMORIES * memory:
+        yield (f'momentum {after.momentum:.3g} remembers {memory:.3g} iterations, and the run has '
+               f'{after.max_iter}')

@@ -251,7 +251,7 @@ def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str
         written = read_solver(solver.text.file).message
         print(f"another recipe than the stage's own: {new}, instead of {own}: "
               f'{changes(written, p)}')
-        for doubt in doubts(written, p, own, new):
+        for doubt in doubts(p, own, new):
             print(f'warning: {doubt}')
 
 
