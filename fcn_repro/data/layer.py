@@ -25,7 +25,8 @@ class DataLayer:
     module: of python_param; the class name is its layer.
     tops: number of tops. classes: names by label index, or None.
     options: {name of a user's option (recipe.options.Options): the param that it replaces}.
-    seed_param: the param that a user's seed replaces.
+    seed_param: the param that a user's seed replaces. batch_param: the one that the user's images
+    per pass of training replace; None for a layer with batches of its own.
     in_order: params that give every sample of any split once and in file order; None if the layer
     always reads its val split so.
     batch_size: samples of a forward pass where the param of that name is not given.
@@ -35,6 +36,7 @@ class DataLayer:
     tops: ClassVar[int] = 2
     options: ClassVar[Mapping[str, str]] = {}
     seed_param: ClassVar[str] = 'seed'
+    batch_param: ClassVar[str | None] = None
     in_order: ClassVar[Mapping[str, Any] | None] = None
     batch_size: int = 1
     classes: tuple[str, ...] | None = None
@@ -82,6 +84,7 @@ class SegDataLayer(DataLayer):
     Unknown, missing and wrong params are an FcnError.
     """
 
+    batch_param: ClassVar[str | None] = 'batch_size'
     in_order: ClassVar[Mapping[str, Any] | None] = {'randomize': False, 'batch_size': 1}
     folder_keys: ClassVar[tuple[str, ...]] = ()     # a data set's own params: required …
     optional: ClassVar[tuple[str, ...]] = ()        # … and optional

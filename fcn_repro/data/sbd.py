@@ -53,8 +53,7 @@ class SBDDSegDataLayer(SegDataLayer):
 
     module = 'voc_layers'
     folder_keys = ('sbdd_dir',)
-    options: ClassVar = {'sbd': 'sbdd_dir', 'classes': 'classes',
-                         'batch': 'batch_size'}
+    options: ClassVar = {'sbd': 'sbdd_dir', 'classes': 'classes'}
 
     def open(self, params: Mapping[str, Any]) -> SbdFolder:
         return SbdFolder(params['sbdd_dir'], params['split'], params.get('classes'))

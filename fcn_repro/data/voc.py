@@ -71,8 +71,7 @@ class VOCSegDataLayer(SegDataLayer):
 
     module = 'voc_layers'
     folder_keys, optional = ('voc_dir',), ('sbdd_dir',)
-    options: ClassVar = {'voc': 'voc_dir', 'sbd': 'sbdd_dir', 'classes': 'classes',
-                         'batch': 'batch_size'}
+    options: ClassVar = {'voc': 'voc_dir', 'sbd': 'sbdd_dir', 'classes': 'classes'}
 
     @classmethod
     def class_names(cls, params: Mapping[str, Any]) -> tuple[str, ...] | None:

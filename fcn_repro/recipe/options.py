@@ -120,7 +120,7 @@ class Options:
             'voc': voc and str(voc), 'sbd': self.sbd and str(self.sbd), 'classes': self.classes,
             'mnist': self.mnist and str(self.mnist), 'm2nist': self.m2nist and str(self.m2nist)}
         return {layer.__name__: {
-            **{param: given[name] for name, param in layer.options.items() if given.get(name)},
+            **{param: given[name] for name, param in layer.options.items() if given[name]},
             **({layer.seed_param: RELEASE_SEED + self.seed} if self.seed else {})}
             for layer in python_layers.values()}
 

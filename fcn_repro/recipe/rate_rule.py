@@ -34,8 +34,9 @@ from ..proto.prototxt import NetText
 PROPORTIONAL = 'SGD', 'Nesterov'        # solver types whose step is proportional to the gradient
 COUNTS = ('max_iter', 'stepsize', 'snapshot', 'test_interval', 'display', 'average_loss')
 MOST = (1 << 31) - 1                    # of an int32 field
-MEMORIES = 10           # of momentum, 1 / (1 - p) iterations each, that a run has at least
-TESTED = 4              # growth of an iteration for which the rule was measured
+# Beyond these a run is warned; docs/training.md has the measurements.
+MEMORIES = 10           # the fewest memories of momentum, 1 / (1 - p) iterations each, of a run
+MEASURED = 4            # the growth of an iteration at which mini-fcn32s kept its mean IU
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,10 @@ def doubts(after: Any, own: Batches, new: Batches) -> Iterator[str]:
     """Lines of warning where a rescaled SolverParameter is outside of what the rule was derived or
     measured for."""
     f = new.growth(own)
-    if f > TESTED:
-        yield (f'base_lr is {float(f):.3g} times the recipe\'s; the rule was measured up to '
-               f'{TESTED} times, and beyond some rate a net diverges or collapses to background')
+    if f > MEASURED:
+        yield (f'an iteration has {float(f):.3g} times the samples of the recipe, and base_lr '
+               f'grows with them; up to {MEASURED} times was measured, and beyond some rate a net '
+               'diverges or collapses to background')
     memory = 1 / (1 - after.momentum) if after.momentum < 1 else float('inf')
     if f > 1 and after.max_iter < MEMORIES * memory:
         yield (f'momentum {after.momentum:.3g} remembers {memory:.3g} iterations, and the run has '

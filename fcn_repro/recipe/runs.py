@@ -145,8 +145,8 @@ class Run:
         layers = [layer.python_param for layer in net.message.layer if layer.type == 'Python']
         classes = [python_layers.get((param.module, param.layer)) for param in layers]
         name = 'batch' if options.batch else 'samples'
-        if len(classes) != 1 or classes[0] is None or (options.batch and 'batch' not in
-                                                       classes[0].options):
+        if len(classes) != 1 or classes[0] is None or \
+                (options.batch and classes[0].batch_param is None):
             raise FcnError(f"the stage {self.name} takes no '{name}': its train net's data layer "
                            'has batches of its own', file=net.file, code='option-not-taken',
                            facts={'stage': self.name, 'option': name}, do=f'Leave out {name}.')
@@ -192,8 +192,8 @@ class Run:
         overrides = self.options.overrides
         if self.batches and self.batches[0].batch != self.batches[1].batch:
             for layer in python_layers.values():
-                if 'batch' in layer.options:
-                    overrides[layer.__name__][layer.options['batch']] = self.batches[1].batch
+                if layer.batch_param is not None:
+                    overrides[layer.__name__][layer.batch_param] = self.batches[1].batch
         return overrides
 
     @cached_property
