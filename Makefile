@@ -6,6 +6,7 @@
 # TORCH   the requirement that pip installs as torch
 # VOC, SBD, WEIGHTS, CLASSES, MNIST, M2NIST    your data, see docs/training.md
 # NET, ITERATIONS, RESTORE=1, FRESH=1          of train-fcn32s, train-fcn16s, train-fcn8s and eval
+# BATCH, SAMPLES   images per pass and samples per iteration of train-…: another recipe
 # KEEP    number of snapshots to keep   SEEDS  of staged
 # FAMILY  mini: narrow nets; voc (default with VOC): the release's; scratch: the release's width,
 #         from random weights
@@ -25,6 +26,7 @@ OPTIONS = $(if $(VOC),--voc '$(VOC)') $(if $(SBD),--sbd '$(SBD)') \
           $(if $(MNIST),--mnist '$(MNIST)')
 TRAIN = $(OPTIONS) $(if $(M2NIST),--m2nist '$(M2NIST)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
         $(if $(CLASSES),--classes $(CLASSES)) $(if $(ITERATIONS),--iterations $(ITERATIONS)) \
+        $(if $(BATCH),--batch $(BATCH)) $(if $(SAMPLES),--samples $(SAMPLES)) \
         $(if $(RESTORE),--restore) $(if $(FRESH),--fresh) $(if $(KEEP),--keep $(KEEP))
 
 .PHONY: build staged eval test test-slow lint sanitize cuda-check gpu-check bench wheel clean

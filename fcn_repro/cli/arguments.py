@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
-from ..errors import FcnError
 from ..distributed import Processes, joined
+from ..errors import FcnError
 from ..recipe.optimisations import NAMES
 
 

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
+from ..distributed import Processes
 from ..formats.weights import format_rows
 from ..memory import keep_freed_memory
 from ..net.placement import check_precision, pick_device, place
 from ..predict.evaluation import evaluate_and_report
-from ..distributed import Processes
 from ..proto import TEST
 from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.image import MEAN
+from ..distributed import Processes
 from ..errors import FcnError, nearest
 from ..formats.weights import FILLER, format_rows
 from ..memory import keep_freed_memory
@@ -19,7 +20,6 @@ from ..net.placement import check_precision, pick_device, place
 from ..predict.heatmap import Heatmaps, cast_net
 from ..predict.labels import LabelMaps, image_input, read_deploy
 from ..predict.photos import find_photos, process
-from ..distributed import Processes
 from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations
 from ..recipe.runs import Run

@@ -36,6 +36,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'sbd-classes': 'Leave out --sbd or --classes.',
     'two-data-sets': 'Give --{one} or --{other}.',
     'option-not-taken': 'Leave out --{option}.',
+    'samples-not-multiple': 'Give --samples as a multiple of {batch}, or another --batch.',
+    'rate-rule': 'Leave out --batch or --samples.',
     'zero-fillers': 'Give --weights FILE; or, for random weights, --voc without --sbd, or a '
                     'scratch stage.',
     'no-solver': 'Give --solver with one of {solvers}, or with the path of a solver.',

@@ -2,8 +2,8 @@
 
 import argparse
 
-from ..memory import keep_freed_memory
 from ..distributed import Processes
+from ..memory import keep_freed_memory
 from ..recipe.options import AUTO, NEWEST, Options
 from ..recipe.runs import Run
 from ..recipe.stages import STAGES
@@ -35,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'other')
     parser.add_argument('--iterations', type=int, metavar='N', help='iterations of this stage, '
                         'instead of max_iter; a parent that is missing trains its own')
+    parser.add_argument('--batch', type=int, metavar='B', help='images of one size per forward '
+                        "pass, instead of the stage's; with --samples, another recipe by the "
+                        'rate rule of docs/training.md')
+    parser.add_argument('--samples', type=int, metavar='S', help='samples of an iteration, a '
+                        'multiple of B (default: B x iter_size of the solver, of each process)')
     parser.add_argument('--seed', type=int, metavar='N', help='of random numbers and of the order '
                         "of samples (default: the prototxt's)")
     parser.add_argument('--device', help='cpu, cuda, cuda:1, … (default: a GPU if there is one)')
@@ -60,7 +65,7 @@ def run(args: argparse.Namespace) -> int | None:
     stage = options.pop('stage')
     with processes_of_command() as processes:
         follow_restarts(options, processes)
-        run = Run(stage, Options(**options))
+        run = Run(stage, Options(**options, processes=processes.size))
         return 130 if train(run, HINTS, processes) is None else None
 
 

@@ -191,10 +191,11 @@ class DigitDataLayer(DataLayer):
 
     module = 'digit_layers'
     options: ClassVar = {'mnist': 'mnist'}
+    batch_size = 32
 
     def __init__(self, params: Mapping[str, Any]):
-        known = {'split': None, 'batch_size': 32, 'size': 224, 'seed': 1337, 'mean': MEAN,
-                 'curriculum': 0, 'digit_sizes': DIGIT_SIZES, 'mnist': None}
+        known = {'split': None, 'batch_size': self.batch_size, 'size': 224, 'seed': 1337,
+                 'mean': MEAN, 'curriculum': 0, 'digit_sizes': DIGIT_SIZES, 'mnist': None}
         unknown = sorted(set(params) - set(known))
         if unknown:
             raise FcnError(f"unknown parameter '{unknown[0]}'", type='DigitDataLayer',

@@ -59,6 +59,17 @@ def read_image(path: str | Path) -> np.ndarray:
     return np.array(image)
 
 
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of an image file from its header, without decoding its pixels; FcnError as
+    open_image."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        image, _ = open_image(path, 'image')        # which says what is wrong
+        return image.height, image.width
+
+
 def copy_in_rgb(image: Image.Image) -> str:
     """The Python commands that save a copy of an image file `f` in RGB as `other`, 16 bits scaled
     to 8, without transparency."""

@@ -2,13 +2,14 @@
 layers as a function from k to the k-th batch."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fcn_repro.data.image import check_mean, to_blob
-from fcn_repro.data.order import SampleOrder
+from fcn_repro.data.order import BatchOrder, SampleOrder
 from fcn_repro.data.reader import Reader, Sample, read_class_names
 from fcn_repro.errors import FcnError
 
@@ -24,16 +25,20 @@ class DataLayer:
     module: of python_param; the class name is its layer.
     tops: number of tops. classes: names by label index, or None.
     options: {name of a user's option (recipe.options.Options): the param that it replaces}.
-    seed_param: the param that a user's seed replaces.
+    seed_param: the param that a user's seed replaces. batch_param: the one that the user's images
+    per pass of training replace; None for a layer with batches of its own.
     in_order: params that give every sample of any split once and in file order; None if the layer
     always reads its val split so.
+    batch_size: samples of a forward pass where the param of that name is not given.
     """
 
     module: ClassVar[str]
     tops: ClassVar[int] = 2
     options: ClassVar[Mapping[str, str]] = {}
     seed_param: ClassVar[str] = 'seed'
+    batch_param: ClassVar[str | None] = None
     in_order: ClassVar[Mapping[str, Any] | None] = None
+    batch_size: int = 1
     classes: tuple[str, ...] | None = None
 
     def __init__(self, params: Mapping[str, Any]):
@@ -68,16 +73,19 @@ class DataLayer:
 
 
 class SegDataLayer(DataLayer):
-    """One (image, label) pair per forward pass, each at its own size; tops data and label.
+    """(image, label) pairs of one size, one pair per forward pass unless batch_size is given; tops
+    data and label.
 
     params, the literal of a layer's `param_str` (names of the release's voc_layers.py):
     split: name of the split file; mean: (blue, green, red); randomize (default True): random
     order, only when the split's name contains 'train'; seed: an int, None is 0;
-    classes (an addition): the number of classes, against which label ids are checked.
+    classes (an addition): the number of classes, against which label ids are checked; batch_size
+    (an addition): pairs of one size per forward pass of a random order (order.BatchOrder).
     Unknown, missing and wrong params are an FcnError.
     """
 
-    in_order: ClassVar[Mapping[str, Any] | None] = {'randomize': False}
+    batch_param: ClassVar[str | None] = 'batch_size'
+    in_order: ClassVar[Mapping[str, Any] | None] = {'randomize': False, 'batch_size': 1}
     folder_keys: ClassVar[tuple[str, ...]] = ()     # a data set's own params: required …
     optional: ClassVar[tuple[str, ...]] = ()        # … and optional
 
@@ -87,6 +95,11 @@ class SegDataLayer(DataLayer):
         self.reader = self.open(params)
         self.order = SampleOrder(len(self.reader), params.get('seed'),
                                  params.get('randomize', True) and 'train' in params['split'])
+        self.batch_size = params.get('batch_size', 1)
+        if self.batch_size > 1 and not self.order.randomize:
+            raise FcnError(f"batch_size is {self.batch_size}, and split '{params['split']}' is "
+                           'read in file order, one image per pass', do='Leave out batch_size; '
+                           "batches are of splits whose name contains 'train', with randomize.")
 
     @classmethod
     def class_names(cls, params: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -101,7 +114,7 @@ class SegDataLayer(DataLayer):
     def _check(self, params: Mapping[str, Any]) -> None:
         name = type(self).__name__
         required = (*self.folder_keys, 'split', 'mean')
-        known = (*required, *self.optional, 'randomize', 'seed', 'classes')
+        known = (*required, *self.optional, 'randomize', 'seed', 'classes', 'batch_size')
         for key in params:
             if key not in known:
                 raise FcnError(f'param_str has {key!r}, which {name} does not know',
@@ -117,9 +130,18 @@ class SegDataLayer(DataLayer):
         if classes is not None and (not isinstance(classes, int) or not 1 <= classes <= 255):
             raise FcnError(f'classes is {classes!r}, not a whole number from 1 to 255',
                            do='Give the number of classes of the net.')
+        batch = params.get('batch_size', 1)
+        if type(batch) is not int or batch < 1:
+            raise FcnError(f'batch_size is {batch!r}, not a whole number of at least 1',
+                           do='Give the number of images per forward pass.')
 
     def __len__(self) -> int:
-        return len(self.reader)
+        return -(-len(self.reader) // self.batch_size)
+
+    @cached_property
+    def batches(self) -> BatchOrder:
+        """The batches of several samples; reads the headers of all images."""
+        return BatchOrder(self.reader.sizes, self.order.seed, self.batch_size)
 
     def fingerprint(self) -> str:
         """The Reader's."""
@@ -144,13 +166,26 @@ class SegDataLayer(DataLayer):
         return self.reader.load(self.order[k])
 
     def samples(self, k: int) -> list[Sample]:
-        """The Samples of the k-th forward pass: one."""
-        return [self.sample(k)]
+        """The Samples of the k-th forward pass, batch_size of one size."""
+        if self.batch_size == 1:
+            return [self.sample(k)]
+        return [self.reader.load(int(i)) for i in self.batches[k]]
 
     def blobs(self, samples: list[Sample]) -> tuple[np.ndarray, ...]:
-        """The tops of a forward pass: (1, 3, H, W) and (1, 1, H, W), both float32."""
-        [sample] = samples
-        return to_blob(sample.image, self.mean)[None], sample.label[None, None].astype(np.float32)
+        """The tops of a forward pass: (B, 3, H, W) and (B, 1, H, W), both float32. FcnError for
+        samples of several sizes."""
+        sizes = {sample.label.shape: sample.id for sample in samples}
+        if len(sizes) > 1:
+            (one, (h, w)), (other, (height, width)) = [(id_, s) for s, id_ in sizes.items()][:2]
+            raise FcnError(f"'{one}' is {h}x{w} (height x width), '{other}' in the same batch is "
+                           f'{height}x{width}', do='Put images of one size into a batch; images '
+                           'must not change while a run reads them.')
+        if len(samples) == 1:
+            [sample] = samples
+            return (to_blob(sample.image, self.mean)[None],
+                    sample.label[None, None].astype(np.float32))
+        return (np.stack([to_blob(sample.image, self.mean) for sample in samples]),
+                np.stack([sample.label[None] for sample in samples]).astype(np.float32))
 
     def batch(self, k: int) -> tuple[np.ndarray, ...]:
         """The tops of the k-th forward pass."""

@@ -225,6 +225,7 @@ class M2nistDigitDataLayer(DataLayer):
 
     module, seed_param = 'm2nist_layers', 'order_seed'      # the scenes stay, their order changes
     options: ClassVar = {'mnist': 'mnist'}
+    batch_size = PARAMS['batch_size']
 
     def __init__(self, params: Mapping[str, Any]):
         p = checked(type(self), params, PARAMS)
@@ -264,6 +265,7 @@ class M2nistDataLayer(DataLayer):
 
     module, seed_param = 'm2nist_layers', 'order_seed'
     options: ClassVar = {'mnist': 'mnist', 'm2nist': 'm2nist'}
+    batch_size = PARAMS['batch_size']
     classes = CLASSES
 
     def __init__(self, params: Mapping[str, Any]):

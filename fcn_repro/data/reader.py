@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from fcn_repro.data.image import check_label, read_image, read_label
+from fcn_repro.data.image import check_label, image_size, read_image, read_label
 from fcn_repro.errors import FcnError
 
 
@@ -64,6 +65,11 @@ class Reader:
                      if (self.folder / form.format(id_)).is_file()]
             digest.update(f'{id_} {sizes}\n'.encode())
         return digest.hexdigest()
+
+    @cached_property
+    def sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of each image of the split, from the headers of the files."""
+        return [image_size(self._path(self.images, i, 'image')) for i in range(len(self))]
 
     def image(self, i: int) -> np.ndarray:
         """The i-th image, (H, W, 3) uint8 RGB, without reading its label."""

@@ -10,10 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ..data.layer import DataLayer
+from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..formats.atomic import make_folder, write_text
 from ..net.net import Net
-from ..distributed import ALONE, Processes
 from ..report import contact_sheet, metrics_table, one_class_warning, side_by_side
 from .labels import data_layer, evaluate
 from .metrics import Confusion, Metrics, coarse

@@ -15,11 +15,11 @@ from ..data.layer import DataLayer
 from ..data.order import Share
 from ..data.palette import VOC_CLASSES
 from ..data.reader import Sample, read_class_names
+from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..layers.python import Python
 from ..net.graph import LABELS
 from ..net.net import Net
-from ..distributed import ALONE, Processes
 from ..proto import TEST
 from ..proto.prototxt import filter_net, read_net
 from ..report import save_label_png, save_overlay, shares

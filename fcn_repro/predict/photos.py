@@ -11,9 +11,9 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from ..data.image import copy_in_rgb, open_image
+from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..formats.atomic import make_folder
-from ..distributed import ALONE, Processes
 
 SUFFIXES = ('.bmp', '.gif', '.jp2', '.jpeg', '.jpg', '.pgm', '.png', '.pnm', '.ppm', '.tif',
             '.tiff', '.webp')

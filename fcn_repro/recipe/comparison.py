@@ -101,9 +101,13 @@ def compare(family: str, options: Options, seeds: int = 1,
 
 
 def check(family: str, rows: Sequence[TableRow], options: Options, seeds: int) -> None:
-    """FcnError for a comparison without seeds or rows, and for weights that no row starts from."""
+    """FcnError for a comparison without seeds or rows, of other recipes, and for weights that no
+    row starts from."""
     if seeds < 1:
         raise FcnError(f'{seeds} seeds', do='Give 1 or more.')
+    if options.batch or options.samples:
+        raise FcnError("the table compares the papers' recipes; batch and samples make others",
+                       do='Leave them out.')
     if options.weights and not any(takes_weights(row) for row in rows):
         raise FcnError(f'no stage of {family} takes weights', code='weights-unused',
                        do='Leave out weights.')

@@ -26,12 +26,14 @@ class Options:
     folder of the published scenes. weights: a file, or 'none' to start from random ones. out: the
     run's folder; runs: the folder of all runs, in which it is named after the stage. solver: file
     name in the stage's prototxt folder, or the path of another. iterations: in place of its
-    max_iter. seed: in place of its random_seed, and of the order of samples. restore: a
-    .solverstate.h5, 'newest', or 'auto' (newest, if there is one); force: restore it even if
-    solver, net or data have changed; fresh: set an earlier run aside. keep: number of snapshots to
-    keep. pictures: number of pictures of the val set. workers: threads that
-    read data ahead, None for a few. device, precision: of placement.place. no_opt: optimisations
-    (optimisations.NAMES) to switch off.
+    max_iter. batch: images of one size per forward pass, and samples: per iteration, over all of
+    its passes, in place of the stage's own; either makes another recipe by the rate rule
+    (rate_rule.py). processes: how many train together. seed: in place of its random_seed, and of
+    the order of samples. restore: a .solverstate.h5, 'newest', or 'auto' (newest, if there is one);
+    force: restore it even if solver, net or data have changed; fresh: set an earlier run aside.
+    keep: number of snapshots to keep. pictures: number of pictures of the val set. workers: threads
+    that read data ahead, None for a few. device, precision: of placement.place. no_opt:
+    optimisations (optimisations.NAMES) to switch off.
     """
     voc: str | None = None
     sbd: str | None = None
@@ -43,6 +45,9 @@ class Options:
     runs: str = 'runs'
     solver: str = SOLVER
     iterations: int | None = None
+    batch: int | None = None
+    samples: int | None = None
+    processes: int = 1
     seed: int | None = None
     device: str | None = None
     precision: str = 'fp32'
@@ -60,7 +65,7 @@ class Options:
         self._check_data()
 
     def _check_numbers(self) -> None:
-        for name in 'iterations', 'keep':
+        for name in 'iterations', 'keep', 'batch', 'samples':
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise FcnError(f'{name} is {value}', code='not-positive',
@@ -111,7 +116,7 @@ class Options:
     @property
     def overrides(self) -> dict[str, dict[str, Any]]:
         """{class of a data layer: params of its param_str to replace}: the folders given, and the
-        seed of the order of samples."""
+        seed of the order of samples. `batch` is not among them: Run.train_overrides has it."""
         voc = self.voc or (self.scenes if self.mnist else None)
         given: Mapping[str, Any] = {
             'voc': voc and str(voc), 'sbd': self.sbd and str(self.sbd), 'classes': self.classes,

@@ -14,10 +14,11 @@ from ..net.net import Net
 from ..proto.prototxt import read_solver
 from ..solver.nets import train_net
 from .options import NONE
-from .runs import Run
+from .runs import OWN_RECIPE, Run
 
 ROOT = Path(__file__).parents[2]
 LABELS = {'stage': 'stage', 'classes': 'number of classes', 'data': 'data (hash)', 'seed': 'seed',
+          'recipe': 'recipe',
           'parent_sha256': 'parent, its weights having the SHA-256'}
 
 
@@ -38,13 +39,14 @@ def commit() -> str:
 
 
 def identity(run: Run, prototxt: Path, val: Net) -> dict[str, Any]:
-    """What tells this run from another one in the same folder: stage, classes, seed, data."""
+    """What tells this run from another one in the same folder: stage, classes, seed, data,
+    recipe."""
     options = run.options
     solver = read_solver(run.solver_of(prototxt))
     net = train_net(solver, run.search(prototxt)(solver.file))
     seed = options.seed if options.seed is not None else max(int(solver.message.random_seed), 0)
     return {'stage': run.name, 'classes': options.classes or classes_of(val), 'seed': seed,
-            'data': data_hash(net, options.overrides)}
+            'data': data_hash(net, options.overrides), 'recipe': run.recipe}
 
 
 def data_hash(net, overrides: dict[str, dict]) -> str:
@@ -102,7 +104,7 @@ def check_parent(mine: dict[str, Any], weights: str | Path) -> None:
 def check_run(weights: str | Path, mine: dict[str, Any]) -> None:
     """FcnError if the run that wrote `weights`, or a solver state, is not the one asked for,
     `mine`."""
-    extra = read_extra(weights)
+    extra = {'recipe': OWN_RECIPE, **read_extra(weights)}
     for key, label in LABELS.items():
         if key in extra and key in mine and extra[key] != mine[key]:
             raise FcnError(f"the run here has another {label}: {str(extra[key]) or 'none'}, here "

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
-from ..data import parse_params
+from ..data import parse_params, python_layers
 from ..data.scenes import make_scenes
 from ..data.voc import VocFolder
 from ..errors import FcnError, nearest
@@ -15,13 +16,17 @@ from ..formats.atomic import make_folder, write_text
 from ..formats.weights import read_extra
 from ..net.net import Net
 from ..proto import TEST
-from ..proto.prototxt import read_net, read_solver
+from ..proto.prototxt import NetText, SolverText, filter_net, read_net, read_solver
 from ..search import SearchPath
+from ..solver.nets import train_net
 from ..solver.snapshot_files import iteration, list_snapshots
 from .models import MODELS, Model
 from .optimisations import Optimisations
 from .options import AUTO, NEWEST, NONE, Options
+from .rate_rule import Batches, divided, per, rescaled, sums_the_batch
 from .stages import ON, SLOW, STAGES, Stage, shipped
+
+OWN_RECIPE = "the stage's own"
 
 # ---- snapshot files of a folder ------------------------------------------------------------------
 
@@ -98,6 +103,8 @@ class Run:
                            facts={'stage': self.name, 'solvers': ', '.join(found)},
                            do=f'Give one of {", ".join(found)}, or the path of a solver.'
                            if found else 'Write the folder from recipe.models.MODELS.')
+        if options.batch or options.samples:
+            self.solver_text(shipped(self.name))
 
     @property
     def solver_file(self) -> Path:
@@ -122,7 +129,72 @@ class Run:
     @property
     def max_iter(self) -> int:
         """The iteration to train to."""
-        return self.options.iterations or read_solver(self.solver_file).message.max_iter
+        return self.options.iterations or \
+            self.solver_text(shipped(self.name)).message.max_iter
+
+    # Batches and samples of an iteration
+
+    @cached_property
+    def batches(self) -> tuple[Batches, Batches] | None:
+        """(the stage's own, those asked for) where the options `batch` and `samples` make another
+        recipe of it; None for the stage's own. FcnError for those that it does not take."""
+        options = self.options
+        if not (options.batch or options.samples):
+            return None
+        solver, net = self.solver_and_net(shipped(self.name))
+        layers = [layer.python_param for layer in net.message.layer if layer.type == 'Python']
+        classes = [python_layers.get((param.module, param.layer)) for param in layers]
+        name = 'batch' if options.batch else 'samples'
+        if len(classes) != 1 or classes[0] is None or \
+                (options.batch and classes[0].batch_param is None):
+            raise FcnError(f"the stage {self.name} takes no '{name}': its train net's data layer "
+                           'has batches of its own', file=net.file, code='option-not-taken',
+                           facts={'stage': self.name, 'option': name}, do=f'Leave out {name}.')
+        batch = parse_params(layers[0].param_str).get('batch_size', classes[0].batch_size)
+        own = Batches(batch, batch * solver.message.iter_size)
+        new = divided(own, options.batch, options.samples, options.processes)
+        return (own, new) if new != own else None
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's words for snapshots: another one has its batches."""
+        return str(self.batches[1]) if self.batches else OWN_RECIPE
+
+    def solver_and_net(self, prototxt: Path) -> tuple[SolverText, NetText]:
+        """The solver as it is written, and the layers of its train net."""
+        solver = read_solver(self.solver_of(prototxt))
+        net = train_net(solver, self.search(prototxt)(solver.file))
+        return solver, filter_net(net, net.message.state.phase, net.message.state.level)
+
+    def solver_text(self, prototxt: Path) -> SolverText:
+        """The solver that trains the run: as it is written, or, for another recipe, by the rate
+        rule."""
+        if self.batches is None:
+            return read_solver(self.solver_of(prototxt))
+        own, new = self.batches
+        solver, net = self.solver_and_net(prototxt)
+        summed = new.batch != own.batch and sums_the_batch(net)
+        return replace(solver, message=rescaled(solver.message, own, new, summed))
+
+    @property
+    def score_every(self) -> int:
+        """Iterations between scores of the val set, 0 for none."""
+        every = self.stage.score_every
+        if self.batches and every:
+            own, new = self.batches
+            return per(every, new.growth(own))
+        return every
+
+    @property
+    def train_overrides(self) -> dict[str, dict[str, Any]]:
+        """The options' overrides for the train net: also the batch of another recipe, which val
+        nets, scored image by image, do not take."""
+        overrides = self.options.overrides
+        if self.batches and self.batches[0].batch != self.batches[1].batch:
+            for layer in python_layers.values():
+                if layer.batch_param is not None:
+                    overrides[layer.__name__][layer.batch_param] = self.batches[1].batch
+        return overrides
 
     @cached_property
     def model(self) -> Model | None:
@@ -163,11 +235,16 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """runs/STAGE, followed by the names of another solver and of other data."""
+        """runs/STAGE, followed by the names of another solver, of other data and of another
+        recipe."""
         options = self.options
         variant = Path(options.solver).stem.removeprefix('solver').replace('_', '-')
         variant = variant and f"-{variant.lstrip('-')}"
         variant += '-mnist' * bool(options.mnist) + '-published' * bool(options.m2nist)
+        if options.out is None and self.batches:
+            own, new = self.batches
+            variant += f'-batch{new.batch}' * (new.batch != own.batch)
+            variant += f'-samples{new.samples}' * (new.passes != own.passes)
         return Path(options.out or Path(options.runs, self.name + variant))
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..formats.atomic import make_folder
 from ..formats.weights import FILLER, format_rows
@@ -17,7 +18,7 @@ from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place, training_seconds
 from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report, val_score
-from ..distributed import ALONE, Processes
+from ..proto.prototxt import read_solver
 from ..report.progress import TrainingBar, human, log_to
 from ..solver.iteration import test_passes
 from ..solver.snapshot_files import iteration
@@ -25,6 +26,7 @@ from ..solver.solver import Solver
 from .optimisations import Optimisations
 from .options import NONE
 from .provenance import check_parent, check_run, commit, identity, parentage, parentage_now
+from .rate_rule import changes, doubts
 from .runs import Run, set_aside
 from .stage import Stage
 from .stages import shipped
@@ -203,13 +205,15 @@ def make_solver(run: Run, prototxt: Path, mine: dict, processes: Processes) -> S
     options, optimisations = run.options, Optimisations(run.options.no_opt)
     provenance = {'commit': commit(), 'max_iter': run.max_iter,
                   **{key: value for key, value in mine.items() if key != 'seed'}}
-    return Solver(run.solver_of(prototxt), search=run.search(prototxt),
+    text = run.solver_text(prototxt)
+    return Solver(text, search=run.search(prototxt),
                   prefix=run.folder / 'train', seed=options.seed,
-                  device=device_of(run, processes), overrides=options.overrides,
-                  max_iter=options.iterations, keep=options.keep, workers=options.workers,
-                  precision=options.precision, provenance=provenance,
+                  device=device_of(run, processes), overrides=run.train_overrides,
+                  test_overrides=options.overrides, max_iter=options.iterations, keep=options.keep,
+                  workers=options.workers, precision=options.precision, provenance=provenance,
                   passes=optimisations.passes, placed=optimisations.placed,
-                  fused=optimisations.fused, processes=processes)
+                  fused=optimisations.fused, processes=processes,
+                  iter_size_in_all=text.message.iter_size if run.batches else None)
 
 
 def open_log(run: Run, processes: Processes) -> None:
@@ -223,7 +227,7 @@ def iterate(run: Run, solver: Solver, val: Net, report: str,
             hints: Mapping[str, str]) -> Path | None:
     """Run the solver to its end, scoring `val` now and then; returns the final weights, None if a
     signal stopped it. report: what was done to the net."""
-    options, stage, processes = run.options, run.stage, solver.processes
+    options, every, processes = run.options, run.score_every, solver.processes
     device = device_of(run, processes)
     introduce(run, solver, device, hints)
     print(report)
@@ -234,8 +238,7 @@ def iterate(run: Run, solver: Solver, val: Net, report: str,
     with stopped_by_signals(solver), TrainingBar(solver, batch) as bar:
         for _ in solver.run():
             bar.update()
-            if stage.score_every and solver.iter % stage.score_every == 0 and \
-                    solver.iter < solver.param.max_iter:
+            if every and solver.iter % every == 0 and solver.iter < solver.param.max_iter:
                 bar.print_line(val_score, val, solver.iter, processes)
     processes.gather(None)          # the last snapshot is there now
     if solver.stop_requested:
@@ -260,6 +263,13 @@ def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str
           f'{p.max_iter} iterations of {p.iter_size} x {next(iter(net.shapes.values()))[0]} '
           f'images, base_lr {p.base_lr:g}, momentum {p.momentum:g}, torch {torch.__version__} on '
           f'{together(solver.processes)}{device}; about {human(seconds / solver.processes.size)}')
+    if run.batches:
+        own, new = run.batches
+        written = read_solver(solver.text.file).message
+        print(f"another recipe than the stage's own: {new}, instead of {own}: "
+              f'{changes(written, p)}')
+        for doubt in doubts(p, own, new):
+            print(f'warning: {doubt}')
 
 
 def together(processes: Processes) -> str:

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import torch
 
 from ..data.order import Share
+from ..distributed import Group, Processes
 from ..errors import FcnError
 from ..net.blob import ParamBlob
 from ..net.net import Net
-from ..distributed import Group, Processes
 from .gradients import GradientSum
 
 LOGGED_VALUES = 100                         # of an output, at most

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from .. import glog
+from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..formats.weights import assign
 from ..net.net import Net, Pass
 from ..net.placement import check_precision, place
 from ..passes import DEFAULT
-from ..distributed import ALONE, Processes
 from ..proto import BVLC
 from ..proto.dialects import Dialect, added_fields
 from ..proto.prototxt import SolverText, read_solver
@@ -47,7 +47,8 @@ class Solver:
     path: the solver file, or its SolverText. search: SearchPath.of or SearchPath.beside, which
     makes of a text's file where its relative paths are looked for; for the solver and for its nets.
     prefix: replaces snapshot_prefix. seed: replaces random_seed (0 where neither is given, so that
-    every run can be repeated). overrides: for the nets' data layers, as in Net. passes: as in Net;
+    every run can be repeated). overrides: for the nets' data layers, as in Net. test_overrides: for
+    the test nets' instead. passes: as in Net;
     by default passes.DEFAULT, and none with blas. keep: how many snapshots of the run are kept, the
     newest ones (None: all). provenance: {name: number or text} to store in the snapshots; one of
     another provenance['data'] is not restored. rule: replaces type. net_class: Net, or a subclass.
@@ -69,7 +70,7 @@ class Solver:
                  search: Callable[[str | PathLike], SearchPath] = SearchPath.of,
                  prefix: str | PathLike | None = None, seed: int | None = None,
                  device: str | torch.device = 'cpu', placed: dict[str, Any] | None = None,
-                 overrides: dict | None = None,
+                 overrides: dict | None = None, test_overrides: dict | None = None,
                  passes: Iterable[Pass] | None = None, max_iter: int | None = None,
                  keep: int | None = None, provenance: dict[str, Any] | None = None,
                  rule: str | None = None, net_class: type[Net] = Net,
@@ -96,21 +97,24 @@ class Solver:
         snapshots.check_options(self.keep, self.provenance)
         if passes is None:
             passes = () if blas else DEFAULT
-        options = {'seed': self.seed, 'passes': tuple(passes), 'overrides': overrides, 'blas': blas}
+        options = {'seed': self.seed, 'passes': tuple(passes), 'blas': blas}
 
-        def make(text):
+        def make(text, overrides):
             state = text.message.state
             net = net_class.of(text, state.phase, state.level, search=search(text.file),
-                               **options)
+                               overrides=overrides, **options)
             return place(net, device, workers=workers, precision=precision,
                          **{**(placed or {}), 'prepack': False, 'graphs': False})
         self.search = search(self.text.file)
         glog.CAFFE.info('Initializing solver from parameters:\n%s', p,
                         extra=glog.at('solver.cpp', 45))
         train_text, sources = train_net(self.text, self.search), test_sources(self.text)
-        self.net, self.net_text = make(train_text), snapshots.net_text(train_text)
+        self.net, self.net_text = make(train_text, overrides), snapshots.net_text(train_text)
         used = sources and (idle_test_nets or self._ever_tests())
-        self.test_nets = [make(text) for text in test_nets(self.text, self.search)] if used else []
+        if test_overrides is None:
+            test_overrides = overrides
+        self.test_nets = [make(text, test_overrides)
+                          for text in test_nets(self.text, self.search)] if used else []
         self.history = [torch.zeros_like(blob.parameter) for _ in range(RULES[p.type].histories)
                         for blob in self.net.learnable_params]      # Caffe's order
         self.iter, self.current_step = 0, 0

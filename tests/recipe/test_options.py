@@ -16,6 +16,7 @@ from fcn_repro.recipe.stages import STAGES, shipped
 
 @pytest.mark.parametrize('options, code', [
     ({'iterations': 0}, 'not-positive'), ({'keep': 0}, 'not-positive'),
+    ({'batch': 0}, 'not-positive'), ({'samples': -4}, 'not-positive'),
     ({'seed': -1}, 'negative'), ({'pictures': -1}, 'negative'),
     ({'workers': -1}, 'bad-workers'), ({'restore': 'newest', 'fresh': True}, 'restore-fresh'),
     ({'force': True}, 'force-alone'), ({'classes': 3}, 'classes-alone'),
@@ -37,6 +38,9 @@ def test_options_that_exclude_each_other_or_are_out_of_range(options, code):
     ('m2nist-classifier', {'m2nist': 'n'}, 'option-not-taken'),
     ('scratch-fcn32s', {'mnist': 'm'}, 'option-not-taken'),
     ('voc-fcn32s', {'mnist': 'm'}, 'option-not-taken'),
+    ('mini-classifier', {'batch': 4}, 'option-not-taken'),
+    ('m2nist', {'batch': 4}, 'option-not-taken'),
+    ('m2nist-classifier', {'batch': 4}, 'option-not-taken'),
     ('voc-fcn32s', {'weights': 'none'}, 'zero-fillers'),
     ('voc-fcn32s', {'weights': 'none', 'voc': 'v', 'sbd': 's'}, 'zero-fillers'),
     ('mini-fcn32s', {'solver': 'solver_x.prototxt'}, 'no-solver'),
@@ -51,7 +55,8 @@ def test_options_that_a_stage_does_not_take(name, options, code):
     ('mini-fcn32s', {'mnist': 'm'}), ('mini-fcn8s', {'voc': 'v', 'classes': 3, 'weights': 'none'}),
     ('m2nist', {'m2nist': 'n'}), ('m2nist-classifier', {'mnist': 'm'}),
     ('voc-fcn32s', {'voc': 'v', 'sbd': 's'}), ('voc-fcn32s', {'voc': 'v', 'weights': 'none'}),
-    ('scratch-fcn8s', {'voc': 'v'}),
+    ('scratch-fcn8s', {'voc': 'v'}), ('mini-fcn16s', {'batch': 4, 'samples': 20}),
+    ('voc-fcn32s', {'batch': 2}), ('m2nist', {'samples': 32}), ('mini-classifier', {'samples': 48}),
 ])
 def test_options_that_a_stage_takes(name, options):
     Run(name, Options(**options)).check()

@@ -15,8 +15,8 @@ from PIL import Image
 from small_runs import run, small_voc, write_stage
 
 from fcn_repro.data.order import Share
-from fcn_repro.errors import FcnError
 from fcn_repro.distributed import ALONE, joined
+from fcn_repro.errors import FcnError
 from fcn_repro.solver.gradients import buckets
 from fcn_repro.solver.snapshot_files import list_snapshots
 

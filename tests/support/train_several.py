@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from small_runs import NET, SOLVER, run, write_stage
 
+from fcn_repro.distributed import ALONE, joined
 from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.predict.evaluation import evaluate_and_report
-from fcn_repro.distributed import ALONE, joined
 from fcn_repro.proto import TEST
 from fcn_repro.recipe.training import stopped_by_signals
 from fcn_repro.solver import Solver, gradients
