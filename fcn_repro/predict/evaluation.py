@@ -10,12 +10,13 @@ from tqdm import tqdm
 
 from ..data.layer import DataLayer
 from ..errors import FcnError
-from ..formats.atomic import make_folder, write_text
+from ..formats.atomic import write_text
+from ..lock import locked
 from ..net.net import Net
 from ..report import contact_sheet, metrics_table, one_class_warning, side_by_side
 from .labels import data_layer, evaluate
 from .metrics import Confusion, Metrics, coarse
-from .outputs import find_output
+from .outputs import Output, find_output
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +47,21 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
     number of images (None: all). rule: of metrics.metrics, 'paper' or 'release'. output,
     threshold: of find_output.
     Returns the Metrics. Writes metrics.json, pictures/<id>.png and pictures.png. FcnError for bad
-    data, a net without a score, and a folder that cannot be written.
+    data, a net without a score, and a folder that cannot be written, or that another evaluation is
+    using.
     """
     data, out = data_layer(net), Path(out)
     prediction_of = find_output(net, output, threshold)
     print(prediction_of.words)
     total = how_many(count, data)
-    make_folder(out)
+    with locked(out):
+        return _report_into(out, net, prediction_of, total, pictures, count, rule)
+
+
+def _report_into(out: Path, net: Net, prediction_of: Output, total: int, pictures: int,
+                 count: int | None, rule: str) -> Metrics:
+    """evaluate_and_report of `total` images into a folder whose lock is held."""
+    data = data_layer(net)
     wanted = spread(min(pictures, total), total)
     seconds, strips = [], []
     confusion = Confusion(prediction_of.classes)

@@ -12,6 +12,7 @@ import torch
 from ..errors import FcnError
 from ..formats.atomic import make_folder
 from ..formats.weights import FILLER, format_rows
+from ..lock import RunLock, locked
 from ..net import surgery
 from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place, training_seconds
@@ -41,11 +42,19 @@ def train(run: Run, hints: Mapping[str, str] = HINTS) -> Path | None:
 
     Returns the path of its weights, or None if a signal stopped it. hints: texts in the place of
     HINTS, in the words of a front end. FcnError for options, data, weights and earlier runs that do
-    not fit; all that can be checked is checked before anything is changed."""
+    not fit, and where another run is using its folder; all that can be checked is checked before
+    anything is changed."""
     options = run.options
     run.check()
     check_precision(options.precision, pick_device(options.device), train=True)
     Optimisations(options.no_opt)           # an unknown name is an error now
+    with locked(run.folder) as lock:
+        return train_locked(run, lock, hints)
+
+
+def train_locked(run: Run, lock: RunLock, hints: Mapping[str, str]) -> Path | None:
+    """`train` in a folder whose lock is held."""
+    options = run.options
 
     # Is there a run already?
     fresh = options.fresh and bool(run.snapshots())
@@ -60,7 +69,7 @@ def train(run: Run, hints: Mapping[str, str] = HINTS) -> Path | None:
     val = run.val_net(shipped(run.name)) if run.model is None else None     # finds missing data
     if fresh:
         check_source(run, val, source)
-        set_aside(run.folder)
+        lock.moved(set_aside(run.folder))
     prototxt = run.write_prototxt()
     if val is None:
         val = run.val_net(prototxt)
@@ -249,10 +258,14 @@ def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str
 
 @contextmanager
 def stopped_by_signals(solver: Solver) -> Iterator[None]:
-    """Have SIGINT and SIGTERM stop the solver after the current iteration, with a snapshot."""
+    """Have SIGINT, SIGTERM and SIGHUP stop the solver after the current iteration, with a
+    snapshot. An ignored SIGHUP stays so: that is what nohup is for."""
     def stop(number, frame):
         solver.request_stop()
-    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
