@@ -36,8 +36,8 @@ def locked(folder: str | os.PathLike, prefix: str | None = None) -> Iterator[Run
     where nothing was put into it. prefix: lock only the files PREFIX_… of that folder.
 
     One process of a run takes it: of a run of several processes the first. FcnError (code
-    'folder-in-use', or 'prefix-in-use'; facts host, pid, since) where another run has it, and
-    where the folder cannot be made or written to.
+    'folder-in-use' without a prefix; facts host, pid, since) where another run has it, and where
+    the folder cannot be made or written to.
     """
     lock = RunLock(folder, prefix)
     try:
@@ -161,7 +161,7 @@ class RunLock:
                             code='folder-in-use', facts=other,
                             do='Wait until it ends or stop it, or give another folder as out.')
         return FcnError(f'another run is writing files of this prefix: {who}',
-                        file=str(self.folder / self.prefix), code='prefix-in-use', facts=other,
+                        file=str(self.folder / self.prefix), facts=other,
                         do='Wait until it ends or stop it, or set another snapshot_prefix in the '
                            'solver.')
 
