@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from . import processes
+from . import processes, temporary
 from .errors import FcnError
 from .formats.atomic import make_folder
 
@@ -137,6 +137,7 @@ class RunLock:
         with suppress(OSError):             # a full disk: the lock itself is the kernel's
             os.ftruncate(opened, 0)
             os.pwrite(opened, json.dumps(text).encode(), 0)
+        temporary.sweep(self.folder)        # of the run that was killed here
 
     @staticmethod
     def _drop(opened: int | None, file: Path) -> bool:

@@ -201,7 +201,8 @@ def kill_until_done(name: str, folder: str, random_: random.Random, hits: Counte
         if end(pid):
             problems.append(f'{folder}: {said(pid)}')
         newest = newest_state(f'{folder}/run')
-    left = [str(path) for path in contents(Path(folder)) if path.suffix in ('.tmp', '.lock')]
+    left = [str(path) for path in contents(Path(folder))
+            if path.suffix == '.tmp' or path.name == '.lock']
     wrong = differing(folder, name)
     if left or wrong:
         problems.append(f'{folder}: left over {left}, not as undisturbed {wrong}')

@@ -1,11 +1,16 @@
 """tools/kills.py: what it promises, and that it finds a lock that does not hold."""
 
 import re
+import subprocess
+import sys
 
 import pytest
-from small_runs import start, wait
+from small_runs import ROOT, start, wait
 
-FAULT = '''import sys; sys.path.insert(0, 'tools'); import kills
+FAULT = '''
+import sys
+sys.path.insert(0, 'tools')
+import kills
 from fcn_repro import processes
 processes.take_lock = lambda opened: True
 kills.sys.argv = ['kills', '--count', '0', '--pairs', '2']
@@ -23,3 +28,9 @@ def test_200_kills_and_50_pairs(tmp_path):
     assert sum(found) == 200 and min(found) > 0
     assert pairs.startswith('50 pairs') and pairs.endswith('; 0 mixed')
     assert '17 new, 17 resumed, 16 fresh' in pairs
+
+
+@pytest.mark.slow
+def test_a_lock_that_does_not_hold_is_found():
+    done = subprocess.run([sys.executable, '-c', FAULT], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout.splitlines()[1].endswith('; 2 mixed'), done
