@@ -29,7 +29,7 @@ TRAIN = $(OPTIONS) $(if $(M2NIST),--m2nist '$(M2NIST)') $(if $(WEIGHTS),--weight
         $(if $(BATCH),--batch $(BATCH)) $(if $(SAMPLES),--samples $(SAMPLES)) \
         $(if $(RESTORE),--restore) $(if $(FRESH),--fresh) $(if $(KEEP),--keep $(KEEP))
 
-.PHONY: build staged eval test test-slow lint sanitize cuda-check gpu-check bench wheel clean
+.PHONY: build staged eval test test-slow lint sanitize kills cuda-check gpu-check bench wheel clean
 
 build: $(if $(VENV),$(VENV)/installed)
 	@$(MAKE) --no-print-directory build/built-$$($(PY) -c "import importlib.metadata as m; \
@@ -82,6 +82,9 @@ lint: build
 
 sanitize: build
 	@$(PY) tools/sanitize.py
+
+kills: build
+	@$(PY) tools/kills.py $(if $(KILLS),--count $(KILLS))
 
 cuda-check: build
 	@$(PY) tools/cuda_check.py

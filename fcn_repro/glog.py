@@ -15,9 +15,11 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from . import temporary
 from .errors import FcnError
 
 ROOT = logging.getLogger('fcn_repro')
@@ -61,6 +63,19 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr, flush=True)
+
+
+class LogFile(logging.FileHandler):
+    """Appends to a file, which is no link; flags: more ones of os.open. OSError where it cannot be
+    opened."""
+
+    def __init__(self, path: str | os.PathLike, flags: int = 0) -> None:
+        self.flags = flags
+        super().__init__(path, encoding='utf-8')
+
+    def _open(self) -> TextIOWrapper:
+        opened = temporary.open_log(self.baseFilename, self.flags)
+        return open(opened, 'a', encoding=self.encoding)
 
 
 def letter(level: int) -> str:
@@ -133,10 +148,14 @@ def log_file(program: str, folder: str) -> logging.Handler:
         user = 'invalid-user'
     path = Path(folder, f'{program}.{host}.{user}.log.INFO.{now:%Y%m%d-%H%M%S}.{os.getpid()}')
     try:
-        path.write_text(f'Log file created at: {now:%Y/%m/%d %H:%M:%S}\n'
-                        f'Running on machine: {host}\n'
-                        'Log line format: [IWEF]mmdd hh:mm:ss.uuuuuu threadid file:line] msg\n')
-        handler = logging.FileHandler(path)
+        while path.is_symlink() or path.exists():      # a second log within a second
+            path = path.with_name(f'{path.name}+')
+        handler = LogFile(path, os.O_EXCL)
+        handler.stream.write(f'Log file created at: {now:%Y/%m/%d %H:%M:%S}\n'
+                             f'Running on machine: {host}\n'
+                             'Log line format: [IWEF]mmdd hh:mm:ss.uuuuuu threadid file:line] '
+                             'msg\n')
+        handler.flush()
     except OSError as error:
         raise FcnError(f'the log cannot be written: {error.strerror}', file=str(path),
                        do='Set log_dir (GLOG_log_dir) to a folder that can be written.') from None

@@ -10,10 +10,13 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # know nothing of each other. Modules beside the packages stand under their own names.
 ORDER = (
     ('errors',),
-    ('sizes', 'memory', 'search', 'sniff', 'glog', 'distributed'),
+    ('sizes', 'memory', 'search', 'sniff', 'processes', 'distributed'),
+    ('temporary',),
+    ('glog',),
     ('fillers',),
     ('proto', 'data'),
     ('formats',),
+    ('lock',),
     ('ops',),
     ('layers',),
     ('net',),

@@ -9,6 +9,8 @@ out in an installed package. A test compares codes, facts, commands and options 
 
 REMEDIES: dict[str, str | tuple[str, ...]] = {
     'no-folder': 'Give another --out, or fix its permissions or the free space.',
+    'folder-in-use': ('Wait until it ends or stop it, or give another --out.',
+                      'Wait until it ends or stop it, or give another --runs.'),
     # data
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
     # net

@@ -5,11 +5,11 @@ label image holds 0 for background, 1 + digit inside, and 255 in a rim around ev
 VOC's do. Train and val are drawn from disjoint digits.
 """
 
+import errno
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from fcn_repro.data.digits import (
 from fcn_repro.data.image import VOID
 from fcn_repro.data.palette import palette
 from fcn_repro.errors import FcnError
+from fcn_repro.temporary import folder_for
 
 FOLDER, MNIST_FOLDER = FOLDERS = Path('data/digits/VOC'), Path('data/mnist/VOC')    # by default
 CLASSES = ('background', *NAMES)
@@ -46,28 +47,34 @@ def make_scenes(out_dir: str | Path, seed: int = 1337, train: int = 600, val: in
     train, val: number of scenes; size: (height, width) in pixels; digits: minimum and maximum per
     scene; digit_sizes: minimum and maximum height of a digit in pixels; mnist: folder of IDX files
     to use instead of the bundled digits. The folder is written under a temporary name and renamed,
-    so it is complete or absent. A folder that holds exactly these scenes is kept; other scenes of
-    this function are replaced; FcnError for a folder that this function did not make.
+    so it is complete or absent; where two processes draw it at once, one's is kept. A folder that
+    holds exactly these scenes is kept; other scenes of this function are replaced; FcnError for a
+    folder that this function did not make.
     """
     out_dir = Path(out_dir)
     stamp = {'version': VERSION, 'seed': seed, 'train': train, 'val': val, 'size': list(size),
              'digits': list(digits), 'digit_sizes': list(digit_sizes),
              'mnist': None if mnist is None else os.path.abspath(mnist)}
     check_stamp(stamp)
-    if out_dir.exists() and any(out_dir.iterdir()) and read_stamp(out_dir) == stamp:
-        return False
-    parent = out_dir.absolute().parent
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=out_dir.name + '.', dir=parent) as scratch:
-            part = Path(scratch, 'scenes')
-            part.mkdir()
+        if holds(out_dir, stamp):
+            return False
+        out_dir.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with folder_for(out_dir.absolute()) as part:
             write_scenes(part, stamp)
-            replace_folder(part, out_dir)
+            return put_in_place(part, out_dir.absolute(), stamp)
     except OSError as error:
         raise FcnError(f'the scenes cannot be written: {error.strerror or error}', file=out_dir,
                        do='Check the folder, its permissions and the disk space.') from error
-    return True
+
+
+def holds(folder: Path, stamp: dict) -> bool:
+    """Whether a folder holds the scenes of these settings; FcnError if it holds something else than
+    scenes."""
+    try:
+        return any(folder.iterdir()) and read_stamp(folder) == stamp
+    except FileNotFoundError:
+        return False
 
 
 def check_stamp(stamp: dict) -> None:
@@ -98,15 +105,20 @@ def read_stamp(folder: Path) -> dict:
                        do='Give another folder, or remove this one.') from error
 
 
-def replace_folder(new: Path, old: Path) -> None:
-    """Rename folder `new` to `old`; the previous `old` is removed afterwards."""
-    if old.exists():
-        trash = Path(tempfile.mkdtemp(prefix=old.name + '.', dir=new.parent))
-        os.replace(old, trash / 'old')
-        os.replace(new, old)
-        shutil.rmtree(trash)
-    else:
-        os.replace(new, old)
+def put_in_place(new: Path, old: Path, stamp: dict) -> bool:
+    """Rename folder `new` to `old`, whose earlier scenes are removed; False where another process
+    has put these very scenes there meanwhile."""
+    while True:
+        with suppress(FileNotFoundError), folder_for(old) as trash:    # moved away by another one
+            if holds(old, stamp):
+                return False
+            os.replace(old, trash / 'old')
+        try:
+            os.replace(new, old)        # onto nothing, or an empty folder
+            return True
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
 
 
 def write_scenes(folder: Path, stamp: dict) -> None:

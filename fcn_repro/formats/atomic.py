@@ -1,32 +1,27 @@
-"""Write a file whole or not at all."""
+"""Write a file whole or not at all.
+
+A symbolic link in the file's place is replaced, never written through: in a folder that others can
+write to, it may have been put there. A link to a folder is followed.
+"""
 
 import errno
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from .. import temporary
 from ..errors import FcnError
 
 
 def write_bytes(data: bytes, path: str | os.PathLike,
                 failed: str = 'cannot write the file') -> None:
-    """Write bytes under a temporary name, then move them to `path`: a reader never sees a part.
-
-    FcnError, beginning with `failed`, where that is not possible; an earlier file stays as it was.
-    """
-    temporary = Path(f'{path}.{os.getpid()}.part')
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise FcnError(f'{failed}: {error.strerror}', file=str(path),
-                       do='Check the folder, its permissions and the free space.') from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    """Write bytes as `replacing` does, without waiting for the disk."""
+    with replacing(path, failed, durable=False) as file:
+        file.write(data)
 
 
 def write_text(text: str, path: str | os.PathLike) -> None:
@@ -35,28 +30,39 @@ def write_text(text: str, path: str | os.PathLike) -> None:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A binary file to fill, which takes the place of `path` only when it is complete on disk.
+def replacing(path: str | os.PathLike, failed: str = 'cannot be written',
+              durable: bool = True) -> Iterator[BinaryIO]:
+    """A binary file to fill, which takes the place of `path` only when it is complete.
 
-    Until then, and after any error, the earlier file of that name is untouched. FcnError where it
-    cannot be written.
+    Until then, and after any error, the earlier file of that name is untouched. durable: it is on
+    disk, too, before that. FcnError, beginning with `failed`, where it cannot be written, and where
+    `path` is something else than a file.
     """
-    temporary = f'{os.fspath(path)}.{os.getpid()}.tmp'
+    check_target(path, failed)
     try:
-        with open(temporary, 'wb+') as file:
+        with temporary.file_for(path) as (made, file):
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(os.path.dirname(temporary) or '.')
-    except BaseException as error:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            os.remove(temporary)
-        if isinstance(error, (OSError, RuntimeError)):
-            raise FcnError(f'cannot be written: {first_line(error)}', file=path,
-                           do='Check that the folder exists, may be written to and has room; an '
-                              'earlier file of this name is untouched.') from error
-        raise
+            if durable:
+                os.fsync(file.fileno())
+            os.replace(made, path)
+        if durable:
+            sync_folder(Path(path).parent)
+    except (OSError, RuntimeError) as error:
+        raise FcnError(f'{failed}: {first_line(error)}', file=str(path),
+                       do='Check that the folder exists, may be written to and has room; an '
+                          'earlier file of this name is untouched.') from error
+
+
+def check_target(path: str | os.PathLike, failed: str) -> None:
+    """FcnError where a folder, a device or a pipe has this path: it would be replaced."""
+    with suppress(OSError):
+        mode = os.stat(path).st_mode
+        kind = 'a folder' if stat.S_ISDIR(mode) else 'a pipe' if stat.S_ISFIFO(mode) else \
+            'a socket' if stat.S_ISSOCK(mode) else 'a device'
+        if not stat.S_ISREG(mode):
+            raise FcnError(f'{failed}: there is {kind} of this name', file=str(path),
+                           do='Check the folder, or give another name.')
 
 
 def sync_folder(folder: str | os.PathLike) -> None:

@@ -9,17 +9,17 @@ most and may end the process.
 from __future__ import annotations
 
 import os
-import shutil
 import struct
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from .. import temporary
 from ..errors import FcnError
 from ..sniff import check_text
 from .atomic import first_line, make_folder
@@ -274,14 +274,15 @@ class Writer:
             raise FcnError('exists already, and a converter writes a new database',
                            file=str(self.path), do='Remove it, or name another.')
         make_folder(self.path.parent)
-        self._temporary = self.path.with_name(f'{self.path.name}.{os.getpid()}.part')
         self._size = 1 << 26
-        try:
-            self._temporary.mkdir()
-            self._env = lmdb.open(str(self._temporary), map_size=self._size)
-        except (OSError, lmdb.Error) as error:
-            shutil.rmtree(self._temporary, ignore_errors=True)
-            raise self._failed(error) from None
+        with ExitStack() as stack:
+            try:
+                self._temporary = stack.enter_context(temporary.folder_for(self.path))
+                self._env = lmdb.open(str(self._temporary), map_size=self._size)
+            except (OSError, lmdb.Error) as error:
+                raise self._failed(error) from None
+            stack.callback(self._env.close)
+            self._open = stack.pop_all()
         self._pending: list[tuple[bytes, bytes]] = []
         self.count = 0
 
@@ -320,11 +321,7 @@ class Writer:
         except OSError as error:
             raise self._failed(error) from None
         finally:
-            self._discard()
-
-    def _discard(self) -> None:
-        self._env.close()
-        shutil.rmtree(self._temporary, ignore_errors=True)
+            self._open.close()
 
     def _failed(self, error: Exception) -> FcnError:
         return FcnError(f'the database cannot be written: {first_line(error)}', file=str(self.path),
@@ -338,4 +335,4 @@ class Writer:
         if kind is None:
             self.close()
         else:
-            self._discard()
+            self._open.close()

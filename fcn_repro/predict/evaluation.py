@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 
@@ -12,12 +13,13 @@ from tqdm import tqdm
 from ..data.layer import DataLayer
 from ..distributed import ALONE, Processes
 from ..errors import FcnError
-from ..formats.atomic import make_folder, write_text
+from ..formats.atomic import write_text
+from ..lock import locked
 from ..net.net import Net
 from ..report import contact_sheet, metrics_table, one_class_warning, side_by_side
 from .labels import data_layer, evaluate
 from .metrics import Confusion, Metrics, coarse
-from .outputs import find_output
+from .outputs import Output, find_output
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +53,22 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
     threshold: of find_output. processes: those that all call this, each with the net, to share the
     images; the counts are those of one process.
     Returns the Metrics. Writes metrics.json, pictures/<id>.png and pictures.png. FcnError for bad
-    data, a net without a score, and a folder that cannot be written.
+    data, a net without a score, and a folder that cannot be written, or that another evaluation is
+    using.
     """
     data, out = data_layer(net), Path(out)
     prediction_of = find_output(net, output, threshold)
     print(prediction_of.words)
     total = how_many(count, data)
-    make_folder(out)
+    with locked(out) if processes.first else nullcontext():
+        processes.gather(None)              # the folder is there now
+        return _report_into(out, net, prediction_of, total, pictures, count, rule, processes)
+
+
+def _report_into(out: Path, net: Net, prediction_of: Output, total: int, pictures: int,
+                 count: int | None, rule: str, processes: Processes) -> Metrics:
+    """evaluate_and_report of `total` images into a folder whose lock the first process holds."""
+    data = data_layer(net)
     wanted = spread(min(pictures, total), total)
     seconds: list[float] = []
     strips: dict[int, np.ndarray] = {}

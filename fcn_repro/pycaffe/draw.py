@@ -7,6 +7,7 @@ Text (.dot, .gv, .raw) needs pydot alone; pictures (png, svg, pdf, ...) need Gra
 from pathlib import Path
 
 from ..errors import FcnError
+from ..formats.atomic import write_bytes
 from ..layers import TYPES
 from .proto import caffe_pb2
 
@@ -171,8 +172,4 @@ def draw_net_to_file(caffe_net, filename, rankdir='LR', phase=None, display_lrm=
         raise FcnError(f"the file '{filename}' has no ending that says its format",
                        do='Name it .dot, .png, .svg or .pdf.')
     picture = draw_net(caffe_net, rankdir, ext, phase, display_lrm)
-    try:
-        Path(filename).write_bytes(picture)
-    except OSError as error:
-        raise FcnError(f'cannot write the picture: {error.strerror}', file=filename,
-                       do='Check the folder.') from None
+    write_bytes(picture, filename, 'cannot write the picture')

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import FcnError
-from ..formats.atomic import make_folder, write_text
+from ..formats.atomic import write_text
+from ..lock import locked
 from ..net.placement import pick_device, place
 from ..predict.evaluation import spread
 from ..predict.labels import data_layer, predict
@@ -74,9 +75,16 @@ def compare(family: str, options: Options, seeds: int = 1,
 
     Writes table.md, table.json and refinement.png into RUNS/staged-FAMILY; returns the table, or
     None if a signal stopped a run. FcnError as in train, for a run in the place of a row that is
-    another one, and for a family without rows."""
+    another one, for a family without rows, and where another comparison is using that folder."""
     rows = rows_of(family)
     check(family, rows, options, seeds)
+    with locked(out := Path(options.runs, f'staged-{family}')):
+        return compare_rows(rows, options, seeds, hints, out)
+
+
+def compare_rows(rows: Sequence[TableRow], options: Options, seeds: int, hints: Mapping[str, str],
+                 out: Path) -> str | None:
+    """`compare` of rows into the folder `out`, whose lock is held."""
     results: dict[str, list[dict]] = {}
     for seed in range(seeds):
         for row in rows:
@@ -86,8 +94,6 @@ def compare(family: str, options: Options, seeds: int = 1,
             if metrics is None:
                 return None
             results.setdefault(row.label, []).append(metrics)
-    out = Path(options.runs, f'staged-{family}')
-    make_folder(out)
     first = {row.label: run_of(options, 0, row) for row in rows}
     table = format_table(rows, results, first, bounds(first[rows[0].label]))
     write_text(table + '\n', out / 'table.md')

@@ -48,8 +48,8 @@ def newest_state(folder: str | Path) -> Path:
     return found[-1]
 
 
-def set_aside(folder: Path) -> None:
-    """Rename a run's folder to FOLDER.oldN, so that nothing in it is lost."""
+def set_aside(folder: Path) -> Path:
+    """Rename a run's folder to FOLDER.oldN, so that nothing in it is lost; returns that."""
     n = 1
     while (old := folder.parent / f'{folder.name}.old{n}').exists():
         n += 1
@@ -60,6 +60,7 @@ def set_aside(folder: Path) -> None:
                        file=str(folder), code='run-immovable',
                        do='Give another folder as out.') from None
     print(f'{folder}: the run that was there is now {old}')
+    return old
 
 
 # ---- a run ---------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import fnmatch
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..formats.atomic import make_folder
 from ..formats.weights import FILLER, format_rows
+from ..lock import RunLock, locked
 from ..net import surgery
 from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place, training_seconds
@@ -47,12 +48,20 @@ def train(run: Run, hints: Mapping[str, str] = HINTS,
     Returns the path of its weights, or None if a signal stopped it. hints: texts in the place of
     HINTS, in the words of a front end. processes: those that all call this, to train together on
     files that all of them see; the first one writes.
-    FcnError for options, data, weights and earlier runs that do not fit; all that can be checked is
-    checked before anything is changed."""
+    FcnError for options, data, weights and earlier runs that do not fit, and where another run is
+    using its folder; all that can be checked is checked before anything is changed."""
     options = run.options
     run.check()
     check_precision(options.precision, device_of(run, processes), train=True)
     Optimisations(options.no_opt)           # an unknown name is an error now
+    with locked(run.folder) if processes.first else nullcontext() as lock:
+        return train_locked(run, lock, hints, processes)
+
+
+def train_locked(run: Run, lock: RunLock | None, hints: Mapping[str, str],
+                 processes: Processes) -> Path | None:
+    """`train` in a folder whose lock is held, by the first process."""
+    options = run.options
 
     # Is there a run already?
     fresh = options.fresh and bool(run.snapshots())
@@ -68,7 +77,8 @@ def train(run: Run, hints: Mapping[str, str] = HINTS,
     if fresh:
         check_source(run, val, source)
         processes.gather(None)              # nobody reads the earlier run any more
-        processes.by_first(lambda: set_aside(run.folder))
+        if lock is not None:
+            lock.moved(set_aside(run.folder))
     prototxt = processes.by_first(run.write_prototxt)
     if val is None:
         val = run.val_net(prototxt)
@@ -279,10 +289,14 @@ def together(processes: Processes) -> str:
 
 @contextmanager
 def stopped_by_signals(solver: Solver) -> Iterator[None]:
-    """Have SIGINT and SIGTERM stop the solver after the current iteration, with a snapshot."""
+    """Have SIGINT, SIGTERM and SIGHUP stop the solver after the current iteration, with a
+    snapshot. An ignored SIGHUP stays so: that is what nohup is for."""
     def stop(number, frame):
         solver.request_stop()
-    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:

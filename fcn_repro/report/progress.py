@@ -15,7 +15,7 @@ from fcn_repro.errors import FcnError
 ROOT = logging.getLogger('fcn_repro')
 
 
-class LogFile(logging.FileHandler):
+class LogFile(glog.LogFile):
     """Log file that raises an FcnError for a line that cannot be written."""
 
     def handleError(self, record: logging.LogRecord) -> None:
@@ -31,15 +31,15 @@ class LogFile(logging.FileHandler):
 
 def log_to(path: str | Path) -> logging.Handler:
     """Append the package's log lines to a file; returns the handler. FcnError if it cannot be
-    opened."""
+    opened, or is a symbolic link."""
     for old in list(ROOT.handlers):
         ROOT.removeHandler(old)
         old.close()
     try:
-        handler = LogFile(path, encoding='utf-8')
+        handler = LogFile(path)
     except OSError as error:
         raise FcnError(f'the log cannot be opened: {error.strerror}', file=str(path),
-                       do='Check the folder and its permissions.') from None
+                       do='Check the folder and its permissions, or remove it.') from None
     handler.setFormatter(glog.Formatter(caffe=False))
     ROOT.setLevel(logging.INFO)
     glog.CAFFE.setLevel(logging.WARNING)

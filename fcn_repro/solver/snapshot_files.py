@@ -11,7 +11,6 @@ from ..errors import FcnError
 from ..formats.atomic import sync_folder
 
 KINDS = 'caffemodel', 'solverstate'
-UNFINISHED = r'(?:caffemodel|solverstate)(?:\.h5)?\.\d+\.tmp'   # as formats.atomic names them
 
 
 def iteration(path: str | PathLike) -> int:
@@ -55,12 +54,6 @@ def prune(prefix: str | PathLike, keep: int, newest: int, suffix: str) -> None:
         remove(path)
     sync_folder(Path(f'{prefix}_iter_').parent)
     for path in [path for path, n in models.items() if n < oldest]:
-        remove(path)
-
-
-def remove_unfinished(prefix: str | PathLike) -> None:
-    """Remove the half-written files that a killed process left under this prefix."""
-    for path in find(prefix, UNFINISHED):
         remove(path)
 
 

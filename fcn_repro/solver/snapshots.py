@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from google.protobuf import text_format
 
-from .. import glog
+from .. import glog, temporary
 from ..errors import FcnError
 from ..formats.atomic import make_folder
 from ..formats.solverstate import SolverState, write_binary
@@ -132,10 +132,10 @@ def suffix(solver: Solver) -> str:
 
 
 def make_room(solver: Solver) -> None:
-    """Remove half-written files under the solver's prefix; FcnError (code 'no-room') where the disk
-    then has no space for one snapshot."""
-    snapshot_files.remove_unfinished(solver.prefix)
+    """Remove what killed processes left half-written in the solver's folder; FcnError (code
+    'no-room') where the disk then has no space for one snapshot."""
     folder = Path(f'{solver.prefix}_iter_').absolute().parent
+    temporary.sweep(folder)
     while not os.path.exists(folder):
         folder = folder.parent
     need, free = snapshot_bytes(solver), shutil.disk_usage(folder).free

@@ -22,6 +22,7 @@ from fcn_repro.cli import main
 from fcn_repro.cli.caffe import ACTIONS, load, run_words
 from fcn_repro.cli.caffe.gflags import Flag, parse
 from fcn_repro.errors import FcnError
+from fcn_repro.lock import locked
 from fcn_repro.net import Net
 
 HEAD = r'[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [\w./]+:\d+\] '
@@ -353,6 +354,21 @@ def test_signals_with_other_effects(root):
     assert process.wait(60) == 0
     assert Path('err').read_text().count('Snapshotting solver state') == 1
     refused([*TRAIN, '--sigint_effect=die'], "sigint_effect is 'die'", 'snapshot, stop, none')
+
+
+def test_two_runs_of_one_snapshot_prefix(root, log):
+    """The second is refused while the first runs; one that writes no snapshots is not."""
+    with locked(PATH, 'tiny'):
+        refused(TRAIN, f'{PATH}/tiny: another run is writing files of this prefix: process '
+                f'{os.getpid()} on ', 'another snapshot_prefix')
+        assert not list((root / PATH).glob('tiny_iter_*'))
+        change(root, ('snapshot: 40', 'snapshot_after_train: false'))
+        log(*TRAIN)
+    change(root, ('snapshot_after_train: false', 'snapshot: 30'), (f'"{PATH}/tiny"', '"new/a"'))
+    log(*TRAIN)
+    log(*TRAIN)
+    assert sorted(path.name for path in (root / 'new').iterdir()) == sorted(
+        f'a_iter_{i}.{kind}' for i in (30, 60) for kind in ('caffemodel', 'solverstate'))
 
 
 # test, time, device_query

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fcn_repro.data import python_layers
+from fcn_repro.data import scenes as scenes_module
 from fcn_repro.data.digits import DigitDataLayer, load_digits, read_idx, render
 from fcn_repro.data.scenes import CLASSES, make_scenes, rimmed
 from fcn_repro.data.voc import VOCSegDataLayer
@@ -258,6 +259,31 @@ def test_a_broken_run_leaves_nothing_and_keeps_the_old_scenes(tmp_path, monkeypa
         make_scenes(out, train=2, val=0)
     assert files_of(out) == old
     assert [path.name for path in tmp_path.iterdir()] == ['scenes']
+
+
+@pytest.mark.parametrize('theirs, drawn', [({'train': 2}, False), ({'train': 3}, True)])
+def test_another_process_is_done_first(tmp_path, monkeypatch, theirs, drawn):
+    """Of the same scenes the first are kept, as nets may be reading them; others are replaced."""
+    out, write = tmp_path / 'scenes', scenes_module.write_scenes
+
+    def write_second(folder, stamp):
+        monkeypatch.setattr(scenes_module, 'write_scenes', write)
+        assert make_scenes(out, val=0, **theirs)
+        write(folder, stamp)
+    monkeypatch.setattr(scenes_module, 'write_scenes', write_second)
+    assert make_scenes(out, train=2, val=0) is drawn
+    assert json.loads((out / 'scenes.json').read_text())['train'] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ['scenes']
+
+
+def test_a_file_or_link_in_the_folders_place(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(FcnError, match='cannot be written: Not a directory'):
+        make_scenes(tmp_path / 'file', train=1, val=0)
+    (tmp_path / 'link').symlink_to('nowhere')
+    assert make_scenes(tmp_path / 'link', train=1, val=0)
+    assert not (tmp_path / 'link').is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['file', 'link']
 
 
 @pytest.mark.parametrize('change, words', [

@@ -9,6 +9,7 @@ import pytest
 from goldens import DATA, error, solver_cases
 from small_runs import contents, run, solver_maker
 
+from fcn_repro import temporary
 from fcn_repro.errors import FcnError
 from fcn_repro.formats import solverstate
 from fcn_repro.formats.caffemodel import field_head
@@ -129,11 +130,11 @@ def test_what_is_ours_survives(make, tmp_path):
         changed.restore('run/train_iter_3.solverstate')
 
 
-def test_keep_and_left_overs_are_of_one_format(make, tmp_path):
+def test_snapshots_of_the_other_format_stay(make, tmp_path):
     solver = make(('snapshot: 3', 'snapshot: 1'), keep=2)
     (tmp_path / 'run').mkdir()
-    for name in ('train_iter_1.caffemodel.h5', 'train_iter_9.solverstate.7.tmp'):
-        (tmp_path / 'run' / name).touch()
+    (tmp_path / 'run/train_iter_1.caffemodel.h5').touch()
+    temporary.name_for(tmp_path / 'run/train_iter_9.solverstate').touch()
     run(solver, 4)
     assert sorted(os.listdir('run')) == ['train_iter_1.caffemodel.h5'] + [
         f'train_iter_{i}.{kind}' for i in (3, 4) for kind in ('caffemodel', 'solverstate')]

@@ -14,7 +14,9 @@ import h5py
 import pytest
 from small_runs import ROOT, SOLVER, contents, small_voc, write_stage
 
+from fcn_repro import temporary
 from fcn_repro.formats.weights import read_solverstate, read_weights
+from fcn_repro.processes import take_lock
 from fcn_repro.recipe.runs import newest_state
 from fcn_repro.solver import Solver
 from fcn_repro.solver.snapshot_files import iteration, list_snapshots
@@ -170,18 +172,19 @@ def test_killed_at_every_step_of_a_snapshot(solver_file, tmp_path, monkeypatch):
         pass
     solver.step(2)
     before, newest = contents(run), []
-    strange = run / 'training_iter_6.caffemodel.h5.7.tmp'       # of another prefix
+    strange = temporary.name_for(run / 'train_iter_6.caffemodel.h5')    # of a process that lives
     for step in count():
         shutil.rmtree(run)
         run.mkdir()
         for path, data in before.items():
             (run / path).write_bytes(data)
-        strange.touch()
-        hit = killed_at(step, solver.snapshot)
-        newest.append(assert_whole(run))
-        other.restore(newest_state(run))
-        assert other.iter == newest[-1]
-        solver.snapshot()
+        with open(strange, 'wb') as held:
+            assert take_lock(held.fileno())
+            hit = killed_at(step, solver.snapshot)
+            newest.append(assert_whole(run))
+            other.restore(newest_state(run))
+            assert other.iter == newest[-1]
+            solver.snapshot()
         assert sorted(path.name for path in run.iterdir()) == sorted(
             [f'train_iter_{i}.{kind}.h5' for i in (4, 6) for kind in ('caffemodel', 'solverstate')]
             + [strange.name])

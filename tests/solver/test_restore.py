@@ -223,7 +223,7 @@ def test_weights_beside_the_state_win(solver_file, tmp_path, monkeypatch):
 
 # Signals
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_run_with_a_snapshot(solver_file, tmp_path, number):
     before = signal.getsignal(number)
     solver = Solver(solver_file, prefix=tmp_path / 'train')
@@ -253,7 +253,7 @@ def stopped(tmp_path):
     return stop
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_to_a_training_process(stopped, number, tmp_path, capsys, monkeypatch):
     words, done, last = stopped(number)
     assert done.status == 130 and not done.err

@@ -12,6 +12,7 @@ import pytest
 from goldens import DATA
 from small_runs import ROOT, contents, run, solver_maker
 
+from fcn_repro import temporary
 from fcn_repro.errors import FcnError
 from fcn_repro.formats import atomic as files
 from fcn_repro.formats.weights import read_extra, read_weights, write_hdf5
@@ -129,7 +130,7 @@ def test_left_overs_make_room(make, monkeypatch, tmp_path):
     """What a killed process left half-written goes before the room is looked at."""
     solver = make()
     (tmp_path / 'run').mkdir()
-    left = tmp_path / 'run/train_iter_3.solverstate.h5.123.tmp'
+    left = temporary.name_for(tmp_path / 'run/train_iter_3.solverstate.h5')
     left.touch()
     monkeypatch.setattr(snapshots, 'snapshot_bytes', lambda solver: 10**20 * left.exists())
     next(solver.run())

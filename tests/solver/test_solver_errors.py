@@ -258,9 +258,14 @@ def test_full_disk_while_a_snapshot_is_written(tmp_path):
 
 def test_full_disk_under_the_log(small, capsys):
     small[2].mkdir(parents=True)
-    (small[2] / 'train.log').symlink_to('/dev/full')
-    assert_error(call(capsys, 'train', 'small'), 'train.log', 'the log cannot be written: No space',
-                 'space')
+    (small[2] / 'train.log').write_text(5000 * '.')
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, most))
+    try:
+        done = call(capsys, 'train', 'small')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert_error(done, 'train.log', 'the log cannot be written: File too large', 'space')
 
 
 @pytest.mark.parametrize('place', ['runs', 'runs/small', 'runs/small/train.log',

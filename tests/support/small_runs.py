@@ -186,8 +186,8 @@ def start(name, *args, cwd, **options):
         env={**os.environ, 'PYTHONPATH': str(ROOT)}, **options)
 
 
-def wait(process):
-    out, err = process.communicate(timeout=120)
+def wait(process, seconds=120):
+    out, err = process.communicate(timeout=seconds)
     return Done(process.returncode, out, err)
 
 

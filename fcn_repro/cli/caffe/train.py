@@ -4,10 +4,12 @@ import argparse
 import logging
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
 from ...errors import FcnError
 from ...glog import at
+from ...lock import locked
 from ...memory import keep_freed_memory
 from ...proto.prototxt import read_solver
 from ...pycaffe.userlayer import UserNet, search_here
@@ -40,6 +42,12 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
             raise FcnError(f"{name} is '{getattr(flags, name)}'",
                            do=f'Use {", ".join(EFFECTS)}.')
     solver = make_solver(flags)
+    with lock_of(solver):
+        train(solver, flags)
+
+
+def train(solver: Solver, flags: argparse.Namespace) -> None:
+    """Run the solver, from a snapshot where one is given."""
     if flags.snapshot:
         log.info('Resuming from %s', flags.snapshot, extra=at('caffe.cpp', 243))
         solver.restore(flags.snapshot, force=True)
@@ -52,6 +60,15 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     if solver.stop_requested:
         log.info('Optimization stopped early.', extra=at('solver.cpp', 311))
     log.info('Optimization Done.', extra=at('caffe.cpp', 258))
+
+
+def lock_of(solver: Solver) -> AbstractContextManager:
+    """The lock of the solver's snapshots, whose files another run would mix with its own; none for
+    a solver that writes none."""
+    if not (solver.param.snapshot or solver.param.snapshot_after_train):
+        return nullcontext()
+    start = Path(f'{solver.prefix}_')
+    return locked(start.parent, start.name[:-1])
 
 
 def make_solver(flags: argparse.Namespace) -> Solver:
