@@ -39,6 +39,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'two-data-sets': 'Give --{one} or --{other}.',
     'option-not-taken': 'Leave out --{option}.',
     'samples-not-multiple': 'Give --samples as a multiple of {batch}, or another --batch.',
+    'too-many-samples': 'Give --batch and --samples of at most {most} samples an iteration.',
     'rate-rule': 'Leave out --batch or --samples.',
     'zero-fillers': 'Give --weights FILE; or, for random weights, --voc without --sbd, or a '
                     'scratch stage.',

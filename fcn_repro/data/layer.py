@@ -13,6 +13,8 @@ from fcn_repro.data.order import BatchOrder, SampleOrder
 from fcn_repro.data.reader import Reader, Sample, read_class_names
 from fcn_repro.errors import FcnError
 
+MOST_IMAGES = 1024      # of a forward pass
+
 
 class DataLayer:
     """One data set as a prototxt's Python layer sees it.
@@ -131,8 +133,8 @@ class SegDataLayer(DataLayer):
             raise FcnError(f'classes is {classes!r}, not a whole number from 1 to 255',
                            do='Give the number of classes of the net.')
         batch = params.get('batch_size', 1)
-        if type(batch) is not int or batch < 1:
-            raise FcnError(f'batch_size is {batch!r}, not a whole number of at least 1',
+        if type(batch) is not int or not 1 <= batch <= MOST_IMAGES:
+            raise FcnError(f'batch_size is {batch!r}, not a whole number from 1 to {MOST_IMAGES}',
                            do='Give the number of images per forward pass.')
 
     def __len__(self) -> int:

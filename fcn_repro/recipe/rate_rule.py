@@ -65,9 +65,12 @@ def divided(own: Batches, batch: int | None = None, samples: int | None = None,
 
     batch: images of a pass (None: the recipe's). samples: of an iteration (None: as many passes for
     each process as the recipe has). FcnError (code 'samples-not-multiple') unless the samples are
-    whole passes."""
+    whole passes; FcnError (code 'too-many-samples') for more than an int32 counts."""
     batch = batch or own.batch
     samples = samples or batch * own.passes * processes
+    if samples > MOST:
+        raise FcnError(f'{samples} samples an iteration', code='too-many-samples',
+                       facts={'most': MOST}, do=f'Give at most {MOST}.')
     if samples % batch:
         raise FcnError(f'{samples} samples an iteration are no whole number of passes of {batch} '
                        'images', code='samples-not-multiple', facts={'batch': batch},

@@ -152,7 +152,11 @@ class Run:
                            'has batches of its own', file=net.file, code='option-not-taken',
                            facts={'stage': self.name, 'option': name}, do=f'Leave out {name}.')
         batch = parse_params(layers[0].param_str).get('batch_size', classes[0].batch_size)
-        own = Batches(batch, batch * solver.message.iter_size)
+        passes = solver.message.iter_size
+        if type(batch) is not int or batch < 1 or passes < 1:
+            raise FcnError(f'the stage has passes of {batch!r} images and iter_size {passes}',
+                           file=solver.file, do='Give whole numbers of at least 1.')
+        own = Batches(batch, batch * passes)
         new = divided(own, options.batch, options.samples, options.processes)
         return (own, new) if new != own else None
 

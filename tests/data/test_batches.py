@@ -131,6 +131,7 @@ def test_sbd_has_batches_too(tmp_path):
     ({'split': 'val'}, "batch_size is 2, and split 'val' is read in file order"),
     ({'randomize': False}, "split 'train' is read in file order"),
     ({'batch_size': 0}, 'batch_size is 0'), ({'batch_size': True}, 'batch_size is True'),
+    ({'batch_size': 1025}, 'batch_size is 1025, not a whole number from 1 to 1024'),
     ({'batch_size': 2.0}, 'batch_size is 2.0'), ({'batch_size': None}, 'batch_size is None'),
 ])
 def test_batches_that_are_refused(voc, changes, words):

@@ -135,6 +135,22 @@ def test_the_remedies(small, capsys):
     assert call(capsys, *TRAIN, '--out', 'own').status == 0
 
 
+def test_sizes_that_make_no_sense(small, capsys):
+    assert_error(call(capsys, *TRAIN, '--batch', 2000), 'batch_size is 2000, not a whole number',
+                 'Give the number of images per forward pass')
+    assert_error(call(capsys, *TRAIN, '--batch', 10 ** 12), 'samples an iteration',
+                 'Give --batch and --samples of at most')
+    assert_error(call(capsys, *TRAIN, '--batch', 0), 'Give --batch 1 or more')
+    solver, train = small / 'solver.prototxt', small / 'train.prototxt'
+    text = train.read_text()
+    for wrong in ('0', "'x'", '2.5', '[1]'):
+        train.write_text(text.replace("'seed'", f"'batch_size': {wrong}, 'seed'"))
+        assert_error(call(capsys, *TRAIN, '--batch', 2), 'passes of', 'Give whole numbers')
+    train.write_text(text)
+    solver.write_text(solver.read_text().replace('iter_size: 2', 'iter_size: 0'))
+    assert_error(call(capsys, *TRAIN, '--samples', 2), 'iter_size 0', 'Give whole numbers')
+
+
 @pytest.mark.parametrize('stage', ['mini-classifier', 'm2nist'])
 def test_stages_with_batches_of_their_own(stage, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -51,6 +51,14 @@ def test_passes_and_samples():
     assert error.value.code == 'samples-not-multiple' and error.value.facts == {'batch': 4}
 
 
+def test_more_samples_than_a_solver_counts():
+    for sizes in ({'batch': 1 << 31}, {'samples': 1 << 31}, {'batch': 1 << 30, 'processes': 2}):
+        with pytest.raises(FcnError) as error:
+            divided(Batches(1, 1), **sizes)
+        assert error.value.code == 'too-many-samples'
+    assert rescaled(solver(), Batches(1, 1), Batches(1, (1 << 31) - 1)).max_iter == 1
+
+
 # Algebra
 
 @given(batch=st.integers(1, 64), passes=st.integers(1, 64), summed=st.booleans(),
