@@ -151,7 +151,7 @@ class File:
             self.clock.step()
             if dtype.kind in 'SO' and found['shape'] == () and not filters and \
                     h5py.check_string_dtype(dtype):
-                found['text'] = h5py.Dataset(item)[()].decode()
+                found['text'] = text(h5py.Dataset(item)[()])
             found['attributes'] = self.attributes(h5py.Dataset(item))
         return found
 
