@@ -175,7 +175,7 @@ def _words(number: int, text: str) -> str:
     return first_line(OSError(number, text) if number else RuntimeError(text))
 
 
-def _stop() -> None:
+def stop() -> None:
     """End the child with this process."""
     global _process
     if _process is not None:
@@ -192,5 +192,5 @@ def _forget() -> None:
         _process = None
 
 
-atexit.register(_stop)
+atexit.register(stop)
 os.register_at_fork(after_in_child=_forget)

@@ -199,6 +199,9 @@ def check_dataset(dataset: Any, path: FilePath, kinds: str) -> None:
     if not isinstance(dataset, Dataset):            # a link to nothing, or a type alone
         raise FcnError(f'holds {dataset} where a dataset is wanted', file=path,
                        do='Write it again.')
+    if dataset.elsewhere:
+        raise FcnError(f"dataset '{dataset.name}' is stored in another file", file=path,
+                       do='Write its numbers into this one.')
     if dataset.type is None or dataset.type.kind not in kinds or dataset.shape is None:
         raise FcnError(f"dataset '{dataset.name}' has type {dataset.says}, no numbers", file=path,
                        do=LAYOUT)
@@ -206,9 +209,6 @@ def check_dataset(dataset: Any, path: FilePath, kinds: str) -> None:
         check_shape(dataset.shape, f"dataset '{dataset.name}'")
     except FcnError as error:
         raise error.at(file=path) from None
-    if dataset.elsewhere:
-        raise FcnError(f"dataset '{dataset.name}' is stored in another file", file=path,
-                       do='Write its numbers into this one.')
     if unknown := set(dataset.filters) - FILTERS:
         raise FcnError(f"dataset '{dataset.name}' is compressed by filter {min(unknown)}, which "
                        'HDF5 itself does not have', file=path, do="Write it with 'gzip' or plain.")

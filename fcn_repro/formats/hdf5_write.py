@@ -61,6 +61,8 @@ def write_extra(file: Any, extra: Mapping[str, Any]) -> None:
     attributes = file.create_group(EXTRA).attrs
     for name, value in extra.items():
         array, kind = np.asarray(value), None
+        if array.dtype.kind == 'O' and all(isinstance(text, str) for text in array.flat):
+            array = array.astype('U')           # texts as a file's attributes have them
         if array.dtype.kind == 'U':
             if '\0' in ''.join(array.reshape(-1).tolist()):
                 raise FcnError(f"extra '{name}' has a NUL character", do='Remove it.')
