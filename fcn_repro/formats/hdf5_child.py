@@ -254,15 +254,15 @@ def answer(send, function, args, seconds, memory, size):
 
 def main():
     """Answer requests; the first line of the input is where modules are found."""
-    out = open(os.dup(1), 'wb', buffering=0)
+    out = os.dup(1)
     os.dup2(2, 1)                       # what a library prints is no answer
-    requests = open(0, 'rb')
+    requests = sys.stdin.buffer
 
     def send(kind, data):
         for part in HEAD.pack(kind, len(data)), data:
             view = memoryview(part)
             while view:
-                view = view[out.write(view):]
+                view = view[os.write(out, view):]
 
     sys.path[:] = json.loads(requests.readline())
     try:

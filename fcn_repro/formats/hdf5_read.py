@@ -137,9 +137,9 @@ class HDF5:
         _, data = self._call('read', [d.name for d in datasets], need=need + total, most=total)
         found, at = {}, 0
         for d in datasets:
-            kind = np.dtype('u1') if d.type == bool else d.type
-            array = np.ndarray(d.shape or (), kind, data, at)
-            found[id(d)] = array != 0 if d.type == bool else array
+            truth = d.type is not None and d.type.kind == 'b'
+            array = np.ndarray(d.shape or (), 'u1' if truth else d.type, data, at)
+            found[id(d)] = array != 0 if truth else array
             at += d.nbytes
         return found
 
@@ -320,5 +320,5 @@ def read_solverstate(path: FilePath) -> SolverState:
     said = extra_of(extra, file)
     texts = {name: text_of(item, f'{EXTRA}/{name}', file) for name, item in (extra or {}).items()}
     learned = '' if learned_net is None else text_of(learned_net, 'learned_net', file)
-    return SolverState(counts[0], learned, counts[1], file.arrays(blobs, 'fiu'),
-                       said, str(path), texts)
+    arrays = file.arrays([blob for blob in blobs if blob], 'fiu')
+    return SolverState(counts[0], learned, counts[1], arrays, said, str(path), texts)

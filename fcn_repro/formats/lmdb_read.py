@@ -28,8 +28,7 @@ from ..sniff import check_text
 MAGIC, VERSION = 0xBEEFC0DE, 1
 BRANCH, LEAF, OVERFLOW, META = 1, 2, 4, 8           # flags of a page
 OF_WRITER = 0xC010                                  # flags of LMDB while it writes
-BIG, TREE, DUPLICATES = 1, 2, 4                     # flags of a node
-OTHER_ORDER = 0x0A                                  # of a database: reversed or integer keys
+BIG, TREE = 1, 2                                    # flags of a node
 HEAD, DEPTH = 16, 32                                # bytes of a page's head; levels of a tree
 PAGES = range(512, 65536 + 1)                       # bytes a page may have
 DAMAGED = 'The database is damaged: copy or write it again.'
@@ -102,6 +101,10 @@ class PageFile:
         if version.page_size not in PAGES or size < need:
             raise FcnError(f'the file is cut short: it has {size} bytes, its header counts {need}',
                            file=str(self.path), do='Copy or write it again.')
+        if version.flags:
+            raise FcnError(f'keys have another order, or several values (flags {version.flags:#x})',
+                           file=str(self.path.parent),
+                           do='Write the records into a database of default flags, as Caffe does.')
         if version.entries * _node.size > size:
             raise FcnError(f'the database counts {version.entries} records in {size} bytes',
                            file=str(self.path.parent), do=DAMAGED)
@@ -164,8 +167,6 @@ class Snapshot:
             self._numbers.append(number)
             self._starts.append(self._starts[-1] + len(self._places(page, number)))
             self._check_order(page, number)
-            if len(self._numbers) > self.version.last_page:
-                raise self._damaged('pages of the tree are linked to more than once')
         i = bisect_right(self._starts, k) - 1
         return i, self._page(self._numbers[i], LEAF)
 
@@ -173,7 +174,7 @@ class Snapshot:
         """FcnError where keys do not grow, as where a page is linked to twice."""
         for place in self._places(page, number):
             key = self._key(page, place, number)
-            if key <= self._last and not self.version.flags & OTHER_ORDER:
+            if key <= self._last:
                 raise self._damaged(f'key {key[:60]!r} of page {number} comes after '
                                     f'{self._last[:60]!r}')
             self._last = key
@@ -223,10 +224,11 @@ class Snapshot:
         low, high, flags, _ = _node.unpack_from(page, place)
         key, size = self._key(page, place, number), low | high << 16
         if flags & ~BIG:
-            what = 'a database of its own' if flags & TREE else 'several values'
-            raise FcnError(f'key {key[:60]!r} has {what}, and Caffe reads one value a key',
-                           file=str(self.file.path.parent),
-                           do='Write the records into a database without names.')
+            if not flags & TREE:
+                raise self._damaged(f'key {key[:60]!r} of page {number} has flags {flags:#x}')
+            raise FcnError(f'key {key[:60]!r} is the name of a database in this one, which Caffe '
+                           'does not read', file=str(self.file.path.parent),
+                           do='Write its records into a database without a name.')
         start = place + _node.size + len(key)
         room = 8 if flags & BIG else size
         if start + room > len(page):
