@@ -48,9 +48,9 @@ class Clock:
 
 
 class File:
-    """An open file and the clock of the request."""
+    """An open file and the clock of the request. inode: (device, number) of the file meant."""
 
-    def __init__(self, path, clock):
+    def __init__(self, path, inode, clock):
         import h5py
 
         clock.step()
@@ -59,6 +59,9 @@ class File:
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise Refused([getattr(error, 'errno', None) or 0, str(error)],
                           'Copy or write it again.') from None
+        found = os.stat(path)
+        if [found.st_dev, found.st_ino] != inode:
+            raise Refused('was replaced by another file while it was read', 'Read it again.')
         self.root, self.clock = h5py.h5g.open(self.file.id, b'/'), clock
 
     def resolve(self, group, path, budget=None):
@@ -191,9 +194,9 @@ def encoded(value):
             'texts': [text(part) if isinstance(part, bytes) else part for part in parts]}
 
 
-def describe(send, clock, path, wanted):
+def describe(send, clock, path, inode, wanted):
     """What is at some places of a file: [[name, depth, values], …]; None where nothing is."""
-    file, found = File(path, clock), []
+    file, found = File(path, inode, clock), []
     with file.file:
         for name, depth, values in wanted:
             item = file.resolve(file.root, name.encode('utf-8', 'surrogateescape'))
@@ -201,11 +204,11 @@ def describe(send, clock, path, wanted):
     return found
 
 
-def read(send, clock, path, names):
+def read(send, clock, path, inode, names):
     """Send the numbers of datasets, one after another, in their own types."""
     import h5py
 
-    file = File(path, clock)
+    file = File(path, inode, clock)
     with file.file:
         for name in names:
             item = file.resolve(file.root, name.encode('utf-8', 'surrogateescape'))
@@ -229,19 +232,18 @@ def blocks(dataset, clock):
 FUNCTIONS = {'describe': describe, 'read': read}
 
 
-def limit_memory(count):
-    """Allow so many bytes beyond those in use."""
+def limit_memory(count, most):
+    """Allow so many bytes beyond those in use, no more than (soft, hard) limits at the start."""
     with open('/proc/self/statm') as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    soft = used + count if hard == resource.RLIM_INFINITY else min(used + count, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    limits = [limit for limit in most if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min([used + count, *limits]), most[1]))
 
 
-def answer(send, function, args, seconds, memory, size):
+def answer(send, most, function, args, seconds, memory, size):
     """Send the answer to a request."""
     try:
-        limit_memory(memory)
+        limit_memory(memory, most)
         said = {'result': FUNCTIONS[function](send, Clock(seconds, size), *args)}
     except Refused as error:
         said = {'refused': error.args}
@@ -256,7 +258,9 @@ def main():
     """Answer requests; the first line of the input is where modules are found."""
     out = os.dup(1)
     os.dup2(2, 1)                       # what a library prints is no answer
-    requests = sys.stdin.buffer
+    requests, most = sys.stdin.buffer, resource.getrlimit(resource.RLIMIT_AS)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
 
     def send(kind, data):
         for part in HEAD.pack(kind, len(data)), data:
@@ -274,7 +278,7 @@ def main():
         resource.setrlimit(kind, (0, 0))
     send(b'J', json.dumps({'result': h5py.__version__}).encode())
     for line in requests:
-        answer(send, **json.loads(line))
+        answer(send, most, **json.loads(line))
     os._exit(0)
 
 

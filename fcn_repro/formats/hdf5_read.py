@@ -78,12 +78,15 @@ class HDF5:
 
     def __init__(self, path: FilePath):
         self.path, self.buffer = path, map_file(path)
+        self.inode: list[int] = []
+        while self.inode != (now := inode(path)):       # the map is of this file
+            self.inode, self.buffer = now, map_file(path)
 
     def _call(self, function: str, *args: Any, need: int = 0, most: int = 0) -> tuple[Any, Any]:
         count = len(self.buffer)
         try:
-            return call(function, os.path.realpath(self.path), *args, most=most, file_size=count,
-                        seconds=10 + count / 2e6 + need / 20e6,
+            return call(function, os.path.realpath(self.path), self.inode, *args, most=most,
+                        file_size=count, seconds=10 + count / 2e6 + need / 20e6,
                         memory=ROOM + min(count, 1 << 30) + need)
         except FcnError as error:
             raise error.at(file=self.path) from None
@@ -142,6 +145,16 @@ class HDF5:
             found[id(d)] = array != 0 if truth else array
             at += d.nbytes
         return found
+
+
+def inode(path: FilePath) -> list[int]:
+    """[device, number] of a file."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise FcnError(f'cannot be read: {error.strerror}', file=path,
+                       do='Check the path and its permissions.') from None
+    return [found.st_dev, found.st_ino]
 
 
 def parsed(node: dict[str, Any], name: str) -> Any:

@@ -19,7 +19,7 @@ from fcn_repro.errors import FcnError
 from fcn_repro.formats import child
 from fcn_repro.formats.weights import read_solverstate, read_weights, write_hdf5
 
-HANG = DATA / 'formats/hang.solverstate.h5'
+HANG = Path(__file__).with_name('hang.solverstate.h5')
 GOOD = DATA / 'weights/snapshot_iter_30.solverstate.h5'
 SCRIPT = str(child.SCRIPT)
 
@@ -76,7 +76,7 @@ def wrapped(line):
     """The path of a copy of the child's script in which describing a file runs a line first."""
     path = Path(os.environ['PYTEST_TMP']) / 'hdf5_child.py'
     text = Path(SCRIPT).read_text()
-    head = 'def describe(send, clock, path, wanted):\n'
+    head = 'def describe(send, clock, path, inode, wanted):\n'
     assert head in text
     path.write_text(text.replace(head, f'{head}    {line}\n'))
     return path
@@ -220,6 +220,27 @@ def test_an_interrupt_ends_the_reader(monkeypatch):
     assert not children()
     monkeypatch.undo()
     assert read_solverstate(GOOD).iter == 30
+
+
+def test_a_file_that_another_replaces_meanwhile(monkeypatch, tmp_path):
+    """Places that the child found in one file are not looked up in another."""
+    shutil.copy(GOOD, tmp_path / 's.h5')
+    shutil.copy(GOOD, tmp_path / 'new')
+    monkeypatch.setattr(child, 'SCRIPT', wrapped(
+        f'os.path.exists({str(tmp_path / "new")!r}) and '
+        f'os.replace({str(tmp_path / "new")!r}, path)'))
+    with pytest.raises(FcnError, match='was replaced by another file'):
+        read_solverstate(tmp_path / 's.h5')
+    assert read_solverstate(tmp_path / 's.h5').iter == 30
+
+
+def test_the_limit_on_time_holds_where_its_signal_is_ignored(monkeypatch):
+    before = signal.signal(signal.SIGPROF, signal.SIG_IGN)
+    try:
+        with pytest.raises(FcnError, match='comes to no end'):
+            read_solverstate(HANG)
+    finally:
+        signal.signal(signal.SIGPROF, before)
 
 
 # What a file may not refer to
