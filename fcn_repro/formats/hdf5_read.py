@@ -86,7 +86,7 @@ class HDF5:
         count = len(self.buffer)
         try:
             return call(function, os.path.realpath(self.path), self.inode, *args, most=most,
-                        file_size=count, seconds=10 + count / 2e6 + need / 20e6,
+                        file_size=count, seconds=10 + count / 2e5 + need / 20e6,
                         memory=ROOM + min(count, 1 << 30) + need)
         except FcnError as error:
             raise error.at(file=self.path) from None
