@@ -1,1 +1,1 @@
-"""Files: caffemodel, HDF5, solver states, and writing any file whole or not at all."""
+"""Files: caffemodel, HDF5, solver states, databases, and writing any file whole or not at all."""

@@ -1,33 +1,27 @@
 """Caffe's databases: LMDB environments whose values are Datum messages (util/db_lmdb.cpp of Caffe).
 
-LMDB maps the whole file into memory and trusts it, so a file that was cut short ends the process
-with SIGBUS at the first missing page. Its header is therefore checked before the library opens it.
-Bytes that changed inside its pages are beyond that: LMDB keeps no checksums, gives an error for
-most and may end the process.
+They are read by lmdb_read.py, which checks what it reads, and written by LMDB itself.
 """
 
 from __future__ import annotations
 
 import os
-import struct
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from .. import temporary
 from ..errors import FcnError
-from ..sniff import check_text
 from .atomic import first_line, make_folder
+from .lmdb_read import PageFile, Snapshot
 
-MAGIC = 0xBEEFC0DE
 DATA_FILE = 'data.mdb'
-EVERY = 256             # records between two remembered keys
 AT_ONCE = 64            # records that are read before the first of them is used
+TRIES = 100             # to read while another program writes
 PER_COMMIT = 1000       # records, as Caffe's converters
 LEVELDB = ('CURRENT', 'LOCK', 'MANIFEST-*')
 
@@ -36,7 +30,7 @@ _opening = threading.Lock()
 
 
 def open_database(path: str | PathLike) -> Reader:
-    """The Reader of a database; one for all nets of a process, since LMDB forbids a second.
+    """The Reader of a database; one for all nets of a process, which counts its records once.
 
     A forked process goes on with its parent's. Where another file took the database's place, the
     nets that are reading it read that from now on. FcnError as by Reader.
@@ -74,29 +68,25 @@ def stamp(path: Path) -> tuple[int, int, int]:
 class Reader:
     """The records of an LMDB in the order of their keys. Several threads may read at once.
 
-    FcnError for a folder that is missing, empty, LevelDB's or damaged, see check_folder and
-    check_file.
+    Another program may write meanwhile: the reader goes on with as many records as it counted when
+    it was opened. FcnError for a folder that is missing, empty, LevelDB's or damaged, see
+    check_folder and lmdb_read.py.
     """
 
     def __init__(self, path: str | PathLike):
         self.path = Path(path)
-        self._lock = threading.Lock()       # nobody reads while the file is closed
-        self._env: Any = None
+        self._lock = threading.Lock()       # of the count of leaf pages
         self.open()
 
     def open(self) -> None:
         """Open the file, or the one that took its place."""
         check_folder(self.path)
-        check_file(self.path / DATA_FILE)
         with self._lock:
-            if self._env is not None:
-                self._env.close()
             self.stamp = stamp(self.path)
-            self._env = open_environment(self.path)
-            self._marks: dict[int, bytes] = {}      # {i: key of record i * EVERY}, without gaps
-            self._count = self._env.stat()['entries']
+            file = PageFile(self.path / DATA_FILE)
+            self._snapshot = Snapshot(file, file.newest())
+            self._count = self._snapshot.version.entries
             if not self._count:
-                self._env.close()
                 raise FcnError('the database is empty', file=str(self.path),
                                do='Write it again; its converter stored no record.')
 
@@ -109,59 +99,45 @@ class Reader:
             yield from self._read(k, min(AT_ONCE, first + count - k))
 
     def _read(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
-        """[(key, value), …] of a few records, copied out of the map."""
-        import lmdb
+        """[(key, value), …] of a few records, all of one version of the database."""
+        with self._lock:
+            for _ in range(TRIES):
+                snapshot = self._newest()
+                try:
+                    found = self._collect(snapshot, first % self._count, count)
+                except FcnError:
+                    self._snapshot = Snapshot(snapshot.file, snapshot.version)
+                    if self._is_whole(snapshot):
+                        raise
+                else:
+                    if self._is_whole(snapshot):
+                        return found
+        raise FcnError(f'other programs changed it {TRIES} times while it was read',
+                       file=str(self.path), do='Train when they have finished.')
 
-        k, found = first % self._count, []
-        with suppress(FileNotFoundError):       # moved or removed: it stays mapped
-            inode, size, _ = stamp(self.path)
-            self._expect_whole(inode, size)
-        try:
-            with self._lock, self._begin() as transaction:
-                cursor = transaction.cursor()
-                self._seek(cursor, k)
-                for _ in range(count):
-                    found.append(cursor.item())
-                    k = (k + 1) % self._count
-                    self._expect(cursor.next() if k else cursor.first(), k)
-        except lmdb.Error as error:
-            raise FcnError(f'record {k} cannot be read: {error}', file=str(self.path),
-                           do='The database is damaged: copy or write it again.') from None
+    def _newest(self) -> Snapshot:
+        file = self._snapshot.file
+        version = file.newest(self._snapshot.version)
+        if version != self._snapshot.version:
+            self._snapshot = Snapshot(file, version)
+        return self._snapshot
+
+    def _is_whole(self, snapshot: Snapshot) -> bool:
+        """Whether no writer can have changed a page of a version until now."""
+        newest = snapshot.file.newest(snapshot.version)
+        return newest.transaction <= snapshot.version.transaction + 1
+
+    def _collect(self, snapshot: Snapshot, k: int, count: int) -> list[tuple[bytes, bytes]]:
+        found: list[tuple[bytes, bytes]] = []
+        while len(found) < count:
+            wanted = min(count - len(found), self._count - k)
+            some = list(snapshot.records(k, wanted))
+            if len(some) < wanted:
+                raise FcnError(f'there is no record {k + len(some)}, the database counted '
+                               f'{self._count}', file=str(self.path), do='Another program removes '
+                               'records meanwhile: copy or write it again.')
+            found, k = found + some, 0
         return found
-
-    def _begin(self) -> Any:
-        """A transaction; where another program has enlarged the database, on its new size."""
-        import lmdb
-
-        try:
-            return self._env.begin()
-        except lmdb.MapResizedError:
-            self._env.set_mapsize(0)
-            return self._env.begin()
-
-    def _seek(self, cursor: Any, k: int) -> None:
-        """Move a cursor to record k: LMDB finds keys, not numbers, so walk from the nearest
-        remembered key below it."""
-        if not self._marks:
-            self._expect(cursor.first(), 0)
-            self._marks[0] = cursor.key()
-        i = min(k // EVERY, len(self._marks) - 1)
-        self._expect(cursor.set_key(self._marks[i]), i * EVERY)
-        for at in range(i * EVERY + 1, k + 1):
-            self._expect(cursor.next(), at)
-            if at % EVERY == 0:
-                self._marks[at // EVERY] = cursor.key()
-
-    def _expect_whole(self, inode: int, size: int) -> None:
-        if inode == self.stamp[0] and size < self.stamp[1]:
-            raise FcnError('the file became shorter while it was open', file=str(self.path),
-                           do='Write a database over another under a new name, and rename it.')
-
-    def _expect(self, found: bool, k: int) -> None:
-        if not found:
-            raise FcnError(f'there is no record {k}, the database counts {self._count}',
-                           file=str(self.path), do='It is damaged, or another program removes '
-                           'records meanwhile: copy or write it again.')
 
 
 def check_folder(path: Path) -> None:
@@ -193,70 +169,6 @@ def leveldb(path: str | PathLike) -> FcnError:
            '(pip install plyvel): from fcn_repro.formats.database import Writer; import plyvel; '
            f"w = Writer({f'{path}_lmdb'!r}); [w.put(k, v) for k, v in plyvel.DB({str(path)!r})]; "
            'w.close()')
-
-
-def check_file(path: Path) -> None:
-    """FcnError for a data.mdb that LMDB would refuse or crash on: another byte layout, no LMDB at
-    all, or fewer pages than its header counts."""
-    size = path.stat().st_size
-    with open(path, 'rb') as file:
-        head = file.read(4096)
-        newest = _meta(head)
-        if newest is None:
-            check_text(head[:512], path, 'Name the folder of an LMDB.')
-            raise FcnError(_layout(head, size), file=str(path),
-                           do='Copy or write it again; a database of a 32-bit or big-endian '
-                              'machine goes through mdb_dump there and mdb_load here.')
-        page_size = newest[1]
-        if 512 <= page_size <= 65536:
-            file.seek(page_size)
-            second = _meta(file.read(4096))
-            newest = max(newest, second) if second and second[1] == page_size else newest
-    _, page_size, last_page = newest
-    need = (last_page + 1) * page_size
-    if not 512 <= page_size <= 65536 or size < need:
-        raise FcnError(f'the file is cut short: it has {size} bytes, its header counts {need}',
-                       file=str(path), do='Copy or write it again.')
-
-
-def _meta(page: bytes) -> tuple[int, int, int] | None:
-    """(transaction, page size, last page) of a meta page of a 64-bit little-endian LMDB; None for
-    anything else."""
-    if len(page) < 152 or struct.unpack_from('<I', page, 16)[0] != MAGIC:
-        return None
-    last_page, transaction = struct.unpack_from('<QQ', page, 136)
-    return transaction, struct.unpack_from('<I', page, 40)[0], last_page
-
-
-def _layout(head: bytes, size: int) -> str:
-    """What a file that is no LMDB of this machine's layout is, in words."""
-    for at, words in ((12, '32-bit'), (16, '64-bit')):
-        for order, name in (('<', 'little'), ('>', 'big')):
-            if len(head) >= at + 4 and struct.unpack_from(f'{order}I', head, at)[0] == MAGIC:
-                if (at, order) == (16, '<'):
-                    return f'the file is cut short: it has {size} bytes, less than one header'
-                return f'is an LMDB of a {words} {name}-endian machine, not of a 64-bit ' \
-                       'little-endian one'
-    return 'is no LMDB'
-
-
-def open_environment(path: Path) -> Any:
-    """The library's handle of a database for reading: with its lock file, so that a program that
-    writes there meanwhile disturbs nothing; without where that cannot be written or is damaged."""
-    import lmdb
-
-    reasons = []
-    for lock in (True, False):
-        try:
-            environment = lmdb.open(str(path), readonly=True, lock=lock)
-            environment.reader_check()          # free the places of killed processes
-            return environment
-        except (lmdb.Error, OSError) as error:
-            reasons.append(str(error))
-    do = 'Check its permissions; if it is damaged, copy or write it again.'
-    if 'already open' in reasons[-1]:
-        do = 'Close the environment that this script opened: a process may open it once.'
-    raise FcnError(f'the database cannot be opened: {reasons[-1]}', file=str(path), do=do)
 
 
 class Writer:

@@ -54,13 +54,24 @@ def storage_key(blob: Blob) -> tuple:
 
 
 def write_extra(file: Any, extra: Mapping[str, Any]) -> None:
-    """Write {name: number, text or small array} as attributes of /fcn_repro."""
+    """Write {name: number, text or small array} as attributes of /fcn_repro. Texts have a fixed
+    length, as Caffe's: one of variable length lies in a heap, which libhdf5 reads less safely."""
+    import h5py
+
     attributes = file.create_group(EXTRA).attrs
     for name, value in extra.items():
-        if np.asarray(value).nbytes > ATTRIBUTE_LIMIT:
-            raise FcnError(f"extra '{name}' has {np.asarray(value).nbytes} bytes, an attribute at "
-                           f'most {ATTRIBUTE_LIMIT}', do='Keep less of it.')
-        attributes[name] = value
+        array, kind = np.asarray(value), None
+        if array.dtype.kind == 'O' and all(isinstance(text, str) for text in array.flat):
+            array = array.astype('U')           # texts as a file's attributes have them
+        if array.dtype.kind == 'U':
+            if '\0' in ''.join(array.reshape(-1).tolist()):
+                raise FcnError(f"extra '{name}' has a NUL character", do='Remove it.')
+            array = np.char.encode(array, 'utf-8', 'surrogateescape')
+            kind = h5py.string_dtype('utf-8', array.dtype.itemsize)
+        if array.nbytes > ATTRIBUTE_LIMIT:
+            raise FcnError(f"extra '{name}' has {array.nbytes} bytes, an attribute at most "
+                           f'{ATTRIBUTE_LIMIT}', do='Keep less of it.')
+        attributes.create(name, array, array.shape, kind or array.dtype)
 
 
 def check_name(name: str, names: Collection[str], path: FilePath) -> None:
@@ -113,7 +124,7 @@ def write_string(file: Any, name: str, text: str) -> None:
     without the time of writing, so that equal runs write equal files."""
     import h5py
 
-    raw = text.encode()
+    raw = text.encode('utf-8', 'surrogateescape')
     kind = h5py.h5t.C_S1.copy()
     kind.set_size(len(raw) + 1)
     kind.set_strpad(h5py.h5t.STR_NULLTERM)

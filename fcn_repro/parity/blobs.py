@@ -53,7 +53,7 @@ def compare_blobs(net_file: str | Path, weights: str | Path | None, golden_file:
     if weights is not None:
         net.copy_from(weights)
     fill_params(net, golden)
-    for _ in range(int(golden.attrs.get('nforward', 1))):
+    for _ in range(golden.count('nforward', 1)):
         net.forward(blobs='all', **fed_arrays(golden, 'inputs'))
     data = golden.blobs('blobs') | golden.blobs('outputs')
     diffs = golden.blobs('blob_diffs') | golden.blobs('input_diffs')

@@ -1,14 +1,15 @@
 """Read a golden file, HDF5 or JSON, as a whole."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from ..errors import FcnError
-from ..formats.hdf5_read import check_dataset, check_single_link, is_hdf5, open_hdf5
+from ..formats import hdf5_read
+from ..formats.hdf5_read import ALL, HDF5, is_hdf5
 
 
 class Group(dict):
@@ -54,6 +55,33 @@ class Group(dict):
                            do='Give a file in the format of the goldens.')
         return self.attrs[name]
 
+    def number(self, name: str) -> Any:
+        """The number of an attribute. FcnError if it is absent or anything else."""
+        return one_number(self.attr(name), f"attribute '{name}' of '/{self.path}'", self.file)
+
+    def count(self, name: str, default: int | None = None) -> int:
+        """The whole number of an attribute, the default if absent. FcnError as by number."""
+        value = self.attr(name) if default is None else self.attrs.get(name, default)
+        return one_count(value, f"attribute '{name}' of '/{self.path}'", self.file)
+
+
+def one_number(value: Any, what: str, file: Any) -> Any:
+    """A number of numpy. FcnError for texts and arrays."""
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in 'fiub':
+        raise FcnError(f'{what} is {value!r}, not one number', file=str(file),
+                       do='Give a file in the format of the goldens.')
+    return array.reshape(())[()]
+
+
+def one_count(value: Any, what: str, file: Any) -> int:
+    """A whole number. FcnError for anything else."""
+    number = float(one_number(value, what, file))
+    if not number.is_integer():
+        raise FcnError(f'{what} is {value!r}, not a whole number', file=str(file),
+                       do='Give a file in the format of the goldens.')
+    return int(number)
+
 
 class Array:
     """A dataset, which may hold only a part of its array.
@@ -62,14 +90,15 @@ class Array:
     flattened array is stored. sums: {'sum': ..., 'abs_sum': ...} of the whole array, if given.
     """
 
-    def __init__(self, dataset, file):
-        check_dataset(dataset, str(file), 'fiub')
-        self.values, self.path = np.asarray(dataset[()]), dataset.name[1:]
-        attrs, self.file = dataset.attrs, str(file)
-        self.shape = tuple(int(d) for d in attrs.get('shape', self.values.shape))
-        self.step = int(attrs.get('step', 1))
-        self.sums = {name: float(attrs[name]) for name in ('sum', 'abs_sum') if name in attrs}
-        count = -(-int(np.prod(self.shape)) // self.step) if self.step > 0 else -1
+    def __init__(self, dataset, values, file):
+        self.values, self.path, self.file = np.array(values), dataset.name[1:], str(file)
+        attrs, what = dataset.attributes, f"of dataset '{self.path}'"
+        self.shape = tuple(one_count(d, f'attribute shape {what}', file)
+                           for d in np.ravel(attrs.get('shape', self.values.shape)))
+        self.step = one_count(attrs.get('step', 1), f'attribute step {what}', file)
+        self.sums = {name: float(one_number(attrs[name], f'attribute {name} {what}', file))
+                     for name in ('sum', 'abs_sum') if name in attrs}
+        count = -(-math.prod(self.shape) // self.step) if self.step > 0 else -1
         if count != self.values.size:
             raise FcnError(f"dataset '{self.path}' has {self.values.size} values, but shape "
                            f'{self.shape} and step {self.step} make {count}', file=str(file),
@@ -106,17 +135,29 @@ def read_golden(path: str | Path) -> Group:
     if not is_hdf5(path):
         raise FcnError('is not an HDF5 file, or is truncated', file=str(path),
                        do='Give a golden in HDF5.')
-    with open_hdf5(str(path)) as file:
-        return copied(file, path, '', set())
+    file = HDF5(str(path))
+    root = file.describe(('/', ALL, True))[0]
+    datasets = list(below(root))
+    arrays = iter(file.arrays(datasets, 'fiub'))
+    return copied(root, path, '', arrays)
 
 
-def copied(group, file, path, seen):
-    """A Group with the contents of an h5py group. `seen`: groups visited, to refuse cycles."""
-    check_single_link(group, seen, str(file))
-    found = Group(group.attrs, file, path)
+def below(group):
+    """What a group and those in it hold, except groups."""
+    for item in group.values():
+        if isinstance(item, hdf5_read.Group):
+            yield from below(item)
+        else:
+            yield item
+
+
+def copied(group, file, path, arrays):
+    """A Group with the contents of a group of a file; arrays: of its datasets, in order."""
+    known = {name: value for name, value in group.attributes.items() if value is not None}
+    found = Group(known, file, path)
     for name, item in group.items():
-        found[name] = (copied(item, file, f'{path}{name}/', seen) if isinstance(item, h5py.Group)
-                       else Array(item, file))
+        found[name] = (copied(item, file, f'{path}{name}/', arrays)
+                       if isinstance(item, hdf5_read.Group) else Array(item, next(arrays), file))
     return found
 
 
@@ -124,11 +165,10 @@ def held(path: Path, group: str = '/') -> set[str]:
     """The names in a group of an HDF5 file, by which its kind is recognised; none if the file
     cannot be read, which is reported when it is read as a whole."""
     try:
-        with h5py.File(path, 'r') as file:
-            found = file.get(group)
-            return set(found) if isinstance(found, h5py.Group) else set()
-    except (OSError, RuntimeError, ValueError, TypeError):
+        found = HDF5(path).describe((group, 1, False))[0] if is_hdf5(path) else ()
+    except FcnError:
         return set()
+    return set(found) if isinstance(found, hdf5_read.Group) else set()
 
 
 def read_json(path: str | Path) -> Any:

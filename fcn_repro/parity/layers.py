@@ -36,7 +36,7 @@ def check_layer(comparison: Comparison, path: str | Path, limits: Limits, **opti
     golden, limit = read_golden(path), limits.activations
     net = golden_net(Path(path).with_suffix('.prototxt'), golden, **options)
     fill_params(net, golden)
-    for _ in range(int(golden.attrs.get('nforward', 1))):
+    for _ in range(golden.count('nforward', 1)):
         net.forward(blobs='all', **fed_arrays(golden, 'inputs'))
     outputs = {name for name in net.graph.outputs if name in net.blobs}
     golden.need('outputs', 'group')
@@ -45,7 +45,7 @@ def check_layer(comparison: Comparison, path: str | Path, limits: Limits, **opti
         comparison.compare(f'outputs/{name}', net.blobs[name].data, stored[name], limit)
     for name, array in stored_blobs(comparison, 'blobs', net, golden):
         comparison.compare(f'blobs/{name}', net.blobs[name].data, array, limit)
-    comparison.compare_numbers('loss', total_loss(net), golden.attr('loss'), limits.losses)
+    comparison.compare_numbers('loss', total_loss(net), golden.number('loss'), limits.losses)
     compare_params(comparison, 'params_after', net, golden.params('params_after'), limit)
     if 'output_diffs' not in golden:
         return

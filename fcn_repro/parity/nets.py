@@ -71,11 +71,11 @@ def compare_losses(comparison: Comparison, net: WatchedNet, golden: Group, limit
     for attr in (attr for attr in golden.attrs if attr.startswith('loss/')):
         name = attr.removeprefix('loss/')
         if name in net.blobs:
-            comparison.compare_numbers(attr, net.blobs[name].data.item(), golden.attrs[attr],
+            comparison.compare_numbers(attr, net.blobs[name].data.item(), golden.number(attr),
                                        limit)
         else:
             comparison.fail(attr, 'the net lacks it')
-    comparison.compare_numbers('loss', total_loss(net), golden.attr('total_loss'), limit)
+    comparison.compare_numbers('loss', total_loss(net), golden.number('total_loss'), limit)
 
 
 def compare_blob_diffs(comparison: Comparison, net: WatchedNet, golden: Group,

@@ -1,8 +1,10 @@
 """Databases: LMDB files written by hand and by the library, bad files of every kind, Datums."""
 
 import os
+import random
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import types
@@ -35,7 +37,7 @@ def write(folder, records):
 def test_a_database_written_by_hand_is_read_in_the_order_of_keys(whole):
     reader = open_database(whole)
     assert len(reader) == 3000 and list(reader.records(0, 3000)) == ORDERED
-    assert (whole / 'lock.mdb').exists()
+    assert os.listdir(whole) == ['data.mdb']        # reading writes nothing
 
 
 @pytest.mark.parametrize('count', [1, 2, 60, 130])
@@ -166,11 +168,10 @@ def test_a_database_replaced_by_another(tmp_path):
 
 
 def test_a_script_that_has_it_open_itself(whole):
-    """LMDB allows a file once in a process."""
-    with lmdb.open(str(whole), readonly=True), \
-            pytest.raises(FcnError, match='Close the environment that this script opened'):
-        open_database(whole)
-    assert len(open_database(whole))
+    """LMDB allows a file once in a process, and is not in use here."""
+    with lmdb.open(str(whole), readonly=True, lock=False) as environment:
+        assert len(open_database(whole)) == environment.stat()['entries']
+        assert list(open_database(whole).records(0, 3000)) == ORDERED
 
 
 def test_a_file_that_is_cut_while_it_is_open(whole, tmp_path):
@@ -250,6 +251,118 @@ def test_pages_of_zeros_end_no_process(whole, tmp_path, first, last):
                           text=True)
     assert done.returncode == 0 and not done.stderr, done.stderr
     assert done.stdout.strip().isdigit() or 'amaged' in done.stdout
+
+
+def changed(whole, folder, changes):
+    """A copy of a database in which the bytes at some places are others."""
+    raw = bytearray((whole / 'data.mdb').read_bytes())
+    for at, values in changes:
+        raw[at:at + len(values)] = values
+    folder.mkdir(exist_ok=True)
+    (folder / 'data.mdb').write_bytes(raw)
+    return folder
+
+
+def attempt(folder):
+    """'read', or the message with which a database is refused; at most its own records are read."""
+    try:
+        reader = Reader(folder)
+        for _ in reader.records(0, min(len(reader), 4000)):
+            pass
+        return 'read'
+    except FcnError as error:
+        assert str(folder) in str(error) and error.do
+        return str(error)
+
+
+def test_random_bytes_in_pages(tmp_path):
+    """Most in the heads of pages and their nodes, where liblmdb would end the process."""
+    rng, outcomes = random.Random(0), set()
+    small = database(tmp_path / 'small', dict(ORDERED[:300]))
+    size = (small / 'data.mdb').stat().st_size
+    for _ in range(400):
+        places = [rng.randrange(size // 4096) * 4096 + rng.choice((rng.randrange(48),
+                                                                   rng.randrange(4096)))
+                  for _ in range(rng.choice((1, 5, 50)))]
+        folder = changed(small, tmp_path / 'd', [(at, rng.randbytes(rng.choice((1, 2, 8))))
+                                                 for at in places])
+        outcomes.add(attempt(folder)[-40:])
+    assert len(outcomes) > 1
+
+
+def root_of(whole):
+    """(number of the root page, its kind) of a database written by hand."""
+    raw = (whole / 'data.mdb').read_bytes()
+    return struct.unpack_from('<Q', raw, 4096 + 128)[0]
+
+
+META = 4096         # the second meta page, the newer one
+DAMAGES = {
+    'root outside': [(META + 128, struct.pack('<Q', 1 << 40))],
+    'root is a meta page': [(META + 128, bytes(8))],
+    'levels': [(META + 94, b'\xff\xff')],
+    'no levels': [(META + 94, bytes(2))],
+    'too few levels': [(META + 94, b'\1\0')],
+    'absurd count': [(META + 120, b'\xff' * 8)],
+    'count of more than there are': [(META + 120, struct.pack('<Q', 3001))],
+    'page size': [(40, bytes(4)), (META + 40, bytes(4))],
+    'huge pages': [(40, b'\0\0\0\1'), (META + 40, b'\0\0\0\1')],
+    'last page': [(META + 136, b'\xff' * 8)],
+    'other order of keys': [(META + 92, b'\x08')],
+    'several values': [(META + 92, b'\x04')],
+    'other version': [(20, b'\2'), (META + 20, b'\2')],
+}
+
+
+@pytest.mark.parametrize('changes', DAMAGES.values(), ids=DAMAGES)
+def test_damaged_headers(whole, tmp_path, changes):
+    assert attempt(changed(whole, tmp_path / 'd', changes)) != 'read'
+
+
+def test_a_tree_that_leads_to_itself(whole, tmp_path):
+    """The second child of the root is the first one again, and the root a child of itself."""
+    root = root_of(whole) * 4096
+    raw = (whole / 'data.mdb').read_bytes()
+    nodes = [root + struct.unpack_from('<H', raw, root + 16 + 2 * i)[0] for i in range(2)]
+    again = [(nodes[1], raw[nodes[0]:nodes[0] + 6])]
+    assert 'comes after' in attempt(changed(whole, tmp_path / 'd', again))
+    itself = [(nodes[0], struct.pack('<HHH', root // 4096, 0, 0))]
+    assert 'is no leaf' in attempt(changed(whole, tmp_path / 'd', itself))
+
+
+def test_a_database_with_named_ones_in_it(tmp_path):
+    with lmdb.open(str(tmp_path / 'd'), max_dbs=2) as environment:
+        environment.open_db(b'train')
+    text = message(list, Reader(tmp_path / 'd').records(0, 1))
+    assert "b'train'" in text and 'name of a database' in text
+
+
+def test_while_another_program_writes_all_the_time(tmp_path):
+    """What is read belongs to one version, without LMDB's lock."""
+    with Writer(tmp_path / 'd') as writer:
+        for i in range(200):
+            writer.put(b'%03d' % i, b'%05d' % 0 * 100 * (1 + i % 3 * 20))
+    code = ('import sys, lmdb\n'
+            'env = lmdb.open(sys.argv[1], map_size=1 << 28, sync=False)\n'
+            'print("ready", flush=True)\n'
+            'for n in range(1, 100000):\n'
+            '    with env.begin(write=True) as t:\n'
+            '        for i in range(200): t.put(b"%03d" % i, b"%05d" % n * 100 * (1 + i % 3 * 20))')
+    child = subprocess.Popen([sys.executable, '-c', code, tmp_path / 'd'], text=True,
+                             stdout=subprocess.PIPE)
+    try:
+        assert child.stdout.readline() == 'ready\n'
+        reader, seen = Reader(tmp_path / 'd'), set()
+        for _ in range(100):
+            some = list(reader.records(0, 60))
+            values = {value[:5] for _, value in some}
+            assert len(values) == 1 and all(
+                value == value[:5] * 100 * (1 + int(key) % 3 * 20) for key, value in some)
+            seen |= values
+        assert len(seen) > 1
+    finally:
+        child.kill()
+        child.communicate()
 
 
 def test_a_leveldb_is_converted_by_what_its_error_advises(tmp_path, monkeypatch):

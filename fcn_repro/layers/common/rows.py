@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...errors import FcnError
+from ...formats.hdf5_read import HDF5, Dataset, is_hdf5
 from ...sizes import dims
 from ...sniff import check_text, recognise
 
@@ -40,34 +41,31 @@ def read_files(files, names):
 
 
 def read_file(path, names):
-    """The datasets of these names as float32 arrays of equal length; FcnError for anything else."""
-    import h5py
-
-    try:
-        with h5py.File(path, 'r') as file:
-            arrays = [read_dataset(file, path, name) for name in names]
-    except OSError as error:
+    """The datasets of these names as float32 arrays of equal length; FcnError for anything else.
+    Booleans, which Caffe refuses, become 0 and 1."""
+    if not is_hdf5(path):
         with open(path, 'rb') as raw:
             other = recognise(raw.read(512))
-        if other and 'HDF5' not in other[0]:
-            raise FcnError(f'{path} is {other[0]}, not an HDF5 file', do=other[1]) from None
-        raise FcnError(f'cannot read {path}: {error}', do='Copy or write it again.') from None
+        what, do = other or ('no HDF5 file', 'Copy or write it again.')
+        raise FcnError(f'{path} is {what}' + (', not an HDF5 file' if other else ''), do=do)
+    file = HDF5(path)
+    found = file.describe(*((name, 0, False) for name in names))
+    for name, dataset in zip(names, found, strict=True):
+        check_rows(file, name, dataset)
+    arrays = [array.astype(np.float32) for array in file.arrays(found, 'fiub')]
     if len({len(array) for array in arrays}) != 1:
         raise FcnError(f'{path}: {[len(array) for array in arrays]} rows in its datasets',
                        do='All must have equally many.')
     return arrays
 
 
-def read_dataset(file, path, name):
-    """A dataset of floats or integers as float32; booleans, which Caffe refuses, as 0 and 1."""
-    if name not in file:
-        raise FcnError(f"{path} has no dataset '{name}'", do=f'It has: {", ".join(file)}.')
-    import h5py
-
-    data = file[name]
-    if not isinstance(data, h5py.Dataset) or not data.ndim or data.dtype.kind not in 'fiub':
-        kind = f'of type {data.dtype}' if isinstance(data, h5py.Dataset) else 'a group'
-        raise FcnError(f"'{name}' in {path} is not an array of numbers, but {kind}",
+def check_rows(file, name, dataset):
+    """FcnError for what is not a dataset of numbers with one axis or more."""
+    if dataset is None:
+        raise FcnError(f"{file.path} has no dataset '{name}'",
+                       do=f'It has: {", ".join(file.root())}.')
+    if not isinstance(dataset, Dataset) or not dataset.shape or dataset.type is None:
+        kind = f'of type {dataset.says}' if isinstance(dataset, Dataset) else 'a group'
+        raise FcnError(f"'{name}' in {file.path} is not an array of numbers, but {kind}",
                        do="Write one, of one row or more: file[name] = array.astype('float32'); "
                           'text as class numbers, a record as one dataset for each field.')
-    return data[...].astype(np.float32)
