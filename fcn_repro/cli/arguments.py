@@ -2,12 +2,19 @@
 
 import argparse
 
+from ..data.image import MOST_PIXELS
 from ..recipe.optimisations import NAMES
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--workers', type=int, metavar='N', help='threads that read images ahead, '
                         '0 for none (default: the number of cores, up to 4)')
+
+
+def add_max_pixels(parser: argparse.ArgumentParser) -> None:
+    """The limit of data.image, which main sets."""
+    parser.add_argument('--max-pixels', type=int, metavar='N', default=MOST_PIXELS, help='largest '
+                        'image or label that is read (default: %(default)s)')
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations
 from ..recipe.options import Options
 from ..recipe.runs import Run
-from .arguments import add_optimisations, add_precision, add_workers
+from .arguments import add_max_pixels, add_optimisations, add_precision, add_workers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/eval, or '
                         'runs/eval/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
+    add_max_pixels(parser)
     add_workers(parser)
     add_precision(parser)
     add_optimisations(parser)

@@ -10,6 +10,7 @@ out in an installed package. A test compares codes, facts, commands and options 
 REMEDIES: dict[str, str | tuple[str, ...]] = {
     'no-folder': 'Give another --out, or fix its permissions or the free space.',
     # data
+    'too-many-pixels': 'Give a smaller copy, or --max-pixels {pixels}.',
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
     # net
     'no-such-device': 'Use --device cpu, or a torch built for CUDA.',

@@ -88,7 +88,9 @@ def decode(data: bytes, most: int) -> tuple[ImageFile.ImageFile, str]:
 
 
 def check_pixels(width: int, height: int, most: int) -> None:
-    """FcnError for more than `most` pixels."""
+    """FcnError for more than `most` pixels; Damaged for none."""
+    if width < 1 or height < 1:
+        raise Damaged(f'it is {height}x{width} (height x width)')
     if width * height > most:
         raise FcnError(f'{height}x{width} (height x width) are {width * height:,} pixels, more '
                        f'than the {most:,} that are read', code='too-many-pixels',

@@ -1,6 +1,5 @@
 """Read image and label files as arrays, and turn an image into the blob that the nets read."""
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +51,7 @@ def open_image(file: str | Path | BinaryIO, kind: str) -> tuple[Image.Image, str
     FcnError for a missing file, one that is damaged, incomplete or of another format, and one of
     more pixels than limit_pixels allows; messages call it `kind`.
     """
-    path = None if isinstance(file, io.IOBase) else cast(str | Path, file)
+    path = None if hasattr(file, 'read') else cast(str | Path, file)
     data = cast(BinaryIO, file).read() if path is None else picture_bytes(path, kind)
     try:
         return decode(data, _most)
@@ -134,6 +133,9 @@ def read_label(path: str | Path) -> np.ndarray:
     These are the indices of a palette PNG or the values of an 8-bit grey one; FcnError for colours.
     """
     image, bits = open_image(path, 'label')
+    if image.format == 'JPEG':
+        raise FcnError('the label is a JPEG picture, whose compression changes class indices',
+                       file=path, do='Give the PNG that it was made from.')
     if image.mode in ('RGB', 'RGBA', 'CMYK'):
         raise FcnError(
             f'the label holds colours (mode {image.mode!r}) instead of class indices',

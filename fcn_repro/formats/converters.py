@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from .. import glog
+from ..data.decoding import NAMES as FORMATS
 from ..data.digits import read_idx
 from ..data.listed import is_number, load_image, read_list
 from ..errors import FcnError
@@ -167,8 +168,7 @@ def guess_type(name: str) -> str:
 def check_type(kind: str) -> str:
     """An image type in lower case; FcnError for one that cannot be written."""
     kind = kind.lower().removeprefix('.')
-    Image.init()
-    if Image.EXTENSION.get(f'.{kind}') not in Image.SAVE:
+    if Image.registered_extensions().get(f'.{kind}') not in FORMATS:
         raise FcnError(f"images cannot be encoded as '{kind}'", do="Use 'jpg' or 'png'.")
     return kind
 
