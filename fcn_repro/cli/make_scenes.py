@@ -30,7 +30,8 @@ def run(args: argparse.Namespace) -> None:
           f"{args.size[0]}x{args.size[1]} pixels, {len(CLASSES)} classes, "
           f"{'made' if made else 'already there'}")
 
-    labels = [read_label(path) for path in sorted(Path(args.out, 'SegmentationClass').glob('val_*.png'))]
+    labels = [read_label(path)
+              for path in sorted(Path(args.out, 'SegmentationClass').glob('val_*.png'))]
     for stride, needed in NEEDED.items() if labels else ():
         bound = upper_bound(labels, stride, len(CLASSES)).mean_iu
         short = '' if bound >= needed else f', less than {100 * needed:.0f}: draw larger digits'

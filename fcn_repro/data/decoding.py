@@ -179,7 +179,7 @@ def essential_jpeg(data: bytes) -> bytes:
             if start in seen or not start.startswith((b'Exif\0\0', b'http://ns.')):
                 continue
             seen.add(start)
-        elif 0xe2 <= marker <= 0xef and marker != 0xee or marker == 0xfe:
+        elif marker == 0xfe or (0xe2 <= marker <= 0xef and marker != 0xee):
             continue
         kept.append(segment)
     return b''.join(kept)

@@ -1,10 +1,10 @@
 """MATLAB's MAT-files of level 5 (save -v6 and -v7): labels and names of data sets.
 
 After "MAT-File Format" (The MathWorks, 2018). Everything that a file claims is compared with the
-bytes that there are before memory is taken, so that a damaged file is an FcnError. Read are numeric,
-logical and char arrays, cells and structs, of either byte order, stored in any of MATLAB's smaller
-types and compressed or not. Not read, and refused by name where a value of theirs is asked for:
-sparse matrices, objects, functions; files of level 4, and of 7.3, which are HDF5.
+bytes that there are before memory is taken, so that a damaged file is an FcnError. Read are
+numeric, logical and char arrays, cells and structs, of either byte order, stored in any of MATLAB's
+smaller types and compressed or not. Not read, and refused by name where a value of theirs is asked
+for: sparse matrices, objects, functions; files of level 4, and of 7.3, which are HDF5.
 """
 
 import math
@@ -39,6 +39,10 @@ NOT_READ = {3: 'an object', 5: 'a sparse matrix', 16: 'a function', 17: 'an opaq
 COMPLEX, LOGICAL = 0x800, 0x200     # flags of an array
 
 
+class NoVariable(FcnError):
+    """A file without the variable or field that is asked for."""
+
+
 class Header(NamedTuple):
     """What comes before the values of an array. cls: its class; fields: of a struct; rest: the
     bytes behind the header."""
@@ -60,8 +64,8 @@ def read(path: str | os.PathLike[str], *names: str, most: int = MOST_BYTES) -> A
     element is a dict, another one an array of dicts. Only what is asked for is decoded.
 
     most: bytes that the file may have, stored and decompressed. FcnError for a file that cannot be
-    read, is damaged or too large, for what is not read (see above), and, with the code
-    'no-variable', where the file does not hold what is named.
+    read, is damaged or too large, and for what is not read (see above); NoVariable where the file
+    does not hold what is named.
     """
     data = read_regular(path, 'a MAT-file', most)
     try:
@@ -329,8 +333,8 @@ def decoded(numbers: np.ndarray, what: str) -> str:
 
 
 def missing(name: str, holder: str, there: Iterable[str]) -> FcnError:
-    return FcnError(f'has no {name}; {holder} holds {", ".join(there) or "nothing"}',
-                    code='no-variable', do='Check the names.')
+    return NoVariable(f'has no {name}; {holder} holds {", ".join(there) or "nothing"}',
+                      do='Check the names.')
 
 
 def damaged(what: str) -> FcnError:

@@ -18,9 +18,8 @@ def read_mat(path: str | Path) -> np.ndarray:
     """The field Segmentation of GTcls in a .mat file as (H, W) uint8 class indices."""
     try:
         label = matfile.read(path, 'GTcls', 'Segmentation', most=8 * most_pixels() + 2 ** 20)
-    except FcnError as error:
-        raise error.with_remedy("Take the files of SBD's cls/, not of inst/.") \
-            if error.code == 'no-variable' else error
+    except matfile.NoVariable as error:
+        raise error.with_remedy("Take the files of SBD's cls/, not of inst/.") from None
     check_numbers(label, path)
     return label.astype(np.uint8)
 
