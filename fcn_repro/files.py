@@ -55,7 +55,9 @@ def read_regular(path: str | PathLike[str], what: str, most: int = MOST_TEXT,
             raise FcnError(f'has {size:,} bytes where {what} has at most {most:,}', file=path,
                            do='Check the path.')
         try:
-            data = file.read(most + 1) or b''   # None: nothing there yet, as in /proc/kmsg
+            data = file.read(size + 1) or b''   # None: nothing there yet, as in /proc/kmsg
+            if len(data) > size:                # read(n) takes memory for n bytes at once
+                data += file.read(most + 1 - len(data)) or b''
         except OSError as error:
             raise unreadable(error, path, do) from None
     if len(data) > most:                        # it grows, or the system did not know its size

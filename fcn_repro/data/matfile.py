@@ -317,10 +317,19 @@ def check_kind(data: bytes) -> None:
     if data[:4] == b'\x89HDF' or data[:10] == b'MATLAB 7.3' or data[512:516] == b'\x89HDF':
         raise FcnError('is a MAT-file of version 7.3, HDF5; level 5 is read', do=do)
     if len(data) < 128 or data[124:128] not in (b'\0\1IM', b'\1\0MI'):
-        if len(data) >= 20 and data[:4] != bytes(4) and (
-                0 in data[:4] and max(data[2:4]) < 16):
+        if is_level_4(data):
             raise FcnError('is a MAT-file of level 4; level 5 is read', do=do)
         raise FcnError('is no MAT-file of level 5', do='Check the path, or copy it again.')
+
+
+def is_level_4(data: bytes) -> bool:
+    """Whether a file begins as those of level 4: with a type below 5000, rows, columns, whether
+    it is complex and the length of its name."""
+    for order in '<>' if len(data) >= 20 else '':
+        kind, _, _, is_complex, length = struct.unpack_from(order + '5I', data)
+        if kind < 5000 and is_complex < 2 and 1 < length <= 64:
+            return True
+    return False
 
 
 def decoded(numbers: np.ndarray, what: str) -> str:
