@@ -286,7 +286,7 @@ def datum_of(database: FilePath, key: bytes) -> Iterator[None]:
         yield
     except FcnError as error:
         raise FcnError(f'record {key.decode(errors="replace")!r}: {error.what}', do=error.do,
-                       file=str(database)) from None
+                       file=str(database), code=error.code, facts=error.facts) from None
 
 
 def channel_means(mean: np.ndarray) -> Sequence[np.float32]:

@@ -10,10 +10,12 @@ import zlib
 
 import numpy as np
 import pytest
+from data_folders import message
 from PIL import Image, ImageDraw
 from small_runs import ROOT, assert_error, call
-from data_folders import message
+from tiny_nets import own
 
+from fcn_repro.cli.main import main
 from fcn_repro.data import decoding
 from fcn_repro.data.digits import read_idx
 from fcn_repro.data.image import MOST_PIXELS, limit_pixels, open_image, read_image, read_label
@@ -21,6 +23,7 @@ from fcn_repro.data.listed import load_image
 from fcn_repro.data.m2nist import open_array
 from fcn_repro.errors import FcnError
 from fcn_repro.formats import datum
+from fcn_repro.formats.database import Writer
 from fcn_repro.predict.photos import read_photo
 from fcn_repro.pycaffe import io as caffe_io
 
@@ -168,23 +171,27 @@ def test_more_pixels_than_pillow_allows(tmp_path, restored):
     assert image.size == (side, side)
 
 
-def test_the_option(tmp_path, monkeypatch, capsys, restored):
-    """What the remedy names, executed: the error is another one afterwards."""
-    monkeypatch.chdir(tmp_path)
-    saved(tmp_path / 'a.png', png(8193, 8192))
-    (tmp_path / 'list.txt').write_text('a.png 0\n')
-    net = ROOT / 'prototxt/mini-fcn32s/deploy.prototxt'
-    from fcn_repro.net import Net
-    from fcn_repro.pycaffe.net import Net as CaffeNet
-    assert Net is not CaffeNet
-    CaffeNet(str(net), 1).save('w.caffemodel')
-    words = 'infer', 'a.png', '--net', net, '--weights', 'w.caffemodel', '--device', 'cpu'
+def test_the_option_of_infer(tmp_path, capsys, restored):
+    """What the remedy names, executed: the picture passes the limit, and is damaged."""
+    path = saved(tmp_path / 'a.png', png(8193, 8192))
+    words = 'infer', path, *own(tmp_path)
     done = call(capsys, *words)
     assert_error(done, 'a.png', 'too large', '--max-pixels 67117056')
     assert 'limit_pixels' not in done.err
     assert_error(call(capsys, *words, '--max-pixels', 67117056), 'a.png', 'pixels end')
     assert_error(call(capsys, *words, '--max-pixels', 0), '--max-pixels 1 or more')
-    assert_error(call(capsys, *words), 'too large')         # a limit is a command's own
+    assert_error(call(capsys, *words), 'too large')         # a command's limit is its own
+
+
+def test_the_flag_of_caffes_tools(tmp_path, capsys, restored):
+    with Writer(tmp_path / 'db') as writer:
+        writer.put(b'0', datum.encode_file(png(8193, 8192), 0))
+    words = 'caffe', 'compute_image_mean', str(tmp_path / 'db')
+    for more, parts in (((), ('too large', 'or --max-pixels 67117056')),
+                        (('--max-pixels', '67117056'), ('pixels end',)),
+                        (('-max_pixels=67117056',), ('pixels end',)), ((), ('too large',))):
+        done = call(capsys, 'caffe', main=lambda more=more: main([*words, *more]))
+        assert done.status == 1 and all(part in done.err for part in parts), done
 
 
 # What ends early
@@ -273,7 +280,7 @@ def test_a_jpeg_that_ends_early(tmp_path, kind, array):
     if array.std() > 1:
         saved(path, whole[:start + (len(whole) - start) // 2] + b'\xff\xd9')
         for name, reader in READERS.items():
-            with pytest.raises(FcnError, match='cannot be read|JPEG'):
+            with pytest.raises(FcnError, match=r'cannot be read|JPEG'):
                 reader(path)
             assert name
 
@@ -340,7 +347,7 @@ OTHERS = {'EPS': b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 'PDF': b'
 def test_formats_that_are_not_read(tmp_path, kind):
     path = saved(tmp_path / 'a.png', OTHERS[kind] + bytes(99))
     for reader in READERS.values():
-        with pytest.raises(FcnError, match='it is (an? )?(icon|AVIF|JPEG 2000|P|EPS)'):
+        with pytest.raises(FcnError, match=r'it is (an? )?(icon|AVIF|JPEG 2000|P|EPS)'):
             reader(path)
 
 
