@@ -186,9 +186,13 @@ def essential_jpeg(data: bytes) -> bytes:
 
 
 def check_scans(data: bytes, size: tuple[int, int]) -> None:
-    """Damaged for a JPEG whose scans would take minutes."""
-    scans = data.count(b'\xff\xda')
-    if scans > SCANS and scans * size[0] * size[1] > MOST_WORK:
+    """Damaged for a JPEG that cannot be whole, a Huffman code having one bit at least for each of
+    its blocks of 8x8 pixels, and for one whose scans would take minutes."""
+    pixels, scans = size[0] * size[1], data.count(b'\xff\xda')
+    huffman = any(marker in (0xc0, 0xc1, 0xc2) for marker, _ in jpeg_segments(data))
+    if huffman and pixels > 512 * len(data):
+        raise Damaged(f'its pixels end early: {len(data):,} bytes cannot hold {pixels:,} pixels')
+    if scans > SCANS and scans * pixels > MOST_WORK:
         raise Damaged(f'it has {scans} scans; a progressive JPEG has about 10')
 
 

@@ -17,7 +17,7 @@ VOID = 255      # label of the pixels that neither train nor count
 MEAN = (104.00699, 116.66877, 122.67892)    # BGR, the mean pixel that the VGG16 nets subtract
 
 # 8192 x 8192: of so many pixels a net's first 64 channels alone take 17 GB. Decoded and converted
-# they take at most 2 GB in any reader.
+# they take at most 1.5 GB in any reader.
 MOST_PIXELS = 2 ** 26
 
 _MODES = {'1': 'black and white', 'L': 'grey', 'LA': 'grey with alpha', 'P': 'indexed colour',
@@ -66,7 +66,8 @@ def open_image(file: str | Path | BinaryIO, kind: str) -> tuple[Image.Image, str
         if other and 'picture' not in other[0]:
             raise FcnError(f'the {kind} cannot be read: it is {other[0]}', file=path,
                            do=other[1] or 'Give a picture.') from None
-        raise FcnError(f'the {kind} cannot be read: {error or type(error).__name__}', file=path,
+        reason = str(error) or type(error).__name__
+        raise FcnError(f'the {kind} cannot be read: {reason}', file=path,
                        do='The file is damaged or incomplete; copy it again.') from error
 
 

@@ -294,9 +294,19 @@ def test_a_jpeg_that_ends_before_a_restart(tmp_path):
 def test_a_jpeg_of_many_scans(tmp_path):
     whole = encoded(COLOUR, 'JPEG', progressive=True)
     at = whole.rindex(b'\xff\xda')
-    many = jpeg(4000, 4000)
+    many = jpeg(2000, 2000)
     assert 'scans' in message(read_image, saved(
         tmp_path / 'a.jpg', many[:-2] + whole[at:-2] * 100 + b'\xff\xd9'))
+
+
+def test_a_jpeg_of_more_pixels_than_bits(tmp_path):
+    """At once: libjpeg would fill 64 million pixels with grey."""
+    assert 'cannot hold 64,000,000' in message(read_image, saved(
+        tmp_path / 'a.jpg', jpeg(8000, 8000)))
+    flat = np.full((2000, 3000), 7, np.uint8)       # few bits for each block
+    for options in ({}, {'progressive': True}, {'optimize': True}):
+        path = saved(tmp_path / 'a.jpg', encoded(flat, 'JPEG', **options))
+        assert load_image(path, color=False).shape == (1, 2000, 3000)
 
 
 def test_segments_that_decide_nothing(tmp_path):
