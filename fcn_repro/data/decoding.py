@@ -74,8 +74,8 @@ def decode(data: bytes, most: int) -> tuple[ImageFile.ImageFile, str]:
         check_pixels(*webp_size(data), most)
     image = reader(io.BytesIO(data))
     check_pixels(*image.size, most)
-    if name == 'TIFF':              # a tile may be larger than the image
-        check_pixels(*(int(image.tag_v2.get(tag, 1)) for tag in (322, 323)), most)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):    # a tile may be larger than the image
+        check_pixels(int(image.tag_v2.get(322, 1)), int(image.tag_v2.get(323, 1)), most)
     elif name == 'PNG':
         check_png(data)
     elif name == 'JPEG':
@@ -211,7 +211,7 @@ def check_jpeg(image: ImageFile.ImageFile, data: bytes) -> None:
         raise Damaged('its pixels end early: the rest would be grey')
 
 
-def grey(pixel: float | tuple[int, ...]) -> bool:
+def grey(pixel: float | tuple[int, ...] | None) -> bool:
     """Whether a pixel may be libjpeg's grey: its luma is 128, its colours are the neighbours'."""
     if not isinstance(pixel, tuple):
         return pixel == 128
