@@ -74,8 +74,8 @@ def decode(data: bytes, most: int) -> tuple[ImageFile.ImageFile, str]:
         check_pixels(*webp_size(data), most)
     image = reader(io.BytesIO(data))
     check_pixels(*image.size, most)
-    if isinstance(image, TiffImagePlugin.TiffImageFile):    # a tile may be larger than the image
-        check_pixels(int(image.tag_v2.get(322, 1)), int(image.tag_v2.get(323, 1)), most)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        check_tiff(image, most)
     elif name == 'PNG':
         check_png(data)
     elif name == 'JPEG':
@@ -144,6 +144,21 @@ def png_bytes(data: bytes) -> int:
     sizes = [(-(-(width - x) // across), -(-(height - y) // down))
              for x, y, across, down in passes if x < width and y < height]
     return sum((-(-wide * deep // 8) + 1) * high for wide, high in sizes)
+
+
+# TIFF: Pillow leaves at 0 what no strip or tile of the file covers
+
+def check_tiff(image: TiffImagePlugin.TiffImageFile, most: int) -> None:
+    """FcnError for a tile of more than `most` pixels, even of a small image; Damaged for strips or
+    tiles that do not cover the image."""
+    check_pixels(int(image.tag_v2.get(322, 1)), int(image.tag_v2.get(323, 1)), most)
+    wanted = image.width * image.height
+    covered = 0
+    for tile in image.tile:
+        left, top, right, bottom = tile.extents or (0, 0, *image.size)
+        covered += (right - left) * (bottom - top)
+    if covered < wanted:
+        raise Damaged(f'its strips hold {covered:,} of {wanted:,} pixels')
 
 
 # JPEG: libjpeg fills with grey where a scan ends early, and takes its time for every scan

@@ -172,7 +172,7 @@ def open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
         array = np.lib.format.open_memmap(path, mode='r')
     except (OSError, ValueError, TypeError, EOFError, OverflowError, SyntaxError,
-            tokenize.TokenError) as error:
+            tokenize.TokenError, MemoryError, RecursionError) as error:
         raise FcnError(f'not a complete .npy file: {error}', file=path,
                        do='Get the file again.') from error
     if array.shape[1:] != shape or array.ndim != 1 + len(shape) or array.dtype.kind not in 'buif':

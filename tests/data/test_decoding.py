@@ -117,6 +117,20 @@ def test_a_tile_larger_than_its_image(tmp_path):
     assert 'too large' in message(load_image, saved(tmp_path / 'a.tif', tiff(8, 8, SIDE)))
 
 
+def test_a_tiff_whose_strips_do_not_cover_it(tmp_path):
+    path, whole = tmp_path / 'a.tif', encoded(GREY, 'TIFF')
+    at = whole.index(struct.pack('<HHI', 257, 4, 1)) + 8           # its height
+    rows = whole.index(struct.pack('<HHI', 278, 4, 1)) + 8         # of a strip
+    assert struct.unpack_from('<I', whole, at) == struct.unpack_from('<I', whole, rows) == (90,)
+    saved(path, whole[:at] + struct.pack('<I', 5000) + whole[at + 4:])
+    assert '10,800 of 600,000 pixels' in message(read_label, path)
+    for options in ({}, {'compression': 'tiff_lzw'}, {'compression': 'packbits'},
+                    {'compression': 'tiff_adobe_deflate'}):
+        for array in (GREY, COLOUR):
+            saved(path, encoded(array, 'TIFF', **options))
+            assert np.array_equal(np.asarray(open_image(path, 'image')[0]), array)
+
+
 def test_bombs_take_no_memory(tmp_path):
     """Under Pillow's own limit 69 bytes took gigabytes; here the process has 200 MB to spare."""
     saved(tmp_path / 'a.png', png(8193, 8192, zlib.compress(b'\0')))
