@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
+from ..data.image import MOST_PIXELS
 from ..distributed import Processes, joined
 from ..errors import FcnError
 from ..recipe.optimisations import NAMES
@@ -14,6 +15,12 @@ from ..recipe.optimisations import NAMES
 def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--workers', type=int, metavar='N', help='threads that read images ahead, '
                         '0 for none (default: the number of cores, up to 4)')
+
+
+def add_max_pixels(parser: argparse.ArgumentParser) -> None:
+    """The limit of data.image, which main sets."""
+    parser.add_argument('--max-pixels', type=int, metavar='N', default=MOST_PIXELS, help='largest '
+                        'image or label that is read (default: %(default)s)')
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from ..recipe.optimisations import Optimisations
 from ..recipe.options import Options
 from ..recipe.runs import Run
 from .arguments import (
+    add_max_pixels,
     add_optimisations,
     add_precision,
     add_workers,
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/eval, or '
                         'runs/eval/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
+    add_max_pixels(parser)
     add_workers(parser)
     add_precision(parser)
     add_optimisations(parser)

@@ -25,7 +25,7 @@ from ..recipe.optimisations import Optimisations
 from ..recipe.runs import Run
 from ..recipe.stages import PROTOTXT
 from ..solver.snapshot_files import iteration, list_snapshots
-from .arguments import add_optimisations, add_precision, processes_of_command
+from .arguments import add_max_pixels, add_optimisations, add_precision, processes_of_command
 
 SEVERAL_PROCESSES = True        # torchrun may start it several times, to work together
 FINEST = 'mini-fcn8s', 'mini-fcn16s', 'mini-fcn32s'
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/infer, or '
                         'runs/infer/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
+    add_max_pixels(parser)
     add_precision(parser)
     add_optimisations(parser)
     grid = parser.add_argument_group("a classifier's class grid")

@@ -66,7 +66,7 @@ def run_command(name: str, argv: Sequence[str] | None = None, prog: str | None =
         if hasattr(module, 'run_words') and argv and argv[0] not in ('-h', '--help'):
             status = module.run_words(argv)         # in a grammar of its own
         else:
-            status = module.run(commands.parse_args(argv))
+            status = module.run(set_limits(commands.parse_args(argv)))
     if status:
         sys.exit(status)
 
@@ -80,6 +80,15 @@ def check_processes(name: str, module: ModuleType) -> None:
         raise FcnError(f'{name} runs in one process, and WORLD_SIZE is {size}',
                        do=f'Start it without torchrun, or unset WORLD_SIZE; {", ".join(together)} '
                           'run in several.')
+
+
+def set_limits(args: argparse.Namespace) -> argparse.Namespace:
+    """Take --max-pixels, where a command has it, from its options, and set the limit."""
+    if hasattr(args, 'max_pixels'):
+        from ..data.image import limit_pixels
+        limit_pixels(args.max_pixels)
+        del args.max_pixels
+    return args
 
 
 def load(name: str) -> ModuleType:

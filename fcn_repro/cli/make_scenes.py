@@ -3,10 +3,8 @@
 import argparse
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from ..data.digits import DIGIT_SIZES
+from ..data.image import read_label
 from ..data.scenes import CLASSES, make_scenes
 from ..predict.metrics import upper_bound
 
@@ -32,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
           f"{args.size[0]}x{args.size[1]} pixels, {len(CLASSES)} classes, "
           f"{'made' if made else 'already there'}")
 
-    labels = [np.asarray(Image.open(path))
+    labels = [read_label(path)
               for path in sorted(Path(args.out, 'SegmentationClass').glob('val_*.png'))]
     for stride, needed in NEEDED.items() if labels else ():
         bound = upper_bound(labels, stride, len(CLASSES)).mean_iu

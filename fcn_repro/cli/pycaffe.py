@@ -13,6 +13,7 @@ from types import TracebackType
 from .. import pycaffe
 from ..errors import FcnError
 from ..pycaffe.mode import init_log
+from .arguments import add_max_pixels
 
 CONVERT = 'python -m lib2to3 -w FOLDER, with a Python up to 3.12'
 
@@ -29,6 +30,7 @@ def place_of(trace: TracebackType | None, folder: Path) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_max_pixels(parser)
     parser.add_argument('script', type=Path)
     parser.add_argument('args', nargs=argparse.REMAINDER, help="the script's own arguments")
 

@@ -12,6 +12,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'folder-in-use': ('Wait until it ends or stop it, or give another --out.',
                       'Wait until it ends or stop it, or give another --runs.'),
     # data
+    'too-many-pixels': 'Give a smaller copy, or --max-pixels {pixels}.',
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
     # net
     'no-such-device': 'Use --device cpu, or a torch built for CUDA.',

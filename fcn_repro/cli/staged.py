@@ -10,6 +10,7 @@ from ..memory import keep_freed_memory
 from ..recipe.comparison import compare
 from ..recipe.options import Options
 from ..report.progress import human
+from .arguments import add_max_pixels
 from .remedies import HINTS
 
 
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--keep', type=int, metavar='N', help='snapshots; older ones are removed')
     parser.add_argument('--pictures', type=int, default=6, metavar='N', help='pictures of the '
                         'val set to write (default: %(default)s)')
+    add_max_pixels(parser)
 
 
 def run(args: argparse.Namespace) -> int | None:

@@ -7,8 +7,12 @@ composes whole scenes with the same drawing functions, so that both see the same
 
 import gzip
 import hashlib
+import io
+import math
+import struct
 import zlib
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,11 +22,13 @@ from PIL import Image, ImageFilter
 from fcn_repro.data.image import MEAN, check_mean, to_blob
 from fcn_repro.data.layer import DataLayer
 from fcn_repro.errors import FcnError
+from fcn_repro.files import read_regular
 
 NAMES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
 DIGIT_SIZES = (130, 190)                    # height of a digit in pixels, minimum and maximum
 HELD_OUT = 5                                # every fifth bundled digit of a class is for val
 SPLITS = ('train', 'val')
+MOST_IDX = 2 ** 29                          # bytes of an IDX file; MNIST's largest has 47 million
 MNIST_FILES = {'train': ('train-images-idx3-ubyte', 'train-labels-idx1-ubyte'),
                'val': ('t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte')}
 
@@ -75,15 +81,12 @@ def find_idx(folder: str | Path, name: str) -> Path:
                    do="Put MNIST's four IDX files into one folder and give its path.")
 
 
-def read_idx(path: str | Path, dims: int) -> np.ndarray:
-    """Read an IDX file of unsigned bytes with `dims` axes, plain or .gz, as a uint8 array."""
-    data = Path(path).read_bytes()
+def read_idx(path: str | PathLike[str], dims: int) -> np.ndarray:
+    """Read an IDX file of unsigned bytes with `dims` axes, plain or .gz, as a uint8 array. FcnError
+    for one of more than MOST_IDX bytes, stored or unpacked, and for a damaged one."""
+    data = read_regular(path, 'an IDX file', MOST_IDX)
     if data[:2] == b'\x1f\x8b':
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise FcnError(f'damaged gzip file ({error})', file=path,
-                           do='Get the file again.') from error
+        data = unpack(data, path)
     magic, head = bytes((0, 0, 8, dims)), 4 + 4 * dims
     if data[:4] != magic:
         raise FcnError(f'the file starts with {data[:4].hex(" ")}, an IDX file of bytes with '
@@ -92,14 +95,28 @@ def read_idx(path: str | Path, dims: int) -> np.ndarray:
     if len(data) < head:
         raise FcnError(f'the file has {len(data)} bytes, its header alone needs {head}', file=path,
                        do='Get the file again.')
-    shape = np.frombuffer(data, '>u4', dims, 4).astype(int)
-    if len(data) - head != shape.prod():
-        raise FcnError(f'{len(data) - head} bytes after the header, {shape.prod()} expected for '
-                       f'shape {tuple(int(n) for n in shape)}', file=path, do='Get the file again.')
-    if shape.prod() == 0:
+    shape = struct.unpack_from(f'>{dims}I', data, 4)
+    if len(data) - head != math.prod(shape):
+        raise FcnError(f'{len(data) - head} bytes after the header, {math.prod(shape)} expected '
+                       f'for shape {shape}', file=path, do='Get the file again.')
+    if math.prod(shape) == 0:
         raise FcnError('the file holds no image or label', file=path,
                        do="Give MNIST's own file here.")
     return np.frombuffer(data, np.uint8, -1, head).reshape(shape)
+
+
+def unpack(data: bytes, path: str | PathLike[str]) -> bytes:
+    """The bytes in a gzip file of at most MOST_IDX; no more memory is taken than they need."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            unpacked = file.read(MOST_IDX + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FcnError(f'damaged gzip file ({error})', file=path,
+                       do='Get the file again.') from error
+    if len(unpacked) > MOST_IDX:
+        raise FcnError(f'more than {MOST_IDX:,} bytes unpacked, an IDX file has at most that many',
+                       file=path, do="Give MNIST's own file here.")
+    return unpacked
 
 
 def render(image: np.ndarray, height: int) -> np.ndarray:

@@ -1,48 +1,83 @@
 """Read image and label files as arrays, and turn an image into the blob that the nets read."""
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from fcn_repro.data.decoding import DAMAGE, NotRead, decode
 from fcn_repro.errors import FcnError
+from fcn_repro.files import read_regular
 from fcn_repro.sniff import recognise
 
 VOID = 255      # label of the pixels that neither train nor count
 MEAN = (104.00699, 116.66877, 122.67892)    # BGR, the mean pixel that the VGG16 nets subtract
 
+# 8192 x 8192: of so many pixels a net's first 64 channels alone take 17 GB. Decoded and converted
+# they take at most 1.5 GB in any reader.
+MOST_PIXELS = 2 ** 26
+
 _MODES = {'1': 'black and white', 'L': 'grey', 'LA': 'grey with alpha', 'P': 'indexed colour',
           'CMYK': 'CMYK', 'RGBA': 'RGB with alpha', 'I': '32-bit grey', 'I;16': '16-bit grey'}
 
 
+_most = MOST_PIXELS
+
+
+def limit_pixels(most: int = MOST_PIXELS) -> None:
+    """Set the pixels that a picture or label may have in this process; every reader refuses larger
+    ones before it decodes them. Pillow's own limit is raised with it, never lowered."""
+    global _most
+    if most < 1:
+        raise FcnError(f'the limit on pixels is {most}', code='not-positive',
+                       facts={'option': 'max-pixels'}, do='Give 1 or more.')
+    _most = most
+    if Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, most)
+
+
+def most_pixels() -> int:
+    """The limit that is set."""
+    return _most
+
+
 def open_image(file: str | Path | BinaryIO, kind: str) -> tuple[Image.Image, str]:
     """The decoded Pillow image of a path or a binary file and its stored bit format ('' if
-    unknown); FcnError for a missing or damaged file, which messages call `kind`."""
-    path = None if isinstance(file, io.IOBase) else cast(str | Path, file)
+    unknown), of several frames the first. Read are PNG, JPEG, BMP, GIF, PGM and PPM, TIFF and WebP.
+
+    FcnError for a missing file, one that is damaged, incomplete or of another format, and one of
+    more pixels than limit_pixels allows; messages call it `kind`.
+    """
+    path = None if hasattr(file, 'read') else cast(str | Path, file)
+    data = cast(BinaryIO, file).read() if path is None else picture_bytes(path, kind)
     try:
-        with Image.open(file) as image:
-            bits = str(image.tile[0][3]) if image.tile else ''
-            image.load()
-    except FileNotFoundError:
-        raise FcnError(f'no such {kind}', file=path, do='Check the path.') from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if path is not None and os.path.isdir(path):
-            raise FcnError(f'is a folder, no {kind}', file=path, do='Name a file.') from None
-        if path is not None and os.path.isfile(path):
-            with open(path, 'rb') as raw:
-                other = recognise(raw.read(512))
-            if other and 'picture' not in other[0]:
-                raise FcnError(f'the {kind} cannot be read: it is {other[0]}', file=path,
-                               do=other[1] or 'Give a picture.') from None
-        unknown = isinstance(error, UnidentifiedImageError)     # whose text may hold an address
-        reason = 'it is of no known format' if unknown else error
+        return decode(data, _most)
+    except FcnError as error:
+        raise FcnError(f'the {kind} is too large: {error.what}', file=path, code=error.code,
+                       facts=error.facts, do=error.do) from None
+    except NotRead as error:
+        raise FcnError(f'the {kind} cannot be read: {error}', file=path,
+                       do='Save a copy as PNG.') from None
+    except DAMAGE as error:
+        other = recognise(data[:512])
+        if other and 'picture' not in other[0]:
+            raise FcnError(f'the {kind} cannot be read: it is {other[0]}', file=path,
+                           do=other[1] or 'Give a picture.') from None
+        reason = str(error) or type(error).__name__
         raise FcnError(f'the {kind} cannot be read: {reason}', file=path,
                        do='The file is damaged or incomplete; copy it again.') from error
-    return image, bits
+
+
+def picture_bytes(path: str | Path, kind: str) -> bytes:
+    """The bytes of a file, of at most 16 for each pixel that is allowed and 64 MiB."""
+    if not os.path.exists(path):
+        raise FcnError(f'no such {kind}', file=path, do='Check the path.')
+    if os.path.isdir(path):
+        raise FcnError(f'is a folder, no {kind}', file=path, do='Name a file.')
+    return read_regular(path, f'the {kind}', 16 * _most + 2 ** 26)
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -110,6 +145,9 @@ def read_label(path: str | Path) -> np.ndarray:
     These are the indices of a palette PNG or the values of an 8-bit grey one; FcnError for colours.
     """
     image, bits = open_image(path, 'label')
+    if image.format == 'JPEG':
+        raise FcnError('the label is a JPEG picture, whose compression changes class indices',
+                       file=path, do='Give the PNG that it was made from.')
     if image.mode in ('RGB', 'RGBA', 'CMYK'):
         raise FcnError(
             f'the label holds colours (mode {image.mode!r}) instead of class indices',

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fcn_repro.data import matfile
+from fcn_repro.data.image import most_pixels
 from fcn_repro.data.layer import SegDataLayer
 from fcn_repro.data.palette import VOC_CLASSES
 from fcn_repro.data.reader import Reader
@@ -14,24 +16,23 @@ from fcn_repro.errors import FcnError
 
 def read_mat(path: str | Path) -> np.ndarray:
     """The field Segmentation of GTcls in a .mat file as (H, W) uint8 class indices."""
-    import scipy.io  # slow to import, and only SBD's labels need it
     try:
-        mat = scipy.io.loadmat(path)
-    except Exception as error:      # a damaged .mat raises nearly anything from scipy's reader
-        raise FcnError(f'the label cannot be read: {type(error).__name__}: {error}', file=path,
-                       do='The file is damaged, or not a MATLAB 5 file; copy it again.'
-                       ) from error
-    try:
-        label = np.asarray(mat['GTcls'][0]['Segmentation'][0])
-    except (KeyError, IndexError, ValueError):
-        names = ', '.join(k for k in mat if not k.startswith('__')) or 'nothing'
-        raise FcnError(f'the label has no GTcls.Segmentation; it holds {names}',
-                       file=path, do="Take the files of SBD's cls/, not of inst/.") from None
-    if label.ndim != 2 or not np.isin(label, np.arange(256)).all():
-        raise FcnError(f'GTcls.Segmentation has shape {label.shape} and type {label.dtype}, '
-                       'not a matrix of whole numbers from 0 to 255', file=path,
-                       do='Copy the file again from SBD.')
+        label = matfile.read(path, 'GTcls', 'Segmentation', most=8 * most_pixels() + 2 ** 20)
+    except matfile.NoVariable as error:
+        raise error.with_remedy("Take the files of SBD's cls/, not of inst/.") from None
+    check_numbers(label, path)
     return label.astype(np.uint8)
+
+
+def check_numbers(label: Any, path: str | Path) -> None:
+    """FcnError for what is no matrix of whole numbers from 0 to 255."""
+    numbers = isinstance(label, np.ndarray) and label.ndim == 2 and label.dtype.kind in 'buif'
+    if numbers and (label.dtype == np.uint8 or np.isin(label, np.arange(256)).all()):
+        return
+    found = f'shape {label.shape} and type {label.dtype}' if isinstance(label, np.ndarray) else \
+        f'the type {type(label).__name__}'
+    raise FcnError(f'GTcls.Segmentation has {found}, not a matrix of whole numbers from 0 to 255',
+                   file=path, do='Copy the file again from SBD.')
 
 
 class SbdFolder(Reader):

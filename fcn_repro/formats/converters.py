@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from .. import glog
+from ..data.decoding import NAMES as FORMATS
 from ..data.digits import read_idx
 from ..data.listed import is_number, load_image, read_list
 from ..errors import FcnError
@@ -167,8 +168,7 @@ def guess_type(name: str) -> str:
 def check_type(kind: str) -> str:
     """An image type in lower case; FcnError for one that cannot be written."""
     kind = kind.lower().removeprefix('.')
-    Image.init()
-    if Image.EXTENSION.get(f'.{kind}') not in Image.SAVE:
+    if Image.registered_extensions().get(f'.{kind}') not in FORMATS:
         raise FcnError(f"images cannot be encoded as '{kind}'", do="Use 'jpg' or 'png'.")
     return kind
 
@@ -189,7 +189,7 @@ def convert_mnist(images: FilePath, labels: FilePath, database: FilePath) -> int
     """Write MNIST's images and labels, IDX files (plain, or .gz, which Caffe does not read), to a
     new database; returns how many. Keys are 8 digits. FcnError for damaged files, and for an image
     and a label file of different lengths."""
-    pixels, classes = existing_idx(images, 3), existing_idx(labels, 1)
+    pixels, classes = read_idx(images, 3), read_idx(labels, 1)
     if len(pixels) != len(classes):
         raise FcnError(f'{len(pixels)} images but {len(classes)} labels', file=str(labels),
                        do='Take the image and the label file of the same release.')
@@ -201,14 +201,6 @@ def convert_mnist(images: FilePath, labels: FilePath, database: FilePath) -> int
             writer.put(f'{i:08d}'.encode(), datum.encode(image[None], int(np.int8(label))))
     report(len(pixels), where, 108)
     return len(pixels)
-
-
-def existing_idx(path: FilePath, dims: int) -> np.ndarray:
-    try:
-        return read_idx(Path(path), dims)
-    except OSError as error:
-        raise FcnError(f'cannot be read: {error.strerror}', file=str(path),
-                       do='Check the path.') from None
 
 
 def convert_cifar(folder: FilePath, output: FilePath) -> tuple[Path, Path]:
@@ -294,7 +286,7 @@ def datum_of(database: FilePath, key: bytes) -> Iterator[None]:
         yield
     except FcnError as error:
         raise FcnError(f'record {key.decode(errors="replace")!r}: {error.what}', do=error.do,
-                       file=str(database)) from None
+                       file=str(database), code=error.code, facts=error.facts) from None
 
 
 def channel_means(mean: np.ndarray) -> Sequence[np.float32]:

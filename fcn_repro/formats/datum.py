@@ -35,8 +35,9 @@ def decode(value: bytes, force_color: bool = False,
         try:
             image, _ = open_image(io.BytesIO(datum.data), 'encoded image')
         except FcnError as error:
-            raise FcnError(error.what, do='Write it again from a whole file; or with encoded: '
-                           'false if its data are pixels.') from None
+            raise error if error.code else error.with_remedy(
+                'Write it again from a whole file; or with encoded: false if its data are '
+                'pixels.') from None
         return pixels(image, color), label
     shape = datum.channels, datum.height, datum.width
     count = len(datum.data) or len(datum.float_data)

@@ -83,7 +83,7 @@ class Data(BatchSource):
             image, label = decode(value, transform.force_color, transform.force_gray)
         except FcnError as error:
             raise FcnError(f'record {show(key)}: {error.what}', file=str(database.path),
-                           do=error.do) from None
+                           do=error.do, code=error.code, facts=error.facts) from None
         if label is None and len(self.node.tops) > 1 and not self._warned:
             self._warned = True
             log.warning('%s: record %s has no label; as in Caffe, it counts as 0', database.path,

@@ -15,7 +15,7 @@ from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..formats.atomic import make_folder
 
-SUFFIXES = ('.bmp', '.gif', '.jp2', '.jpeg', '.jpg', '.pgm', '.png', '.pnm', '.ppm', '.tif',
+SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.pnm', '.ppm', '.tif',
             '.tiff', '.webp')
 KINDS = {'1': 'black and white', 'L': 'grey', 'LA': 'grey, laid on white', 'P': 'palette',
          'PA': 'palette, laid on white', 'RGBA': 'laid on white'}
@@ -63,7 +63,7 @@ def find_photos(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def read_photo(path: str | Path) -> Photo:
-    """Read any image file that Pillow can decode as a Photo; of several frames the first.
+    """Read an image file of any format that open_image reads as a Photo.
 
     The training reader (data/image.py) takes RGB alone, since labels belong to the pixels as they
     are stored. A photograph is converted to what a viewer shows: turned by its EXIF orientation,
@@ -87,7 +87,7 @@ def as_rgb(image: Image.Image, path: str | Path) -> tuple[np.ndarray, str]:
             raise FcnError(f'the grey values are {grey.min():g} to {grey.max():g} (mode {mode!r}), '
                            'their range is unknown', file=str(path),
                            do=f'Save a copy: {copy_in_rgb(image)}')
-        grey = np.round(grey / 257).astype(np.uint8)        # 65535 = 255 * 257
+        grey = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)     # 65535 = 255 * 257
         return np.repeat(grey[:, :, None], 3, 2), '16-bit grey'
     if mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
         image = image.convert('RGBA')

@@ -4,8 +4,8 @@ Images are (H, W, channels), float32 from 0 to 1, RGB; a net's input is (channel
 """
 
 import numpy as np
-from PIL import Image
 
+from ..data.image import open_image
 from ..errors import FcnError
 from ..sizes import dims
 from .proto import caffe_pb2
@@ -17,6 +17,7 @@ __all__ = ['Transformer', 'array_to_blobproto', 'array_to_datum',
            'oversample', 'resize_image']
 
 GREY = 0.2125, 0.7154, 0.0721           # luminance of R, G and B, as scikit-image has it
+ROWS = 64                               # of an image that are converted at once, in float64
 
 
 # Messages
@@ -74,20 +75,17 @@ def datum_to_array(datum):
 
 def load_image(filename, color=True):
     """(H, W, 3) of a file, or with color=False (H, W, 1), float32 from 0 to 1."""
-    try:
-        with Image.open(filename) as image:
-            deep = image.mode.startswith('I') or image.mode == 'F'
-            plain = image.mode in ('L', 'RGB') or deep
-            pixels = np.asarray(image if plain else image.convert('RGB'), np.float64)
-    except OSError as error:
-        raise FcnError(f'cannot read the image: {error}', file=str(filename),
-                       do='Check the path and the file.') from None
-    pixels = pixels / (65535 if deep else 255)
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], 3 if color else 1, axis=2)
-    elif not color:
-        pixels = (pixels @ GREY)[:, :, None]
-    return pixels.astype(np.float32)
+    image, _ = open_image(filename, 'image')
+    deep = image.mode.startswith('I') or image.mode == 'F'
+    plain = image.mode in ('L', 'RGB') or deep
+    pixels = np.asarray(image if plain else image.convert('RGB'))
+    result = np.empty((*pixels.shape[:2], 3 if color else 1), np.float32)
+    for start in range(0, len(pixels), ROWS):
+        part = pixels[start:start + ROWS].astype(np.float64) / (65535 if deep else 255)
+        if pixels.ndim == 3 and not color:
+            part = part @ GREY
+        result[start:start + ROWS] = part if part.ndim == 3 else part[:, :, None]
+    return result
 
 
 def resize_image(im, new_dims, interp_order=1):

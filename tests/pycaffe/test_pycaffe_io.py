@@ -46,7 +46,7 @@ def test_images_of_files(tmp_path):
     assert color.shape == (6, 8, 3) and (color[..., 0] == color[..., 2]).all()
     Image.fromarray(IMAGE[:, :, [0, 1, 2, 2]], 'RGBA').save(path)
     assert np.allclose(caffe.io.load_image(path), IMAGE / 255, atol=1e-7)
-    assert 'cannot read the image' in message(caffe.io.load_image, str(tmp_path / 'none.png'))
+    assert 'no such image' in message(caffe.io.load_image, str(tmp_path / 'none.png'))
 
 
 def test_resizing():

@@ -11,6 +11,7 @@ from importlib import import_module
 from types import ModuleType
 
 from ... import glog
+from ...data.image import limit_pixels
 from ...errors import FcnError, nearest
 from .gflags import parse, usage
 
@@ -35,7 +36,7 @@ ACTIONS = {         # one module each
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = f'{PROG} ACTION [FLAGS] ...'
+    parser.usage = f'{PROG} ACTION [FLAGS] [--max-pixels=N] ...'
     width = max(map(len, ACTIONS))
     parser.epilog = 'actions:\n' + '\n'.join(
         f'  {name:{width}}  {text}' for name, text in ACTIONS.items()) + \
@@ -72,6 +73,8 @@ def run_words(words: Sequence[str]) -> int | None:
     if not least <= len(args) <= most:
         raise FcnError(f'{len(args)} arguments for {action}', do=f'Usage: {PROG} {action} '
                        f'{module.USAGE}.')
+    if hasattr(flags, 'max_pixels'):
+        limit_pixels(flags.max_pixels)
     glog.setup(action if action not in ('train', 'test', 'time', 'device_query') else 'caffe',
                vars(flags))
     return module.run(flags, args)

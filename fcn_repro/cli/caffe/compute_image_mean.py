@@ -3,11 +3,11 @@
 import argparse
 
 from ...formats.converters import check_backend, mean_image
-from .gflags import Flag
+from .gflags import MAX_PIXELS, Flag
 
 USAGE = '[FLAGS] INPUT_DB [OUTPUT_FILE]'
 WORDS = 1, 2
-FLAGS = (Flag('backend', 'lmdb', 'the type of the database: lmdb'),)
+FLAGS = (Flag('backend', 'lmdb', 'the type of the database: lmdb'), MAX_PIXELS)
 
 
 def run(flags: argparse.Namespace, args: list[str]) -> None:

@@ -3,7 +3,7 @@
 import argparse
 
 from ...formats.converters import check_backend, convert_imageset
-from .gflags import Flag
+from .gflags import MAX_PIXELS, Flag
 
 USAGE = '[FLAGS] ROOTFOLDER/ LISTFILE DB_NAME'
 WORDS = 3, 3
@@ -16,6 +16,7 @@ FLAGS = (
     Flag('check_size', False, 'stop at an image of another size than the first'),
     Flag('encoded', False, 'store the compressed images'),
     Flag('encode_type', '', "compress them as 'png', 'jpg', …; empty: as they are"),
+    MAX_PIXELS,
 )
 
 

@@ -8,11 +8,12 @@ from ...net.placement import pick_device, place
 from ...predict.features import extract_features
 from ...proto import TEST
 from ...pycaffe.userlayer import UserNet, search_here
+from .gflags import MAX_PIXELS
 
 USAGE = ('PRETRAINED_NET_PARAM FEATURE_EXTRACTION_PROTO_FILE BLOB_NAME1[,NAME2,...] '
          'DATASET_NAME1[,NAME2,...] NUM_MINI_BATCHES DB_TYPE [CPU/GPU] [DEVICE_ID=0]')
 WORDS = 6, 8
-FLAGS = ()
+FLAGS = (MAX_PIXELS,)
 
 
 def run(flags: argparse.Namespace, args: list[str]) -> None:

@@ -1,7 +1,7 @@
 """Flags in the grammar of gflags, which Caffe's programs use.
 
 `--name=value`, `--name value`, with one dash or two; `--name` and `--noname` of a switch; words
-and flags in any order; what follows a bare `--` are words.
+and flags in any order; a hyphen in a name is an underscore; what follows a bare `--` are words.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...data.image import MOST_PIXELS
 from ...errors import FcnError, nearest
 from ...glog import SETTINGS
 
@@ -40,6 +41,9 @@ class Flag:
             raise FcnError(f"illegal value '{text}' for the flag '{self.name}'",
                            do=f'Give {kind[type(self.default)]}.') from None
 
+
+# Of the actions that read images or databases of them; the limit of data.image
+MAX_PIXELS = Flag('max_pixels', MOST_PIXELS, 'largest image that is read')
 
 # glog's further flags, of all its versions, and their defaults: taken, without effect
 WITHOUT_EFFECT: dict[str, bool | int | float | str] = {
@@ -73,6 +77,7 @@ def parse(words: Sequence[str], flags: Sequence[Flag]) -> tuple[argparse.Namespa
             rest.append(word)
             continue
         name, equals, text = word.lstrip('-').partition('=')
+        name = name.replace('-', '_')
         if name in HELP:
             found.help = True
             continue

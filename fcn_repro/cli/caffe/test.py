@@ -14,11 +14,13 @@ from ...proto import TEST
 from ...pycaffe.userlayer import UserNet, search_here
 from ...search import SearchPath
 from . import device
+from .gflags import MAX_PIXELS
 
 log = logging.getLogger(__name__)
 
 USAGE = '--model=FILE --weights=FILE [FLAGS]'
-FLAGS = (device.MODEL, device.WEIGHTS, device.ITERATIONS, device.GPU, device.LEVEL, device.STAGE)
+FLAGS = (device.MODEL, device.WEIGHTS, device.ITERATIONS, device.GPU, device.LEVEL, device.STAGE,
+         MAX_PIXELS)
 
 
 @torch.no_grad()

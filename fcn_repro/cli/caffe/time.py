@@ -17,13 +17,13 @@ from ...proto import TEST, TRAIN
 from ...pycaffe.layerwise import LayerwiseNet
 from ...pycaffe.userlayer import search_here
 from . import device
-from .gflags import Flag
+from .gflags import MAX_PIXELS, Flag
 
 log = logging.getLogger(__name__)
 
 USAGE = '--model=FILE [FLAGS]'
 FLAGS = (device.MODEL, device.ITERATIONS, Flag('phase', '', 'TRAIN (the default) or TEST'),
-         device.GPU, device.LEVEL, device.STAGE)
+         device.GPU, device.LEVEL, device.STAGE, MAX_PIXELS)
 PHASES = {'': TRAIN, 'TRAIN': TRAIN, 'TEST': TEST}
 
 

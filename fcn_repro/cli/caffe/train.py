@@ -15,7 +15,7 @@ from ...proto.prototxt import read_solver
 from ...pycaffe.userlayer import UserNet, search_here
 from ...solver.solver import Solver
 from . import device
-from .gflags import Flag
+from .gflags import MAX_PIXELS, Flag
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,8 @@ FLAGS = (Flag('solver', '', 'the solver, a prototxt'),
          Flag('snapshot', '', 'a solver state to resume from'),
          device.WEIGHTS, device.GPU, device.LEVEL, device.STAGE,
          Flag('sigint_effect', 'stop', 'what Ctrl-C does: snapshot, stop or none'),
-         Flag('sighup_effect', 'snapshot', 'what SIGHUP does: snapshot, stop or none'))
+         Flag('sighup_effect', 'snapshot', 'what SIGHUP does: snapshot, stop or none'),
+         MAX_PIXELS)
 EFFECTS = 'snapshot', 'stop', 'none'
 
 
