@@ -20,8 +20,8 @@ PIECES = ['{', '}', '[', ']', ':', ';', ',', '#', '"', "'", '\n', ' ', '\\', '-'
           '0', '07', '1.5', '1e9', '.5', '5.', '1f', '0x1', 'inf', 'true', 'MAX', 'x', 'layer',
           'dim: 1', 'dim: [1, 2]', 'name: "a"', "name: 'b'", 'top: "\\n\\x41\\q"', '"c"', 'layer {',
           'layers', 'pad: 3', 'pool: MAX', 'phase: TEST', 'phase: 1', 'lr_mult: -2e-3',
-          'layer: [{}, {}]', 'dim: []', 'net_param { layer { } }', 'bias_term: false', 'bias_term: 2', '\f', '\xa0',
-          'dim: 99999999999999999999', 'axis: -0', 'axis: -1', '1e999', 'é', '\udc80']
+          'layer: [{}, {}]', 'dim: []', 'net_param { layer { } }', 'bias_term: 2',
+          '\f', '\xa0', 'dim: 99999999999999999999', 'axis: -0', 'axis: -1', '1e999', 'é', '\udc80']
 
 
 def reference(kind, text):
