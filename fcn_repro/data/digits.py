@@ -18,6 +18,7 @@ from PIL import Image, ImageFilter
 from fcn_repro.data.image import MEAN, check_mean, to_blob
 from fcn_repro.data.layer import DataLayer
 from fcn_repro.errors import FcnError
+from fcn_repro.files import read_regular
 
 NAMES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
 DIGIT_SIZES = (130, 190)                    # height of a digit in pixels, minimum and maximum
@@ -77,7 +78,7 @@ def find_idx(folder: str | Path, name: str) -> Path:
 
 def read_idx(path: str | Path, dims: int) -> np.ndarray:
     """Read an IDX file of unsigned bytes with `dims` axes, plain or .gz, as a uint8 array."""
-    data = Path(path).read_bytes()
+    data = read_regular(path, 'an IDX file')
     if data[:2] == b'\x1f\x8b':
         try:
             data = gzip.decompress(data)

@@ -21,6 +21,7 @@ from fcn_repro.data.layer import DataLayer
 from fcn_repro.data.order import SampleOrder
 from fcn_repro.data.reader import Sample
 from fcn_repro.errors import FcnError
+from fcn_repro.files import check_regular
 
 BACKGROUND = 10                             # channel k is digit k, as in the published arrays
 CLASSES = (*(str(digit) for digit in range(10)), 'background')
@@ -166,11 +167,10 @@ class PublishedScenes:
 
 def open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Memory-map the array (N, *shape) of numbers in a .npy file; FcnError for anything else."""
+    check_regular(path, 'a .npy file', do="Give the folder with M2NIST's combined.npy and "
+                  'segmented.npy.')
     try:
         array = np.lib.format.open_memmap(path, mode='r')
-    except FileNotFoundError:
-        raise FcnError('no such file', file=path, do="Give the folder with M2NIST's "
-                       'combined.npy and segmented.npy.') from None
     except (OSError, ValueError, TypeError, EOFError, OverflowError, SyntaxError,
             tokenize.TokenError) as error:
         raise FcnError(f'not a complete .npy file: {error}', file=path,

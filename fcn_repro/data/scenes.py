@@ -29,6 +29,7 @@ from fcn_repro.data.digits import (
 from fcn_repro.data.image import VOID
 from fcn_repro.data.palette import palette
 from fcn_repro.errors import FcnError
+from fcn_repro.files import read_regular
 
 FOLDER, MNIST_FOLDER = FOLDERS = Path('data/digits/VOC'), Path('data/mnist/VOC')    # by default
 CLASSES = ('background', *NAMES)
@@ -91,8 +92,8 @@ def check_stamp(stamp: dict) -> None:
 def read_stamp(folder: Path) -> dict:
     """The settings that the scenes in this folder were made with; FcnError if it has none."""
     try:
-        return json.loads((folder / STAMP).read_text())
-    except (OSError, ValueError) as error:
+        return json.loads(read_regular(folder / STAMP, 'a stamp'))
+    except (FcnError, ValueError, RecursionError) as error:
         raise FcnError(f'the folder is not empty and has no valid {STAMP}: it does not hold '
                        'generated scenes', file=folder,
                        do='Give another folder, or remove this one.') from error

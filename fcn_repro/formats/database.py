@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import FcnError
+from ..files import open_regular
 from ..sniff import check_text
 from .atomic import first_line, make_folder
 
@@ -198,8 +199,8 @@ def leveldb(path: str | PathLike) -> FcnError:
 def check_file(path: Path) -> None:
     """FcnError for a data.mdb that LMDB would refuse or crash on: another byte layout, no LMDB at
     all, or fewer pages than its header counts."""
-    size = path.stat().st_size
-    with open(path, 'rb') as file:
+    with open_regular(path, "an LMDB's data.mdb") as file:
+        size = os.fstat(file.fileno()).st_size
         head = file.read(4096)
         newest = _meta(head)
         if newest is None:

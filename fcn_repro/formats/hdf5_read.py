@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import FcnError
+from ..files import check_regular
 from ..sizes import check_shape
 from .atomic import first_line
 from .solverstate import SolverState, read_binary, read_private_data
@@ -54,6 +55,7 @@ def open_hdf5(path: FilePath) -> Iterator[h5py.File]:
     """The open file; what h5py raises about it becomes an FcnError."""
     import h5py
 
+    check_regular(path, 'an HDF5 file')
     try:
         with h5py.File(path, 'r') as file:
             yield file

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from ..errors import FcnError
+from ..files import check_regular, read_regular
 from ..formats.hdf5_read import check_dataset, check_single_link, is_hdf5, open_hdf5
 
 
@@ -124,10 +125,11 @@ def held(path: Path, group: str = '/') -> set[str]:
     """The names in a group of an HDF5 file, by which its kind is recognised; none if the file
     cannot be read, which is reported when it is read as a whole."""
     try:
+        check_regular(path, 'an HDF5 file')
         with h5py.File(path, 'r') as file:
             found = file.get(group)
             return set(found) if isinstance(found, h5py.Group) else set()
-    except (OSError, RuntimeError, ValueError, TypeError):
+    except (FcnError, OSError, RuntimeError, ValueError, TypeError):
         return set()
 
 
@@ -138,7 +140,7 @@ def read_json(path: str | Path) -> Any:
         return Entry(pairs, str(path))
 
     try:
-        return json.loads(Path(path).read_text('utf-8'), object_hook=entry)
-    except (OSError, ValueError, RecursionError) as error:
+        return json.loads(read_regular(path, 'a JSON file').decode(), object_hook=entry)
+    except (ValueError, RecursionError) as error:
         raise FcnError(f'is not valid JSON: {error}', file=str(path),
                        do='It is cut short or damaged: copy or write it again.') from None

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf import text_format
 
 from ..errors import FcnError, nearest
+from ..files import read_regular
 from ..sniff import check_text
 from . import TEST, TRAIN
 from .dialects import BVLC, Dialect, dialect_of, dialects_with, find_dialect, use_dialect
@@ -159,12 +160,7 @@ def _meets(state, rule):
 
 def _read(path):
     """The text of a file. UTF-8; other bytes are let through in comments, as Caffe does."""
-    try:
-        with open(path, 'rb') as file:
-            data = file.read()
-    except OSError as error:
-        raise FcnError(f'cannot read the file: {error.strerror}', file=str(path),
-                       do='Check the path.') from None
+    data = read_regular(path, 'a prototxt')
     if data:                                # the parser says what an empty text lacks
         check_text(data[:512], path, PROTOTXT_HERE)
     if b'\0' in data or re.search(rb'[\x01-\x08\x0e-\x1f]', data):

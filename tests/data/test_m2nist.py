@@ -204,7 +204,7 @@ def test_damaged_arrays_are_named(tmp_path, old, new):
 
 
 def test_missing_arrays_and_pickles_are_refused(tmp_path):
-    with pytest.raises(FcnError, match=r'no such file.*folder with M2NIST'):
+    with pytest.raises(FcnError, match=r'No such file.*folder with M2NIST'):
         M2nistDataLayer({'split': 'train', 'm2nist': tmp_path})
     np.save(tmp_path / 'combined.npy', np.array([{}], object))
     with pytest.raises(FcnError, match=r'combined.npy: not a complete .npy file'):

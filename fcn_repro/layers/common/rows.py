@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...errors import FcnError
+from ...files import check_regular, read_regular
 from ...sizes import dims
 from ...sniff import check_text, recognise
 
@@ -11,13 +12,11 @@ LIST_WANTED = 'Give a text file that names the HDF5 files, one a line.'
 
 def listed_files(path):
     """The file names in a text file, one a line."""
+    data = read_regular(path, 'a list of HDF5 files', do='Fix source.')
     try:
-        data = path.read_bytes()
         if data:
             check_text(data[:512], path, LIST_WANTED)
         files = data.decode().split()
-    except OSError as error:
-        raise FcnError(f'cannot read {path}: {error.strerror}', do='Fix source.') from None
     except UnicodeDecodeError:
         raise FcnError(f'{path} is not a text file', do=LIST_WANTED) from None
     if not files:
@@ -43,6 +42,7 @@ def read_file(path, names):
     """The datasets of these names as float32 arrays of equal length; FcnError for anything else."""
     import h5py
 
+    check_regular(path, 'an HDF5 file')
     try:
         with h5py.File(path, 'r') as file:
             arrays = [read_dataset(file, path, name) for name in names]
