@@ -11,7 +11,7 @@ from types import ModuleType
 
 import fcn_repro
 
-from ..errors import nearest
+from ..errors import FcnError, nearest
 from .reporting import report_errors
 
 PROG = 'fcn-repro'
@@ -55,6 +55,8 @@ def run_command(name: str, argv: Sequence[str] | None = None, prog: str | None =
     """
     commands = argparse.ArgumentParser(prog=prog)
     with report_errors(commands):
+        if any('\0' in word for word in argv or ()):
+            raise FcnError('an argument has a NUL character', do='Remove it.')
         module = load(name)
         if own_process and hasattr(module, 'prepare_process'):
             module.prepare_process()

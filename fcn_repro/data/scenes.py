@@ -30,6 +30,7 @@ from fcn_repro.data.image import VOID
 from fcn_repro.data.palette import palette
 from fcn_repro.errors import FcnError
 from fcn_repro.files import read_regular
+from fcn_repro.sizes import LARGEST
 
 FOLDER, MNIST_FOLDER = FOLDERS = Path('data/digits/VOC'), Path('data/mnist/VOC')    # by default
 CLASSES = ('background', *NAMES)
@@ -84,6 +85,8 @@ def check_stamp(stamp: dict) -> None:
         if value < least:
             raise FcnError(f'{name} is {value}; the minimum is {least}',
                            do='Give a larger one.')
+        if value > LARGEST:
+            raise FcnError(f'{name} is above {LARGEST}', do='Give a smaller one.')
     if not stamp['train'] + stamp['val']:
         raise FcnError('train and val are both 0: there are no scenes to make',
                        do='Give at least one of them a larger number.')
