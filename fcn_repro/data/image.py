@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fcn_repro.errors import FcnError, short
+from fcn_repro.files import check_regular
 from fcn_repro.sniff import recognise
 
 VOID = 255      # label of the pixels that neither train nor count
@@ -23,6 +24,8 @@ def open_image(file: str | Path | BinaryIO, kind: str) -> tuple[Image.Image, str
     """The decoded Pillow image of a path or a binary file and its stored bit format ('' if
     unknown); FcnError for a missing or damaged file, which messages call `kind`."""
     path = None if isinstance(file, io.IOBase) else cast(str | Path, file)
+    if path is not None and os.path.exists(path) and not os.path.isdir(path):
+        check_regular(path, f'the {kind}')      # to open a pipe would wait for its writer
     try:
         with Image.open(file) as image:
             bits = str(image.tile[0][3]) if image.tile else ''

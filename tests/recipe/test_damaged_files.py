@@ -45,15 +45,15 @@ def test_class_names_of_a_damaged_net(tmp_path, text):
 def test_damaged_metrics(tmp_path, text):
     file = tmp_path / 'metrics.json'
     file.write_text(text)
-    with pytest.raises(FcnError, match='metrics.json: is damaged'):
+    with pytest.raises(FcnError, match=r'metrics\.json: is damaged'):
         read_metrics(file)
     with pytest.raises(FcnError, match='a folder where a JSON file is wanted'):
         read_metrics(tmp_path)
     assert METRICS
 
 
-@pytest.mark.parametrize('mean', [(10 ** 400, 1, 1), (10 ** 5000, 1, 1), ('a', 1, 1), None,
-                                  (np.inf, 1, 1), [[1], [2, 3]]], ids=range(6))
+@pytest.mark.parametrize('mean', [(10 ** 400, 1, 1), ('a', 1, 1), None,
+                                  (np.inf, 1, 1), [[1], [2, 3]]], ids=range(5))
 def test_means_that_are_none(mean):
     with pytest.raises(FcnError, match='not three finite numbers'):
         check_mean(mean)
