@@ -131,7 +131,7 @@ def check_mean(mean: Sequence[float] | np.ndarray) -> np.ndarray:
     except (TypeError, ValueError, OverflowError):
         pixel = np.empty(0)
     if pixel.shape != (3,) or not np.isfinite(pixel).all():
-        raise FcnError(f'the mean is {short(repr(mean), 100)}, not three finite numbers',
+        raise FcnError(f'the mean is {short(repr(mean), 100)}, not three numbers',
                        do='Give the mean pixel as (blue, green, red), in 0 to 255.')
     return pixel
 
