@@ -7,8 +7,8 @@ are read more than once, for the net, for its data and for what a snapshot recor
 
 import os
 import stat
+from io import BufferedReader
 from os import PathLike
-from typing import BinaryIO
 
 from .errors import FcnError
 
@@ -19,7 +19,8 @@ _KINDS = ((stat.S_ISDIR, 'a folder', 'Name a file in it.'),
           (stat.S_ISSOCK, 'a socket', 'Name a file.'))
 
 
-def open_regular(path: str | PathLike[str], what: str, do: str = 'Check the path.') -> BinaryIO:
+def open_regular(path: str | PathLike[str], what: str,
+                 do: str = 'Check the path.') -> BufferedReader:
     """Open a regular file for reading, without waiting for anything.
 
     what: the kind of file that is wanted, with its article ('a prototxt'); do: the remedy where

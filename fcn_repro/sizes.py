@@ -3,6 +3,7 @@ include/caffe/blob.hpp), and the memory of this machine."""
 
 import math
 import os
+from functools import cache
 
 from .errors import FcnError
 
@@ -33,14 +34,25 @@ def check_shape(shape, what='the blob'):
 def check_numbers(message):
     """FcnError, without a place, for a number of a layer's settings that Caffe's int cannot hold:
     the format's are unsigned."""
+    if not has_unsigned(message.DESCRIPTOR):    # a million of them, perhaps
+        return
     for field, value in message.ListFields():
-        many = hasattr(value, 'append')         # a repeated field
-        if field.type == field.TYPE_MESSAGE and field.name != 'blobs':
-            for part in value if many else [value]:
+        if field.message_type and has_unsigned(field.message_type):
+            for part in value if field.is_repeated else [value]:
                 check_numbers(part)
-        elif field.type == field.TYPE_UINT32 and (max(value) if many else value) > LARGEST:
-            raise FcnError(f'{field.name} {max(value) if many else value} is above {LARGEST}',
-                           do='Correct the number.')
+        elif field.type == field.TYPE_UINT32:
+            most = max(value) if field.is_repeated else value
+            if most > LARGEST:
+                raise FcnError(f'{field.name} {most} is above {LARGEST}', do='Correct the number.')
+
+
+@cache
+def has_unsigned(message):
+    """Whether a message type, given by its descriptor, has a uint32 at any depth; a layer's blobs
+    have none that count."""
+    return any(field.type == field.TYPE_UINT32 or (
+        field.message_type and field.message_type is not message and field.name != 'blobs'
+        and has_unsigned(field.message_type)) for field in message.fields)
 
 
 def check_shapes(shapes):

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FcnError
+from ..files import open_regular
 from ..formats.caffemodel import write_caffemodel
 from ..formats.weights import (
     Weights,
@@ -122,7 +123,7 @@ def digest(blobs: Sequence[np.ndarray]) -> str:
 
 
 def digest_of_file(path: str) -> str:
-    with open(path, 'rb') as file:
+    with open_regular(path, 'a file of weights') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 

@@ -56,6 +56,8 @@ def run_command(name: str, argv: Sequence[str] | None = None, prog: str | None =
     """
     commands = argparse.ArgumentParser(prog=prog)
     with report_errors(commands):
+        if any('\0' in word for word in argv or ()):
+            raise FcnError('an argument has a NUL character', do='Remove it.')
         module = load(name)
         check_processes(name, module)
         if own_process and hasattr(module, 'prepare_process'):

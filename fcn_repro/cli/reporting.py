@@ -11,6 +11,7 @@ from string import Formatter
 from typing import Any
 
 from ..errors import FcnError
+from ..files import unreadable
 from .remedies import REMEDIES
 
 OPTION = re.compile(r'(?<![\w-])--(?:[a-z][a-z0-9-]*|{\w+})')
@@ -23,20 +24,30 @@ IN_CHECKOUT = Path(__file__).parents[2].joinpath('Makefile').is_file()
 def report_errors(parser: argparse.ArgumentParser | None = None) -> Iterator[None]:
     """Turn errors into a line on stderr and an exit status; also a decorator of a script's main.
 
-    FcnError: 1. KeyboardInterrupt: 130. A closed stdout (`| head`): 141, the shell's status
-    after SIGPIPE. parser: that of the command, for remedies in its own options.
+    FcnError, and what the system says of a path: 1. KeyboardInterrupt: 130. A closed stdout
+    (`| head`): 141, the shell's status after SIGPIPE. parser: that of the command, for remedies in
+    its own options.
     """
     try:
         yield
         sys.stdout.flush()
     except FcnError as error:
-        print(f'error: {error.with_remedy(remedy(error, parser))}', file=sys.stderr)
+        show(error.with_remedy(remedy(error, parser)))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except (OSError, UnicodeEncodeError) as error:      # of a name, where nothing says more
+        show(unreadable(error, getattr(error, 'filename', None) or 'a name', 'Check the paths.'))
+        sys.exit(1)
+
+
+def show(error: FcnError) -> None:
+    """Print an error; bytes of a file's name that are no text as escapes."""
+    text = f'error: {error}'
+    print(text.encode('utf-8', 'backslashreplace').decode(), file=sys.stderr)
 
 
 def remedy(error: FcnError, parser: argparse.ArgumentParser | None) -> str:

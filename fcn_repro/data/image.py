@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fcn_repro.data.decoding import DAMAGE, NotRead, decode
-from fcn_repro.errors import FcnError
+from fcn_repro.errors import FcnError, short
 from fcn_repro.files import read_regular
 from fcn_repro.sniff import recognise
 
@@ -174,10 +174,10 @@ def check_mean(mean: Sequence[float] | np.ndarray) -> np.ndarray:
     """The mean pixel as (3,) float64, BGR; FcnError unless it is three finite numbers."""
     try:
         pixel = np.array(mean, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pixel = np.empty(0)
     if pixel.shape != (3,) or not np.isfinite(pixel).all():
-        raise FcnError(f'the mean is {mean!r}, not three numbers',
+        raise FcnError(f'the mean is {short(repr(mean), 100)}, not three numbers',
                        do='Give the mean pixel as (blue, green, red), in 0 to 255.')
     return pixel
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from fcn_repro.errors import FcnError
+from fcn_repro.files import read_regular
 from fcn_repro.sniff import check_text
 
 from .image import copy_in_rgb, open_image
@@ -51,14 +52,11 @@ def read_list(path: Path) -> list[tuple[str, int]]:
     """[(image, label), …] of a text file with one 'image label' per line; the label is a whole
     number after the last space. Empty lines at the end are no lines, nor is a byte order mark text.
     FcnError with file and line for anything else."""
+    data = read_regular(path, 'a list of images', do='Correct the path of the list.')
     try:
-        data = path.read_bytes()
         if data:
             check_text(data[:512], path, LIST_WANTED)
         lines = data.decode('utf-8-sig').rstrip().splitlines()
-    except OSError as error:
-        raise FcnError(f'cannot be read: {error.strerror}', file=path,
-                       do='Correct the path of the list.') from None
     except UnicodeDecodeError:
         raise FcnError('is not text', file=path, do=LIST_WANTED) from None
     if not lines:

@@ -167,7 +167,7 @@ class PublishedScenes:
 
 def open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Memory-map the array (N, *shape) of numbers in a .npy file; FcnError for anything else."""
-    check_regular(path, 'an array of M2NIST', do="Give the folder with M2NIST's combined.npy and "
+    check_regular(path, 'a .npy file', do="Give the folder with M2NIST's combined.npy and "
                   'segmented.npy.')
     try:
         array = np.lib.format.open_memmap(path, mode='r')

@@ -10,6 +10,7 @@ import numpy as np
 
 from fcn_repro.data.image import check_label, image_size, read_image, read_label
 from fcn_repro.errors import FcnError
+from fcn_repro.files import read_regular
 
 
 class Sample(NamedTuple):
@@ -132,11 +133,9 @@ def read_class_names(path: Path) -> tuple[str, ...] | None:
 
 
 def _read_text(path: Path) -> str:
+    data = read_regular(path, 'a text file', do='Check its permissions.')
     try:
-        return path.read_text(encoding='utf-8-sig')
-    except OSError as error:
-        raise FcnError(f'the file cannot be read: {error.strerror}', file=path,
-                       do='Check its permissions.') from error
+        return data.decode('utf-8-sig')
     except UnicodeDecodeError as error:
         raise FcnError(f'the file is not text: {error}', file=path,
                        do='Write one name per line, in UTF-8.') from error

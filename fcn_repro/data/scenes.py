@@ -29,6 +29,8 @@ from fcn_repro.data.digits import (
 from fcn_repro.data.image import VOID
 from fcn_repro.data.palette import palette
 from fcn_repro.errors import FcnError
+from fcn_repro.files import read_regular
+from fcn_repro.sizes import LARGEST
 from fcn_repro.temporary import folder_for
 
 FOLDER, MNIST_FOLDER = FOLDERS = Path('data/digits/VOC'), Path('data/mnist/VOC')    # by default
@@ -90,6 +92,8 @@ def check_stamp(stamp: dict) -> None:
         if value < least:
             raise FcnError(f'{name} is {value}; the minimum is {least}',
                            do='Give a larger one.')
+        if value > LARGEST:
+            raise FcnError(f'{name} is above {LARGEST}', do='Give a smaller one.')
     if not stamp['train'] + stamp['val']:
         raise FcnError('train and val are both 0: there are no scenes to make',
                        do='Give at least one of them a larger number.')
@@ -98,8 +102,8 @@ def check_stamp(stamp: dict) -> None:
 def read_stamp(folder: Path) -> dict:
     """The settings that the scenes in this folder were made with; FcnError if it has none."""
     try:
-        return json.loads((folder / STAMP).read_text())
-    except (OSError, ValueError) as error:
+        return json.loads(read_regular(folder / STAMP, 'a stamp'))
+    except (FcnError, ValueError, RecursionError) as error:
         raise FcnError(f'the folder is not empty and has no valid {STAMP}: it does not hold '
                        'generated scenes', file=folder,
                        do='Give another folder, or remove this one.') from error

@@ -20,6 +20,7 @@ from ..data.decoding import NAMES as FORMATS
 from ..data.digits import read_idx
 from ..data.listed import is_number, load_image, read_list
 from ..errors import FcnError
+from ..files import read_regular
 from ..proto import BlobProto
 from . import datum
 from .caffemodel import field_head, write_parts
@@ -145,7 +146,7 @@ def image_record(path: str, label: int, color: bool, size: tuple[int, int] | Non
     if not kind:
         return datum.encode(image, label), image.size
     if size is None and extension(path) in (kind, *(['jpeg'] if kind == 'jpg' else [])):
-        data = Path(path).read_bytes()
+        data = read_regular(path, 'an image')
     else:
         data = compress(image, kind)
     return datum.encode_file(data, label), image.size
@@ -224,11 +225,7 @@ def convert_cifar(folder: FilePath, output: FilePath) -> tuple[Path, Path]:
 
 def read_cifar(path: Path) -> np.ndarray:
     """One batch (10000, 3073) uint8: label, then 3 x 32 x 32 RGB values."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise FcnError(f'cannot be read: {error.strerror}', file=str(path),
-                       do="Unpack CIFAR-10's binary version there.") from None
+    data = read_regular(path, 'a batch of CIFAR-10', do="Unpack CIFAR-10's binary version there.")
     length = 1 + int(np.prod(CIFAR))
     if len(data) != CIFAR_BATCH * length:
         raise FcnError(f'the file has {len(data)} bytes, not {CIFAR_BATCH * length}',

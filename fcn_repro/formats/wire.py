@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from ..errors import FcnError
+from ..files import open_regular, unreadable
 from ..proto.dialects import BVLC, Dialect
 from ..proto.upgrade import V0_TO_V2, v1_types
 from ..sizes import AXES, check_shape
@@ -75,14 +76,14 @@ class LayerBlobs:
 
 def map_file(path: FilePath) -> mmap.mmap:
     """A read-only memory map of a whole file; FcnError when it cannot be opened or is empty."""
-    try:
-        with open(path, 'rb') as file:
-            if not os.fstat(file.fileno()).st_size:
-                raise FcnError('the file is empty', file=path, do='Copy or download it again.')
+    do = 'Check the path and its permissions.'
+    with open_regular(path, 'a binary file of Caffe', do) as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise FcnError('the file is empty', file=path, do='Copy or download it again.')
+        try:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise FcnError(f'cannot be read: {error.strerror}', file=path,
-                       do='Check the path and its permissions.') from error
+        except OSError as error:
+            raise unreadable(error, path, do) from error
 
 
 def check_begin(path: FilePath, data: mmap.mmap) -> None:

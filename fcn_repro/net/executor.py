@@ -47,8 +47,8 @@ class PlannedExecutor:
         self.replay = make_replay(self.net) if make_replay else None
 
     def _make_blobs(self):
-        graph = self.net.graph
-        return {graph.values[v]: (InputBlob if graph.values[v] in graph.inputs else NetBlob)
+        graph, inputs = self.net.graph, set(self.net.graph.inputs)
+        return {graph.values[v]: (InputBlob if graph.values[v] in inputs else NetBlob)
                 (graph.values[v], shape) for v, shape in self.net.shapes.items()
                 if graph.values[v] != AUTOMATIC}
 
@@ -152,11 +152,12 @@ class PlannedExecutor:
         """Put the requested values into their blobs, and return them by name."""
         if self._trace:
             self._trace.log_forward(values)
+        inputs = set(self.net.graph.inputs)
         for name, blob in self.blobs.items():
             if name in plan.deliver:
                 first, last = plan.deliver[name]
                 blob.keep(widened(values[last]), values[first])
-            elif name not in self.net.graph.inputs:
+            elif name not in inputs:
                 blob.keep(None, None)
         return {name: widened(values[last]) for name, (_, last) in plan.deliver.items()}
 

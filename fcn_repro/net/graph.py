@@ -95,10 +95,22 @@ class Graph:
         return known[blob]
 
     def consumers(self, value):
-        return [node for node in self.nodes if value in node.bottoms]
+        return list(self._consumers.get(value, ()))
 
     def producer(self, value):
-        return next(node for node in self.nodes if value in node.tops)
+        return self._producers[value]
+
+    @cached_property
+    def _consumers(self):
+        found = {}
+        for node in self.nodes:
+            for v in dict.fromkeys(node.bottoms):
+                found.setdefault(v, []).append(node)
+        return found
+
+    @cached_property
+    def _producers(self):
+        return {v: node for node in reversed(self.nodes) for v in node.tops}
 
     def upto(self, layer: 'str | Node') -> tuple[Node, ...]:
         """The nodes up to and with `layer`, for a run that stops there.
@@ -156,7 +168,8 @@ def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:
 def _number_repeated_names(nodes):
     seen, out = Counter(), []
     for node in nodes:
-        out.append(replace(node, occurrence=seen[node.name]))
+        occurrence = seen[node.name]
+        out.append(replace(node, occurrence=occurrence) if occurrence else node)
         seen[node.name] += 1
     return out
 
@@ -210,29 +223,30 @@ def _insert_splits(nodes, values):
     for node in nodes:                       # a loss weight is one more use of a top
         weights = node.param.loss_weight    # none, or one for each top, as the layer will check
         uses.update(v for v, w in zip(node.tops, weights, strict=False) if w)
-    values, out, copies = list(values), [], {}
+    values, names, out, copies = list(values), set(values), [], {}
     for node in nodes:
-        bottoms = tuple(copies[v].pop(0) if v in copies else v for v in node.bottoms)
+        bottoms = tuple(next(copies[v]) if v in copies else v for v in node.bottoms)
         shared = [(i, v) for i, v in enumerate(node.tops) if uses[v] > 1]
         param = node.param
         if shared and param.loss_weight:
             param = type(node.param)()
             param.CopyFrom(node.param)
-        out.append(replace(node, bottoms=bottoms, param=param))
+        same = bottoms == node.bottoms and param is node.param
+        out.append(node if same else replace(node, bottoms=bottoms, param=param))
         for i, v in shared:
-            split = _split(node, param, i, v, values, uses[v])
-            copies[v] = list(split.tops)
+            split = _split(node, param, i, v, values, names, uses[v])
+            copies[v] = iter(split.tops)
             if split.param.loss_weight:
-                copies[v].pop(0)             # the first copy is the loss
+                next(copies[v])              # the first copy is the loss
             out.append(split)
     return out, values
 
 
-def _split(node, param, i, v, values, count):
+def _split(node, param, i, v, values, names, count):
     weight = param.loss_weight[i] if i < len(param.loss_weight) else 0
     blob = values[v]
     split = type(param)(name=f'{blob}_{node.name}_{i}_split', type='Split', bottom=[blob])
-    if f'{split.name}_0' in values:         # in Caffe too: a top that has several sources
+    if f'{split.name}_0' in names:         # in Caffe too: a top that has several sources
         raise FcnError(f"the copies of '{blob}' would be called '{split.name}_0', a blob that is "
                        'there already', line=node.line, layer=node.name, type=node.type,
                        do='Rename the layer: one before has its name, and writes this blob too.')
@@ -240,6 +254,7 @@ def _split(node, param, i, v, values, count):
     for k in range(count):
         tops.append(len(values))
         values.append(f'{split.name}_{k}')
+        names.add(values[-1])
         split.top.append(values[-1])
         if weight:
             split.loss_weight.append(weight if k == 0 else 0)

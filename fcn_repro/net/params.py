@@ -28,7 +28,7 @@ def make_params(graph: Graph, declared: dict, seed: int) -> Params:
     params: Params = {}
     for node in graph.nodes:
         shapes = declared.get(node.key, [])
-        specs = list(node.param.param)
+        specs = node.param.param
         if len(specs) > len(shapes):
             raise FcnError(f'{len(specs)} param entries for {len(shapes)} parameters',
                            line=node.line, layer=node.name, type=node.type,

@@ -50,7 +50,8 @@ def make_plan(graph, layer_of, passes, blobs, stop_after, labels_of=None, everyt
     if labels_of is not None:
         graph = graph.labelled(labels_of)
     made = {v for node in graph.nodes for v in node.tops}
-    deliver = {name: _first_and_last(graph, name, made)
+    lasts = {graph.values[v]: v for v in sorted(made)}
+    deliver = {name: _first_and_last(graph, name, made, lasts)
                for name in dict.fromkeys([*graph.outputs, *sorted(blobs)]) if name != AUTOMATIC}
     for optimise in passes:
         graph = optimise(graph, frozenset(deliver))
@@ -67,14 +68,14 @@ def make_plan(graph, layer_of, passes, blobs, stop_after, labels_of=None, everyt
     return Plan(tuple(reversed(steps)), deliver, observed)
 
 
-def _first_and_last(graph, name, made):
-    """The values of a blob before and after its in-place layers, of those that are made."""
-    first, last = graph.first(name), graph.last(name)
+def _first_and_last(graph, name, made, lasts):
+    """The values of a blob before and after its in-place layers, of those that are made. lasts:
+    {blob: its last value that is made}."""
+    first = graph.first(name)
     if first not in made:
         raise FcnError(f"blob '{name}' is not made by the layers up to "
                        f"'{graph.nodes[-1].name}'", file=graph.file, do='Stop later.')
-    return first, last if last in made else max(
-        v for v in made if graph.values[v] == name)
+    return first, lasts[name]
 
 
 def _inner(graph, layer_of):

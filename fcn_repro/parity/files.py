@@ -9,6 +9,7 @@ import numpy as np
 from google.protobuf import json_format, text_format
 
 from ..errors import FcnError
+from ..files import read_regular
 from ..formats.weights import modern, read_solverstate, read_weights
 from ..proto.prototxt import read_net, read_solver
 from .cases import GoldenCase, case
@@ -67,10 +68,11 @@ def check_upgrade(comparison: Comparison, path: Path, upgraded: Path, limits: Li
     or as JSON. FcnError if one of them cannot be read."""
     read = read_solver if Path(path).name.startswith('solver_') else read_net
     ours = read(path).message
-    golden, text = type(ours)(), Path(upgraded).read_text('utf-8')
+    golden, text = type(ours)(), read_regular(upgraded, 'an upgraded text')
     try:
         (json_format if upgraded.suffix == '.json' else text_format).Parse(text, golden)
-    except (json_format.ParseError, text_format.ParseError) as error:
+    except (json_format.ParseError, text_format.ParseError, UnicodeDecodeError,
+            RecursionError) as error:
         raise FcnError(f'cannot be read: {error}', file=str(upgraded),
                        do='Write it again with Caffe.') from None
     comparison.equal('message', text_format.MessageToString(ours),

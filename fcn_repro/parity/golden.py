@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FcnError
+from ..files import read_regular
 from ..formats import hdf5_read
 from ..formats.hdf5_read import ALL, HDF5, is_hdf5
 
@@ -178,7 +179,7 @@ def read_json(path: str | Path) -> Any:
         return Entry(pairs, str(path))
 
     try:
-        return json.loads(Path(path).read_text('utf-8'), object_hook=entry)
-    except (OSError, ValueError, RecursionError) as error:
+        return json.loads(read_regular(path, 'a JSON file').decode(), object_hook=entry)
+    except (ValueError, RecursionError) as error:
         raise FcnError(f'is not valid JSON: {error}', file=str(path),
                        do='It is cut short or damaged: copy or write it again.') from None

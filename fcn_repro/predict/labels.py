@@ -16,7 +16,7 @@ from ..data.order import Share
 from ..data.palette import VOC_CLASSES
 from ..data.reader import Sample, read_class_names
 from ..distributed import ALONE, Processes
-from ..errors import FcnError
+from ..errors import FcnError, located
 from ..layers.python import Python
 from ..net.graph import LABELS
 from ..net.net import Net
@@ -223,5 +223,11 @@ def names_of_data(val: Path) -> Sequence[str] | None:
         param = layer.python_param
         reader = python_layers.get((param.module, param.layer))
         if reader is not None:
-            return reader.class_names(parse_params(param.param_str))
+            with located(val):
+                params = parse_params(param.param_str)
+                try:
+                    return reader.class_names(params)
+                except TypeError:
+                    raise FcnError("the folder of a data layer's param_str is no path",
+                                   do="Write it in quotes: {'voc_dir': '../data/voc'}.") from None
     return None

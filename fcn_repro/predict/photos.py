@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..data.image import copy_in_rgb, open_image
 from ..distributed import ALONE, Processes
 from ..errors import FcnError
+from ..files import check_regular
 from ..formats.atomic import make_folder
 
 SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.pnm', '.ppm', '.tif',
@@ -47,9 +48,7 @@ def find_photos(paths: Iterable[str | Path]) -> list[Path]:
     files: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.is_dir():
-            if not path.exists():
-                raise FcnError('no such file or folder', file=str(path),
-                               do='Give images, or folders of images.')
+            check_regular(path, 'an image', do='Give images, or folders of images.')
             files.setdefault(path.resolve(), path)
             continue
         found = sorted(p for p in path.glob('*') if p.suffix.lower() in SUFFIXES and p.is_file()

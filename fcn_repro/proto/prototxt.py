@@ -8,9 +8,11 @@ from typing import Any
 from google.protobuf import text_format
 
 from ..errors import FcnError, nearest
+from ..files import read_regular
 from ..sniff import check_text
 from . import TEST, TRAIN
 from .dialects import BVLC, Dialect, dialect_of, dialects_with, find_dialect, use_dialect
+from .plain import parse_plain
 from .scan import Occurrence, check_utf8, scan
 from .upgrade import apply_rules, upgrade_net, upgrade_solver
 
@@ -158,12 +160,7 @@ def _meets(state, rule):
 
 def _read(path):
     """The text of a file. UTF-8; other bytes are let through in comments, as Caffe does."""
-    try:
-        with open(path, 'rb') as file:
-            data = file.read()
-    except OSError as error:
-        raise FcnError(f'cannot read the file: {error.strerror}', file=str(path),
-                       do='Check the path.') from None
+    data = read_regular(path, 'a prototxt')
     if data:                                # the parser says what an empty text lacks
         check_text(data[:512], path, PROTOTXT_HERE)
     if b'\0' in data or re.search(rb'[\x01-\x08\x0e-\x1f]', data):
@@ -179,6 +176,16 @@ def _parse(text: str, message: Any, file: str) -> list[Occurrence]:
         raise FcnError(f'{len(BACKSLASHES)} backslashes in a row', file=file,
                        line=text[:text.index(BACKSLASHES)].count('\n') + 1, do='Remove them.')
     check_utf8(text, file)
+    found = parse_plain(text, message) or _parse_any(text, message, file)
+    missing = message.FindInitializationErrors()
+    if missing:
+        raise FcnError(f'required field {missing[0]} is missing', file=file,
+                       line=_line_of(missing[0], found), do='Give it a value.')
+    return found
+
+
+def _parse_any(text: str, message: Any, file: str) -> list[Occurrence]:
+    """As _parse, by protobuf's own parser."""
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
@@ -190,10 +197,6 @@ def _parse(text: str, message: Any, file: str) -> list[Occurrence]:
     if not found:
         raise FcnError('the file is empty', file=file,
                        do=f'Expected the text of a {message.DESCRIPTOR.name}.')
-    missing = message.FindInitializationErrors()
-    if missing:
-        raise FcnError(f'required field {missing[0]} is missing', file=file,
-                       line=_line_of(missing[0], found), do='Give it a value.')
     return found
 
 

@@ -1,4 +1,4 @@
-"""Line numbers in a protobuf text: its fields in order, each with its line.
+"""Line numbers in a protobuf text: its outermost fields in order, each with its line.
 
 text_format gives no positions. This scan knows comments, strings and nesting and nothing of the
 schema, so it runs on text that text_format has accepted.
@@ -23,6 +23,9 @@ NUMBER = re.compile(
 
 ESCAPE = re.compile(r'\\(.)', re.DOTALL)
 ESCAPES = 'abfnrtvxXuU01234567?\'"\\'
+
+
+LAYER = 'layer'
 
 
 class Occurrence(NamedTuple):
@@ -52,9 +55,9 @@ def check_utf8(text: str, file: str) -> None:
 
 
 def scan(text: str, file: str) -> list[Occurrence]:
-    """All fields of a protobuf text in order; each element of a list of blocks
-    (`layer: [{...}, {...}]`) counts as one. FcnError for a number or an escape that Caffe's own
-    parser rejects."""
+    """The outermost fields of a protobuf text, and the layers in one of them, in order; each
+    element of a list of blocks (`layer: [{...}, {...}]`) counts as one. FcnError for a number or
+    an escape that Caffe's own parser rejects."""
     scanner = _Scanner()
     for match in TOKEN.finditer(text):
         kind, token = match.lastgroup, match.group()
@@ -88,8 +91,13 @@ class _Scanner:
         self.found: list[Occurrence] = []
         self.stack, self.before, self.line = [Block()], '', 1
 
+    def is_outer(self) -> bool:
+        """Whether the field being read is one of those that are asked for."""
+        return len(self.stack) == 1 or (len(self.stack) == 2 and self.stack[1].name == LAYER)
+
     def add(self) -> None:
-        self.found.append(Occurrence(tuple(block.name for block in self.stack), self.line))
+        if self.is_outer():
+            self.found.append(Occurrence(tuple(block.name for block in self.stack), self.line))
 
     def word(self, token: str) -> None:
         block = self.stack[-1]
@@ -108,5 +116,5 @@ class _Scanner:
             self.stack.pop()
         elif token in '[]':
             block.in_list = token == '['
-            if self.before + token == '[]':
+            if self.before + token == '[]' and self.is_outer():
                 self.found.pop()

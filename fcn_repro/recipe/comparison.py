@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FcnError
+from ..files import read_regular
 from ..formats.atomic import write_text
 from ..lock import locked
 from ..net.placement import pick_device, place
@@ -148,7 +149,7 @@ def result(run: Run, hints: Mapping[str, str]) -> dict[str, float] | None:
         options = replace(run.options, restore=NEWEST if resume else None)
         if train(replace(run, options=options), hints) is None:
             return None
-    metrics = json.loads((run.folder / 'eval' / 'metrics.json').read_text())
+    metrics = read_metrics(run.folder / 'eval' / 'metrics.json')
     scores = {name: 100 * metrics[name] for name in METRICS}
     scores['iterations'] = iteration(run.newest_weights())
     if next(iter(metrics['class_iu'])) == 'background':
@@ -165,7 +166,20 @@ def is_scored(run: Run) -> bool:
     net = run.val_net()
     check_run(done, identity(run, run.prototxt, net) | parentage_now(run))
     return file.stat().st_mtime > done.stat().st_mtime and \
-        is_full_score(json.loads(file.read_text()), data_layer(net))
+        is_full_score(read_metrics(file), data_layer(net))
+
+
+def read_metrics(file: Path) -> dict[str, Any]:
+    """A metrics.json as an evaluation writes it; FcnError for a damaged one."""
+    try:
+        metrics = json.loads(read_regular(file, 'a JSON file'))
+        complete = {*METRICS, 'rule', 'images', 'class_iu', 'confusion'} <= metrics.keys()
+    except (ValueError, RecursionError, AttributeError):
+        complete = False
+    if not complete:
+        raise FcnError('is damaged: it lacks the score of an evaluation', file=file,
+                       do='Remove it: the run is then scored again.')
+    return metrics
 
 
 def is_full_score(metrics: dict[str, Any], data) -> bool:

@@ -9,6 +9,7 @@ from ..data import python_layers
 from ..data.prefetch import check_workers
 from ..data.scenes import FOLDER, MNIST_FOLDER
 from ..errors import FcnError
+from ..sizes import LARGEST
 from .stages import SOLVER
 
 NEWEST = 'newest'       # as `restore`: the latest solver state of the run
@@ -78,6 +79,9 @@ class Options:
                                do=f'Give {name} of at least 0.')
         if self.workers is not None:
             check_workers(self.workers)
+        for name in 'iterations', 'keep', 'seed', 'pictures':
+            if (getattr(self, name) or 0) > LARGEST:
+                raise FcnError(f'{name} is above {LARGEST}', do='Give a smaller number.')
 
     def _check_earlier_run(self) -> None:
         if self.restore and self.fresh:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FcnError
+from ..files import open_regular
 from ..formats.weights import read_extra
 from ..layers.python import make_reader
 from ..net.graph import build
@@ -74,7 +75,7 @@ def parentage(weights: str | Path | None) -> dict[str, str]:
     if weights is None:
         return {'parent': 'random weights', 'parent_sha256': ''}
     extra = read_extra(weights)
-    with open(weights, 'rb') as file:
+    with open_regular(weights, 'a file of weights') as file:
         digest = hashlib.file_digest(file, 'sha256').hexdigest()
     return {'parent': str(weights), 'parent_sha256': digest,
             **{f'parent_{key}': str(extra.get(key, '')) for key in ('stage', 'commit')}}

@@ -11,7 +11,7 @@ from typing import Any
 from ..data import parse_params, python_layers
 from ..data.scenes import make_scenes
 from ..data.voc import VocFolder
-from ..errors import FcnError, nearest
+from ..errors import FcnError, located, nearest
 from ..formats.atomic import make_folder, write_text
 from ..formats.weights import read_extra
 from ..net.net import Net
@@ -274,7 +274,8 @@ class Run:
     @property
     def length(self) -> int:
         """The iteration that the run in the folder was to reach, as its weights record."""
-        return int(read_extra(self.newest_weights()).get('max_iter') or self.max_iter)
+        recorded = str(read_extra(self.newest_weights()).get('max_iter', ''))
+        return int(recorded) if recorded.isdecimal() and int(recorded[:10]) else self.max_iter
 
     @property
     def finished(self) -> Path | None:
@@ -308,8 +309,7 @@ class Run:
         written = self.folder / 'net' / 'val.prototxt'      # there if nets were written for the run
         recorded, wanted = None, self.options.own_voc
         if written.exists():
-            param = read_net(written).message.layer[0].python_param
-            recorded = parse_params(param.param_str)['voc_dir']
+            recorded = recorded_folder(written)
         same = (recorded and Path(recorded).resolve()) == (wanted and Path(wanted).resolve())
         if self.snapshots() and not same:
             raise FcnError(f"the run here has {recorded or 'the data of the shipped nets'}, not "
@@ -378,3 +378,15 @@ class Run:
         if not (states or self.options.weights) and self.parent and self.parent.stopped:
             return None
         return self.newest_state()
+
+
+def recorded_folder(val: Path) -> str:
+    """The VOC folder that a val net written for a run reads. FcnError where it names none."""
+    layers = read_net(val).message.layer
+    with located(val):
+        params = parse_params(layers[0].python_param.param_str) if layers else {}
+        found = params.get('voc_dir')
+        if not isinstance(found, str):
+            raise FcnError("the first layer's param_str names no voc_dir", code='run-differs',
+                           do='Give another folder as out, or fresh=True to set it aside.')
+    return found

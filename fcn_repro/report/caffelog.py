@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcn_repro.errors import FcnError
+from fcn_repro.files import read_regular
 from fcn_repro.formats.atomic import make_folder, write_text
 
 FilePath = str | os.PathLike
@@ -111,11 +112,7 @@ def number(text: str) -> float:
 
 
 def _lines(path: FilePath) -> list[str]:
-    try:
-        text = Path(path).read_text('utf-8', errors='replace')
-    except OSError as error:
-        raise FcnError(f'cannot be read: {error.strerror}', file=str(path),
-                       do='Check the path.') from None
+    text = read_regular(path, 'a log').decode('utf-8', errors='replace')
     if not text.strip():
         raise FcnError('the log is empty', file=str(path), do='Check the path; a run that has '
                        'just begun has written nothing yet.')

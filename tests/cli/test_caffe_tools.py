@@ -102,7 +102,7 @@ def test_wrong_numbers_of_words(tool, tmp_path, monkeypatch):
      ),
     (['convert_cifar_data', '.', '.', 'leveldb'], 'LevelDB'),
     (['compute_image_mean', 'db', '--backend=x'], "unknown backend 'x'"),
-    (['extract_features', 'w', 'net', 'a', 'b', '1', 'lmdb'], 'cannot read the file'),
+    (['extract_features', 'w', 'net', 'a', 'b', '1', 'lmdb'], 'cannot be read'),
     (['extract_features', 'w', 'net', 'a', 'b', '1', 'leveldb'], 'LevelDB'),
 ])
 def test_wrong_flags_and_files(pictures, words, message):

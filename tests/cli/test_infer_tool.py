@@ -106,7 +106,7 @@ def test_class_names(tmp_path):
     assert class_names(net, 2) == ('0', '1')
     with pytest.raises(FcnError, match=r'classes.txt: 3 class names for the 4 classes'):
         class_names(net, 4, tmp_path / 'classes.txt')
-    with pytest.raises(FcnError, match=r'cannot be read'):
+    with pytest.raises(FcnError, match=r'is a folder where a text file'):
         class_names(net, 4, tmp_path)
 
 

@@ -67,7 +67,7 @@ def test_a_model_that_names_its_inputs_alone(tmp_path, caplog):
 
 
 @pytest.mark.parametrize('tool, data, message', [
-    (upgrade_net_text, None, 'cannot read the file'),
+    (upgrade_net_text, None, 'cannot be read'),
     (upgrade_net_text, b'', 'the file is empty'),
     (upgrade_net_text, b'layer { nmae: "x" }', "no field 'nmae'"),
     (upgrade_net_text, b'layers { layer { name: "x" type: "what" } }', 'unknown layer type'),

@@ -166,7 +166,7 @@ def test_files_without_a_model(tmp_path, raw, text):
 def test_paths_that_cannot_be_read(tmp_path):
     for read in (read_weights, read_solverstate, read_binaryproto):
         for path in (tmp_path / 'none', tmp_path):
-            with pytest.raises(FcnError, match='cannot be read'):
+            with pytest.raises(FcnError, match=r'cannot be read|is a folder'):
                 read(path)
     with pytest.raises(FcnError, match=r'not a solverstate|another kind'):
         read_solverstate(FILES / 'v0.caffemodel')

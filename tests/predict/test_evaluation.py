@@ -195,7 +195,7 @@ def test_wrong_data(scored, capsys, tmp_path, spoil, parts):
     (['--pictures', -1], ['pictures is -1', 'Give --pictures 0 or more']),
     (['--split', 'test'], ['test.txt', "no split 'test'", 'Splits found: train, val']),
     (['--voc', 'none'], ['none: ', 'no such folder', 'Give a folder with JPEGImages/']),
-    (['--net', 'none.prototxt'], ['none.prototxt', 'cannot read the file', 'Check the path']),
+    (['--net', 'none.prototxt'], ['none.prototxt', 'cannot be read', 'Check the path']),
     (['--net', 'w.h5'], ['w.h5', 'is an HDF5 file', '.prototxt here']),
     (['--weights', 'none.h5'], ['none.h5', 'cannot be read', 'Check the path']),
     (['--weights', 'val.prototxt'], ['val.prototxt', 'is a text that begins']),

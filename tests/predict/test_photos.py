@@ -64,7 +64,7 @@ def test_files_and_folders(tmp_path):
     (tmp_path / 'sub' / 'd.jpg').touch()
     names = [path.name for path in find_photos([tmp_path / 'b.jpg', tmp_path])]
     assert names == ['b.jpg', 'a.PNG']
-    with pytest.raises(FcnError, match=r'no such file'):
+    with pytest.raises(FcnError, match=r'No such file'):
         find_photos([tmp_path / 'e.jpg'])
 
 

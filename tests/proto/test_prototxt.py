@@ -147,7 +147,7 @@ def test_snapshot_prefix_default(tmp_path):
 
 
 @pytest.mark.parametrize('data, what', [
-    (None, 'cannot read the file: No such file'),
+    (None, 'cannot be read: No such file'),
     (b'', 'the file is empty'),
     (b'\n\xe4\x0aname: "\xe9"', ':2: this line is not UTF-8'),
     (b'name: "# \xe9"', ':1: this line is not UTF-8'),
@@ -163,7 +163,7 @@ def test_unreadable_files(tmp_path, data, what):
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(FcnError, match='cannot read'):
+    with pytest.raises(FcnError, match='is a folder where a prototxt is wanted'):
         read_net(tmp_path)
 
 

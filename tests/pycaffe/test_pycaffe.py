@@ -262,7 +262,7 @@ def test_what_is_wrong(made):
     assert "parameter 'a/1' is 3, not 4" in message(net.params['a'][1].reshape, 4)
     with pytest.raises(ValueError, match='broadcast'):
         net.blobs['data'].data[...] = noise(4, 2, 3, 5)
-    assert 'cannot read the file' in message(caffe.Net, 'none.prototxt', caffe.TEST)
+    assert 'cannot be read' in message(caffe.Net, 'none.prototxt', caffe.TEST)
     with pytest.raises(TypeError, match='ReLU input 0 is not a Top'):
         caffe.layers.ReLU(1)
     n = caffe.NetSpec()

@@ -24,7 +24,7 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     if not count:
         log.warning('torch %s sees no GPU', torch.__version__)
     for each in ids:
-        if not str(each).isdecimal() or int(each) >= count:
+        if not str(each).isdecimal() or len(str(each)) > 9 or int(each) >= count:
             raise FcnError(f"GPU '{each}' is not there: torch sees {count}",
                            do='Give the number of a GPU, or all.')
         query(int(each))

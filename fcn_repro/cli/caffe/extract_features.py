@@ -8,6 +8,7 @@ from ...net.placement import pick_device, place
 from ...predict.features import extract_features
 from ...proto import TEST
 from ...pycaffe.userlayer import UserNet, search_here
+from ...sizes import LARGEST
 from .gflags import MAX_PIXELS
 
 USAGE = ('PRETRAINED_NET_PARAM FEATURE_EXTRACTION_PROTO_FILE BLOB_NAME1[,NAME2,...] '
@@ -39,4 +40,6 @@ def device_of(words: list[str]) -> str:
 def whole(text: str, what: str) -> int:
     if not text.isdecimal():
         raise FcnError(f"{what}: '{text}' is no whole number", do='Give a number such as 10.')
+    if len(text) > len(str(LARGEST)) or int(text) > LARGEST:
+        raise FcnError(f'{what} is above {LARGEST}', do='Give a smaller number.')
     return int(text)

@@ -23,10 +23,10 @@ def check_fields(node: Any, types: Mapping[str, Any], file: str) -> None:
     """
     cls = types[node.type]
     others = set(foreign_messages(node.param, cls))
-    known = {name for other in types.values() for name in messages_of(other)}
     for path in added_fields(node.param):
         message = path.partition('.')[0]
-        if message in others and (path != message or message in known):
+        if message in others and (path != message or any(message in messages_of(other)
+                                                         for other in types.values())):
             continue                    # the whole of it belongs to another type
         if not is_read(path, cls):
             raise FcnError(f"'{path}' is set, but this type does not read it", line=node.line,

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...errors import FcnError
+from ...files import read_regular
 from ...formats.hdf5_read import HDF5, Dataset, is_hdf5
 from ...sizes import dims
 from ...sniff import check_text, recognise
@@ -12,13 +13,11 @@ LIST_WANTED = 'Give a text file that names the HDF5 files, one a line.'
 
 def listed_files(path):
     """The file names in a text file, one a line."""
+    data = read_regular(path, 'a list of HDF5 files', do='Fix source.')
     try:
-        data = path.read_bytes()
         if data:
             check_text(data[:512], path, LIST_WANTED)
         files = data.decode().split()
-    except OSError as error:
-        raise FcnError(f'cannot read {path}: {error.strerror}', do='Fix source.') from None
     except UnicodeDecodeError:
         raise FcnError(f'{path} is not a text file', do=LIST_WANTED) from None
     if not files:

@@ -42,10 +42,10 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
-from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from ...errors import FcnError, nearest
@@ -136,6 +136,8 @@ def use_dialect(names: list[str]) -> str:
 def added_fields(message: Message, path: str = '') -> Iterator[str]:
     """The dotted paths of all that is set in a message, at any depth, and that BVLC's schema lacks:
     fields ('convolution_param.hole') and enum values ('eltwise_param.operation.DIV')."""
+    if not _adds(message.DESCRIPTOR):
+        return
     known = BVLC.schema.get(message.DESCRIPTOR.name)
     fields = known.DESCRIPTOR.fields_by_name if known else {}
     for descriptor, value in message.ListFields():
@@ -149,6 +151,26 @@ def added_fields(message: Message, path: str = '') -> Iterator[str]:
         elif descriptor.enum_type and descriptor.name in fields:
             yield from _added_values(descriptor.enum_type, values,
                                      fields[descriptor.name].enum_type, here)
+
+
+@cache
+def _adds(message: Descriptor, inside: tuple[Descriptor, ...] = ()) -> bool:
+    """Whether a message type has anything at any depth that BVLC's lacks. inside: the types around
+    it, since a type may hold itself."""
+    known = BVLC.schema.get(message.name)
+    if known is None:
+        return True
+    fields = known.DESCRIPTOR.fields_by_name
+    return message != known.DESCRIPTOR and any(
+        field.name not in fields or _other_enum(field, fields[field.name])
+        or (field.message_type and field.message_type not in (*inside, message)
+            and _adds(field.message_type, (*inside, message))) for field in message.fields)
+
+
+def _other_enum(field: FieldDescriptor, known: FieldDescriptor) -> bool:
+    numbers = [{name: value.number for name, value in each.enum_type.values_by_name.items()}
+               for each in (field, known) if each.enum_type]
+    return bool(field.enum_type) and (len(numbers) < 2 or numbers[0] != numbers[1])
 
 
 def _added_values(enum: EnumDescriptor, values: list[int], known: EnumDescriptor | None,

@@ -1,0 +1,88 @@
+"""parse_plain gives what text_format and scan give, or nothing."""
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+
+from fcn_repro import proto
+from fcn_repro.errors import FcnError
+from fcn_repro.proto.dialects import dialects
+from fcn_repro.proto.plain import parse_plain
+from fcn_repro.proto.scan import check_utf8, scan
+
+ROOT = Path(__file__).parents[2]
+TEXTS = sorted([*(ROOT / 'prototxt').rglob('*.prototxt'), *(ROOT / 'tests').rglob('*.prototxt')])
+KINDS = ('NetParameter', 'SolverParameter')
+PIECES = ['{', '}', '[', ']', ':', ';', ',', '#', '"', "'", '\n', ' ', '\\', '-', '.', '<', '>',
+          '0', '07', '1.5', '1e9', '.5', '5.', '1f', '0x1', 'inf', 'true', 'MAX', 'x', 'layer',
+          'dim: 1', 'dim: [1, 2]', 'name: "a"', "name: 'b'", 'top: "\\n\\x41\\q"', '"c"', 'layer {',
+          'layers', 'pad: 3', 'pool: MAX', 'phase: TEST', 'phase: 1', 'lr_mult: -2e-3',
+          'layer: [{}, {}]', 'dim: []', 'net_param { layer { } }', 'bias_term: 2',
+          '\f', '\xa0', 'dim: 99999999999999999999', 'axis: -0', 'axis: -1', '1e999', 'é', '\udc80']
+
+
+def reference(kind, text):
+    """(message, places) by text_format and scan; None for what they refuse."""
+    message = kind()
+    try:
+        check_utf8(text, '')
+        text_format.Parse(text, message)
+        found = scan(text, '')
+    except (text_format.ParseError, FcnError):
+        return None
+    return (message, found) if found else None
+
+
+def check(kind, text):
+    """Compare with the reference; returns whether the text is plain."""
+    message = kind()
+    found = parse_plain(text, message)
+    if found is None:
+        assert message == kind()
+    else:
+        wanted = reference(kind, text)
+        assert wanted is not None, text
+        assert message.SerializeToString(deterministic=True) == \
+            wanted[0].SerializeToString(deterministic=True), text
+        assert found == wanted[1], text
+    return found is not None
+
+
+def test_shipped_texts():
+    """Most of them are plain."""
+    plain = whole = 0
+    for path in TEXTS:
+        text = path.read_text('utf-8', 'surrogateescape')
+        for kind in (dialect[kind] for dialect in dialects().values() for kind in KINDS):
+            is_plain = check(kind, text)
+            plain += is_plain
+            whole += is_plain or reference(kind, text) is not None
+    assert 0.95 * whole < plain <= whole
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_mutated_texts(seed):
+    draw = random.Random(seed)
+    texts = [re.split(r'(\W)', path.read_text()[:1500]) for path in TEXTS
+             if path.name in ('solver.prototxt', 'syntax.prototxt', 'val.prototxt')]
+    plain = 0
+    for _ in range(400):
+        words = list(draw.choice(texts))
+        for _ in range(draw.randrange(1, 4)):
+            at = draw.randrange(len(words))
+            words[at:at + draw.randrange(3)] = draw.choices(PIECES, k=draw.randrange(3))
+        plain += check(getattr(proto, draw.choice(KINDS)), ''.join(words))
+    assert plain
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_drawn_texts(seed):
+    draw = random.Random(seed)
+    for _ in range(1500):
+        text = draw.choice(('', ' ')).join(draw.choices(PIECES, k=draw.randrange(1, 9)))
+        for wrap in ('{}', 'layer {{ {} }}', 'layer {{ blobs {{ shape {{ {} }} }} }}',
+                     'layer {{ pooling_param {{ {} }} }}', 'layer {{ param {{ {} }} }}'):
+            check(proto.NetParameter, wrap.format(text))
