@@ -1,9 +1,9 @@
 """Builds fcn_repro._C: the CPU sources always, CUDA's where torch has CUDA and nvcc is found.
 
 Local builds use this machine's instructions, and record which. A wheel, or FCN_REPRO_PORTABLE=1,
-picks them when it runs instead. FCN_REPRO_SANITIZE=1 puts AddressSanitizer and UBSan in. TORCH_CUDA_ARCH_LIST names
-other GPUs; whether one is present does not matter. FCN_REPRO_LINK replaces the linker's flags for
-stack unwinding. Metadata is in pyproject.toml.
+picks them when it runs instead. FCN_REPRO_SANITIZE=1 puts AddressSanitizer and UBSan in.
+TORCH_CUDA_ARCH_LIST names other GPUs; whether one is present does not matter. FCN_REPRO_LINK
+replaces the linker's flags for stack unwinding. Metadata is in pyproject.toml.
 
 Compilers: g++ 12 or later (12.2 is tested), or clang++ 16 or later (16.0 compiles the CPU sources;
 not tested further), named by $CXX.

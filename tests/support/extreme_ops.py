@@ -1,7 +1,8 @@
 """Calls every C++ op with extreme arguments, in this process, which a crash ends:
 
-    python extreme_ops.py OP [bytes of memory that it may take]
+    python extreme_ops.py EVERY MEMORY [OP ...]
 
+EVERY: 1 for all the calls, n for each n-th. MEMORY: bytes that they may take, 0 for no limit.
 Prints each call before it is made. An error of the op is what is wanted, a result is fine too.
 """
 
@@ -19,7 +20,7 @@ OP = torch.ops.fcn_repro
 
 
 def samples():
-    """{op: valid arguments}"""
+    """{op: valid arguments}, of all ops."""
     x, taps, ones = torch.rand(1, 2, 3, 3), torch.rand(4), torch.ones
     label = torch.zeros(1, 4, 4, dtype=torch.long)
     pair = [2, 2]
@@ -120,22 +121,33 @@ def shown(arg):
     return f'{arg.dtype} {list(arg.shape)}' if isinstance(arg, torch.Tensor) else str(arg)[:60]
 
 
-def main(name, memory=None):
-    torch.set_num_threads(1)
-    args = samples()[name]
+def limit_memory(most):
+    """Have allocations of more than `most` further bytes fail; 0: no limit."""
+    with open('/proc/self/statm') as statm:
+        there = int(statm.read().split()[0]) * resource.getpagesize()
+    if most:
+        resource.setrlimit(resource.RLIMIT_AS, (there + most,) * 2)
+
+
+def call_all(name, args, every):
+    """Call one op with extreme arguments, with every so manieth of them."""
     getattr(OP, name)(*args)                            # the sample itself is valid
-    if memory:
-        with open('/proc/self/statm') as statm:
-            there = int(statm.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (there + int(memory),) * 2)
-    refused = count = 0
-    for count, changed in enumerate(calls(args), 1):
+    refused = 0
+    for changed in itertools.islice(calls(args), 0, None, every):
         print(name, *map(shown, changed), sep=' | ', flush=True)
         try:
             getattr(OP, name)(*changed)
-        except (ValueError, RuntimeError, MemoryError, TypeError, NotImplementedError):
+        except (ValueError, RuntimeError, MemoryError, TypeError):
             refused += 1
-    print(f'{count} calls, {refused} refused')
+    print(f'{name}: {refused} refused')
+
+
+def main(every, memory, *names):
+    torch.set_num_threads(1)
+    limit_memory(int(memory))
+    known = samples()
+    for name in names or known:
+        call_all(name, known[name], int(every))
 
 
 if __name__ == '__main__':
