@@ -23,7 +23,7 @@ class Pooling(Layer):
     """
 
     type = 'Pooling'
-    position_invariant = True
+    position_invariant = makes_tops = True
     spatial_axes = 2
     tops = (1, 2)
     fields = 'pooling_param'
@@ -84,6 +84,10 @@ class Pooling(Layer):
             raise self.error(f'a bottom of {dims(bottoms[0])} is smaller than the kernel '
                              f'{dims(kernel)}', 'Use a larger input.')
         return [(n, c, *top)] * len(self.node.tops)
+
+    def scratch(self, bottoms):
+        """The indices (int64) that a mask is made from."""
+        return 2 * math.prod(self.shape(bottoms)[0]) if len(self.node.tops) == 2 else 0
 
     def _extent(self, size, kernel, stride, pad):
         ceil = self.param.round_mode == PoolingParameter.CEIL

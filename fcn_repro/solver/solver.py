@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from .. import glog
-from ..errors import FcnError
+from ..errors import FcnError, located
 from ..formats.weights import assign
+from ..net.cost import room
 from ..net.net import Net, Pass
 from ..net.placement import check_precision, place
 from ..passes import DEFAULT
@@ -24,6 +25,7 @@ from ..proto import BVLC
 from ..proto.dialects import Dialect, added_fields
 from ..proto.prototxt import SolverText, read_solver
 from ..search import SearchPath
+from ..sizes import check_room
 from . import snapshots
 from .nets import test_nets, test_sources, train_net
 from .rates import check_policy, current_step, learning_rate
@@ -102,6 +104,12 @@ class Solver:
         self.net, self.net_text = make(train_text), snapshots.net_text(train_text)
         used = sources and (idle_test_nets or self._ever_tests())
         self.test_nets = [make(text) for text in test_nets(self.text, self.search)] if used else []
+        learned = [blob.parameter.nbytes for blob in self.net.learnable_params
+                   if blob.parameter.requires_grad]
+        with located(self.text.file):
+            check_room(sum(learned) * (2 + RULES[p.type].histories), 'the parameters that learn, '
+                       f'their gradients and the histories of {p.type} take',
+                       room(self.net.options))
         self.history = [torch.zeros_like(blob.parameter) for _ in range(RULES[p.type].histories)
                         for blob in self.net.learnable_params]      # Caffe's order
         self.iter, self.current_step, self.stop_requested = 0, 0, False
