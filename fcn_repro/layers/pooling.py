@@ -86,8 +86,14 @@ class Pooling(Layer):
         return [(n, c, *top)] * len(self.node.tops)
 
     def scratch(self, bottoms):
-        """The indices (int64) that a mask is made from."""
-        return 2 * math.prod(self.shape(bottoms)[0]) if len(self.node.tops) == 2 else 0
+        """The indices (int64) that a mask is made from, and the bottom with padding."""
+        (n, c, *size), (*_, h, w) = bottoms[0], self.shape(bottoms)[0]
+        kernel = size if self.param.global_pooling else self.kernel
+        by_us = any(2 * p > k for p, k in zip(self.pad, kernel, strict=True))
+        whole = [max(side + 2 * p * by_us, (o - 1) * s - p * (not by_us) + 1)
+                 for side, p, o, s in zip(size, self.pad, (h, w), self.stride, strict=True)]
+        padded = n * c * math.prod(whole) if whole != list(size) else 0
+        return padded + (2 * n * c * h * w if len(self.node.tops) == 2 else 0)
 
     def _extent(self, size, kernel, stride, pad):
         ceil = self.param.round_mode == PoolingParameter.CEIL
@@ -100,6 +106,8 @@ class Pooling(Layer):
         x = bottoms[0]
         height, width = x.shape[2:]
         h, w = self.shape([x.shape])[0][2:]
+        if not x.shape[1]:                  # torch's pooling refuses a blob without channels
+            return [x.new_zeros(top) for top in self.shape([x.shape])]
         kernel = (height, width) if self.param.global_pooling else self.kernel
         x, before, pad = self._padded(x, (h, w), kernel)
         if not self.max:

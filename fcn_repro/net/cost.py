@@ -103,7 +103,7 @@ def check_sources(net: Net) -> None:
     """FcnError, with its layer, where the tops that a layer reads or draws take more memory than
     this machine has."""
     for node in net.graph.nodes:
-        if not node.bottoms and node.type not in ('Input', 'Parameter'):
+        if not node.bottoms:
             count = sum(math.prod(net.shapes[v]) for v in node.tops)
             with located(net.graph.file, node):
                 check_room(4 * count, 'its tops take')
