@@ -127,13 +127,13 @@ TEXTS = {
     'sparse': filled(f'type: "gaussian" sparse: {BIG}'),
     'constant nan': filled('type: "constant" value: nan'),
     'xavier': filled('type: "xavier" variance_norm: AVERAGE'),
-    'new height': f'layer {{ name: "i" type: "ImageData" top: "a" top: "b" image_data_param {{ '
-                  f'source: "absent" batch_size: 1 new_height: 60000 new_width: 60000 }} }}',
+    'new height': 'layer { name: "i" type: "ImageData" top: "a" top: "b" image_data_param { '
+                  'source: "absent" batch_size: 1 new_height: 60000 new_width: 60000 } }',
 }
 
 
 def run(text):
-    """Make a net and run it forward, without and with autograd; an FcnError in place of a result."""
+    """What happens to a net that is made and run forward, with and without autograd."""
     try:
         made = Net.of(parse_net(text, 'greedy.prototxt'), TRAIN, passes=DEFAULT)
         made.forward()
