@@ -32,8 +32,7 @@ TRAIN = $(OPTIONS) $(if $(M2NIST),--m2nist '$(M2NIST)') $(if $(WEIGHTS),--weight
 .PHONY: build staged eval test test-slow lint sanitize kills cuda-check gpu-check bench wheel clean
 
 build: $(if $(VENV),$(VENV)/installed)
-	@$(MAKE) --no-print-directory build/built-$$($(PY) -c "import importlib.metadata as m; \
-	    print(m.version('torch'))")
+	@$(MAKE) --no-print-directory build/built-$$($(PY) tools/build_stamp.py)
 
 $(VENV)/installed: requirements.txt
 	@echo "installing $(TORCH) and requirements.txt into $(VENV)"
@@ -46,9 +45,11 @@ $(VENV)/installed: requirements.txt
 	    > $(VENV)/bin/fcn-repro && chmod +x $(VENV)/bin/fcn-repro
 	@touch $@
 
-# One stamp per torch version: the extension is built against the installed torch.
+# The stamp's name has torch, compiler and machine (tools/build_stamp.py): where any of them is
+# another one, nothing that was compiled before is used.
 build/built-%: setup.py $(wildcard csrc/* csrc/*/* csrc/*/*/*)
 	@echo "compiling the C++ ops, a few minutes"
+	@[ -e $@ ] || rm -rf build/temp.* build/lib.* fcn_repro/_C*.so fcn_repro/_built.json
 	@mkdir -p build
 	@$(PY) setup.py --quiet build_ext --inplace > build/build.log 2>&1 || \
 	    { cat build/build.log; exit 1; }

@@ -1,9 +1,9 @@
 """Builds fcn_repro._C: the CPU sources always, CUDA's where torch has CUDA and nvcc is found.
 
-Local builds use this machine's instructions. A wheel, or FCN_REPRO_PORTABLE=1, picks them when it
-runs instead. FCN_REPRO_SANITIZE=1 puts AddressSanitizer and UBSan in. TORCH_CUDA_ARCH_LIST names
-other GPUs; whether one is present does not matter. FCN_REPRO_LINK replaces the linker's flags for
-stack unwinding. Metadata is in pyproject.toml.
+Local builds use this machine's instructions, and record which. A wheel, or FCN_REPRO_PORTABLE=1,
+picks them when it runs instead. FCN_REPRO_SANITIZE=1 puts AddressSanitizer and UBSan in.
+TORCH_CUDA_ARCH_LIST names other GPUs; whether one is present does not matter. FCN_REPRO_LINK
+replaces the linker's flags for stack unwinding. Metadata is in pyproject.toml.
 
 Compilers: g++ 12 or later (12.2 is tested), or clang++ 16 or later (16.0 compiles the CPU sources;
 not tested further), named by $CXX.
@@ -26,9 +26,12 @@ root = os.path.dirname(os.path.dirname(os.path.realpath(found))) if found else '
 if not os.path.exists(f'{root}/include/cuda_runtime.h') and os.path.exists(f'{TOOLKIT}/bin/nvcc'):
     os.environ.setdefault('CUDA_HOME', TOOLKIT)
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import torch
 from setuptools import find_packages, setup
 from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
+
+from fcn_repro.processor import NATIVE, compiled_in, macros
 
 OLDEST = {'g++': 12, 'clang++': 16}
 nvcc = shutil.which(os.path.join(CUDA_HOME, 'bin', 'nvcc')) if CUDA_HOME else None
@@ -40,10 +43,8 @@ portable = os.environ.get('FCN_REPRO_PORTABLE', '0') == '1' or 'bdist_wheel' in 
 cxx = ['-O3', '-std=c++20', '-ffp-contract=off', '-fno-math-errno', '-fopenmp', '-Wall', '-g0']
 if portable:
     cxx.append('-DFCN_PORTABLE')
-elif platform.machine() == 'x86_64':
-    cxx.append('-march=native')
 else:
-    cxx.append('-mcpu=native')
+    cxx.append(NATIVE)
 
 # A header of the unwind tables and the shared unwinder: with other defaults of gcc or its linker,
 # an exception thrown here can kill the process (tools/check_build.py).
@@ -60,9 +61,14 @@ if cuda:
     os.environ.setdefault('TORCH_CUDA_ARCH_LIST', '8.0;9.0;10.0+PTX')
 
 
+def compiler():
+    """The command that compiles C++, as torch's extension builder finds it."""
+    return shlex.split(os.environ.get('CXX', 'c++'))
+
+
 def check_compiler():
     """Exit with a message if the C++ compiler is missing or too old for the sources."""
-    command = shlex.split(os.environ.get('CXX', 'c++'))
+    command = compiler()
     try:
         versions = subprocess.run([*command, '-E', '-P', '-x', 'c++', '-'], check=True, text=True,
                                   input='__clang_major__ __GNUC__', stdout=subprocess.PIPE).stdout
@@ -76,18 +82,19 @@ def check_compiler():
 
 
 class Build(BuildExtension):
-    """Build the extension, and record beside it the torch that it was built for."""
+    """Build the extension, and record beside it the torch and the processor that it is for."""
 
     def build_extensions(self):
         check_compiler()
         super().build_extensions()
-        folder = Path('' if self.inplace else self.build_lib, 'fcn_repro')
-        (folder / '_built.json').write_text(json.dumps({'torch': torch.__version__}) + '\n')
 
     def run(self):
         super().run()
+        built = {'torch': torch.__version__, 'machine': platform.machine()}
+        if not portable:
+            built['processor'] = compiled_in(macros(compiler()))
         folder = Path('' if self.inplace else self.build_lib, 'fcn_repro')
-        (folder / '_built.json').write_text(json.dumps({'torch': torch.__version__}) + '\n')
+        (folder / '_built.json').write_text(json.dumps(built) + '\n')
 
 
 sources = glob('csrc/*.cpp') + glob('csrc/cpu/**/*.cpp', recursive=True)

@@ -5,8 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
-#include <limits>
-
+#include "counts.h"
 #include "dense.h"
 
 TORCH_LIBRARY(fcn_repro, m) {
@@ -28,6 +27,7 @@ void check_taps(const char* op, const char* name, const at::Tensor& taps, const 
   TORCH_CHECK_VALUE(taps.dim() == 1 && taps.numel() > 0, op, ": ", name, " has shape ",
                     taps.sizes(), ", expected one axis with at least one tap. Pass the 1-D "
                     "factors of the kernel, as bilinear_taps gives them.");
+  check_sizes(op, name, taps.sizes());
   TORCH_CHECK_VALUE(taps.device() == x.device(), op, ": ", name, " is on ", taps.device(),
                     ", the tensor on ", x.device(), ". Move the taps there, once.");
   const auto expected = at::toOpMathType(x.scalar_type());
@@ -36,7 +36,6 @@ void check_taps(const char* op, const char* name, const at::Tensor& taps, const 
                     ". Convert the taps, once, to the type that ops.tap_dtype names.");
 }
 
-constexpr int64_t kMaxSize = std::numeric_limits<int32_t>::max();
 constexpr int64_t kMaxPhases = 65536;  // per score tile
 
 void check_tensors(const char* op, const char* name, const at::Tensor& x,
@@ -47,9 +46,13 @@ void check_tensors(const char* op, const char* name, const at::Tensor& x,
   TORCH_CHECK_VALUE(type == at::kFloat || type == at::kDouble || type == at::kHalf ||
                         type == at::kBFloat16, op, ": ", name, " is ", type,
                     ", expected Float, Double, Half or BFloat16. Convert it first.");
+  check_sizes(op, name, x.sizes());
   check_taps(op, "taps_y", taps_y, x);
   check_taps(op, "taps_x", taps_x, x);
 }
+
+// The most inputs that one output reads along an axis
+int64_t sources_of(const Axis& a) { return (a.k + a.stride - 1) / a.stride; }
 
 int64_t checked(const char* op, const char* name, at::IntArrayRef pair, int axis, int64_t least) {
   TORCH_CHECK_VALUE(pair.size() == 2, op, ": ", name, " has ", pair.size(),
@@ -88,11 +91,16 @@ at::MemoryFormat format_of(const at::Tensor& x) {
   return last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
 }
 
-Upcrop prepare(const at::Tensor& source, const at::Tensor& taps_y, const at::Tensor& taps_x,
-               const Axis& y, const Axis& x, int64_t height, int64_t width) {
+Upcrop prepare(const char* op, const at::Tensor& source, const at::Tensor& taps_y,
+               const at::Tensor& taps_x, const Axis& y, const Axis& x, int64_t height,
+               int64_t width) {
   const auto format = format_of(source);
   const bool last = format == at::MemoryFormat::ChannelsLast;
   const int64_t n = source.size(0), c = source.size(1);
+  check_product(op, {n, c, y.in, x.in});
+  check_product(op, {n, c, y.out, x.out});
+  check_product(op, {c, sources_of(y), x.out + x.in + 2 * x.stride});  // rows that are kept
+  check_product(op, {c, y.k, x.out});
   return Upcrop{.source = dense(source, format),
                 .taps_y = dense(taps_y),
                 .taps_x = dense(taps_x),
@@ -110,7 +118,7 @@ Upcrop forward(const char* op, const at::Tensor& x, const at::Tensor& taps_y,
   const auto in = x.sizes().slice(2);
   const Axis ay = check_axis(op, 0, in, size, taps_y, stride, pad, offset);
   const Axis ax = check_axis(op, 1, in, size, taps_x, stride, pad, offset);
-  return prepare(x, taps_y, taps_x, ay, ax, ay.out, ax.out);
+  return prepare(op, x, taps_y, taps_x, ay, ax, ay.out, ax.out);
 }
 
 void check_skip(const char* op, const at::Tensor& x, const at::Tensor& skip,
@@ -160,7 +168,7 @@ Upcrop prepare_backward(const at::Tensor& grad, const at::Tensor& taps_y,
   const auto out = grad.sizes().slice(2);
   const Axis ay = check_axis(op, 0, in_size, out, taps_y, stride, pad, offset);
   const Axis ax = check_axis(op, 1, in_size, out, taps_x, stride, pad, offset);
-  return prepare(grad, taps_y, taps_x, ay, ax, ay.in, ax.in);
+  return prepare(op, grad, taps_y, taps_x, ay, ax, ay.in, ax.in);
 }
 
 Scores prepare_scores(const char* op, const at::Tensor& x, const at::Tensor& taps_y,
@@ -172,6 +180,10 @@ Scores prepare_scores(const char* op, const at::Tensor& x, const at::Tensor& tap
   const Axis ax = check_axis(op, 1, in, size, taps_x, stride, pad, offset);
   TORCH_CHECK_VALUE(ax.stride <= kMaxPhases, op, ": stride is ", ax.stride,
                     " along x, expected 1 to ", kMaxPhases, ". Upsample with upcrop first.");
+  check_product(op, {x.size(0), x.size(1), ay.in, ax.in});
+  check_product(op, {x.size(0), ay.out, ax.out});
+  check_product(op, {x.size(0), x.size(1), sources_of(ay), ax.in});                // halos
+  check_product(op, {x.size(1), ax.out + 2 * ax.stride + sources_of(ax) * ax.stride});  // a tile
   return Scores{.x = dense(x.to(at::toOpMathType(x.scalar_type()))),
                 .taps_y = dense(taps_y),
                 .taps_x = dense(taps_x),

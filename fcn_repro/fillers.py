@@ -7,6 +7,7 @@ import torch
 from .errors import FcnError
 from .sizes import check_shape
 
+LARGEST = torch.finfo(torch.float32).max
 FAN_IN, FAN_OUT, AVERAGE = 0, 1, 2            # FillerParameter.VarianceNorm
 
 
@@ -39,12 +40,17 @@ def constant(out, filler, generator):
 def uniform(out, filler, generator):
     if filler.min > filler.max:
         reject(filler, f'min {filler.min} is above max {filler.max}', 'Exchange them.')
+    if not filler.max - filler.min <= LARGEST:          # NaN too
+        reject(filler, f'min {filler.min} and max {filler.max} are further apart than float32 '
+               'reaches', 'Give finite numbers.')
     return out.uniform_(filler.min, filler.max, generator=generator)
 
 
 def gaussian(out, filler, generator):
     if not filler.std > 0:
         reject(filler, f'std is {filler.std}, it must be above 0', 'Use constant for one value.')
+    if not (math.isfinite(filler.std) and math.isfinite(filler.mean)):
+        reject(filler, f'mean is {filler.mean}, std {filler.std}', 'Give finite numbers.')
     out.normal_(filler.mean, filler.std, generator=generator)
     if filler.sparse == -1:
         return out

@@ -2,13 +2,16 @@
 include/caffe/blob.hpp), and the memory of this machine."""
 
 import math
-import os
+import re
+import resource
 from functools import cache
+from pathlib import Path
 
 from .errors import FcnError
 
 LARGEST = 2 ** 31 - 1           # values of a blob, and any number of a layer: Caffe's int
 AXES = 32
+SMALLER = 'Make the net, its input or its batch smaller, or use a larger machine.'
 
 
 def dims(shape) -> str:
@@ -70,13 +73,65 @@ def check_memory(declared, inputs):
         largest = max(shapes, key=math.prod)
         raise FcnError(f'parameters and inputs take {size(need)}, this machine has {size(there)}; '
                        f'the largest is {dims(largest)} '
-                       f'({size(4 * math.prod(largest))})',
-                       do='Make the net smaller, or use a larger machine.')
+                       f'({size(4 * math.prod(largest))})', code='no-room', do=SMALLER)
 
 
-def memory():
-    """Bytes of this machine's memory."""
-    return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+def check_room(need: int, what: str, there: int | None = None) -> None:
+    """FcnError, without a place, where `need` bytes are more than this machine, or the limit that
+    it has set this process, has; or than `there`, the memory of a GPU. What others use of it now
+    does not count: whatever can run at all is not refused."""
+    there = memory() if there is None else there
+    if need > there:
+        raise FcnError(f'{what}: {size(need)} at once, and there are {size(there)}', code='no-room',
+                       do=SMALLER)
+
+
+def memory(root: Path = Path('/')) -> int:
+    """Bytes of memory and swap that this process can have: the machine's, or less where its
+    control group (version 1 or 2) or its address space is limited. root: of the system's files."""
+    limits = [total(root), *cgroup_limits(root)]
+    limits += [soft for soft in (resource.getrlimit(kind)[0] for kind in (
+        resource.RLIMIT_AS, resource.RLIMIT_DATA)) if soft != resource.RLIM_INFINITY]
+    return min(limits)
+
+
+def total(root: Path = Path('/')) -> int:
+    """Bytes of memory and swap of the machine."""
+    try:
+        text = (root / 'proc/meminfo').read_text()
+    except OSError:
+        return LARGEST ** 2                     # the system does not tell
+    found = re.findall(r'^(?:MemTotal|SwapTotal): *(\d+) kB', text, re.MULTILINE)
+    return 1024 * sum(map(int, found))
+
+
+def cgroup_limits(root: Path = Path('/')) -> list[int]:
+    """Bytes that this process's control groups, and those above them, allow it."""
+    try:
+        lines = (root / 'proc/self/cgroup').read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(':', 2)
+        if controllers not in ('', 'memory'):
+            continue
+        top, name = (root / 'sys/fs/cgroup', 'memory.max') if not controllers else \
+            (root / 'sys/fs/cgroup/memory', 'memory.limit_in_bytes')
+        inner = top / path.strip('/')
+        # in a container the path may be that of the host, which is not mounted there
+        for folder in {top, inner, *(p for p in inner.parents if top in p.parents)}:
+            found += limit(folder / name)
+    return found
+
+
+def limit(path: Path) -> list[int]:
+    """The number in a control group's file; none for 'max' and where there is no such file."""
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return []
+    return [int(text)] if text.isdigit() else []
 
 
 def size(count):

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # know nothing of each other. Modules beside the packages stand under their own names.
 ORDER = (
     ('errors',),
-    ('sizes', 'memory', 'search', 'sniff', 'files', 'processes', 'distributed'),
+    ('sizes', 'memory', 'processor', 'search', 'sniff', 'files', 'processes', 'distributed'),
     ('temporary',),
     ('glog',),
     ('fillers',),

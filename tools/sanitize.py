@@ -22,10 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = 'csrc', 'fcn_repro', 'tests', 'prototxt'
 FILES = 'setup.py', 'pyproject.toml', 'README.md', 'LICENSE'
 TESTS = [*(f'tests/ops/test_{name}.py' for name in (
-    'ops', 'ops_reduced', 'ops_inputs', 'deconv', 'taps', 'winograd', 'winograd_inputs', 'gemm',
-    'conv')), 'tests/solver/test_update.py']
+    'ops', 'ops_reduced', 'ops_inputs', 'ops_extremes', 'deconv', 'taps', 'winograd',
+    'winograd_inputs', 'gemm', 'conv')), 'tests/solver/test_update.py']
 # Python and torch never free some allocations; a huge request is an error under test, no report.
-OPTIONS = {'ASAN_OPTIONS': 'detect_leaks=0:allocator_may_return_null=1:log_path={}/asan',
+OPTIONS = {'ASAN_OPTIONS': 'detect_leaks=0:allocator_may_return_null=1:'
+                           'max_allocation_size_mb=8192:log_path={}/asan',
            'UBSAN_OPTIONS': 'print_stacktrace=1'}
 
 

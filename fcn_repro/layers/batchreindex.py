@@ -11,6 +11,7 @@ class BatchReindex(Layer):
     not selected gets 0, and so do the indices. Indices are truncated."""
 
     type = 'BatchReindex'
+    makes_tops = True
     bottoms = 2
 
     def shape(self, bottoms):

@@ -14,6 +14,7 @@ class Concat(Layer):
     narrow = linear = True
     bottoms = (1, ANY)
     fields = 'concat_param'
+    makes_tops = True
 
     def setup(self):
         if self.param.HasField('axis') and self.param.HasField('concat_dim'):

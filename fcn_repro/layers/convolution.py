@@ -15,6 +15,7 @@ class Convolution(SpatialLayer):
     type = 'Convolution'
     product = linear = overwritable = position_invariant = True
     functions, blas_functions = CONV, blas.CONV
+    makes_tops = True
 
     def weight_shape(self, channels):
         return self.param.num_output, channels // self.param.group

@@ -1,7 +1,10 @@
 """DummyData: blobs made by fillers (Caffe's dummy_data_layer)."""
 
+import math
+
 from ..errors import FcnError
 from ..fillers import fill
+from ..sizes import check_room, check_shape
 from .common.base import ANY, Layer, constant
 
 SIDES = 'num', 'channels', 'height', 'width'      # the old form of shape, 4 axes
@@ -35,6 +38,9 @@ class DummyData(Layer):
                        else tuple(p.shape[i % len(p.shape)].dim) for i in range(count)]
         fillers = list(p.data_filler) or [constant()]
         self.fillers = fillers * count if len(fillers) == 1 else fillers
+        for i, shape in enumerate(self.shapes):
+            check_shape(shape, f'top {i}')
+        check_room(4 * sum(map(math.prod, self.shapes)), 'the tops of dummy_data_param take')
         self.forward([], [])                # reports a bad filler now
 
     def constant_tops(self):

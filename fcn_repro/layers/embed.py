@@ -1,5 +1,7 @@
 """Embed: a row of a table for each index (Caffe's embed_layer)."""
 
+import math
+
 import torch.nn.functional as F
 
 from .common.base import Layer
@@ -12,6 +14,7 @@ class Embed(Layer):
 
     type = 'Embed'
     fields = 'embed_param'
+    makes_tops = True
 
     def setup(self):
         for field in 'num_output', 'input_dim':
@@ -27,6 +30,11 @@ class Embed(Layer):
 
     def shape(self, bottoms):
         return [(*bottoms[0], self.param.num_output)]
+
+    def scratch(self, bottoms):
+        """The indices (int64), and the rows before the bias is added."""
+        count = math.prod(bottoms[0])
+        return 2 * count + (count * self.param.num_output if self.param.bias_term else 0)
 
     def forward(self, bottoms, params):
         index = indices(self, bottoms[0], self.param.input_dim, 'indices',

@@ -30,6 +30,14 @@ class Im2col(SpatialLayer):
             raise self.error(f'no spatial axis in a bottom of shape {dims(bottom)}', 'Fix axis.')
         return [(*bottom[:channel], bottom[channel] * math.prod(kernel), *self.extents(bottom)[1])]
 
+    def scratch(self, bottoms):
+        """The top: of one value a window it may be a view of the bottom. The padded bottom."""
+        bottom, (top,) = bottoms[0], self.shape(bottoms)
+        channel, _, _, pad, _ = self.geometry(bottom)
+        sides = [side + 2 * p for side, p in zip(bottom[channel + 1:], pad, strict=True)]
+        padded = math.prod((*bottom[:channel + 1], *sides)) if any(pad) else 0
+        return padded + (math.prod(top) if math.prod(top) > math.prod(bottom) else 0)
+
     def forward(self, bottoms, params):
         x = bottoms[0]
         top, = self.shape([x.shape])

@@ -7,7 +7,8 @@ import numpy as np
 
 from ..data.listed import ImageList, load_image
 from ..data.prefetch import Prefetch
-from ..sizes import dims
+from ..errors import located
+from ..sizes import check_room, dims
 from .common.source import BatchSource
 from .common.transform import MOVED, Transform
 
@@ -40,6 +41,10 @@ class ImageData(BatchSource):
             if getattr(self.node.param.transform_param, name):
                 raise self.error(f'transform_param.{name} is not supported',
                                  'Set is_color: it is for encoded images in databases.')
+        # resized in float32 with the file's own pixels beside it, then copied into the batch
+        with located(None, self.node):
+            check_room((4 + 1) * (3 if p.is_color else 1) * p.new_height * p.new_width,
+                       f'an image of new_height {p.new_height} and new_width {p.new_width} takes')
         self.size = (p.new_height, p.new_width) if p.new_height else None
         self.transform = Transform(self)
 

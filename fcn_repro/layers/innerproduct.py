@@ -13,7 +13,7 @@ class InnerProduct(Layer):
     num_output) with transpose; bias (num_output,)."""
 
     type = 'InnerProduct'
-    product = linear = overwritable = True
+    product = linear = overwritable = makes_tops = True
     fields = 'inner_product_param'
 
     def setup(self):

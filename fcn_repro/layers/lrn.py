@@ -1,5 +1,7 @@
 """LRN: local response normalisation across or within channels (Caffe's lrn_layer)."""
 
+import math
+
 import torch.nn.functional as F
 
 from ..proto import LRNParameter
@@ -24,6 +26,12 @@ class LRN(Layer):
         if len(bottoms[0]) != 4:
             raise self.error(f'a bottom of {len(bottoms[0])} axes', 'LRN takes (N, C, H, W).')
         return list(bottoms)
+
+    def scratch(self, bottoms):
+        """The squares, with (local_size - 1) / 2 channels of padding on either side."""
+        n, c, *size = bottoms[0]
+        across = self.param.norm_region == LRNParameter.ACROSS_CHANNELS
+        return n * (c + self.param.local_size - 1) * math.prod(size) if across else 0
 
     def window(self):
         across = self.param.norm_region == LRNParameter.ACROSS_CHANNELS

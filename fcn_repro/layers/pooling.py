@@ -23,7 +23,7 @@ class Pooling(Layer):
     """
 
     type = 'Pooling'
-    position_invariant = True
+    position_invariant = makes_tops = True
     spatial_axes = 2
     tops = (1, 2)
     fields = 'pooling_param'
@@ -85,6 +85,16 @@ class Pooling(Layer):
                              f'{dims(kernel)}', 'Use a larger input.')
         return [(n, c, *top)] * len(self.node.tops)
 
+    def scratch(self, bottoms):
+        """The indices (int64) that a mask is made from, and the bottom with padding."""
+        (n, c, *size), (*_, h, w) = bottoms[0], self.shape(bottoms)[0]
+        kernel = size if self.param.global_pooling else self.kernel
+        by_us = any(2 * p > k for p, k in zip(self.pad, kernel, strict=True))
+        whole = [max(side + 2 * p * by_us, (o - 1) * s - p * (not by_us) + 1)
+                 for side, p, o, s in zip(size, self.pad, (h, w), self.stride, strict=True)]
+        padded = n * c * math.prod(whole) if whole != list(size) else 0
+        return padded + (2 * n * c * h * w if len(self.node.tops) == 2 else 0)
+
     def _extent(self, size, kernel, stride, pad):
         ceil = self.param.round_mode == PoolingParameter.CEIL
         out = (math.ceil if ceil else math.floor)((size + 2 * pad - kernel) / stride) + 1
@@ -96,6 +106,8 @@ class Pooling(Layer):
         x = bottoms[0]
         height, width = x.shape[2:]
         h, w = self.shape([x.shape])[0][2:]
+        if not x.shape[1]:                  # torch's pooling refuses a blob without channels
+            return [x.new_zeros(top) for top in self.shape([x.shape])]
         kernel = (height, width) if self.param.global_pooling else self.kernel
         x, before, pad = self._padded(x, (h, w), kernel)
         if not self.max:

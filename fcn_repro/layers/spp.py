@@ -16,6 +16,7 @@ class SPP(Layer):
 
     type = 'SPP'
     fields = 'spp_param'
+    makes_tops = True
     ignored = ('engine',)
 
     def setup(self):

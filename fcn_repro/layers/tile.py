@@ -8,6 +8,7 @@ class Tile(Layer):
 
     type = 'Tile'
     fields = 'tile_param'
+    makes_tops = True
 
     def setup(self):
         if self.param.tiles < 1:

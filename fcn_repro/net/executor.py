@@ -14,6 +14,7 @@ import torch
 
 from ..errors import FcnError, located
 from .blob import InputBlob, NetBlob
+from .cost import check_plan, check_sources
 from .cuda_graphs import Replay
 from .debug_info import Trace
 from .graph import AUTOMATIC, Node
@@ -41,6 +42,7 @@ class PlannedExecutor:
         self.blobs = self._make_blobs()
         self.total_loss: torch.Tensor | None = None
         self.plans: dict[tuple, Plan] = {}
+        self._costed: tuple = (None, None, None)    # plan, shapes, autograd of the latest check
         self._spent = False             # whether backward ran after the latest forward pass
         self._trace: Trace | None = None
         self._make_replay = make_replay
@@ -73,13 +75,23 @@ class PlannedExecutor:
             (blobs,) if isinstance(blobs, str) else blobs
         plan = self.plan(frozenset(names), stop_after, labels_of)
         with tf32(self.net.options.precision == 'tf32'):
+            if self._costed[1] is not self.net.shapes:
+                check_sources(self.net)
             values = self.feed(inputs)
             self.net.reshape({v: tuple(t.shape) for v, t in values.items()})
+            self._check_room(plan)
             losses = self.replay(self.run, plan, values) if self.replay else self.run(plan, values)
         self.net.seek(self.net.state.position + 1)
         self.total_loss = cast(torch.Tensor, sum(losses)) if losses else None
         self._spent = False
         return self.deliver(plan, values)
+
+    def _check_room(self, plan):
+        """FcnError for a plan beyond the memory there is; for the same shapes it is costed once."""
+        costed = plan, self.net.shapes, torch.is_grad_enabled()
+        if any(a is not b for a, b in zip(costed, self._costed, strict=True)):
+            check_plan(plan, self.net)
+            self._costed = costed
 
     def run(self, plan: Plan, values: Values) -> list[torch.Tensor]:
         """Run a plan over the fed values, of which those to deliver stay; the weighted losses."""

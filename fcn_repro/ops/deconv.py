@@ -11,6 +11,7 @@ of stride 1 with C_out * s_y * s_x filters, whose results are then rearranged. T
 is rearranged, with very many channels, and on other devices conv_transpose2d does it.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FcnError
-from ..sizes import dims
+from ..sizes import check_room, dims
 from .extension import Pair
 from .registration import fake_kernel, register_bilinear
 from .taps import tap_dtype
@@ -84,6 +85,9 @@ def _phases(weight, axes, group):
     y, x = axes
     gaps = [axis.taps * axis.stride - k for axis, k in zip(axes, weight.shape[2:], strict=True)]
     if any(gaps):
+        count = math.prod(weight.shape[:2]) * y.taps * y.stride * x.taps * x.stride
+        check_room(weight.element_size() * count, f'deconv_crop: filters of {dims(weight.shape)} '
+                   f'padded to whole strides of {y.stride}x{x.stride} take')
         weight = F.pad(weight, (0, gaps[1], 0, gaps[0]))
     weight = weight.unflatten(3, (x.taps, x.stride)).unflatten(2, (y.taps, y.stride))
     return weight.unflatten(0, (group, -1))

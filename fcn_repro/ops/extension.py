@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ..errors import FcnError
+from ..processor import check_processor
 
 Pair = Sequence[int]        # (y, x)
 
@@ -23,14 +24,14 @@ BUILT = '_built.json'             # written by setup.py beside the library
 def load_extension(folder):
     """Register the C++ ops from `folder`/_C*.so; there is no slow fallback when it is missing.
 
-    FcnError where it is missing, was built for another torch or from older sources.
+    FcnError where it is missing, was built for another torch or processor or from older sources.
     """
     paths = [Path(folder, f'_C{suffix}') for suffix in EXTENSION_SUFFIXES]
     found = [path for path in paths if path.exists()]
     if not found:
         raise FcnError(f'the compiled ops fcn_repro._C are missing in {folder}',
                        do=rebuild(folder))
-    check_torch(folder)
+    check_built(folder)
     try:
         torch.ops.load_library(found[0])
     except OSError as error:
@@ -39,24 +40,32 @@ def load_extension(folder):
     check_ops(found[0], OPS)
 
 
-def check_torch(folder):
-    """FcnError where the library in `folder` was built for another torch, as the build recorded.
-
-    Loading it might end the process: torch's C++ interface differs between versions.
+def check_built(folder):
+    """FcnError where the library in `folder` was built for another torch or processor, as the build
+    recorded. Loading it might end the process: torch's C++ interface differs between versions, and
+    a processor stops at instructions that it does not know.
     """
     record = Path(folder, BUILT)
-    built = json.loads(record.read_text())['torch'] if record.exists() else torch.__version__
-    if built != torch.__version__:
-        raise FcnError(f'the compiled ops in {folder} were built for torch {built}, this is torch '
+    if not record.exists():
+        return
+    try:
+        built = json.loads(record.read_text())
+        wanted = built['torch']
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FcnError(f'the record of the compiled ops cannot be read: {error!r}', file=record,
+                       do=rebuild(folder)) from error
+    if wanted != torch.__version__:
+        raise FcnError(f'the compiled ops in {folder} were built for torch {wanted}, this is torch '
                        f'{torch.__version__}', do=rebuild(folder))
+    check_processor(built, folder, rebuild(folder, 'on this machine'))
 
 
-def rebuild(folder):
+def rebuild(folder, where='with this torch'):
     """The command that builds the ops again: in a checkout, and for an installed package."""
     if Path(folder).parent.joinpath('csrc').is_dir():
-        return 'Run `make build` with this torch.'
-    return ('Run `pip install --no-build-isolation --no-deps --force-reinstall FOLDER` with this '
-            'torch; FOLDER has the sources of fcn_repro.')
+        return f'Run `make build` {where}.'
+    return ('Run `pip install --no-build-isolation --no-deps --force-reinstall FOLDER` '
+            f'{where}; FOLDER has the sources of fcn_repro.')
 
 
 def check_ops(library, names):

@@ -7,6 +7,7 @@ those of the parameters. The layers, shapes and parameters are those of fcn_repr
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Collection
 from typing import Any, ClassVar
@@ -16,10 +17,11 @@ import torch
 from ..errors import FcnError, located
 from ..layers import Layer
 from ..net import Net
+from ..net.cost import room
 from ..net.debug_info import backward_flags, log_backward, log_forward, log_param_norms
 from ..net.graph import AUTOMATIC, Node
 from ..net.precision import tf32
-from ..sizes import dims
+from ..sizes import check_room, dims
 from .arrays import Memory, settle
 from .blob import diff_of
 from .userlayer import Chosen, UserPython
@@ -131,6 +133,7 @@ class LayerwiseExecutor:
         """
         settle()
         nodes, loss = self.net.graph.nodes, 0.0
+        self._check_room(nodes[first:last + 1])
         with tf32(self.net.options.precision == 'tf32'):
             for i in range(first, last + 1):
                 made = self._tops(i)
@@ -144,6 +147,20 @@ class LayerwiseExecutor:
         if first == 0:                          # a pass from a later layer on takes no new sample
             self.net.seek(self.net.state.position + 1)
         return loss
+
+    def _check_room(self, nodes):
+        """FcnError, with the largest layer, where the blobs that these layers write take more
+        memory than the device has: a blob keeps its data after the pass."""
+        counts = {}             # {id of a blob's memory: (values, the layer that makes it)}
+        for node in nodes:
+            for v in node.tops:
+                if not self.memory[v].source:
+                    counts.setdefault(id(self.memory[v]), (math.prod(self.net.shapes[v]), node))
+        if counts:
+            _, largest = max(counts.values(), key=lambda pair: pair[0])
+            with located(self.net.graph.file, largest):
+                check_room(4 * sum(count for count, _ in counts.values()), 'the blobs of the net, '
+                           'of which this layer makes the largest, take', room(self.net.options))
 
     def _call(self, when, i):
         """Call the user's functions of this place with the layer's number."""

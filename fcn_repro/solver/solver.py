@@ -16,8 +16,9 @@ import torch
 
 from .. import glog
 from ..distributed import ALONE, Processes
-from ..errors import FcnError
+from ..errors import FcnError, located
 from ..formats.weights import assign
+from ..net.cost import room
 from ..net.net import Net, Pass
 from ..net.placement import check_precision, place
 from ..passes import DEFAULT
@@ -25,6 +26,7 @@ from ..proto import BVLC
 from ..proto.dialects import Dialect, added_fields
 from ..proto.prototxt import SolverText, read_solver
 from ..search import SearchPath
+from ..sizes import check_room
 from . import snapshots
 from .iteration import Iteration, test_passes, total_loss
 from .nets import test_nets, test_sources, train_net
@@ -115,6 +117,12 @@ class Solver:
             test_overrides = overrides
         self.test_nets = [make(text, test_overrides)
                           for text in test_nets(self.text, self.search)] if used else []
+        learned = [blob.parameter.nbytes for blob in self.net.learnable_params
+                   if blob.parameter.requires_grad]
+        with located(self.text.file):
+            check_room(sum(learned) * (2 + RULES[p.type].histories), 'the parameters that learn, '
+                       f'their gradients and the histories of {p.type} take',
+                       room(self.net.options))
         self.history = [torch.zeros_like(blob.parameter) for _ in range(RULES[p.type].histories)
                         for blob in self.net.learnable_params]      # Caffe's order
         self.iter, self.current_step = 0, 0

@@ -38,6 +38,21 @@ def test_forward_has_the_shape_that_shape_says(type, data):
     assert type in LABELS or not case.bottoms or all(top.dtype == torch.float64 for top in tops)
 
 
+@pytest.mark.parametrize('type', CASES)
+@quick
+@given(st.data())
+def test_tops_have_the_memory_that_is_claimed(type, data):
+    """net/cost.py refuses nets by these claims: they must not be above what is taken."""
+    case = data.draw(CASES[type])
+    layer = case.layer()
+    assert layer.scratch(case.shapes()) >= 0
+    if layer.makes_tops:
+        used = {x.untyped_storage().data_ptr() for x in case.bottoms}
+        for top in layer.forward(case.bottoms, case.weights(layer)):
+            assert top.untyped_storage().nbytes() >= top.numel() * top.element_size()
+            assert not top.numel() or top.untyped_storage().data_ptr() not in used
+
+
 @pytest.mark.parametrize('type', REFERENCES or [pytest.param('', marks=pytest.mark.skip(
     reason='every type has goldens or a test of its own, none a reference beside its cases'))])
 @quick

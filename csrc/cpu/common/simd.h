@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <type_traits>
 #include <vector>
 
@@ -28,7 +29,11 @@ template <typename T>
 struct AlignedBuffer {
   struct alignas(64) Line { T values[64 / sizeof(T)]; };
   std::vector<Line> lines;
-  explicit AlignedBuffer(int64_t n) : lines((n * sizeof(T) + 63) / 64) {}
+  explicit AlignedBuffer(int64_t n) : lines(lines_of(n)) {}
+  static size_t lines_of(int64_t n) {
+    if (n < 0 || n > int64_t(1) << 56) throw std::bad_alloc();  // its bytes would overflow
+    return (n * sizeof(T) + 63) / 64;
+  }
   T* data() { return lines.empty() ? nullptr : lines[0].values; }
   const T* data() const { return lines.empty() ? nullptr : lines[0].values; }
 };

@@ -18,6 +18,7 @@
 
 #include <optional>
 
+#include "../../counts.h"
 #include "../../dense.h"
 #include "operands.h"
 
@@ -52,6 +53,9 @@ struct ConvShape {
 };
 
 ConvShape shape_of(const char* op, at::IntArrayRef x, at::IntArrayRef weight, at::IntArrayRef y) {
+  check_sizes(op, "x", x);
+  check_sizes(op, "weight", weight);
+  check_sizes(op, "the result", y);
   const ConvShape s{.images = y[0],
                     .channels = x[1],
                     .height = y[2],
@@ -65,6 +69,7 @@ ConvShape shape_of(const char* op, at::IntArrayRef x, at::IntArrayRef weight, at
                     op, ": x of ", x, " and filters of ", weight, " do not make ", y, ".");
   TORCH_CHECK_VALUE(s.channels % kVector<float> == 0, op, ": ", s.channels,
                     " channels, expected a multiple of ", kVector<float>, ".");
+  check_product(op, {s.images, s.channels, s.outputs, s.in_height(), s.in_width(), s.k_y, s.k_x});
   return s;
 }
 

@@ -16,6 +16,7 @@
 
 #include <optional>
 
+#include "../../counts.h"
 #include "../../dense.h"
 #include "operands.h"
 #include "winograd_transforms.h"
@@ -46,8 +47,9 @@ int64_t tiles_per_task(int64_t tiles, int64_t channels) {
 }
 
 void check_channels(const char* op, int64_t channels) {
-  TORCH_CHECK_VALUE(channels >= kVecSize && channels % kVecSize == 0, op, ": ", channels,
-                    " channels, expected a multiple of ", kVecSize, ".");
+  TORCH_CHECK_VALUE(channels >= kVecSize && channels % kVecSize == 0 && channels <= kMaxSize, op,
+                    ": ", channels, " channels, expected a multiple of ", kVecSize,
+                    ", at most ", kMaxSize, ".");
 }
 
 void check_pad(const char* op, at::IntArrayRef pad) {
@@ -59,6 +61,9 @@ void check_pad(const char* op, at::IntArrayRef pad) {
 // The tiles over the output of a convolution, and (input_grid) the same tiles over its input
 TileGrid output_grid(const char* op, const at::Tensor& x, int64_t channels, at::IntArrayRef pad) {
   check_pad(op, pad);
+  check_sizes(op, "x", x.sizes());
+  check_product(op, {x.size(0), x.size(1), channels, x.size(2) + 2 * pad[0], x.size(3) + 2 * pad[1],
+                     kPoints});
   const int64_t height = x.size(2) + 2 * pad[0] - 2, width = x.size(3) + 2 * pad[1] - 2;
   TORCH_CHECK_VALUE(height > 0 && width > 0, op, ": x of ", x.sizes(), " and pad ", pad,
                     " leave no output.");
@@ -109,6 +114,7 @@ at::Tensor winograd_filters(const at::Tensor& taps) {
                         taps.size(2) % channels_per_operand(type) == 0,
                     op, ": taps of shape ", taps.sizes(), ", expected (3, 3, C, C_out).");
   check_channels(op, taps.size(3));
+  check_sizes(op, "taps", taps.sizes());
   const at::Tensor from = dense(taps);
   const auto shape = packed_shape(type, taps.size(2), taps.size(3));
   const at::Tensor result = taps.size(3) % kPanel<float> ? at::zeros(shape, taps.options())

@@ -23,11 +23,11 @@
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
-#include <limits>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "../../counts.h"
 #include "interleaved.h"
 #include "planar.h"
 
@@ -55,8 +55,6 @@ at::Tensor expand_bias(const SubpixelShape& p, const std::optional<at::Tensor>& 
   const int64_t a = p.channels_last ? p.x.stride : p.out, b = p.channels_last ? p.out : p.x.stride;
   return shaped.expand({p.group, a, b}).contiguous();
 }
-
-constexpr int64_t kMaxSize = std::numeric_limits<int32_t>::max();
 
 // filters: (group, taps_y, taps_x, in, stride_y, out, stride_x), or (..., stride_x, out) when last
 SubpixelShape shape_of(const char* op, at::IntArrayRef filters, at::IntArrayRef lead,
@@ -94,6 +92,8 @@ SubpixelShape shape_of(const char* op, at::IntArrayRef filters, at::IntArrayRef 
                       axis->out, " outputs behind a lead of ", axis->lead, ".");
   TORCH_CHECK_VALUE(!last || p.group == 1, op, ": channels last in ", p.group,
                     " groups, expected 1.");
+  check_product(op, {images, p.group, p.in, p.out, p.y.taps, p.x.taps, p.y.stride, p.x.stride,
+                     cells[0], cells[1]});
   return p;
 }
 

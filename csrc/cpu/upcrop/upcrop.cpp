@@ -37,7 +37,9 @@ struct RowCache {
   const Upcrop& op;
   const Subpixel first = subpixel(op.x, 0);
   const int64_t blocks = (first.phase + op.x.out - 1) / op.x.stride + 1;  // of one stride
-  const int64_t width = op.x.out * op.inner, pitch = blocks * op.x.stride * op.inner + kSlack;
+  const bool pairs = op.x.k == 2 * op.x.stride;  // rows are then written in whole blocks
+  const int64_t width = op.x.out * op.inner;
+  const int64_t pitch = (pairs ? blocks * op.x.stride * op.inner : width) + kSlack;
   const int64_t slots = (op.y.k + op.y.stride - 1) / op.y.stride;
   const Acc* taps = op.taps_x.template const_data_ptr<Acc>();
   std::vector<Acc> rows = std::vector<Acc>(slots * pitch);
@@ -50,7 +52,6 @@ struct RowCache {
     if (i < 0 || i >= op.y.in) return zeros.data();
     const int64_t index = plane * op.y.in + i, slot = i % slots;
     Acc* wide = rows.data() + slot * pitch;
-    const bool pairs = op.x.k == 2 * op.x.stride;
     if (cached[slot] != index) {
       const T* row = op.source.template const_data_ptr<T>() + index * op.x.in * op.inner;
       pairs ? expand_two_taps(row, wide) : expand(row, taps, op.x, op.inner, wide);

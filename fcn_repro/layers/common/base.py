@@ -44,6 +44,7 @@ class Layer:
     stateful = False         # forward continues from what the forward pass before left
     replayable = True        # without autograd forward is a fixed sequence of kernels (CUDA graphs)
     product = False      # computes in the net's 16-bit type, where it has one (net/plan.py)
+    makes_tops = False   # its tops surely have memory of their own (net/cost.py)
     narrow = False       # takes 16-bit floats as they come; the others get float32
 
     # What it computes
@@ -93,6 +94,11 @@ class Layer:
         """Write into the parameters what a forward pass postponed (RunState.postponed); of a type
         whose forward pass changes them."""
         raise NotImplementedError(self.type)
+
+    def scratch(self, bottoms: list[tuple]) -> int:
+        """How many values forward surely holds at once beside its bottoms, parameters and tops, for
+        these bottom shapes; 0 claims nothing."""
+        return 0
 
     def window(self) -> tuple | None:
         """What a cell of the top reads of two spatial axes, in a layer that is position_invariant:

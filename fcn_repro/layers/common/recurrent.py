@@ -21,6 +21,7 @@ class RecurrentLayer(Layer):
     """
 
     fields = 'recurrent_param'
+    makes_tops = True
     stateful, replayable = True, False
     unsupported = ('debug_info',)
     gates = states = 1          # per unit: sums of inputs, and state blobs
@@ -62,6 +63,11 @@ class RecurrentLayer(Layer):
         static = [((wide, math.prod(bottoms[2][1:])), p.weight_filler)] if self.static else []
         return [((wide, math.prod(bottoms[0][2:])), p.weight_filler), ((wide,), p.bias_filler),
                 *static, ((wide, p.num_output), p.weight_filler)]
+
+    def scratch(self, bottoms):
+        """The sums of the inputs, of all steps at once, and the outputs before they are stacked."""
+        steps, streams = bottoms[0][:2]
+        return steps * streams * (self.gates + 1) * self.param.num_output
 
     def forward(self, bottoms, params):
         x, cont, rest = bottoms[0].flatten(2), bottoms[1].detach(), list(params)

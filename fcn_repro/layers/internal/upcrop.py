@@ -18,6 +18,7 @@ class UpCrop(InternalLayer):
     """
 
     type = 'UpCrop'
+    makes_tops = True
     bottoms = 2
     instead = 'Write a Deconvolution and a Crop.'
 

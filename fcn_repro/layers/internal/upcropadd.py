@@ -18,6 +18,7 @@ class UpCropAdd(InternalLayer):
     """
 
     type = 'UpCropAdd'
+    makes_tops = True
     bottoms = 2
     instead = 'Write a Deconvolution, a Crop and an Eltwise.'
 

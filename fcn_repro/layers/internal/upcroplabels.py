@@ -10,6 +10,7 @@ class UpCropLabels(UpCrop):
     scores are never stored."""
 
     type = 'UpCropLabels'
+    makes_tops = False       # of bytes
 
     def shape(self, bottoms):
         n, _, *size = super().shape(bottoms)[0]
