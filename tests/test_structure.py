@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # know nothing of each other. Modules beside the packages stand under their own names.
 ORDER = (
     ('errors',),
-    ('sizes', 'memory', 'search', 'sniff', 'glog'),
+    ('sizes', 'memory', 'paths', 'search', 'sniff', 'glog'),
     ('fillers',),
     ('proto', 'data'),
     ('formats',),
