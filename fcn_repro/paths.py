@@ -42,6 +42,20 @@ def confined(folder: str | PathLike[str], name: str, what: str, *,
     return Path(checked_length(os.path.join(folder, relative), refuse))
 
 
+def as_path(value: object, what: str, do: str) -> Path:
+    """Return a path that a text gives, absolute or not. FcnError, with the remedy `do`, for a value
+    that is no path or one that no file can have."""
+    def refuse(why: str) -> FcnError:
+        return FcnError(f'{what} is {short(ascii(value), 200)}, which {why}', do=do)
+
+    path = os.fspath(value) if isinstance(value, (str, PathLike)) else None
+    if not isinstance(path, str):
+        raise refuse('is no path')
+    if CONTROL.search(path):
+        raise refuse('holds a control character')
+    return Path(checked_length(path, refuse))
+
+
 def checked_length(path: str, refuse: Callable[[str], FcnError]) -> str:
     """The path; refuse(why) is raised for one that no file can have."""
     try:

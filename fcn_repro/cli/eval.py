@@ -1,6 +1,7 @@
 """Score a net on a folder laid out as PASCAL VOC is: the four metrics, IU by class, pictures."""
 
 import argparse
+import os
 from pathlib import Path
 
 from ..formats.weights import format_rows
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
                       runs=args.runs, pictures=args.pictures)
     run = Run(args.stage, options)
-    if not (args.net or run.prototxt.exists()):
+    if not (args.net or os.path.exists(run.prototxt)):
         run.check()             # refuses an unknown stage
     net_file = args.net or run.prototxt / 'val.prototxt'
     net = UserNet.read(net_file, TEST, passes=optimisations.passes,

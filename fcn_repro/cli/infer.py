@@ -7,6 +7,7 @@ classifier over them.
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,8 @@ def choose(args: argparse.Namespace) -> tuple[str | Path, str | Path, Path]:
     stage = args.stage or (args.net and 'own') or ('mini-classifier' if args.heatmap else finest())
     run = Path('runs', stage)
     written, shipped = (folder / 'deploy.prototxt' for folder in (run / 'net', PROTOTXT / stage))
-    net = args.net or (written if written.exists() else shipped)
-    if not args.net and not net.exists():
+    net = args.net or (written if os.path.exists(written) else shipped)
+    if not args.net and not os.path.exists(net):
         raise FcnError(f"there is no net of the stage '{stage}'", do=nearest(
             stage, [p.parent.name for p in PROTOTXT.glob('*/deploy.prototxt')]) or
             'Give --net and --weights.')

@@ -5,6 +5,7 @@
 """
 
 import argparse
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """FcnError for what the script cannot do, with the line of the script where it happened."""
-    if not args.script.is_file():
+    if not os.path.isfile(args.script):
         raise FcnError('there is no such script', file=str(args.script), do='Check the path.')
     folder = args.script.absolute().parent
     pycaffe.install()

@@ -12,6 +12,7 @@ from ..data.layer import DataLayer
 from ..errors import FcnError
 from ..formats.atomic import make_folder, write_text
 from ..net.net import Net
+from ..paths import confined
 from ..report import contact_sheet, metrics_table, one_class_warning, side_by_side
 from .labels import data_layer, evaluate
 from .metrics import Confusion, Metrics, coarse
@@ -64,7 +65,7 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
         if factor:
             bound.add(sample.label, coarse(sample.label, factor))
         if k in wanted:
-            path = out / 'pictures' / f'{sample.id}.png'
+            path = confined(out / 'pictures', f'{sample.id}.png', 'id')
             strips.append(side_by_side(sample.image, sample.label, prediction, path))
     metrics = confusion.metrics(rule)
     names = data.classes if data.classes and len(data.classes) == confusion.n else None

@@ -1,6 +1,7 @@
 """Run: one training run of a stage, its folder, its parent, and how far it has got."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -91,7 +92,7 @@ class Run:
                            'weights', code='zero-fillers', facts={'stage': self.name},
                            do='Give a file as weights; or, for random weights, a voc folder '
                               'without sbd, or a scratch stage.')
-        if not self.solver_file.is_file():
+        if not os.path.isfile(self.solver_file):
             found = sorted(path.name for path in shipped(self.name).glob('solver*.prototxt'))
             raise FcnError(f"the stage {self.name} has no solver '{options.solver}'",
                            file=str(shipped(self.name)), code='no-solver' if found else 'no-stage',
@@ -108,7 +109,7 @@ class Run:
         """The solver in the folder `prototxt`, or the user's own file of that path."""
         own = Path(self.options.solver)
         named = own.name == self.options.solver         # and not a path
-        return own if own.is_file() and not (named and (prototxt / own).is_file()) \
+        return own if os.path.isfile(own) and not (named and os.path.isfile(prototxt / own)) \
             else prototxt / own
 
     def search(self, prototxt: Path) -> Callable[[str | PathLike], SearchPath]:
@@ -175,7 +176,7 @@ class Run:
         """The folder of its prototxt files: its own if they were written for it, else the shipped
         ones."""
         own = self.folder / 'net'
-        return own if own.exists() else shipped(self.name)
+        return own if os.path.exists(own) else shipped(self.name)
 
     def snapshots(self, kind: str = 'caffemodel') -> list[Path]:
         """Its snapshots, oldest first; kind: caffemodel or solverstate."""
@@ -225,7 +226,7 @@ class Run:
         would be scored, or trained further, on data that they are not for."""
         written = self.folder / 'net' / 'val.prototxt'      # there if nets were written for the run
         recorded, wanted = None, self.options.own_voc
-        if written.exists():
+        if os.path.exists(written):
             param = read_net(written).message.layer[0].python_param
             recorded = parse_params(param.param_str)['voc_dir']
         same = (recorded and Path(recorded).resolve()) == (wanted and Path(wanted).resolve())
@@ -265,7 +266,7 @@ class Run:
         if self.model is None:
             return shipped(self.name)
         folder = self.folder / 'net'
-        if not (self.snapshots('solverstate') and folder.exists()):
+        if not (self.snapshots('solverstate') and os.path.exists(folder)):
             make_folder(folder)
             for file, text in self.model.files().items():
                 write_text(text, folder / file)

@@ -3,6 +3,7 @@
 A snapshot is PREFIX_iter_N.caffemodel and PREFIX_iter_N.solverstate, in HDF5 both with .h5 behind.
 """
 
+import os
 import re
 from os import PathLike
 from pathlib import Path
@@ -39,7 +40,7 @@ def find(prefix: str | PathLike, ending: str) -> dict[Path, int]:
     """{path: N} of the files PREFIX_iter_N.ENDING of this very prefix; ending: a regular
     expression."""
     start = Path(f'{prefix}_iter_')
-    if not start.parent.is_dir():
+    if not os.path.isdir(start.parent):
         return {}
     wanted = re.compile(re.escape(start.name) + r'(\d+)\.' + ending)
     found = [(path, wanted.fullmatch(path.name)) for path in start.parent.iterdir()]

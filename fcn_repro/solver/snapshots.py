@@ -288,8 +288,8 @@ def model_of(state: SolverState) -> Path:
     """The path of a state's weights."""
     named = Path(state.learned_net)
     sibling = Path(state.file).parent / named.name
-    model = sibling if sibling.is_file() else named
-    if not model.is_file():
+    model = sibling if os.path.isfile(sibling) else named
+    if not os.path.isfile(model):
         raise FcnError(f"the weights '{state.learned_net}' that this state names are missing",
                        file=state.file, do='Put them into its folder, or restore another one.')
     return model
