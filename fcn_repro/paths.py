@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from os import PathLike
 from pathlib import Path
 
@@ -12,19 +12,20 @@ from .errors import FcnError, short
 
 CONTROL = re.compile(r'[\0-\x1f\x7f-\x9f]')
 LONGEST_NAME, LONGEST_PATH = 255, 4095      # bytes, of a component and of a path, on Linux
+ANYWHERE = (Path('/'),)     # folders to write in: all, as in Caffe
 
 
 def confined(folder: str | PathLike[str], name: str, what: str, *,
              file: str | PathLike[str] | None = None, line: int | None = None) -> Path:
     """Return folder / name for a name that comes from data; '..' in it is resolved as text.
 
-    what: how messages call the name ('id'); file, line: where it was read. FcnError
-    (code 'unsafe-path') for a name that is no text or empty, is absolute, leaves the folder or is
-    the folder itself, holds a control character, or is longer than file systems take. Symbolic
-    links in the folder belong to its owner and are followed.
+    what: how messages call the name ('id'); file, line: where it was read. FcnError for a name that
+    is no text or empty, is absolute, leaves the folder or is the folder itself, holds a control
+    character, or is longer than file systems take. Symbolic links in the folder belong to its owner
+    and are followed.
     """
     def refuse(why: str) -> FcnError:
-        return FcnError(f'the {what} {short(ascii(name), 200)} {why}', code='unsafe-path',
+        return FcnError(f'the {what} {short(ascii(name), 200)} {why}',
                         do='Give a name, or a path that stays below the folder of its files.',
                         file=file, line=line)
 
@@ -54,6 +55,33 @@ def as_path(value: object, what: str, do: str) -> Path:
     if CONTROL.search(path):
         raise refuse('holds a control character')
     return Path(checked_length(path, refuse))
+
+
+def writable(path: str | PathLike[str], folders: Iterable[str | PathLike[str]], do: str) -> Path:
+    """Return the path of a file that a text wants to write, which must lie in one of the folders.
+
+    Symbolic links are resolved first. FcnError (code 'write-not-allowed', facts file and folder)
+    with the remedy `do` for a file elsewhere, and for a path that no file can have.
+    """
+    target, places = as_path(path, 'the file to write', 'Name a file.'), list(folders)
+    real = os.path.realpath(target)
+    if any(inside(real, os.path.realpath(folder)) for folder in places):
+        return target
+    only = f'in {", ".join(map(os.fspath, places))} alone' if places else 'nowhere'
+    raise FcnError(f"'{real}' would be written, which is allowed {only}", do=do,
+                   code='write-not-allowed', facts={'file': real, 'folder': os.path.dirname(real)})
+
+
+def as_folders(folders: str | PathLike[str] | Iterable[str | PathLike[str]]) -> tuple[Path, ...]:
+    """Folders to write in, given as several or as one."""
+    several = (folders,) if isinstance(folders, (str, PathLike)) else folders
+    return tuple(as_path(folder, 'a folder to write in', 'Give paths of folders.')
+                 for folder in several)
+
+
+def inside(path: str, folder: str) -> bool:
+    """Whether a real path is below a real folder."""
+    return path != folder and os.path.commonpath((path, folder)) == folder
 
 
 def checked_length(path: str, refuse: Callable[[str], FcnError]) -> str:

@@ -10,6 +10,12 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
                         '0 for none (default: the number of cores, up to 4)')
 
 
+def add_writes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--allow-writes', action='append', default=[], dest='writes', metavar='DIR',
+                        help='a folder in which layers of the net may write files (HDF5Output); '
+                        'may be repeated (default: none)')
+
+
 def add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--precision', default='fp32', help='fp32, bf16; on a GPU tf32 and fp16 '
                         'too (default: %(default)s)')

@@ -13,7 +13,7 @@ from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations
 from ..recipe.options import Options
 from ..recipe.runs import Run
-from .arguments import add_optimisations, add_precision, add_workers
+from .arguments import add_optimisations, add_precision, add_workers, add_writes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/eval, or '
                         'runs/eval/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
+    add_writes(parser)
     add_workers(parser)
     add_precision(parser)
     add_optimisations(parser)
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
         run.check()             # refuses an unknown stage
     net_file = args.net or run.prototxt / 'val.prototxt'
     net = UserNet.read(net_file, TEST, passes=optimisations.passes,
-                       overrides=options.in_order(args.split))
+                       overrides=options.in_order(args.split), writes=args.writes)
     weights = args.weights or run.newest_weights()
     print(f'{net_file} with {weights}')
     print(format_rows(net.copy_from(weights)))

@@ -25,7 +25,7 @@ from ..recipe.optimisations import Optimisations
 from ..recipe.runs import Run
 from ..recipe.stages import PROTOTXT
 from ..solver.snapshot_files import iteration, list_snapshots
-from .arguments import add_optimisations, add_precision
+from .arguments import add_optimisations, add_precision, add_writes
 
 FINEST = 'mini-fcn8s', 'mini-fcn16s', 'mini-fcn32s'
 
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/infer, or '
                         'runs/infer/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
+    add_writes(parser)
     add_precision(parser)
     add_optimisations(parser)
     grid = parser.add_argument_group("a classifier's class grid")
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     optimisations = Optimisations(args.no_opt)
     net_file, weights, out = choose(args)
     print(f'{net_file} with {weights}')
-    net = read_deploy(net_file, UserNet, passes=optimisations.passes)
+    net = read_deploy(net_file, UserNet, passes=optimisations.passes, writes=args.writes)
     size = net.shapes[image_input(net)][2:]
     if args.heatmap:
         net = cast_net(net)

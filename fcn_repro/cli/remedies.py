@@ -9,6 +9,8 @@ out in an installed package. A test compares codes, facts, commands and options 
 
 REMEDIES: dict[str, str | tuple[str, ...]] = {
     'no-folder': 'Give another --out, or fix its permissions or the free space.',
+    # paths
+    'write-not-allowed': 'Give --allow-writes {folder}, or another name in the text.',
     # data
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
     # net

@@ -7,7 +7,7 @@ from ..recipe.options import NEWEST, Options
 from ..recipe.runs import Run
 from ..recipe.stages import STAGES
 from ..recipe.training import train
-from .arguments import add_optimisations, add_workers
+from .arguments import add_optimisations, add_workers, add_writes
 from .remedies import HINTS
 
 
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--fresh', action='store_true', help='rename an earlier run and start over')
     parser.add_argument('--pictures', type=int, default=8, metavar='N', help='pictures of the '
                         'val set to write (default: %(default)s)')
+    add_writes(parser)
     add_workers(parser)
     add_optimisations(parser)
 

@@ -30,7 +30,7 @@ class Options:
     set an earlier run aside. keep:
     number of snapshots to keep. pictures: number of pictures of the val set. workers: threads that
     read data ahead, None for a few. device, precision: of placement.place. no_opt: optimisations
-    (optimisations.NAMES) to switch off.
+    (optimisations.NAMES) to switch off. writes: folders in which layers may write, as for Net.
     """
     voc: str | None = None
     sbd: str | None = None
@@ -52,6 +52,7 @@ class Options:
     pictures: int = 8
     workers: int | None = None
     no_opt: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_numbers()

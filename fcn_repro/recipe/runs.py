@@ -276,7 +276,7 @@ class Run:
         """The val net on this data, from the files in `prototxt` (by default self.prototxt)."""
         return Net.read((prototxt or self.prototxt) / 'val.prototxt', TEST,
                         passes=Optimisations(self.options.no_opt).passes,
-                        overrides=self.options.overrides)
+                        overrides=self.options.overrides, writes=self.options.writes)
 
     def state_to_restore(self) -> Path | None:
         """The solver state that `restore` asks for; None if it is not given, or if it is the

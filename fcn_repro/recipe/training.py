@@ -197,7 +197,7 @@ def make_solver(run: Run, prototxt: Path, mine: dict) -> Solver:
                   max_iter=options.iterations, keep=options.keep, workers=options.workers,
                   precision=options.precision, provenance=provenance,
                   passes=optimisations.passes, placed=optimisations.placed,
-                  fused=optimisations.fused)
+                  fused=optimisations.fused, writes=options.writes)
 
 
 def open_log(run: Run) -> None:

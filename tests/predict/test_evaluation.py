@@ -285,3 +285,18 @@ def test_ids_with_folders_keep_theirs(scored, capsys, tmp_path):
     found = tmp_path / 'out/pictures'
     assert sorted(str(path.relative_to(found)) for path in found.rglob('*.png')) == [
         '2007/a.png', '{0}.png', '{}.png']
+
+
+def test_layers_that_write(scored, capsys, tmp_path):
+    """One behind the scores is not run; one before them is refused, with a remedy that works."""
+    output = '''layer { name: "o" type: "HDF5Output" bottom: "data" bottom: "label"
+      hdf5_output_param { file_name: "../mine.h5" } }'''
+    mine, words = tmp_path.parent / 'mine.h5', [*scored[0], '--output', 'score', '--images', 1]
+    (tmp_path / 'val.prototxt').write_text(DATA % ('voc', 'val') + SCORE + output)
+    assert call(capsys, 'eval_voc', *words).status == 0 and not mine.exists()
+    (tmp_path / 'val.prototxt').write_text(DATA % ('voc', 'val') + output + SCORE)
+    remedy = ['--allow-writes', mine.parent]
+    assert_error(call(capsys, 'eval_voc', *words), "layer 'o' (HDF5Output)", mine,
+                 f'Give {remedy[0]} {remedy[1]}, or another name')
+    assert not mine.exists()
+    assert call(capsys, 'eval_voc', *words, *remedy).status == 0 and mine.exists()

@@ -101,8 +101,7 @@ def test_interrupted_leaves_whole_files(tmp_path):
 
 def test_names_that_no_file_can_have(tmp_path):
     """A photograph's own name fits; with the ending of a result it is longer than 255 bytes."""
-    with pytest.raises(FcnError, match=r'name of 258 bytes') as info:
+    with pytest.raises(FcnError, match=r'name of 258 bytes'):
         output_paths([tmp_path / f'{"x" * 246}.jpg'], tmp_path, ['.overlay.png'])
-    assert info.value.code == 'unsafe-path'
     with pytest.raises(FcnError, match=r'no such file'):
         find_photos(['x' * 300])

@@ -5,6 +5,7 @@ import argparse
 from ...errors import FcnError
 from ...formats.converters import check_backend
 from ...net.placement import pick_device, place
+from ...paths import ANYWHERE
 from ...predict.features import extract_features
 from ...proto import TEST
 from ...pycaffe.userlayer import UserNet, search_here
@@ -20,7 +21,7 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     check_backend(kind, databases)
     count = whole(batches, 'NUM_MINI_BATCHES')
     search_here()
-    net = UserNet.read(proto, TEST)
+    net = UserNet.read(proto, TEST, writes=ANYWHERE)
     place(net, device_of(where))
     net.copy_from(weights)
     extract_features(net, names.split(','), databases.split(','), count)

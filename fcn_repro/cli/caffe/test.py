@@ -10,6 +10,7 @@ from ...glog import at
 from ...memory import keep_freed_memory
 from ...net.placement import place
 from ...passes import DEFAULT
+from ...paths import ANYWHERE
 from ...proto import TEST
 from ...pycaffe.userlayer import UserNet, search_here
 from ...search import SearchPath
@@ -32,7 +33,8 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     if flags.iterations < 1:
         raise FcnError(f'iterations is {flags.iterations}', do='Give 1 or more.')
     where = device.pick(flags.gpu)
-    net = UserNet.read(flags.model, TEST, flags.level, device.stages(flags), passes=DEFAULT)
+    net = UserNet.read(flags.model, TEST, flags.level, device.stages(flags), passes=DEFAULT,
+                       writes=ANYWHERE)
     place(net, where)
     for name in flags.weights.split(','):
         net.copy_from(SearchPath.of(flags.model).find(name.strip(), 'file', 'weights'))

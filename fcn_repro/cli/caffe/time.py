@@ -13,6 +13,7 @@ from ...glog import at
 from ...memory import keep_freed_memory
 from ...net import Net
 from ...net.placement import place
+from ...paths import ANYWHERE
 from ...proto import TEST, TRAIN
 from ...pycaffe.layerwise import LayerwiseNet
 from ...pycaffe.userlayer import search_here
@@ -37,7 +38,8 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     if flags.iterations < 1:
         raise FcnError(f'iterations is {flags.iterations}', do='Give 1 or more.')
     where = device.pick(flags.gpu)
-    net = LayerwiseNet.read(flags.model, PHASES[flags.phase], flags.level, device.stages(flags))
+    net = LayerwiseNet.read(flags.model, PHASES[flags.phase], flags.level, device.stages(flags),
+                            writes=ANYWHERE)
     place(net, where, channels_last=False, prepack=False, graphs=False)
     last = len(net.graph.nodes) - 1
     log.info('Performing Forward', extra=at('caffe.cpp', 364))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from ...errors import FcnError
 from ...glog import at
 from ...memory import keep_freed_memory
+from ...paths import ANYWHERE
 from ...proto.prototxt import read_solver
 from ...pycaffe.userlayer import UserNet, search_here
 from ...solver.solver import Solver
@@ -69,7 +70,8 @@ def make_solver(flags: argparse.Namespace) -> Solver:
         p.snapshot_format = p.BINARYPROTO           # Caffe's default
     wanted = p.HasField('solver_mode') and p.solver_mode == p.GPU
     number = p.device_id if p.HasField('device_id') else 0
-    return Solver(text, device=device.pick(flags.gpu, wanted, number), net_class=UserNet)
+    return Solver(text, device=device.pick(flags.gpu, wanted, number), net_class=UserNet,
+                  writes=ANYWHERE)
 
 
 @contextmanager
