@@ -112,7 +112,7 @@ def test_below_the_working_directory_and_the_solvers_folder(here, prefix):
 def test_layers_of_a_solvers_net_obey_its_writes(here):
     text = TRAINED + layer('DummyData', 'd', '', 'l', 'dummy_data_param { shape { dim: 3 } }') \
         + layer('HDF5Output', 'o', 'x l', '', 'hdf5_output_param { file_name: "a/o.h5" }')
-    with pytest.raises(FcnError, match="layer 'o'.*would be written"):
+    with pytest.raises(FcnError, match=r"layer 'o'.*would be written"):
         solver('x', text).net.forward(x=torch.ones(3, 2))
     solver('x', text, writes=['a']).net.forward(x=torch.ones(3, 2))
     assert (here / 'a' / 'o.h5').exists()
@@ -121,7 +121,8 @@ def test_layers_of_a_solvers_net_obey_its_writes(here):
 # Commands
 
 def golden(here, name):
-    (here / 'net.prototxt').write_text(NET.replace('FILE', name) + layer('Power', 'p', 'x', 'y', ''))
+    text = NET.replace('FILE', name) + layer('Power', 'p', 'x', 'y', '')
+    (here / 'net.prototxt').write_text(text)
     with h5py.File('golden.h5', 'w') as file:
         file['inputs/x'], file['inputs/l'] = np.ones((3, 2), 'f4'), np.zeros(3, 'f4')
         file['outputs/y'] = np.ones((3, 2), 'f4')
