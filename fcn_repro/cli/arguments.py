@@ -10,6 +10,11 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
                         '0 for none (default: the number of cores, up to 4)')
 
 
+def add_user_code(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--no-user-code', action='store_true', help='refuse nets whose Python '
+                        'layers are not of this project: nothing of theirs is imported')
+
+
 def add_writes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--allow-writes', action='append', default=[], dest='writes', metavar='DIR',
                         help='a folder in which layers of the net may write files (HDF5Output); '

@@ -9,11 +9,18 @@ from ..memory import keep_freed_memory
 from ..net.placement import check_precision, pick_device, place
 from ..predict.evaluation import evaluate_and_report
 from ..proto import TEST
+from ..pycaffe.mode import set_user_code
 from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations
 from ..recipe.options import Options
 from ..recipe.runs import Run
-from .arguments import add_optimisations, add_precision, add_workers, add_writes
+from .arguments import (
+    add_optimisations,
+    add_precision,
+    add_user_code,
+    add_workers,
+    add_writes,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'runs/eval/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
     add_writes(parser)
+    add_user_code(parser)
     add_workers(parser)
     add_precision(parser)
     add_optimisations(parser)
@@ -52,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     keep_freed_memory()
     search_here()
+    set_user_code(not args.no_user_code)
     device = pick_device(args.device)
     check_precision(args.precision, device)
     optimisations = Optimisations(args.no_opt)

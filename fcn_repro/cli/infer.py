@@ -20,12 +20,13 @@ from ..net.placement import check_precision, pick_device, place
 from ..predict.heatmap import Heatmaps, cast_net
 from ..predict.labels import LabelMaps, image_input, read_deploy
 from ..predict.photos import find_photos, process
+from ..pycaffe.mode import set_user_code
 from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations
 from ..recipe.runs import Run
 from ..recipe.stages import PROTOTXT
 from ..solver.snapshot_files import iteration, list_snapshots
-from .arguments import add_optimisations, add_precision, add_writes
+from .arguments import add_optimisations, add_precision, add_user_code, add_writes
 
 FINEST = 'mini-fcn8s', 'mini-fcn16s', 'mini-fcn32s'
 
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'runs/infer/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
     add_writes(parser)
+    add_user_code(parser)
     add_precision(parser)
     add_optimisations(parser)
     grid = parser.add_argument_group("a classifier's class grid")
@@ -59,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     keep_freed_memory()
     search_here()
+    set_user_code(not args.no_user_code)
     check_heatmap_options(args)
     device, photos = pick_device(args.device), find_photos(args.images)
     check_precision(args.precision, device)

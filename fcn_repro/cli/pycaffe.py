@@ -13,7 +13,8 @@ from types import TracebackType
 
 from .. import pycaffe
 from ..errors import FcnError
-from ..pycaffe.mode import init_log
+from ..pycaffe.mode import init_log, set_user_code
+from .arguments import add_user_code
 
 CONVERT = 'python -m lib2to3 -w FOLDER, with a Python up to 3.12'
 
@@ -30,6 +31,7 @@ def place_of(trace: TracebackType | None, folder: Path) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_user_code(parser)
     parser.add_argument('script', type=Path)
     parser.add_argument('args', nargs=argparse.REMAINDER, help="the script's own arguments")
 
@@ -41,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
     folder = args.script.absolute().parent
     pycaffe.install()
     init_log()
+    set_user_code(not args.no_user_code)
     sys.argv = [str(args.script), *args.args]
     sys.path.insert(0, str(folder))
     try:

@@ -11,6 +11,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'no-folder': 'Give another --out, or fix its permissions or the free space.',
     # paths
     'write-not-allowed': 'Give --allow-writes {folder}, or another name in the text.',
+    # user code
+    'user-code-off': 'If you trust it, leave out --no-user-code.',
     # data
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
     # net

@@ -12,6 +12,7 @@ from ...net.placement import place
 from ...passes import DEFAULT
 from ...paths import ANYWHERE
 from ...proto import TEST
+from ...pycaffe.mode import set_user_code
 from ...pycaffe.userlayer import UserNet, search_here
 from ...search import SearchPath
 from . import device
@@ -19,7 +20,8 @@ from . import device
 log = logging.getLogger(__name__)
 
 USAGE = '--model=FILE --weights=FILE [FLAGS]'
-FLAGS = (device.MODEL, device.WEIGHTS, device.ITERATIONS, device.GPU, device.LEVEL, device.STAGE)
+FLAGS = (device.MODEL, device.WEIGHTS, device.ITERATIONS, device.GPU, device.LEVEL, device.STAGE,
+         device.USER_CODE)
 
 
 @torch.no_grad()
@@ -28,6 +30,7 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     outputs whose size changes from pass to pass."""
     keep_freed_memory()
     search_here()
+    set_user_code(flags.user_code)
     device.need(flags, 'model', 'a model definition to score.')
     device.need(flags, 'weights', 'model weights to score.')
     if flags.iterations < 1:

@@ -16,6 +16,7 @@ from ...net.placement import place
 from ...paths import ANYWHERE
 from ...proto import TEST, TRAIN
 from ...pycaffe.layerwise import LayerwiseNet
+from ...pycaffe.mode import set_user_code
 from ...pycaffe.userlayer import search_here
 from . import device
 from .gflags import Flag
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 USAGE = '--model=FILE [FLAGS]'
 FLAGS = (device.MODEL, device.ITERATIONS, Flag('phase', '', 'TRAIN (the default) or TEST'),
-         device.GPU, device.LEVEL, device.STAGE)
+         device.GPU, device.LEVEL, device.STAGE, device.USER_CODE)
 PHASES = {'': TRAIN, 'TRAIN': TRAIN, 'TEST': TEST}
 
 
@@ -32,6 +33,7 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     """Log the average milliseconds of each layer, forward and backward, and of whole passes."""
     keep_freed_memory()
     search_here()
+    set_user_code(flags.user_code)
     device.need(flags, 'model', 'a model definition to time.')
     if flags.phase not in PHASES:
         raise FcnError(f"phase is '{flags.phase}'", do='Use TRAIN or TEST.')

@@ -11,6 +11,7 @@ from ...glog import at
 from ...memory import keep_freed_memory
 from ...paths import ANYWHERE
 from ...proto.prototxt import read_solver
+from ...pycaffe.mode import set_user_code
 from ...pycaffe.userlayer import UserNet, search_here
 from ...solver.solver import Solver
 from . import device
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 USAGE = '--solver=FILE [FLAGS]'
 FLAGS = (Flag('solver', '', 'the solver, a prototxt'),
          Flag('snapshot', '', 'a solver state to resume from'),
-         device.WEIGHTS, device.GPU, device.LEVEL, device.STAGE,
+         device.WEIGHTS, device.GPU, device.LEVEL, device.STAGE, device.USER_CODE,
          Flag('sigint_effect', 'stop', 'what Ctrl-C does: snapshot, stop or none'),
          Flag('sighup_effect', 'snapshot', 'what SIGHUP does: snapshot, stop or none'))
 EFFECTS = 'snapshot', 'stop', 'none'
@@ -32,6 +33,7 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     Caffe would go on with NaN."""
     keep_freed_memory()
     search_here()
+    set_user_code(flags.user_code)
     device.need(flags, 'solver', 'a solver definition to train.')
     if flags.snapshot and flags.weights:
         raise FcnError('both a snapshot to resume from and weights to finetune',
