@@ -192,12 +192,13 @@ def oversample(images, crop_dims):
     if not isinstance(images, (Sequence, np.ndarray)) or isinstance(images, (str, bytes)):
         raise BadInput(f'images is {short(repr(images), 80)}', do='Give a list of images.')
     images = [numbers(image, 'an image') for image in images]
-    shapes = {image.shape for image in images}
-    if len(shapes) != 1 or images[0].ndim != 3:
-        raise BadInput(f'images of {", ".join(map(str, sorted(shapes))) or "no shape"}',
-                       do='Give images of one shape (H, W, channels).')
+    shapes = sorted({image.shape for image in images})
+    if not shapes or any(len(shape) != 3 or shape[2] != shapes[0][2] for shape in shapes):
+        raise BadInput(f'images of {", ".join(map(str, shapes)) or "no shape"}',
+                       do='Give images (H, W, channels) of equally many channels.')
     height, width = images[0].shape[:2]
-    check_crop((height, width), (h, w))
+    for shape in ((height, width), *(shape[:2] for shape in shapes)):
+        check_crop(shape, (h, w))
     corners = [(y, x) for y in (0, height - h) for x in (0, width - w)]
     corners.append((int(height / 2 - h / 2), int(width / 2 - w / 2)))
     crops = []

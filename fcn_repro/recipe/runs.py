@@ -15,6 +15,7 @@ from ..errors import FcnError, nearest
 from ..formats.atomic import make_folder, write_text
 from ..formats.weights import read_extra
 from ..net.net import Net
+from ..paths import as_path
 from ..proto import TEST
 from ..proto.prototxt import read_net, read_solver
 from ..search import SearchPath
@@ -56,6 +57,16 @@ def set_aside(folder: Path) -> None:
                        file=str(folder), code='run-immovable',
                        do='Give another folder as out.') from None
     print(f'{folder}: the run that was there is now {old}')
+
+
+def recorded_voc(net_file: Path) -> Path:
+    """The VOC folder that a net written for a run reads. FcnError where it names none."""
+    layers = read_net(net_file).message.layer
+    params = parse_params(layers[0].python_param.param_str) if layers else {}
+    try:
+        return as_path(params.get('voc_dir'), 'voc_dir', 'Restore the file, or set the run aside.')
+    except FcnError as error:
+        raise error.at(file=net_file) from None
 
 
 # ---- a run ---------------------------------------------------------------------------------------
@@ -227,8 +238,7 @@ class Run:
         written = self.folder / 'net' / 'val.prototxt'      # there if nets were written for the run
         recorded, wanted = None, self.options.own_voc
         if os.path.exists(written):
-            param = read_net(written).message.layer[0].python_param
-            recorded = parse_params(param.param_str)['voc_dir']
+            recorded = recorded_voc(written)
         same = (recorded and Path(recorded).resolve()) == (wanted and Path(wanted).resolve())
         if self.snapshots() and not same:
             raise FcnError(f"the run here has {recorded or 'the data of the shipped nets'}, not "

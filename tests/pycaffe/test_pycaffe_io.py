@@ -112,7 +112,8 @@ def test_oversample():
 # Values that make no sense
 
 NONSENSE = [None, 5, 'x', object(), {'a': 1}, [[1], [1, 2]], ['x'], np.zeros(0),
-            np.zeros((0, 0, 0)), np.zeros((2, 2)), np.zeros((2, 2, 2, 2)), np.array([None]), 1j, b'x', (), [], -1]
+            np.zeros((0, 0, 0)), np.zeros((2, 2)), np.zeros((2, 2, 2, 2)), np.array([None]),
+            1j, b'x', (), [], -1]
 
 
 def transformer(**settings):
