@@ -287,8 +287,9 @@ def test_mnist_run_is_evaluated(small, tmp_path, capsys):
     assert_error(call(capsys, *words), 'runs/small-mnist: the run has no weights')
 
 
-@pytest.mark.parametrize('text', ['', DATA % ('x', 'val'), DATA.replace("'%s'", '5', 1) % 'val',
-                                  DATA.replace("'%s'", "'a\\\\x00'", 1) % 'val'])
+@pytest.mark.parametrize('text', [
+    'name: "n"', DATA % ('x', 'val'), DATA.replace("'%s'", '5', 1) % 'val',
+    DATA.replace("'%s'", "'a\\\\x00'", 1) % 'val'])
 def test_the_data_that_a_run_recorded(tmp_path, text):
     """FcnError, with the file, where it names no folder."""
     (tmp_path / 'val.prototxt').write_text(text)
