@@ -54,7 +54,7 @@ def make_scenes(out_dir: str | Path, seed: int = 1337, train: int = 600, val: in
              'digits': list(digits), 'digit_sizes': list(digit_sizes),
              'mnist': None if mnist is None else os.path.abspath(mnist)}
     check_stamp(stamp)
-    if out_dir.exists() and any(out_dir.iterdir()) and read_stamp(out_dir) == stamp:
+    if os.path.exists(out_dir) and any(out_dir.iterdir()) and read_stamp(out_dir) == stamp:
         return False
     parent = out_dir.absolute().parent
     try:

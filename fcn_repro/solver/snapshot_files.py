@@ -26,6 +26,8 @@ def iteration(path: str | PathLike) -> int:
 
 def list_snapshots(folder: str | PathLike, kind: str = 'caffemodel') -> list[Path]:
     """The snapshot files of a folder in both formats, oldest first; kind: one of KINDS."""
+    if not os.path.isdir(folder):           # Path.glob raises OSError for a name that is too long
+        return []
     return sorted((path for suffix in ('', '.h5') for path in
                    Path(folder).glob(f'*_iter_[0-9]*.{kind}{suffix}')), key=iteration)
 
