@@ -87,7 +87,7 @@ def test_the_working_directory_then_beside_the_text(places, text, write, missing
 def test_output_goes_to_the_working_directory(places):
     here, there = places
     (there / 'net.prototxt').write_text(OUTPUT)
-    first = Net.read(there / 'net.prototxt', 'TEST')
+    first = Net.read(there / 'net.prototxt', 'TEST', writes=[here])
     first.forward(x=torch.ones(2, 3), l=torch.zeros(2))
     assert (here / 'out.h5').is_file() and not (there / 'out.h5').exists()
 

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # know nothing of each other. Modules beside the packages stand under their own names.
 ORDER = (
     ('errors',),
-    ('sizes', 'memory', 'processor', 'search', 'sniff', 'files', 'processes', 'distributed'),
+    ('sizes', 'memory', 'processor', 'paths', 'search', 'sniff', 'files', 'processes',
+     'distributed'),
     ('temporary',),
     ('glog',),
     ('fillers',),

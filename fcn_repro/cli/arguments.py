@@ -23,6 +23,17 @@ def add_max_pixels(parser: argparse.ArgumentParser) -> None:
                         'image or label that is read (default: %(default)s)')
 
 
+def add_user_code(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--no-user-code', action='store_true', help='refuse nets whose Python '
+                        'layers are not of this project: nothing of theirs is imported')
+
+
+def add_writes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--allow-writes', action='append', default=[], dest='writes', metavar='DIR',
+                        help='a folder in which layers of the net may write files (HDF5Output); '
+                        'may be repeated (default: none)')
+
+
 def add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--precision', default='fp32', help='fp32, bf16; on a GPU tf32 and fp16 '
                         'too (default: %(default)s)')

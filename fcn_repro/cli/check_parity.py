@@ -16,6 +16,7 @@ from ..parity import Limits, compare_blobs
 from ..parity.blobs import DATA
 from ..parity.comparison import DEPARTS, OK
 from ..sizes import dims
+from .arguments import add_writes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,12 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='of diffs (default: %(default)g)')
     parser.add_argument('--blas', action='store_true', help='multiply matrices as Caffe does on '
                         "the CPU, for its very bits (see docs/numerics.md)")
+    add_writes(parser)
 
 
 def run(args: argparse.Namespace) -> int | None:
     """1 where an array departs."""
     rows = compare_blobs(args.net, None if args.weights == 'none' else args.weights, args.golden,
-                         args.limit, args.gradients, args.blas)
+                         args.limit, args.gradients, args.blas, args.writes)
     name = max(len(row.name) for row in rows)
     shape = max(len(dims(row.shape)) for row in rows)
     print(f'{"blob":{name}}  {"":10}  {"shape":{shape}}  max abs  max rel      ULPs')

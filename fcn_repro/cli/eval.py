@@ -1,6 +1,7 @@
 """Score a net on a folder laid out as PASCAL VOC is: the four metrics, IU by class, pictures."""
 
 import argparse
+import os
 from pathlib import Path
 
 from ..distributed import Processes
@@ -9,6 +10,7 @@ from ..memory import keep_freed_memory
 from ..net.placement import check_precision, pick_device, place
 from ..predict.evaluation import evaluate_and_report
 from ..proto import TEST
+from ..pycaffe.mode import set_user_code
 from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations
 from ..recipe.options import Options
@@ -17,7 +19,9 @@ from .arguments import (
     add_max_pixels,
     add_optimisations,
     add_precision,
+    add_user_code,
     add_workers,
+    add_writes,
     processes_of_command,
 )
 
@@ -52,6 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'runs/eval/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
     add_max_pixels(parser)
+    add_writes(parser)
+    add_user_code(parser)
     add_workers(parser)
     add_precision(parser)
     add_optimisations(parser)
@@ -60,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     keep_freed_memory()
     search_here()
+    set_user_code(not args.no_user_code)
     with processes_of_command() as processes:
         score(args, processes)
 
@@ -72,11 +79,11 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
     options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
                       runs=args.runs, pictures=args.pictures)
     run = Run(args.stage, options)
-    if not (args.net or run.prototxt.exists()):
+    if not (args.net or os.path.exists(run.prototxt)):
         run.check()             # refuses an unknown stage
     net_file = args.net or run.prototxt / 'val.prototxt'
     net = UserNet.read(net_file, TEST, passes=optimisations.passes,
-                       overrides=options.in_order(args.split))
+                       overrides=options.in_order(args.split), writes=args.writes)
     weights = args.weights or run.newest_weights()
     print(f'{net_file} with {weights}')
     print(format_rows(net.copy_from(weights)))

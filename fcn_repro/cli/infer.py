@@ -7,6 +7,7 @@ classifier over them.
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,20 @@ from ..net.placement import check_precision, pick_device, place
 from ..predict.heatmap import Heatmaps, cast_net
 from ..predict.labels import LabelMaps, image_input, read_deploy
 from ..predict.photos import find_photos, process
+from ..pycaffe.mode import set_user_code
 from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations
 from ..recipe.runs import Run
 from ..recipe.stages import PROTOTXT
 from ..solver.snapshot_files import iteration, list_snapshots
-from .arguments import add_max_pixels, add_optimisations, add_precision, processes_of_command
+from .arguments import (
+    add_max_pixels,
+    add_optimisations,
+    add_precision,
+    add_user_code,
+    add_writes,
+    processes_of_command,
+)
 
 SEVERAL_PROCESSES = True        # torchrun may start it several times, to work together
 FINEST = 'mini-fcn8s', 'mini-fcn16s', 'mini-fcn32s'
@@ -47,6 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'runs/infer/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
     add_max_pixels(parser)
+    add_writes(parser)
+    add_user_code(parser)
     add_precision(parser)
     add_optimisations(parser)
     grid = parser.add_argument_group("a classifier's class grid")
@@ -60,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     keep_freed_memory()
     search_here()
+    set_user_code(not args.no_user_code)
     check_heatmap_options(args)
     with processes_of_command() as processes:
         label(args, processes)
@@ -73,7 +85,7 @@ def label(args: argparse.Namespace, processes: Processes) -> None:
     optimisations = Optimisations(args.no_opt)
     net_file, weights, out = choose(args)
     print(f'{net_file} with {weights}')
-    net = read_deploy(net_file, UserNet, passes=optimisations.passes)
+    net = read_deploy(net_file, UserNet, passes=optimisations.passes, writes=args.writes)
     size = net.shapes[image_input(net)][2:]
     if args.heatmap:
         net = cast_net(net)
@@ -109,8 +121,8 @@ def choose(args: argparse.Namespace) -> tuple[str | Path, str | Path, Path]:
     stage = args.stage or (args.net and 'own') or ('mini-classifier' if args.heatmap else finest())
     run = Path('runs', stage)
     written, shipped = (folder / 'deploy.prototxt' for folder in (run / 'net', PROTOTXT / stage))
-    net = args.net or (written if written.exists() else shipped)
-    if not args.net and not net.exists():
+    net = args.net or (written if os.path.exists(written) else shipped)
+    if not args.net and not os.path.exists(net):
         raise FcnError(f"there is no net of the stage '{stage}'", do=nearest(
             stage, [p.parent.name for p in PROTOTXT.glob('*/deploy.prototxt')]) or
             'Give --net and --weights.')

@@ -5,6 +5,7 @@
 """
 
 import argparse
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -12,8 +13,8 @@ from types import TracebackType
 
 from .. import pycaffe
 from ..errors import FcnError
-from ..pycaffe.mode import init_log
-from .arguments import add_max_pixels
+from ..pycaffe.mode import init_log, set_user_code
+from .arguments import add_max_pixels, add_user_code
 
 CONVERT = 'python -m lib2to3 -w FOLDER, with a Python up to 3.12'
 
@@ -31,17 +32,19 @@ def place_of(trace: TracebackType | None, folder: Path) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_max_pixels(parser)
+    add_user_code(parser)
     parser.add_argument('script', type=Path)
     parser.add_argument('args', nargs=argparse.REMAINDER, help="the script's own arguments")
 
 
 def run(args: argparse.Namespace) -> None:
     """FcnError for what the script cannot do, with the line of the script where it happened."""
-    if not args.script.is_file():
+    if not os.path.isfile(args.script):
         raise FcnError('there is no such script', file=str(args.script), do='Check the path.')
     folder = args.script.absolute().parent
     pycaffe.install()
     init_log()
+    set_user_code(not args.no_user_code)
     sys.argv = [str(args.script), *args.args]
     sys.path.insert(0, str(folder))
     try:

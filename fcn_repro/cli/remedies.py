@@ -11,6 +11,10 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'no-folder': 'Give another --out, or fix its permissions or the free space.',
     'folder-in-use': ('Wait until it ends or stop it, or give another --out.',
                       'Wait until it ends or stop it, or give another --runs.'),
+    # paths
+    'write-not-allowed': 'Give --allow-writes {folder}, or another name in the text.',
+    # user code
+    'user-code-off': 'If you trust it, leave out --no-user-code.',
     # data
     'too-many-pixels': 'Give a smaller copy, or --max-pixels {pixels}.',
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',

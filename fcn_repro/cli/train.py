@@ -8,7 +8,13 @@ from ..recipe.options import AUTO, NEWEST, Options
 from ..recipe.runs import Run
 from ..recipe.stages import STAGES
 from ..recipe.training import train
-from .arguments import add_max_pixels, add_optimisations, add_workers, processes_of_command
+from .arguments import (
+    add_max_pixels,
+    add_optimisations,
+    add_workers,
+    add_writes,
+    processes_of_command,
+)
 from .remedies import HINTS
 
 SEVERAL_PROCESSES = True        # torchrun may start it several times, to work together
@@ -55,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--pictures', type=int, default=8, metavar='N', help='pictures of the '
                         'val set to write (default: %(default)s)')
     add_max_pixels(parser)
+    add_writes(parser)
     add_workers(parser)
     add_optimisations(parser)
 

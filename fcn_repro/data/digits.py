@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import math
+import os
 import struct
 import zlib
 from collections.abc import Mapping
@@ -21,8 +22,9 @@ from PIL import Image, ImageFilter
 
 from fcn_repro.data.image import MEAN, check_mean, to_blob
 from fcn_repro.data.layer import DataLayer
-from fcn_repro.errors import FcnError
+from fcn_repro.errors import FcnError, short
 from fcn_repro.files import read_regular
+from fcn_repro.paths import as_path
 
 NAMES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
 DIGIT_SIZES = (130, 190)                    # height of a digit in pixels, minimum and maximum
@@ -74,8 +76,9 @@ def load_mnist(split: str, folder: str | Path,
 
 def find_idx(folder: str | Path, name: str) -> Path:
     """The path of an IDX file in the folder, under its plain name or with .gz."""
-    for path in (Path(folder, name), Path(folder, name + '.gz')):
-        if path.is_file():
+    folder = as_path(folder, "the folder of MNIST's files", 'Give the path of the folder.')
+    for path in (folder / name, folder / f'{name}.gz'):
+        if os.path.isfile(path):
             return path
     raise FcnError(f"the folder has neither '{name}' nor '{name}.gz'", file=folder,
                    do="Put MNIST's four IDX files into one folder and give its path.")
@@ -266,12 +269,22 @@ class DigitDataLayer(DataLayer):
 
 
 def check_sizes(layer: DigitDataLayer) -> None:
-    """FcnError for a batch size, image size, curriculum or digit size below its minimum."""
-    low, high = layer.digit_sizes
-    for name, value, least in (('batch_size', layer.batch_size, 1), ('seed', layer.seed, 0),
-                               ('curriculum', layer.curriculum, 0),
-                               ('minimum of digit_sizes', low, 16),
-                               ('maximum of digit_sizes', high, low), ('size', layer.size, high)):
+    """FcnError for a batch size, image size, seed, curriculum or digit size that is no number, or
+    is below its minimum."""
+    sizes = layer.digit_sizes
+    if not isinstance(sizes, (tuple, list)) or len(sizes) != 2:
+        raise FcnError(f'digit_sizes is {short(repr(sizes), 80)}, not a minimum and a maximum',
+                       type='DigitDataLayer', do='Give (130, 190), for example.')
+    low, high = sizes
+    whole, real = (int,), (int, float)
+    for name, value, kinds, least in (
+            ('batch_size', layer.batch_size, whole, 1), ('seed', layer.seed, whole, 0),
+            ('curriculum', layer.curriculum, real, 0), ('minimum of digit_sizes', low, real, 16),
+            ('maximum of digit_sizes', high, real, low), ('size', layer.size, whole, high)):
+        if type(value) not in kinds or not value < math.inf:
+            raise FcnError(f'{name} is {short(repr(value), 80)}, not a '
+                           f'{"whole" if kinds == whole else "finite"} number',
+                           type='DigitDataLayer', do='Change it in param_str.')
         if value < least:
             raise FcnError(f'{name} is {value}; the minimum is {least}',
                            type='DigitDataLayer', do='Change it in param_str.')

@@ -12,6 +12,7 @@ from fcn_repro.data.image import check_mean, to_blob
 from fcn_repro.data.order import BatchOrder, SampleOrder
 from fcn_repro.data.reader import Reader, Sample, read_class_names
 from fcn_repro.errors import FcnError
+from fcn_repro.paths import as_path
 
 MOST_IMAGES = 1024      # of a forward pass
 
@@ -74,6 +75,11 @@ class DataLayer:
                        do='Give a net for segmentation.')
 
 
+def param_path(params: Mapping[str, Any], key: str) -> Path:
+    """The path that a param of param_str is. FcnError for a value that is none."""
+    return as_path(params[key], f'{key} of param_str', 'Give the path of a folder.')
+
+
 class SegDataLayer(DataLayer):
     """(image, label) pairs of one size, one pair per forward pass unless batch_size is given; tops
     data and label.
@@ -106,8 +112,10 @@ class SegDataLayer(DataLayer):
     @classmethod
     def class_names(cls, params: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Those of classes.txt in the data set's folder."""
-        folder = params.get(cls.folder_keys[0])
-        return read_class_names(Path(folder, 'classes.txt')) if folder else None
+        key = cls.folder_keys[0]
+        if not params.get(key):
+            return None
+        return read_class_names(param_path(params, key) / 'classes.txt')
 
     def open(self, params: Mapping[str, Any]) -> Reader:
         """The data set's Reader."""
@@ -125,6 +133,9 @@ class SegDataLayer(DataLayer):
             if key not in params:
                 raise FcnError(f'param_str lacks {key!r}, which {name} needs',
                                do=f'Required: {", ".join(required)}.')
+        for key in (*self.folder_keys, *self.optional):
+            if params.get(key) is not None or key in self.folder_keys:
+                param_path(params, key)
         if not isinstance(params['split'], str):
             raise FcnError(f'split is {params["split"]!r}, not a name',
                            do='Give the name of a split file without .txt.')

@@ -22,6 +22,7 @@ from fcn_repro.data.order import SampleOrder
 from fcn_repro.data.reader import Sample
 from fcn_repro.errors import FcnError
 from fcn_repro.files import check_regular
+from fcn_repro.paths import as_path
 
 BACKGROUND = 10                             # channel k is digit k, as in the published arrays
 CLASSES = (*(str(digit) for digit in range(10)), 'background')
@@ -125,7 +126,7 @@ class PublishedScenes:
     """
 
     def __init__(self, split: str, folder: str | Path):
-        self.folder = Path(folder)
+        self.folder = as_path(folder, "the folder of M2NIST's files", 'Give its path.')
         self.label_file = self.folder / 'segmented.npy'
         self.images = open_array(self.folder / 'combined.npy', SIZE)
         self.masks = open_array(self.label_file, (*SIZE, len(CLASSES)))

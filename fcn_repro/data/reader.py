@@ -9,8 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fcn_repro.data.image import check_label, image_size, read_image, read_label
-from fcn_repro.errors import FcnError
+from fcn_repro.errors import FcnError, short
 from fcn_repro.files import read_regular
+from fcn_repro.paths import CONTROL, as_path, confined
+
+LONGEST_CLASS = 200         # characters of a class name
 
 
 class Sample(NamedTuple):
@@ -27,7 +30,8 @@ class Reader:
     A data set sets `images`, `labels` and `splits` (the paths of its files in the folder) and,
     if its labels are not PNG files, `read_label`.
 
-    folder: root of the data set. split: name of the split file, without '.txt'.
+    folder: root of the data set. split: name of the split file, without '.txt'. Split and ids may
+    have subfolders; FcnError for one that leaves the folder.
     n_classes: when given, a label id in [n_classes, 255) is an error.
     ids: the split's ids, in file order. classes: class names by label index, or None.
     """
@@ -37,13 +41,19 @@ class Reader:
     read_label = staticmethod(read_label)
 
     def __init__(self, folder: str | Path, split: str, n_classes: int | None = None):
-        self.folder, self.split, self.n_classes = Path(folder), split, n_classes
-        if not self.folder.is_dir():
+        self.folder = as_path(folder, 'the folder of the data set', f'Give {self.layout}.')
+        self.split, self.n_classes = split, n_classes
+        if not os.path.isdir(self.folder):
             raise FcnError('there is no such folder', file=self.folder,
                            do=f'Give {self.layout} (relative paths start at {os.getcwd()}).')
-        self.split_file = self.folder / self.splits.format(split)
+        self.split_file = self.split_path(split)
         self.ids = self.read_split()
         self.classes = self.class_names()
+
+    def split_path(self, split: str) -> Path:
+        """The path of a split's file. FcnError for a name that leads out of the folder."""
+        confined(self.folder, split, 'split')
+        return confined(self.folder, self.splits.format(split), 'split')
 
     def read_split(self) -> list[str]:
         """The ids of the split."""
@@ -61,9 +71,8 @@ class Reader:
         files. It does not depend on the path of the folder."""
         digest = hashlib.sha256()
         for id_ in self.ids:
-            sizes = [(self.folder / form.format(id_)).stat().st_size
-                     for form in (self.images, self.labels)
-                     if (self.folder / form.format(id_)).is_file()]
+            files = [self.sample_path(form, id_) for form in (self.images, self.labels)]
+            sizes = [file.stat().st_size for file in files if os.path.isfile(file)]
             digest.update(f'{id_} {sizes}\n'.encode())
         return digest.hexdigest()
 
@@ -86,7 +95,11 @@ class Reader:
 
     def label_file(self, id_: str) -> Path:
         """The path of a sample's label."""
-        return self.folder / self.labels.format(id_)
+        return self.sample_path(self.labels, id_)
+
+    def sample_path(self, pattern: str, id_: str) -> Path:
+        """The path of a sample's image or label; pattern: `images` or `labels`."""
+        return confined(self.folder, pattern.format(id_), 'id', file=self.split_file)
 
     def load(self, i: int) -> Sample:
         """The i-th sample of the split; FcnError names the file that is missing or wrong."""
@@ -100,8 +113,8 @@ class Reader:
         return Sample(self.ids[i], image, label)
 
     def _path(self, pattern: str, i: int, kind: str) -> Path:
-        path = self.folder / pattern.format(self.ids[i])
-        if not path.is_file():
+        path = self.sample_path(pattern, self.ids[i])
+        if not os.path.isfile(path):
             raise FcnError(
                 f"the {kind} of '{self.ids[i]}', listed in the split '{self.split}', is missing",
                 file=path, do=f'Add the file, or remove the id from {self.split_file}.')
@@ -110,26 +123,42 @@ class Reader:
 
 def read_ids(path: str | Path, layout: str) -> list[str]:
     """The ids in a split file, one per line; blank lines are skipped. FcnError for a missing or
-    empty file; layout: what to give instead, if the folder has no split file at all."""
+    empty file and for an id that would lead out of the folder of its files; layout: what to give
+    instead, if the folder has no split file at all."""
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         others = sorted(p.stem for p in path.parent.glob('*.txt') if p.stem != 'classes')
         raise FcnError(
             f"there is no split '{path.stem}'", file=path,
             do=f'Splits found: {", ".join(others)}.' if others else f'Give {layout}.')
-    ids = [line.strip() for line in _read_text(path).splitlines() if line.strip()]
+    lines = enumerate(map(str.strip, _read_text(path).splitlines()), 1)
+    ids = [checked_id(id_, path, line) for line, id_ in lines if id_]
     if not ids:
         raise FcnError('the split file is empty', file=path, do='Write one image id per line.')
     return ids
 
 
+def checked_id(id_: str, path: Path, line: int) -> str:
+    """The id of a line; FcnError where it would lead out of the folder of its files."""
+    confined('', id_, 'id', file=path, line=line)
+    return id_
+
+
 def read_class_names(path: Path) -> tuple[str, ...] | None:
     """Class names by label index from a text file, one per line up to a blank line; None if there
-    is no such file, FcnError if it cannot be read."""
-    if not path.exists():
+    is no such file. FcnError if it cannot be read, and for a name with a control character or of
+    more than LONGEST_CLASS characters: names go to the terminal and into pictures."""
+    if not os.path.exists(path):
         return None
     lines = [line.strip() for line in _read_text(path).splitlines()]
-    return tuple(lines[:lines.index('')] if '' in lines else lines)
+    names = lines[:lines.index('')] if '' in lines else lines
+    for i, name in enumerate(names, 1):
+        if len(name) > LONGEST_CLASS or CONTROL.search(name):
+            what = f'has {len(name)} characters, of at most {LONGEST_CLASS}' \
+                if len(name) > LONGEST_CLASS else 'holds a control character'
+            raise FcnError(f'the class name {short(ascii(name), 60)} {what}', file=path, line=i,
+                           do='Write one name per line.')
+    return tuple(names)
 
 
 def _read_text(path: Path) -> str:

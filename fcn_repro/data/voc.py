@@ -1,11 +1,12 @@
 """PASCAL VOC, and any folder laid out like it."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fcn_repro.data.layer import SegDataLayer
+from fcn_repro.data.layer import SegDataLayer, param_path
 from fcn_repro.data.palette import VOC_CLASSES
 from fcn_repro.data.reader import Reader, read_ids
 from fcn_repro.data.sbd import SbdFolder
@@ -33,7 +34,7 @@ class VocFolder(Reader):
         super().__init__(voc_dir, split, n_classes)
 
     def read_split(self) -> list[str]:
-        if self.split == 'seg11valid' and not self.split_file.is_file():
+        if self.split == 'seg11valid' and not os.path.isfile(self.split_file):
             return self._seg11valid()
         return super().read_split()
 
@@ -47,11 +48,12 @@ class VocFolder(Reader):
                            do='It is VOC2011 val without SBD train: give sbdd_dir, the dataset '
                               'folder of SBD, and it is computed, or add the file.')
         train = set(SbdFolder(self.sbdd_dir, 'train').ids)
-        val = read_ids(self.folder / self.splits.format('val'), self.layout)
+        val_file = self.split_path('val')
+        val = read_ids(val_file, self.layout)
         ids = [i for i in val if i not in train]
         if not ids:
             raise FcnError(f'all {len(val)} images of val are in SBD train too: seg11valid would '
-                           'be empty', file=self.folder / self.splits.format('val'),
+                           'be empty', file=val_file,
                            do=f'Check the split files of {self.sbdd_dir}.')
         return ids
 
@@ -77,7 +79,9 @@ class VOCSegDataLayer(SegDataLayer):
     def class_names(cls, params: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Those of classes.txt; of the generated scenes also before they are made."""
         names = super().class_names(params)
-        return names or (CLASSES if Path(params.get('voc_dir', '')) in FOLDERS else None)
+        if names or not params.get('voc_dir'):
+            return names
+        return CLASSES if param_path(params, 'voc_dir') in FOLDERS else None
 
     def open(self, params: Mapping[str, Any]) -> VocFolder:
         return VocFolder(params['voc_dir'], params['split'], params.get('sbdd_dir'),

@@ -121,9 +121,9 @@ def images_to_store(listing: FilePath, shuffle: bool) -> list[tuple[str, int]]:
 
 def why_unreadable(root: str, name: str) -> str:
     """The remedy where no image of a list can be read; name: its first."""
-    if Path(root, name).is_file():
+    if os.path.isfile(Path(root, name)):
         return f"Write '{root}/': it is put before the names as it is."
-    if is_number(name.rpartition(' ')[2]) and Path(root + name.rpartition(' ')[0]).is_file():
+    if is_number(name.rpartition(' ')[2]) and os.path.isfile(Path(root + name.rpartition(' ')[0])):
         return f"Write one label after each image ('{name}' is taken as a name); several labels " \
                'are rows of an HDF5Data layer.'
     return f"Names are taken as '{root}' and the list's text: check both."

@@ -145,7 +145,7 @@ def check_folder(path: Path) -> None:
     if path.name in (DATA_FILE, 'lock.mdb') and path.is_file():
         raise FcnError(f'is a file inside a database, which is named by its folder: '
                        f"'{path.parent}'", file=str(path), do='Name the folder.')
-    if not path.exists():
+    if not os.path.exists(path):
         raise FcnError('there is no such database', file=str(path), do='Check the path.')
     if not path.is_dir():
         raise FcnError('is a file, and a database is a folder with a data.mdb', file=str(path),
@@ -182,7 +182,7 @@ class Writer:
         import lmdb
 
         self.path = Path(path)
-        if self.path.exists() or self.path.is_symlink():
+        if os.path.lexists(self.path):
             raise FcnError('exists already, and a converter writes a new database',
                            file=str(self.path), do='Remove it, or name another.')
         make_folder(self.path.parent)

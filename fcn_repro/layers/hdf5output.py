@@ -2,13 +2,15 @@
 
 from ..errors import FcnError
 from ..formats.hdf5_write import create_hdf5
+from ..paths import writable
 from ..sizes import dims
 from .common.base import Layer
 
 
 class HDF5Output(Layer):
     """bottoms: data and label, of up to 4 axes and one length -> float32 /data and /label, of 4
-    axes each, in hdf5_output_param.file_name (from the working directory on). No top, no gradient.
+    axes each, in hdf5_output_param.file_name (from the working directory on), which must lie in one
+    of the folders that the net may write in. No top, no gradient.
 
     The first forward pass writes the file, as a whole or not at all. A second pass is an error, as
     in Caffe.
@@ -38,7 +40,9 @@ class HDF5Output(Layer):
             raise self.error(f'{self.path} already holds the rows of an earlier forward pass',
                              'Run one pass, with all rows in a batch, or make a new net.')
         try:
-            with create_hdf5(self.path) as file:
+            path = writable(self.path, self.state.writes,
+                            "Give the net writes=['FOLDER'] with a folder that the file lies in.")
+            with create_hdf5(path) as file:
                 for name, blob in zip(('data', 'label'), bottoms, strict=True):
                     shape = (*blob.shape, 1, 1, 1, 1)[:4]
                     file[name] = blob.detach().float().cpu().reshape(shape).numpy()

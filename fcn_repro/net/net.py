@@ -16,6 +16,7 @@ from ..formats import weights
 from ..formats.caffemodel import layer_of, write_caffemodel
 from ..layers import TYPES, ExecutionOptions, Layer, RunState, types_of, unknown_type
 from ..layers.common.fields import check_fields
+from ..paths import as_folders
 from ..proto import BVLC, dialect_of
 from ..proto.dialects import Dialect
 from ..proto.prototxt import NetText, read_net
@@ -43,7 +44,8 @@ class Net(nn.Module):
     and `of`: the working directory, then the text's folder). overrides: {class of a Python data
     layer: keys of its param_str to replace} (another folder, another split). blas: multiply
     matrices as Caffe does on the CPU (ops/blas.py); for its bits, give no passes. executor: makes
-    what runs this net, from the net; the class's `executor_type` by default.
+    what runs this net, from the net; the class's `executor_type` by default. writes: folders in
+    which its layers may write files (HDF5Output), by default none; paths.ANYWHERE for Caffe's way.
 
     shapes: {value: shape}, those of the latest pass. params: {layer name: its ParamBlobs}, as
     pycaffe has it: of several layers of one name the last; layer_params: {Node.key: ParamBlobs},
@@ -57,11 +59,12 @@ class Net(nn.Module):
 
     def __init__(self, graph: Graph, seed: int = 0, passes: Iterable[Pass] = (),
                  search: SearchPath | str | PathLike = '.', overrides: dict | None = None,
-                 blas: bool = False, executor: Callable[[Net], Any] | None = None):
+                 blas: bool = False, executor: Callable[[Net], Any] | None = None,
+                 writes: Iterable[str | PathLike] = ()):
         super().__init__()
         self.graph, self.passes = graph, tuple(passes)
         self.state = RunState(graph.phase, seed, 0, as_search_path(search), overrides or {},
-                              ExecutionOptions(blas=blas))
+                              as_folders(writes), ExecutionOptions(blas=blas))
         self.types = self.types_for(graph.dialect)
         self._check_fields()
         self.debug_info = graph.debug_info

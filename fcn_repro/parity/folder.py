@@ -4,9 +4,10 @@ A case is recognised by the set of its files, wherever they are. A file that bel
 listed as a case of its own that is not supported.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ..errors import FcnError
 from .cases import GoldenCase, Kind, case
@@ -27,22 +28,27 @@ SHOWN = 400         # characters of a remark in a listing
 def find_cases(root: str | Path, kinds: Sequence[Kind] = KINDS) -> list[GoldenCase]:
     """All cases below a folder, in the order of their names. FcnError if there are none."""
     root, found = Path(root), []
-    if not root.is_dir():
-        raise FcnError('is not a folder' if root.exists() else 'there is no such folder',
+    if not os.path.isdir(root):
+        raise FcnError('is not a folder' if os.path.exists(root) else 'there is no such folder',
                        file=str(root), do='Give a folder of goldens.')
     for folder in (root, *sorted(path for path in root.rglob('*') if path.is_dir())):
         names = {path.name for path in folder.iterdir() if path.is_file()}
         taken = {name for name in names if name.endswith('.md') or name == KNOWN_FILE}
         for kind in kinds:
             for name, files, check in kind(folder, names):
-                found.append(case(str((folder / name).relative_to(root)), files, check))
+                found.append(case(label(root, folder, name), files, check))
                 taken |= files
-        found += [case(str((folder / name).relative_to(root)), (name,),
-                       partial(refuse, path=folder / name)) for name in names - taken]
+        found += [case(label(root, folder, name), (name,), partial(refuse, path=folder / name))
+                  for name in names - taken]
     if not found:
         raise FcnError('holds no goldens', file=str(root), do='Give a folder of prototxt '
                        'files, each with the .h5 or .json file of what Caffe computed for it.')
     return sorted(found, key=lambda case: case.name)
+
+
+def label(root: Path, folder: Path, name: str) -> str:
+    """The name of a case, which may come from a file's content, as a text that begins at `root`."""
+    return str(PurePath(folder.relative_to(root), name.lstrip('/')))
 
 
 def refuse(comparison: Comparison, path: Path, limits: Limits) -> None:

@@ -2,6 +2,7 @@
 golden.h5 with the losses and with the params and history after some iterations, Caffe's snapshots.
 """
 
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -103,7 +104,7 @@ def check_resumed(comparison: Comparison, folder: Path, state: Path, limits: Lim
 def initial_weights(folder: Path, stem: str) -> Path:
     """The weights that a run starts from, in either format. FcnError if there are none."""
     for path in (Path(folder, f'{stem}.caffemodel{form}') for form in ('', '.h5')):
-        if path.exists():
+        if os.path.exists(path):
             return path
     raise FcnError(f'has no {stem}.caffemodel or {stem}.caffemodel.h5', file=str(folder),
                    do='Put the weights there that the run started from.')

@@ -16,6 +16,7 @@ from ..errors import FcnError
 from ..formats.atomic import write_text
 from ..lock import locked
 from ..net.net import Net
+from ..paths import confined
 from ..report import contact_sheet, metrics_table, one_class_warning, side_by_side
 from .labels import data_layer, evaluate
 from .metrics import Confusion, Metrics, coarse
@@ -81,7 +82,7 @@ def _report_into(out: Path, net: Net, prediction_of: Output, total: int, picture
         if factor:
             bound.add(sample.label, coarse(sample.label, factor))
         if k in wanted:
-            path = out / 'pictures' / f'{sample.id}.png'
+            path = confined(out / 'pictures', f'{sample.id}.png', 'id')
             strips[k] = side_by_side(sample.image, sample.label, prediction, path)
     confusion.hist, bound.hist = processes.add(confusion.hist), processes.add(bound.hist)
     seconds = [second for part in processes.gather(seconds) for second in part]

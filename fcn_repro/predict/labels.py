@@ -1,5 +1,6 @@
 """Label maps: of one image, of photographs as files, and of all of a val net's data."""
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from os import PathLike
@@ -219,7 +220,7 @@ def class_names(net_file: str | Path, count: int, file: str | Path | None = None
 def names_of_data(val: Path) -> Sequence[str] | None:
     """The class names of the data that a val.prototxt reads; None if there is no such file, no
     data layer of ours, or no names."""
-    for layer in read_net(val).message.layer if val.is_file() else ():
+    for layer in read_net(val).message.layer if os.path.isfile(val) else ():
         param = layer.python_param
         reader = python_layers.get((param.module, param.layer))
         if reader is not None:

@@ -1,5 +1,6 @@
 """Photographs of any kind as input of a net: find them, read them, run a job over them."""
 
+import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..files import check_regular
 from ..formats.atomic import make_folder
+from ..paths import confined
 
 SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.pnm', '.ppm', '.tif',
             '.tiff', '.webp')
@@ -47,7 +49,7 @@ def find_photos(paths: Iterable[str | Path]) -> list[Path]:
     name, without subfolders. FcnError for a missing path and for a folder without images."""
     files: dict[Path, Path] = {}
     for path in map(Path, paths):
-        if not path.is_dir():
+        if not os.path.isdir(path):
             check_regular(path, 'an image', do='Give images, or folders of images.')
             files.setdefault(path.resolve(), path)
             continue
@@ -98,8 +100,10 @@ def as_rgb(image: Image.Image, path: str | Path) -> tuple[np.ndarray, str]:
 def output_paths(photos: Sequence[Path], out: str | Path,
                  endings: Sequence[str]) -> dict[Path, list[Path]]:
     """{photo: [out/<name><ending>, ...]}, the name without its suffix. FcnError if two photos would
-    write the same file (a/x.jpg and b/x.jpg), or if a photo itself would be overwritten."""
-    paths = {photo: [Path(out, photo.stem + ending) for ending in endings] for photo in photos}
+    write the same file (a/x.jpg and b/x.jpg), if a photo itself would be overwritten, and for a
+    name that with its ending no file can have."""
+    paths = {photo: [confined(out, photo.stem + ending, 'name of the result', file=str(photo))
+                     for ending in endings] for photo in photos}
     sources = {photo.resolve() for photo in photos}
     taken: dict[Path, Path] = {}
     for photo, results in paths.items():

@@ -23,6 +23,7 @@ from .mode import (
     set_random_seed,
     set_solver_count,
     set_solver_rank,
+    set_user_code,
     solver_count,
     solver_rank,
 )
@@ -83,6 +84,7 @@ __all__ = [
     'set_random_seed',
     'set_solver_count',
     'set_solver_rank',
+    'set_user_code',
     'solver_count',
     'solver_rank',
     'to_proto',

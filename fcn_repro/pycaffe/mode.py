@@ -22,6 +22,7 @@ class Mode:
     number: int = 0
     seed: int | None = None
     blas: bool = False
+    user_code: bool = True
 
 
 _mode = Mode()
@@ -56,6 +57,12 @@ def set_blas(enabled=True):
     _mode.blas = bool(enabled)
 
 
+def set_user_code(allowed=True):
+    """Whether nets made from now on may have Python layers of the user's own, whose modules are
+    imported and run; without, those of fcn_repro.data remain. Not in pycaffe."""
+    _mode.user_code = bool(allowed)
+
+
 def device():
     """The torch device name that the mode stands for."""
     return f'cuda:{_mode.number}' if _mode.gpu else 'cpu'
@@ -69,6 +76,11 @@ def seed():
 def blas():
     """Whether set_blas is on."""
     return _mode.blas
+
+
+def user_code():
+    """Whether a net may have users' Python layers."""
+    return _mode.user_code
 
 
 def init_log(level=0, stderr=True):

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import FcnError, known_names, nearest
 from ..net.placement import pick_device, place
+from ..paths import ANYWHERE
 from ..sizes import dims
 from . import mode
 from .arrays import settle
@@ -42,7 +43,7 @@ class Net:
                           f'{level}, weights={phase!r})', DeprecationWarning, stacklevel=2)
             phase, level, weights = level, 0, phase
         net = LayerwiseNet.read(network_file, phase, level, tuple(stages or ()),
-                                seed=mode.seed() or 0, blas=mode.blas())
+                                seed=mode.seed() or 0, blas=mode.blas(), writes=ANYWHERE)
         place(net, pick_device(mode.device()), channels_last=False, prepack=False,
               graphs=False)             # caching and replay would miss what is written by arrays
         self._wrap(net)

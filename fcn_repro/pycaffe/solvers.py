@@ -3,6 +3,7 @@
 import torch
 
 from ..net.placement import pick_device
+from ..paths import ANYWHERE
 from ..proto.prototxt import read_solver
 from ..solver import solver
 from ..solver.rates import current_step, learning_rate
@@ -26,7 +27,7 @@ class LayerwiseSolver(solver.Solver):
         super().__init__(path, seed=int(given) if given >= 0 else mode.seed(), passes=(),
                          device=pick_device(mode.device()), placed={'channels_last': False},
                          rule=rule, net_class=LayerwiseNet, idle_test_nets=True,
-                         blas=mode.blas())
+                         blas=mode.blas(), writes=ANYWHERE)
 
     def step(self, count):
         """`count` iterations with Caffe's snapshots among them, the loss window started anew."""

@@ -34,7 +34,8 @@ class Options:
     force: restore it even if solver, net or data have changed; fresh: set an earlier run aside.
     keep: number of snapshots to keep. pictures: number of pictures of the val set. workers: threads
     that read data ahead, None for a few. device, precision: of placement.place. no_opt:
-    optimisations (optimisations.NAMES) to switch off.
+    optimisations (optimisations.NAMES) to switch off. writes: folders in which layers may write,
+    as for Net.
     """
     voc: str | None = None
     sbd: str | None = None
@@ -59,6 +60,7 @@ class Options:
     pictures: int = 8
     workers: int | None = None
     no_opt: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_numbers()

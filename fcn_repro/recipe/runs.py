@@ -1,6 +1,7 @@
 """Run: one training run of a stage, its folder, its parent, and how far it has got."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -97,7 +98,7 @@ class Run:
                            'weights', code='zero-fillers', facts={'stage': self.name},
                            do='Give a file as weights; or, for random weights, a voc folder '
                               'without sbd, or a scratch stage.')
-        if not self.solver_file.is_file():
+        if not os.path.isfile(self.solver_file):
             found = sorted(path.name for path in shipped(self.name).glob('solver*.prototxt'))
             raise FcnError(f"the stage {self.name} has no solver '{options.solver}'",
                            file=str(shipped(self.name)), code='no-solver' if found else 'no-stage',
@@ -116,7 +117,7 @@ class Run:
         """The solver in the folder `prototxt`, or the user's own file of that path."""
         own = Path(self.options.solver)
         named = own.name == self.options.solver         # and not a path
-        return own if own.is_file() and not (named and (prototxt / own).is_file()) \
+        return own if os.path.isfile(own) and not (named and os.path.isfile(prototxt / own)) \
             else prototxt / own
 
     def search(self, prototxt: Path) -> Callable[[str | PathLike], SearchPath]:
@@ -257,7 +258,7 @@ class Run:
         """The folder of its prototxt files: its own if they were written for it, else the shipped
         ones."""
         own = self.folder / 'net'
-        return own if own.exists() else shipped(self.name)
+        return own if os.path.exists(own) else shipped(self.name)
 
     def snapshots(self, kind: str = 'caffemodel') -> list[Path]:
         """Its snapshots, oldest first; kind: caffemodel or solverstate."""
@@ -308,7 +309,7 @@ class Run:
         would be scored, or trained further, on data that they are not for."""
         written = self.folder / 'net' / 'val.prototxt'      # there if nets were written for the run
         recorded, wanted = None, self.options.own_voc
-        if written.exists():
+        if os.path.exists(written):
             recorded = recorded_folder(written)
         same = (recorded and Path(recorded).resolve()) == (wanted and Path(wanted).resolve())
         if self.snapshots() and not same:
@@ -347,7 +348,7 @@ class Run:
         if self.model is None:
             return shipped(self.name)
         folder = self.folder / 'net'
-        if not (self.snapshots('solverstate') and folder.exists()):
+        if not (self.snapshots('solverstate') and os.path.exists(folder)):
             make_folder(folder)
             for file, text in self.model.files().items():
                 write_text(text, folder / file)
@@ -357,7 +358,7 @@ class Run:
         """The val net on this data, from the files in `prototxt` (by default self.prototxt)."""
         return Net.read((prototxt or self.prototxt) / 'val.prototxt', TEST,
                         passes=Optimisations(self.options.no_opt).passes,
-                        overrides=self.options.overrides)
+                        overrides=self.options.overrides, writes=self.options.writes)
 
     def state_to_restore(self) -> Path | None:
         """The solver state that `restore` asks for; None if it is not given, or if it is the
@@ -386,7 +387,7 @@ def recorded_folder(val: Path) -> str:
     with located(val):
         params = parse_params(layers[0].python_param.param_str) if layers else {}
         found = params.get('voc_dir')
-        if not isinstance(found, str):
+        if not isinstance(found, str) or '\0' in found:
             raise FcnError("the first layer's param_str names no voc_dir", code='run-differs',
                            do='Give another folder as out, or fresh=True to set it aside.')
     return found

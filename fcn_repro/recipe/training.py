@@ -222,7 +222,7 @@ def make_solver(run: Run, prototxt: Path, mine: dict, processes: Processes) -> S
                   test_overrides=options.overrides, max_iter=options.iterations, keep=options.keep,
                   workers=options.workers, precision=options.precision, provenance=provenance,
                   passes=optimisations.passes, placed=optimisations.placed,
-                  fused=optimisations.fused, processes=processes,
+                  fused=optimisations.fused, processes=processes, writes=options.writes,
                   iter_size_in_all=text.message.iter_size if run.batches else None)
 
 

@@ -3,6 +3,7 @@
 A snapshot is PREFIX_iter_N.caffemodel and PREFIX_iter_N.solverstate, in HDF5 both with .h5 behind.
 """
 
+import os
 import re
 from os import PathLike
 from pathlib import Path
@@ -24,6 +25,8 @@ def iteration(path: str | PathLike) -> int:
 
 def list_snapshots(folder: str | PathLike, kind: str = 'caffemodel') -> list[Path]:
     """The snapshot files of a folder in both formats, oldest first; kind: one of KINDS."""
+    if not os.path.isdir(folder):           # Path.glob raises OSError for a name that is too long
+        return []
     return sorted((path for suffix in ('', '.h5') for path in
                    Path(folder).glob(f'*_iter_[0-9]*.{kind}{suffix}')), key=iteration)
 
@@ -38,7 +41,7 @@ def find(prefix: str | PathLike, ending: str) -> dict[Path, int]:
     """{path: N} of the files PREFIX_iter_N.ENDING of this very prefix; ending: a regular
     expression."""
     start = Path(f'{prefix}_iter_')
-    if not start.parent.is_dir():
+    if not os.path.isdir(start.parent):
         return {}
     wanted = re.compile(re.escape(start.name) + r'(\d+)\.' + ending)
     found = [(path, wanted.fullmatch(path.name)) for path in start.parent.iterdir()]

@@ -34,6 +34,7 @@ from ..formats.weights import (
     read_weights,
     write_solverstate,
 )
+from ..paths import writable
 from ..proto.prototxt import NetText, filter_net
 from . import snapshot_files
 
@@ -65,9 +66,23 @@ def check_options(keep: int | None, provenance: dict[str, Any]) -> None:
                            f'under names other than {", ".join(RESERVED)}.')
 
 
+def check_prefix(solver: Solver) -> None:
+    """FcnError (code 'write-not-allowed') where the solver's text has its snapshots written outside
+    the working directory, from which Caffe's paths start, its own folder and solver.writes."""
+    if not solver.prefix_given:
+        folders = (Path(), Path(solver.text.file or '').parent, *solver.writes)
+        try:
+            writable(f'{solver.prefix}_iter_{solver.iter}', folders,
+                     "Give prefix=… in the place of snapshot_prefix, or writes=['FOLDER'].")
+        except FcnError as error:
+            raise error.at(file=solver.text.file,
+                           line=solver.text.lines.get('snapshot_prefix')) from None
+
+
 def prepare(solver: Solver) -> None:
     """Fail before iteration 1 on anything that would make a snapshot fail."""
     check_options(solver.keep, solver.provenance)
+    check_prefix(solver)
     if suffix(solver):
         solver.net.check_saves_hdf5()
     make_room(solver)
@@ -89,6 +104,7 @@ def write(solver: Solver) -> tuple[Path, Path]:
         if not all(blob.parameter.isfinite().all() for blob in blobs):
             raise diverged(solver, f'the weights became NaN or infinite by iteration {solver.iter}',
                            name)
+    check_prefix(solver)
     model, state = paths(solver)
     make_folder(model.parent)
     make_room(solver)
@@ -293,8 +309,8 @@ def model_of(state: SolverState) -> Path:
     """The path of a state's weights."""
     named = Path(state.learned_net)
     sibling = Path(state.file).parent / named.name
-    model = sibling if sibling.is_file() else named
-    if not model.is_file():
+    model = sibling if os.path.isfile(sibling) else named
+    if not os.path.isfile(model):
         raise FcnError(f"the weights '{state.learned_net}' that this state names are missing",
                        file=state.file, do='Put them into its folder, or restore another one.')
     return model

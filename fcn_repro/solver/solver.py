@@ -22,6 +22,7 @@ from ..net.cost import room
 from ..net.net import Net, Pass
 from ..net.placement import check_precision, place
 from ..passes import DEFAULT
+from ..paths import as_folders
 from ..proto import BVLC
 from ..proto.dialects import Dialect, added_fields
 from ..proto.prototxt import SolverText, read_solver
@@ -48,17 +49,18 @@ class Solver:
 
     path: the solver file, or its SolverText. search: SearchPath.of or SearchPath.beside, which
     makes of a text's file where its relative paths are looked for; for the solver and for its nets.
-    prefix: replaces snapshot_prefix. seed: replaces random_seed (0 where neither is given, so that
-    every run can be repeated). overrides: for the nets' data layers, as in Net. test_overrides: for
-    the test nets' instead. passes: as in Net;
-    by default passes.DEFAULT, and none with blas. keep: how many snapshots of the run are kept, the
-    newest ones (None: all). provenance: {name: number or text} to store in the snapshots; one of
-    another provenance['data'] is not restored. rule: replaces type. net_class: Net, or a subclass.
-    idle_test_nets: make the test nets even where no iteration tests. workers: threads that read
-    data ahead, as for place. precision: as for place, except fp16. placed: {further option of
-    place: value}, without prepack and graphs. blas: multiply matrices as Caffe does on the CPU, as
-    in Net. fused: update all parameters in one pass (update.py); False: by the rules, with the same
-    bits. dialect: of caffe.proto, for the solver and its nets.
+    prefix: replaces snapshot_prefix, which must otherwise lie in the working directory, in the
+    solver's folder or in `writes`. writes: folders in which layers may write too, as in Net. seed:
+    replaces random_seed (0 where neither is given, so that every run can be repeated). overrides:
+    for the nets' data layers, as in Net. test_overrides: for the test nets' instead. passes: as in
+    Net; by default passes.DEFAULT, and none with blas. keep: how many snapshots of the run are
+    kept, the newest ones (None: all). provenance: {name: number or text} to store in the snapshots;
+    one of another provenance['data'] is not restored. rule: replaces type. net_class: Net, or a
+    subclass. idle_test_nets: make the test nets even where no iteration tests. workers: threads
+    that read data ahead, as for place. precision: as for place, except fp16. placed: {further
+    option of place: value}, without prepack and graphs. blas: multiply matrices as Caffe does on
+    the CPU, as in Net. fused: update all parameters in one pass (update.py); False: by the rules,
+    with the same bits. dialect: of caffe.proto, for the solver and its nets.
     processes: those that compute this run together (distributed.joined), each with a solver of its
     own; then iter_size counts the passes of each, as in Caffe on several GPUs, unless
     iter_size_in_all gives those of an iteration over all processes. N processes at iter_size 1 give
@@ -78,8 +80,8 @@ class Solver:
                  rule: str | None = None, net_class: type[Net] = Net,
                  idle_test_nets: bool = False, workers: int | None = None,
                  precision: str = 'fp32', blas: bool = False, fused: bool = True,
-                 dialect: Dialect | str = BVLC, processes: Processes = ALONE,
-                 iter_size_in_all: int | None = None):
+                 dialect: Dialect | str = BVLC, writes: Iterable[str | PathLike] = (),
+                 processes: Processes = ALONE, iter_size_in_all: int | None = None):
         self.text = path if isinstance(path, SolverText) else read_solver(path, dialect)
         self.param = p = self.text.message
         p.type = rule or p.type
@@ -93,13 +95,14 @@ class Solver:
         check_precision(precision, torch.device(device), train=True)
         if max_iter is not None:
             p.max_iter = max_iter
-        self.prefix = Path(prefix or p.snapshot_prefix)
+        self.prefix, self.prefix_given = Path(prefix or p.snapshot_prefix), bool(prefix)
+        self.writes = as_folders(writes)
         self.seed = seed if seed is not None else max(int(p.random_seed), 0)
         self.keep, self.provenance, self.fused = keep, dict(provenance or {}), fused
         snapshots.check_options(self.keep, self.provenance)
         if passes is None:
             passes = () if blas else DEFAULT
-        options = {'seed': self.seed, 'passes': tuple(passes), 'blas': blas}
+        options = {'seed': self.seed, 'passes': tuple(passes), 'blas': blas, 'writes': self.writes}
 
         def make(text, overrides):
             state = text.message.state

@@ -70,6 +70,13 @@ def test_wrong_usage(words, parts, capsys):
     (['train', 'mini-fcn32s', '--seed', '-1'], ['seed is -1', 'Give --seed 0 or more']),
     (['train', 'mini-fcn32s', '--pictures', '-1'], ['pictures is -1', 'Give --pictures 0']),
     (['make-scenes', '--train', '0', '--val', '0'], ['train and val are both 0']),
+    (['train', 'mini-fcn32s', '--out', 'x' * 300, '--weights', 'none', '--voc', 'none'],
+     ['none: there is no such folder']),
+    (['infer', 'x' * 300], ['no such file or folder']),
+    (['pycaffe', 'x' * 300], ['there is no such script']),
+    (['make-scenes', '--out', 'x' * 300, '--train', '1', '--val', '1'], ['File name too long']),
+    (['caffe', 'compute_image_mean', 'x' * 300, 'y'], ['x' * 300]),
+    (['eval', '--net', 'x' * 300, '--weights', 'y'], ['File name too long']),
     (['eval', '--stage', 'mini-fcn32'], ["unknown stage 'mini-fcn32'", "mean 'mini-fcn32s'?"]),
 ])
 def test_words_that_make_no_sense(words, parts, tmp_path, monkeypatch, capsys):

@@ -19,6 +19,7 @@ from data_folders import (
 )
 from PIL import Image
 
+from fcn_repro.data import python_layers
 from fcn_repro.data.image import read_image, read_label
 from fcn_repro.data.palette import VOC_CLASSES, palette
 from fcn_repro.data.sbd import SbdFolder, read_mat
@@ -202,3 +203,33 @@ def test_mat_of_another_kind(tmp_path):
         assert 'whole numbers from 0 to 255' in message(read_mat, path)
     save_mat(np.full((2, 2), 7.0), path)                    # MATLAB's own doubles
     assert read_mat(path).dtype == np.uint8 and (read_mat(path) == 7).all()
+
+
+# Values of param_str that are no path, and names that are none
+
+@pytest.mark.parametrize('value', [5, None, {'a': 1}, ['x'], 'x' * 300, 'a\0b', b'x', '\ud800'])
+@pytest.mark.parametrize('key, module, layer', [
+    ('voc_dir', 'voc_layers', 'VOCSegDataLayer'), ('sbdd_dir', 'voc_layers', 'VOCSegDataLayer'),
+    ('sbdd_dir', 'voc_layers', 'SBDDSegDataLayer'), ('mnist', 'digit_layers', 'DigitDataLayer'),
+    ('mnist', 'm2nist_layers', 'M2nistDataLayer'), ('m2nist', 'm2nist_layers', 'M2nistDataLayer')])
+def test_folders_that_are_no_path(voc, key, module, layer, value):
+    if value is None and key in ('mnist', 'm2nist', 'sbdd_dir') and layer != 'SBDDSegDataLayer':
+        return                                          # optional: None is to leave it out
+    params = {'split': 'train'} | ({'mean': (1, 2, 3)} if module == 'voc_layers' else {})
+    params |= {'voc_dir': str(voc)} if layer == 'VOCSegDataLayer' else {}
+    text = message(python_layers[module, layer], params | {key: value})
+    assert any(word in text for word in ('is no path', 'control', '300 bytes', 'character'))
+
+
+@pytest.mark.parametrize('name', ['batch_size', 'size', 'seed', 'curriculum', 'digit_sizes'])
+@pytest.mark.parametrize('value', [None, 'x', float('nan'), float('inf'), (1,), {}])
+def test_digit_params_that_are_no_number(name, value):
+    params = {'split': 'val', name: value}
+    assert name in message(python_layers['digit_layers', 'DigitDataLayer'], params)
+
+
+@pytest.mark.parametrize('name', ['\x1b[2Jcat', 'x' * 201])
+def test_class_names_are_printable(voc, name):
+    (voc / 'classes.txt').write_text(f'background\n{name}\n')
+    text = message(VocFolder, voc, 'val')
+    assert 'classes.txt:2: the class name' in text and text.isprintable()

@@ -145,7 +145,8 @@ def test_a_sink_reads_what_it_declares(tmp_path):
     for name in 'ab':                           # one pass a file: one layer a phase
         node = make_node('HDF5Output', 2, 0, {'hdf5_output_param': {'file_name': name}})
         layer = TYPES['HDF5Output'](replace(node, param=Recorder(node.param, reads)),
-                                    RunState(TEST, search=as_search_path(tmp_path)))
+                                    RunState(TEST, search=as_search_path(tmp_path),
+                                             writes=(tmp_path,)))
         layer.forward(bottoms, [])
     check('HDF5Output', reads)
 

@@ -236,7 +236,7 @@ WHERE = "layer 'o' (HDF5Output)"
 
 @reference_for('HDF5Output')
 def test_what_is_written_is_read_back(tmp_path):
-    net, x = build_net(OUTPUT, search=tmp_path), image(3, 2)
+    net, x = build_net(OUTPUT, search=tmp_path, writes=[tmp_path]), image(3, 2)
     assert not list(tmp_path.iterdir())
     net.forward(x=x, l=torch.tensor([4., 5, 6]))
     with h5py.File(tmp_path / 'out.h5') as file:
@@ -252,20 +252,20 @@ def test_what_is_written_is_read_back(tmp_path):
 
 
 def test_a_second_pass_is_refused_and_the_first_rows_stay(tmp_path):
-    net = build_net(OUTPUT, search=tmp_path)
+    net = build_net(OUTPUT, search=tmp_path, writes=[tmp_path])
     net.forward(x=image(3, 2))
     before = (tmp_path / 'out.h5').read_bytes()
     assert_facts(message(net.forward), f'net.prototxt:3: {WHERE}', tmp_path / 'out.h5',
                  'forward pass')
     assert (tmp_path / 'out.h5').read_bytes() == before
-    build_net(OUTPUT, search=tmp_path).forward()        # a new net writes anew
+    build_net(OUTPUT, search=tmp_path, writes=[tmp_path]).forward()    # a new net writes anew
     assert (tmp_path / 'out.h5').read_bytes() != before
 
 
 def test_a_file_that_cannot_be_written(tmp_path):
     (tmp_path / 'out.h5').mkdir()
-    assert_facts(message(build_net(OUTPUT, search=tmp_path).forward),
-                 f'{tmp_path}/out.h5: {WHERE}', 'cannot be written')
+    net = build_net(OUTPUT, search=tmp_path, writes=[tmp_path])
+    assert_facts(message(net.forward), f'{tmp_path}/out.h5: {WHERE}', 'cannot be written')
     assert [path.name for path in tmp_path.iterdir()] == ['out.h5']
 
 

@@ -249,3 +249,54 @@ def test_pictures_that_cannot_be_written(scored, capsys, tmp_path):
     assert_error(call(capsys, 'eval_voc', *scored[0]), 'out/metrics.json', 'cannot write the file',
                  'Check the folder')
     assert not list((tmp_path / 'out').glob('*.part'))
+
+
+# Ids that lead out of their folder
+
+@pytest.mark.parametrize('id_', ['../../x', '/x', 'a/../../../x', 'a\x01', 'x' * 256])
+def test_ids_lead_to_no_file_outside(scored, capsys, tmp_path, id_):
+    """The pictures lie under out/pictures: an id of '../../x' would overwrite x.png beside out."""
+    voc = scored[1]
+    outside = {name: tmp_path / f'{name}' for name in ('x.png', 'x.jpg')}
+    save(voc, '../../x', solid((16, 16), RED), np.ones((16, 16)))
+    for path in outside.values():
+        path.write_bytes(b'mine')
+    write_split(voc, 'val', ['a', id_])
+    before = contents(tmp_path)
+    done = call(capsys, 'eval_voc', *scored[0])
+    assert_error(done, 'val.txt:2: ', 'the id', 'stays below the folder')
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize('split', ['../../../x', '/etc/passwd', 'val\0', '', 'x' * 300])
+def test_splits_lead_to_no_file_outside(scored, capsys, tmp_path, split):
+    (tmp_path / 'val.prototxt').write_text((DATA % ('voc', split.replace('\0', r'\\x00'))) + SCORE)
+    assert_error(call(capsys, 'eval_voc', *scored[0]), 'the split')
+
+
+def test_ids_with_folders_keep_theirs(scored, capsys, tmp_path):
+    voc = scored[1]
+    for part in ('JPEGImages', 'SegmentationClass'):
+        (voc / part / '2007').mkdir()
+    for id_ in ('2007/a', '{}', '{0}'):
+        save(voc, id_, solid((16, 16), RED), np.ones((16, 16)))
+    write_split(voc, 'val', ['2007/a', '{}', '{0}'])
+    assert call(capsys, 'eval_voc', *scored[0]).status == 0
+    found = tmp_path / 'out/pictures'
+    assert sorted(str(path.relative_to(found)) for path in found.rglob('*.png')) == [
+        '2007/a.png', '{0}.png', '{}.png']
+
+
+def test_layers_that_write(scored, capsys, tmp_path):
+    """One behind the scores is not run; one before them is refused, with a remedy that works."""
+    output = '''layer { name: "o" type: "HDF5Output" bottom: "data" bottom: "label"
+      hdf5_output_param { file_name: "../mine.h5" } }'''
+    mine, words = tmp_path.parent / 'mine.h5', [*scored[0], '--output', 'score', '--images', 1]
+    (tmp_path / 'val.prototxt').write_text(DATA % ('voc', 'val') + SCORE + output)
+    assert call(capsys, 'eval_voc', *words).status == 0 and not mine.exists()
+    (tmp_path / 'val.prototxt').write_text(DATA % ('voc', 'val') + output + SCORE)
+    remedy = ['--allow-writes', mine.parent]
+    assert_error(call(capsys, 'eval_voc', *words), "layer 'o' (HDF5Output)", mine,
+                 f'Give {remedy[0]} {remedy[1]}, or another name')
+    assert not mine.exists()
+    assert call(capsys, 'eval_voc', *words, *remedy).status == 0 and mine.exists()

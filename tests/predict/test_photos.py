@@ -97,3 +97,11 @@ def test_interrupted_leaves_whole_files(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         process(photos, Job(), tmp_path / 'out')
     assert contents(tmp_path / 'out') == {(tmp_path / 'a.png').relative_to(tmp_path): b'done'}
+
+
+def test_names_that_no_file_can_have(tmp_path):
+    """A photograph's own name fits; with the ending of a result it is longer than 255 bytes."""
+    with pytest.raises(FcnError, match=r'name of 258 bytes'):
+        output_paths([tmp_path / f'{"x" * 246}.jpg'], tmp_path, ['.overlay.png'])
+    with pytest.raises(FcnError, match=r'no such file'):
+        find_photos(['x' * 300])

@@ -6,6 +6,7 @@ from PIL import Image
 from texts import assert_facts, message
 
 import fcn_repro.pycaffe as caffe
+from fcn_repro.errors import FcnError
 from fcn_repro.pycaffe.proto.caffe_pb2 import BlobProto
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
@@ -106,3 +107,60 @@ def test_oversample():
     assert crops.shape == (20, 2, 4, 3)
     assert (crops[0] == IMAGE[:2, :4]).all() and (crops[3] == IMAGE[4:, 4:]).all()
     assert (crops[4] == IMAGE[2:4, 2:6]).all() and (crops[5] == IMAGE[:2, 3::-1]).all()
+
+
+# Values that make no sense
+
+NONSENSE = [None, 5, 'x', object(), {'a': 1}, [[1], [1, 2]], ['x'], np.zeros(0),
+            np.zeros((0, 0, 0)), np.zeros((2, 2)), np.zeros((2, 2, 2, 2)), np.array([None]),
+            1j, b'x', (), [], -1]
+
+
+def transformer(**settings):
+    made = caffe.io.Transformer({'data': (1, 3, 4, 5)})
+    for name, value in settings.items():
+        getattr(made, f'set_{name}')('data', value)
+    return made
+
+
+CALLS = [caffe.io.array_to_blobproto, caffe.io.array_to_datum, caffe.io.load_image,
+         lambda x: caffe.io.array_to_datum(np.zeros((1, 1, 1)), x),
+         lambda x: caffe.io.array_to_blobproto(np.zeros(1), x),
+         lambda x: caffe.io.resize_image(x, (4, 5)),
+         lambda x: caffe.io.resize_image(np.ones((3, 3, 3)), x),
+         lambda x: caffe.io.oversample(x, (1, 1)),
+         lambda x: caffe.io.oversample([np.ones((3, 3, 3))], x), caffe.io.Transformer,
+         caffe.io.blobprotovector_str_to_arraylist,
+         lambda x: caffe.io.Transformer({'data': x}).set_transpose('data', (2, 0, 1)),
+         lambda x: transformer(transpose=x), lambda x: transformer(channel_swap=x),
+         lambda x: transformer(raw_scale=x), lambda x: transformer(mean=x),
+         lambda x: transformer(input_scale=x),
+         lambda x: transformer(transpose=(2, 0, 1)).preprocess('data', x),
+         lambda x: transformer(mean=np.zeros(3)).preprocess('data', x),
+         lambda x: transformer(transpose=(2, 0, 1), channel_swap=(2, 1, 0)).deprocess('data', x),
+         lambda x: transformer(mean=np.zeros(3)).deprocess('data', x)]
+
+
+@pytest.mark.parametrize('call', CALLS, ids=range(len(CALLS)))
+def test_nonsense_is_told(call):
+    """An FcnError, or a result: many of these are arrays to some function."""
+    told = 0
+    for value in NONSENSE:
+        try:
+            call(value)
+        except FcnError as error:
+            assert error.do and len(str(error)) < 500
+            told += 1
+    assert told
+
+
+@pytest.mark.parametrize('call', [
+    lambda: transformer(transpose=(0, 0, 1)), lambda: transformer(transpose=(3, 1, 2)),
+    lambda: transformer(channel_swap=(0, 1)), lambda: transformer(channel_swap=(0, 1, 5)),
+    lambda: transformer(mean=np.zeros((4, 2, 2))),
+    lambda: caffe.io.datum_to_array(caffe.io.caffe_pb2.Datum(channels=2, height=2, width=2)),
+    lambda: caffe.io.blobproto_to_array(BlobProto(num=-1, channels=-1, data=[1]))])
+def test_they_are_value_errors_too(call):
+    with pytest.raises(FcnError) as info:
+        call()
+    assert isinstance(info.value, ValueError)

@@ -9,6 +9,8 @@ import torch
 from texts import assert_facts, conv, inputs, layer, message
 
 import fcn_repro.pycaffe as caffe
+from fcn_repro.cli.main import main
+from fcn_repro.errors import FcnError
 from fcn_repro.net.placement import place
 from fcn_repro.passes import DEFAULT
 from fcn_repro.pycaffe.userlayer import UserNet
@@ -249,8 +251,9 @@ def test_what_is_wrong(folder):
     for name in 'caffe', '__name__':
         assert f"'{name}' of module 'mine' is " in message(
             net, folder, python('x', '', 'data', name))
-    with pytest.raises(Exception, match=r'^two bottoms$'):     # the user's own
-        net(folder, PAIR + python('loss', 'a', 'loss', 'SquareLoss'))
+    assert_facts(message(net, folder, PAIR + python('loss', 'a', 'loss', 'SquareLoss')), '',
+                 "layer 'loss' (Python): setup of class 'SquareLoss' of module 'mine' raised "
+                 'Exception: two bottoms', 'mine.py:24')
     for module in '', '..', 'no.such':
         assert 'there is no Python module' in message(
             net, folder, python('x', '', 'data', 'A', module=module))
@@ -274,23 +277,233 @@ def test_phase_and_several_tops(folder):
             assert (ours.backward()['data'] == 10).all()
 
 
-@pytest.mark.parametrize('where', ['setup', 'reshape', 'forward', 'backward'])
-def test_the_layers_own_errors_come_through(where, folder):
-    text = 'force_backward: true ' + inputs(data=(2, 3)) \
+def failing(where):
+    return 'force_backward: true ' + inputs(data=(2, 3)) \
         + python('x', 'data', 'phase b', 'Fails', param=where)
 
-    def use():
-        ours = net(folder, text)
-        assert where not in ('setup', 'reshape')        # which making the net calls
+
+@pytest.mark.parametrize('where', ['forward', 'backward'])
+def test_the_layers_own_errors_come_through(where, folder):
+    """As in pycaffe: a script may wait for one."""
+    ours = net(folder, failing(where))
+    with pytest.raises(Exception, match=f'^{where}$') as caught:
         ours.forward()
         assert where == 'backward'
         ours.backward()
-    with pytest.raises(Exception, match=f'^{where}$') as caught:
-        use()
     assert caught.type is sys.modules['mine'].Mine
+
+
+@pytest.mark.parametrize('where', ['setup', 'reshape', 'forward', 'backward'])
+def test_errors_name_layer_and_class(where, folder):
+    """Of a net that is made, and of one that runs by plans, as the commands' do."""
+    (folder / 'net.prototxt').write_text(failing(where))
+
+    def use():
+        ours = UserNet.read('net.prototxt', caffe.TRAIN)
+        assert where not in ('setup', 'reshape')        # which making the net calls
+        ours.forward(data=torch.zeros(2, 3))
+        assert where == 'backward'
+        ours.backward(phase=torch.ones(()), b=torch.ones(2, 3))
+    told = message(use)
+    assert (f"layer 'x' (Python): {where} of class 'Fails' of module 'mine' raised Mine: {where} "
+            f'(at {folder}/mine.py:') in told
 
 
 def test_a_layer_without_forward_is_no_layer(folder):
     ours = net(folder, inputs(data=(2, 3)) + python('x', 'data', 'b', 'Unfinished'))
-    with pytest.raises(AttributeError, match="'Unfinished' object has no attribute 'forward'"):
+    with pytest.raises(AttributeError, match=r"layer 'x'.*'Unfinished'.* has no forward") as caught:
         ours.forward()
+    assert isinstance(caught.value, FcnError)
+
+
+WRONG = """
+import caffe
+
+class NoReshape(caffe.Layer):
+    pass
+
+class Good(caffe.Layer):
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+    def forward(self, bottom, top):
+        top[0].data[...] = bottom[0].data
+
+class NoSetup(Good):
+    setup = None
+
+class NoBackward(Good):
+    pass
+
+class Init(Good):
+    def __init__(self):
+        pass
+
+class Blobs(Good):
+    def setup(self, bottom, top):
+        self.blobs = [3]
+
+class BlobsAdded(Good):
+    def setup(self, bottom, top):
+        self.blobs.append('x')
+
+class Shape(Good):
+    def reshape(self, bottom, top):
+        top[0].reshape('x')
+
+class Huge(Good):
+    def reshape(self, bottom, top):
+        top[0].reshape(10 ** 9, 10 ** 9)
+
+class Second(Good):
+    def reshape(self, bottom, top):
+        top[1].reshape(1)
+
+class Abstract(Good):
+    def setup(self, bottom, top):
+        raise NotImplementedError
+
+class Longer(Good):
+    def setup(self, bottom, top):
+        top.append(None)
+        return 5
+"""
+
+
+@pytest.mark.parametrize('kind, wanted', [
+    ('NoReshape', 'has no reshape'), ('NoSetup', 'has no setup'), ('Init', '__init__ of class'),
+    ('Blobs', 'self.blobs'), ('BlobsAdded', 'self.blobs'), ('Shape', 'reshape of class'),
+    ('Huge', 'reshape of class'), ('Second', 'raised IndexError'),
+    ('Abstract', 'setup of class \'Abstract\' of module \'wrong\' raised NotImplementedError (at')])
+def test_classes_that_are_wrong(folder, kind, wanted):
+    (folder / 'wrong.py').write_text(WRONG)
+    text = inputs(data=(2, 3)) + python('x', 'data', 'b', kind, module='wrong')
+    try:
+        assert_facts(message(net, folder, text), '', "layer 'x' (Python)", f"'{kind}'", wanted)
+    finally:
+        sys.modules.pop('wrong', None)
+
+
+def test_what_a_method_returns_is_ignored(folder):
+    (folder / 'wrong.py').write_text(WRONG)
+    ours = net(folder, 'force_backward: true ' + inputs(data=(2, 3)) + python(
+        'x', 'data', 'b', 'Longer', module='wrong'))
+    ours.blobs['data'].data[...] = 2
+    assert (ours.forward()['b'] == 2).all()
+    with pytest.raises(AttributeError, match=r"layer 'x'.*has no backward"):
+        ours.backward()
+    sys.modules.pop('wrong', None)
+
+
+# What is imported
+
+@pytest.fixture
+def packages(folder):
+    """Packages whose import leaves a trace, and the names of those imported."""
+    for name in 'p', 'p/q':
+        (folder / name).mkdir()
+        (folder / name / '__init__.py').write_text('open("ran", "a").write(__name__ + " ")\n')
+    (folder / 'p' / 'plain').mkdir()                                # a namespace in a package
+    for name in 'alone.py', 'p/q/r.py', 'p/plain/r.py':
+        (folder / name).write_text('open("ran", "a").write(__name__ + " ")\n' + MODULE)
+
+    def ran():
+        return (folder / 'ran').read_text().split() if (folder / 'ran').exists() else []
+    yield ran
+    for name in [name for name in sys.modules if name.partition('.')[0] in ('p', 'alone')]:
+        del sys.modules[name]
+
+
+def user(kind, module):
+    return inputs(data=(2, 3)) + python('x', 'data', 'phase b', kind, module=module, param='1')
+
+
+@pytest.mark.parametrize('module', ['p.q.none', 'p.none.r', 'p.q.r.s', 'p.plain.none', 'none.p',
+                                    'p..q', '.p', 'p.', 'p/q/none.py', 'alone.r'])
+def test_an_unknown_modules_packages_are_not_imported(folder, packages, module):
+    assert "layer 'x' (Python)" in message(net, folder, user('Phase', module))
+    assert packages() == []
+
+
+@pytest.mark.parametrize('module', ['alone', 'p.q.r', 'p.plain.r', 'this', 'antigravity'])
+def test_a_module_without_the_class_is_not_imported(folder, packages, module, capsys):
+    assert f"module '{module}'" in message(net, folder, user('Phaze', module))
+    assert packages() == [] and 'antigravity' not in sys.modules and not capsys.readouterr().out
+
+
+@pytest.mark.parametrize('module, ran', [
+    ('alone', ['alone']), ('p.q.r', ['p', 'p.q', 'p.q.r']), ('p.plain.r', ['p', 'p.plain.r'])])
+def test_a_modules_packages_are_imported_for_its_class(folder, packages, module, ran):
+    assert net(folder, user('Phase', module)).forward()['phase'] == caffe.TRAIN
+    assert packages() == ran
+
+
+@pytest.mark.parametrize('source', [
+    'from mine import *', 'globals()["Phase"] = __import__("mine").Phase',
+    'from mine import Phase', 'import mine\nPhase = mine.Phase', 'import mine as Phase',
+    'import mine\ndef __getattr__(name):\n    return getattr(mine, name)'])
+def test_classes_that_a_module_gets_from_elsewhere(folder, packages, source):
+    (folder / 'alone.py').write_text(source)
+    if source.endswith('as Phase'):
+        assert 'no caffe.Layer' in message(net, folder, user('Phase', 'alone'))
+    else:
+        assert net(folder, user('Phase', 'alone')).forward()['phase'] == caffe.TRAIN
+
+
+@pytest.mark.parametrize('source, wanted', [
+    ('class Phase(:', 'SyntaxError'), ('Phase = 1 / 0', 'ZeroDivisionError'),
+    ('import no_such_module\nPhase = 1', "No module named 'no_such_module'"),
+    ('Phase = "a\0b"', 'null bytes')])
+def test_modules_that_cannot_be_imported(folder, packages, source, wanted):
+    (folder / 'alone.py').write_text(source)
+    assert_facts(message(net, folder, user('Phase', 'alone')), '', "layer 'x' (Python)",
+                 "the import of class 'Phase' of module 'alone'", wanted)
+
+
+# Without users' code
+
+@pytest.fixture
+def no_user_code():
+    caffe.set_user_code(False)
+    yield
+    caffe.set_user_code(True)
+
+
+@pytest.mark.parametrize('module', ['alone', 'p.q.r', 'none', 'mine', 'os'])
+def test_user_code_can_be_switched_off(folder, packages, no_user_code, module):
+    for make in partial(net, folder), lambda text: UserNet.read('net.prototxt', caffe.TEST):
+        told = message(make, user('Phase', module))
+        assert "net.prototxt:2: layer 'x' (Python): class 'Phase' of" in told
+        assert 'is user code' in told and 'set_user_code(True)' in told
+    assert packages() == []
+
+
+def test_layers_of_this_project_stay_and_stand_in(folder, no_user_code):
+    """A module of that name on the path is not imported."""
+    (folder / 'digit_layers.py').write_text('raise SystemExit')
+    ours = net(folder, layer('Python', 'd', '', 'data label', 'python_param { module: '
+                             '"digit_layers" layer: "DigitDataLayer" param_str: '
+                             '"{\'split\': \'val\', \'batch_size\': 1}" }'))
+    assert ours.forward()['data'].shape == (1, 3, 224, 224)
+
+
+@pytest.mark.parametrize('words', [
+    ['caffe', 'test', '--model=net.prototxt', '--weights=x', '--no-user-code'],
+    ['caffe', '--no-user-code', 'time', '--model=net.prototxt'],
+    ['caffe', 'train', '--solver=solver.prototxt', '--nouser_code'],
+    ['caffe', 'extract_features', 'x', 'net.prototxt', 'b', 'db', '1', 'lmdb', '--no-user-code'],
+    ['pycaffe', '--no-user-code', 'script.py'],
+    ['infer', 'photo.png', '--net', 'net.prototxt', '--weights', 'x', '--no-user-code'],
+    ['eval', '--net', 'net.prototxt', '--weights', 'x', '--no-user-code']])
+def test_the_commands_refuse_it(folder, packages, words, capsys):
+    (folder / 'net.prototxt').write_text(user('Phase', 'alone'))
+    (folder / 'solver.prototxt').write_text('net: "net.prototxt" base_lr: 1 lr_policy: "fixed"')
+    (folder / 'script.py').write_text('import caffe\ncaffe.Net("net.prototxt", caffe.TEST)')
+    (folder / 'photo.png').touch()
+    with pytest.raises(SystemExit):
+        main(words)
+    told = capsys.readouterr().err
+    caffe.set_user_code(True)
+    assert "layer 'x' (Python): class 'Phase' of module 'alone' is user code" in told
+    assert packages() == []
+    if '--no-user-code' in words and words[0] != 'pycaffe':
+        assert 'If you trust it, leave out --no-user-code.' in told

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import pytest
 from small_runs import (
+    DATA,
     NET,
     SOLVER,
     assert_error,
@@ -17,13 +18,14 @@ from small_runs import (
     write_stage,
 )
 
+from fcn_repro.errors import FcnError
 from fcn_repro.formats.weights import read_extra, read_solverstate
 from fcn_repro.net import Net
 from fcn_repro.predict.evaluation import evaluate_and_report
 from fcn_repro.proto import TEST
 from fcn_repro.recipe import training
 from fcn_repro.recipe.options import Options
-from fcn_repro.recipe.runs import Run
+from fcn_repro.recipe.runs import Run, recorded_folder
 from fcn_repro.solver import Solver
 
 
@@ -283,3 +285,16 @@ def test_mnist_run_is_evaluated(small, tmp_path, capsys):
     assert_error(call(capsys, *words), 'data/mnist/VOC', 'no such folder')
     small_voc(tmp_path / 'data/mnist/VOC')
     assert_error(call(capsys, *words), 'runs/small-mnist: the run has no weights')
+
+
+@pytest.mark.parametrize('text', [
+    'name: "n"', DATA % ('x', 'val'), DATA.replace("'%s'", '5', 1) % 'val',
+    DATA.replace("'%s'", "'a\\\\x00'", 1) % 'val'])
+def test_the_data_that_a_run_recorded(tmp_path, text):
+    """FcnError, with the file, where it names no folder."""
+    (tmp_path / 'val.prototxt').write_text(text)
+    if "'x'" in text:
+        assert recorded_folder(tmp_path / 'val.prototxt') == 'x'
+    else:
+        with pytest.raises(FcnError, match=r'val\.prototxt: .*names no voc_dir'):
+            recorded_folder(tmp_path / 'val.prototxt')

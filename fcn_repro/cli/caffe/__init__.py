@@ -16,6 +16,7 @@ from ...errors import FcnError, nearest
 from .gflags import parse, usage
 
 PROG = 'fcn-repro caffe'
+NO_USER_CODE = '--no-user-code'     # as the other commands have it: --nouser_code for gflags
 ACTIONS = {         # one module each
     'train': 'train or finetune a model',
     'test': 'score a model',
@@ -36,11 +37,12 @@ ACTIONS = {         # one module each
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = f'{PROG} ACTION [FLAGS] [--max-pixels=N] ...'
+    parser.usage = f'{PROG} [{NO_USER_CODE}] ACTION [FLAGS] [--max-pixels=N] ...'
     width = max(map(len, ACTIONS))
     parser.epilog = 'actions:\n' + '\n'.join(
         f'  {name:{width}}  {text}' for name, text in ACTIONS.items()) + \
-        f'\n\n{PROG} ACTION --help lists the flags of an action.'
+        f'\n\n{PROG} ACTION --help lists the flags of an action. With {NO_USER_CODE}, nets whose ' \
+        'Python\nlayers are not of this project are refused.'
     parser.add_argument('words', nargs=argparse.REMAINDER, metavar='ACTION',
                         help='an action and its flags')
 
@@ -54,7 +56,7 @@ def run_words(words: Sequence[str]) -> int | None:
         raise FcnError(f"unknown action '{action}'" if action else 'no action is given',
                        do=f'{nearest(action or "", ACTIONS)} Actions: {", ".join(ACTIONS)}.'
                        .lstrip())
-    rest = list(words)
+    rest = ['--nouser_code' if word == NO_USER_CODE else word for word in words]
     rest.remove(action)
     module = load(action)
     if hasattr(module, 'add_arguments'):        # a script of Python in Caffe, with argparse

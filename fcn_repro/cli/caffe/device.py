@@ -16,6 +16,8 @@ MODEL = Flag('model', '', 'the net, a prototxt')
 WEIGHTS = Flag('weights', '', 'caffemodels, separated by commas')
 LEVEL = Flag('level', 0, "the net's level")
 STAGE = Flag('stage', '', "the net's stages, separated by commas")
+USER_CODE = Flag('user_code', True, "let nets have Python layers of one's own; "
+                 '--no-user-code refuses them, and imports nothing of theirs')
 ITERATIONS = Flag('iterations', 50, 'how many to run')
 
 

@@ -5,16 +5,19 @@ import argparse
 from ...errors import FcnError
 from ...formats.converters import check_backend
 from ...net.placement import pick_device, place
+from ...paths import ANYWHERE
 from ...predict.features import extract_features
 from ...proto import TEST
+from ...pycaffe.mode import set_user_code
 from ...pycaffe.userlayer import UserNet, search_here
 from ...sizes import LARGEST
+from .device import USER_CODE
 from .gflags import MAX_PIXELS
 
 USAGE = ('PRETRAINED_NET_PARAM FEATURE_EXTRACTION_PROTO_FILE BLOB_NAME1[,NAME2,...] '
          'DATASET_NAME1[,NAME2,...] NUM_MINI_BATCHES DB_TYPE [CPU/GPU] [DEVICE_ID=0]')
 WORDS = 6, 8
-FLAGS = (MAX_PIXELS,)
+FLAGS = USER_CODE, MAX_PIXELS
 
 
 def run(flags: argparse.Namespace, args: list[str]) -> None:
@@ -22,7 +25,8 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     check_backend(kind, databases)
     count = whole(batches, 'NUM_MINI_BATCHES')
     search_here()
-    net = UserNet.read(proto, TEST)
+    set_user_code(flags.user_code)
+    net = UserNet.read(proto, TEST, writes=ANYWHERE)
     place(net, device_of(where))
     net.copy_from(weights)
     extract_features(net, names.split(','), databases.split(','), count)

@@ -10,7 +10,9 @@ from ...glog import at
 from ...memory import keep_freed_memory
 from ...net.placement import place
 from ...passes import DEFAULT
+from ...paths import ANYWHERE
 from ...proto import TEST
+from ...pycaffe.mode import set_user_code
 from ...pycaffe.userlayer import UserNet, search_here
 from ...search import SearchPath
 from . import device
@@ -20,7 +22,7 @@ log = logging.getLogger(__name__)
 
 USAGE = '--model=FILE --weights=FILE [FLAGS]'
 FLAGS = (device.MODEL, device.WEIGHTS, device.ITERATIONS, device.GPU, device.LEVEL, device.STAGE,
-         MAX_PIXELS)
+         device.USER_CODE, MAX_PIXELS)
 
 
 @torch.no_grad()
@@ -29,12 +31,14 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     outputs whose size changes from pass to pass."""
     keep_freed_memory()
     search_here()
+    set_user_code(flags.user_code)
     device.need(flags, 'model', 'a model definition to score.')
     device.need(flags, 'weights', 'model weights to score.')
     if flags.iterations < 1:
         raise FcnError(f'iterations is {flags.iterations}', do='Give 1 or more.')
     where = device.pick(flags.gpu)
-    net = UserNet.read(flags.model, TEST, flags.level, device.stages(flags), passes=DEFAULT)
+    net = UserNet.read(flags.model, TEST, flags.level, device.stages(flags), passes=DEFAULT,
+                       writes=ANYWHERE)
     place(net, where)
     for name in flags.weights.split(','):
         net.copy_from(SearchPath.of(flags.model).find(name.strip(), 'file', 'weights'))

@@ -13,8 +13,10 @@ from ...glog import at
 from ...memory import keep_freed_memory
 from ...net import Net
 from ...net.placement import place
+from ...paths import ANYWHERE
 from ...proto import TEST, TRAIN
 from ...pycaffe.layerwise import LayerwiseNet
+from ...pycaffe.mode import set_user_code
 from ...pycaffe.userlayer import search_here
 from . import device
 from .gflags import MAX_PIXELS, Flag
@@ -23,7 +25,7 @@ log = logging.getLogger(__name__)
 
 USAGE = '--model=FILE [FLAGS]'
 FLAGS = (device.MODEL, device.ITERATIONS, Flag('phase', '', 'TRAIN (the default) or TEST'),
-         device.GPU, device.LEVEL, device.STAGE, MAX_PIXELS)
+         device.GPU, device.LEVEL, device.STAGE, device.USER_CODE, MAX_PIXELS)
 PHASES = {'': TRAIN, 'TRAIN': TRAIN, 'TEST': TEST}
 
 
@@ -31,13 +33,15 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     """Log the average milliseconds of each layer, forward and backward, and of whole passes."""
     keep_freed_memory()
     search_here()
+    set_user_code(flags.user_code)
     device.need(flags, 'model', 'a model definition to time.')
     if flags.phase not in PHASES:
         raise FcnError(f"phase is '{flags.phase}'", do='Use TRAIN or TEST.')
     if flags.iterations < 1:
         raise FcnError(f'iterations is {flags.iterations}', do='Give 1 or more.')
     where = device.pick(flags.gpu)
-    net = LayerwiseNet.read(flags.model, PHASES[flags.phase], flags.level, device.stages(flags))
+    net = LayerwiseNet.read(flags.model, PHASES[flags.phase], flags.level, device.stages(flags),
+                            writes=ANYWHERE)
     place(net, where, channels_last=False, prepack=False, graphs=False)
     last = len(net.graph.nodes) - 1
     log.info('Performing Forward', extra=at('caffe.cpp', 364))

@@ -11,7 +11,9 @@ from ...errors import FcnError
 from ...glog import at
 from ...lock import locked
 from ...memory import keep_freed_memory
+from ...paths import ANYWHERE
 from ...proto.prototxt import read_solver
+from ...pycaffe.mode import set_user_code
 from ...pycaffe.userlayer import UserNet, search_here
 from ...solver.solver import Solver
 from . import device
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 USAGE = '--solver=FILE [FLAGS]'
 FLAGS = (Flag('solver', '', 'the solver, a prototxt'),
          Flag('snapshot', '', 'a solver state to resume from'),
-         device.WEIGHTS, device.GPU, device.LEVEL, device.STAGE,
+         device.WEIGHTS, device.GPU, device.LEVEL, device.STAGE, device.USER_CODE,
          Flag('sigint_effect', 'stop', 'what Ctrl-C does: snapshot, stop or none'),
          Flag('sighup_effect', 'snapshot', 'what SIGHUP does: snapshot, stop or none'),
          MAX_PIXELS)
@@ -34,6 +36,7 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     Caffe would go on with NaN."""
     keep_freed_memory()
     search_here()
+    set_user_code(flags.user_code)
     device.need(flags, 'solver', 'a solver definition to train.')
     if flags.snapshot and flags.weights:
         raise FcnError('both a snapshot to resume from and weights to finetune',
@@ -87,7 +90,8 @@ def make_solver(flags: argparse.Namespace) -> Solver:
         p.snapshot_format = p.BINARYPROTO           # Caffe's default
     wanted = p.HasField('solver_mode') and p.solver_mode == p.GPU
     number = p.device_id if p.HasField('device_id') else 0
-    return Solver(text, device=device.pick(flags.gpu, wanted, number), net_class=UserNet)
+    return Solver(text, device=device.pick(flags.gpu, wanted, number), net_class=UserNet,
+                  writes=ANYWHERE)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What the layers of one net share: its execution options, its seed and its position."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,7 +51,8 @@ class RunState:
     """Written by the net alone, read by its layers.
 
     Fixed with the net: phase; search, where relative paths of the text are looked for; overrides,
-    {class of a Python data layer: keys of its param_str to replace}.
+    {class of a Python data layer: keys of its param_str to replace}; writes, the folders in which
+    layers may write files.
     Replaced as a whole by `Net.place`: options.
     Moved by `Net.seek` and by forward passes: seed and position, the number of forward passes so
     far. Data layers and Dropout are functions of these two, so a restored run continues with the
@@ -65,6 +67,7 @@ class RunState:
     position: int = 0
     search: SearchPath = field(default_factory=SearchPath)
     overrides: dict = field(default_factory=dict)
+    writes: tuple[Path, ...] = ()
     options: ExecutionOptions = field(default_factory=ExecutionOptions)
     share: Share = field(default_factory=Share)
     postponed: list[Any] | None = None
