@@ -18,7 +18,7 @@ WORDS = (b'{', b'}', b'"', b'-1', b'4000000000', b'9223372036854775807', b'nan',
          b'bottom', b'data', b'dim: 0', b'#', b'\\', b'\xff', b'[', b']', b'\n')
 SIZES = (0, 1, 2, 3, 7, 8, 100, 255, 256, 4096, 65535, 65536, 1 << 20, (1 << 31) - 1, 1 << 31,
          (1 << 32) - 1, 1 << 32, 1 << 40, (1 << 62) - 1, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
-VALUES = ('0', '1', '-1', '2', '3', '7', '255', '1000000', '2147483647', '-2147483648',
+VALUES = ('0', '1', '-1', '2', '3', '4', '5', '7', '16', '100', '255', '1000000', '2147483647', '-2147483648',
           '4294967295', '1e30', '1e-30', '1e400', '-inf', 'inf', 'nan', '0.5', 'true', 'false',
           'AVE', 'MAX', 'TEST', 'TRAIN', 'LMDB', '""', '"\\000"', '"../../x"', '"/dev/zero"', '"."',
           '"%s"', '"\\377\\376"', '"' + 'n' * 300 + '"', '9' * 400)
@@ -80,21 +80,26 @@ TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|[\w.+-]+|\s+|.', re
 def text(data, others, rng):
     """One to four changes of whole tokens: values, names and blocks of this text and others."""
     tokens = TOKEN.findall(data)
-    for _ in range(rng.randint(1, 4)):
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
         if not tokens:
             return b''
         i = rng.randrange(len(tokens))
-        kind = rng.randrange(7)
-        if kind <= 1:
-            number = pick(tokens, i, lambda t: t[:1] in b'0123456789-"\'' or t.isalpha())
-            tokens[number] = rng.choice(VALUES).encode()
-        elif kind == 2:
-            tokens[i] = rng.choice(TOKEN.findall(rng.choice(others)) or [b''])
-        elif kind == 3:
-            tokens[i:i] = block(tokens, i) * rng.choice((1, 1, 2, 300))
+        kind = rng.randrange(10)
+        if kind <= 3:
+            i = pick(tokens, i, lambda t: t[:1] in b'0123456789-')
+            tokens[i] = rng.choice(VALUES[:rng.choice((10, 10, len(VALUES)))]).encode()
         elif kind == 4:
-            del tokens[i:i + len(block(tokens, i))]
+            i = pick(tokens, i, lambda t: t[:1] in b'"\'' or t.isalpha())
+            tokens[i] = rng.choice(VALUES).encode()
         elif kind == 5:
+            same = [t for t in TOKEN.findall(rng.choice(others)) if t[:1].isalpha()
+                    == tokens[i][:1].isalpha()]
+            tokens[i] = rng.choice(same or [b''])
+        elif kind == 6:
+            tokens[i:i] = block(tokens, i) * rng.choice((1, 1, 2, 300))
+        elif kind == 7:
+            del tokens[i:i + len(block(tokens, i))]
+        elif kind == 8:
             other = TOKEN.findall(rng.choice(others))
             tokens[i:i] = block(other, rng.randrange(len(other))) if other else []
         else:

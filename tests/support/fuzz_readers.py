@@ -38,6 +38,7 @@ SHOWN = 2           # faults of one kind that are printed; all are kept
 READ, REFUSED = 'read', 'refused'
 WRITING = ('os.mkdir', 'os.rename', 'os.remove', 'os.rmdir', 'os.symlink', 'os.link', 'os.chmod',
            'os.truncate', 'os.utime')
+LINKS = 'os.symlink', 'os.link'         # which write their second argument alone
 STARTING = 'os.system', 'os.exec', 'os.posix_spawn', 'subprocess.Popen'
 HARMLESS = '/dev/null', '/proc/self/', '/dev/shm/'
 
@@ -68,7 +69,7 @@ class Watch:
                 self.check(event, path)
         elif event in WRITING:
             if not any(isinstance(arg, int) and arg > 2 for arg in args[-2:]):  # not by dir_fd
-                for path in args[:2 if event in ('os.rename', 'os.link') else 1]:
+                for path in args[event in LINKS:2 if event in (*LINKS, 'os.rename') else 1]:
                     self.check(event, path)
         elif event in STARTING and sys.executable not in (str(args[0]), *map(str, args[1] or ())):
             self.seen.append(f'started {args[0]!r}'[:200])
@@ -166,7 +167,7 @@ SEEDS: dict[str, list[bytes]] = {}
 def mutate(reader: str, rng: random.Random) -> bytes:
     """An input: a seed, changed by a mutation that knows its format or by one that does not."""
     files = seeds(reader)
-    kinds = [*TARGETS[reader].change * 2, mutations.generic]
+    kinds = [*TARGETS[reader].change * 3, mutations.generic]
     return rng.choice(kinds)(rng.choice(files), files, rng)[:mutations.MOST]
 
 
@@ -187,6 +188,7 @@ def run_batch(reader: str, seed: int, folder: Path, count: int) -> None:
     attempt(target, first)                  # imports, and starts what stays
     lines = os.open(folder / 'lines', os.O_WRONLY | os.O_CREAT)
     watch = Watch(work)
+    gc.freeze()                             # so that looking for cycles is quick
     for i in range(count):
         watch.on = False
         path = work / f'{seed}-{i}'
@@ -279,10 +281,11 @@ class Run:
         self.rows = {reader: Row() for reader in readers}
         self.running: dict[int, Batch] = {}
 
-    def go(self, seconds: float, inputs: int, per_batch: int = BATCH) -> None:
+    def go(self, seconds: float, inputs: int) -> None:
         """Run until the time is over or so many inputs are done."""
         adopt_orphans()
         end, begun = time.monotonic() + seconds, 0
+        per_batch = min(BATCH, -(-inputs // len(self.rows)))
         for number, reader in enumerate(itertools.cycle(self.rows)):
             if time.monotonic() > end or begun >= inputs:
                 break
@@ -324,7 +327,7 @@ class Run:
         if made.is_file():
             shutil.copy(made, kept)
         row.faults.append(outcome)
-        kind = re.sub(r'[\d,. ]+|0x\w+|\'.*?\'', ' ', outcome)
+        kind = outcome.partition(':')[0] + outcome.rpartition('(')[2]
         row.kinds[kind] = row.kinds.get(kind, 0) + 1
         if row.kinds[kind] <= SHOWN:
             print(f'{kept}: {outcome}', flush=True)
@@ -363,7 +366,7 @@ def again(path: Path, reader: str) -> str:
         TARGETS[reader] = saved._replace(change=())
         mutations.generic = lambda data, others, rng: data
         try:
-            run.go(60, 1, 1)
+            run.go(60, 1)
         finally:
             TARGETS[reader], mutations.generic = saved, mutations_of
             del SEEDS[reader]

@@ -151,7 +151,7 @@ def convert_weights(path):
 
 def copy_weights(path):
     from fcn_repro.net import Net
-    return Net.read(DATA / 'nets/fcn8s/net.prototxt', 'TEST').copy_from(path)
+    return Net.read(DATA / 'weights/load/net.prototxt', 'TEST').copy_from(path)
 
 
 def read_state(path):
@@ -292,7 +292,9 @@ def encoded(kind, size=(9, 7), mode='RGB', **options):
     """The bytes of a small image file."""
     file = io.BytesIO()
     rows = np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8)
-    Image.fromarray(rows).convert(mode).save(file, kind, **options)
+    image = Image.fromarray(rows[..., 0].astype('u2') * 257) if mode == 'I;16' else \
+        Image.fromarray(rows).convert(mode)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -301,7 +303,7 @@ def image_seeds():
     exif[0x0112] = 6
     return [encoded('JPEG'), encoded('JPEG', (40, 30), progressive=True), encoded('PNG'),
             encoded('JPEG', exif=exif), encoded('JPEG', mode='CMYK'), encoded('JPEG', mode='L'),
-            encoded('PNG', mode='RGBA'), encoded('PNG', mode='P'), encoded('PNG', mode='I'),
+            encoded('PNG', mode='RGBA'), encoded('PNG', mode='P'), encoded('PNG', mode='I;16'),
             encoded('BMP'), encoded('GIF', mode='P'), encoded('PPM'), encoded('WEBP'),
             encoded('TIFF'), encoded('TIFF', compression='tiff_lzw'), encoded('TIFF', mode='F')]
 
@@ -523,7 +525,7 @@ TARGETS = {
     'weights': Target(read_weights, files('weights/*.caffemodel'), WIRE),
     'weights-hdf5': Target(read_weights, hdf5_seeds('caffemodel'), (mutations.hdf5,)),
     'weights-converted': Target(convert_weights, files('weights/*.caffemodel'), WIRE),
-    'weights-copied': Target(copy_weights, files('nets/fcn8s/*.caffemodel'), WIRE),
+    'weights-copied': Target(copy_weights, files('weights/load/*.caffemodel'), WIRE),
     'state': Target(read_state, state_seeds, WIRE),
     'state-hdf5': Target(read_state, hdf5_seeds('solverstate'), (mutations.hdf5,)),
     'mean': Target(read_mean, files('weights/*.binaryproto'), WIRE),
