@@ -1,7 +1,8 @@
 """Feed mutations of real files to all readers of files from outside: `make fuzz MINUTES=10`.
 
     python tools/fuzz.py --minutes 10 [--inputs 200000] [--readers weights net] [--jobs 2]
-    python tools/fuzz.py --again FILE --readers READER
+    python tools/fuzz.py --corpus           the faults that were found once, tests/corpus/READER/*
+    python tools/fuzz.py --corpus FILE --readers READER
 
 Every input has to be read, or refused with an FcnError. A fault is anything else: another
 exception, the end of the process, more than the reader's seconds or MEMORY, a descriptor, thread
@@ -13,6 +14,7 @@ of its own with limited memory, so that a crash costs one batch and the run goes
 import argparse
 import ctypes
 import gc
+import importlib
 import itertools
 import os
 import random
@@ -25,6 +27,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -171,42 +174,49 @@ def mutate(reader: str, rng: random.Random) -> bytes:
     return rng.choice(kinds)(rng.choice(files), files, rng)[:mutations.MOST]
 
 
-def run_batch(reader: str, seed: int, folder: Path, count: int) -> None:
-    """In a child process: `count` inputs; a line for each in folder/lines."""
+def inputs(reader: str, seed: int, count: int) -> Iterator[tuple[str, bytes]]:
+    """(name, bytes) of the inputs of a batch, a function of reader and seed."""
+    rng = random.Random(f'{reader}/{seed}')
+    for i in range(count):
+        yield f'{seed}-{i}', mutate(reader, rng)
+
+
+def run_batch(reader: str, folder: Path, batch: Iterable[tuple[str, bytes]]) -> None:
+    """In a child process: read the inputs; a line for each in folder/lines."""
     pages = int(Path('/proc/self/statm').read_text().split()[0])
     room = pages * resource.getpagesize() + ROOM
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter('error', ResourceWarning)
-    work = folder / 'work'
+    work, target = folder / 'work', TARGETS[reader]
     work.mkdir()
     os.chdir(work)
     tempfile.tempdir = str(work)
-    rng, target = random.Random(f'{reader}/{seed}'), TARGETS[reader]
     first = work / 'first'
-    first.write_bytes(rng.choice(seeds(reader)))
+    first.write_bytes(seeds(reader)[0])
     attempt(target, first)                  # imports, and starts what stays
     lines = os.open(folder / 'lines', os.O_WRONLY | os.O_CREAT)
     watch = Watch(work)
     gc.freeze()                             # so that looking for cycles is quick
-    for i in range(count):
+    for name, data in batch:
         watch.on = False
-        path = work / f'{seed}-{i}'
-        path.write_bytes(mutate(reader, rng))
-        (folder / 'now').write_text(str(path))
+        path = work / name
+        path.write_bytes(data)
+        (folder / 'now').write_text(name)
         watch.on = True
         signal.alarm(HANGS)
         outcome = attempt(target, path, watch)
+        signal.alarm(0)
         watch.on = False
-        os.write(lines, f'{path.name}: {outcome}\n'.encode('utf-8', 'replace'))
+        os.write(lines, f'{name}: {outcome}\n'.encode('utf-8', 'replace'))
         if outcome in (READ, REFUSED):
             path.unlink()
 
 
-def start_batch(reader: str, seed: int, folder: Path, count: int) -> int:
+def start_batch(reader: str, folder: Path, batch: Iterable[tuple[str, bytes]]) -> int:
     """The process id of a child that runs a batch."""
     folder.mkdir()
-    seeds(reader)
+    seeds(reader)                           # before the fork: made once
     child = os.fork()
     if not child:
         try:
@@ -214,7 +224,7 @@ def start_batch(reader: str, seed: int, folder: Path, count: int) -> int:
             said = os.open(folder / 'said', os.O_RDWR | os.O_CREAT)
             os.dup2(said, 1)
             os.dup2(said, 2)
-            run_batch(reader, seed, folder, count)
+            run_batch(reader, folder, batch)
             os._exit(0)
         except BaseException as error:
             print(repr(error), flush=True)
@@ -230,7 +240,7 @@ def outcomes(batch: Batch, status: int) -> list[str]:
         now = batch.folder / 'now'
         said = (batch.folder / 'said').read_text(errors='replace').splitlines()
         how = signal.Signals(status & 127).name if status & 127 else f'status {status >> 8}'
-        found.append(f"{Path(now.read_text()).name if now.exists() else 'seed'}: ended its "
+        found.append(f"{now.read_text() if now.exists() else 'seed'}: ended its "
                      f'process: {how} {" ".join(said[-2:])[:300]}')
     return found
 
@@ -280,22 +290,36 @@ class Run:
         self.folder, self.keep, self.jobs, self.seed = folder, keep, jobs, seed
         self.rows = {reader: Row() for reader in readers}
         self.running: dict[int, Batch] = {}
-
-    def go(self, seconds: float, inputs: int) -> None:
-        """Run until the time is over or so many inputs are done."""
+        self.begun = 0
         adopt_orphans()
+
+    def go(self, seconds: float, most: int) -> None:
+        """Run until the time is over or so many inputs are done."""
         end, begun = time.monotonic() + seconds, 0
-        per_batch = min(BATCH, -(-inputs // len(self.rows)))
-        for number, reader in enumerate(itertools.cycle(self.rows)):
-            if time.monotonic() > end or begun >= inputs:
+        size = min(BATCH, -(-most // len(self.rows)))
+        for number, reader in enumerate(itertools.cycle(self.rows), self.seed):
+            if time.monotonic() > end or begun >= most:
                 break
-            while len(self.running) >= self.jobs:
-                self.finish()
-            count = min(per_batch, inputs - begun)
-            folder = self.folder / str(number)
-            child = start_batch(reader, self.seed + number, folder, count)
-            self.running[child] = Batch(reader, folder, time.monotonic())
-            begun += count
+            self.start(reader, inputs(reader, number, min(size, most - begun)))
+            begun += size
+        self.finish_all()
+
+    def corpus(self, files: Sequence[Path]) -> None:
+        """Run files of the readers, each in a batch of its own."""
+        for reader, file in itertools.product(self.rows, files):
+            if file.parent.name == reader or len(self.rows) == 1:
+                self.start(reader, [(file.name, file.read_bytes())])
+        self.finish_all()
+
+    def start(self, reader: str, batch: Iterable[tuple[str, bytes]]) -> None:
+        while len(self.running) >= self.jobs:
+            self.finish()
+        self.begun += 1
+        folder = self.folder / str(self.begun)
+        child = start_batch(reader, folder, batch)
+        self.running[child] = Batch(reader, folder, time.monotonic())
+
+    def finish_all(self) -> None:
         while self.running:
             self.finish()
 
@@ -357,23 +381,6 @@ class Run:
         return sum(len(row.faults) for row in self.rows.values())
 
 
-def again(path: Path, reader: str) -> str:
-    """The outcome of one file, in a child process."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run([reader], Path(folder), Path(folder, 'kept'))
-        SEEDS[reader] = [path.read_bytes()]
-        saved, mutations_of = TARGETS[reader], mutations.generic
-        TARGETS[reader] = saved._replace(change=())
-        mutations.generic = lambda data, others, rng: data
-        try:
-            run.go(60, 1)
-        finally:
-            TARGETS[reader], mutations.generic = saved, mutations_of
-            del SEEDS[reader]
-        row = run.rows[reader]
-    return row.faults[0] if row.faults else READ if row.read else REFUSED
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -385,22 +392,25 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0, help='other inputs with another')
     parser.add_argument('--keep', type=Path, default=Path('runs/fuzz'),
                         help='folder for the inputs that go wrong (default: %(default)s)')
-    parser.add_argument('--again', type=Path, metavar='FILE',
-                        help='only this file, with the first reader named')
+    parser.add_argument('--corpus', nargs='*', type=Path, metavar='FILE',
+                        help='only these files; without names, those of tests/corpus')
     args = parser.parse_args()
     os.environ['OMP_NUM_THREADS'] = '1'
-    if args.again:
-        outcome = again(args.again.resolve(), args.readers[0])
-        print(outcome)
-        sys.exit(outcome not in (READ, REFUSED))
-    import fcn_repro.net
-    import fcn_repro.passes
-    import fcn_repro.solver                 # noqa
+    import_readers()
     with tempfile.TemporaryDirectory() as folder:
         run = Run(args.readers, Path(folder), args.keep.resolve(), args.jobs, args.seed)
-        run.go(60 * args.minutes, args.inputs)
+        if args.corpus is None:
+            run.go(60 * args.minutes, args.inputs)
+        else:
+            run.corpus(args.corpus or sorted(CORPUS.glob('*/*')))
     print(run.table())
     sys.exit(bool(run.faults))
+
+
+def import_readers() -> None:
+    """Import what all batches share, before they are forked."""
+    for name in 'net', 'passes', 'solver':
+        importlib.import_module(f'fcn_repro.{name}')
 
 
 if __name__ == '__main__':
