@@ -72,17 +72,25 @@ def read_net(path):
 
 
 def run_net(path):
-    """Forward, and backward from the loss, of nets that are small enough; with the passes."""
+    """Forward with passes and without, which must agree, and backward from the loss, of nets that
+    are small enough."""
     import torch
 
     from fcn_repro.net import Net
     from fcn_repro.passes import PASSES
-    net = Net.read(path, phase_of(path), passes=PASSES.values())
+    phase = phase_of(path)
+    net = Net.read(path, phase)
     shapes = [*net.shapes.values(), *(shape for each in net.declared.values() for shape, _ in each)]
     if sum(math.prod(shape) for shape in shapes) > MOST_NUMBERS:
         return
-    inputs = {name: torch.zeros(net.shapes[net.graph.first(name)]) for name in net.graph.inputs}
-    net.forward(**inputs)
+    draws = torch.Generator().manual_seed(0)
+    inputs = {name: torch.rand(net.shapes[net.graph.first(name)], generator=draws)
+              for name in net.graph.inputs}
+    plain = net.forward(**inputs)
+    fast = Net.read(path, phase, passes=PASSES.values()).forward(**inputs)
+    for name, expected in plain.items():
+        torch.testing.assert_close(fast[name], expected, rtol=1e-3, atol=1e-4, equal_nan=True,
+                                   msg=lambda text, name=name: f'passes change {name}: {text}')
     if net.total_loss is not None and net.total_loss.requires_grad:
         net.backward()
 
