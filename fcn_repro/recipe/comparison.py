@@ -138,7 +138,7 @@ def result(run: Run, hints: Mapping[str, str]) -> dict[str, float] | None:
         options = replace(run.options, restore=NEWEST if resume else None)
         if train(replace(run, options=options), hints) is None:
             return None
-    metrics = json.loads((run.folder / 'eval' / 'metrics.json').read_text())
+    metrics = read_metrics(run.folder / 'eval' / 'metrics.json')
     scores = {name: 100 * metrics[name] for name in METRICS}
     scores['iterations'] = iteration(run.newest_weights())
     if next(iter(metrics['class_iu'])) == 'background':
@@ -155,7 +155,23 @@ def is_scored(run: Run) -> bool:
     net = run.val_net()
     check_run(done, identity(run, run.prototxt, net) | parentage_now(run))
     return file.stat().st_mtime > done.stat().st_mtime and \
-        is_full_score(json.loads(file.read_text()), data_layer(net))
+        is_full_score(read_metrics(file), data_layer(net))
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The metrics.json of an evaluation. FcnError if it is damaged or another file."""
+    try:
+        found = json.loads(path.read_text('utf-8'))
+        classes = len(dict(found['class_iu']))
+        whole = classes and np.asarray(found['confusion'], float).shape == (classes, classes) and \
+            all(isinstance(found[name], float) for name in METRICS) and {'rule', 'images'} <= set(
+                found)
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        whole = False
+    if not whole:
+        raise FcnError('is not a whole metrics.json of an evaluation', file=str(path),
+                       do='Evaluate the run again, or remove the file.')
+    return found
 
 
 def is_full_score(metrics: dict[str, Any], data) -> bool:

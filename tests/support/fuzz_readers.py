@@ -36,7 +36,8 @@ import fuzz_mutations as mutations
 from fuzz_targets import TARGETS, Target
 
 CORPUS = Path(__file__).parents[1] / 'corpus'
-BATCH, HANGS, ROOM, MEMORY, GRACE = 200, 20, 1 << 30, 400 << 20, 3.0
+BATCH, HANGS, ROOM, MEMORY, GRACE = 200, 60, 1 << 30, 400 << 20, 3.0
+WALL = 10           # seconds by the clock for each second of processor time that is allowed
 SHOWN = 2           # faults of one kind that are printed; all are kept
 READ, REFUSED = 'read', 'refused'
 WRITING = ('os.mkdir', 'os.rename', 'os.remove', 'os.rmdir', 'os.symlink', 'os.link', 'os.chmod',
@@ -119,7 +120,8 @@ def measured(target: Target, path: Path) -> tuple[str, float, int]:
     from fcn_repro.errors import FcnError
     with suppress(OSError):
         Path('/proc/self/clear_refs').write_text('5')       # the peak starts anew
-    before, start, outcome = resident('VmRSS'), time.process_time(), READ
+    before, outcome = resident('VmRSS'), READ
+    start, clock = time.process_time(), time.monotonic()
     try:
         target.read(path)
     except FcnError as error:
@@ -128,7 +130,8 @@ def measured(target: Target, path: Path) -> tuple[str, float, int]:
             outcome = f'an error of {len(str(error))} characters'
     except Exception as error:
         outcome = f'{type(error).__name__}: {error} {place(error)}'.replace('\n', ' ')[:400]
-    return outcome, time.process_time() - start, resident('VmHWM') - before
+    seconds = max(time.process_time() - start, (time.monotonic() - clock) / WALL)
+    return outcome, seconds, resident('VmHWM') - before
 
 
 def place(error: BaseException) -> str:

@@ -210,6 +210,22 @@ def read_golden(path):
     return walk(read_golden(path))
 
 
+def check_goldens(path):
+    """A folder of goldens: what Caffe made of a text is the input."""
+    from fcn_repro.parity.fixtures import KINDS as own
+    from fcn_repro.parity.folder import KINDS, check_folder
+    with folder_with(path, 'v1_net.upgraded.prototxt') as folder:
+        shutil.copy(DATA / 'formats/v1_net.prototxt', folder)
+        os.link(path, folder / 'golden.h5')
+        os.link(path, folder / 'random_stats.json')
+        return list(check_folder(folder, kinds=(*KINDS, *own)))
+
+
+def golden_seeds():
+    return [*files('formats/v1_net.upgraded.prototxt', 'fillers/random_stats.json')(),
+            *files('layers/a*.h5')()[:3]]
+
+
 def read_hdf5_data(path):
     """As HDF5Data reads what its list names."""
     from fcn_repro.layers.common.rows import listed_files, read_files
@@ -246,6 +262,18 @@ def read_database(path):
         reader = open_database(folder / 'db')
         for _, value in reader.records(0, min(len(reader), 300)):
             datum.decode(value)
+
+
+DATA_LAYER = '''layer { name: "d" type: "Data" top: "data" top: "label"
+  transform_param { force_color: true }
+  data_param { source: "db" backend: LMDB batch_size: 3 } }'''
+
+
+def read_data_layer(path):
+    from fcn_repro.net import Net
+    with folder_with(path, 'db/data.mdb') as folder:
+        (folder / 'net.prototxt').write_text(DATA_LAYER)
+        Net.read(folder / 'net.prototxt', 'TEST').forward()
 
 
 def datum_values():
@@ -511,14 +539,27 @@ def stamp_seeds():
 
 
 def read_build(path):
-    from fcn_repro.ops.extension import check_torch
+    from fcn_repro.ops import extension
+    check = getattr(extension, 'check_built', None) or extension.check_torch
     with folder_with(path, '_built.json') as folder:
-        return check_torch(folder)
+        return check(folder)
 
 
 def build_seeds():
-    import torch
-    return [json.dumps({'torch': torch.__version__}).encode()]
+    return [(DATA.parents[1] / 'fcn_repro/_built.json').read_bytes()]
+
+
+def read_metrics(path):
+    from fcn_repro.recipe.comparison import METRICS, figure_iu, read_metrics
+    found = read_metrics(path)
+    return figure_iu(found['confusion']), [100 * found[name] for name in METRICS]
+
+
+def metrics_seeds():
+    return [json.dumps({
+        'pixel_accuracy': 0.5, 'mean_iu': 0.25, 'mean_accuracy': 0.5, 'fw_iu': 0.5, 'rule': 'paper',
+        'class_iu': {'background': 0.5, 'person': None}, 'bound': None, 'of_bound': None,
+        'images': 3, 'data': 'x', 'median_seconds': 0.1, 'confusion': [[3, 1], [2, 4]]}).encode()]
 
 
 NETS = 'formats/*.prototxt', 'layers/*.prototxt', 'nets/*/*.prototxt'
@@ -538,9 +579,11 @@ TARGETS = {
     'state-hdf5': Target(read_state, hdf5_seeds('solverstate'), (mutations.hdf5,)),
     'mean': Target(read_mean, files('weights/*.binaryproto'), WIRE),
     'golden': Target(read_golden, files('layers/*.h5'), (mutations.hdf5,)),
+    'goldens': Target(check_goldens, golden_seeds, (mutations.text, mutations.hdf5)),
     'hdf5-data': Target(read_hdf5_data, hdf5_data_seeds, (mutations.hdf5,)),
     'hdf5-list': Target(read_hdf5_list, lambda: [b'a.h5\nb/c.h5\n', b'/x.h5\n'], LINES),
     'lmdb': Target(read_database, database_seeds, (mutations.lmdb,)),
+    'data-layer': Target(read_data_layer, database_seeds, (mutations.lmdb,)),
     'datum': Target(read_datum, datum_values, WIRE),
     'blobproto': Target(read_messages, message_seeds, WIRE),
     'image': Target(read_image, image_seeds, (mutations.picture,)),
@@ -560,5 +603,6 @@ TARGETS = {
     'caffe-log': Target(read_log, lambda: [LOG], LINES),
     'known-json': Target(read_json, json_seeds, TEXT),
     'scenes-json': Target(read_stamp, stamp_seeds, TEXT),
+    'metrics-json': Target(read_metrics, metrics_seeds, TEXT),
     'build-json': Target(read_build, build_seeds, TEXT),
 }
