@@ -67,10 +67,11 @@ def check_upgrade(comparison: Comparison, path: Path, upgraded: Path, limits: Li
     or as JSON. FcnError if one of them cannot be read."""
     read = read_solver if Path(path).name.startswith('solver_') else read_net
     ours = read(path).message
-    golden, text = type(ours)(), Path(upgraded).read_text('utf-8')
+    golden = type(ours)()
     try:
+        text = Path(upgraded).read_text('utf-8')
         (json_format if upgraded.suffix == '.json' else text_format).Parse(text, golden)
-    except (json_format.ParseError, text_format.ParseError) as error:
+    except (json_format.ParseError, text_format.ParseError, OSError, UnicodeDecodeError) as error:
         raise FcnError(f'cannot be read: {error}', file=str(upgraded),
                        do='Write it again with Caffe.') from None
     comparison.equal('message', text_format.MessageToString(ours),

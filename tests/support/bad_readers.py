@@ -46,7 +46,7 @@ def leave_a_thread_exception(path):
 
 
 def leave_a_file_open(path):
-    KEPT.append(os.open(path, os.O_RDONLY))
+    KEPT.extend(os.open(path, os.O_RDONLY) for _ in range(10))
 
 
 def forget_to_close(path):
@@ -59,7 +59,7 @@ def take_memory(path):
 
 BAD = {crash: 'ended its process: SIGSEGV', spin: 'took 0.', write_elsewhere: 'open outside its',
        start_a_program: "started 'true'", leave_a_process: 'processes running',
-       leave_a_thread_exception: 'nobody caught ValueError', leave_a_file_open: 'left 1 descriptors',
+       leave_a_thread_exception: 'nobody caught ValueError', leave_a_file_open: 'descriptors open',
        forget_to_close: 'nobody caught ResourceWarning', take_memory: 'took 5',
        int: 'TypeError: int() argument'}
 

@@ -37,6 +37,7 @@ from fuzz_targets import TARGETS, Target
 
 CORPUS = Path(__file__).parents[1] / 'corpus'
 BATCH, HANGS, ROOM, MEMORY, GRACE = 200, 60, 1 << 30, 400 << 20, 3.0
+SLACK = 8           # descriptors that may stay open in caches
 WALL = 10           # seconds by the clock for each second of processor time that is allowed
 SHOWN = 2           # faults of one kind that are printed; all are kept
 READ, REFUSED = 'read', 'refused'
@@ -91,9 +92,9 @@ class Watch:
 
     def findings(self) -> str:
         """What was recorded since the last call; '' for nothing."""
-        if self.open_files() > self.before:
+        if self.open_files() > self.before + SLACK:
             gc.collect()
-            if (now := self.open_files()) > self.before:
+            if (now := self.open_files()) > self.before + SLACK:
                 self.seen.append(f'left {now - self.before} descriptors open')
                 self.before = now
         found, self.seen = self.seen, []
