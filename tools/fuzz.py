@@ -1,4 +1,10 @@
-"""Feed mutated files to every reader: tests/support/fuzz_readers.py."""
+#!/usr/bin/env python3
+"""Feed mutated files to every reader of files from outside; fail on any fault.
+
+    python tools/fuzz.py --minutes 10 [--readers net weights] [--jobs 2]
+
+The code is tests/support/fuzz_readers.py; docs/reliability.md has its figures.
+"""
 
 import sys
 from pathlib import Path
@@ -7,5 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tests/support')]
 from fuzz_readers import main
 
+from fcn_repro.cli.reporting import report_errors
+
 if __name__ == '__main__':
-    main()
+    report_errors()(main)()

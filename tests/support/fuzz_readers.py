@@ -3,6 +3,7 @@
     python tools/fuzz.py --minutes 10 [--inputs 200000] [--readers weights net] [--jobs 2]
     python tools/fuzz.py --corpus           the faults that were found once, tests/corpus/READER/*
     python tools/fuzz.py --corpus FILE --readers READER
+    python tools/fuzz.py --coverage --minutes 3 [--readers weights]     with atheris
 
 Every input has to be read, or refused with an FcnError. A fault is anything else: another
 exception, the end of the process, more than the reader's seconds or MEMORY, a descriptor, thread
@@ -14,7 +15,7 @@ of its own with limited memory, so that a crash costs one batch and the run goes
 import argparse
 import ctypes
 import gc
-import importlib
+import importlib.util
 import itertools
 import os
 import random
@@ -22,6 +23,7 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -40,6 +42,7 @@ BATCH, HANGS, ROOM, MEMORY, GRACE = 200, 60, 1 << 30, 400 << 20, 3.0
 SLACK = 8           # descriptors that may stay open in caches
 WALL = 10           # seconds by the clock for each second of processor time that is allowed
 SHOWN = 2           # faults of one kind that are printed; all are kept
+COVERED = ['net', 'solver', 'weights', 'state', 'mean']       # in Python, so that lines can be seen
 READ, REFUSED = 'read', 'refused'
 WRITING = ('os.mkdir', 'os.rename', 'os.remove', 'os.rmdir', 'os.symlink', 'os.link', 'os.chmod',
            'os.truncate', 'os.utime')
@@ -187,9 +190,7 @@ def inputs(reader: str, seed: int, count: int) -> Iterator[tuple[str, bytes]]:
 
 def run_batch(reader: str, folder: Path, batch: Iterable[tuple[str, bytes]]) -> None:
     """In a child process: read the inputs; a line for each in folder/lines."""
-    pages = int(Path('/proc/self/statm').read_text().split()[0])
-    room = pages * resource.getpagesize() + ROOM
-    resource.setrlimit(resource.RLIMIT_AS, (room, room))
+    limit_memory()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter('error', ResourceWarning)
     work, target = folder / 'work', TARGETS[reader]
@@ -215,6 +216,13 @@ def run_batch(reader: str, folder: Path, batch: Iterable[tuple[str, bytes]]) -> 
         os.write(lines, f'{name}: {outcome}\n'.encode('utf-8', 'replace'))
         if outcome in (READ, REFUSED):
             path.unlink()
+
+
+def limit_memory() -> None:
+    """Let this process have ROOM bytes more than now."""
+    pages = int(Path('/proc/self/statm').read_text().split()[0])
+    room = pages * resource.getpagesize() + ROOM
+    resource.setrlimit(resource.RLIMIT_AS, (room, room))
 
 
 def start_batch(reader: str, folder: Path, batch: Iterable[tuple[str, bytes]]) -> int:
@@ -390,17 +398,23 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--minutes', type=float, default=1e6, help='at most so long')
     parser.add_argument('--inputs', type=int, default=10 ** 9, help='at most so many, of all')
-    parser.add_argument('--readers', nargs='+', choices=TARGETS, default=list(TARGETS),
-                        metavar='READER', help=f'of {", ".join(TARGETS)}')
+    parser.add_argument('--readers', nargs='+', choices=TARGETS, metavar='READER',
+                        help=f'of {", ".join(TARGETS)}; default: all')
     parser.add_argument('--jobs', type=int, default=1, help='batches at once (default: 1)')
     parser.add_argument('--seed', type=int, default=0, help='other inputs with another')
     parser.add_argument('--keep', type=Path, default=Path('runs/fuzz'),
                         help='folder for the inputs that go wrong (default: %(default)s)')
     parser.add_argument('--corpus', nargs='*', type=Path, metavar='FILE',
                         help='only these files; without names, those of tests/corpus')
+    parser.add_argument('--coverage', action='store_true',
+                        help=f'choose inputs by what they reach; by default of {COVERED}')
     args = parser.parse_args()
     os.environ['OMP_NUM_THREADS'] = '1'
+    if args.coverage:
+        readers = args.readers or COVERED
+        sys.exit(bool(coverage(readers, args.minutes, args.keep.resolve() / 'coverage')))
     import_readers()
+    args.readers = args.readers or list(TARGETS)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(args.readers, Path(folder), args.keep.resolve(), args.jobs, args.seed)
         if args.corpus is None:
@@ -409,6 +423,33 @@ def main() -> None:
             run.corpus(args.corpus or sorted(CORPUS.glob('*/*')))
     print(run.table())
     sys.exit(bool(run.faults))
+
+
+def coverage(readers: Sequence[str], minutes: float, keep: Path) -> int:
+    """Run readers under atheris, one after another; the number of those with a fault. FcnError
+    where atheris is missing."""
+    from fcn_repro.errors import FcnError
+    if importlib.util.find_spec('atheris') is None:
+        raise FcnError('inputs by coverage need atheris, which is not installed',
+                       do='pip install atheris (a Python that it has a wheel for, or clang).')
+    faults = 0
+    for reader in readers:
+        folder = keep / reader
+        folder.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, Path(__file__).with_name('fuzz_coverage.py'), reader,
+             str(max(1, int(60 * minutes / len(readers)))), folder], capture_output=True, text=True,
+            env={**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, sys.path))})
+        stats = dict(re.findall(r'stat::(\w+):\s+(\d+)', done.stderr))
+        reached = re.findall(r'cov: (\d+)', done.stderr) or ['0']
+        faults += bool(done.returncode)
+        if done.returncode:
+            print(*re.findall(r'AssertionError: .*|Test unit written to .*|ERROR: .*',
+                              done.stderr)[-3:] or done.stderr.splitlines()[-3:], sep='\n')
+        print(f'{reader}: {stats.get("number_of_executed_units", 0)} inputs, '
+              f'{reached[-1]} branches reached, {"a fault" if done.returncode else "no fault"}',
+              flush=True)
+    return faults
 
 
 def import_readers() -> None:
