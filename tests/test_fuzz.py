@@ -109,7 +109,7 @@ def calls_in(node, where):
             continue
         if isinstance(child, ast.Call):
             called = ast.unparse(child.func)
-            if called in OPENING or called.rpartition('.')[2] in METHODS and '.' in called:
+            if called in OPENING or (called.rpartition('.')[2] in METHODS and '.' in called):
                 yield where
         yield from calls_in(child, where)
 

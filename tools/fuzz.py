@@ -9,8 +9,8 @@ The code is tests/support/fuzz_readers.py; docs/reliability.md has its figures.
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / 'tests/support')]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'tests/support'))
 from fuzz_readers import main
 
 from fcn_repro.cli.reporting import report_errors

@@ -50,7 +50,7 @@ def leave_a_file_open(path):
 
 
 def forget_to_close(path):
-    open(path)
+    path.open()
 
 
 def take_memory(path):

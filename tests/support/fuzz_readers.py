@@ -6,7 +6,7 @@
     python tools/fuzz.py --coverage --minutes 3 [--readers weights]     with atheris
 
 Every input has to be read, or refused with an FcnError. A fault is anything else: another
-exception, the end of the process, more than the reader's seconds or MEMORY, a descriptor, thread
+exception, the end of the process, more than the reader's seconds or memory, a descriptor, thread
 exception, unclosed file or process left behind, and a file written outside the input's folder.
 Faulty inputs are kept and listed; status 1 if there is one. Each batch of inputs runs in a process
 of its own with limited memory, so that a crash costs one batch and the run goes on.
@@ -38,7 +38,7 @@ import fuzz_mutations as mutations
 from fuzz_targets import TARGETS, Target
 
 CORPUS = Path(__file__).parents[1] / 'corpus'
-BATCH, HANGS, ROOM, MEMORY, GRACE = 200, 60, 1 << 30, 400 << 20, 3.0
+BATCH, HANGS, ROOM, GRACE = 200, 60, 1 << 30, 3.0
 SLACK = 8           # descriptors that may stay open in caches
 WALL = 10           # seconds by the clock for each second of processor time that is allowed
 SHOWN = 2           # faults of one kind that are printed; all are kept
@@ -114,7 +114,7 @@ def attempt(target: Target, path: Path, watch: Watch | None = None) -> str:
     if outcome in (READ, REFUSED):
         if seconds > target.seconds:
             return f'took {seconds:.1f} s'
-        if memory > MEMORY:
+        if memory > target.memory:
             return f'took {memory >> 20} MB'
     return outcome
 

@@ -32,11 +32,13 @@ MOST_NUMBERS = 1 << 19                  # of a net that is run
 
 class Target(NamedTuple):
     """read: takes the path of an input. seeds: returns the bytes of real files. change: mutations
-    that know the format. seconds: processor time that one input may take."""
+    that know the format. seconds: processor time that one input may take; memory: bytes by which
+    the process may grow."""
     read: Callable[[Path], object]
     seeds: Callable[[], list[bytes]]
     change: tuple[Callable, ...] = ()
     seconds: float = 1.0
+    memory: int = 400 << 20
 
 
 def files(*patterns: str) -> Callable[[], list[bytes]]:
@@ -563,10 +565,11 @@ def metrics_seeds():
 
 
 NETS = 'formats/*.prototxt', 'layers/*.prototxt', 'nets/*/*.prototxt'
+AS_ASKED = 5.0, 1 << 40         # a net may ask for as much as the machine has
 TEXT, LINES, WIRE = (mutations.text,), (mutations.lines,), (mutations.wire,)
 TARGETS = {
-    'net': Target(read_net, files(*NETS), TEXT),
-    'net-run': Target(run_net, files('layers/*.prototxt', 'nets/*/*.prototxt'), TEXT, 5),
+    'net': Target(read_net, files(*NETS), TEXT, *AS_ASKED),
+    'net-run': Target(run_net, files('layers/*.prototxt', 'nets/*/*.prototxt'), TEXT, *AS_ASKED),
     'net-drawn': Target(draw_net, files(*NETS), TEXT),
     'solver': Target(read_solver, files('formats/solver_*.prototxt', 'solvers/*/solver.prototxt'),
                      TEXT),
