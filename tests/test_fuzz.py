@@ -3,6 +3,7 @@
 import ast
 import os
 import random
+import re
 import resource
 import struct
 import subprocess
@@ -63,6 +64,11 @@ def test_what_failed_once(replayed, path):
 def test_the_corpus_is_small_and_of_known_readers():
     assert {path.parent.name for path in FOUND} <= TARGETS.keys()
     assert sum(path.stat().st_size for path in FOUND) < 1_000_000
+
+
+def test_the_readers_are_in_the_docs():
+    named = re.findall(r'`([a-z0-9-]+)`', (ROOT / 'docs/reliability.md').read_text())
+    assert not TARGETS.keys() - set(named)
 
 
 @pytest.fixture(scope='module')
