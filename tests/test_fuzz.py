@@ -43,8 +43,8 @@ def fuzz(folder, *arguments):
 
 def test_any_damage_is_read_or_refused(tmp_path):
     """A few inputs of each reader; `make fuzz` has more."""
-    done = fuzz(tmp_path, '--inputs', str(20 * len(TARGETS)))
-    assert done.returncode == 0 and f'| **all** | {20 * len(TARGETS)} | 0 |' in done.stdout, done
+    done = fuzz(tmp_path, '--inputs', '500')
+    assert done.returncode == 0 and '| **all** | 500 | 0 |' in done.stdout, done
 
 
 @pytest.fixture(scope='module')

@@ -17,6 +17,7 @@ import ctypes
 import gc
 import importlib.util
 import itertools
+import math
 import os
 import random
 import re
@@ -38,7 +39,7 @@ import fuzz_mutations as mutations
 from fuzz_targets import TARGETS, Target
 
 CORPUS = Path(__file__).parents[1] / 'corpus'
-BATCH, HANGS, ROOM, GRACE = 200, 60, 1 << 30, 3.0
+HANGS, ROOM, GRACE = 60, 1 << 30, 3.0
 SLACK = 8           # descriptors that may stay open in caches
 WALL = 10           # seconds by the clock for each second of processor time that is allowed
 SHOWN = 2           # faults of one kind that are printed; all are kept
@@ -308,11 +309,12 @@ class Run:
     def go(self, seconds: float, most: int) -> None:
         """Run until the time is over or so many inputs are done."""
         end, begun = time.monotonic() + seconds, 0
-        size = min(BATCH, -(-most // len(self.rows)))
+        share = min(1, most / sum(TARGETS[reader].batch for reader in self.rows))
         for number, reader in enumerate(itertools.cycle(self.rows), self.seed):
             if time.monotonic() > end or begun >= most:
                 break
-            self.start(reader, inputs(reader, number, min(size, most - begun)))
+            size = min(math.ceil(share * TARGETS[reader].batch), most - begun)
+            self.start(reader, inputs(reader, number, size))
             begun += size
         self.finish_all()
 
@@ -334,6 +336,12 @@ class Run:
     def finish_all(self) -> None:
         while self.running:
             self.finish()
+
+    def stop(self) -> None:
+        """End the batches that are running."""
+        for child in self.running:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
     def finish(self) -> None:
         """Wait for a batch to end and count what it found."""
@@ -381,7 +389,7 @@ class Run:
         """The figures in Markdown, the totals last."""
         lines = ['| reader | inputs | faults | refused | read | inputs/s |', '|---|' + '--:|' * 5]
         total = Row()
-        for reader, row in self.rows.items():
+        for reader, row in ((reader, row) for reader, row in self.rows.items() if row.inputs):
             lines.append(f'| {reader} | {" | ".join(row.cells())} |')
             total.read, total.refused = total.read + row.read, total.refused + row.refused
             total.faults += row.faults
@@ -417,10 +425,12 @@ def main() -> None:
     args.readers = args.readers or list(TARGETS)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(args.readers, Path(folder), args.keep.resolve(), args.jobs, args.seed)
-        if args.corpus is None:
-            run.go(60 * args.minutes, args.inputs)
-        else:
-            run.corpus(args.corpus or sorted(CORPUS.glob('*/*')))
+        with suppress(KeyboardInterrupt):       # the figures so far
+            if args.corpus is None:
+                run.go(60 * args.minutes, args.inputs)
+            else:
+                run.corpus(args.corpus or sorted(CORPUS.glob('*/*')))
+        run.stop()
     print(run.table())
     sys.exit(bool(run.faults))
 

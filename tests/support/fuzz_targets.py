@@ -33,12 +33,13 @@ MOST_NUMBERS = 1 << 19                  # of a net that is run
 class Target(NamedTuple):
     """read: takes the path of an input. seeds: returns the bytes of real files. change: mutations
     that know the format. seconds: processor time that one input may take; memory: bytes by which
-    the process may grow."""
+    the process may grow; batch: inputs in a turn."""
     read: Callable[[Path], object]
     seeds: Callable[[], list[bytes]]
     change: tuple[Callable, ...] = ()
     seconds: float = 1.0
     memory: int = 400 << 20
+    batch: int = 200
 
 
 def files(*patterns: str) -> Callable[[], list[bytes]]:
@@ -565,6 +566,7 @@ def metrics_seeds():
 
 
 NETS = 'formats/*.prototxt', 'layers/*.prototxt', 'nets/*/*.prototxt'
+SLOW = 50                       # HDF5 in a process that starts again after a damaged file
 AS_ASKED = 5.0, 1 << 40         # a net may ask for as much as the machine has
 TEXT, LINES, WIRE = (mutations.text,), (mutations.lines,), (mutations.wire,)
 TARGETS = {
@@ -575,15 +577,16 @@ TARGETS = {
                      TEXT),
     'param-str': Target(read_params, params_seeds, TEXT),
     'weights': Target(read_weights, files('weights/*.caffemodel'), WIRE),
-    'weights-hdf5': Target(read_weights, hdf5_seeds('caffemodel'), (mutations.hdf5,)),
+    'weights-hdf5': Target(read_weights, hdf5_seeds('caffemodel'), (mutations.hdf5,),
+                           batch=SLOW),
     'weights-converted': Target(convert_weights, files('weights/*.caffemodel'), WIRE),
     'weights-copied': Target(copy_weights, files('weights/load/*.caffemodel'), WIRE),
     'state': Target(read_state, state_seeds, WIRE),
-    'state-hdf5': Target(read_state, hdf5_seeds('solverstate'), (mutations.hdf5,)),
+    'state-hdf5': Target(read_state, hdf5_seeds('solverstate'), (mutations.hdf5,), batch=SLOW),
     'mean': Target(read_mean, files('weights/*.binaryproto'), WIRE),
-    'golden': Target(read_golden, files('layers/*.h5'), (mutations.hdf5,)),
-    'goldens': Target(check_goldens, golden_seeds, (mutations.text, mutations.hdf5)),
-    'hdf5-data': Target(read_hdf5_data, hdf5_data_seeds, (mutations.hdf5,)),
+    'golden': Target(read_golden, files('layers/*.h5'), (mutations.hdf5,), batch=SLOW),
+    'goldens': Target(check_goldens, golden_seeds, (mutations.text, mutations.hdf5), batch=SLOW),
+    'hdf5-data': Target(read_hdf5_data, hdf5_data_seeds, (mutations.hdf5,), batch=SLOW),
     'hdf5-list': Target(read_hdf5_list, lambda: [b'a.h5\nb/c.h5\n', b'/x.h5\n'], LINES),
     'lmdb': Target(read_database, database_seeds, (mutations.lmdb,)),
     'data-layer': Target(read_data_layer, database_seeds, (mutations.lmdb,)),
