@@ -167,19 +167,27 @@ class Batch(NamedTuple):
 
 
 def seeds(reader: str) -> list[bytes]:
-    """The bytes of the files that a reader's inputs are made of: real ones, and found faults."""
-    found = [path.read_bytes() for path in sorted((CORPUS / reader).glob('*'))]
-    return SEEDS.setdefault(reader, [*TARGETS[reader].seeds(), *found])
+    """The bytes of the real files that a reader's inputs are made of."""
+    return SEEDS.setdefault(reader, TARGETS[reader].seeds())
+
+
+def found_faults(reader: str) -> list[bytes]:
+    """The bytes of the files that it failed on once."""
+    return FAULTS.setdefault(reader, [path.read_bytes()
+                                      for path in sorted((CORPUS / reader).glob('*'))])
 
 
 SEEDS: dict[str, list[bytes]] = {}
+FAULTS: dict[str, list[bytes]] = {}
 
 
 def mutate(reader: str, rng: random.Random) -> bytes:
-    """An input: a seed, changed by a mutation that knows its format or by one that does not."""
+    """An input: a real file, or one time in ten an earlier fault, changed by a mutation that knows
+    its format or by one that does not."""
     files = seeds(reader)
     kinds = [*TARGETS[reader].change * 3, mutations.generic]
-    return rng.choice(kinds)(rng.choice(files), files, rng)[:mutations.MOST]
+    chosen = found_faults(reader) if rng.randrange(10) == 0 else files
+    return rng.choice(kinds)(rng.choice(chosen or files), files, rng)[:mutations.MOST]
 
 
 def inputs(reader: str, seed: int, count: int) -> Iterator[tuple[str, bytes]]:
