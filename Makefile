@@ -8,6 +8,7 @@
 # NET, ITERATIONS, RESTORE=1, FRESH=1          of train-fcn32s, train-fcn16s, train-fcn8s and eval
 # BATCH, SAMPLES   images per pass and samples per iteration of train-…: another recipe
 # KEEP    number of snapshots to keep   SEEDS  of staged
+# MINUTES, JOBS, SEED of fuzz
 # FAMILY  mini: narrow nets; voc (default with VOC): the release's; scratch: the release's width,
 #         from random weights
 
@@ -29,7 +30,8 @@ TRAIN = $(OPTIONS) $(if $(M2NIST),--m2nist '$(M2NIST)') $(if $(WEIGHTS),--weight
         $(if $(BATCH),--batch $(BATCH)) $(if $(SAMPLES),--samples $(SAMPLES)) \
         $(if $(RESTORE),--restore) $(if $(FRESH),--fresh) $(if $(KEEP),--keep $(KEEP))
 
-.PHONY: build staged eval test test-slow lint sanitize kills cuda-check gpu-check bench wheel clean
+.PHONY: build staged eval test test-slow lint sanitize kills fuzz cuda-check gpu-check bench wheel \
+        clean
 
 build: $(if $(VENV),$(VENV)/installed)
 	@$(MAKE) --no-print-directory build/built-$$($(PY) tools/build_stamp.py)
@@ -96,6 +98,10 @@ gpu-check: build
 bench: build
 	@$(PY) benchmarks/bench.py --json runs/bench/results.json
 	@$(PY) benchmarks/report.py runs/bench/results.json --out runs/bench
+
+# MINUTES of mutated files for all readers; JOBS at once; SEED: others
+fuzz: build
+	@$(PY) tools/fuzz.py --minutes $(or $(MINUTES),10) --jobs $(or $(JOBS),1) --seed $(or $(SEED),0)
 
 wheel: build
 	$(PY) -m pip wheel --quiet --no-build-isolation --no-deps -w dist .

@@ -1,16 +1,23 @@
 """Damaged, absurd and foreign files: read, or refused in time with an FcnError, nothing written."""
 
+import ast
+import os
 import random
+import re
 import resource
 import struct
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from fuzz_readers import READERS, attempt, mutate, seeds
+from bad_readers import BAD
+from fuzz_readers import CORPUS, mutate
+from fuzz_targets import TARGETS
 from goldens import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,39 +30,133 @@ from fcn_repro.formats.weights import read_solverstate, read_weights
 from fcn_repro.net import Net
 
 SNAPSHOT = DATA / 'weights/snapshot_iter_30.caffemodel'
+FOUND = sorted(CORPUS.glob('*/*'))
 DATA_LAYER = 'layer { name: "d" type: "Input" top: "d" input_param { shape { %s } } }\n'
 SMALL = DATA_LAYER % 'dim: 1 dim: 3 dim: 8 dim: 8'
 
 
-@pytest.mark.parametrize('reader', READERS)
-def test_any_damage_is_read_or_refused(reader, tmp_path):
-    read, files = READERS[reader][0], seeds(reader)
-    path = tmp_path / 'damaged'
-
-    @settings(max_examples=40, deadline=None, derandomize=True, database=None)
-    @given(st.integers(0, 1 << 30))
-    def check(seed):
-        rng = random.Random(seed)
-        path.write_bytes(mutate(rng.choice(files), files, rng))
-        assert not (wrong := attempt(read, path)) or wrong.startswith('took'), wrong
-
-    check()
+def fuzz(folder, *arguments):
+    """tools/fuzz.py with these arguments, what is kept in a folder."""
+    return subprocess.run([sys.executable, ROOT / 'tools/fuzz.py', '--keep', folder, *arguments],
+                          capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': ''})
 
 
-def test_the_long_run_in_bounded_memory():
-    """As by hand: each batch a process with 1 GB beyond what it starts with."""
-    done = subprocess.run([sys.executable, ROOT / 'tests/support/fuzz_readers.py', 'weights',
-                           '--inputs', '200'], capture_output=True, text=True,
-                          env={'PYTHONPATH': str(ROOT)})
-    assert done.returncode == 0 and 'weights: 200 inputs, 0 wrong' in done.stdout, done
+def test_any_damage_is_read_or_refused(tmp_path):
+    """A few inputs of each reader; `make fuzz` has more."""
+    done = fuzz(tmp_path, '--inputs', '500')
+    assert done.returncode == 0 and '| **all** | 500 | 0 |' in done.stdout, done
+
+
+@pytest.fixture(scope='module')
+def replayed(tmp_path_factory):
+    """The faults of the corpus, by file."""
+    done = fuzz(tmp_path_factory.mktemp('kept'), '--corpus')
+    assert f'| **all** | {len(FOUND)} |' in done.stdout, done
+    lines = [line.partition(': ') for line in done.stdout.splitlines()]
+    return {Path(name).name: outcome for name, colon, outcome in lines if colon}
+
+
+@pytest.mark.parametrize('path', FOUND, ids=[f'{p.parent.name}-{p.name}' for p in FOUND])
+def test_what_failed_once(replayed, path):
+    assert f'{path.parent.name}-{path.name}' not in replayed, replayed
+
+
+def test_the_corpus_is_small_and_of_known_readers():
+    assert {path.parent.name for path in FOUND} <= TARGETS.keys()
+    assert sum(path.stat().st_size for path in FOUND) < 1_000_000
+
+
+def test_the_readers_are_in_the_docs():
+    named = re.findall(r'`([a-z0-9-]+)`', (ROOT / 'docs/reliability.md').read_text())
+    assert not TARGETS.keys() - set(named)
+
+
+@pytest.fixture(scope='module')
+def bad_readers(tmp_path_factory):
+    """What the readers of tests/support/bad_readers.py are found to do, as printed."""
+    return subprocess.run([sys.executable, ROOT / 'tests/support/bad_readers.py'], text=True,
+                          capture_output=True, cwd=tmp_path_factory.mktemp('bad'),
+                          env={**os.environ, 'PYTHONPATH': str(ROOT)})
+
+
+@pytest.mark.parametrize('read', BAD, ids=[read.__name__ for read in BAD])
+def test_a_fault_is_seen(bad_readers, read):
+    lines = [line for line in bad_readers.stdout.splitlines() if f'/{read.__name__}-' in line]
+    assert bad_readers.returncode == 1 and BAD[read] in ' '.join(lines), bad_readers
+
+
+# No module that opens files is left out
+
+OPENING = {'open', 'Image.open', 'os.open', 'lmdb.open', 'np.load', 'json.load', 'json.loads',
+           'mmap.mmap', 'ast.literal_eval', 'np.frombuffer', 'np.fromfile', 'gzip.decompress',
+           'read_regular', 'open_regular'}
+METHODS = {'read_bytes', 'read_text', 'File', 'open_memmap', 'loadmat', 'FromString', 'Parse'}
+# files whose functions run in another process, and the function that calls them there
+CHILD = {'fcn_repro/formats/hdf5_child.py': 'fcn_repro/formats/child.py:call'}
+NOT_READ = {        # file or function with such a call: why no file from outside comes there
+    'fcn_repro/temporary.py': 'opens files to write them',
+    'fcn_repro/glog.py': 'opens its log to write it',
+    'fcn_repro/lock.py': 'tests/test_lock.py damages its file',
+    'fcn_repro/processes.py': 'reads /proc',
+    'fcn_repro/processor.py': 'reads /proc/cpuinfo',
+    'fcn_repro/sizes.py': 'reads /proc and /sys',
+    'fcn_repro/files.py:check_regular': 'reads nothing',
+    'fcn_repro/cli/reporting.py:report_errors': 'opens /dev/null',
+    'fcn_repro/parity/solvers.py:compare_written': 'compares bytes with what has been read',
+    'fcn_repro/cli/convert.py:digest_of_file': 'hashes the file that read_weights has read',
+    'fcn_repro/recipe/provenance.py:parentage': 'hashes the file that read_extra has read',
+}
+
+
+def opening_functions():
+    """{file:function} of the package with a call that opens or decodes a file."""
+    for path in sorted((ROOT / 'fcn_repro').rglob('*.py')):
+        name = str(path.relative_to(ROOT))
+        yield from (f'{name}:{where}' for where in calls_in(ast.parse(path.read_text()), ''))
+
+
+def calls_in(node, where):
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.ClassDef):
+            yield from calls_in(child, f'{where}.{child.name}'.lstrip('.'))
+            continue
+        if isinstance(child, ast.Call):
+            called = ast.unparse(child.func)
+            if called in OPENING or (called.rpartition('.')[2] in METHODS and '.' in called):
+                yield where
+        yield from calls_in(child, where)
+
+
+def test_every_function_that_opens_a_file_is_fuzzed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = set()
+
+    def profile(frame, event, argument):
+        if event == 'call' and 'fcn_repro' in frame.f_code.co_filename:
+            seen.add(frame.f_code)
+
+    sys.setprofile(profile)
+    try:
+        for reader, target in TARGETS.items():
+            for i, data in enumerate(target.seeds()[:20]):
+                path = save(tmp_path / f'{reader}-{i}', data)
+                with suppress(FcnError):
+                    target.read(path)
+    finally:
+        sys.setprofile(None)
+    called = {f'{code.co_filename.removeprefix(str(ROOT) + "/")}:'
+              f'{code.co_qualname.replace(".<locals>", "")}' for code in seen}
+    missing = sorted(name for name in set(opening_functions()) - called
+                     if not {name, name.partition(':')[0]} & NOT_READ.keys()
+                     and CHILD.get(name.partition(':')[0]) not in called)
+    assert not missing, "\n".join(missing)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True, database=None)
 @given(st.integers(0, 1 << 30))
 def test_what_cannot_be_converted_leaves_no_file(tmp_path_factory, seed):
-    rng, files = random.Random(seed), seeds('weights')
     folder = tmp_path_factory.mktemp('convert')
-    path = save(folder / 'in.caffemodel', mutate(rng.choice(files), files, rng))
+    path = save(folder / 'in.caffemodel', mutate('weights', random.Random(seed)))
     done = convert(path, folder / 'out.h5')
     assert sorted(p.name for p in folder.iterdir()) == (
         ['in.caffemodel'] if done else ['in.caffemodel', 'out.h5'])

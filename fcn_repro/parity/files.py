@@ -68,8 +68,9 @@ def check_upgrade(comparison: Comparison, path: Path, upgraded: Path, limits: Li
     or as JSON. FcnError if one of them cannot be read."""
     read = read_solver if Path(path).name.startswith('solver_') else read_net
     ours = read(path).message
-    golden, text = type(ours)(), read_regular(upgraded, 'an upgraded text')
+    golden, raw = type(ours)(), read_regular(upgraded, 'an upgraded text')
     try:
+        text = raw.decode()
         (json_format if upgraded.suffix == '.json' else text_format).Parse(text, golden)
     except (json_format.ParseError, text_format.ParseError, UnicodeDecodeError,
             RecursionError) as error:

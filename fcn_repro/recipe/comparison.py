@@ -169,17 +169,20 @@ def is_scored(run: Run) -> bool:
         is_full_score(read_metrics(file), data_layer(net))
 
 
-def read_metrics(file: Path) -> dict[str, Any]:
-    """A metrics.json as an evaluation writes it; FcnError for a damaged one."""
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The metrics.json of an evaluation. FcnError if it is damaged or another file."""
     try:
-        metrics = json.loads(read_regular(file, 'a JSON file'))
-        complete = {*METRICS, 'rule', 'images', 'class_iu', 'confusion'} <= metrics.keys()
-    except (ValueError, RecursionError, AttributeError):
-        complete = False
-    if not complete:
-        raise FcnError('is damaged: it lacks the score of an evaluation', file=file,
+        found = json.loads(read_regular(path, 'a JSON file'))
+        classes = len(dict(found['class_iu']))
+        whole = classes and np.asarray(found['confusion'], float).shape == (classes, classes) and \
+            all(isinstance(found[name], float) for name in METRICS) and {'rule', 'images'} <= set(
+                found)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        whole = False
+    if not whole:
+        raise FcnError('is damaged, or not the metrics.json of an evaluation', file=str(path),
                        do='Remove it: the run is then scored again.')
-    return metrics
+    return found
 
 
 def is_full_score(metrics: dict[str, Any], data) -> bool:

@@ -20,9 +20,10 @@ Row = dict[str, float]
 NUMBER = r'([-+]?(?:nan|inf|1\.#[A-Z]+|\d*\.?\d+(?:[eE][-+]?\d+)?|\d+\.))'
 HEAD = re.compile(r'\b[IWEF](\d{4})?(\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{1,6}) ')
 CREATED = re.compile(r'Log file created at: (\d{4})/')
-ITERATION = re.compile(r'Iteration (\d+)')
-NET = re.compile(r'Iteration \d+, Testing net \(#(\d+)\)')
-OUTPUT = re.compile(r'(Train|Test) net output #(\d+): (\S+) = ' + NUMBER)
+COUNT = r'(\d{1,15})'            # a longer one is none of Caffe's
+ITERATION = re.compile(rf'Iteration {COUNT}(?!\d)')
+NET = re.compile(rf'Iteration \d+, Testing net \(#{COUNT}\)')
+OUTPUT = re.compile(rf'(Train|Test) net output #{COUNT}: (\S+) = ' + NUMBER)
 RATE = re.compile(r'\blr = ' + NUMBER)
 LOSS = re.compile(r'Iteration \d+.*, loss = ' + NUMBER)
 SHARED = 'NumIters', 'Seconds', 'LearningRate'
@@ -152,7 +153,7 @@ class _Clock:
         if month < self.month:
             self.year += 1
         self.month = month
-        year = int(head[1] or self.year)
+        year = min(max(int(head[1] or self.year), 1), 9998)     # what datetime takes
         return datetime.datetime(year, 1, 1) + datetime.timedelta(
             _day_of_year(year, month, day), 3600 * hour + 60 * minute + second,
             int(head[7].ljust(6, '0')))
