@@ -63,7 +63,7 @@ def check_processor(built: dict, folder: str | PathLike, do: str,
         raise FcnError(f'the compiled ops in {folder} were built for {machine}, this is '
                        f'{platform.machine()}', do=do)
     there = flags(cpuinfo)
-    lacking = [flag for flag in built.get('processor', ()) if there and flag not in there]
+    lacking = [str(flag) for flag in built.get('processor', ()) if there and flag not in there]
     if lacking:
         raise FcnError(f'the compiled ops in {folder} were built for a processor with '
                        f'{", ".join(lacking)}, which this one lacks', do=do)

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from texts import assert_facts, inputs, layer, message
 
+from fcn_repro.distributed import ALONE
 from fcn_repro.net.net import Net
 from fcn_repro.proto import BlobProto
 from fcn_repro.recipe.runs import Run
@@ -190,6 +191,6 @@ def test_the_recipe_takes_nothing_from_the_working_directory(places):
     for name in 'train.prototxt', 'val.prototxt':
         (places[0] / name).write_text('stray')
     run = Run('mini-fcn32s')
-    told = message(make_solver, run, run.prototxt, {})
+    told = message(make_solver, run, run.prototxt, {}, ALONE)
     assert_facts(told, "data/digits/VOC: layer 'data' (Python)", 'there is no such folder',
                  f'relative paths start at {places[0]}')

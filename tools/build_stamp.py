@@ -8,6 +8,7 @@ version, and a hash of the compiler, this machine's instruction set and the opti
 from another machine, and after another compiler.
 """
 
+import argparse
 import hashlib
 import importlib.metadata
 import os
@@ -34,5 +35,10 @@ def stamp() -> str:
     return f'{importlib.metadata.version("torch")}-{digest}'
 
 
-if __name__ == '__main__':
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__.split('\n')[0]).parse_args()
     print(stamp())
+
+
+if __name__ == '__main__':
+    main()

@@ -28,6 +28,7 @@ from fcn_repro.paths import as_path
 
 NAMES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
 DIGIT_SIZES = (130, 190)                    # height of a digit in pixels, minimum and maximum
+MOST_BATCH, MOST_SIZE = 4096, 8192          # images of a batch; pixels of a side
 HELD_OUT = 5                                # every fifth bundled digit of a class is for val
 SPLITS = ('train', 'val')
 MOST_IDX = 2 ** 29                          # bytes of an IDX file; MNIST's largest has 47 million
@@ -216,7 +217,7 @@ class DigitDataLayer(DataLayer):
     def __init__(self, params: Mapping[str, Any]):
         known = {'split': None, 'batch_size': self.batch_size, 'size': 224, 'seed': 1337,
                  'mean': MEAN, 'curriculum': 0, 'digit_sizes': DIGIT_SIZES, 'mnist': None}
-        unknown = sorted(set(params) - set(known))
+        unknown = sorted(map(str, set(params) - set(known)))
         if unknown:
             raise FcnError(f"unknown parameter '{unknown[0]}'", type='DigitDataLayer',
                            do=f"Known are: {', '.join(known)}.")
@@ -287,6 +288,11 @@ def check_sizes(layer: DigitDataLayer) -> None:
                            type='DigitDataLayer', do='Change it in param_str.')
         if value < least:
             raise FcnError(f'{name} is {value}; the minimum is {least}',
+                           type='DigitDataLayer', do='Change it in param_str.')
+    for name, value, most in (('batch_size', layer.batch_size, MOST_BATCH),
+                              ('size', layer.size, MOST_SIZE)):
+        if value > most:
+            raise FcnError(f'{name} is {short(str(value), 80)}; the maximum is {most}',
                            type='DigitDataLayer', do='Change it in param_str.')
 
 

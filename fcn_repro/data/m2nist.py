@@ -20,7 +20,7 @@ from fcn_repro.data import digits
 from fcn_repro.data.layer import DataLayer
 from fcn_repro.data.order import SampleOrder
 from fcn_repro.data.reader import Sample
-from fcn_repro.errors import FcnError
+from fcn_repro.errors import FcnError, short
 from fcn_repro.files import check_regular
 from fcn_repro.paths import as_path
 
@@ -210,6 +210,9 @@ def checked(layer: type, params: Mapping[str, Any], known: Mapping[str, Any]) ->
         if type(value) is not int or value < least:
             raise FcnError(f'{key} is {value!r}, not a whole number of at least {least}',
                            type=name, do='Change it in param_str.')
+    if settings['batch_size'] > digits.MOST_BATCH:
+        raise FcnError(f'batch_size is {short(str(settings["batch_size"]), 80)}; the maximum is '
+                       f'{digits.MOST_BATCH}', type=name, do='Change it in param_str.')
     return settings
 
 

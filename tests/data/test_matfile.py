@@ -5,13 +5,14 @@ import struct
 import time
 import tracemalloc
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import scipy.io
 import scipy.sparse
-from fuzz_readers import attempt, mutate
-from goldens import DATA
+from fuzz_mutations import generic
+from fuzz_readers import CORPUS
 
 from fcn_repro.data import matfile
 from fcn_repro.data.sbd import read_mat
@@ -202,7 +203,7 @@ def test_the_limit_on_what_is_decompressed(tmp_path):
 
 def test_the_bit_that_ends_scipy(tmp_path):
     """An SBD label whose Segmentation claims to be complex: a SIGSEGV in scipy 1.17."""
-    segv = (DATA / 'formats/segv.mat').read_bytes()
+    segv = (CORPUS / 'mat/segv.mat').read_bytes()
     path = tmp_path / 'a.mat'
     path.write_bytes(segv)
     with pytest.raises(FcnError, match='damaged') as error:
@@ -222,5 +223,6 @@ def test_any_damage(tmp_path, compression):
     scipy.io.savemat(path, VARIABLES, do_compression=compression)
     data, rng = path.read_bytes(), random.Random(5)
     for _ in range(300):
-        path.write_bytes(mutate(data, [data], rng))
-        assert not attempt(matfile.read, path)
+        path.write_bytes(generic(data, [data], rng))
+        with suppress(FcnError):
+            matfile.read(path)

@@ -114,7 +114,7 @@ def test_bad_arguments_of_the_input_gradient(change, message):
 @pytest.mark.parametrize('change, message', [
     ({'filters': torch.ones(36, 1, 16, 16)}, r'expected \[36, 1, 16, 32\]'),
     ({'outputs': 48}, r'expected \[36, 2, 16, 32\]'), ({'outputs': 33}, '33 channels, expected a'),
-    ({'outputs': -16}, '-16 channels, expected a'), ({'outputs': 2 ** 62}, r'expected \[36, '),
+    ({'outputs': -16}, '-16 channels, expected a'), ({'outputs': 2 ** 62}, 'channels, expected a'),
     ({'filters': torch.ones(36, 1, 16, 32).half()}, 'filters is Half'),
     ({'x': ONES.half()}, 'x is Half')])
 def test_bad_arguments_of_packed_filters(change, message):
