@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
-from .errors import FcnError
+from .errors import FcnError, short
 
 T = TypeVar('T')
 POLL = 0.5              # seconds between two looks at the other processes
@@ -150,10 +150,10 @@ class Group(Processes):
         """The FcnError for another process that has died. seen: what was noticed of it."""
         end = self.watch.wait()
         what = f'process {end.rank} ({end.place}) ended: {end.text}' if end else \
-            f'the connection to another process was lost: {seen}'
+            f'the connection to another process was lost: {short(seen, 200)}'
         return FcnError(f'process {self.rank} of {self.size} stops, as {what}', code='process-lost',
-                        do='Correct the error of that process and start all of them again: the run '
-                           'resumes from its newest snapshot.')
+                        do="Correct what ended it and start all of them again, with restore='auto': "
+                           'the run resumes from its newest snapshot.')
 
     def leave(self, error: BaseException | None) -> None:
         """End the group: after all have come here, or, with an error, at once."""
@@ -228,12 +228,25 @@ class Watch(threading.Thread):
         return End(self.group.rank, self.place, one_line(error))
 
     def wait(self) -> End | None:
-        """What ended another process, if it tells that within two seconds."""
+        """What ended another process, if it tells that within two seconds; else the process that
+        shows no sign of life meanwhile."""
+        before = self.beats()
         for _ in range(4):
             if self.end:
-                break
+                return self.end
             time.sleep(POLL)
-        return self.end
+        after = self.beats()
+        silent = [rank for rank, pair in enumerate(zip(before, after, strict=False))
+                  if rank != self.group.rank and pair[0] == pair[1]]
+        if self.end or not silent:
+            return self.end
+        return End(silent[0], self.places[silent[0]], 'it was killed, or its machine is gone')
+
+    def beats(self) -> list[str]:
+        """The signs of life of all processes, by rank; [] where the store is gone."""
+        with suppress(RuntimeError):
+            return [read(self.store, f'alive {rank}') for rank in range(self.group.size)]
+        return []
 
     def report(self, error: BaseException) -> None:
         """Tell the others what ends this process; leave them the time to hear of it."""
@@ -342,7 +355,7 @@ def number(name: str, default: int) -> int:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, without the source file that gloo puts before it."""
-    line = str(error).strip().partition('\n')[0]
+    line = str(error).strip().partition('\n')[0].partition(' This is typically')[0]
     return line.partition('] ')[2] or line if line.startswith('[') else line
 
 

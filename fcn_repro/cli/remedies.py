@@ -13,8 +13,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                       'Wait until it ends or stop it, or give another --runs.'),
     # several processes
     'no-group': 'Start it with torchrun, as docs/cluster.md shows, or unset WORLD_SIZE.',
-    'process-lost': ('Correct that error and start all of them again, with --restore auto.',
-                     'Correct that error and start all of them again.'),
+    'process-lost': ('Correct what ended it and start all of them again, with --restore auto.',
+                     'Correct what ended it and start all of them again.'),
     'processes-differ': 'Give all of them the same files and options: a folder that all machines '
                         'share, and one version of this project and of torch.',
     'too-many-processes': ('Start at most {passes} processes, or give --samples.',

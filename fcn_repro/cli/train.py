@@ -82,4 +82,7 @@ def follow_restarts(options: dict, processes: Processes) -> None:
     if processes.restarts and not options['restore'] and \
             (processes.restarted or not options['fresh']):
         options.update(restore=AUTO, fresh=False)
+    if processes.restarted:
+        print('started again after a process ended: from the newest snapshot, or from the beginning if '
+              'there is none yet')
 

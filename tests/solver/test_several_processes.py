@@ -165,7 +165,8 @@ def test_a_killed_process_ends_the_others_within_seconds(tmp_path):
     (first, _, err), (second, _, _), (third, _, _) = several.wait(processes)
     assert (first, second, third) == (1, 1, -signal.SIGKILL)
     assert time.monotonic() - begin < 15
-    assert err.startswith('error: process 0 of 3 stops, as '), err
+    assert err.startswith('error: process 0 of 3 stops, as process 2 ('), err
+    assert f'pid {processes[2].pid}) ended: it was killed' in err
 
 
 def test_the_error_of_one_is_what_the_others_quote(tmp_path):
