@@ -83,6 +83,6 @@ def follow_restarts(options: dict, processes: Processes) -> None:
             (processes.restarted or not options['fresh']):
         options.update(restore=AUTO, fresh=False)
     if processes.restarted:
-        print('started again after a process ended: from the newest snapshot, or from the beginning if '
-              'there is none yet')
+        print('started again after a process ended: from the newest snapshot, or, if there is none '
+              'yet, from the beginning')
 
