@@ -152,7 +152,7 @@ class Group(Processes):
         what = f'process {end.rank} ({end.place}) ended: {end.text}' if end else \
             f'the connection to another process was lost: {short(seen, 200)}'
         return FcnError(f'process {self.rank} of {self.size} stops, as {what}', code='process-lost',
-                        do="Correct what ended it and start all of them again, with restore='auto'.")
+                        do="Correct that, and start all of them again with restore='auto'.")
 
     def leave(self, error: BaseException | None) -> None:
         """End the group: after all have come here, or, with an error, at once."""
