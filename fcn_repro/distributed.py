@@ -133,7 +133,10 @@ class Group(Processes):
 
     def told(self, error: BaseException) -> bool:
         self.watch.tell(self.watch.own_end(error))
-        end = self.watch.read_end()
+        try:
+            end = self.watch.read_end()
+        except RuntimeError:            # the store is gone with its process
+            return False
         return end is not None and end.rank != self.rank and \
             end == End(end.rank, end.place, one_line(error))
 
@@ -159,8 +162,10 @@ class Group(Processes):
         import torch.distributed as dist
 
         if error is None:
-            self.watch.stop()
-            self.gather(None)
+            try:                    # beating on, while the others still work
+                self.gather(None)
+            finally:
+                self.watch.stop()
             dist.destroy_process_group()
         else:
             self.watch.report(error)
@@ -329,7 +334,10 @@ def joined() -> Iterator[Processes]:
                        do=f'Start the processes with torchrun, or set {", ".join(NEEDED)}.')
     group = Group(rank, size, number('LOCAL_RANK', rank))
     try:
-        yield launched(group)
+        launched(group)             # which counts restarts for each machine apart
+        group.restarts, group.restarted = map(
+            any, zip(*group.gather((group.restarts, group.restarted)), strict=True))
+        yield group
     except BaseException as error:
         group.leave(error)
         raise

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int | None:
     stage = options.pop('stage')
     with processes_of_command() as processes:
         follow_restarts(options, processes)
-        run = Run(stage, Options(**options, processes=processes.size))
+        run = Run(stage, Options(**options))
         return 130 if train(run, HINTS, processes) is None else None
 
 

@@ -24,6 +24,7 @@ from fcn_repro.errors import FcnError, short
 from fcn_repro.files import check_regular
 from fcn_repro.paths import as_path
 
+MOST_HEADER = 1024                          # bytes of a .npy header, which numpy parses as Python
 BACKGROUND = 10                             # channel k is digit k, as in the published arrays
 CLASSES = (*(str(digit) for digit in range(10)), 'background')
 SIZE, BOX = (64, 84), 28                    # of a scene, and of a digit's box in it
@@ -171,7 +172,7 @@ def open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     check_regular(path, 'a .npy file', do="Give the folder with M2NIST's combined.npy and "
                   'segmented.npy.')
     try:
-        array = np.lib.format.open_memmap(path, mode='r')
+        array = np.lib.format.open_memmap(path, mode='r', max_header_size=MOST_HEADER)
     except (OSError, ValueError, TypeError, EOFError, OverflowError, SyntaxError,
             tokenize.TokenError, MemoryError, RecursionError) as error:
         raise FcnError(f'not a complete .npy file: {error}', file=path,

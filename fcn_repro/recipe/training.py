@@ -50,6 +50,7 @@ def train(run: Run, hints: Mapping[str, str] = HINTS,
     files that all of them see; the first one writes.
     FcnError for options, data, weights and earlier runs that do not fit, and where another run is
     using its folder; all that can be checked is checked before anything is changed."""
+    run = replace(run, options=replace(run.options, processes=processes.size))
     options = run.options
     run.check()
     check_precision(options.precision, device_of(run, processes), train=True)
@@ -223,7 +224,8 @@ def make_solver(run: Run, prototxt: Path, mine: dict, processes: Processes) -> S
                   workers=options.workers, precision=options.precision, provenance=provenance,
                   passes=optimisations.passes, placed=optimisations.placed,
                   fused=optimisations.fused, processes=processes, writes=options.writes,
-                  iter_size_in_all=text.message.iter_size if run.batches else None)
+                  iter_size_in_all=text.message.iter_size
+                  if options.batch or options.samples else None)
 
 
 def open_log(run: Run, processes: Processes) -> None:
@@ -263,7 +265,7 @@ def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str
     """Print what is trained, preceded by how long that takes if it is hours."""
     p, net = solver.param, solver.net
     left = p.max_iter - solver.iter
-    seconds = training_seconds(net, device) * p.iter_size * left
+    seconds = training_seconds(net, device) * p.iter_size * left / solver.processes.size
     if seconds > LONG:
         print(f'{run.name}: {left} iterations would take about {human(seconds)} on this machine '
               f'({device}, {torch.get_num_threads()} threads). {hint(hints, "long-training", run)}')
@@ -272,7 +274,7 @@ def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str
     print(f'{run.name}: {len(net.graph.nodes)} layers, {size} parameters, '
           f'{p.max_iter} iterations of {p.iter_size} x {next(iter(net.shapes.values()))[0]} '
           f'images, base_lr {p.base_lr:g}, momentum {p.momentum:g}, torch {torch.__version__} on '
-          f'{together(solver.processes)}{device}; about {human(seconds / solver.processes.size)}')
+          f'{together(solver.processes)}{device}; about {human(seconds)}')
     if run.batches:
         own, new = run.batches
         written = read_solver(solver.text.file).message

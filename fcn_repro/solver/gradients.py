@@ -75,7 +75,8 @@ class GradientSum:
         for i, param in enumerate(self.params):
             if param.requires_grad:
                 param.register_post_accumulate_grad_hook(lambda _, i=i: self.ready(i))
-        threading.Thread(target=self.work, name='gradients', daemon=True).start()
+        if self.params:
+            threading.Thread(target=self.work, name='gradients', daemon=True).start()
 
     def start(self) -> None:
         """Expect the gradients of the coming backward pass."""
@@ -105,6 +106,8 @@ class GradientSum:
         for _ in self.buckets:
             self.done.acquire()
         if self.error is not None:
+            if isinstance(self.error, torch.OutOfMemoryError):
+                raise self.error
             with self.group.others_alive():
                 raise self.error
         if self.summed is not None:
@@ -122,7 +125,7 @@ class GradientSum:
                             computed.wait(stream)
                         self.exchange(bucket)
                         self.summed = stream.record_event() if stream else None
-            except RuntimeError as error:           # raised again by finish
+            except BaseException as error:          # raised again by finish
                 self.error = error
             finally:
                 self.done.release()

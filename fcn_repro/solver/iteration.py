@@ -149,8 +149,8 @@ class Iteration:
         found = self.processes.gather(digest.hexdigest())
         wrong = [rank for rank, each in enumerate(found) if each != found[0]]
         if wrong:
-            raise FcnError(f'process {wrong[0]} starts from other weights, another state or other '
-                           'settings than process 0', file=self.net.graph.file,
+            raise FcnError(f'process {wrong[0]} starts from other weights, another iteration or '
+                           'other settings than process 0', file=self.net.graph.file,
                            code='processes-differ',
                            do='Give all processes the same files and settings: a folder that all '
                               'machines share, and one version of this project and of torch.')

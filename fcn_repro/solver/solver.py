@@ -8,6 +8,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,10 @@ class Solver:
                  precision: str = 'fp32', blas: bool = False, fused: bool = True,
                  dialect: Dialect | str = BVLC, writes: Iterable[str | PathLike] = (),
                  processes: Processes = ALONE, iter_size_in_all: int | None = None):
-        self.text = path if isinstance(path, SolverText) else read_solver(path, dialect)
+        text = path if isinstance(path, SolverText) else read_solver(path, dialect)
+        own = type(text.message)()
+        own.CopyFrom(text.message)
+        self.text = replace(text, message=own)          # a caller's own stays as it is
         self.param = p = self.text.message
         p.type = rule or p.type
         if not p.HasField('snapshot_format'):
