@@ -261,7 +261,9 @@ class Watch(threading.Thread):
             time.sleep(4 * POLL)
 
     def stop(self) -> None:
+        """End the thread: inside of the store at the end of Python it would abort the process."""
         self.ended.set()
+        self.join(GRACE)
 
 
 def hosts(rank: int) -> bool:
