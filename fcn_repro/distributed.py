@@ -113,7 +113,7 @@ class Group(Processes):
             self.messages = dist.new_group(timeout=timedelta(seconds=COLLECTIVE), backend='gloo')
         except (RuntimeError, ValueError, OSError) as error:    # what torch raises here
             raise FcnError(f'process {rank} of {size} found no connection to the others: '
-                           f'{first_line(error)}', code='no-group',
+                           f'{reason_of(error)}', code='no-group',
                            do='Start all of them with one MASTER_ADDR and MASTER_PORT, each with '
                               'a RANK of its own.') from None
         self.watch = Watch(self)
@@ -147,7 +147,7 @@ class Group(Processes):
         try:
             yield
         except RuntimeError as error:
-            raise self.lost(first_line(error)) from None
+            raise self.lost(reason_of(error)) from None
 
     def lost(self, seen: str) -> FcnError:
         """The FcnError for another process that has died. seen: what was noticed of it."""
@@ -206,7 +206,7 @@ class Watch(threading.Thread):
                                   f'no sign of life for {SILENT:.0f} s'))
                 self.end = self.read_end()
             except RuntimeError as error:       # the store's process is gone
-                self.end = End(0, self.places[0], f'its store is gone: {first_line(error)}')
+                self.end = End(0, self.places[0], f'its store is gone: {reason_of(error)}')
             if self.end:
                 self.last_seconds()
 
@@ -362,7 +362,7 @@ def number(name: str, default: int) -> int:
     return int(text)
 
 
-def first_line(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """The first line of an error's text, without the source file that gloo puts before it."""
     line = str(error).strip().partition('\n')[0].partition(' This is typically')[0]
     return line.partition('] ')[2] or line if line.startswith('[') else line

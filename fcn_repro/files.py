@@ -79,6 +79,12 @@ def unreadable(error: OSError | ValueError, path: str | PathLike[str],
 def _check_kind(found: os.stat_result, path: str | PathLike[str], what: str) -> None:
     if stat.S_ISREG(found.st_mode):
         return
-    for is_kind, kind, do in (*_KINDS, (bool, 'a device', 'Name a file.')):
-        if is_kind(found.st_mode):
-            raise FcnError(f'is {kind} where {what} is wanted', file=path, do=do)
+    kind, do = kind_of(found.st_mode)
+    raise FcnError(f'is {kind} where {what} is wanted', file=path, do=do)
+
+
+def kind_of(mode: int) -> tuple[str, str]:
+    """What a file of this st_mode is, if not a regular one, in words; and what to name instead."""
+    found = (each for is_kind, *each in _KINDS if is_kind(mode))
+    kind, do = next(found, ('a device', 'Name a file.'))
+    return kind, do

@@ -169,7 +169,6 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_killed_converter_leaves_nothing_behind_the_next(tmp_path):
-    pytest.importorskip('lmdb')
     root = Path(__file__).parents[1]
     subprocess.run([sys.executable, '-c', CONVERTER, tmp_path / 'db'],
                    env={**os.environ, 'PYTHONPATH': str(root)})

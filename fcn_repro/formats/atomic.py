@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from .. import temporary
 from ..errors import FcnError
+from ..files import kind_of
 
 
 def write_bytes(data: bytes, path: str | os.PathLike,
@@ -58,10 +59,8 @@ def check_target(path: str | os.PathLike, failed: str) -> None:
     """FcnError where a folder, a device or a pipe has this path: it would be replaced."""
     with suppress(OSError):
         mode = os.stat(path).st_mode
-        kind = 'a folder' if stat.S_ISDIR(mode) else 'a pipe' if stat.S_ISFIFO(mode) else \
-            'a socket' if stat.S_ISSOCK(mode) else 'a device'
         if not stat.S_ISREG(mode):
-            raise FcnError(f'{failed}: there is {kind} of this name', file=str(path),
+            raise FcnError(f'{failed}: there is {kind_of(mode)[0]} of this name', file=str(path),
                            do='Check the folder, or give another name.')
 
 
