@@ -34,7 +34,7 @@ TRAIN = $(OPTIONS) $(if $(M2NIST),--m2nist '$(M2NIST)') $(if $(WEIGHTS),--weight
         clean
 
 build: $(if $(VENV),$(VENV)/installed)
-	@$(MAKE) --no-print-directory build/built-$$($(PY) tools/build_stamp.py)
+	@$(MAKE) --no-print-directory --silent build/built-$$($(PY) tools/build_stamp.py)
 
 $(VENV)/installed: requirements.txt
 	@echo "installing $(TORCH) and requirements.txt into $(VENV)"

@@ -154,8 +154,7 @@ class RunLock:
 
     def _in_use(self, other: dict[str, Any], words: str) -> FcnError:
         """The error that names the other run; words: to add."""
-        who = f"process {other['pid']} on {other['host']}, since {other['since']}" if other else \
-            'a process that has not written its name yet'
+        who = named(other) if other else 'a process that has not written its name yet'
         who += words
         if self.prefix is None:
             return FcnError(f'another run is using this folder: {who}', file=str(self.folder),
@@ -165,6 +164,26 @@ class RunLock:
                         file=str(self.folder / self.prefix), facts=other,
                         do='Wait until it ends or stop it, or set another snapshot_prefix in the '
                            'solver.')
+
+
+def holder(folder: str | os.PathLike) -> dict[str, Any]:
+    """{host, pid, start, since} of the run that is using a folder; {} where there is none. Of
+    another host, where its process cannot be seen, the text of its lock is believed."""
+    try:
+        opened = os.open(Path(folder, FILE),
+                         os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:                     # none, or one that is not this project's
+        return {}
+    try:
+        found = read(opened)
+    finally:
+        os.close(opened)
+    return {} if is_gone(found) else found
+
+
+def named(other: dict[str, Any]) -> str:
+    """The run of a lock's text in words."""
+    return f"process {other['pid']} on {other['host']}, since {other['since']}"
 
 
 def read(opened: int) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def check_memory(declared, inputs):
         largest = max(shapes, key=math.prod)
         raise FcnError(f'parameters and inputs take {size(need)}, this machine has {size(there)}; '
                        f'the largest is {dims(largest)} '
-                       f'({size(4 * math.prod(largest))})', code='no-room', do=SMALLER)
+                       f'({size(4 * math.prod(largest))})', do=SMALLER)
 
 
 def check_room(need: int, what: str, there: int | None = None) -> None:
@@ -82,8 +82,7 @@ def check_room(need: int, what: str, there: int | None = None) -> None:
     does not count: whatever can run at all is not refused."""
     there = memory() if there is None else there
     if need > there:
-        raise FcnError(f'{what}: {size(need)} at once, and there are {size(there)}', code='no-room',
-                       do=SMALLER)
+        raise FcnError(f'{what}: {size(need)} at once, and there are {size(there)}', do=SMALLER)
 
 
 def memory(root: Path = Path('/')) -> int:

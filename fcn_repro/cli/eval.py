@@ -55,6 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/eval, or '
                         'runs/eval/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
+    parser.add_argument('--verbose', action='store_true', help='list every layer that takes '
+                        'weights, not only those that are not simply copied')
     add_max_pixels(parser)
     add_writes(parser)
     add_user_code(parser)
@@ -86,7 +88,7 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
                        overrides=options.in_order(args.split), writes=args.writes)
     weights = args.weights or run.newest_weights()
     print(f'{net_file} with {weights}')
-    print(format_rows(net.copy_from(weights)))
+    print(format_rows(net.copy_from(weights), args.verbose))
     place(net, device, workers=args.workers, precision=args.precision, **optimisations.placed)
     own = Path('runs', 'eval', Path(weights).stem) if args.net or args.weights else \
         run.folder / 'eval'

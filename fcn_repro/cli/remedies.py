@@ -76,6 +76,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'later-snapshot': 'Give another --out, or move the later snapshots away.',
     'parent-missing': 'Train it first with `fcn-repro train {stage}` (make: train-{stage}), or '
                       'give --weights FILE (make: WEIGHTS=…).',
+    'parent-running': 'Wait until it ends, or give --weights FILE (make: WEIGHTS=…).',
     'parent-stopped': 'Resume it with `fcn-repro train {stage} --restore` '
                       '(make: train-{stage} RESTORE=1); or start from it as it is: '
                       '--weights {weights} (make: WEIGHTS=…).',

@@ -60,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--fresh', action='store_true', help='rename an earlier run and start over')
     parser.add_argument('--pictures', type=int, default=8, metavar='N', help='pictures of the '
                         'val set to write (default: %(default)s)')
+    parser.add_argument('--verbose', action='store_true', help='list every layer that takes '
+                        'weights, not only those that are not simply copied')
     add_max_pixels(parser)
     add_writes(parser)
     add_workers(parser)

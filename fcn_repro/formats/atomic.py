@@ -51,6 +51,7 @@ def replacing(path: str | os.PathLike, failed: str = 'cannot be written',
             sync_folder(Path(path).parent)
     except (OSError, RuntimeError) as error:
         raise FcnError(f'{failed}: {first_line(error)}', file=str(path),
+                       code='no-room' if is_full(error) else '',
                        do='Check that the folder exists, may be written to and has room; an '
                           'earlier file of this name is untouched.') from error
 
@@ -82,6 +83,14 @@ def first_line(error: BaseException) -> str:
         return os.strerror(number)
     quoted = re.search(r"error message = '([^']*)'", str(error))
     return quoted[1] if quoted else str(error).split('\n')[0]
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the user's part of it, is full; h5py only quotes the
+    number."""
+    full = errno.ENOSPC, errno.EDQUOT
+    quoted = re.search(r'errno = (\d+)', str(error))
+    return getattr(error, 'errno', None) in full or bool(quoted and int(quoted[1]) in full)
 
 
 def make_folder(folder: Path) -> None:

@@ -297,12 +297,14 @@ def assign(target: torch.Tensor, array: np.ndarray) -> None:
         target[start:start + rows].copy_(torch.from_numpy(piece))
 
 
-def format_rows(rows: Sequence[LayerCopy]) -> str:
-    """An aligned table for people, and a summary line."""
-    names = max((len(row.layer) for row in rows), default=0)
-    actions = max((len(row.action) for row in rows), default=0)
+def format_rows(rows: Sequence[LayerCopy], every: bool = False) -> str:
+    """An aligned table for people, of the layers that were not simply copied or of `every` one, and
+    a summary line of all."""
+    shown = [row for row in rows if every or row.action != COPIED]
+    names = max((len(row.layer) for row in shown), default=0)
+    actions = max((len(row.action) for row in shown), default=0)
     lines = [f'{row.layer:<{names}}  {row.action:<{actions}}  {row.detail}'.rstrip()
-             for row in rows]
+             for row in shown]
     counts = Counter(row.action for row in rows)
     lines.append(', '.join(f'{counts[a]} {a}' for a in (COPIED, CAST, FILLER, IGNORED)))
     return '\n'.join(lines)

@@ -1,8 +1,6 @@
 """Choosing how a net computes: device, memory format, precision, reading threads."""
 
 import logging
-import math
-import time
 
 import torch
 
@@ -11,9 +9,8 @@ from ..errors import FcnError, nearest
 from ..layers import PRECISIONS, ExecutionOptions
 from ..ops import has_avx512_bf16
 from .net import Net
-from .precision import tf32
 
-__all__ = ['PRECISIONS', 'check_precision', 'macs', 'pick_device', 'place', 'training_seconds']
+__all__ = ['PRECISIONS', 'check_precision', 'pick_device', 'place']
 
 log = logging.getLogger(__name__)
 
@@ -79,31 +76,3 @@ def place(net: Net, device: str | torch.device = 'cpu', channels_last: bool = Tr
     if device.type == 'cpu' and options.dtype is not None and not has_avx512_bf16():
         log.warning('bf16 on a CPU without AVX512-BF16 is slower than fp32')
     return net.place(options)
-
-
-def macs(net: Net) -> int:
-    """Multiply-adds of one forward pass at the current shapes, of the layers that are products
-    (Convolution and InnerProduct; the others are negligible)."""
-    total = 0
-    for node in net.graph.nodes:
-        if net.layer(node).product:
-            weight = net.layer_params[node.key][0].shape
-            total += sum(math.prod(net.shapes[v]) for v in node.tops) * math.prod(weight[1:])
-    return total
-
-
-def training_seconds(net: Net, device: torch.device) -> float:
-    """Estimate the time of one forward and backward pass: its multiply-adds at the rate of a 3x3
-    convolution of 64 channels, which is measured here, forward and backward."""
-    x = torch.randn(1, 64, 192, 192, device=device).to(memory_format=torch.channels_last)
-    w = torch.randn(64, 64, 3, 3, device=device).to(memory_format=torch.channels_last)
-    x.requires_grad_(), w.requires_grad_()
-    best = math.inf
-    for _ in range(4):
-        start = time.perf_counter()
-        with tf32(net.options.precision == 'tf32'):
-            torch.nn.functional.conv2d(x, w, padding=1).sum().backward()
-        if device.type == 'cuda':
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return best * macs(net) / (64 * 64 * 9 * 192 * 192)

@@ -35,7 +35,7 @@ class Options:
     keep: number of snapshots to keep. pictures: number of pictures of the val set. workers: threads
     that read data ahead, None for a few. device, precision: of placement.place. no_opt:
     optimisations (optimisations.NAMES) to switch off. writes: folders in which layers may write,
-    as for Net.
+    as for Net. verbose: print what happened to every layer's weights.
     """
     voc: str | None = None
     sbd: str | None = None
@@ -61,6 +61,7 @@ class Options:
     workers: int | None = None
     no_opt: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    verbose: bool = False
 
     def __post_init__(self) -> None:
         self._check_numbers()

@@ -15,6 +15,7 @@ from ..data.voc import VocFolder
 from ..errors import FcnError, located, nearest
 from ..formats.atomic import make_folder, write_text
 from ..formats.weights import read_extra
+from ..lock import holder, named
 from ..net.net import Net
 from ..proto import TEST
 from ..proto.prototxt import NetText, SolverText, filter_net, read_net, read_solver
@@ -318,9 +319,15 @@ class Run:
                            do='Give another folder as out, or fresh=True to set it aside.')
 
     def weights_for(self, child: str) -> Path:
-        """Its weights, for the stage `child` to start from; FcnError if it is missing or stopped,
-        or has other data."""
+        """Its weights, for the stage `child` to start from; FcnError if it is missing, stopped or
+        going on, or has other data."""
         weights, facts = self.finished, {'stage': self.name}
+        if other := holder(self.folder):
+            states = self.snapshots('solverstate')
+            far = f' at iteration {iteration(states[-1])} of {self.length}' if states else ''
+            raise FcnError(f'{child} starts from {self.name}, whose run is going on{far}: '
+                           f'{named(other)}', file=str(self.folder), code='parent-running',
+                           facts=facts, do='Wait until it ends, or give a file as weights.')
         if self.stopped:
             state = self.snapshots('solverstate')[-1]
             raise FcnError(f'{child} starts from {self.name}, whose run stopped at iteration '

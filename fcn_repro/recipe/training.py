@@ -2,8 +2,10 @@
 
 import fnmatch
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from ..formats.weights import FILLER, format_rows
 from ..lock import RunLock, locked
 from ..net import surgery
 from ..net.net import Net
-from ..net.placement import check_precision, pick_device, place, training_seconds
+from ..net.placement import check_precision, pick_device, place
 from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report, val_score
 from ..proto.prototxt import read_solver
@@ -32,7 +34,8 @@ from .runs import Run, set_aside
 from .stage import Stage
 from .stages import shipped
 
-LONG = 2 * 3600          # seconds of training from which on the estimate is the first line
+LONG = 2 * 3600          # seconds of training from which on a hint goes with the estimate
+AGAIN = 30               # seconds between two tries to write to a full disk
 # What is printed about going on, in words of Python; {stage} is the stage's name.
 HINTS = {
     'trained-already': 'fresh=True starts anew',
@@ -155,8 +158,10 @@ def check_source(run: Run, val: Net | None, source: str | Path | None) -> None:
 
 
 def prepare(net: Net, surgeries: Sequence[str], source: str | Path | None,
-            score_layers: str = Stage.score_layers, up_layers: str = Stage.up_layers) -> str:
-    """Do surgeries on a net before its first iteration; returns a text of what was done.
+            score_layers: str = Stage.score_layers, up_layers: str = Stage.up_layers,
+            every: bool = False) -> str:
+    """Do surgeries on a net before its first iteration; returns a text of what was done, to `every`
+    layer or to those that are not simply copied.
 
     'transplant': weights by name, InnerProduct cast into Convolution; without a source every layer
     keeps its filler. 'zero scores': zeros in the layers of the glob pattern score_layers that the
@@ -166,7 +171,8 @@ def prepare(net: Net, surgeries: Sequence[str], source: str | Path | None,
         report, fresh = 'every layer starts from its filler', list(net.params)
     elif 'transplant' in surgeries:
         rows = net.copy_from(source)
-        report, fresh = format_rows(rows), [row.layer for row in rows if row.action == FILLER]
+        report = format_rows(rows, every)
+        fresh = [row.layer for row in rows if row.action == FILLER]
     else:
         raise FcnError('this stage takes no weights', file=str(source), code='weights-not-taken',
                        do='Leave out weights.')
@@ -197,7 +203,7 @@ def learn(run: Run, prototxt: Path, val: Net, source: str | Path | None, mine: d
         check_parent(mine, source)
     open_log(run, processes)
     report = prepare(solver.net, run.stage.surgeries, source, run.stage.score_layers,
-                     run.stage.up_layers)
+                     run.stage.up_layers, run.options.verbose)
     return iterate(run, solver, val, report, hints)
 
 
@@ -225,7 +231,7 @@ def make_solver(run: Run, prototxt: Path, mine: dict, processes: Processes) -> S
                   passes=optimisations.passes, placed=optimisations.placed,
                   fused=optimisations.fused, processes=processes, writes=options.writes,
                   iter_size_in_all=text.message.iter_size
-                  if options.batch or options.samples else None)
+                  if options.batch or options.samples else None, when_full=WaitForRoom())
 
 
 def open_log(run: Run, processes: Processes) -> None:
@@ -241,13 +247,19 @@ def iterate(run: Run, solver: Solver, val: Net, report: str,
     signal stopped it. report: what was done to the net."""
     options, every, processes = run.options, run.score_every, solver.processes
     device = device_of(run, processes)
-    introduce(run, solver, device, hints)
+    introduce(run, solver, device)
     print(report)
     placed = Optimisations(options.no_opt).placed | {'prepack': False}  # training needs the memory
     place(val, device, workers=options.workers, precision=options.precision, **placed)
     val.share_with(solver.net)
     batch = next(iter(solver.net.shapes.values()))[0] * solver.param.iter_size
-    with stopped_by_signals(solver), TrainingBar(solver, batch) as bar:
+
+    def announce(seconds: float) -> None:
+        hours = f'. {hint(hints, "long-training", run)}' if seconds > LONG else ''
+        print(f'{run.name}: about {human(seconds)} left at the speed of the first iterations'
+              f'{hours}')
+    with stopped_by_signals(solver), TrainingBar(
+            solver, batch, announce=announce if processes.first else None) as bar:
         for _ in solver.run():
             bar.update()
             if every and solver.iter % every == 0 and solver.iter < solver.param.max_iter:
@@ -261,20 +273,15 @@ def iterate(run: Run, solver: Solver, val: Net, report: str,
     return last[-1] if last else run.newest_weights()
 
 
-def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str, str]) -> None:
-    """Print what is trained, preceded by how long that takes if it is hours."""
+def introduce(run: Run, solver: Solver, device: torch.device) -> None:
+    """Print what is trained."""
     p, net = solver.param, solver.net
-    left = p.max_iter - solver.iter
-    seconds = training_seconds(net, device) * p.iter_size * left / solver.processes.size
-    if seconds > LONG:
-        print(f'{run.name}: {left} iterations would take about {human(seconds)} on this machine '
-              f'({device}, {torch.get_num_threads()} threads). {hint(hints, "long-training", run)}')
     count = sum(blob.parameter.numel() for blob in net.learnable_params)
     size = f'{count / 1e6:.1f}M' if count >= 1e5 else f'{count / 1e3:.1f}k'
     print(f'{run.name}: {len(net.graph.nodes)} layers, {size} parameters, '
           f'{p.max_iter} iterations of {p.iter_size} x {next(iter(net.shapes.values()))[0]} '
           f'images, base_lr {p.base_lr:g}, momentum {p.momentum:g}, torch {torch.__version__} on '
-          f'{together(solver.processes)}{device}; about {human(seconds)}')
+          f'{together(solver.processes)}{device}, {torch.get_num_threads()} threads')
     if run.batches:
         own, new = run.batches
         written = read_solver(solver.text.file).message
@@ -289,21 +296,44 @@ def together(processes: Processes) -> str:
     return f'{processes.size} processes, the first on ' if processes.size > 1 else ''
 
 
+class WaitForRoom:
+    """Waits, with the state of a run in memory, before a snapshot is tried again that a full disk
+    prevented: a Solver's `when_full`. It says so once; a signal ends the run with the error."""
+
+    def __init__(self) -> None:
+        self.told = ''
+
+    def __call__(self, error: FcnError) -> None:
+        def end(number, frame):
+            raise error
+        if error.file != self.told:
+            print(f'{error}\nThe run is kept in memory and tries again every {AGAIN} seconds; '
+                  'Ctrl-C ends it without this snapshot.', file=sys.stderr, flush=True)
+            self.told = error.file
+        with handled(end):
+            time.sleep(AGAIN)
+
+
 @contextmanager
-def stopped_by_signals(solver: Solver) -> Iterator[None]:
-    """Have SIGINT, SIGTERM and SIGHUP stop the solver after the current iteration, with a
-    snapshot. An ignored SIGHUP stays so: that is what nohup is for."""
-    def stop(number, frame):
-        solver.request_stop()
+def handled(handler: Callable) -> Iterator[None]:
+    """Have a handler take SIGINT, SIGTERM and SIGHUP. An ignored SIGHUP stays so: that is what
+    nohup is for."""
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, stop) for number in numbers}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def stopped_by_signals(solver: Solver) -> AbstractContextManager[None]:
+    """Have a signal stop the solver after the current iteration, with a snapshot."""
+    def stop(number, frame):
+        solver.request_stop()
+    return handled(stop)
 
 
 # ---- afterwards ----------------------------------------------------------------------------------

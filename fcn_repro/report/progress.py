@@ -11,17 +11,35 @@ from tqdm import tqdm
 
 from fcn_repro import glog
 from fcn_repro.errors import FcnError
+from fcn_repro.formats.atomic import is_full
 
 ROOT = logging.getLogger('fcn_repro')
+SETTLED = 5.0           # seconds of iterations after which an estimate is worth printing
 
 
 class LogFile(glog.LogFile):
-    """Log file that raises an FcnError for a line that cannot be written."""
+    """Log file that raises an FcnError for a line that cannot be written; for a full disk, which
+    may have room again by the time of the next snapshot, it only says so, once."""
+
+    told_full = False
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError as error:
+            if not is_full(error):
+                raise
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exception()
         if not isinstance(error, OSError):
             raise error
+        if is_full(error):
+            if not self.told_full:
+                print(f'{self.baseFilename}: {error.strerror}; lines will be missing here until '
+                      'there is room', file=sys.stderr, flush=True)
+            self.told_full = True
+            return
         stream, self.stream = self.stream, None
         with suppress(OSError):         # its buffer cannot be written either
             stream.close()
@@ -50,31 +68,48 @@ def log_to(path: str | Path) -> logging.Handler:
 class TrainingBar:
     """Progress bar: iteration, time left, images/s, smoothed loss and learning rate; plain lines
     if stderr is not a terminal. solver: a Solver. images: consumed by one iteration. every:
-    iterations between plain lines."""
+    iterations between plain lines. announce: takes the seconds that are left, once they have been
+    measured over SETTLED seconds.
 
-    def __init__(self, solver, images: int = 1, every: int = 50):
-        self.solver, self.images, self.every = solver, images, every
-        self.start, self.first = time.perf_counter(), solver.iter
+    Time left and images/s are those of all iterations since the first one of this process, which
+    also makes room and plans, without what print_line does."""
+
+    def __init__(self, solver, images: int = 1, every: int = 50,
+                 announce: Callable[[float], None] | None = None):
+        self.solver, self.images, self.every, self.announce = solver, images, every, announce
+        self.start, self.first, self.warm = time.perf_counter(), solver.iter, False
         total = solver.param.max_iter
         self.bar = tqdm(total=total, initial=solver.iter, unit='it', dynamic_ncols=True,
                         disable=None if solver.processes.first else True,
-                        bar_format='{percentage:3.0f}%|{bar}| iteration {n}/{total}{postfix}, '
-                        '{remaining} left')
+                        bar_format='{percentage:3.0f}%|{bar}| iteration {n}/{total}{postfix}')
 
     def update(self) -> None:
         """Show the iteration that the solver has just finished."""
         s = self.solver
-        done = s.iter - self.first
-        seconds = time.perf_counter() - self.start
-        text = (f'loss {s.smoothed_loss:.4g}, lr {s.rate:.3g}, '
-                f'{done * self.images / seconds:.1f} images/s')
+        left = self.seconds_left()
+        rate = '' if left is None else (
+            f', {self.images / self.per_iteration:.1f} images/s, {human(left)} left')
+        text = f'loss {s.smoothed_loss:.4g}, lr {s.rate:.3g}{rate}'
         if not self.bar.disable:
             self.bar.set_postfix_str(text, refresh=False)
             self.bar.update()
         elif s.iter % self.every == 0 or s.iter == s.param.max_iter:
-            left = seconds / done * (s.param.max_iter - s.iter)
-            print(f'iteration {s.iter}/{s.param.max_iter}: {text}, '
-                  f'{human(left)} left', flush=True)
+            print(f'iteration {s.iter}/{s.param.max_iter}: {text}', flush=True)
+
+    def seconds_left(self) -> float | None:
+        """The time of the iterations that are left; None after the first one."""
+        now, s = time.perf_counter(), self.solver
+        if not self.warm and s.iter < s.param.max_iter:
+            self.start, self.first, self.warm = now, s.iter, True
+            return None
+        self.per_iteration = (now - self.start) / (s.iter - self.first)
+        left = self.per_iteration * (s.param.max_iter - s.iter)
+        if self.announce is not None and now - self.start >= SETTLED:
+            self.bar.clear()
+            self.announce(left)
+            self.bar.refresh()
+            self.announce = None
+        return left
 
     def print_line(self, function: Callable[..., str], *args) -> None:
         """Print the line that a function returns, leaving its time out of the bar's estimates."""

@@ -97,8 +97,8 @@ def write(solver: Solver) -> tuple[Path, Path]:
     Returns the paths.
 
     FcnError for weights that are not finite (code 'diverged') and for a lack of space (code
-    'no-room'), before anything is written, and where a file cannot be written; earlier snapshots
-    then stay.
+    'no-room'), before anything is written or meanwhile, and where a file cannot be written; earlier
+    snapshots then stay.
     """
     for (name, _), blobs in solver.net.layer_params.items():
         if not all(blob.parameter.isfinite().all() for blob in blobs):

@@ -67,6 +67,8 @@ class Solver:
     iter_size_in_all gives those of an iteration over all processes. N processes at iter_size 1 give
     the weights, losses and snapshots of one at iter_size N (iteration.py). The first process
     writes the snapshots.
+    when_full: called with the error (code 'no-room') of a snapshot that a full disk prevents, and
+    returns when it is to be tried again; None: the error is raised.
     """
 
     default_format = 'HDF5'     # of snapshots, where the file names none
@@ -82,7 +84,8 @@ class Solver:
                  idle_test_nets: bool = False, workers: int | None = None,
                  precision: str = 'fp32', blas: bool = False, fused: bool = True,
                  dialect: Dialect | str = BVLC, writes: Iterable[str | PathLike] = (),
-                 processes: Processes = ALONE, iter_size_in_all: int | None = None):
+                 processes: Processes = ALONE, iter_size_in_all: int | None = None,
+                 when_full: Callable[[FcnError], None] | None = None):
         text = path if isinstance(path, SolverText) else read_solver(path, dialect)
         own = type(text.message)()
         own.CopyFrom(text.message)
@@ -103,6 +106,7 @@ class Solver:
         self.writes = as_folders(writes)
         self.seed = seed if seed is not None else max(int(p.random_seed), 0)
         self.keep, self.provenance, self.fused = keep, dict(provenance or {}), fused
+        self.when_full = when_full
         snapshots.check_options(self.keep, self.provenance)
         if passes is None:
             passes = () if blas else DEFAULT
@@ -326,8 +330,15 @@ class Solver:
     def snapshot(self) -> tuple[Path, Path]:
         """Write PREFIX_iter_N.caffemodel.h5 and .solverstate.h5, both without .h5 where
         snapshot_format is BINARYPROTO; returns the paths. Of several processes the first writes.
-        FcnError as snapshots.write says."""
-        return snapshots.write(self) if self.processes.first else snapshots.paths(self)
+        FcnError as snapshots.write says, but for a full disk where there is `when_full`."""
+        while self.processes.first:
+            try:
+                return snapshots.write(self)
+            except FcnError as error:
+                if self.when_full is None or error.code != 'no-room':
+                    raise
+                self.when_full(error)
+        return snapshots.paths(self)
 
     @torch.no_grad()
     def restore(self, path: str | PathLike, force: bool = False) -> str:

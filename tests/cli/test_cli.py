@@ -163,7 +163,7 @@ def raised_codes():
                                         else r'[\w-]+' for part in words['code'].values))
                 continue
             for code in ast.walk(words['code']):        # of `a if x else b` both
-                if isinstance(code, ast.Constant) and isinstance(code.value, str):
+                if isinstance(code, ast.Constant) and isinstance(code.value, str) and code.value:
                     before = found.get(code.value)
                     found[code.value] = names if before is None else before if names is None \
                         else before & names

@@ -75,7 +75,7 @@ def test_refused_with_the_layer_and_both_numbers(machine):
         with pytest.raises(FcnError, match=r"cost\.prototxt:1: layer 'b' \(Convolution\): .* "
                                            r'1\.62 kB at once, and there are 1 kB') as caught:
             made(CHAIN).forward()
-    assert caught.value.code == 'no-room'
+    assert not caught.value.code            # its remedy is SMALLER on a command line too
 
 
 def test_every_executor_and_new_shapes(machine):

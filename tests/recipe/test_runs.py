@@ -1,5 +1,6 @@
 """A run's folder: finished, stopped, extended, set aside; and that of the stage it starts from."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from small_runs import (
     write_stage,
 )
 
+from fcn_repro import processes
 from fcn_repro.errors import FcnError
 from fcn_repro.formats.weights import read_extra, read_solverstate
+from fcn_repro.lock import locked
 from fcn_repro.net import Net
 from fcn_repro.predict.evaluation import evaluate_and_report
 from fcn_repro.proto import TEST
@@ -122,6 +125,9 @@ def test_a_parent_that_asks_to_be_trained(tmp_path, capsys, monkeypatch):
                  'not been trained')
     assert not (tmp_path / 'runs').exists()
     stop_parent(folder)
+    with locked('runs/parent'):
+        assert_error(call(capsys, 'train', 'child'), 'whose run is going on at iteration 3 of 6: '
+                     f'process {os.getpid()} on {processes.host()}, since 20', 'Wait until it ends')
     assert_error(call(capsys, 'train', 'child'), 'whose run stopped at iteration 3 of 6',
                  'runs/parent/train_iter_3.caffemodel.h5')
     assert not (tmp_path / 'runs/child').exists()
@@ -130,7 +136,7 @@ def test_a_parent_that_asks_to_be_trained(tmp_path, capsys, monkeypatch):
     shutil.rmtree('runs')
     assert call(capsys, 'train', 'parent', '--iterations', 2).status == 0   # all that was asked
     done = call(capsys, 'train', 'child', '--iterations', 2)
-    assert done.status == 0 and 'conv1     copied' in done.out
+    assert done.status == 0 and ' copied, 0 cast, 0 left at filler' in done.out
 
 
 def test_weights_say_where_they_come_from(tmp_path, capsys, monkeypatch):

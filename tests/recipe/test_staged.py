@@ -13,7 +13,7 @@ from small_runs import SIZE, assert_error, call, contents, run, small_stage, sma
 from fcn_repro.errors import FcnError
 from fcn_repro.formats.weights import read_extra
 from fcn_repro.proto.prototxt import read_solver
-from fcn_repro.recipe import comparison, training
+from fcn_repro.recipe import comparison
 from fcn_repro.recipe.comparison import ROWS, bounds, cell, compare, figure_iu, rows_of, run_of
 from fcn_repro.recipe.models import MODELS
 from fcn_repro.recipe.models.mini import ITERATIONS
@@ -93,7 +93,6 @@ def narrow(tmp_path, monkeypatch):
     """The scratch nets with a few channels; their solvers, rows and files are the shipped ones."""
     small_voc(tmp_path / 'data')
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training, 'training_seconds', lambda net, device: 0.01)
     for name in ('scratch-fcn32s', 'scratch-fcn16s', 'scratch-fcn8s'):
         model = MODELS[name]
         monkeypatch.setitem(MODELS, name, replace(

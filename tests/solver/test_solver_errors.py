@@ -1,7 +1,10 @@
 """Everything that can be wrong when a net is trained: one line, status 1, earlier runs stay."""
 
+import errno
 import os
 import resource
+import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +26,10 @@ from small_runs import (
 
 from fcn_repro.data.order import SampleOrder
 from fcn_repro.errors import FcnError
-from fcn_repro.formats.weights import write_hdf5
+from fcn_repro.formats import atomic
+from fcn_repro.formats.weights import read_weights, write_hdf5
+from fcn_repro.recipe import training
+from fcn_repro.report import progress
 from fcn_repro.report.progress import log_to
 from fcn_repro.solver import Solver
 
@@ -266,6 +272,50 @@ def test_full_disk_under_the_log(small, capsys):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     assert_error(done, 'train.log', 'the log cannot be written: File too large', 'space')
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_waited_for(small, tmp_path, capsys, monkeypatch):
+    """A finished run keeps its state until there is room, and then ends as one that never met a
+    full disk; a log that is full says so once and does not end it."""
+    naps = []
+
+    def fills(function):
+        def full(*args):
+            if len(naps) < 3:           # then there is room again
+                raise FULL
+            return function(*args)
+        return full
+    undisturbed = call(capsys, 'train', 'small', '--out', 'other')
+    monkeypatch.setattr(training, 'time', SimpleNamespace(sleep=naps.append))
+    monkeypatch.setattr(atomic.os, 'fsync', fills(os.fsync))
+    monkeypatch.setattr(progress.LogFile, 'flush', fills(progress.LogFile.flush))
+    done = call(capsys, 'train', 'small')
+    assert done.status == undisturbed.status == 0 and naps == 3 * [training.AGAIN]
+    first, then, *rest = done.err.splitlines()
+    assert first == f'{tmp_path}/runs/small/train.log: No space left on device; lines will be ' \
+        'missing here until there is room'
+    assert 'caffemodel.h5: cannot be written: No space left' in then and not rest[1:]
+    assert 'tries again every 30 seconds; Ctrl-C ends it' in rest[0]
+    ours, theirs = (tmp_path / name / 'train_iter_6.caffemodel.h5' for name in
+                    ('runs/small', 'other'))
+    assert all((a == b).all() for x, y in zip(read_weights(ours).values(),
+                                              read_weights(theirs).values(), strict=True)
+               for a, b in zip(x, y, strict=True))
+
+
+def test_a_signal_ends_the_wait_for_room(small, capsys, monkeypatch):
+    def full(*args):
+        raise FULL
+    monkeypatch.setattr(training, 'time', SimpleNamespace(
+        sleep=lambda seconds: signal.raise_signal(signal.SIGINT)))
+    monkeypatch.setattr(atomic.os, 'fsync', full)
+    before = signal.getsignal(signal.SIGINT)
+    done = call(capsys, 'train', 'small')
+    assert done.status == 1 and signal.getsignal(signal.SIGINT) == before
+    assert done.err.count('caffemodel.h5: cannot be written: No space left on device') == 2
 
 
 @pytest.mark.parametrize('place', ['runs', 'runs/small', 'runs/small/train.log',

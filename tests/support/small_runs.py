@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from data_folders import save_jpeg, save_palette_png, write_split
 
-from fcn_repro.recipe import stages, training
+from fcn_repro.recipe import stages
 from fcn_repro.solver import Solver
 
 ROOT = Path(__file__).parents[2]
@@ -152,7 +152,6 @@ def small_stage(tmp_path, monkeypatch, name='small', **row):
     monkeypatch.setattr(stages, 'PROTOTXT', tmp_path / 'prototxt')
     family, _, net = name.rpartition('-')
     monkeypatch.setitem(stages.STAGES, name, stages.Stage(family=family, net=net, **row))
-    monkeypatch.setattr(training, 'training_seconds', lambda net, device: 0.01)
     return tmp_path / 'prototxt' / name, voc
 
 
