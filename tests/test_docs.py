@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import ROOT, call
+from small_runs import ROOT, call, start, wait
 from tiny_nets import MEAN
 
 import fcn_repro.pycaffe
@@ -154,3 +154,8 @@ def test_make_targets_of_the_documents_exist():
         for target in re.findall(r'(?:^|`|&& )make ([a-z0-9-]+)', page.read_text(), re.M):
             known = target in targets or re.fullmatch('train-[a-z0-9-]+', target)
             assert known, (page.name, target)
+
+
+def test_reference_of_the_python_interface_is_current():
+    done = wait(start('make_api', '--check', cwd=ROOT))
+    assert done.status == 0 and not done.err, done.err
