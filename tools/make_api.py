@@ -22,8 +22,8 @@ PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'api.md'
 HEAD = """# The Python interface
 
 Written by `tools/make_api.py` from the docstrings. Shapes are (N, C, H, W): batch, channels, height
-and width; (H, W, 3) is an image. Every error that a user can correct is an `FcnError` with its place
-and a remedy. What is not listed here may change without notice.
+and width; (H, W, 3) is an image. Every error that a user can correct is an `FcnError` with its
+place and a remedy. What is not listed here may change without notice.
 """
 MODULES = {     # {module: its names, None for those of __all__}
     'fcn_repro': None,
