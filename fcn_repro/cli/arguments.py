@@ -1,6 +1,7 @@
 """What several commands share: options, and the processes that run them."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -8,8 +9,20 @@ from contextlib import contextmanager, redirect_stdout
 
 from ..data.image import MOST_PIXELS
 from ..distributed import Processes, joined
-from ..errors import FcnError
+from ..errors import FcnError, short
 from ..recipe.optimisations import NAMES
+
+
+def finite(text: str) -> float:
+    """The number that an option gives, as argparse's type: neither NaN nor infinite, nor of so many
+    digits that it is."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f'{short(repr(text), 80)} is no finite number')
+    return value
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
