@@ -3,6 +3,7 @@
 import pytest
 
 from fcn_repro.errors import FcnError, located
+from fcn_repro.net import Net
 
 
 class Missing(FcnError, KeyError):
@@ -23,3 +24,15 @@ def test_located_names_the_file_once():
     assert caught.value.file == 'inner'
     with pytest.raises(ValueError), located('file'):
         raise ValueError
+
+
+@pytest.mark.parametrize('kind, field', [('HDF5Data', 'hdf5_data_param'), ('Data', 'data_param'),
+                                         ('ImageData', 'image_data_param')])
+def test_an_error_of_what_a_layer_reads_names_the_layer_s_text_too(tmp_path, kind, field):
+    text = tmp_path / 'net.prototxt'
+    text.write_text(f'# a comment\nlayer {{ name: "d" type: "{kind}" top: "x" top: "y"\n'
+                    f'  {field} {{ source: "/dev/zero" batch_size: 1 }} }}')
+    with pytest.raises(FcnError) as caught:
+        Net.read(text, 'TEST').forward()
+    assert str(caught.value).startswith(f"/dev/zero: layer 'd' ({kind}) of {text}:2: is a ")
+    assert str(caught.value.at(line=7).with_remedy('Stop.')).count(f' of {text}:2: ') == 1

@@ -50,6 +50,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'bad-classes': 'Give --classes 1 to 255.',
     'sbd-classes': 'Leave out --sbd or --classes.',
     'two-data-sets': 'Give --{one} or --{other}.',
+    'bad-folder': 'Give --{option} the path of a folder.',
+    'bad-split': 'Give --split the name of a split file, without .txt.',
     'option-not-taken': 'Leave out --{option}.',
     'samples-not-multiple': 'Give --samples as a multiple of {batch}, or another --batch.',
     'too-many-samples': 'Give --batch and --samples of at most {most} samples an iteration.',

@@ -15,6 +15,7 @@ from ..data.voc import VocFolder
 from ..errors import FcnError, located, nearest
 from ..formats.atomic import make_folder, write_text
 from ..formats.weights import read_extra
+from ..layers.python import make_reader
 from ..net.net import Net
 from ..proto import TEST
 from ..proto.prototxt import NetText, SolverText, filter_net, read_net, read_solver
@@ -23,7 +24,7 @@ from ..solver.nets import train_net
 from ..solver.snapshot_files import iteration, list_snapshots
 from .models import MODELS, Model
 from .optimisations import Optimisations
-from .options import AUTO, NEWEST, NONE, Options
+from .options import AUTO, FOLDERS, NEWEST, NONE, Options
 from .rate_rule import Batches, divided, per, rescaled, sums_the_batch
 from .stages import ON, SLOW, STAGES, Stage, shipped
 
@@ -107,6 +108,25 @@ class Run:
                            if found else 'Write the folder from recipe.models.MODELS.')
         if options.batch or options.samples:
             self.solver_text(shipped(self.name))
+
+    def check_folders(self) -> None:
+        """FcnError for the user's folders of data that are none, or whose splits and first val
+        image cannot be read: before a parent is trained for them."""
+        for name in FOLDERS:
+            folder = getattr(self.options, name)
+            if folder is not None and not os.path.isdir(folder):
+                raise FcnError('there is no such folder', file=str(folder), code='bad-folder',
+                               facts={'option': name}, do=f'Give {name} the path of a folder.')
+        if self.options.own_voc is not None:
+            VocFolder(self.options.own_voc, 'train')
+            _ = self.model                                      # reads the val split
+        elif self.options.sbd or self.options.m2nist:
+            _, train = self.solver_and_net(shipped(self.name))
+            for text in train, read_net(shipped(self.name) / 'val.prototxt'):
+                with located(text.file):
+                    for layer in text.message.layer:
+                        if layer.type == 'Python':
+                            make_reader(layer.python_param, self.options.overrides)
 
     @property
     def solver_file(self) -> Path:

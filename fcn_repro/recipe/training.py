@@ -72,6 +72,7 @@ def train_locked(run: Run, lock: RunLock | None, hints: Mapping[str, str],
     weights = None if state or fresh else run.complete()
 
     # Weights to start from, data, nets
+    run.check_folders()
     source = None if state or weights else starting_weights(run, hints, processes)
     processes.by_first(run.make_data)
     val = run.val_net(shipped(run.name)) if run.model is None else None     # finds missing data
