@@ -105,5 +105,6 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
 HINTS = {
     'trained-already': '--fresh starts anew',
     'run-interrupted': 'resume it with --restore (make: RESTORE=1)',
+    'several-processes': '--samples S sets the samples of an iteration, by the rate rule.',
     'long-training': 'Use a GPU, or --iterations for a trial (make: ITERATIONS=…).',
 }

@@ -20,6 +20,7 @@ from ..net.net import Net
 from ..proto import TEST
 from ..proto.prototxt import NetText, SolverText, filter_net, read_net, read_solver
 from ..search import SearchPath
+from ..sizes import LARGEST
 from ..solver.nets import train_net
 from ..solver.snapshot_files import iteration, list_snapshots
 from .models import MODELS, Model
@@ -184,7 +185,31 @@ class Run:
     @property
     def recipe(self) -> str:
         """The recipe's words for snapshots: another one has its batches."""
-        return str(self.batches[1]) if self.batches else OWN_RECIPE
+        return str(self.batches[1]) if self.batches else OWN_RECIPE + self.multiplied
+
+    @property
+    def multiplied(self) -> str:
+        """What several processes change about the stage's own recipe, in words: each makes all
+        passes of the solver, as in Caffe. '' where they do not, as `samples` and `batch` say what
+        an iteration has."""
+        count, options = self.options.processes, self.options
+        return '' if count == 1 or options.batch or options.samples else \
+            f' by {count} processes: {count} times its samples an iteration, at its rates'
+
+    @property
+    def passes_in_all(self) -> int:
+        """Forward passes of an iteration, over all processes."""
+        passes = self.solver_text(shipped(self.name)).message.iter_size
+        return passes * self.options.processes if self.multiplied else passes
+
+    def as_recorded(self, snapshot: Path) -> 'Run':
+        """This run with the number of processes whose recipe a snapshot of it has: however many go
+        on, an iteration keeps its samples."""
+        count = read_extra(snapshot).get('processes', 1)
+        if type(count) is not int or not 1 <= count <= LARGEST:
+            raise FcnError(f'{count!r:.100} processes are recorded', file=str(snapshot),
+                           do='The file is damaged: use another snapshot.')
+        return replace(self, options=replace(self.options, processes=count))
 
     def solver_and_net(self, prototxt: Path) -> tuple[SolverText, NetText]:
         """The solver as it is written, and the layers of its train net."""
