@@ -1,6 +1,7 @@
 """What several commands share: options, and the processes that run them."""
 
 import argparse
+import logging
 import math
 import os
 import sys
@@ -60,13 +61,14 @@ def add_optimisations(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def processes_of_command() -> Iterator[Processes]:
-    """The processes that run this command together. The first one prints; an error that all of them
-    find is printed by one."""
+    """The processes that run this command together. The first one prints and warns; an error that
+    all of them find is printed by one."""
     with joined() as processes:
         try:
             if processes.first:
                 yield processes
             else:
+                logging.getLogger('fcn_repro').setLevel(logging.ERROR)
                 with open(os.devnull, 'w') as nowhere, redirect_stdout(nowhere):
                     yield processes
         except FcnError as error:
