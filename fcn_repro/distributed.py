@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
-from .errors import FcnError, short
+from .errors import FcnError, Stopped, short
 
 T = TypeVar('T')
 POLL = 0.5              # seconds between two looks at the other processes
@@ -178,8 +178,8 @@ class Group(Processes):
 
 def status_of(error: BaseException) -> int:
     """The exit status of a process that an error ends."""
-    if isinstance(error, KeyboardInterrupt):
-        return 130
+    if isinstance(error, Stopped | KeyboardInterrupt):
+        return getattr(error, 'status', 130)
     code = error.code if isinstance(error, SystemExit) else 1
     return code if isinstance(code, int) else int(code is not None)
 

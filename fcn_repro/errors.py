@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from types import TracebackType
@@ -60,6 +61,15 @@ class FcnError(Exception):
         return self.__class__(self.what, do=do, code=self.code, facts=self.facts, file=self.file,
                               line=self.line, layer=self.layer, type=self.type,
                               origin=self.origin)
+
+
+class Stopped(BaseException):
+    """A signal that ends the process in order, as KeyboardInterrupt does: what is half-written is
+    removed on the way out. status: the shell's, 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f'stopped by {signal.Signals(number).name}')
+        self.status = 128 + number
 
 
 class located:
