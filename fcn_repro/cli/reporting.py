@@ -27,8 +27,8 @@ def report_errors(parser: argparse.ArgumentParser | None = None) -> Iterator[Non
     """Turn errors into a line on stderr and an exit status; also a decorator of a script's main.
 
     FcnError, and what the system says of a path: 1. Ctrl-C, SIGTERM and SIGHUP: 130, 143 and 129.
-    A closed stdout (`| head`): 141, the shell's status after SIGPIPE. parser: that of the command, for remedies in
-    its own options.
+    A closed stdout (`| head`): 141, the shell's status after SIGPIPE. parser: that of the command,
+    for remedies in its own options.
     """
     try:
         with signals_raise():

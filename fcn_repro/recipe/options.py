@@ -22,12 +22,13 @@ FOLDERS = 'voc', 'sbd', 'mnist', 'm2nist'       # options that are folders of da
 
 
 @contextmanager
-def placed(option: str, code: str) -> Iterator[None]:
-    """Give an FcnError about an option's value a code, and the option's name as a fact."""
+def placed(option: str, kind: str) -> Iterator[None]:
+    """Give an FcnError about an option's value the code bad-KIND, and the option as a fact."""
     try:
         yield
     except FcnError as error:
-        raise FcnError(error.what, do=error.do, code=code, facts={'option': option}) from None
+        raise FcnError(error.what, do=error.do, code=f'bad-{kind}',
+                       facts={'option': option}) from None
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Options:
     def _check_data(self) -> None:
         for name in FOLDERS:
             if getattr(self, name) is not None:
-                with placed(name, 'bad-folder'):
+                with placed(name, 'folder'):
                     as_path(getattr(self, name), name, 'Give the path of a folder.')
         if self.classes is not None and not self.voc:
             raise FcnError('the number of classes belongs to a data set of your own',
@@ -152,7 +153,7 @@ class Options:
         """`overrides` to score a split (None: the one that the net names): each sample once, in
         file order. FcnError (code 'bad-split') for a split that no folder can have."""
         if split:
-            with placed('split', 'bad-split'):
+            with placed('split', 'split'):
                 confined('', split, 'split')
         overrides = self.overrides
         for layer in python_layers.values():
