@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from types import TracebackType
 from typing import Any
 
+CONTROL = re.compile(r'[\0-\x1f\x7f-\x9f]')
 LONGEST = 2000                  # characters of a sentence; a longer one is cut in the middle
 NO_MEMORY = ('allocate memory', 'enough memory', 'out of memory', 'size calculation overflowed',
              'bad_alloc')       # torch's and the C++ library's words
@@ -30,16 +32,17 @@ class FcnError(Exception):
                  facts: Mapping[str, Any] | None = None, file: str | PathLike[str] | None = None,
                  line: int | None = None, layer: str | None = None,
                  type: str | None = None, origin: str = '') -> None:
-        self.what, self.do, self.file, self.line = short(what), short(do), file, line
+        self.what, self.do = escaped(short(what)), escaped(short(do), lines=True)
+        self.file, self.line = file, line
         self.code, self.facts = code, dict(facts or {})
-        self.layer, self.type = layer and short(layer, 200), type and short(type, 200)
-        self.origin = origin
+        self.layer, self.type = (text and escaped(short(text, 200)) for text in (layer, type))
+        self.origin = escaped(origin)
         super().__init__(str(self))
 
     def __str__(self) -> str:
         where = ''
         if self.file is not None:
-            where += f'{self.file}:{self.line}: ' if self.line else f'{self.file}: '
+            where += escaped(f'{self.file}:{self.line}: ' if self.line else f'{self.file}: ')
         if self.layer is not None:
             where += f"layer '{self.layer}'" + (f' ({self.type})' if self.type else '')
             where += (f' of {self.origin}' if self.origin else '') + ': '
@@ -102,6 +105,13 @@ class located:
         """Whether an error is about a file that the node reads, and does not say so yet."""
         return bool(self.file and self.place.get('line') and not error.origin and
                     error.layer == self.place['layer'] and str(error.file) != str(self.file))
+
+
+def escaped(text: str, lines: bool = False) -> str:
+    """Return the text with its control characters as Python writes them, \\x00: names come from
+    files, and would be obeyed by a terminal. lines: the text may have several."""
+    return CONTROL.sub(lambda found: found[0] if lines and found[0] == '\n' else
+                       ascii(found[0])[1:-1], text)
 
 
 def short(text: str, longest: int = LONGEST) -> str:

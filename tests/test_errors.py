@@ -4,6 +4,7 @@ import pytest
 
 from fcn_repro.errors import FcnError, located
 from fcn_repro.net import Net
+from fcn_repro.search import SearchPath
 
 
 class Missing(FcnError, KeyError):
@@ -16,6 +17,18 @@ def test_places_are_added_to_an_error_of_the_same_class():
     assert type(error) is Missing and isinstance(error, KeyError)
     assert FcnError.__str__(error) == \
         "net.prototxt:3: layer 'a' (ReLU): no such thing. Look again."
+
+
+def test_control_characters_of_names_are_shown_escaped():
+    error = FcnError("no 'a\0\x1b[2Jb\nerror: c'", file='d\r\ne', layer='f\x9bg', type='H\n',
+                     do='First\nsecond\t.')
+    assert str(error) == (r"d\r\ne: layer 'f\x9bg' (H\n): no 'a\x00\x1b[2Jb\nerror: c'. "
+                          'First\nsecond\\t.')
+    assert str(error.at(line=3).with_remedy('x')).endswith(r"b\nerror: c'. x")
+    assert error.file == 'd\r\ne'
+    with pytest.raises(FcnError, match=r"no file 'a\\x00b'") as caught:
+        SearchPath().find('a\0b', 'file', 'source')
+    assert caught.value.what.isprintable()
 
 
 def test_located_names_the_file_once():
