@@ -7,6 +7,8 @@ case of size 1, for which nothing here imports torch.distributed.
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import socket
 import sys
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
-from .errors import FcnError, short
+from .errors import FcnError, Stopped, short
 
 T = TypeVar('T')
 POLL = 0.5              # seconds between two looks at the other processes
@@ -117,6 +119,7 @@ class Group(Processes):
                            do='Start all of them with one MASTER_ADDR and MASTER_PORT, each with '
                               'a RANK of its own.') from None
         self.watch = Watch(self)
+        self.exchanging: list[threading.Thread] = []    # threads that may be in an exchange
 
     def gather(self, value: T) -> list[T]:
         import torch.distributed as dist
@@ -169,6 +172,26 @@ class Group(Processes):
             dist.destroy_process_group()
         else:
             self.watch.report(error)
+            if any(thread.is_alive() for thread in self.exchanging):
+                atexit.register(end_now, status_of(error))
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status of a process that an error ends."""
+    if isinstance(error, Stopped | KeyboardInterrupt):
+        return getattr(error, 'status', 130)
+    code = error.code if isinstance(error, SystemExit) else 1
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def end_now(status: int) -> None:
+    """End a process at whose end a thread may be inside of an exchange: the end of Python would
+    take torch's connections away under it, and abort."""
+    logging.shutdown()
+    for stream in sys.stdout, sys.stderr:
+        with suppress(OSError, ValueError, AttributeError):     # closed, or none
+            stream.flush()
+    os._exit(status)
 
 
 class Watch(threading.Thread):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from types import TracebackType
 from typing import Any
 
+CONTROL = re.compile(r'[\0-\x1f\x7f-\x9f]')
 LONGEST = 2000                  # characters of a sentence; a longer one is cut in the middle
 NO_MEMORY = ('allocate memory', 'enough memory', 'out of memory', 'size calculation overflowed',
              'bad_alloc')       # torch's and the C++ library's words
@@ -22,44 +25,60 @@ class FcnError(Exception):
     own words; facts: {name: value} that such a remedy may quote.
     file, line: the place in a text; line counts from 1.
     layer, type: the layer's name and its Caffe type.
+    origin: 'FILE:LINE' of the layer in a text, where `file` is what it reads.
     """
 
     def __init__(self, what: str, *, do: str = '', code: str = '',
                  facts: Mapping[str, Any] | None = None, file: str | PathLike[str] | None = None,
                  line: int | None = None, layer: str | None = None,
-                 type: str | None = None) -> None:
-        self.what, self.do, self.file, self.line = short(what), short(do), file, line
+                 type: str | None = None, origin: str = '') -> None:
+        self.what, self.do = escaped(short(what)), escaped(short(do), lines=True)
+        self.file, self.line = file, line
         self.code, self.facts = code, dict(facts or {})
-        self.layer, self.type = layer and short(layer, 200), type and short(type, 200)
+        self.layer, self.type = (text and escaped(short(text, 200)) for text in (layer, type))
+        self.origin = escaped(origin)
         super().__init__(str(self))
 
     def __str__(self) -> str:
         where = ''
         if self.file is not None:
-            where += f'{self.file}:{self.line}: ' if self.line else f'{self.file}: '
+            where += escaped(f'{self.file}:{self.line}: ' if self.line else f'{self.file}: ')
         if self.layer is not None:
-            where += f"layer '{self.layer}'" + (f' ({self.type})' if self.type else '') + ': '
+            where += f"layer '{self.layer}'" + (f' ({self.type})' if self.type else '')
+            where += (f' of {self.origin}' if self.origin else '') + ': '
         text = where + self.what
         if self.do:
             text += ('' if text.endswith('.') else '.') + ' ' + self.do
         return text
 
     def at(self, *, file: str | PathLike[str] | None = None, line: int | None = None,
-           layer: str | None = None, type: str | None = None) -> FcnError:
+           layer: str | None = None, type: str | None = None, origin: str = '') -> FcnError:
         """Return a copy, of the same class, with the parts of its place that it lacks."""
         return self.__class__(self.what, do=self.do, code=self.code, facts=self.facts,
                               file=self.file or file, line=self.line or line,
-                              layer=self.layer or layer, type=self.type or type)
+                              layer=self.layer or layer, type=self.type or type,
+                              origin=self.origin or origin)
 
     def with_remedy(self, do: str) -> FcnError:
         """Return a copy, of the same class, with another remedy."""
         return self.__class__(self.what, do=do, code=self.code, facts=self.facts, file=self.file,
-                              line=self.line, layer=self.layer, type=self.type)
+                              line=self.line, layer=self.layer, type=self.type,
+                              origin=self.origin)
+
+
+class Stopped(BaseException):
+    """A signal that ends the process in order, as KeyboardInterrupt does: what is half-written is
+    removed on the way out. status: the shell's, 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f'stopped by {signal.Signals(number).name}')
+        self.status = 128 + number
 
 
 class located:
     """Context manager that gives an FcnError without a file this file, and the line, layer and type
-    of a node of it; out of memory becomes an FcnError too.
+    of a node of it, and one of a file that the node reads the node's place as its origin; out of
+    memory becomes an FcnError too.
     """
 
     def __init__(self, file: str | PathLike[str] | None, node: Any = None) -> None:
@@ -74,11 +93,25 @@ class located:
                  trace: TracebackType | None) -> None:
         if isinstance(error, FcnError) and error.file is None:
             raise error.at(file=self.file, **({} if error.layer else self.place)) from None
+        if isinstance(error, FcnError) and self.reads(error):
+            raise error.at(origin=f"{self.file}:{self.place['line']}") from None
         if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(
                 words in str(error) for words in NO_MEMORY)):
             raise FcnError(f'out of memory: {str(error).partition(chr(10))[0]}',
                            do='Make the input or the net smaller, or free memory.',
                            file=self.file, **self.place) from error
+
+    def reads(self, error: FcnError) -> bool:
+        """Whether an error is about a file that the node reads, and does not say so yet."""
+        return bool(self.file and self.place.get('line') and not error.origin and
+                    error.layer == self.place['layer'] and str(error.file) != str(self.file))
+
+
+def escaped(text: str, lines: bool = False) -> str:
+    """Return the text with its control characters as Python writes them, \\x00: names come from
+    files, and would be obeyed by a terminal. lines: the text may have several."""
+    return CONTROL.sub(lambda found: found[0] if lines and found[0] == '\n' else
+                       ascii(found[0])[1:-1], text)
 
 
 def short(text: str, longest: int = LONGEST) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable
 from os import PathLike
 from pathlib import Path
 
-from .errors import FcnError, short
+from .errors import CONTROL, FcnError, short
 
-CONTROL = re.compile(r'[\0-\x1f\x7f-\x9f]')
 LONGEST_NAME, LONGEST_PATH = 255, 4095      # bytes, of a component and of a path, on Linux
 ANYWHERE = (Path('/'),)     # folders to write in: all, as in Caffe
 

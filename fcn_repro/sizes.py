@@ -64,10 +64,10 @@ def check_shapes(shapes):
         check_shape(shape, what)
 
 
-def check_memory(declared, inputs):
-    """FcnError where a net's parameters, {layer: [(shape, filler)]}, and the shapes of its inputs,
+def check_memory(params, inputs):
+    """FcnError where the shapes of a net's parameters, each of them once, and those of its inputs,
     which are held all at once, are more float32 than this machine's memory."""
-    shapes = [shape for wanted in declared.values() for shape, _ in wanted] + inputs
+    shapes = [*params, *inputs]
     need, there = 4 * sum(map(math.prod, shapes)), memory()
     if need > there:
         largest = max(shapes, key=math.prod)

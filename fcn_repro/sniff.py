@@ -18,6 +18,7 @@ KINDS = [(start.encode('latin-1'), what, do) for start, what, do in (
     ('Rar!', 'a RAR archive', UNPACK),
     ('PK\x03\x04', 'a zip archive, as PyTorch and numpy write',
      'Unpack it, or give a file of Caffe.'),
+    ('MATLAB 5.0 MAT-file', 'a MAT-file of MATLAB', ''),
     ('\x89HDF', 'an HDF5 file', ''), ('\x93NUMPY', 'a numpy array', ''),
     *((f'\x80{protocol}', 'a Python pickle, as PyTorch wrote before 1.6', '')
       for protocol in '\x02\x03\x04\x05'),

@@ -1,6 +1,8 @@
 """What several commands share: options, and the processes that run them."""
 
 import argparse
+import logging
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -8,8 +10,20 @@ from contextlib import contextmanager, redirect_stdout
 
 from ..data.image import MOST_PIXELS
 from ..distributed import Processes, joined
-from ..errors import FcnError
+from ..errors import FcnError, short
 from ..recipe.optimisations import NAMES
+
+
+def finite(text: str) -> float:
+    """The number that an option gives, as argparse's type: neither NaN nor infinite, nor of so many
+    digits that it is."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f'{short(repr(text), 80)} is no finite number')
+    return value
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
@@ -47,13 +61,14 @@ def add_optimisations(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def processes_of_command() -> Iterator[Processes]:
-    """The processes that run this command together. The first one prints; an error that all of them
-    find is printed by one."""
+    """The processes that run this command together. The first one prints and warns; an error that
+    all of them find is printed by one."""
     with joined() as processes:
         try:
             if processes.first:
                 yield processes
             else:
+                logging.getLogger('fcn_repro').setLevel(logging.ERROR)
                 with open(os.devnull, 'w') as nowhere, redirect_stdout(nowhere):
                     yield processes
         except FcnError as error:

@@ -16,16 +16,16 @@ from ..parity import Limits, compare_blobs
 from ..parity.blobs import DATA
 from ..parity.comparison import DEPARTS, OK
 from ..sizes import dims
-from .arguments import add_writes
+from .arguments import add_writes, finite
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('net', help='prototxt')
     parser.add_argument('weights', help="caffemodel or HDF5, or 'none': the golden's own params")
     parser.add_argument('golden', help='HDF5, in the format of the goldens')
-    parser.add_argument('--limit', type=float, default=Limits().activations, metavar='ERROR',
+    parser.add_argument('--limit', type=finite, default=Limits().activations, metavar='ERROR',
                         help='of data (default: %(default)g)')
-    parser.add_argument('--gradients', type=float, default=Limits().gradients, metavar='ERROR',
+    parser.add_argument('--gradients', type=finite, default=Limits().gradients, metavar='ERROR',
                         help='of diffs (default: %(default)g)')
     parser.add_argument('--blas', action='store_true', help='multiply matrices as Caffe does on '
                         "the CPU, for its very bits (see docs/numerics.md)")

@@ -22,6 +22,7 @@ from .arguments import (
     add_user_code,
     add_workers,
     add_writes,
+    finite,
     processes_of_command,
 )
 
@@ -47,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'IU 0 if predicted (default: %(default)s)')
     parser.add_argument('--output', metavar='BLOB', help="the blob to score (default: 'score', or "
                         'the only output)')
-    parser.add_argument('--threshold', type=float, metavar='T', help='of a one-channel output: the '
-                        'object is where it is above (default: 0.5 after a Sigmoid)')
+    parser.add_argument('--threshold', type=finite, metavar='T', help='of a one-channel output: '
+                        'the object is where it is above (default: 0.5 after a Sigmoid)')
     parser.add_argument('--images', type=int, metavar='N', help='only the first N')
     parser.add_argument('--pictures', type=int, default=8, metavar='N', help='images to draw with '
                         'ground truth and prediction (default: %(default)s)')

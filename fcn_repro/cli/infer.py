@@ -33,6 +33,7 @@ from .arguments import (
     add_precision,
     add_user_code,
     add_writes,
+    finite,
     processes_of_command,
 )
 
@@ -47,11 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--net', metavar='FILE', help="a deploy prototxt, in the stage's place")
     parser.add_argument('--weights', metavar='FILE', help='default: the newest of runs/STAGE')
     parser.add_argument('--classes', metavar='FILE', help='class names, one a line')
-    parser.add_argument('--mean', type=float, nargs=3, default=MEAN, metavar=('B', 'G', 'R'))
+    parser.add_argument('--mean', type=finite, nargs=3, default=MEAN, metavar=('B', 'G', 'R'))
     parser.add_argument('--output', metavar='BLOB', help='the blob to take, where the net has '
                         'several outputs')
-    parser.add_argument('--threshold', type=float, metavar='T', help='of a one-channel output: the '
-                        'object is where it is above (default: 0.5 after a Sigmoid)')
+    parser.add_argument('--threshold', type=finite, metavar='T', help='of a one-channel output: '
+                        'the object is where it is above (default: 0.5 after a Sigmoid)')
     parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/infer, or '
                         'runs/infer/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
@@ -64,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     grid.add_argument('--heatmap', action='store_true', help='cast a classifier into a fully '
                       'convolutional net, and draw its probabilities')
     grid.add_argument('--top', type=int, metavar='N', help='classes to draw (default: 3)')
-    grid.add_argument('--scale', type=float, metavar='S', help='of the image for the net')
+    grid.add_argument('--scale', type=finite, metavar='S', help='of the image for the net')
     grid.add_argument('--save-scores', action='store_true', help='write NAME.npz as well')
 
 

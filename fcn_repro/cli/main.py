@@ -34,8 +34,8 @@ COMMANDS = {        # the module is the name with _ for -
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `fcn-repro COMMAND ...`; argv: the words after fcn-repro, by default the process's.
 
-    Ends with SystemExit where the status is not 0: 1 for an FcnError, 2 for wrong usage, 130 and
-    141 for an interrupt and a closed output.
+    Ends with SystemExit where the status is not 0: 1 for an FcnError, 2 for wrong usage, 129,
+    130, 141 and 143 for SIGHUP, Ctrl-C, a closed output and SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words and not words[0].startswith('-'):

@@ -50,6 +50,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'bad-classes': 'Give --classes 1 to 255.',
     'sbd-classes': 'Leave out --sbd or --classes.',
     'two-data-sets': 'Give --{one} or --{other}.',
+    'bad-folder': 'Give --{option} the path of a folder.',
+    'bad-split': 'Give --split the name of a split file, without .txt.',
     'option-not-taken': 'Leave out --{option}.',
     'samples-not-multiple': 'Give --samples as a multiple of {batch}, or another --batch.',
     'too-many-samples': 'Give --batch and --samples of at most {most} samples an iteration.',
@@ -104,5 +106,6 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
 HINTS = {
     'trained-already': '--fresh starts anew',
     'run-interrupted': 'resume it with --restore (make: RESTORE=1)',
+    'several-processes': '--samples S sets the samples of an iteration, by the rate rule.',
     'long-training': 'Use a GPU, or --iterations for a trial (make: ITERATIONS=…).',
 }

@@ -3,14 +3,16 @@
 import argparse
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import Any, NoReturn
 
-from ..errors import FcnError
+from ..errors import FcnError, Stopped
 from ..files import unreadable
 from .remedies import REMEDIES
 
@@ -24,24 +26,57 @@ IN_CHECKOUT = Path(__file__).parents[2].joinpath('Makefile').is_file()
 def report_errors(parser: argparse.ArgumentParser | None = None) -> Iterator[None]:
     """Turn errors into a line on stderr and an exit status; also a decorator of a script's main.
 
-    FcnError, and what the system says of a path: 1. KeyboardInterrupt: 130. A closed stdout
-    (`| head`): 141, the shell's status after SIGPIPE. parser: that of the command, for remedies in
-    its own options.
+    FcnError, and what the system says of a path: 1. Ctrl-C, SIGTERM and SIGHUP: 130, 143 and 129.
+    A closed stdout (`| head`): 141, the shell's status after SIGPIPE. parser: that of the command,
+    for remedies in its own options.
     """
     try:
-        yield
+        with signals_raise():
+            yield
         sys.stdout.flush()
     except FcnError as error:
         show(error.with_remedy(remedy(error, parser)))
         sys.exit(1)
     except KeyboardInterrupt:
-        sys.exit(130)
+        say_stopped(Stopped(signal.SIGINT))
+    except Stopped as stopped:
+        say_stopped(stopped)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except (OSError, UnicodeEncodeError) as error:      # of a name, where nothing says more
         show(unreadable(error, getattr(error, 'filename', None) or 'a name', 'Check the paths.'))
         sys.exit(1)
+
+
+@contextmanager
+def signals_raise() -> Iterator[None]:
+    """Have the first SIGTERM or SIGHUP raise Stopped, and further ones wait for the end; a signal
+    that is ignored (nohup) or has another handler stays so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        for each in taken:
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(number)
+    taken = [number for number in (signal.SIGTERM, signal.SIGHUP)
+             if signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def say_stopped(stopped: Stopped) -> NoReturn:
+    """End with a line that names the signal; the terminal may be gone."""
+    with suppress(OSError):
+        print(f'{stopped}; what was half-written is removed', file=sys.stderr, flush=True)
+    sys.exit(stopped.status)
 
 
 def show(error: FcnError) -> None:

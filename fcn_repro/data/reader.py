@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fcn_repro.data.image import check_label, image_size, read_image, read_label
-from fcn_repro.errors import FcnError, short
+from fcn_repro.errors import CONTROL, FcnError, short
 from fcn_repro.files import read_regular
-from fcn_repro.paths import CONTROL, as_path, confined
+from fcn_repro.paths import as_path, confined
 
 LONGEST_CLASS = 200         # characters of a class name
 

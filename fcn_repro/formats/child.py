@@ -107,7 +107,7 @@ class Process:
             self.close()
         status = self._child.returncode
         if status == -signal.SIGPROF:
-            return 'comes to no end in it'
+            return 'does not finish reading it'
         if status < 0:
             return f'crashes in it with signal {signal.Signals(-status).name}'
         return f'ends with status {status}'

@@ -25,7 +25,7 @@ from ..sizes import check_memory, check_shapes
 from .blob import ParamBlob
 from .executor import PlannedExecutor
 from .graph import Graph, Node, build
-from .params import Params, check_unchanged, make_params, share_data
+from .params import Params, check_unchanged, make_params, own_shapes, share_data
 from .setup_log import log_ignored, log_parameters, log_setup
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,8 @@ class Net(nn.Module):
         self._layers: dict[int, tuple[Layer, Node]] = {}        # by id of the node
         self.shapes, self.declared = self.infer_shapes()
         with located(graph.file):
-            check_memory(self.declared, [self.shapes[graph.first(name)] for name in graph.inputs])
+            check_memory(own_shapes(graph, self.declared),
+                         [self.shapes[graph.first(name)] for name in graph.inputs])
             self.layer_params: Params = make_params(graph, self.declared, seed)
             self.params = {name: blobs for (name, _), blobs in self.layer_params.items()}
             self._register_parameters()

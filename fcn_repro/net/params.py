@@ -50,6 +50,22 @@ def make_params(graph: Graph, declared: dict, seed: int) -> Params:
     return params
 
 
+def own_shapes(graph: Graph, declared: dict) -> list[tuple[int, ...]]:
+    """The shapes of the parameters of a graph that take memory: those that share an earlier one by
+    its name take none. declared: as for make_params."""
+    named: set[str] = set()
+    shapes = []
+    for node in graph.nodes:
+        names = [spec.name for spec in node.param.param]
+        for i, (shape, _) in enumerate(declared.get(node.key, ())):
+            name = names[i] if i < len(names) else ''
+            if name not in named:
+                shapes.append(shape)
+            if name:
+                named.add(name)
+    return shapes
+
+
 def _filled(seed: int, node: Node, i: int, shape: tuple[int, ...], filler) -> torch.Tensor:
     """Initial values: a function of the seed, the layer's unique name and the blob's index."""
     key = f'{seed}/{node.unique_name}/{i}'

@@ -1,6 +1,7 @@
 """Options of a training run: what a user can change about a stage."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from ..data import python_layers
 from ..data.prefetch import check_workers
 from ..data.scenes import FOLDER, MNIST_FOLDER
 from ..errors import FcnError
+from ..paths import as_path, confined
 from ..sizes import LARGEST
 from .stages import SOLVER
 
@@ -16,6 +18,17 @@ NEWEST = 'newest'       # as `restore`: the latest solver state of the run
 AUTO = 'auto'           # as `restore`: that, or the beginning if there is none yet
 NONE = 'none'           # as `weights`: random ones
 RELEASE_SEED = 1337     # of the order of samples in the release
+FOLDERS = 'voc', 'sbd', 'mnist', 'm2nist'       # options that are folders of data
+
+
+@contextmanager
+def placed(option: str, kind: str) -> Iterator[None]:
+    """Give an FcnError about an option's value the code bad-KIND, and the option as a fact."""
+    try:
+        yield
+    except FcnError as error:
+        raise FcnError(error.what, do=error.do, code=f'bad-{kind}',
+                       facts={'option': option}) from None
 
 
 @dataclass(frozen=True)
@@ -95,6 +108,10 @@ class Options:
                            do='Give both, or neither.')
 
     def _check_data(self) -> None:
+        for name in FOLDERS:
+            if getattr(self, name) is not None:
+                with placed(name, 'folder'):
+                    as_path(getattr(self, name), name, 'Give the path of a folder.')
         if self.classes is not None and not self.voc:
             raise FcnError('the number of classes belongs to a data set of your own',
                            code='classes-alone', do='Give its folder as voc.')
@@ -135,7 +152,10 @@ class Options:
 
     def in_order(self, split: str | None = None) -> dict[str, dict[str, Any]]:
         """`overrides` to score a split (None: the one that the net names): each sample once, in
-        file order."""
+        file order. FcnError (code 'bad-split') for a split that no folder can have."""
+        if split:
+            with placed('split', 'split'):
+                confined('', split, 'split')
         overrides = self.overrides
         for layer in python_layers.values():
             if layer.in_order is not None:

@@ -15,16 +15,18 @@ from ..data.voc import VocFolder
 from ..errors import FcnError, located, nearest
 from ..formats.atomic import make_folder, write_text
 from ..formats.weights import read_extra
+from ..layers.python import make_reader
 from ..lock import holder, named
 from ..net.net import Net
 from ..proto import TEST
 from ..proto.prototxt import NetText, SolverText, filter_net, read_net, read_solver
 from ..search import SearchPath
+from ..sizes import LARGEST
 from ..solver.nets import train_net
 from ..solver.snapshot_files import iteration, list_snapshots
 from .models import MODELS, Model
 from .optimisations import Optimisations
-from .options import AUTO, NEWEST, NONE, Options
+from .options import AUTO, FOLDERS, NEWEST, NONE, Options
 from .rate_rule import Batches, divided, per, rescaled, sums_the_batch
 from .stages import ON, SLOW, STAGES, Stage, shipped
 
@@ -109,6 +111,25 @@ class Run:
         if options.batch or options.samples:
             self.solver_text(shipped(self.name))
 
+    def check_folders(self) -> None:
+        """FcnError for the user's folders of data that are none, or whose splits and first val
+        image cannot be read: before a parent is trained for them."""
+        for name in FOLDERS:
+            folder = getattr(self.options, name)
+            if folder is not None and not os.path.isdir(folder):
+                raise FcnError('there is no such folder', file=str(folder), code='bad-folder',
+                               facts={'option': name}, do=f'Give {name} the path of a folder.')
+        if self.options.own_voc is not None:
+            VocFolder(self.options.own_voc, 'train')
+            _ = self.model                                      # reads the val split
+        elif self.options.sbd or self.options.m2nist:
+            _, train = self.solver_and_net(shipped(self.name))
+            for text in train, read_net(shipped(self.name) / 'val.prototxt'):
+                with located(text.file):
+                    for layer in text.message.layer:
+                        if layer.type == 'Python':
+                            make_reader(layer.python_param, self.options.overrides)
+
     @property
     def solver_file(self) -> Path:
         """The shipped solver of that name; or, where there is none, the user's own file."""
@@ -165,7 +186,31 @@ class Run:
     @property
     def recipe(self) -> str:
         """The recipe's words for snapshots: another one has its batches."""
-        return str(self.batches[1]) if self.batches else OWN_RECIPE
+        return str(self.batches[1]) if self.batches else OWN_RECIPE + self.multiplied
+
+    @property
+    def multiplied(self) -> str:
+        """What several processes change about the stage's own recipe, in words: each makes all
+        passes of the solver, as in Caffe. '' where they do not, as `samples` and `batch` say what
+        an iteration has."""
+        count, options = self.options.processes, self.options
+        return '' if count == 1 or options.batch or options.samples else \
+            f' by {count} processes: {count} times its samples an iteration, at its rates'
+
+    @property
+    def passes_in_all(self) -> int:
+        """Forward passes of an iteration, over all processes."""
+        passes = self.solver_text(shipped(self.name)).message.iter_size
+        return passes * self.options.processes if self.multiplied else passes
+
+    def as_recorded(self, snapshot: Path) -> 'Run':
+        """This run with the number of processes whose recipe a snapshot of it has: however many go
+        on, an iteration keeps its samples."""
+        count = read_extra(snapshot).get('processes', 1)
+        if type(count) is not int or not 1 <= count <= LARGEST:
+            raise FcnError(f'{count!r:.100} processes are recorded', file=str(snapshot),
+                           do='The file is damaged: use another snapshot.')
+        return replace(self, options=replace(self.options, processes=count))
 
     def solver_and_net(self, prototxt: Path) -> tuple[SolverText, NetText]:
         """The solver as it is written, and the layers of its train net."""

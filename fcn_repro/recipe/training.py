@@ -40,6 +40,7 @@ AGAIN = 30               # seconds between two tries to write to a full disk
 HINTS = {
     'trained-already': 'fresh=True starts anew',
     'run-interrupted': "restore='newest' resumes it",
+    'several-processes': 'samples=S sets the samples of an iteration, by the rate rule.',
     'long-training': 'Use a GPU, or fewer iterations for a trial.',
 }
 
@@ -73,8 +74,11 @@ def train_locked(run: Run, lock: RunLock | None, hints: Mapping[str, str],
     if not fresh:
         run.check_data()
     weights = None if state or fresh else run.complete()
+    if state or weights:
+        run = run.as_recorded(state or weights)
 
     # Weights to start from, data, nets
+    run.check_folders()
     source = None if state or weights else starting_weights(run, hints, processes)
     processes.by_first(run.make_data)
     val = run.val_net(shipped(run.name)) if run.model is None else None     # finds missing data
@@ -91,7 +95,8 @@ def train_locked(run: Run, lock: RunLock | None, hints: Mapping[str, str],
     # Train, unless it is trained
     if weights is not None:
         check_run(weights, mine | parentage_now(run))
-        print(f'{run.folder}: trained already, up to iteration {iteration(weights)} '
+        print(f'{run.folder}: trained already{by(run, processes)}, up to iteration '
+              f'{iteration(weights)} '
               f'({hint(hints, "trained-already", run)})')
     elif state:
         weights = resume(run, prototxt, val, state, mine, hints, processes)
@@ -213,7 +218,8 @@ def resume(run: Run, prototxt: Path, val: Net, state: Path, mine: dict,
     solver = make_solver(run, prototxt, mine, processes)
     open_log(run, processes)
     changed = solver.restore(state, run.options.force)
-    report = f'restored {state}' + (f', although it differs:\n{changed}' if changed else '')
+    report = f'restored {state}{by(run, processes)}' + \
+        (f', although it differs:\n{changed}' if changed else '')
     return iterate(run, solver, val, report, hints)
 
 
@@ -221,6 +227,7 @@ def make_solver(run: Run, prototxt: Path, mine: dict, processes: Processes) -> S
     """The run's solver, whose snapshots record `mine`."""
     options, optimisations = run.options, Optimisations(run.options.no_opt)
     provenance = {'commit': commit(), 'max_iter': run.max_iter,
+                  **({'processes': options.processes} if options.processes > 1 else {}),
                   **{key: value for key, value in mine.items() if key != 'seed'}}
     text = run.solver_text(prototxt)
     return Solver(text, search=run.search(prototxt),
@@ -230,8 +237,7 @@ def make_solver(run: Run, prototxt: Path, mine: dict, processes: Processes) -> S
                   workers=options.workers, precision=options.precision, provenance=provenance,
                   passes=optimisations.passes, placed=optimisations.placed,
                   fused=optimisations.fused, processes=processes, writes=options.writes,
-                  iter_size_in_all=text.message.iter_size
-                  if options.batch or options.samples else None, when_full=WaitForRoom())
+                  iter_size_in_all=run.passes_in_all, when_full=WaitForRoom())
 
 
 def open_log(run: Run, processes: Processes) -> None:
@@ -289,6 +295,18 @@ def introduce(run: Run, solver: Solver, device: torch.device) -> None:
               f'{changes(written, p)}')
         for doubt in doubts(p, own, new):
             print(f'warning: {doubt}')
+    elif run.multiplied:
+        print(f"another recipe than the stage's own: {p.iter_size} passes an iteration, instead of "
+              f'{p.iter_size // run.options.processes}, at the rates of these. '
+              f'{hint(hints, "several-processes", run)}')
+
+
+def by(run: Run, processes: Processes) -> str:
+    """The number of processes that a run was begun with, in words, where that says what an
+    iteration has and there are not as many now; else ''."""
+    count = run.options.processes
+    return '' if count == processes.size or run.options.samples else \
+        f', begun by {count} process{"es" * (count > 1)}: as many samples an iteration as then'
 
 
 def together(processes: Processes) -> str:

@@ -76,7 +76,9 @@ class GradientSum:
             if param.requires_grad:
                 param.register_post_accumulate_grad_hook(lambda _, i=i: self.ready(i))
         if self.params:
-            threading.Thread(target=self.work, name='gradients', daemon=True).start()
+            thread = threading.Thread(target=self.work, name='gradients', daemon=True)
+            thread.start()
+            group.exchanging.append(thread)
 
     def start(self) -> None:
         """Expect the gradients of the coming backward pass."""

@@ -346,7 +346,8 @@ class Solver:
 
         One of ours resumes with the same bits: with its seed, position, loss window and provenance
         (the solver's own wins), and with its number of threads. Since that number holds for the
-        whole process, a warning gives both where it changes. FcnError as snapshots.read says; the
+        whole process, a warning gives both where it changes. Several processes keep the threads
+        that they were started with; the first warns. FcnError as snapshots.read says; the
         solver is then unchanged. Returns the differences that `force` overrode, or ''.
         """
         found = snapshots.read(self, path, force)
@@ -362,19 +363,27 @@ class Solver:
             self.net.seek(int(state.extra['position']), self.seed)
             self.losses.extend(float(loss) for loss in state.extra['losses'])
             self.provenance = {**found.provenance, **self.provenance}
-            set_threads(int(state.extra['threads']))
+            set_threads(int(state.extra['threads']), self.processes)
         log.info('Restoring previous solver status from %s', path,
                  extra=glog.at('solver.cpp', 296))
-        if found.changed:
+        if found.changed and self.processes.first:
             log.warning('%s was written with other settings: %s', path,
                         snapshots.summary(found.changed))
         return found.changed
 
 
-def set_threads(count: int) -> None:
-    """Set torch's threads, with a warning where this changes them."""
+def set_threads(count: int, processes: Processes) -> None:
+    """Set torch's threads to those of the run that wrote a snapshot, with a warning where this
+    changes them; of several processes, which share a machine's cores, warn alone."""
     before = torch.get_num_threads()
-    if count != before:
+    if count == before:
+        return
+    if processes.size > 1:
+        if processes.first:
+            log.warning('each process computes with %d threads, and with %d in the run that wrote '
+                        'the snapshot: sums of another number have other bits; OMP_NUM_THREADS '
+                        'sets it', before, count)
+    else:
         log.warning('this process computes with %d threads from now on, as the run that wrote the '
                     'snapshot did, instead of %d: sums of another number have other bits', count,
                     before)

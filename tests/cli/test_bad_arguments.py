@@ -3,6 +3,7 @@
 import os
 import signal
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -152,3 +153,20 @@ def test_a_bad_path(folder, command, bad, monkeypatch, capsys):
 @pytest.mark.parametrize(('command', 'bad'), pairs(VALUES, NUMBERS), ids=name_of)
 def test_a_bad_number(folder, command, bad, monkeypatch, capsys):
     answer(folder, replaced(VALUES[command], bad), monkeypatch, capsys)
+
+
+@pytest.mark.parametrize('command', ['infer mean', 'infer threshold', 'infer scale',
+                                     'check-parity limit'])
+@pytest.mark.parametrize('bad', ['nan', 'inf', '1e999', '9' * 400])
+def test_a_number_has_to_be_finite(folder, command, bad, monkeypatch, capsys):
+    """It is refused as it is written, whatever else the command was given."""
+    words = [word.replace('w.caffemodel', 'missing') for word in replaced(VALUES[command], bad)]
+    line = answer(folder, words, monkeypatch, capsys)
+    assert line.endswith('is no finite number') and bad[:9] in line and len(line) < 250
+
+
+def test_every_option_that_is_a_number_is_finite():
+    from fcn_repro import cli
+    sources = [path.read_text() for path in Path(cli.__file__).parent.rglob('*.py')]
+    assert sum('type=finite' in text for text in sources) >= 3
+    assert not [text for text in sources if 'type=float' in text]

@@ -424,7 +424,8 @@ def test_what_is_missing(root):
 # The command line
 
 def test_flags_as_gflags_takes_them():
-    flags = Flag('solver', '', ''), Flag('iterations', 50, ''), Flag('gray', False, '')
+    flags = (Flag('solver', '', ''), Flag('iterations', 50, ''), Flag('gray', False, ''),
+             Flag('scale', 1.0, ''))
     found, words = parse(['a', '-solver', 'x', '--iterations=7', 'b', '--gray', '--logtostderr',
                           '--', '-c'], flags)
     assert (found.solver, found.iterations, found.gray) == ('x', 7, True)
@@ -434,6 +435,7 @@ def test_flags_as_gflags_takes_them():
     for given, text in ((['--slover=x'], "unknown command line flag 'slover'. Did you mean 'sol"),
                         (['--iterations=many'], "illegal value 'many'"),
                         (['--iterations=3000000000'], '32 bits'),
+                        (['--scale=1e999'], 'Give a finite number'),
                         (['--gray=perhaps'], "illegal value 'perhaps'"),
                         (['--solver'], "flag 'solver' is missing its argument")):
         with pytest.raises(FcnError) as caught:

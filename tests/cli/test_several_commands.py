@@ -5,6 +5,8 @@ import json
 import several
 from small_runs import image_path, small_voc
 
+from fcn_repro.formats.weights import read_extra
+
 
 def together(size, folder, *words):
     """The output of `fcn-repro WORDS` in so many processes, which end well; the others print
@@ -22,8 +24,11 @@ def test_train_eval_and_infer_in_two_processes(tmp_path):
     out = together(2, tmp_path, 'train', 'mini-fcn32s', '--voc', 'voc', '--classes', 3,
                    '--weights', 'none', '--iterations', 2, '--device', 'cpu')
     assert out.count('rule of the paper') == 1 and '2 processes' in out, out
+    assert "another recipe than the stage's own: 2 passes an iteration, instead of 1, at the " \
+        'rates of these. --samples S sets' in out, out
     weights = tmp_path / 'runs/mini-fcn32s/train_iter_2.caffemodel.h5'
-    assert weights.exists()
+    assert read_extra(weights)['recipe'].endswith(' by 2 processes: 2 times its samples an '
+                                                  'iteration, at its rates')
     words = ['eval', '--stage', 'mini-fcn32s', '--voc', 'voc', '--device', 'cpu', '--out']
     scores = []
     for size in 1, 2:
@@ -35,6 +40,24 @@ def test_train_eval_and_infer_in_two_processes(tmp_path):
                    '--device', 'cpu')
     assert all(out.count(f'{photo}  ') == 1 for photo in photos), out
     assert len(list((tmp_path / 'labels').glob('*.overlay.png'))) == 3
+
+
+def test_a_run_keeps_its_samples_however_many_processes_go_on(tmp_path):
+    """Begun by two, resumed by one and by two; not by three, more than its passes."""
+    small_voc(tmp_path / 'voc')
+    words = ['train', 'mini-fcn32s', '--voc', 'voc', '--classes', 3, '--weights', 'none',
+             '--device', 'cpu', '--pictures', 0, '--iterations']
+    together(2, tmp_path, *words, 1)
+    for size, iterations in (1, 2), (2, 3):
+        out = together(size, tmp_path, *words, iterations, '--restore', 'auto')
+        assert f'{iterations} iterations of 2 x 1 images' in out, out
+        assert (', begun by 2 processes: as many samples' in out) == (size == 1), out
+    weights = tmp_path / 'runs/mini-fcn32s/train_iter_3.caffemodel.h5'
+    assert ' by 2 processes: ' in read_extra(weights)['recipe']
+    assert 'trained already, begun by 2 processes' in together(1, tmp_path, *words, 3)
+    found = several.wait(several.start(
+        3, ['-m', 'fcn_repro', *map(str, words), '4', '--restore'], tmp_path))
+    assert '3 processes for the 2 passes' in ''.join(err for _, _, err in found), found
 
 
 def test_an_error_that_all_find_is_printed_once(tmp_path):

@@ -78,6 +78,19 @@ def test_refused_with_the_layer_and_both_numbers(machine):
     assert not caught.value.code            # its remedy is SMALLER on a command line too
 
 
+def test_shared_parameters_are_counted_once(machine):
+    """Eight layers of one weight of 4 kB."""
+    shared = given(1, 1, 1, 1000) + ''.join(layer(
+        'InnerProduct', 'inner_product_param { num_output: 1 axis: 3 bias_term: false } '
+        'param { name: "w" }', name=f'l{i}') for i in range(8))
+    machine(20_000)
+    net = made(shared)
+    net.forward()
+    assert sum(p.nbytes for p in net.parameters()) == 4000
+    with pytest.raises(FcnError, match=r'parameters and inputs take 36 kB, this machine has 20 kB'):
+        made(shared.replace('param { name: "w" }', ''))
+
+
 def test_every_executor_and_new_shapes(machine):
     net, by_layer = made(CHAIN), made(CHAIN, executor=LayerwiseExecutor)
     machine(10000)

@@ -22,6 +22,8 @@ from fcn_repro.recipe.stages import STAGES, shipped
     ({'force': True}, 'force-alone'), ({'classes': 3}, 'classes-alone'),
     ({'classes': 0, 'voc': 'v'}, 'bad-classes'), ({'classes': 256, 'voc': 'v'}, 'bad-classes'),
     ({'classes': 3, 'voc': 'v', 'sbd': 's'}, 'sbd-classes'),
+    *(({name: 'n' * 300}, 'bad-folder') for name in ('voc', 'sbd', 'mnist', 'm2nist')),
+    ({'voc': 'a\tb'}, 'bad-folder'), ({'m2nist': 5}, 'bad-folder'),
     ({'mnist': 'm', 'voc': 'v'}, 'two-data-sets'), ({'mnist': 'm', 'm2nist': 'n'}, 'two-data-sets'),
 ])
 def test_options_that_exclude_each_other_or_are_out_of_range(options, code):
@@ -75,6 +77,28 @@ def test_families_have_stages_with_prototxt_and_parents():
         assert stage.parent is None or stage.parent in STAGES
         assert stage.net and [stage.family, stage.net] not in [
             [other.family, other.net] for key, other in STAGES.items() if key != name]
+
+
+@pytest.mark.parametrize('split', ['../x', '/etc/passwd', 'a\tb', 'n' * 300])
+def test_a_split_that_no_folder_can_have(split):
+    """The error is of the option, and names no line of the prototxt."""
+    with pytest.raises(FcnError) as error:
+        Options().in_order(split)
+    assert error.value.code == 'bad-split' and error.value.file is None
+    assert ascii(split)[1:9] in str(error.value)
+
+
+@pytest.mark.parametrize('name, options', [
+    ('mini-fcn32s', {'voc': 'missing'}), ('mini-fcn32s', {'voc': '.'}),
+    ('m2nist', {'m2nist': 'missing'}), ('m2nist', {'m2nist': '.'}),
+    ('m2nist', {'mnist': 'missing'}), ('voc-fcn32s', {'voc': '.', 'sbd': '.', 'weights': 'w'}),
+])
+def test_folders_are_checked_before_a_parent_is_trained(name, options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training, 'starting_weights', lambda *_: pytest.fail('too early'))
+    with pytest.raises(FcnError):
+        training.train(Run(name, Options(**options)))
+    assert not list(tmp_path.iterdir())
 
 
 def test_codes_of_errors_have_remedies():

@@ -25,6 +25,7 @@ from small_runs import (
     write_stage,
 )
 
+from fcn_repro.distributed import Processes
 from fcn_repro.errors import FcnError
 from fcn_repro.formats.weights import read_solverstate, write_solverstate
 from fcn_repro.parity import Comparison, Limits
@@ -271,6 +272,23 @@ def test_signal_to_a_training_process(stopped, number, tmp_path, capsys, monkeyp
         assert f'restored run/train_iter_{last}.solverstate.h5\n' in further.out
         assert f'iteration {last + 1}/{last + 1}: loss' in further.out
         assert (tmp_path / f'run/train_iter_{last + 1}.caffemodel.h5').exists()
+
+
+@pytest.mark.parametrize('rank', [0, 1])
+def test_several_processes_keep_their_threads_and_one_warns(snapped, caplog, rank):
+    solver, _, state = snapped
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    solver.processes = Processes()
+    solver.processes.size, solver.processes.rank = 2, rank
+    try:
+        solver.restore(state)
+        assert torch.get_num_threads() == before + 1
+        said = [record.getMessage() for record in caplog.records if 'computes with' in record.msg]
+        assert len(said) == (rank == 0)
+        assert all(f'{before + 1} threads, and with {before} in' in text for text in said)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_threads_are_restored_with_a_warning(snapped, caplog):

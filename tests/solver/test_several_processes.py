@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import kill_workers
@@ -15,7 +17,7 @@ from PIL import Image
 from small_runs import run, small_voc, write_stage
 
 from fcn_repro.data.order import Share
-from fcn_repro.distributed import ALONE, joined
+from fcn_repro.distributed import ALONE, joined, status_of
 from fcn_repro.errors import FcnError
 from fcn_repro.solver.gradients import buckets
 from fcn_repro.solver.snapshot_files import list_snapshots
@@ -183,6 +185,25 @@ def test_the_error_of_one_is_what_the_others_quote(tmp_path):
     quoting = [err for _, _, err in found if ' stops, as process ' in err]
     assert len(own) + len(quoting) == 2 and own, found
     assert all('77' in err for err in quoting), found
+
+
+def test_an_end_with_gradients_on_the_way_is_orderly(tmp_path):
+    """No abort of a thread that is still inside of an exchange; the end is that of the error."""
+    small_voc(tmp_path / 'voc')
+    (status, out, err), (other, _, quoting) = several.wait(start(2, tmp_path, 'leave'))
+    assert (status, out, err) == (1, '', 'error: this one leaves\n')
+    assert other == 1 and 'ended: this one leaves.' in quoting and 'terminate' not in quoting
+
+
+@pytest.mark.parametrize('error, status', [
+    (KeyboardInterrupt(), 130), (FcnError('x'), 1), (SystemExit(), 0), (SystemExit(3), 3),
+    (SystemExit('text'), 1)])
+def test_the_status_of_an_end(error, status):
+    assert status_of(error) == status
+    done = subprocess.run([sys.executable, '-c', 'import atexit, fcn_repro.distributed as d\n'
+                           f'atexit.register(d.end_now, {status}); print("said")'],
+                          capture_output=True, text=True, cwd=several.ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (status, 'said\n', '')
 
 
 def test_other_weights_in_one_process_are_found(tmp_path):

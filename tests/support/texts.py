@@ -64,12 +64,14 @@ def message(function, *args, **kwargs):
 
 def assert_facts(text, place, *facts):
     """Assert that an error's text begins with its place, such as "net.prototxt:3: layer 'fc'
-    (InnerProduct)", and that each fact stands in the rest of it as whole words: '4x72' is not
-    found in '14x72', nor '3' in '3x3'. The sentence around them is free."""
+    (InnerProduct)" (for a file that a layer reads with or without the layer's text), and that each
+    fact stands in the rest of it as whole words: '4x72' is not found in '14x72', nor '3' in '3x3'.
+    The sentence around them is free."""
     text, rest = str(text), str(text)
     if place:
-        assert text.startswith(f'{place}: '), (place, text)
-        rest = text[len(f'{place}: '):]
+        found = re.match(re.escape(str(place)) + r'( of \S+:\d+)?: ', text)
+        assert found, (place, text)
+        rest = text[found.end():]
     assert facts, 'a place alone does not tell one error from another'
     for fact in facts:
         assert re.search(rf'(?<![\w.-]){re.escape(str(fact))}(?!\w|\.\w)', rest), (fact, text)

@@ -101,6 +101,18 @@ def elastic(folder, processes, until, snapshots='5'):
         time.sleep(0.01)
 
 
+def leave(folder, processes):
+    """The first process ends with an error while its gradients wait for those of the others."""
+    def finish(self):
+        time.sleep(0.5)
+        raise FcnError('this one leaves')
+    if processes.first:
+        gradients.GradientSum.finish = finish
+    else:
+        gradients.to_all = lambda *_, **__: time.sleep(4)
+    run(make(folder, (), processes))
+
+
 def die_in_reductions(record):
     """With the environment's REDUCTION_KILLS, kill this process now and then before, between or
     after the two exchanges of a sum, so many times in all processes' lives."""
@@ -124,7 +136,7 @@ def score(folder, processes, out):
     evaluate_and_report(net, folder / out, pictures=3, processes=processes)
 
 
-TASKS = {'train': train, 'long': long, 'elastic': elastic, 'score': score}
+TASKS = {'train': train, 'long': long, 'elastic': elastic, 'leave': leave, 'score': score}
 
 
 def main():

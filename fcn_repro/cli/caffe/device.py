@@ -34,8 +34,9 @@ def pick(gpu: str, wanted: bool = False, number: int = 0) -> str:
     if not all(word.isdecimal() for word in ids):
         raise FcnError(f"gpu is '{gpu}'", do='Give the number of a GPU, or all.')
     if len(ids) > 1:
-        raise FcnError(f'{len(ids)} GPUs ({gpu}), but a net runs on one here',
-                       do='Give one number; iter_size makes up for the larger batch.')
+        raise FcnError(f'{len(ids)} GPUs ({gpu}), but a net runs in one process, on one, here',
+                       do='Give one number; iter_size makes up for the larger batch, and docs/'
+                          'cluster.md has what trains on several.')
     if ids and int(ids[0]) >= count:
         raise FcnError(f'GPU {ids[0]} is not there: torch sees {count}',
                        do='Leave the flag gpu out to use the CPU.')

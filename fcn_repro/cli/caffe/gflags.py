@@ -7,11 +7,12 @@ and flags in any order; a hyphen in a name is an underscore; what follows a bare
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...data.image import MOST_PIXELS
-from ...errors import FcnError, nearest
+from ...errors import FcnError, nearest, short
 from ...glog import SETTINGS
 
 HELP = 'help', 'h', 'helpshort', 'helpfull'
@@ -33,12 +34,14 @@ class Flag:
                         'false': False, 'f': False, 'no': False, 'n': False,
                         '0': False}[text.lower()]
             value = type(self.default)(text)
-            if isinstance(value, int) and value not in INT32:
+            if value not in INT32 if isinstance(value, int) else \
+                    isinstance(value, float) and not math.isfinite(value):
                 raise ValueError
             return value
         except (KeyError, ValueError):
-            kind = {bool: 'true or false', int: 'a whole number of 32 bits', float: 'a number'}
-            raise FcnError(f"illegal value '{text}' for the flag '{self.name}'",
+            kind = {bool: 'true or false', int: 'a whole number of 32 bits',
+                    float: 'a finite number'}
+            raise FcnError(f"illegal value '{short(text, 80)}' for the flag '{self.name}'",
                            do=f'Give {kind[type(self.default)]}.') from None
 
 
