@@ -113,7 +113,7 @@ class _Parser:
             return
         name = match[1]
         field = self.fields[name]
-        if len(self.around) < 2:
+        if not self.around or (name == LAYER and len(self.around) == 1):
             self.place(name, match.start(1))
         if kind == BLOCK:
             self.open(name, field)
@@ -143,8 +143,6 @@ class _Parser:
 
     def place(self, name: str, start: int) -> None:
         """Note the line of a field as scan does."""
-        if self.around and name != LAYER:
-            return
         path = (*(outer for _, _, outer in self.around), name)
         self.line += self.text.count('\n', self.counted, start)
         self.counted = start

@@ -9,6 +9,7 @@ from google.protobuf import text_format
 
 from ..errors import FcnError, nearest
 from ..files import read_regular
+from ..memory import collector_paused
 from ..sniff import check_text
 from . import TEST, TRAIN
 from .dialects import BVLC, Dialect, dialect_of, dialects_with, find_dialect, use_dialect
@@ -69,6 +70,7 @@ def read_net(path: str | os.PathLike, dialect: Dialect | str = BVLC) -> NetText:
     return parse_net(_read(path), str(path), dialect)
 
 
+@collector_paused()
 def parse_net(text: str, file: str = '<text>', dialect: Dialect | str = BVLC) -> NetText:
     """The net of a prototxt text; file is only named in errors. As read_net."""
     message = find_dialect(dialect)['NetParameter']()
@@ -138,7 +140,7 @@ def filter_net(net: NetText, phase: int | str, level: int = 0, stages=()) -> Net
                            file=net.file, line=line, layer=layer.name, type=layer.type,
                            do='Use one kind only.')
         rules, keep = (layer.include, True) if layer.include else (layer.exclude, False)
-        if any(_meets(message.state, rule) for rule in rules) == keep:
+        if (bool(rules) and any(_meets(message.state, rule) for rule in rules)) == keep:
             message.layer.append(layer)
             lines.append(line)
     return replace(net, message=message, lines=tuple(lines))

@@ -38,6 +38,10 @@ class SpatialLayer(Layer):
         names = 'kernel_size', 'stride', 'pad', 'dilation'
         return self.coord_map(dict(zip(names, map(list, values), strict=True)))
 
+    def __init__(self, node, state):
+        self._settings = {}         # {number of spatial axes: kernel, stride, pad, dilation}
+        super().__init__(node, state)
+
     def setup(self):
         p = self.param
         if len(self.node.bottoms) != len(self.node.tops):
@@ -53,6 +57,11 @@ class SpatialLayer(Layer):
         """Channel axis of a bottom shape, and kernel, stride, pad, dilation per spatial axis."""
         channel = self.axis(self.param.axis, bottom)
         count = len(bottom) - channel - 1
+        if count not in self._settings:
+            self._settings[count] = self._read_settings(bottom, count)
+        return channel, *self._settings[count]
+
+    def _read_settings(self, bottom, count):
         if count > MAX_SPATIAL:
             raise self.error(f'{count} spatial axes in a bottom of shape {dims(bottom)}',
                              f'Up to {MAX_SPATIAL} are supported; correct axis or the bottom.')
@@ -63,7 +72,7 @@ class SpatialLayer(Layer):
         for name, values in ('kernel_size', kernel), ('stride', stride), ('dilation', dilation):
             if min(values, default=1) < 1:
                 raise self.error(f'{name} {dims(values)} is not positive', 'Fix the field.')
-        return channel, kernel, stride, pad, dilation
+        return kernel, stride, pad, dilation
 
     def _per_axis(self, name, short, count, default):
         """Values of a repeated field (one, or one per axis), or of its _h and _w form in 2-D."""
