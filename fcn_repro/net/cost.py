@@ -75,7 +75,7 @@ def peak(plan: Plan, net: Net, shapes: dict, learning: bool) -> tuple[int, Step 
         for v, shape in zip(node.tops, tops, strict=True):
             shapes[v] = shape
             held.add_top(v, math.prod(shape), node.bottoms[0], layer.makes_tops)
-        if learning and layer.product and any(p.requires_grad for p in net.params_of(node)):
+        if learning and layer.product and net.learns(node):
             held.keep(node.bottoms[0])
         need = held.total + layer.scratch(bottoms)
         if need > most:

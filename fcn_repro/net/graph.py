@@ -248,19 +248,17 @@ def _insert_splits(nodes, values):
 def _split(node, param, i, v, values, names, count):
     weight = param.loss_weight[i] if i < len(param.loss_weight) else 0
     blob = values[v]
-    split = type(param)(name=f'{blob}_{node.name}_{i}_split', type='Split', bottom=[blob])
-    if f'{split.name}_0' in names:         # in Caffe too: a top that has several sources
-        raise FcnError(f"the copies of '{blob}' would be called '{split.name}_0', a blob that is "
+    name = f'{blob}_{node.name}_{i}_split'
+    if f'{name}_0' in names:               # in Caffe too: a top that has several sources
+        raise FcnError(f"the copies of '{blob}' would be called '{name}_0', a blob that is "
                        'there already', line=node.line, layer=node.name, type=node.type,
                        do='Rename the layer: one before has its name, and writes this blob too.')
-    tops = []
-    for k in range(count):
-        tops.append(len(values))
-        values.append(f'{split.name}_{k}')
-        names.add(values[-1])
-        split.top.append(values[-1])
-        if weight:
-            split.loss_weight.append(weight if k == 0 else 0)
+    copies = [f'{name}_{k}' for k in range(count)]
+    split = type(param)(name=name, type='Split', bottom=[blob], top=copies)
     if weight:
+        split.loss_weight.extend([weight] + [0] * (count - 1))
         param.loss_weight[i] = 0
-    return Node(split.name, 'Split', split, (v,), tuple(tops), node.line)
+    first = len(values)
+    values.extend(copies)
+    names.update(copies)
+    return Node(name, 'Split', split, (v,), tuple(range(first, first + count)), node.line)

@@ -86,6 +86,7 @@ class Net(nn.Module):
         return cls.of(read_net(path, dialect), phase, level, stages, **options)
 
     @classmethod
+    @collector_paused()
     def of(cls, text: NetText, phase: int | str, level: int = 0, stages: Sequence[str] = (),
            **options) -> Net:
         """The net of a NetText, for a phase; options as for Net."""
@@ -252,6 +253,11 @@ class Net(nn.Module):
         """The parameter tensors that a node's layer takes, in a 16-bit type if one is given."""
         return [blob.tensor if dtype is None else blob.cast(dtype)
                 for owner in node.owners for blob in self.layer_params.get(owner, ())]
+
+    def learns(self, node: Node) -> bool:
+        """Whether a parameter of a node's layer gets a gradient."""
+        return any([blob.parameter.requires_grad
+                    for owner in node.owners for blob in self.layer_params.get(owner, ())])
 
     def copy_from(self, source: str | PathLike | weights.Weights,
                   in_order: bool = False) -> list[weights.LayerCopy]:

@@ -103,7 +103,7 @@ def _step(graph, node, layer_of, keep, later):
     if bottom not in keep and bottom not in later and layer.overwrites \
             and layer_of(graph.producer(bottom)).overwritable:
         layer = layer.overwriting()
-    losses = [(v, w) for v, w in zip(node.tops, layer.loss_weights(), strict=True) if w]
+    losses = [(v, w) for v, w in zip(node.tops, layer.loss_weights, strict=True) if w]
     release = [v for v in {*node.bottoms, *node.tops} if v not in later and v not in keep]
     down = node.param.propagate_down[:] if not node.parts else ()
     marked = list(zip(node.bottoms, down, strict=True)) if down else ()

@@ -143,7 +143,7 @@ class _Parser:
 
     def place(self, name: str, start: int) -> None:
         """Note the line of a field as scan does."""
-        path = (*(outer for _, _, outer in self.around), name)
+        path = (self.around[0][2], name) if self.around else (name,)
         self.line += self.text.count('\n', self.counted, start)
         self.counted = start
         self.found.append(Occurrence(path, self.line))

@@ -71,7 +71,7 @@ class Layer:
         self.overwrites = any(map(operator.eq, bottom, node.param.top[:]))
         if self.overwrites and not self.in_place:
             raise self.error(f'in-place {self.type}', 'Give the top a name of its own.')
-        self.loss_weights()
+        self.loss_weights = self._read_loss_weights()
         for name in self.unsupported:
             if self.param.HasField(name):
                 raise self.error(f'{self.fields}.{name} is not supported', self.instead)
@@ -137,7 +137,7 @@ class Layer:
         phase = self.node.param.phase if self.node.param.HasField('phase') else self.state.phase
         return phase == TRAIN
 
-    def loss_weights(self) -> list[float]:
+    def _read_loss_weights(self) -> list[float]:
         """One weight a top (LayerParameter.loss_weight; 1 for a loss layer without it)."""
         count = len(self.node.tops)
         given = self.node.param.loss_weight[:] or [1.0] * self.loss

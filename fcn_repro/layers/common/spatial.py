@@ -76,7 +76,7 @@ class SpatialLayer(Layer):
 
     def _per_axis(self, name, short, count, default):
         """Values of a repeated field (one, or one per axis), or of its _h and _w form in 2-D."""
-        p, given = self.param, list(getattr(self.param, name))
+        p, given = self.param, getattr(self.param, name)[:]
         if short and (p.HasField(f'{short}_h') or p.HasField(f'{short}_w')):
             if given:
                 raise self.error(f'both {name} and {short}_h / {short}_w', 'Give one of the two.')
@@ -89,8 +89,9 @@ class SpatialLayer(Layer):
         if len(given) not in (0, 1, count):
             raise self.error(f'{len(given)} values of {name} for {count} spatial axes',
                              f'Give 1 or {count}.')
-        given = given or [default]
-        return tuple(given * count if len(given) == 1 else given)
+        if len(given) < 2:
+            return tuple(given or [default]) * count
+        return tuple(given)
 
     def parameters(self, bottoms):
         channel, kernel, *_ = self.geometry(bottoms[0])
@@ -104,7 +105,7 @@ class SpatialLayer(Layer):
         return out
 
     def shape(self, bottoms):
-        for i, bottom in enumerate(bottoms):
+        for i, bottom in enumerate(bottoms[1:], 1):
             if tuple(bottom) != tuple(bottoms[0]):
                 raise self.error(f'bottom {i} is {dims(bottom)}, bottom 0 is {dims(bottoms[0])}',
                                  'They must be of one shape.')
@@ -114,8 +115,7 @@ class SpatialLayer(Layer):
     def extents(self, bottom):
         """The channel axis of a bottom shape, and the top's spatial shape."""
         channel, kernel, stride, pad, dilation = self.geometry(bottom)
-        spatial = tuple(self.extent(size, *axis) for size, *axis in
-                        zip(bottom[channel + 1:], kernel, stride, pad, dilation, strict=True))
+        spatial = tuple(map(self.extent, bottom[channel + 1:], kernel, stride, pad, dilation))
         if min(spatial, default=1) < 1:
             raise self.error(f'a bottom of {dims(bottom)} gives an empty top ({dims(spatial)}) '
                              f'with kernel {dims(kernel)}, pad {dims(pad)}',
