@@ -256,8 +256,8 @@ class Net(nn.Module):
 
     def learns(self, node: Node) -> bool:
         """Whether a parameter of a node's layer gets a gradient."""
-        return any([blob.parameter.requires_grad
-                    for owner in node.owners for blob in self.layer_params.get(owner, ())])
+        return any(blob.parameter.requires_grad
+                   for owner in node.owners for blob in self.layer_params.get(owner, ()))
 
     def copy_from(self, source: str | PathLike | weights.Weights,
                   in_order: bool = False) -> list[weights.LayerCopy]:

@@ -178,7 +178,13 @@ def _parse(text: str, message: Any, file: str) -> list[Occurrence]:
         raise FcnError(f'{len(BACKSLASHES)} backslashes in a row', file=file,
                        line=text[:text.index(BACKSLASHES)].count('\n') + 1, do='Remove them.')
     check_utf8(text, file)
-    found = parse_plain(text, message) or _parse_any(text, message, file)
+    found, rest = parse_plain(text, message)
+    if len(rest) < len(text) / 2 and not found:     # a fault far in is found at once
+        _parse_any(rest, type(message)(), file)
+    found = found or _parse_any(text, message, file)
+    if not found:
+        raise FcnError('the file is empty', file=file,
+                       do=f'Expected the text of a {message.DESCRIPTOR.name}.')
     missing = message.FindInitializationErrors()
     if missing:
         raise FcnError(f'required field {missing[0]} is missing', file=file,
@@ -195,11 +201,7 @@ def _parse_any(text: str, message: Any, file: str) -> list[Occurrence]:
     except MemoryError:
         raise FcnError(f'out of memory while parsing {len(text)} characters', file=file,
                        do='Give a net definition, or free memory.') from None
-    found = scan(text, file)
-    if not found:
-        raise FcnError('the file is empty', file=file,
-                       do=f'Expected the text of a {message.DESCRIPTOR.name}.')
-    return found
+    return scan(text, file)
 
 
 def _line_of(path, found):
