@@ -88,6 +88,8 @@ def parse_plain(text: str, message: Any) -> tuple[list[Occurrence], str]:
     parser, match = _Parser(text, message), None
     try:
         for match in TOKEN.finditer(text):
+            if match.lastindex is None:     # the end
+                break
             parser.take(match)
         if not parser.around and parser.found:
             return parser.found, ''
@@ -127,8 +129,6 @@ class _Parser:
     def take(self, match: re.Match[str]) -> None:
         """Read one match of TOKEN; LookupError or ValueError where it is not plain."""
         kind = match.lastindex
-        if kind is None:                        # the end
-            return
         if kind == END:
             self.message, self.fields, _ = self.around.pop()
             return
