@@ -220,7 +220,8 @@ def test_absurd_nets_are_refused_at_once(tmp_path, text, said):
 
 
 PARAM_STR = ["__import__('os').mkdir('pwned')", '{' * 9999, '-' * 99999 + '1', '1+' * 20000 + '1',
-             "{'a': [" + '1,' * 300_000 + ']}', '{{}: 1}', '[1]', '{', "{'a': %s}" % ('9' * 5000), '\\000']
+             "{'a': [" + '1,' * 300_000 + ']}',
+             '{{}: 1}', '[1]', '{', "{'a': %s}" % ('9' * 5000), '\\000']
 
 
 @pytest.mark.parametrize('text', PARAM_STR, ids=range(len(PARAM_STR)))

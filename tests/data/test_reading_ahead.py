@@ -254,6 +254,6 @@ def test_a_thread_that_cannot_start_is_an_error(monkeypatch):
         raise RuntimeError("can't start new thread")
     ahead = Prefetch(lambda k: k)
     monkeypatch.setattr('threading.Thread.start', start)
-    with pytest.raises(FcnError, match="can't start new thread.*fewer workers than 3"):
+    with pytest.raises(FcnError, match=r"can't start new thread.*fewer workers than 3"):
         ahead.take(0, 3)
     assert ahead.take(0, 0) == 0
