@@ -79,32 +79,36 @@ class located:
     """Context manager that gives an FcnError without a file this file, and the line, layer and type
     of a node of it, and one of a file that the node reads the node's place as its origin; out of
     memory becomes an FcnError too.
+
+    node: may be set anew inside, so that one `with` serves a loop over the nodes.
     """
 
     def __init__(self, file: str | PathLike[str] | None, node: Any = None) -> None:
-        self.file = file
-        self.place = {} if node is None else {'line': node.line, 'layer': node.name,
-                                              'type': node.type}
+        self.file, self.node = file, node
 
     def __enter__(self) -> located:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
+        if error is None:
+            return
+        place = {} if self.node is None else {'line': self.node.line, 'layer': self.node.name,
+                                              'type': self.node.type}
         if isinstance(error, FcnError) and error.file is None:
-            raise error.at(file=self.file, **({} if error.layer else self.place)) from None
+            raise error.at(file=self.file, **({} if error.layer else place)) from None
         if isinstance(error, FcnError) and self.reads(error):
-            raise error.at(origin=f"{self.file}:{self.place['line']}") from None
+            raise error.at(origin=f'{self.file}:{self.node.line}') from None
         if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(
                 words in str(error) for words in NO_MEMORY)):
             raise FcnError(f'out of memory: {str(error).partition(chr(10))[0]}',
                            do='Make the input or the net smaller, or free memory.',
-                           file=self.file, **self.place) from error
+                           file=self.file, **place) from error
 
     def reads(self, error: FcnError) -> bool:
         """Whether an error is about a file that the node reads, and does not say so yet."""
-        return bool(self.file and self.place.get('line') and not error.origin and
-                    error.layer == self.place['layer'] and str(error.file) != str(self.file))
+        return bool(self.file and self.node and self.node.line and not error.origin and
+                    error.layer == self.node.name and str(error.file) != str(self.file))
 
 
 def escaped(text: str, lines: bool = False) -> str:

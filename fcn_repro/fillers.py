@@ -18,15 +18,15 @@ def fill(shape, filler, generator: torch.Generator) -> torch.Tensor:
     generator: a torch.Generator on the CPU, which random fillers advance.
     FcnError on an unknown type, on values that Caffe rejects, and on an empty shape.
     """
-    shape = tuple(shape)
+    shape, kind = tuple(shape), filler.type
     check_shape(shape)
-    if filler.type not in FILLERS:
-        raise FcnError(f"unknown filler '{filler.type}'", do=f"Use one of {', '.join(FILLERS)}.")
-    if math.prod(shape) == 0:
+    if kind not in FILLERS:
+        raise FcnError(f"unknown filler '{kind}'", do=f"Use one of {', '.join(FILLERS)}.")
+    if 0 in shape:
         reject(filler, f'the parameter of shape {shape} is empty', 'Check the sizes of the layer.')
-    if filler.type != 'gaussian' and filler.sparse != -1:
+    if kind != 'gaussian' and filler.sparse != -1:
         reject(filler, f'sparse is {filler.sparse}, but only gaussian has it', 'Remove sparse.')
-    return FILLERS[filler.type](torch.empty(shape), filler, generator)
+    return FILLERS[kind](torch.empty(shape), filler, generator)
 
 
 def reject(filler, what, do):

@@ -1,6 +1,9 @@
-"""Settings of the C library's allocator."""
+"""Settings of the C library's allocator and of Python's cyclic garbage collector."""
 
 import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3         # of glibc's malloc.h
 LARGEST = 2 ** 30
@@ -17,3 +20,20 @@ def keep_freed_memory():
     if mallopt:
         mallopt(M_TRIM_THRESHOLD, 2 ** 31 - 1)
         mallopt(M_MMAP_THRESHOLD, LARGEST)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Collect no cycles inside, as a context or a decorator; where the collector is off it stays.
+
+    For what makes millions of objects that stay, as a net of 100,000 layers does: to look through
+    them again and again takes half as long as making them.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -4,8 +4,9 @@ include/caffe/blob.hpp), and the memory of this machine."""
 import math
 import re
 import resource
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import FcnError
 
@@ -27,7 +28,7 @@ def check_shape(shape, what='the blob'):
                        do='Correct its shape.')
     if min(shape, default=0) < 0:
         raise FcnError(f'{what} has a negative size: {list(shape)}', do='Correct its shape.')
-    count = math.prod(d or 1 for d in shape)
+    count = math.prod(shape) or math.prod(d or 1 for d in shape)
     if count > LARGEST:
         raise FcnError(f'{what} of shape {dims(shape)} would hold {count:,} values, '
                        f'{size(4 * count)}; a blob of Caffe has at most {LARGEST:,}',
@@ -37,31 +38,57 @@ def check_shape(shape, what='the blob'):
 def check_numbers(message):
     """FcnError, without a place, for a number of a layer's settings that Caffe's int cannot hold:
     the format's are unsigned."""
-    if not has_unsigned(message.DESCRIPTOR):    # a million of them, perhaps
+    unsigned = unsigned_fields(message.DESCRIPTOR)
+    if not unsigned:                        # a million of them, perhaps
         return
     for field, value in message.ListFields():
-        if field.message_type and has_unsigned(field.message_type):
-            for part in value if field.is_repeated else [value]:
+        kind = unsigned.get(field)
+        if kind is None:
+            continue
+        values = value if kind.repeated else (value,)
+        if kind.block:
+            for part in values:
                 check_numbers(part)
-        elif field.type == field.TYPE_UINT32:
-            most = max(value) if field.is_repeated else value
-            if most > LARGEST:
-                raise FcnError(f'{field.name} {most} is above {LARGEST}', do='Correct the number.')
+        elif max(values) > LARGEST:
+            raise FcnError(f'{field.name} {max(values)} is above {LARGEST}',
+                           do='Correct the number.')
+
+
+class Unsigned(NamedTuple):
+    """A field that is a uint32, or (block) a message that has some."""
+    block: bool
+    repeated: bool
 
 
 @cache
-def has_unsigned(message):
-    """Whether a message type, given by its descriptor, has a uint32 at any depth; a layer's blobs
-    have none that count."""
-    return any(field.type == field.TYPE_UINT32 or (
-        field.message_type and field.message_type is not message and field.name != 'blobs'
-        and has_unsigned(field.message_type)) for field in message.fields)
+def unsigned_fields(message):
+    """{field: Unsigned} of a message type, given by its descriptor: its uint32 at any depth. A
+    layer's blobs have none that count."""
+    found = {}
+    for field in message.fields:
+        inner = field.message_type
+        if field.type == field.TYPE_UINT32 or (inner and inner is not message
+                                               and field.name != 'blobs'
+                                               and unsigned_fields(inner)):
+            found[field] = Unsigned(bool(inner), field.is_repeated)
+    return found
 
 
-def check_shapes(shapes):
-    """check_shape of {what: shape}."""
-    for what, shape in shapes.items():
-        check_shape(shape, what)
+def check_shapes(shapes, what):
+    """check_shape of each of some shapes, tuples; what(i): the name of shape i in the error."""
+    for i, shape in enumerate(shapes):
+        if not possible(shape):
+            check_shape(shape, what(i))
+
+
+@lru_cache(1024)
+def possible(shape):
+    """Whether a blob can have a shape, a tuple."""
+    try:
+        check_shape(shape)
+    except FcnError:
+        return False
+    return True
 
 
 def check_memory(params, inputs):

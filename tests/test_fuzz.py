@@ -220,6 +220,7 @@ def test_absurd_nets_are_refused_at_once(tmp_path, text, said):
 
 
 PARAM_STR = ["__import__('os').mkdir('pwned')", '{' * 9999, '-' * 99999 + '1', '1+' * 20000 + '1',
+             "{'a': [" + '1,' * 300_000 + ']}',
              '{{}: 1}', '[1]', '{', "{'a': %s}" % ('9' * 5000), '\\000']
 
 

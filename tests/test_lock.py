@@ -1,44 +1,15 @@
 """The lock of a run's folder: who has it, how it ends, and what lies in its place."""
 
-import errno
-import fcntl
 import json
 import os
-import signal
 import time
 
 import pytest
+from holders import holder, kill, no_locks
 
 from fcn_repro import processes
 from fcn_repro.errors import FcnError
 from fcn_repro.lock import locked
-
-
-def holder(folder, children=0):
-    """A forked process that holds the lock of a folder until it is killed, and whose own forked
-    processes sleep; its id."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            with locked(folder):
-                for _ in range(children):
-                    if not os.fork():
-                        time.sleep(5)
-                        os._exit(0)
-                os.write(write, b'x')
-                time.sleep(60)
-        finally:
-            os._exit(1)
-    os.close(write)
-    assert os.read(read, 1) == b'x'
-    os.close(read)
-    return pid
-
-
-def kill(pid):
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
 
 
 def refused(folder, prefix=None):
@@ -47,15 +18,8 @@ def refused(folder, prefix=None):
     return caught.value
 
 
-def no_locks(monkeypatch):
-    """As on a file system without locks."""
-    def flock(opened, how):
-        raise OSError(errno.ENOLCK, 'No locks available')
-    monkeypatch.setattr(fcntl, 'flock', flock)
-
-
 def test_another_run_is_named(tmp_path):
-    pid = holder(tmp_path / 'run')
+    pid = holder(lambda: locked(tmp_path / 'run'))
     try:
         error = refused(tmp_path / 'run')
     finally:
@@ -68,7 +32,7 @@ def test_another_run_is_named(tmp_path):
 
 def test_a_killed_run_blocks_nobody(tmp_path):
     """Not even while processes that it had forked live on."""
-    kill(holder(tmp_path / 'run', children=1))
+    kill(holder(lambda: locked(tmp_path / 'run'), children=1))
     assert os.listdir(tmp_path / 'run') == ['.lock']
     with locked(tmp_path / 'run') as lock:
         assert json.loads(lock.file.read_text())['pid'] == os.getpid()
@@ -169,7 +133,7 @@ def test_control_characters_of_a_text_do_not_reach_the_terminal(tmp_path):
 
 def test_without_locks_the_text_decides(tmp_path, monkeypatch):
     no_locks(monkeypatch)
-    pid = holder(tmp_path / 'run')
+    pid = holder(lambda: locked(tmp_path / 'run'))
     error = refused(tmp_path / 'run')
     assert f'process {pid} on' in str(error) and f'remove {tmp_path}/run/.lock' in str(error)
     kill(pid)

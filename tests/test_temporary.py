@@ -1,16 +1,13 @@
 """Temporary files: their names, whose they are, and what lies in the way of a file or a log."""
 
-import errno
-import fcntl
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from holders import holder, kill, no_locks
 
 from fcn_repro import glog, processes, temporary
 from fcn_repro.errors import FcnError
@@ -21,35 +18,6 @@ from fcn_repro.report.progress import log_to
 
 def names(folder):
     return sorted(os.listdir(folder))
-
-
-def process(work):
-    """A forked process that does `work`, says so, and waits to be killed; its id."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            with work():
-                os.write(write, b'x')
-                time.sleep(60)
-        finally:
-            os._exit(1)
-    os.close(write)
-    assert os.read(read, 1) == b'x'
-    os.close(read)
-    return pid
-
-
-def kill(pid):
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-
-
-def no_locks(monkeypatch):
-    """As on a file system without locks."""
-    def flock(opened, how):
-        raise OSError(errno.ENOLCK, 'No locks available')
-    monkeypatch.setattr(fcntl, 'flock', flock)
 
 
 # ---- names and modes -------------------------------------------------------------------------
@@ -90,8 +58,8 @@ def test_an_error_in_the_block_leaves_the_earlier_file(tmp_path):
 # ---- what killed processes left ----------------------------------------------------------------
 
 def test_left_overs_of_killed_processes_alone_are_removed(tmp_path):
-    pids = [process(lambda: temporary.file_for(tmp_path / 'x')),
-            process(lambda: temporary.folder_for(tmp_path / 'y'))]
+    pids = [holder(lambda: temporary.file_for(tmp_path / 'x')),
+            holder(lambda: temporary.folder_for(tmp_path / 'y'))]
     other = tmp_path / f'z.another-{processes.host()[:20]}.7.{16 * "0"}.tmp'
     own, others = tmp_path / 'model.7.tmp', tmp_path / 'notes.tmp'
     for path in other, own, others:
@@ -108,7 +76,7 @@ def test_left_overs_of_killed_processes_alone_are_removed(tmp_path):
 
 
 def test_the_first_file_that_a_process_writes_into_a_folder_removes_them(tmp_path):
-    kill(process(lambda: temporary.file_for(tmp_path / 'table.json')))
+    kill(holder(lambda: temporary.file_for(tmp_path / 'table.json')))
     assert len(names(tmp_path)) == 1
     write_text('a', tmp_path / 'x')
     assert names(tmp_path) == ['x']
@@ -126,7 +94,7 @@ def test_a_planted_link_under_such_a_name_leads_nowhere(tmp_path):
 
 def test_without_locks_the_process_id_decides(tmp_path, monkeypatch):
     no_locks(monkeypatch)
-    pid = process(lambda: temporary.file_for(tmp_path / 'x'))
+    pid = holder(lambda: temporary.file_for(tmp_path / 'x'))
     temporary.sweep(tmp_path)
     assert len(names(tmp_path)) == 1
     kill(pid)

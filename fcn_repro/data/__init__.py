@@ -8,6 +8,7 @@ from ..errors import FcnError, short
 
 # Modules of this package with a tuple LAYERS of DataLayer classes. A new data set: its name here.
 DATA_SETS = 'voc', 'sbd', 'digits', 'm2nist'
+LONGEST = 100_000       # characters of a param_str: Python reads some hundred thousand a second
 
 
 class _PythonLayers(Mapping):
@@ -38,7 +39,11 @@ python_layers = _PythonLayers()
 
 
 def parse_params(param_str: str) -> dict:
-    """The literal dict of a python_param's param_str; FcnError for any other text."""
+    """The literal dict of a python_param's param_str; FcnError for any other text, and for one of
+    more than LONGEST characters."""
+    if len(param_str) > LONGEST:
+        raise FcnError(f'param_str has {len(param_str):,} characters, at most {LONGEST:,} are read',
+                       do='Put what is long into a file, and name that.')
     try:
         params = ast.literal_eval(param_str or '{}')
         if not isinstance(params, dict):

@@ -55,8 +55,16 @@ class Prefetch:
             self.tasks.pop(j).cancel()
         for j in ahead:
             if j not in self.tasks:
-                self.tasks[j] = self.pool.submit(self.load, j)
+                self.tasks[j] = self._start(j)
         return self.load(k) if task is None else task.result()
+
+    def _start(self, k: int) -> Future:
+        try:
+            return self.pool.submit(self.load, k)
+        except RuntimeError as error:       # a limit on threads, or on the space of their stacks
+            raise FcnError(f'cannot start a thread that reads ahead: {error}',
+                           do=f'Give fewer workers than {self.workers}, or allow this process more '
+                              'threads and memory.') from None
 
     def peek(self, k: int):
         """Return load(k) and keep it for take(k): the caller must not change it. Starts no

@@ -61,16 +61,21 @@ def peak(plan: Plan, net: Net, shapes: dict, learning: bool) -> tuple[int, Step 
     held, most, at = Held(), 0, None
     sources = {v for node in net.graph.nodes if not node.bottoms for v in node.tops}
     learned = {v for node in net.graph.nodes if node.type == 'Parameter' for v in node.tops}
-    shapes = {v: shapes[v] for v in sources}
+    own = set(map(id, net.graph.nodes))         # not made by a pass
+    known, shapes = net.shapes, {v: shapes[v] for v in sources}
     for v in sources:
         held.make(v, 0 if v in learned else math.prod(shapes[v]))
     for step in plan.steps:
         node, layer = step.node, step.layer
         bottoms = [shapes[v] for v in node.bottoms]
-        shapes.update(zip(node.tops, map(tuple, layer.shape(bottoms)), strict=True))
-        for v in node.tops:
-            held.add_top(v, math.prod(shapes[v]), node.bottoms[0], layer.makes_tops)
-        if learning and layer.product and any(p.requires_grad for p in net.params_of(node)):
+        if id(node) in own and bottoms == [known[v] for v in node.bottoms]:
+            tops = [known[v] for v in node.tops]
+        else:
+            tops = list(map(tuple, layer.shape(bottoms)))
+        for v, shape in zip(node.tops, tops, strict=True):
+            shapes[v] = shape
+            held.add_top(v, math.prod(shape), node.bottoms[0], layer.makes_tops)
+        if learning and layer.product and net.learns(node):
             held.keep(node.bottoms[0])
         need = held.total + layer.scratch(bottoms)
         if need > most:

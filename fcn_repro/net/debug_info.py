@@ -131,7 +131,7 @@ def _drop_layers_off_the_loss(net, flags):
     loss, skipped = set(), set()            # names of blobs
     for node in reversed(net.graph.nodes):
         tops = {net.graph.values[v] for v in node.tops}
-        counts = any(net.layer(node).loss_weights()) or tops & loss
+        counts = any(net.layer(node).loss_weights) or tops & loss
         if not counts or (node.tops and tops <= skipped):
             flags[id(node)] = None
         bottoms = [net.graph.values[v] for v in node.bottoms]

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import FcnError, known_names, located, nearest
+from ..memory import collector_paused
 from ..proto.dialects import BVLC, added_fields, dialect_of
 from ..proto.prototxt import NetText, filter_net
 from ..sizes import check_numbers
@@ -143,6 +144,7 @@ class Graph:
                          f'{names(node.tops)}' for node in self.nodes)
 
 
+@collector_paused()
 def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:
     """Filter `net` for the state, resolve its blobs and insert Splits.
 
@@ -192,11 +194,11 @@ def _resolve(net, auto_tops):
             if param.blobs:
                 raise FcnError(f'{len(param.blobs)} blobs in the text of the net',
                                do='Remove them, and give the weights as a file of their own.')
-            bottoms = tuple(_source(blob, latest) for blob in param.bottom)
+            names = param.bottom[:]             # a slice: a protobuf list is slow item by item
+            bottoms = tuple([_source(blob, latest) for blob in names])
             tops = []
-            for i, blob in enumerate(param.top):
-                in_place = i < len(param.bottom) and param.bottom[i] == blob
-                if blob in latest and not in_place:
+            for i, blob in enumerate(param.top[:]):
+                if blob in latest and names[i:i + 1] != [blob]:         # not in place
                     raise FcnError(f"top '{blob}' is made by another layer already",
                                    do='Rename it, or give it as the bottom too (in-place).')
                 latest[blob] = len(values)
@@ -221,11 +223,12 @@ def _source(blob, latest):
 def _insert_splits(nodes, values):
     uses = Counter(v for node in nodes for v in node.bottoms)
     for node in nodes:                       # a loss weight is one more use of a top
-        weights = node.param.loss_weight    # none, or one for each top, as the layer will check
-        uses.update(v for v, w in zip(node.tops, weights, strict=False) if w)
+        weights = node.param.loss_weight[:]     # none, or one a top, as the layer will check
+        if weights:
+            uses.update(v for v, w in zip(node.tops, weights, strict=False) if w)
     values, names, out, copies = list(values), set(values), [], {}
     for node in nodes:
-        bottoms = tuple(next(copies[v]) if v in copies else v for v in node.bottoms)
+        bottoms = tuple([next(copies[v]) if v in copies else v for v in node.bottoms])
         shared = [(i, v) for i, v in enumerate(node.tops) if uses[v] > 1]
         param = node.param
         if shared and param.loss_weight:
@@ -245,19 +248,17 @@ def _insert_splits(nodes, values):
 def _split(node, param, i, v, values, names, count):
     weight = param.loss_weight[i] if i < len(param.loss_weight) else 0
     blob = values[v]
-    split = type(param)(name=f'{blob}_{node.name}_{i}_split', type='Split', bottom=[blob])
-    if f'{split.name}_0' in names:         # in Caffe too: a top that has several sources
-        raise FcnError(f"the copies of '{blob}' would be called '{split.name}_0', a blob that is "
+    name = f'{blob}_{node.name}_{i}_split'
+    if f'{name}_0' in names:               # in Caffe too: a top that has several sources
+        raise FcnError(f"the copies of '{blob}' would be called '{name}_0', a blob that is "
                        'there already', line=node.line, layer=node.name, type=node.type,
                        do='Rename the layer: one before has its name, and writes this blob too.')
-    tops = []
-    for k in range(count):
-        tops.append(len(values))
-        values.append(f'{split.name}_{k}')
-        names.add(values[-1])
-        split.top.append(values[-1])
-        if weight:
-            split.loss_weight.append(weight if k == 0 else 0)
+    copies = [f'{name}_{k}' for k in range(count)]
+    split = type(param)(name=name, type='Split', bottom=[blob], top=copies)
     if weight:
+        split.loss_weight.extend([weight] + [0] * (count - 1))
         param.loss_weight[i] = 0
-    return Node(split.name, 'Split', split, (v,), tuple(tops), node.line)
+    first = len(values)
+    values.extend(copies)
+    names.update(copies)
+    return Node(name, 'Split', split, (v,), tuple(range(first, first + count)), node.line)

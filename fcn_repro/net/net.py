@@ -16,6 +16,7 @@ from ..formats import weights
 from ..formats.caffemodel import layer_of, write_caffemodel
 from ..layers import TYPES, ExecutionOptions, Layer, RunState, types_of, unknown_type
 from ..layers.common.fields import check_fields
+from ..memory import collector_paused
 from ..paths import as_folders
 from ..proto import BVLC, dialect_of
 from ..proto.dialects import Dialect
@@ -57,6 +58,7 @@ class Net(nn.Module):
     own_types: ClassVar[dict[str, Any]] = {}    # {type name: class} in place of the dialect's
     executor_type: ClassVar[Callable[[Net], Any]] = PlannedExecutor
 
+    @collector_paused()
     def __init__(self, graph: Graph, seed: int = 0, passes: Iterable[Pass] = (),
                  search: SearchPath | str | PathLike = '.', overrides: dict | None = None,
                  blas: bool = False, executor: Callable[[Net], Any] | None = None,
@@ -85,6 +87,7 @@ class Net(nn.Module):
         return cls.of(read_net(path, dialect), phase, level, stages, **options)
 
     @classmethod
+    @collector_paused()
     def of(cls, text: NetText, phase: int | str, level: int = 0, stages: Sequence[str] = (),
            **options) -> Net:
         """The net of a NetText, for a phase; options as for Net."""
@@ -105,8 +108,9 @@ class Net(nn.Module):
 
     def _check_fields(self):
         """Raise FcnError for a set field that its layer does not read, and for an unknown type."""
-        for node in self.graph.nodes:
-            with located(self.graph.file, node):
+        with located(self.graph.file) as place:
+            for node in self.graph.nodes:
+                place.node = node
                 if node.type not in self.types:
                     raise unknown_type(node, self.types)
                 check_fields(node, self.types, self.graph.file)
@@ -119,27 +123,35 @@ class Net(nn.Module):
 
     def layer(self, node: Node) -> Layer:
         """The layer of a node of this net's graph, or of one that a pass made; made once."""
-        if id(node) not in self._layers:
-            self._layers[id(node)] = self.types[node.type](node, self.state), node
-        return self._layers[id(node)][0]
+        made = self._layers.get(id(node))
+        if made is None:
+            made = self._layers[id(node)] = self.types[node.type](node, self.state), node
+        return made[0]
 
     def infer_shapes(self, known: Mapping[int, Shape] | None = None) \
             -> tuple[dict[int, Shape], dict[tuple[str, int], list]]:
         """({value: shape}, {Node.key: [(shape, filler) of each parameter]}) from the shapes of the
         sources: those in `known`, else the layers' own."""
         shapes, declared = dict(known or {}), {}
-        for node in self.graph.nodes:
-            with located(self.graph.file, node):
-                layer, bottoms = self.layer(node), [shapes[v] for v in node.bottoms]
-                wanted = layer.parameters(bottoms)
-                check_shapes({f'parameter {i}': shape for i, (shape, _) in enumerate(wanted)})
+        with located(self.graph.file) as place:
+            for node in self.graph.nodes:
+                place.node = node
+                wanted = self._infer_shapes(node, shapes)
                 if wanted:
                     declared[node.key] = wanted
-                if not all(v in shapes for v in node.tops):
-                    tops = dict(zip(node.tops, map(tuple, layer.shape(bottoms)), strict=True))
-                    check_shapes({f"top '{self.graph.values[v]}'": s for v, s in tops.items()})
-                    shapes.update(tops)
         return shapes, declared
+
+    def _infer_shapes(self, node, shapes):
+        """Add the shapes of a node's tops to {value: shape}; its parameters, [(shape, filler)]."""
+        layer, bottoms = self.layer(node), [shapes[v] for v in node.bottoms]
+        wanted = layer.parameters(bottoms)
+        if wanted:
+            check_shapes([tuple(shape) for shape, _ in wanted], 'parameter {}'.format)
+        if not all(map(shapes.__contains__, node.tops)):
+            tops = [tuple(shape) for shape in layer.shape(bottoms)]
+            check_shapes(tops, lambda i: f"top '{self.graph.values[node.tops[i]]}'")
+            shapes.update(zip(node.tops, tops, strict=True))
+        return wanted
 
     def check_layer(self, node: Node, bottoms: list[Shape]) -> None:
         """FcnError where a layer cannot take bottoms of these shapes, or its parameters no longer
@@ -242,6 +254,11 @@ class Net(nn.Module):
         """The parameter tensors that a node's layer takes, in a 16-bit type if one is given."""
         return [blob.tensor if dtype is None else blob.cast(dtype)
                 for owner in node.owners for blob in self.layer_params.get(owner, ())]
+
+    def learns(self, node: Node) -> bool:
+        """Whether a parameter of a node's layer gets a gradient."""
+        return any(blob.parameter.requires_grad
+                   for owner in node.owners for blob in self.layer_params.get(owner, ()))
 
     def copy_from(self, source: str | PathLike | weights.Weights,
                   in_order: bool = False) -> list[weights.LayerCopy]:

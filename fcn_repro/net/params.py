@@ -8,7 +8,6 @@ from torch import nn
 
 from ..errors import FcnError, located
 from ..fillers import fill
-from ..proto import dialect_of
 from ..sizes import dims
 from .blob import ParamBlob
 from .graph import Graph, Node
@@ -26,8 +25,9 @@ def make_params(graph: Graph, declared: dict, seed: int) -> Params:
     """
     named: dict[str, ParamBlob] = {}
     params: Params = {}
+    unset, generator = graph.dialect['ParamSpec'](), torch.Generator()
     for node in graph.nodes:
-        shapes = declared.get(node.key, [])
+        shapes = declared.get(node.key, ())
         specs = node.param.param
         if len(specs) > len(shapes):
             raise FcnError(f'{len(specs)} param entries for {len(shapes)} parameters',
@@ -35,18 +35,21 @@ def make_params(graph: Graph, declared: dict, seed: int) -> Params:
                            do='Remove the superfluous param entries.')
         if not shapes:
             continue
-        params[node.key] = []
-        for i, (shape, filler) in enumerate(shapes):
-            spec = specs[i] if i < len(specs) else dialect_of(node.param)['ParamSpec']()
-            if spec.name and spec.name in named:
-                blob = _share(named[spec.name], node, i, shape, spec)
-            else:
-                blob = ParamBlob(f'{node.name}/{i}',
-                                 nn.Parameter(_filled(seed, node, i, shape, filler)), shape, spec)
-                named.setdefault(spec.name, blob)
-            params[node.key].append(blob)
+        blobs = params[node.key] = []
+        with located(None, node):
+            for i, (shape, filler) in enumerate(shapes):
+                spec = specs[i] if i < len(specs) else unset
+                name = spec.name
+                if name and name in named:
+                    blob = _share(named[name], node, i, shape, spec)
+                else:
+                    value = _filled(seed, node, i, shape, filler, generator)
+                    blob = ParamBlob(f'{node.name}/{i}', nn.Parameter(value), shape, spec)
+                    named.setdefault(name, blob)
+                blobs.append(blob)
     for blob in (b for blobs in params.values() for b in blobs if b.owner is None):
-        blob.parameter.requires_grad_(graph.force_backward or blob.lr_mult != 0)
+        if not (graph.force_backward or blob.lr_mult):
+            blob.parameter.requires_grad_(False)
     return params
 
 
@@ -66,12 +69,12 @@ def own_shapes(graph: Graph, declared: dict) -> list[tuple[int, ...]]:
     return shapes
 
 
-def _filled(seed: int, node: Node, i: int, shape: tuple[int, ...], filler) -> torch.Tensor:
+def _filled(seed: int, node: Node, i: int, shape: tuple[int, ...], filler,
+            generator: torch.Generator) -> torch.Tensor:
     """Initial values: a function of the seed, the layer's unique name and the blob's index."""
-    key = f'{seed}/{node.unique_name}/{i}'
-    generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
-    with located(None, node):
-        return fill(shape, filler, generator)
+    if filler.type != 'constant':           # seeding takes ten times as long as one value
+        generator.manual_seed(zlib.crc32(f'{seed}/{node.unique_name}/{i}'.encode()))
+    return fill(shape, filler, generator)
 
 
 def _share(owner, node, i, shape, spec):

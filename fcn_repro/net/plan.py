@@ -6,6 +6,7 @@ import torch
 
 from ..errors import FcnError
 from ..layers import Layer
+from ..memory import collector_paused
 from .graph import AUTOMATIC, Node
 
 NARROW = torch.bfloat16, torch.float16
@@ -33,6 +34,7 @@ class Plan:
     observed: frozenset
 
 
+@collector_paused()
 def make_plan(graph, layer_of, passes, blobs, stop_after, labels_of=None, everything=False,
               dtype=None):
     """The plan that delivers the outputs (or, with stop_after, that layer's tops; with labels_of,
@@ -101,12 +103,12 @@ def _step(graph, node, layer_of, keep, later):
     if bottom not in keep and bottom not in later and layer.overwrites \
             and layer_of(graph.producer(bottom)).overwritable:
         layer = layer.overwriting()
-    down = list(node.param.propagate_down) if not node.parts else []
-    marked = list(zip(node.bottoms, down, strict=True)) if down else []
-    weights = layer.loss_weights()
-    release = tuple(v for v in {*node.bottoms, *node.tops} if v not in later and v not in keep)
-    return Step(node, layer, tuple((v, w) for v, w in zip(node.tops, weights, strict=True) if w),
-                tuple(v for v, d in marked if not d), tuple(v for v, d in marked if d), release)
+    losses = [(v, w) for v, w in zip(node.tops, layer.loss_weights, strict=True) if w]
+    release = [v for v in {*node.bottoms, *node.tops} if v not in later and v not in keep]
+    down = node.param.propagate_down[:] if not node.parts else ()
+    marked = list(zip(node.bottoms, down, strict=True)) if down else ()
+    return Step(node, layer, tuple(losses), tuple([v for v, d in marked if not d]),
+                tuple([v for v, d in marked if d]), tuple(release))
 
 
 def widened(tensor):

@@ -31,7 +31,7 @@ def log_setup(net):
     for node in net.graph.nodes:
         _log_blobs(net.graph, node)
         log.info('Setting up %s', node.name, extra=glog.at('net.cpp', 124))
-        for v, weight in zip(node.tops, net.layer(node).loss_weights(), strict=True):
+        for v, weight in zip(node.tops, net.layer(node).loss_weights, strict=True):
             shape = net.shapes[v]
             used += prod(shape)
             log.info('Top shape: %s', shape_string(shape), extra=glog.at('net.cpp', 131))

@@ -2,7 +2,7 @@
 
 Plain text has `name: value` and `name { ... }` with numbers in decimal, strings in one piece and
 lists of numbers. Whatever else a text holds, and every fault, is left to text_format and scan,
-which define the result: here it is the same message and the same places, or None.
+which define the result: here it is the same message and the same places, or nothing.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from google.protobuf import text_encoding
+from google.protobuf import text_encoding, text_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from .scan import ESCAPE, ESCAPES, LAYER, Occurrence
@@ -79,19 +79,42 @@ def _unescaped(text: str) -> str:
     return text_encoding.CUnescape(text).decode()
 
 
-def parse_plain(text: str, message: Any) -> list[Occurrence] | None:
-    """Fill an empty message from a text; returns what scan returns. None where the text is not
-    plain; the message is then empty again."""
-    parser = _Parser(text, message)
+def parse_plain(text: str, message: Any) -> tuple[list[Occurrence], str]:
+    """Fill an empty message from a text; returns (what scan returns, '').
+
+    ([], rest) where the text is not plain; the message is then empty again. rest: a text that has
+    the first fault of `text` on the same line, if it has one: what stands before is left out.
+    """
+    parser, match = _Parser(text, message), None
     try:
         for match in TOKEN.finditer(text):
+            if match.lastindex is None:     # the end
+                break
             parser.take(match)
         if not parser.around and parser.found:
-            return parser.found
+            return parser.found, ''
     except (LookupError, ValueError):       # also an unknown name, and a number out of range
         pass
+    # a mark that ends the field before, or goes on with its string, cannot stand alone
+    whole = match is None or (match[OTHER] or ' ') in ',;"\''
+    rest = text if whole else parser.rest(len(text[:match.start()].rstrip(' \t\r\n')))
     message.Clear()
-    return None
+    return [], rest
+
+
+def _singular(message: Any, but: str = '') -> str:
+    """The fields of a message that it can have once, as text: numbers and strings as they are,
+    blocks empty, without the block `but`."""
+    scalars, blocks = type(message)(), []
+    for field, value in message.ListFields():
+        if field.is_repeated or field.name == but:
+            continue
+        if field.message_type:
+            blocks.append(f'{field.name} {{ }} ')
+        else:
+            setattr(scalars, field.name, value)
+    blocks.append(text_format.MessageToString(scalars, as_one_line=True) + ' ')
+    return ''.join(blocks).lstrip(' ')
 
 
 class _Parser:
@@ -106,14 +129,12 @@ class _Parser:
     def take(self, match: re.Match[str]) -> None:
         """Read one match of TOKEN; LookupError or ValueError where it is not plain."""
         kind = match.lastindex
-        if kind is None:                        # the end
-            return
         if kind == END:
             self.message, self.fields, _ = self.around.pop()
             return
         name = match[1]
         field = self.fields[name]
-        if len(self.around) < 2:
+        if not self.around or (name == LAYER and len(self.around) == 1):
             self.place(name, match.start(1))
         if kind == BLOCK:
             self.open(name, field)
@@ -131,7 +152,6 @@ class _Parser:
     def open(self, name: str, field: Field) -> None:
         if field.block is None:
             raise ValueError(name)
-        self.around.append((self.message, self.fields, name))
         inner = getattr(self.message, name)
         if field.repeated:
             inner = inner.add()
@@ -139,13 +159,20 @@ class _Parser:
             raise ValueError(name)
         else:
             inner.SetInParent()
+        self.around.append((self.message, self.fields, name))
         self.message, self.fields = inner, fields_of(field.block)
+
+    def rest(self, cut: int) -> str:
+        """The text from a position on, at which a field or a block has ended, within the blocks
+        that are open there; of all before only what a later field can contradict."""
+        opened = ''.join(f'{_singular(message, name)}{name} {{ '
+                         for message, _, name in self.around)
+        return '\n' * self.text.count('\n', 0, cut) + opened + _singular(self.message) \
+            + self.text[cut:]
 
     def place(self, name: str, start: int) -> None:
         """Note the line of a field as scan does."""
-        if self.around and name != LAYER:
-            return
-        path = (*(outer for _, _, outer in self.around), name)
+        path = (self.around[0][2], name) if self.around else (name,)
         self.line += self.text.count('\n', self.counted, start)
         self.counted = start
         self.found.append(Occurrence(path, self.line))

@@ -9,6 +9,7 @@ from google.protobuf import text_format
 
 from ..errors import FcnError, nearest
 from ..files import read_regular
+from ..memory import collector_paused
 from ..sniff import check_text
 from . import TEST, TRAIN
 from .dialects import BVLC, Dialect, dialect_of, dialects_with, find_dialect, use_dialect
@@ -69,6 +70,7 @@ def read_net(path: str | os.PathLike, dialect: Dialect | str = BVLC) -> NetText:
     return parse_net(_read(path), str(path), dialect)
 
 
+@collector_paused()
 def parse_net(text: str, file: str = '<text>', dialect: Dialect | str = BVLC) -> NetText:
     """The net of a prototxt text; file is only named in errors. As read_net."""
     message = find_dialect(dialect)['NetParameter']()
@@ -138,7 +140,7 @@ def filter_net(net: NetText, phase: int | str, level: int = 0, stages=()) -> Net
                            file=net.file, line=line, layer=layer.name, type=layer.type,
                            do='Use one kind only.')
         rules, keep = (layer.include, True) if layer.include else (layer.exclude, False)
-        if any(_meets(message.state, rule) for rule in rules) == keep:
+        if (bool(rules) and any(_meets(message.state, rule) for rule in rules)) == keep:
             message.layer.append(layer)
             lines.append(line)
     return replace(net, message=message, lines=tuple(lines))
@@ -176,7 +178,13 @@ def _parse(text: str, message: Any, file: str) -> list[Occurrence]:
         raise FcnError(f'{len(BACKSLASHES)} backslashes in a row', file=file,
                        line=text[:text.index(BACKSLASHES)].count('\n') + 1, do='Remove them.')
     check_utf8(text, file)
-    found = parse_plain(text, message) or _parse_any(text, message, file)
+    found, rest = parse_plain(text, message)
+    if len(rest) < len(text) / 2 and not found:     # a fault far in is found at once
+        _parse_any(rest, type(message)(), file)
+    found = found or _parse_any(text, message, file)
+    if not found:
+        raise FcnError('the file is empty', file=file,
+                       do=f'Expected the text of a {message.DESCRIPTOR.name}.')
     missing = message.FindInitializationErrors()
     if missing:
         raise FcnError(f'required field {missing[0]} is missing', file=file,
@@ -193,11 +201,7 @@ def _parse_any(text: str, message: Any, file: str) -> list[Occurrence]:
     except MemoryError:
         raise FcnError(f'out of memory while parsing {len(text)} characters', file=file,
                        do='Give a net definition, or free memory.') from None
-    found = scan(text, file)
-    if not found:
-        raise FcnError('the file is empty', file=file,
-                       do=f'Expected the text of a {message.DESCRIPTOR.name}.')
-    return found
+    return scan(text, file)
 
 
 def _line_of(path, found):

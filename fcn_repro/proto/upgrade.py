@@ -139,8 +139,9 @@ def upgrade_net(net: Any, lines: Sequence[int | None],
 def apply_rules(net: Any, lines: Sequence[int | None]) -> None:
     """Apply the upgrade rules of the net's dialect to its layers, in place. An FcnError of a rule
     gets the layer's line, name and type."""
-    for layer, line in zip(net.layer, lines, strict=True):
-        for rule in dialect_of(net).upgrades:
+    rules = dialect_of(net).upgrades
+    for layer, line in zip(net.layer if rules else (), lines if rules else (), strict=True):
+        for rule in rules:
             try:
                 rule(layer)
             except FcnError as error:

@@ -85,7 +85,7 @@ class LayerwiseExecutor:
         is written again after the Split."""
         graph, memory, homes = self.net.graph, {}, {}
         for node in graph.nodes:
-            for v, weight in zip(node.tops, self.net.layer(node).loss_weights(), strict=True):
+            for v, weight in zip(node.tops, self.net.layer(node).loss_weights, strict=True):
                 name, source = graph.values[v], None
                 if self.net.layer(node).shares_data and \
                         graph.last(graph.values[node.bottoms[0]]) == node.bottoms[0]:
@@ -140,7 +140,7 @@ class LayerwiseExecutor:
                 self._write(nodes[i], made)
                 if self.net.debug_info:
                     log_forward(self.net, nodes[i], [self.memory[v].data for v in nodes[i].tops])
-                weights = self.net.layer(nodes[i]).loss_weights()
+                weights = self.net.layer(nodes[i]).loss_weights
                 for top, weight in zip(made, weights, strict=True):
                     loss += weight * float(top.detach().sum()) if weight else 0.0
                 self._call('after_forward', i)

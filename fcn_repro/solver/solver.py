@@ -393,7 +393,7 @@ def set_threads(count: int, processes: Processes) -> None:
 def log_outputs(kind: str, net: Net, outputs: dict[str, torch.Tensor]) -> None:
     """Log each value of a net's outputs, {name: values}, with what it adds to the loss."""
     weights = {net.graph.values[v]: weight for node in net.graph.nodes
-               for v, weight in zip(node.tops, net.layer(node).loss_weights(), strict=True)}
+               for v, weight in zip(node.tops, net.layer(node).loss_weights, strict=True)}
     lines = [(name, value + 0.0)        # no -0, which Caffe's sums never are
              for name, values in outputs.items() for value in values.tolist()]
     for i, (name, value) in enumerate(lines):

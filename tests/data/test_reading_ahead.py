@@ -28,7 +28,9 @@ from texts import layer
 from texts import net as build_net
 
 from fcn_repro.data.m2nist import M2nistDataLayer, M2nistDigitDataLayer
+from fcn_repro.data.prefetch import Prefetch
 from fcn_repro.data.reader import Reader
+from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.net.placement import place
 from fcn_repro.predict.labels import data_layer, evaluate
@@ -245,3 +247,13 @@ def test_a_gpu_gets_the_same_samples_from_pinned_memory(voc):
             wanted = reader.batch(k)
             assert all((out[n].cpu().numpy() == blob).all()
                        for n, blob in zip(out, wanted, strict=True))
+
+
+def test_a_thread_that_cannot_start_is_an_error(monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+    ahead = Prefetch(lambda k: k)
+    monkeypatch.setattr('threading.Thread.start', start)
+    with pytest.raises(FcnError, match=r"can't start new thread.*fewer workers than 3"):
+        ahead.take(0, 3)
+    assert ahead.take(0, 0) == 0

@@ -11,6 +11,7 @@ from fcn_repro import proto
 from fcn_repro.errors import FcnError
 from fcn_repro.proto.dialects import dialects
 from fcn_repro.proto.plain import parse_plain
+from fcn_repro.proto.prototxt import _parse_any
 from fcn_repro.proto.scan import check_utf8, scan
 
 ROOT = Path(__file__).parents[2]
@@ -39,16 +40,26 @@ def reference(kind, text):
 def check(kind, text):
     """Compare with the reference; returns whether the text is plain."""
     message = kind()
-    found = parse_plain(text, message)
-    if found is None:
+    found, rest = parse_plain(text, message)
+    if not found:
         assert message == kind()
+        assert fault(kind, rest) == fault(kind, text), text
     else:
         wanted = reference(kind, text)
         assert wanted is not None, text
         assert message.SerializeToString(deterministic=True) == \
             wanted[0].SerializeToString(deterministic=True), text
-        assert found == wanted[1], text
-    return found is not None
+        assert found == wanted[1] and not rest, text
+    return bool(found)
+
+
+def fault(kind, text):
+    """(line, end of the error, remedy) of a text, or None; the error may quote a line before, of
+    which the rest has a part."""
+    try:
+        _parse_any(text, kind(), '')
+    except FcnError as error:
+        return error.line, error.what[-20:], error.do
 
 
 def test_shipped_texts():
@@ -86,3 +97,14 @@ def test_drawn_texts(seed):
         for wrap in ('{}', 'layer {{ {} }}', 'layer {{ blobs {{ shape {{ {} }} }} }}',
                      'layer {{ pooling_param {{ {} }} }}', 'layer {{ param {{ {} }} }}'):
             check(proto.NetParameter, wrap.format(text))
+
+
+@pytest.mark.parametrize('field', ['name: "b"', 'relu_param { negative_slope: 2 }', 'pad: 1', '@',
+                                   'top: 3', 'phase: NONE', 'top: "\\q"', 'relu_param {'])
+def test_a_fault_far_in_leaves_out_what_is_before(field):
+    """The error is that of the whole text, though all but the fault is left out."""
+    text = 'layer { top: "x" }\n' * 999 + 'layer {\nname: "a"\nrelu_param {' \
+        f'negative_slope: 0.5 }}\n{field} }}\n'
+    found, rest = parse_plain(text, proto.NetParameter())
+    assert not found and len(rest.lstrip('\n')) < 200
+    assert fault(proto.NetParameter, rest) == fault(proto.NetParameter, text) is not None

@@ -44,7 +44,7 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
         net.copy_from(SearchPath.of(flags.model).find(name.strip(), 'file', 'weights'))
     log.info('Running for %d iterations.', flags.iterations, extra=at('caffe.cpp', 292))
     weights = {net.graph.values[v]: weight for node in net.graph.nodes
-               for v, weight in zip(node.tops, net.layer(node).loss_weights(), strict=True)}
+               for v, weight in zip(node.tops, net.layer(node).loss_weights, strict=True)}
     sums: list[float] = []
     names: list[str] = []
     loss = 0.0

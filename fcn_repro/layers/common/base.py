@@ -63,13 +63,15 @@ class Layer:
         self.param = getattr(node.param, self.fields) if self.fields else None
         self._check_arity('bottom', len(node.bottoms), self.bottoms)
         self._check_arity('top', len(node.tops), self.tops)
-        down = len(node.param.propagate_down)
-        if down not in (0, len(node.param.bottom)):
-            raise self.error(f'{down} propagate_down for {len(node.param.bottom)} bottoms',
+        down, bottom = len(node.param.propagate_down), node.param.bottom[:]
+        if down not in (0, len(bottom)):
+            raise self.error(f'{down} propagate_down for {len(bottom)} bottoms',
                              'Give one for each bottom.')
+        # whether a top is written over its bottom: they have one name
+        self.overwrites = any(map(operator.eq, bottom, node.param.top[:]))
         if self.overwrites and not self.in_place:
             raise self.error(f'in-place {self.type}', 'Give the top a name of its own.')
-        self.loss_weights()
+        self.loss_weights = self._read_loss_weights()
         for name in self.unsupported:
             if self.param.HasField(name):
                 raise self.error(f'{self.fields}.{name} is not supported', self.instead)
@@ -135,15 +137,10 @@ class Layer:
         phase = self.node.param.phase if self.node.param.HasField('phase') else self.state.phase
         return phase == TRAIN
 
-    @property
-    def overwrites(self) -> bool:
-        """Whether a top is written over its bottom: they have one name."""
-        return any(map(operator.eq, self.node.param.bottom, self.node.param.top))
-
-    def loss_weights(self) -> list[float]:
+    def _read_loss_weights(self) -> list[float]:
         """One weight a top (LayerParameter.loss_weight; 1 for a loss layer without it)."""
         count = len(self.node.tops)
-        given = list(self.node.param.loss_weight) or [1.0] * self.loss
+        given = self.node.param.loss_weight[:] or [1.0] * self.loss
         if given and len(given) != count:
             raise self.error(f'{len(given)} loss_weight for {count} tops', 'Give one for each top.')
         return given or [0.0] * count

@@ -38,6 +38,10 @@ class SpatialLayer(Layer):
         names = 'kernel_size', 'stride', 'pad', 'dilation'
         return self.coord_map(dict(zip(names, map(list, values), strict=True)))
 
+    def __init__(self, node, state):
+        self._settings = {}         # {number of spatial axes: kernel, stride, pad, dilation}
+        super().__init__(node, state)
+
     def setup(self):
         p = self.param
         if len(self.node.bottoms) != len(self.node.tops):
@@ -53,6 +57,11 @@ class SpatialLayer(Layer):
         """Channel axis of a bottom shape, and kernel, stride, pad, dilation per spatial axis."""
         channel = self.axis(self.param.axis, bottom)
         count = len(bottom) - channel - 1
+        if count not in self._settings:
+            self._settings[count] = self._read_settings(bottom, count)
+        return channel, *self._settings[count]
+
+    def _read_settings(self, bottom, count):
         if count > MAX_SPATIAL:
             raise self.error(f'{count} spatial axes in a bottom of shape {dims(bottom)}',
                              f'Up to {MAX_SPATIAL} are supported; correct axis or the bottom.')
@@ -63,11 +72,11 @@ class SpatialLayer(Layer):
         for name, values in ('kernel_size', kernel), ('stride', stride), ('dilation', dilation):
             if min(values, default=1) < 1:
                 raise self.error(f'{name} {dims(values)} is not positive', 'Fix the field.')
-        return channel, kernel, stride, pad, dilation
+        return kernel, stride, pad, dilation
 
     def _per_axis(self, name, short, count, default):
         """Values of a repeated field (one, or one per axis), or of its _h and _w form in 2-D."""
-        p, given = self.param, list(getattr(self.param, name))
+        p, given = self.param, getattr(self.param, name)[:]
         if short and (p.HasField(f'{short}_h') or p.HasField(f'{short}_w')):
             if given:
                 raise self.error(f'both {name} and {short}_h / {short}_w', 'Give one of the two.')
@@ -80,8 +89,9 @@ class SpatialLayer(Layer):
         if len(given) not in (0, 1, count):
             raise self.error(f'{len(given)} values of {name} for {count} spatial axes',
                              f'Give 1 or {count}.')
-        given = given or [default]
-        return tuple(given * count if len(given) == 1 else given)
+        if len(given) < 2:
+            return tuple(given or [default]) * count
+        return tuple(given)
 
     def parameters(self, bottoms):
         channel, kernel, *_ = self.geometry(bottoms[0])
@@ -95,7 +105,7 @@ class SpatialLayer(Layer):
         return out
 
     def shape(self, bottoms):
-        for i, bottom in enumerate(bottoms):
+        for i, bottom in enumerate(bottoms[1:], 1):
             if tuple(bottom) != tuple(bottoms[0]):
                 raise self.error(f'bottom {i} is {dims(bottom)}, bottom 0 is {dims(bottoms[0])}',
                                  'They must be of one shape.')
@@ -105,8 +115,7 @@ class SpatialLayer(Layer):
     def extents(self, bottom):
         """The channel axis of a bottom shape, and the top's spatial shape."""
         channel, kernel, stride, pad, dilation = self.geometry(bottom)
-        spatial = tuple(self.extent(size, *axis) for size, *axis in
-                        zip(bottom[channel + 1:], kernel, stride, pad, dilation, strict=True))
+        spatial = tuple(map(self.extent, bottom[channel + 1:], kernel, stride, pad, dilation))
         if min(spatial, default=1) < 1:
             raise self.error(f'a bottom of {dims(bottom)} gives an empty top ({dims(spatial)}) '
                              f'with kernel {dims(kernel)}, pad {dims(pad)}',
