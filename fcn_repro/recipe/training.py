@@ -253,7 +253,7 @@ def iterate(run: Run, solver: Solver, val: Net, report: str,
     signal stopped it. report: what was done to the net."""
     options, every, processes = run.options, run.score_every, solver.processes
     device = device_of(run, processes)
-    introduce(run, solver, device)
+    introduce(run, solver, device, hints)
     print(report)
     placed = Optimisations(options.no_opt).placed | {'prepack': False}  # training needs the memory
     place(val, device, workers=options.workers, precision=options.precision, **placed)
@@ -279,7 +279,7 @@ def iterate(run: Run, solver: Solver, val: Net, report: str,
     return last[-1] if last else run.newest_weights()
 
 
-def introduce(run: Run, solver: Solver, device: torch.device) -> None:
+def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str, str]) -> None:
     """Print what is trained."""
     p, net = solver.param, solver.net
     count = sum(blob.parameter.numel() for blob in net.learnable_params)
