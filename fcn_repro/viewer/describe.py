@@ -14,11 +14,12 @@ from typing import Any
 from ..errors import FcnError, known_names, located, nearest
 from ..layers import Layer, RunState, types_of, unknown_type
 from ..net.cost import peak
-from ..net.graph import AUTOMATIC, Graph, Node, build
+from ..net.graph import Graph, Node, build
 from ..net.plan import make_plan
 from ..passes import DEFAULT
 from ..proto import TRAIN, dialect_of
 from ..sizes import check_shapes, dims
+from .crops import Cut, cuts_of
 from .fields import INPUT, Field, field_of, misaligned
 from .fusions import Fusion, fusions_of
 from .reading import Note, Source, filtered
@@ -90,6 +91,7 @@ class Drawn:
     blobs: dict[int, Blob]
     notes: list[Note]
     fusions: list[Fusion]
+    cuts: dict[int, Cut]
     size: tuple[int, int] | None
     phase: str
     state: str
@@ -166,7 +168,8 @@ class _Describer:
         self.owners: dict[str, tuple[str, Shape]] = {}      # of shared parameters, by their name
         self.items: list[Item] = []
         self.notes: list[Note] = []
-        self.first_size: Shape | None = None    # H, W of the first input
+        self.asked: Shape | None = None         # H, W of the first input, by the text
+        self.pixels: Shape | None = None        # H, W of the first image
         self.used: set[str] = set()
 
     def drawn(self) -> Drawn:
@@ -184,7 +187,8 @@ class _Describer:
                 number = next(numbers, None)
             else:
                 self.same.update(dict.fromkeys(node.tops, self.real(node.bottoms[0])))
-        drawn = Drawn(self.graph, self.items, self.blobs, self.all_notes(), [], self.size,
+        drawn = Drawn(self.graph, self.items, self.blobs, self.all_notes(), [],
+                      cuts_of(self.items, self.blobs, self.layers), self.size,
                       'TRAIN' if self.graph.phase == TRAIN else 'TEST', self.words)
         drawn.fusions = fusions_of(self.graph, drawn.notes)
         self.measure(drawn)
@@ -208,7 +212,8 @@ class _Describer:
             else min(cls.content_bottoms, len(bottoms))
         item = Item(node, node.unique_name, self.source.texts[number], bottoms, node.tops,
                     'unknown', settings_of(node, cls), content)
-        item.notes += [replace(note, layer=node.name) for note in odd]
+        if cls is not None:
+            item.notes += [replace(note, layer=node.name) for note in odd]
         self.items.append(item)
         for v in node.tops:
             self.blobs[v] = Blob(self.graph.values[v])
@@ -254,9 +259,9 @@ class _Describer:
         names = [self.graph.values[v] for v in item.tops]
         if not shapes:
             if any(name not in self.given for name in names):
-                self.note(item, 'the shapes of its tops are in its data or its code, which are not '
-                          f'opened; give shapes={{{names[0]!r}: …}}'
-                          + ('' if self.size else ', or the size of the images'))
+                self.note(item, 'only its data or its code tell the shapes of its tops, and they are '
+                          f"not opened; give {'' if self.size else 'the size of the images, or '}"
+                          f"a shape for '{names[0]}'")
             return
         for v, shape in zip(item.tops, shapes, strict=True):
             if shape is not None:
@@ -300,8 +305,8 @@ class _Describer:
         if item.node.type != 'Input':
             return tops
         if not item.node.param.input_param.shape and not self.size:
-            self.note(item, 'its text gives no shape; give '
-                      f'shapes={{{self.graph.values[item.tops[0]]!r}: …}}')
+            self.note(item, 'its text gives no shape; give the size of the images, or a shape for '
+                      f"'{self.graph.values[item.tops[0]]}'")
             return None
         if not item.node.param.input_param.shape:
             self.note(item, f'its text gives no shape; 1x3x{dims(self.size)} is assumed')
@@ -313,9 +318,9 @@ class _Describer:
         input's."""
         if len(shape) != 4:
             return shape
-        if self.first_size is None:
-            self.first_size = shape[2:]
-        return (*shape[:2], *self.size) if self.size and shape[2:] == self.first_size else shape
+        if self.asked is None:
+            self.asked = shape[2:]
+        return (*shape[:2], *self.size) if self.size and shape[2:] == self.asked else shape
 
     def add_parameters(self, item: Item, wanted) -> None:
         """The parameters that a layer declares; a name that an earlier one has means that one."""
@@ -350,10 +355,8 @@ class _Describer:
             for v in item.tops:
                 shape = self.blobs[v].shape
                 if shape and len(shape) == 4:
-                    self.first_size = self.first_size or shape[2:]
-                    self.input_size = getattr(self, 'input_size', shape[2:])
-                    if shape[2:] == self.input_size:
-                        self.blobs[v].field = INPUT
+                    self.pixels = self.pixels or shape[2:]
+                    self.blobs[v].field = INPUT if shape[2:] == self.pixels else None
 
     def place(self, item: Item, layer: Layer) -> None:
         """The receptive field and the memory of the tops."""
@@ -421,16 +424,13 @@ def kind_of(cls: type[Layer], item: Item, describer: _Describer) -> str:
     """The kind of a layer of a known type, from what its class says."""
     if not item.bottoms:
         return 'source'
-    if cls.loss or cls.decides:
+    if cls.loss or any(describer.blobs[v].shape == () for v in item.tops):
         return 'loss'
-    found = describer.layers.get(id(item.node))
-    layer = found[1] if found else cls
-    if cls.content_bottoms is None and isinstance(layer, Layer) and item.macs:
-        shape = describer.blobs[item.bottoms[0]].shape
-        reads = layer.reads(shape) if shape and len(shape) == 4 else None
+    if cls.macs is not Layer.macs:
+        layer = describer.layers.get(id(item.node), (None, None))[1]
+        image = len(describer.blobs[item.bottoms[0]].shape or (1, 1, 1, 1)) == 4
+        reads = layer.reads((1, 1, 1, 1)) if layer and image else None
         return 'up' if reads and any(up > 1 for *_, up in reads) else 'weights'
-    if cls.product:
-        return 'weights'
     if cls.position_invariant and not cls.keeps_coordinates and not cls.in_place:
         return 'window'
     return 'cell' if cls.in_place or (cls.keeps_coordinates and cls.bottoms == 1) else 'move'
@@ -472,8 +472,3 @@ def pixels(count: Any) -> str:
     """A number of pixels in words."""
     text = f'{float(count):.6g}'
     return f'{text} pixel' if text in ('1', '-1') else f'{text} pixels'
-
-
-def automatic(name: str) -> bool:
-    """Whether a blob has no name in the text."""
-    return name == AUTOMATIC
