@@ -31,12 +31,13 @@ FLOAT = 4               # bytes of a value
 @dataclass
 class Blob:
     """One value of the net, as one layer writes it. shape: None if unknown; sure: whether nothing
-    was assumed for it; field: its receptive field in the input, None: all of it or unknown;
-    new: whether it has memory of its own."""
+    was assumed for it; field: its receptive field in the input; whole: that is all of the input; new:
+    whether it has memory of its own."""
     name: str
     shape: Shape | None = None
     sure: bool = True
     field: Field | None = None
+    whole: bool = False
     new: bool = True
 
     @property
@@ -242,6 +243,7 @@ class _Describer:
         if item.in_place:
             bottom, top = self.blobs[item.bottoms[0]], self.blobs[item.tops[0]]
             top.shape, top.field, top.sure, top.new = bottom.shape, bottom.field, False, False
+            top.whole = bottom.whole
             self.note(item, 'it writes over its bottom, so the shape is assumed to stay')
         elif not item.bottoms and len(item.tops):
             self.assume(item, self.size and [(1, 3, *self.size)] + [None] * (len(item.tops) - 1))
@@ -364,14 +366,18 @@ class _Describer:
         for v in item.tops:
             self.blobs[v].new = not (item.in_place or layer.shares_data)
         fields = [blob.field for blob in bottoms[:item.content]]
-        if not bottoms or len(bottoms[0].shape or ()) != 4:
-            return
-        found = field_of(fields, layer.reads(bottoms[0].shape))
+        image = bool(bottoms) and len(bottoms[0].shape or ()) == 4
+        reads = layer.reads(bottoms[0].shape) if image else None
+        found = field_of(fields, reads)
+        whole = reads is None or any(blob.whole for blob in bottoms[:item.content])
         for v in item.tops:
-            if len(self.blobs[v].shape or ()) == 4:
-                self.blobs[v].field = found
+            blob = self.blobs[v]
+            blob.field = found if len(blob.shape or ()) == 4 else None
+            blob.whole = whole and any(b.whole or b.field for b in bottoms[:item.content])
         if found and (off := misaligned(fields)):
             self.note(item, f'its bottoms lie up to {pixels(off)} apart')
+        elif found is None and reads and all(fields):
+            self.note(item, 'its bottoms have other strides, so that it mixes places of the input')
 
     # ---- the whole net -----------------------------------------------------------------------
 
@@ -448,7 +454,10 @@ def settings_of(node: Node, cls: type[Layer] | None) -> str:
     if cls is None or not cls.fields:
         return ''
     out = []
-    for descriptor, value in getattr(node.param, cls.fields).ListFields():
+    order = list(SHORT)
+    fields = sorted(getattr(node.param, cls.fields).ListFields(), key=lambda pair: order.index(
+        pair[0].name) if pair[0].name in SHORT else len(order))
+    for descriptor, value in fields:
         label = SHORT.get(descriptor.name, descriptor.name)
         if label is None or descriptor.message_type:
             continue
