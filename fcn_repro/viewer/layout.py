@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 GAP_X, GAP_Y = 22.0, 34.0       # between boxes of a rank, and between ranks
 LANE = 10.0                     # width of a long edge's lane
-SWEEPS = 12
+SWEEPS = 12         # through the ranks, to order them
+MOVES = 24          # of each line, to shorten what it is joined by
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class _Layout:
     edges: Sequence[Edge]
     rank: list[int] = field(default_factory=list)       # of each node; lanes follow the boxes
     width: list[float] = field(default_factory=list)
+    through: list[int] = field(default_factory=list)    # ranks on the longest way through a node
     above: list[list[int]] = field(default_factory=list)
     below: list[list[int]] = field(default_factory=list)
     lanes: list[list[int]] = field(default_factory=list)        # of each edge
@@ -61,9 +63,11 @@ class _Layout:
     def placed(self) -> Placed:
         self.rank = ranked(len(self.boxes), self.edges)
         self.width = [box.width for box in self.boxes]
+        self.through = longest_ways(len(self.boxes), self.edges)
         self.add_lanes()
         self.ranks = ordered(self.rank, self.above, self.below)
-        x = positions(self.ranks, self.above, self.below, self.width, len(self.boxes))
+        x = positions(self.ranks, self.above, self.below, self.width, self.through,
+                      len(self.boxes))
         return self.drawn(x)
 
     def add_lanes(self) -> None:
@@ -75,6 +79,8 @@ class _Layout:
                 node = len(self.rank)
                 self.rank.append(rank)
                 self.width.append(LANE)
+                self.through.append(-1 if edge.light else min(self.through[edge.source],
+                                                              self.through[edge.target]) - 1)
                 self.above.append([last])
                 self.below.append([])
                 self.below[last].append(node)
@@ -138,6 +144,28 @@ def ranked(count: int, edges: Sequence[Edge]) -> list[int]:
             rank[node] = min(rank[other] for other in out[node]) - 1
     least = min(rank, default=0)
     return [each - least for each in rank]
+
+
+def longest_ways(count: int, edges: Sequence[Edge]) -> list[int]:
+    """The number of boxes on the longest way through each, light edges left out. The boxes of one
+    of the longest ways of all, the spine, have `count` more."""
+    before, after = [1] * count, [1] * count
+    out: list[list[int]] = [[] for _ in range(count)]
+    for edge in edges:
+        if not edge.light:
+            out[edge.source].append(edge.target)
+    for node in range(count):
+        for other in out[node]:
+            before[other] = max(before[other], before[node] + 1)
+    for node in reversed(range(count)):
+        after[node] = 1 + max((after[other] for other in out[node]), default=0)
+    through = [a + b for a, b in zip(before, after, strict=True)]
+    ways = [node for node in range(count) if before[node] == 1 and through[node] == max(through)]
+    while ways:
+        node = ways[len(ways) // 2]
+        through[node] += count
+        ways = [other for other in out[node] if after[other] == after[node] - 1]
+    return through
 
 
 # ---- order in each rank ----------------------------------------------------------------------
@@ -212,7 +240,8 @@ def crossings(ranks: Sequence[Sequence[int]], below: Sequence[Sequence[int]]) ->
 # ---- positions -------------------------------------------------------------------------------
 
 def positions(ranks: Sequence[Sequence[int]], above: Sequence[Sequence[int]],
-              below: Sequence[Sequence[int]], width: Sequence[float], boxes: int) -> list[float]:
+              below: Sequence[Sequence[int]], width: Sequence[float], through: Sequence[int],
+              boxes: int) -> list[float]:
     """The centre x of each node, from 0 up: the median of four alignments."""
     if not width:
         return []
@@ -222,8 +251,8 @@ def positions(ranks: Sequence[Sequence[int]], above: Sequence[Sequence[int]],
         for left in (True, False):
             order = [nodes if left else nodes[::-1] for nodes in
                      (ranks if down else ranks[::-1])]
-            root = aligned(order, above if down else below, marked)
-            x = compacted(order, root, width)
+            root = aligned(order, above if down else below, marked, through)
+            x = compacted(order, root, above if down else below, width)
             found.append(x if left else [-each for each in x])
     spans = [(min(x[n] - width[n] / 2 for n in range(len(x))),
               max(x[n] + width[n] / 2 for n in range(len(x)))) for x in found]
@@ -256,43 +285,65 @@ def conflicts(ranks, above, boxes: int) -> set[tuple[int, int]]:
     return marked
 
 
-def aligned(order, near: Sequence[Sequence[int]], marked: set) -> dict[int, int]:
-    """{node: the first node of the vertical line that it is in}: each joins its median neighbour in
-    the rank before, if no line that is there already would be crossed."""
+def aligned(order, near: Sequence[Sequence[int]], marked: set,
+            through: Sequence[int]) -> dict[int, int]:
+    """{node: the first node of the vertical line that it is in}: each joins the neighbour in the
+    rank before through which the longest way leads, of several the median, if that is free and no
+    line that is there already would be crossed. So the longest way is straight."""
     root = {node: node for nodes in order for node in nodes}
-    taken: set[int] = set()
+    joined: set[int] = set()
     for before, nodes in zip(order, order[1:], strict=False):
         place_of, last = {node: i for i, node in enumerate(before)}, -1
+        best = {node: max((through[n] for n in near[node]), default=0) for node in nodes}
+        claims: dict[int, int] = {}
         for node in nodes:
-            found = sorted((n for n in near[node]), key=place_of.__getitem__)
+            for n in near[node]:
+                claims[n] = max(claims.get(n, -1), through[node])
+        for node in nodes:
+            found = sorted((n for n in near[node] if through[n] == best[node]
+                            and claims[n] == through[node]), key=place_of.__getitem__)
             middle = (len(found) - 1) / 2
             for k in range(math.floor(middle), math.ceil(middle) + 1) if found else ():
                 n = found[k]
-                if node not in taken and last < place_of[n] \
+                if node not in joined and last < place_of[n] \
                         and (n, node) not in marked and (node, n) not in marked:
                     root[node] = root[n]
-                    taken.add(node)
+                    joined.add(node)
                     last = place_of[n]
     return root
 
 
-def compacted(order, root: dict[int, int], width: Sequence[float]) -> list[float]:
-    """The leftmost x of each node that keeps lines straight and boxes apart, then moved right as
-    far as its right neighbours let it."""
+def compacted(order, root: dict[int, int], near: Sequence[Sequence[int]],
+              width: Sequence[float]) -> list[float]:
+    """An x of each node that keeps lines straight and boxes apart: as far left as that goes, then
+    each line moved towards what it is joined with, as far as its neighbours let it."""
     right_of: dict[int, dict[int, float]] = {node: {} for node in root.values()}
     for nodes in order:
         for a, b in zip(nodes, nodes[1:], strict=False):
             u, v = root[a], root[b]
             apart = (width[a] + width[b]) / 2 + GAP_X * (0.5 if LANE in (width[a], width[b]) else 1)
             right_of[u][v] = max(right_of[u].get(v, 0.0), apart)
+    left_of: dict[int, dict[int, float]] = {node: {} for node in right_of}
+    for u, found in right_of.items():
+        for v, apart in found.items():
+            left_of[v][u] = apart
+    joined: dict[int, list[int]] = {node: [] for node in right_of}
+    for node, line in root.items():
+        for other in near[node]:
+            if root[other] != line:
+                joined[line].append(root[other])
+                joined[root[other]].append(line)
     sequence = topological(right_of)
     x = dict.fromkeys(right_of, 0.0)
     for u in sequence:
-        for v, apart in right_of[u].items():
-            x[v] = max(x[v], x[u] + apart)
-    for u in reversed(sequence):
-        if right_of[u]:
-            x[u] = max(x[u], min(x[v] - apart for v, apart in right_of[u].items()))
+        x[u] = max((x[v] + apart for v, apart in left_of[u].items()), default=0.0)
+    for turn in range(MOVES):
+        for u in sequence if turn % 2 else reversed(sequence):
+            if joined[u]:
+                most = min((x[v] - apart for v, apart in right_of[u].items()), default=math.inf)
+                least = max((x[v] + apart for v, apart in left_of[u].items()), default=-math.inf)
+                wanted = sum(x[v] for v in joined[u]) / len(joined[u])
+                x[u] = max(least, min(wanted, most))
     return [x[root[node]] for node in range(len(width))]
 
 

@@ -105,7 +105,7 @@ def edges_of(groups: list[Group], drawn: Drawn) -> list[tuple[int, int, bool, in
 def box_of(group: Group, drawn: Drawn) -> Box:
     """The size that a box's texts need."""
     first, *rest = (drawn.items[i] for i in group.items)
-    texts = [BIG * len(named(first.name)), SMALL * len(second_line(first)),
+    texts = [BIG * (len(named(first.name)) + 3), SMALL * len(second_line(first)),
              SMALL * len(foot_of(group, drawn)),
              *(SMALL * (len(row_line(item)) + 2) for item in rest)]
     width = min(max(NARROW, max(texts) + 2 * PAD + 6), WIDE)
@@ -151,9 +151,9 @@ def group_of(group: Group, box: Box, corner: tuple[float, float], drawn: Drawn,
     out.append(text('shape', PAD, y + 11, shapes))
     x, y = corner
     return (f'<g class="box" transform="translate({x:.1f} {y:.1f})">'
-            f'<rect class="shadow" width="{box.width:.1f}" height="{box.height:.1f}" rx="5"/>'
+            f'<rect class="shadow" width="{box.width:.1f}" height="{box.height:.1f}" rx="2"/>'
             f'{"".join(out)}<rect class="frame" width="{box.width:.1f}" '
-            f'height="{box.height:.1f}" rx="5"/></g>')
+            f'height="{box.height:.1f}" rx="2"/></g>')
 
 
 def row_of(i: int, item: Item, y: float, height: float, width: float, first: bool,
@@ -172,10 +172,8 @@ def row_of(i: int, item: Item, y: float, height: float, width: float, first: boo
     if mark:
         lines += f'<text class="fused" x="{right:.1f}" y="{y + 14:.1f}">{mark}</text>'
     title = f'{named(item.name)} ({plain(item.node.type)}) {plain(item.settings)}'
-    round_ = ' rx="5"' if first else ''
     return (f'<g class="layer k-{item.kind}" data-i="{i}"><title>{escape(title)}</title>'
-            f'<rect y="{y:g}" width="{width:.1f}" height="{height:g}"'
-            f'{round_}/>{lines}</g>')
+            f'<rect y="{y:g}" width="{width:.1f}" height="{height:g}"/>{lines}</g>')
 
 
 def text(kind: str, x: float, y: float, content: str) -> str:
