@@ -180,6 +180,9 @@ class _Describer:
                 raise FcnError(f"the net has no blob '{blob}'", file=self.graph.file,
                                do=nearest(blob, self.graph.values)
                                or known_names(self.graph.values))
+        if not self.graph.nodes:
+            raise FcnError(f'no layer takes part in {self.words}', file=self.graph.file,
+                           do='Give another phase, level or stages.')
         numbers = iter(self.numbers)
         number = next(numbers, None)
         for node in self.graph.nodes:
@@ -214,7 +217,7 @@ class _Describer:
         item = Item(node, node.unique_name, self.source.texts[number], bottoms, node.tops,
                     'unknown', settings_of(node, cls), content)
         if cls is not None:
-            item.notes += [replace(note, layer=node.name) for note in odd]
+            item.notes += [replace(note, layer=item.name) for note in odd]
         self.items.append(item)
         for v in node.tops:
             self.blobs[v] = Blob(self.graph.values[v])
@@ -231,7 +234,7 @@ class _Describer:
             item.notes[i] = replace(note, index=len(self.items) - 1)
 
     def note(self, item: Item, what: str) -> None:
-        item.notes.append(Note(what, item.node.line, item.node.name))
+        item.notes.append(Note(what, item.node.line, item.name))
 
     def add_unknown(self, item: Item) -> None:
         """A layer of a type that is not known: its tops' shapes are, too, but for a blob that it

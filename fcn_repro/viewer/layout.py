@@ -114,17 +114,22 @@ class _Layout:
         return Placed(corners, lines, max(width, right), max(y - GAP_Y, 0.0))
 
     def ports(self, x: list[float]) -> list[float]:
-        """Where each edge enters its target: side by side in the order of where they come from."""
+        """Where each edge enters its target: side by side in the order of where they come from, one
+        from right above in the middle."""
         into: dict[int, list[int]] = {}
         for i, edge in enumerate(self.edges):
             into.setdefault(edge.target, []).append(i)
         ports = [0.0] * len(self.edges)
         for target, found in into.items():
-            found.sort(key=lambda i: x[self.lanes[i][-1] if self.lanes[i]
-                                       else self.edges[i].source])
-            step = min(18.0, 0.8 * self.boxes[target].width / len(found))
+            come = {i: x[self.lanes[i][-1] if self.lanes[i] else self.edges[i].source]
+                    for i in found}
+            found.sort(key=come.__getitem__)
+            straight = [k for k, i in enumerate(found) if abs(come[i] - x[target]) < 0.5]
+            middle = straight[0] if straight else (len(found) - 1) / 2
+            step = min(18.0, 0.4 * self.boxes[target].width / max(middle, len(found) - 1 - middle,
+                                                                  1))
             for k, i in enumerate(found):
-                ports[i] = x[target] + (k - (len(found) - 1) / 2) * step
+                ports[i] = x[target] + (k - middle) * step
         return ports
 
 

@@ -358,5 +358,4 @@
   const wanted = decodeURIComponent(location.hash.slice(1));
   const first = wanted ? layers.findIndex(layer => layer.name === wanted) : -1;
   select(first, first >= 0);
-  if (!wanted) graph.focus();
 })();

@@ -64,8 +64,9 @@ def svg_of(drawn: Drawn) -> str:
             f'height="{height:.0f}"/>\n{picture.body}\n</svg>\n')
 
 
-MARKER = ('<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
-          'markerHeight="7" orient="auto"><path d="M0 1L8 4L0 7z" class="head"/></marker></defs>')
+MARKER = ('<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9" '
+          'markerHeight="9" markerUnits="userSpaceOnUse" orient="auto">'
+          '<path d="M0 1L8 4L0 7z" class="head"/></marker></defs>')
 
 
 # ---- boxes -----------------------------------------------------------------------------------
