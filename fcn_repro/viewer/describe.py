@@ -58,7 +58,7 @@ class Parameter:
 class Item:
     """A layer of the text. bottoms, tops: numbers of Drawn.blobs. content: how many leading bottoms
     give the top its values, the others their size alone. macs: multiply-adds; None if unknown.
-    kind: how it is coloured (KINDS). settings: what its message says, in short."""
+    kind: how it is coloured (KINDS). settings: what its message says, in short. known: its type."""
     node: Node
     name: str
     text: str
@@ -67,6 +67,7 @@ class Item:
     kind: str
     settings: str
     content: int
+    known: bool
     params: list[Parameter] = field(default_factory=list)
     macs: int | None = 0
     notes: list[Note] = field(default_factory=list)
@@ -215,7 +216,7 @@ class _Describer:
         content = len(bottoms) if cls is None or cls.content_bottoms is None \
             else min(cls.content_bottoms, len(bottoms))
         item = Item(node, node.unique_name, self.source.texts[number], bottoms, node.tops,
-                    'unknown', settings_of(node, cls), content)
+                    'unknown', settings_of(node, cls), content, cls is not None)
         if cls is not None:
             item.notes += [replace(note, layer=item.name) for note in odd]
         self.items.append(item)

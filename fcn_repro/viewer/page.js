@@ -65,8 +65,10 @@
     box.append(facts([
       ['reads', reads.length ? reads : undefined],
       ['parameters', layer.params.length ? `${layer.count.toLocaleString('en')} · ` +
-        `${layer.paramBytes}${share(layer.count, data.params)}` : 'none'],
+        `${layer.paramBytes}${share(layer.count, data.params)}` :
+        layer.known ? 'none' : 'not known'],
       ['multiply-adds', layer.macs === 0 ? 'none' :
+        layer.macs === null ? 'not known' :
         layer.macsText + share(layer.macs, data.macs)],
       ['memory of its tops', layer.inPlace ? 'its bottom\'s' : layer.memory]]));
     if (layer.params.length) {

@@ -23,7 +23,9 @@ from .words import (
     gathered,
     memory_of,
     named,
+    parameters_of,
     plain,
+    products_of,
     several,
     shaped,
     starts,
@@ -32,6 +34,7 @@ from .words import (
 )
 
 HERE = Path(__file__).parent
+EMPTY = '<td></td>' * 3
 MADE = '<!-- made by fcn-repro draw -->'
 
 
@@ -44,7 +47,8 @@ def page_of(drawn: Drawn) -> str:
         'digest': digest, 'made': MADE,
         'title': escape(plain(drawn.name)),
         'style': STYLE.read_text() + (HERE / 'page.css').read_text(),
-        'subtitle': escape(f'{plain(drawn.graph.file)} · {plain(drawn.state)}'),
+        'subtitle': escape(f'{plain(Path(drawn.graph.file).name)} · {plain(drawn.state)}'),
+        'path': escape(plain(drawn.graph.file)),
         'totals': ''.join(f'<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>'
                           for name, value in totals(drawn)),
         'width': f'{picture.width + 2 * MARGIN:.0f}', 'height': f'{picture.height + 2 * MARGIN:.0f}',
@@ -78,21 +82,19 @@ def table_rows(i: int, item: Item, drawn: Drawn) -> str:
     head = (f'<td class="l">{escape(named(item.name))}</td>'
             f'<td class="l">{escape(plain(item.node.type))}</td>'
             f'<td class="l set">{escape(plain(item.settings))}</td>')
-    tail = (f'<td>{counted(item.count) if item.params else ""}</td>'
+    tail = (f'<td>{parameters_of(item)}</td>'
             f'<td>{bytes_of(memory_of(item, drawn)) if memory_of(item, drawn) != 0 else ""}</td>'
-            f'<td class="bar"><i style="--share:{share:.1f}%"></i>'
-            f'{counted(item.macs) if item.macs != 0 else ""}</td>')
+            f'<td class="bar"><i style="--share:{share:.1f}%"></i>{products_of(item)}</td>')
     rows = []
     for k, v in enumerate(item.tops or (None,)):
-        cells = '<td class="l"></td>' + '<td></td>' * 4
+        cells, top = '<td></td>' * 4, ''
         if v is not None:
             blob = drawn.blobs[v]
-            cells = f'<td class="l">{escape(named(blob.name))}</td>' + ''.join(
-                f'<td>{escape(cell)}</td>' for cell in (
-                    shaped(blob), field_size(blob), strides(blob), starts(blob)))
+            top, cells = escape(named(blob.name)), ''.join(f'<td>{escape(cell)}</td>' for cell in (
+                shaped(blob), field_size(blob), strides(blob), starts(blob)))
         rows.append(f'<tr class="k-{item.kind}" data-i="{i}">'
-                    f'{head if k == 0 else "<td class=l></td>" * 3}{cells}'
-                    f'{tail if k == 0 else "<td></td>" * 3}</tr>')
+                    f'{head if k == 0 else EMPTY}{cells}{tail if k == 0 else EMPTY}'
+                    f'<td class="l">{top}</td></tr>')
     return ''.join(rows)
 
 
@@ -133,7 +135,7 @@ def layer_data(i: int, item: Item, drawn: Drawn, makers: Mapping[int, int],
         'params': [{'shape': '×'.join(map(str, p.shape)) or 'scalar',
                     'owner': None if p.owner is None else named(p.owner), 'learned': p.learned}
                    for p in item.params],
-        'count': item.count, 'macs': item.macs, 'macsText': counted(item.macs),
+        'count': item.count, 'known': item.known, 'macs': item.macs, 'macsText': counted(item.macs),
         'paramBytes': bytes_of(FLOAT * item.count), 'memory': bytes_of(memory_of(item, drawn)),
         'inPlace': item.in_place, 'notes': [plain(note.what) for note in item.notes]}
     if cut is not None:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from .describe import Drawn, Item
 from .words import (
     bytes_of,
-    counted,
     field_size,
     gathered,
     memory_of,
     named,
+    parameters_of,
     plain,
+    products_of,
     shaped,
     starts,
     strides,
     totals,
 )
 
-HEAD = ('layer', 'type', 'settings', 'top', 'shape', 'field', 'stride', 'offset', 'parameters',
-        'memory', 'multiply-adds')
-RIGHT = HEAD.index('field')         # columns of numbers, from here on
+HEAD = ('layer', 'type', 'settings', 'shape', 'field', 'stride', 'offset', 'parameters', 'memory',
+        'multiply-adds', 'top')
+RIGHT = HEAD[HEAD.index('field'):-1]        # columns of numbers
 WIDEST = 40
 
 
@@ -40,14 +41,14 @@ def text_of(drawn: Drawn) -> str:
 def rows(item: Item, drawn: Drawn) -> list[tuple[str, ...]]:
     """The rows of a layer: its own numbers are in the first one."""
     first = (named(item.name), plain(item.node.type), plain(item.settings))
-    last = (counted(item.count) if item.params else '-', bytes_of(memory_of(item, drawn)),
-            counted(item.macs) if item.macs != 0 else '-')
+    last = parameters_of(item) or '-', bytes_of(memory_of(item, drawn)), products_of(item) or '-'
     out = []
     for i, v in enumerate(item.tops):
         blob = drawn.blobs[v]
-        middle = (named(blob.name), shaped(blob), field_size(blob), strides(blob), starts(blob))
-        out.append((*first, *middle, *last) if i == 0 else ('', '', '', *middle, '', '', ''))
-    return out or [(*first, '-', '-', '-', '-', '-', *last)]
+        middle = shaped(blob), field_size(blob), strides(blob), starts(blob)
+        out.append((*(first if i == 0 else ('', '', '')), *middle,
+                    *(last if i == 0 else ('', '', '')), named(blob.name)))
+    return out or [(*first, '-', '-', '-', '-', *last, '-')]
 
 
 def aligned(table: list[tuple[str, ...]]) -> list[str]:
@@ -55,8 +56,8 @@ def aligned(table: list[tuple[str, ...]]) -> list[str]:
     table = [tuple(cell if len(cell) <= WIDEST or not i else f'{cell[:WIDEST - 1]}…'
                    for i, cell in enumerate(row)) for row in table]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ['  '.join(f'{cell:>{w}}' if i >= RIGHT else f'{cell:<{w}}'
-                      for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+    return ['  '.join(f'{cell:>{w}}' if name in RIGHT else f'{cell:<{w}}'
+                      for name, cell, w in zip(HEAD, row, widths, strict=True))
             for row in table]
 
 

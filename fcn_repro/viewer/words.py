@@ -72,6 +72,16 @@ def memory_of(item: Item, drawn: Drawn) -> int | None:
     return FLOAT * sum(blob.count for blob in blobs if blob.new)
 
 
+def parameters_of(item: Item) -> str:
+    """How many parameters of its own a layer has: '' for none, '?' for an unknown type."""
+    return counted(item.count) if item.params else '' if item.known else '?'
+
+
+def products_of(item: Item) -> str:
+    """A layer's multiply-adds: '' for none, '?' if unknown."""
+    return '' if item.macs == 0 else counted(item.macs)
+
+
 def bytes_of(count: int | None) -> str:
     return '?' if count is None else size(count) if count else '0'
 
