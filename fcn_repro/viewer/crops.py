@@ -89,7 +89,8 @@ class _Explained:
         given = tuple(-pad for _, _, pad, _ in self.layer.reads(self.cut_blob.shape))
         one, two = self.cut_blob.name, self.reference.name
         try:
-            axis, offsets = crop_offset(*self.sources, self.map_of)
+            top_from, top_to = self.sources
+            _, offsets = crop_offset(top_from, top_to, self.map_of)
         except FcnError as error:
             return Cut(given, None, f"No offset follows for '{one}' and '{two}': {error.what}. "
                        f'The text gives {numbers(given)}.')

@@ -23,6 +23,7 @@ from .crops import Cut, cuts_of
 from .fields import INPUT, Field, field_of, misaligned
 from .fusions import Fusion, fusions_of
 from .reading import Note, Source, filtered
+from .settings import settings_of
 
 Shape = tuple[int, ...]
 FLOAT = 4               # bytes of a value
@@ -31,8 +32,8 @@ FLOAT = 4               # bytes of a value
 @dataclass
 class Blob:
     """One value of the net, as one layer writes it. shape: None if unknown; sure: whether nothing
-    was assumed for it; field: its receptive field in the input; whole: that is all of the input; new:
-    whether it has memory of its own."""
+    was assumed for it; field: its receptive field in the input; whole: it is all of the input;
+    new: whether it has memory of its own."""
     name: str
     shape: Shape | None = None
     sure: bool = True
@@ -155,7 +156,8 @@ def describe(source: Source, phase: int | str = 'TEST', level: int = 0,
 class _Describer:
     """Goes through the layers once, in order."""
 
-    def __init__(self, source, phase, level, stages, size, given):
+    def __init__(self, source: Source, phase: int | str, level: int, stages: Sequence[str],
+                 size: tuple[int, int] | None, given: dict[str, Shape]):
         self.source, self.size, self.given = source, size, given
         self.types = types_of(dialect_of(source.net.message))
         auto_tops = {name: 1 for name, layer in self.types.items() if layer.loss}
@@ -265,9 +267,9 @@ class _Describer:
         names = [self.graph.values[v] for v in item.tops]
         if not shapes:
             if any(name not in self.given for name in names):
-                self.note(item, 'only its data or its code tell the shapes of its tops, and they are '
-                          f"not opened; give {'' if self.size else 'the size of the images, or '}"
-                          f"a shape for '{names[0]}'")
+                size = '' if self.size else 'the size of the images, or '
+                self.note(item, 'only its data or its code tell the shapes of its tops, and these '
+                          f"are not opened; give {size}a shape for '{names[0]}'")
             return
         for v, shape in zip(item.tops, shapes, strict=True):
             if shape is not None:
@@ -370,8 +372,8 @@ class _Describer:
         for v in item.tops:
             self.blobs[v].new = not (item.in_place or layer.shares_data)
         fields = [blob.field for blob in bottoms[:item.content]]
-        image = bool(bottoms) and len(bottoms[0].shape or ()) == 4
-        reads = layer.reads(bottoms[0].shape) if image else None
+        shape = bottoms[0].shape if bottoms else None
+        reads = layer.reads(shape) if shape and len(shape) == 4 else None
         found = field_of(fields, reads)
         whole = reads is None or any(blob.whole for blob in bottoms[:item.content])
         for v in item.tops:
@@ -444,41 +446,6 @@ def kind_of(cls: type[Layer], item: Item, describer: _Describer) -> str:
     if cls.position_invariant and not cls.keeps_coordinates and not cls.in_place:
         return 'window'
     return 'cell' if cls.in_place or (cls.keeps_coordinates and cls.bottoms == 1) else 'move'
-
-
-SHORT = {'num_output': '', 'kernel_size': 'k', 'kernel_h': 'kh', 'kernel_w': 'kw', 'stride': 's',
-         'stride_h': 'sh', 'stride_w': 'sw', 'pad': 'p', 'pad_h': 'ph', 'pad_w': 'pw',
-         'dilation': 'd', 'group': 'g', 'dropout_ratio': '', 'local_size': 'n', 'pool': '',
-         'operation': '', 'global_pooling': 'global', 'bias_term': 'bias', 'offset': 'offset',
-         'negative_slope': 'slope', 'engine': None, 'force_nd_im2col': None}
-
-
-def settings_of(node: Node, cls: type[Layer] | None) -> str:
-    """What a layer's own message says, in short: '64 k3 p100'."""
-    if cls is None or not cls.fields:
-        return ''
-    out = []
-    order = list(SHORT)
-    fields = sorted(getattr(node.param, cls.fields).ListFields(), key=lambda pair: order.index(
-        pair[0].name) if pair[0].name in SHORT else len(order))
-    for descriptor, value in fields:
-        label = SHORT.get(descriptor.name, descriptor.name)
-        if label is None or descriptor.message_type:
-            continue
-        text = setting(descriptor, value)
-        out.append(label if text == 'true' else f'no {label}' if text == 'false'
-                   else label + (' ' if len(label) > 2 else '') + text)
-    return ' '.join(out)
-
-
-def setting(descriptor: Any, value: Any) -> str:
-    """One field's value as a text."""
-    values = list(value) if descriptor.is_repeated else [value]
-    if descriptor.enum_type:
-        values = [descriptor.enum_type.values_by_number[v].name for v in values]
-    if descriptor.type == descriptor.TYPE_BOOL:
-        values = [str(v).lower() for v in values]
-    return ','.join(f'{v:.6g}' if isinstance(v, float) else str(v) for v in values)
 
 
 def pixels(count: Any) -> str:

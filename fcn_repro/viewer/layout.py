@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 GAP_X, GAP_Y = 22.0, 34.0       # between boxes of a rank, and between ranks
 LANE = 10.0                     # width of a long edge's lane
@@ -138,7 +139,9 @@ class _Layout:
 def ranked(count: int, edges: Sequence[Edge]) -> list[int]:
     """The rank of each node: below all that lead to it. One that nothing leads to is drawn down to
     the first that it leads to."""
-    rank, into, out = [0] * count, [[] for _ in range(count)], [[] for _ in range(count)]
+    rank = [0] * count
+    into: list[list[int]] = [[] for _ in range(count)]
+    out: list[list[int]] = [[] for _ in range(count)]
     for edge in edges:
         into[edge.target].append(edge.source)
         out[edge.source].append(edge.target)
@@ -224,11 +227,11 @@ def sort_by_neighbours(nodes: list[int], near: Sequence[Sequence[int]], ranks: l
 def crossings(ranks: Sequence[Sequence[int]], below: Sequence[Sequence[int]]) -> int:
     """How many pairs of edges cross, by counting inversions with a binary indexed tree."""
     total = 0
-    for upper, lower in zip(ranks, ranks[1:], strict=False):
+    for upper, lower in pairwise(ranks):
         place_of = {node: i for i, node in enumerate(lower)}
         ends = [end for node in upper for end in sorted(place_of[n] for n in below[node])]
-        tree, before = [0] * (len(lower) + 1), 0
-        for end in ends:
+        tree = [0] * (len(lower) + 1)
+        for before, end in enumerate(ends):
             k, not_right = end + 1, 0
             while k:
                 not_right += tree[k]
@@ -238,7 +241,6 @@ def crossings(ranks: Sequence[Sequence[int]], below: Sequence[Sequence[int]]) ->
             while k <= len(lower):
                 tree[k] += 1
                 k += k & -k
-            before += 1
     return total
 
 
@@ -274,7 +276,7 @@ def positions(ranks: Sequence[Sequence[int]], above: Sequence[Sequence[int]],
 def conflicts(ranks, above, boxes: int) -> set[tuple[int, int]]:
     """The edges (upper, lower) that cross a lane, which shall be straight in their place."""
     marked = set()
-    for upper, lower in zip(ranks, ranks[1:], strict=False):
+    for upper, lower in pairwise(ranks):
         place_of = {node: i for i, node in enumerate(upper)}
         left, start = 0, 0
         for i, node in enumerate(lower):
@@ -297,7 +299,7 @@ def aligned(order, near: Sequence[Sequence[int]], marked: set,
     line that is there already would be crossed. So the longest way is straight."""
     root = {node: node for nodes in order for node in nodes}
     joined: set[int] = set()
-    for before, nodes in zip(order, order[1:], strict=False):
+    for before, nodes in pairwise(order):
         place_of, last = {node: i for i, node in enumerate(before)}, -1
         best = {node: max((through[n] for n in near[node]), default=0) for node in nodes}
         claims: dict[int, int] = {}
@@ -322,12 +324,7 @@ def compacted(order, root: dict[int, int], near: Sequence[Sequence[int]],
               width: Sequence[float]) -> list[float]:
     """An x of each node that keeps lines straight and boxes apart: as far left as that goes, then
     each line moved towards what it is joined with, as far as its neighbours let it."""
-    right_of: dict[int, dict[int, float]] = {node: {} for node in root.values()}
-    for nodes in order:
-        for a, b in zip(nodes, nodes[1:], strict=False):
-            u, v = root[a], root[b]
-            apart = (width[a] + width[b]) / 2 + GAP_X * (0.5 if LANE in (width[a], width[b]) else 1)
-            right_of[u][v] = max(right_of[u].get(v, 0.0), apart)
+    right_of = beside(order, root, width)
     left_of: dict[int, dict[int, float]] = {node: {} for node in right_of}
     for u, found in right_of.items():
         for v, apart in found.items():
@@ -350,6 +347,17 @@ def compacted(order, root: dict[int, int], near: Sequence[Sequence[int]],
                 wanted = sum(x[v] for v in joined[u]) / len(joined[u])
                 x[u] = max(least, min(wanted, most))
     return [x[root[node]] for node in range(len(width))]
+
+
+def beside(order, root: dict[int, int], width: Sequence[float]) -> dict[int, dict[int, float]]:
+    """{line: {a line to its right: how far apart their centres have to be}}."""
+    found: dict[int, dict[int, float]] = {node: {} for node in root.values()}
+    for nodes in order:
+        for a, b in pairwise(nodes):
+            u, v = root[a], root[b]
+            gap = GAP_X / 2 if LANE in (width[a], width[b]) else GAP_X
+            found[u][v] = max(found[u].get(v, 0.0), (width[a] + width[b]) / 2 + gap)
+    return found
 
 
 def topological(after: dict[int, dict[int, float]]) -> list[int]:

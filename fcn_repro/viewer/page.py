@@ -51,7 +51,8 @@ def page_of(drawn: Drawn) -> str:
         'path': escape(plain(drawn.graph.file)),
         'totals': ''.join(f'<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>'
                           for name, value in totals(drawn)),
-        'width': f'{picture.width + 2 * MARGIN:.0f}', 'height': f'{picture.height + 2 * MARGIN:.0f}',
+        'width': f'{picture.width + 2 * MARGIN:.0f}',
+        'height': f'{picture.height + 2 * MARGIN:.0f}',
         'margin': f'{-MARGIN:g}', 'marker': MARKER, 'body': picture.body,
         'legend': ''.join(f'<span class="k k-{kind}">{escape(words)}</span>'
                           for kind, words in KINDS.items()

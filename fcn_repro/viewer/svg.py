@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 
 from .describe import Drawn, Item
@@ -198,7 +199,7 @@ def line_of(points: list[tuple[float, float]], edge: tuple[int, int, bool, int],
     source, target, light, value = edge
     blob = drawn.blobs[value]
     path = [f'M{points[0][0]:.1f} {points[0][1]:.1f}']
-    for k, ((x1, y1), (x2, y2)) in enumerate(zip(points, points[1:], strict=False)):
+    for k, ((x1, y1), (x2, y2)) in enumerate(pairwise(points)):
         if k % 2 == 0 or abs(x1 - x2) < 0.05:
             path.append(f'L{x2:.1f} {y2:.1f}')
         else:

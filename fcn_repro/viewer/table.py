@@ -42,7 +42,7 @@ def rows(item: Item, drawn: Drawn) -> list[tuple[str, ...]]:
     """The rows of a layer: its own numbers are in the first one."""
     first = (named(item.name), plain(item.node.type), plain(item.settings))
     last = parameters_of(item) or '-', bytes_of(memory_of(item, drawn)), products_of(item) or '-'
-    out = []
+    out: list[tuple[str, ...]] = []
     for i, v in enumerate(item.tops):
         blob = drawn.blobs[v]
         middle = shaped(blob), field_size(blob), strides(blob), starts(blob)
