@@ -27,6 +27,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'too-many-pixels': 'Give a smaller copy, or --max-pixels {pixels}.',
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
     # viewer
+    'too-large-to-draw': 'Give --text.',
     'not-a-drawing': 'Give another --out, or remove it first.',
     # net
     'no-such-device': 'Use --device cpu, or a torch built for CUDA.',

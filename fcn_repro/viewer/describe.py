@@ -18,7 +18,7 @@ from ..net.graph import Graph, Node, build
 from ..net.plan import make_plan
 from ..passes import DEFAULT
 from ..proto import TRAIN, dialect_of
-from ..sizes import check_shapes, dims
+from ..sizes import check_shape, check_shapes, dims
 from .crops import Cut, cuts_of
 from .fields import INPUT, Field, field_of, misaligned
 from .fusions import Fusion, fusions_of
@@ -260,7 +260,7 @@ class _Describer:
         try:
             self.assume(item, cls.assumed_tops(item.node, self.size))
         except FcnError as error:
-            self.note(item, error.what)
+            self.note(item, f'{error.what}. {error.do}')
 
     def assume(self, item: Item, shapes) -> None:
         """Give the tops shapes that the text does not tell for sure."""
@@ -271,8 +271,15 @@ class _Describer:
                 self.note(item, 'only its data or its code tell the shapes of its tops, and these '
                           f"are not opened; give {size}a shape for '{names[0]}'")
             return
+        if len(shapes) != len(names):
+            self.note(item, f'{len(names)} tops, but its data give {len(shapes)}')
+            return
         for v, shape in zip(item.tops, shapes, strict=True):
             if shape is not None:
+                if any(type(n) is not int for n in shape):
+                    raise FcnError('its param_str gives no whole numbers as sizes',
+                                   do='Correct it.')
+                check_shape(shape, f"top '{self.graph.values[v]}'")
                 self.set(v, shape, False)
         told = [f"'{name}' {dims(shape)}" for name, shape in zip(names, shapes, strict=True)
                 if shape]

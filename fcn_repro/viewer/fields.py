@@ -48,11 +48,12 @@ class Axis:
         period = len(self.first) * up // math.gcd(len(self.first) * up, stride)
         if period > LONGEST:
             return None
-        spans = []
+        spans, turn = [], len(self.first)
         for j in range(period):
             begin = j * stride - pad
             cells = range(-(-begin // up), (begin + kernel - 1) // up + 1)
-            spans.append(union([self.span(i) for i in cells]))
+            ends = (*cells[:turn], *cells[-turn:])      # of the others none reads further
+            spans.append(union([self.span(i) for i in ends]))
         first, last = zip(*spans, strict=True)
         centre = Fraction(2 * -pad + kernel - 1, 2 * up)
         return Axis(self.stride * stride / up, self.start + self.stride * centre, first, last)

@@ -13,8 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from ..errors import FcnError
+
 GAP_X, GAP_Y = 22.0, 34.0       # between boxes of a rank, and between ranks
 LANE = 10.0                     # width of a long edge's lane
+MOST_LANES = 200_000            # a chain of 600 layers that all read the first one
 SWEEPS = 12         # through the ranks, to order them
 MOVES = 24          # of each line, to shorten what it is joined by
 
@@ -73,6 +76,11 @@ class _Layout:
 
     def add_lanes(self) -> None:
         """A node for each rank that an edge passes."""
+        count = sum(self.rank[edge.target] - self.rank[edge.source] for edge in self.edges)
+        if count > MOST_LANES:
+            raise FcnError(f'the net is too large for a picture: its edges pass {count:,} boxes, '
+                           f'and at most {MOST_LANES:,} are drawn', code='too-large-to-draw',
+                           do='Print the table instead (viewer.text_of).')
         self.above, self.below = [[] for _ in self.boxes], [[] for _ in self.boxes]
         for edge in self.edges:
             lane, last = [], edge.source

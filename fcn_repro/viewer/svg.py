@@ -7,6 +7,7 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
+from ..errors import located
 from .describe import Drawn, Item
 from .layout import Box, Edge, Placed, place
 from .words import named, plain, shaped
@@ -41,7 +42,8 @@ def draw(drawn: Drawn) -> Picture:
     groups = grouped(drawn)
     boxes = [box_of(group, drawn) for group in groups]
     edges = edges_of(groups, drawn)
-    placed = place(boxes, [Edge(source, target, light) for source, target, light, _ in edges])
+    with located(drawn.graph.file):
+        placed = place(boxes, [Edge(source, target, light) for source, target, light, _ in edges])
     marks = fused_marks(drawn)
     lines = [line_of(line, edge, drawn, groups) for line, edge in
              zip(placed.lines, edges, strict=True)]

@@ -25,7 +25,7 @@ EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(1)>{{script}}
 NET = f'name: "{EVIL}"\n' + inputs(x=(1, 3, 8, 8)) + layer(
     'Convolution', EVIL, 'x', EVIL.replace(' ', '_'), 'convolution_param { num_output: 2 '
     'kernel_size: 3 }') + layer(EVIL, 'a\\nb\\001\\342\\200\\256c', EVIL.replace(' ', '_'),
-                                'y', f'z_param {{ s: "{EVIL}" }} # {EVIL}') + layer(
+                                'y', f'z_param {{ s: "{EVIL}" }} # {EVIL}\n') + layer(
     'ReLU', '', 'y', 'y') + layer('ReLU', '', 'y', 'z')
 NET = NET.replace('top: "z"', f'top: "{EVIL}{EVIL}"')
 
@@ -35,15 +35,19 @@ class Elements(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.tags, self.scripts, self.ids = [], [], set()
+        self.tags, self.scripts, self.inside = [], [], False
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        if tag == 'script':
+        self.inside = tag == 'script'
+        if self.inside:
             self.scripts.append('')
 
+    def handle_endtag(self, tag):
+        self.inside = False
+
     def handle_data(self, data):
-        if self.tags[-1][0] == 'script':
+        if self.inside:
             self.scripts[-1] += data
 
 
@@ -68,7 +72,7 @@ def test_nothing_of_the_file_is_markup(evil):
     data = json.loads(elements.scripts[0])
     assert [each['name'] for each in data['layers']] == [
         'x', EVIL.replace('\\"', '"').replace("\\'", "'"), 'a\\x0ab\\x01\\u202ec', '(no name)',
-        '(no name)']
+        '#2']
     assert data['layers'][2]['text'].startswith('layer { name: "a\\nb')
     assert 'alert(1)' not in elements.scripts[1]
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fcn_repro.errors import FcnError
 from fcn_repro.viewer.layout import Box, Edge, crossings, place, ranked
 
 
@@ -74,3 +75,11 @@ def test_branches_do_not_cross():
                       Edge(start + 4 + k, start + 9)]
     placed = check([Box(90, 40)] * 20, [*sorted(edges, key=lambda e: e.source), Edge(9, 10)])
     assert placed.width < 4 * 90 + 5 * 22 + 90
+
+
+def test_too_large():
+    """A quadratic number of lanes is refused at once."""
+    edges = [Edge(i, i + 1) for i in range(699)] + [Edge(0, i) for i in range(2, 700)]
+    with pytest.raises(FcnError) as error:
+        place([Box(90, 40)] * 700, edges)
+    assert error.value.code == 'too-large-to-draw'
