@@ -245,3 +245,10 @@ def test_passes_in_training():
     drawn = viewer.drawn(ROOT / 'prototxt/voc-fcn32s/train.prototxt', 'TRAIN', size=(500, 500))
     assert [fusion.of for fusion in drawn.fusions][-1] == 'fuse_score'
     assert all(fusion.request == 'outputs' for fusion in drawn.fusions)
+
+
+def test_a_crop_that_fails_is_not_explained():
+    crop = layer('Crop', 'c', 'x x', 'c', 'crop_param { offset: 9 }')
+    assert not of(X + crop).cuts
+    assert 'No offset' in of(X + crop, shapes={'c': (1, 3, 4, 4)}).cuts[1].words
+    assert not of(X + layer('Crop', 'c', 'x x')).cuts

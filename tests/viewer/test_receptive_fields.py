@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fcn_repro.net import Net
@@ -86,10 +86,12 @@ WINDOWS = st.one_of(
               st.just('Deconvolution')))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(WINDOWS, min_size=1, max_size=3))
 def test_equal_to_gradients_for_any_windows(layers):
-    check(chain(*layers))
+    text = chain(*layers)
+    assume(not describe(parse_source(text)).unknown)        # a window larger than its bottom
+    check(text)
 
 
 def test_skips_and_crops():
