@@ -231,7 +231,7 @@ def test_what_passes_fuse():
     """FCN-8s: the border, two sums with skips, the last upsampling, and the label map."""
     drawn = viewer.drawn(FCN8S)
     fused = [(fusion.of, [name for name, _ in fusion.layers]) for fusion in drawn.fusions]
-    assert ('collapse_border', ['conv1_1']) == fused[0]
+    assert fused[0] == ('collapse_border', ['conv1_1'])
     assert fused[-4:] == [
         ('fuse_upcrop', ['upscore8', 'score']),
         ('fuse_skip', ['upscore2', 'score_pool4c', 'fuse_pool4']),

@@ -22,12 +22,10 @@ def check(boxes, edges):
         assert spots[edge.target][0] <= line[-1][0] <= spots[edge.target][2]
         for k, ((x1, y1), (x2, y2)) in enumerate(itertools.pairwise(line)):
             assert y2 >= y1 - 1e-6 and (k % 2 or x1 == x2)
-            for a, b, c, d in spots:            # an edge's straight parts are beside all boxes
-                if k % 2 == 0:
-                    assert not (a < x1 < c and y1 < d - 1e-6 and y2 > b + 1e-6)
-                else:                           # and curves are between the ranks
-                    assert y2 <= b + 1e-6 or y1 >= d - 1e-6 or x1 == x2 or max(y1, b) >= min(y2, d)
-    assert all(0 <= a and c <= placed.width and 0 <= b and d <= placed.height
+            for a, b, c, d in spots:            # straight parts are beside all boxes,
+                apart = max(y1, b) >= min(y2, d) - 1e-6         # curves between the ranks
+                assert apart or (k % 2 == 0 and not a < x1 < c)
+    assert all(a >= 0 and c <= placed.width and b >= 0 and d <= placed.height
                for a, b, c, d in spots)
     return placed
 

@@ -77,7 +77,8 @@ def test_deep_nesting_is_no_crash():
 
 def test_filtered_layers_are_found_again():
     """Also where two are equal, and where a setting is no number."""
-    rule = 'layer { name: "a" type: "Power" bottom: "data" top: "%s" power_param { scale: nan } %s }'
+    rule = 'layer { name: "a" type: "Power" bottom: "data" top: "%s" power_param { scale: nan } ' \
+           '%s }'
     source = parse_source(DATA + '\n'.join(
         [rule % ('a', 'include { phase: TRAIN }'), rule % ('a', 'include { phase: TEST }')]
         + 2 * [rule % ('a', 'exclude { stage: "x" }')]))
