@@ -22,6 +22,7 @@ ORDER = (
     ('layers',),
     ('net',),
     ('passes', 'report'),
+    ('viewer',),
     ('solver', 'predict'),
     ('recipe', 'pycaffe'),
     ('parity',),

@@ -26,6 +26,9 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     # data
     'too-many-pixels': 'Give a smaller copy, or --max-pixels {pixels}.',
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
+    # viewer
+    'too-large-to-draw': 'Give --text.',
+    'not-a-drawing': 'Give another --out, or remove it first.',
     # net
     'no-such-device': 'Use --device cpu, or a torch built for CUDA.',
     'gpu-precision': 'Use fp32 or bf16, or --device cuda.',

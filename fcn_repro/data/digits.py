@@ -234,6 +234,12 @@ class DigitDataLayer(DataLayer):
     def class_names(cls, params: Mapping[str, Any]) -> tuple[str, ...]:
         return NAMES
 
+    @classmethod
+    def assumed_shapes(cls, params: Mapping[str, Any],
+                       size: tuple[int, int] | None) -> list[tuple[int, ...]]:
+        batch, side = params.get('batch_size', cls.batch_size), params.get('size', 224)
+        return [(batch, 3, side, side), (batch,)]
+
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)
 

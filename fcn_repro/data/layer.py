@@ -52,6 +52,13 @@ class DataLayer:
         """Class names by label index as these params tell, without reading samples; or None."""
         return None
 
+    @classmethod
+    def assumed_shapes(cls, params: Mapping[str, Any],
+                       size: tuple[int, int] | None) -> list[tuple[int, ...]] | None:
+        """The shapes of the tops for images of this size (H, W), without reading any; None where
+        the params do not tell them."""
+        return None
+
     def __len__(self) -> int:
         """Number of batches that hold every sample once."""
         raise NotImplementedError(f'{type(self).__name__} has no length')
@@ -116,6 +123,12 @@ class SegDataLayer(DataLayer):
         if not params.get(key):
             return None
         return read_class_names(param_path(params, key) / 'classes.txt')
+
+    @classmethod
+    def assumed_shapes(cls, params: Mapping[str, Any],
+                       size: tuple[int, int] | None) -> list[tuple[int, ...]] | None:
+        batch = params.get('batch_size', 1)
+        return size and [(batch, 3, *size), (batch, 1, *size)]
 
     def open(self, params: Mapping[str, Any]) -> Reader:
         """The data set's Reader."""

@@ -238,6 +238,12 @@ class M2nistDigitDataLayer(DataLayer):
         self.seed, self.order_seed = p['seed'], p['order_seed']
         self.digits = Digits(self.split, p['mnist'])
 
+    @classmethod
+    def assumed_shapes(cls, params: Mapping[str, Any],
+                       size: tuple[int, int] | None) -> list[tuple[int, ...]]:
+        batch = params.get('batch_size', cls.batch_size)
+        return [(batch, 1, 28, 28), (batch,)]
+
     def __len__(self) -> int:
         return -(-len(self.digits) // self.batch_size)
 
@@ -286,6 +292,12 @@ class M2nistDataLayer(DataLayer):
     @classmethod
     def class_names(cls, params: Mapping[str, Any]) -> tuple[str, ...]:
         return CLASSES
+
+    @classmethod
+    def assumed_shapes(cls, params: Mapping[str, Any],
+                       size: tuple[int, int] | None) -> list[tuple[int, ...]]:
+        batch = params.get('batch_size', cls.batch_size)
+        return [(batch, 1, 64, 84), (batch, 1, 64, 84)]
 
     def __len__(self) -> int:
         return -(-len(self.reader) // self.batch_size)

@@ -46,6 +46,11 @@ class Crop(Layer):
     def cell_map(self, bottom):
         return self.coord_map({'axis': self.param.axis, 'offset': list(self.param.offset) or [0]})
 
+    def reads(self, bottom):
+        axis, offset = self.axis(self.param.axis, bottom), list(self.param.offset) or [0]
+        along = [0] * axis + (offset * (len(bottom) - axis) if len(offset) == 1 else offset)
+        return tuple((1, 1, -start, 1) for start in along[2:])
+
     def shape(self, bottoms):
         top = list(bottoms[0])
         for axis, _, size in self.window(*bottoms):

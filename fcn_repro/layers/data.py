@@ -48,6 +48,13 @@ class Data(BatchSource):
         self.transform = Transform(self)
         self._warned = self._told_raw = False
 
+    @classmethod
+    def assumed_tops(cls, node, size):
+        """Of colour images, unless force_gray is set."""
+        p, transform = node.param.data_param, node.param.transform_param
+        image = Transform.assumed(transform, 1 if transform.force_gray else 3, size)
+        return image and [(p.batch_size, *image), (p.batch_size,)][:len(node.tops)]
+
     def open(self, seed):
         """(database, number of records to skip, reader of the batches ahead)."""
         database = open_database(self.state.search.find(self.param.source, 'database',

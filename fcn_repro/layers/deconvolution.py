@@ -1,5 +1,7 @@
 """Deconvolution: the transpose of Convolution (Caffe's deconv_layer)."""
 
+import math
+
 from ..ops import blas
 from .common import coordinates
 from .common.spatial import CONV_TRANSPOSE, SpatialLayer
@@ -25,6 +27,18 @@ class Deconvolution(SpatialLayer):
 
     def extent(self, size, kernel, stride, pad, dilation):
         return stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
+
+    def reads(self, bottom):
+        """Cell i writes the cells j with i stride - pad <= j < i stride - pad + kernel."""
+        found = super().reads(bottom)
+        return found and tuple((kernel, 1, kernel - 1 - pad, stride)
+                               for kernel, stride, pad, _ in found)
+
+    def macs(self, bottoms):
+        """A product with every weight for each cell of the bottoms."""
+        channel = self.geometry(bottoms[0])[0]
+        return self.products(bottoms, math.prod((*bottoms[0][:channel],
+                                                 *bottoms[0][channel + 1:])))
 
     def run(self, conv, x, weight, bias, stride, pad, dilation):
         return conv(x, weight, bias, stride, pad, 0, self.param.group, dilation)

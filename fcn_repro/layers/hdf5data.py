@@ -19,6 +19,7 @@ class HDF5Data(Layer):
 
     type = 'HDF5Data'
     bottoms = 0
+    reads_data = True
     tops = (1, ANY)
     fields = 'hdf5_data_param'
     further_messages = ('transform_param',)     # to refuse it

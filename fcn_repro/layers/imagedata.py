@@ -48,6 +48,13 @@ class ImageData(BatchSource):
         self.size = (p.new_height, p.new_width) if p.new_height else None
         self.transform = Transform(self)
 
+    @classmethod
+    def assumed_tops(cls, node, size):
+        p = node.param.image_data_param
+        size = (p.new_height, p.new_width) if p.new_height else size
+        image = Transform.assumed(node.param.transform_param, 3 if p.is_color else 1, size)
+        return image and [(p.batch_size, *image), (p.batch_size,)]
+
     def open(self, seed):
         """(lines in the order of a seed, reader of their batches ahead)."""
         lines = ImageList(self.state.search.find(self.param.source, 'list',

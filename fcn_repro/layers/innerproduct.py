@@ -33,6 +33,10 @@ class InnerProduct(Layer):
         axis = self.axis(self.param.axis, bottoms[0])
         return [(*bottoms[0][:axis], self.param.num_output)]
 
+    def macs(self, bottoms):
+        return math.prod((*self.shape(bottoms)[0], *bottoms[0][self.axis(self.param.axis,
+                                                                         bottoms[0]):]))
+
     def forward(self, bottoms, params):
         x = bottoms[0].flatten(self.axis(self.param.axis, bottoms[0].shape))
         weight = params[0].t() if self.param.transpose else params[0]

@@ -37,6 +37,10 @@ class LRN(Layer):
         across = self.param.norm_region == LRNParameter.ACROSS_CHANNELS
         return super().window() if across else None
 
+    def reads(self, bottom):
+        size = self.param.local_size
+        return super().reads(bottom) if self.window() else ((size, 1, size // 2, 1),) * 2
+
     def forward(self, bottoms, params):
         x, p, n = bottoms[0], self.param, self.param.local_size
         if p.norm_region == LRNParameter.ACROSS_CHANNELS:

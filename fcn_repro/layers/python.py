@@ -35,6 +35,13 @@ class Python(Source):
 
     samples = ()            # of the batch that forward gave last; a classifier's reader has none
 
+    @classmethod
+    def assumed_tops(cls, node, size):
+        """Of the data layers of this project; no other's code is run."""
+        p = node.param.python_param
+        layer = data.python_layers.get((p.module, p.layer))
+        return layer and layer.assumed_shapes(data.parse_params(p.param_str), size)
+
     @cached_property
     def reader(self):
         """The data layer, made when it is first needed: a net can be described without its data."""

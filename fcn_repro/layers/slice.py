@@ -25,6 +25,10 @@ class Slice(Layer):
             raise self.error(f'{len(points)} slice_point for {tops} tops',
                              f'Give {tops - 1}, or none for equal parts.')
 
+    def reads(self, bottom):
+        """Along batch and channels it moves nothing."""
+        return ((1, 1, 0, 1),) * 2 if self.along(bottom) < 2 else None
+
     def along(self, shape):
         legacy = self.param.HasField('slice_dim')
         return self.axis(self.param.slice_dim if legacy else self.param.axis, shape)

@@ -40,18 +40,25 @@ def ancestors(top, map_of=coord_map):
 
     Every bottom is followed but those that only give a size (the second of Crop).
     """
-    waiting, seen = [(top, IDENTITY)], set()
+    for blob, reached, _ in walk(top, map_of):
+        yield blob, reached
+
+
+def walk(top, map_of=coord_map):
+    """As ancestors, each with its way to top: the functions passed, the first one first."""
+    waiting, seen = [(top, IDENTITY, ())], set()
     while waiting:
-        blob, reached = waiting.pop()
+        blob, reached, way = waiting.pop()
         if blob in seen:
             continue
         seen.add(blob)
-        yield blob, reached
+        yield blob, reached, way
         content = layer_class(blob.fn.type_name).content_bottoms
         bottoms = blob.fn.inputs[:content]
         step = map_of(blob.fn) if bottoms else None
         if step is not None:
-            waiting.extend((bottom, compose(reached, step)) for bottom in bottoms)
+            waiting.extend((bottom, compose(reached, step), (blob.fn, *way))
+                           for bottom in bottoms)
 
 
 def coord_map_from_to(top_from, top_to, map_of=coord_map):
@@ -65,10 +72,10 @@ def coord_map_from_to(top_from, top_to, map_of=coord_map):
                    do='Crop a blob to one that shares its input through spatial layers.')
 
 
-def crop_offset(top_from, top_to):
+def crop_offset(top_from, top_to, map_of=coord_map):
     """(axis, offsets) that align top_from with top_to. FcnError if their scales differ or if the
     offset is negative or not whole."""
-    axis, scale, shift = coord_map_from_to(top_from, top_to)
+    axis, scale, shift = coord_map_from_to(top_from, top_to, map_of)
     if axis is None:
         raise FcnError('the two blobs have the same coordinates; nothing between them moves any',
                        do='Leave the crop out.')

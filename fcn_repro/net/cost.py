@@ -8,17 +8,27 @@ learn, which backward reads. What layers and libraries may take further is not i
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from ..errors import located
 from ..layers import ExecutionOptions
 from ..sizes import check_room, memory, size
+from .graph import Graph, Node
 from .plan import Plan, Step
 
 if TYPE_CHECKING:
     from .net import Net
+
+
+class Costed(Protocol):
+    """What peak asks of a net: its graph, and which parameters of a node learn."""
+    graph: Graph
+
+    def params_of(self, node: Node) -> Sequence[Any]:
+        """A node's parameters, each with requires_grad."""
 
 
 class Held:
@@ -54,7 +64,7 @@ class Held:
             self.total -= block[0]
 
 
-def peak(plan: Plan, net: Net, shapes: dict, learning: bool) -> tuple[int, Step | None]:
+def peak(plan: Plan, net: Costed, shapes: dict, learning: bool) -> tuple[int, Step | None]:
     """(most values that are held at once, the step that holds them). shapes: {value: shape} of the
     sources, from which the others follow: passes change them. learning: whether backward may
     follow."""

@@ -67,7 +67,7 @@ class SolverText:
 def read_net(path: str | os.PathLike, dialect: Dialect | str = BVLC) -> NetText:
     """The net of a prototxt file in a dialect, or that of a name; old formats are upgraded.
     FcnError with the line."""
-    return parse_net(_read(path), str(path), dialect)
+    return parse_net(read_text(path), str(path), dialect)
 
 
 @collector_paused()
@@ -88,7 +88,7 @@ def read_solver(path: str | os.PathLike, dialect: Dialect | str = BVLC) -> Solve
     """The solver of a prototxt file in a dialect. As in Caffe, a snapshot_prefix that is missing
     becomes the path without its extension, and one that is a folder gets the file's stem.
     FcnError with the line."""
-    solver = parse_solver(_read(path), str(path), dialect)
+    solver = parse_solver(read_text(path), str(path), dialect)
     root = os.path.splitext(str(path))[0]
     message = solver.message
     if not message.HasField('snapshot_prefix'):
@@ -116,7 +116,7 @@ def read_message(path: str | os.PathLike, name: str, dialect: Dialect | str = BV
     """The message `name` ('NetParameter') of a prototxt file as it is written, not upgraded.
     FcnError with the line."""
     message = find_dialect(dialect)[name]()
-    _parse(_read(path), message, str(path))
+    _parse(read_text(path), message, str(path))
     return message
 
 
@@ -160,7 +160,7 @@ def _meets(state, rule):
             and stages.issuperset(rule.stage) and stages.isdisjoint(rule.not_stage))
 
 
-def _read(path):
+def read_text(path: str | os.PathLike) -> str:
     """The text of a file. UTF-8; other bytes are let through in comments, as Caffe does."""
     data = read_regular(path, 'a prototxt')
     if data:                                # the parser says what an empty text lacks

@@ -112,6 +112,12 @@ def draw_net(path):
     return get_pydot_graph(read_net(path).message, 'LR').to_string()
 
 
+def view_net(path):
+    from fcn_repro import viewer
+    drawn = viewer.drawn(path, size=(64, 48))
+    return viewer.page_of(drawn), viewer.svg_of(drawn), viewer.text_of(drawn)
+
+
 def read_params(path):
     from fcn_repro.data import parse_params, python_layers
     text = path.read_bytes().decode('utf-8', 'replace')
@@ -573,6 +579,7 @@ TARGETS = {
     'net': Target(read_net, files(*NETS), TEXT, *AS_ASKED),
     'net-run': Target(run_net, files('layers/*.prototxt', 'nets/*/*.prototxt'), TEXT, *AS_ASKED),
     'net-drawn': Target(draw_net, files(*NETS), TEXT),
+    'net-viewed': Target(view_net, files(*NETS), TEXT),
     'solver': Target(read_solver, files('formats/solver_*.prototxt', 'solvers/*/solver.prototxt'),
                      TEXT),
     'param-str': Target(read_params, params_seeds, TEXT),

@@ -45,6 +45,7 @@ class Layer:
     replayable = True        # without autograd forward is a fixed sequence of kernels (CUDA graphs)
     product = False      # computes in the net's 16-bit type, where it has one (net/plan.py)
     makes_tops = False   # its tops surely have memory of their own (net/cost.py)
+    reads_data = False   # its tops depend on files, or on a user's code
     narrow = False       # takes 16-bit floats as they come; the others get float32
 
     # What it computes
@@ -97,6 +98,12 @@ class Layer:
         whose forward pass changes them."""
         raise NotImplementedError(self.type)
 
+    @classmethod
+    def assumed_tops(cls, node, size: tuple[int, int] | None) -> list[tuple] | None:
+        """The top shapes of a node of a type that reads_data, for images of this size (H, W) and
+        without opening any file; None where the text does not tell them."""
+        return None
+
     def scratch(self, bottoms: list[tuple]) -> int:
         """How many values forward surely holds at once beside its bottoms, parameters and tops, for
         these bottom shapes; 0 claims nothing."""
@@ -107,6 +114,21 @@ class Layer:
         (kernel, stride, pad), pairs (y, x), the kernel as wide as dilation makes it. None where
         its settings make positions differ."""
         return ((1, 1), (1, 1), (0, 0)) if self.position_invariant else None
+
+    def reads(self, bottom: tuple) -> tuple | None:
+        """What a cell of the top reads of a first bottom (N, C, H, W) of this shape, for each of y
+        and x: (kernel, stride, pad, up), where cell j reads those cells i with
+        j stride - pad <= up i < j stride - pad + kernel. None: all of them, or not known.
+        Statistics over the whole blob (BatchNorm) do not count."""
+        if self.keeps_coordinates:
+            return ((1, 1, 0, 1),) * 2
+        window = self.window()
+        return window and tuple((*axis, 1) for axis in zip(*window, strict=True))
+
+    def macs(self, bottoms: list[tuple]) -> int:
+        """Multiply-adds of the products in a forward pass for these bottom shapes; arithmetic value
+        by value does not count."""
+        return 0
 
     def macs_per_cell(self, channels: int) -> tuple[float, int]:
         """(multiply-adds of one cell of the top, its channels) for a bottom of `channels`."""

@@ -64,6 +64,13 @@ class RecurrentLayer(Layer):
         return [((wide, math.prod(bottoms[0][2:])), p.weight_filler), ((wide,), p.bias_filler),
                 *static, ((wide, p.num_output), p.weight_filler)]
 
+    def macs(self, bottoms):
+        """The input's and the state's weights in each step, the static input's once."""
+        steps, streams = bottoms[0][:2]
+        sizes = [math.prod(shape) for shape, _ in self.parameters(bottoms) if len(shape) == 2]
+        static = sizes.pop(1) if self.static else 0
+        return streams * (steps * sum(sizes) + static)
+
     def scratch(self, bottoms):
         """The sums of the inputs, of all steps at once, and the outputs before they are stacked."""
         steps, streams = bottoms[0][:2]

@@ -10,6 +10,7 @@ class Source(Layer):
     """A layer without bottoms, whose tops are a function of the net's position."""
 
     bottoms = 0
+    reads_data = True
 
     def located(self, read, *what):
         """read(*what); an FcnError gets the layer's place."""

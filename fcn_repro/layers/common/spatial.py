@@ -1,5 +1,7 @@
 """Base class of Convolution, Deconvolution and Im2col (Caffe's base_conv_layer)."""
 
+import math
+
 import torch.nn.functional as F
 
 from ...sizes import dims
@@ -125,6 +127,22 @@ class SpatialLayer(Layer):
     def extent(self, size, kernel, stride, pad, dilation):
         """The number of windows along an axis."""
         return (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+
+    def reads(self, bottom):
+        channel, *settings = self.geometry(bottom)
+        if channel != 1:
+            return None
+        return tuple((dilation * (kernel - 1) + 1, stride, pad, 1)
+                     for kernel, stride, pad, dilation in zip(*settings, strict=True))
+
+    def macs(self, bottoms):
+        """A product with every weight for each cell of the tops that is not summed over."""
+        channel, spatial = self.extents(bottoms[0])
+        return self.products(bottoms, math.prod((*bottoms[0][:channel], *spatial)))
+
+    def products(self, bottoms, cells):
+        weights = [math.prod(shape) for shape, _ in self.parameters(bottoms)[:1]]
+        return len(bottoms) * cells * sum(weights)
 
     def forward(self, bottoms, params):
         weight, bias = params[0], params[1] if len(params) > 1 else None

@@ -50,6 +50,13 @@ class Transform:
                                    'channels', 'Give one, or one for each channel.')
         return (channels, crop, crop) if crop else tuple(image)
 
+    @staticmethod
+    def assumed(transform_param, channels, size):
+        """The shape (C, H, W) of transformed images of size (H, W); None where size is None and
+        they are not cropped."""
+        crop = transform_param.crop_size
+        return (channels, crop, crop) if crop else size and (channels, *size)
+
     def __call__(self, image, k):
         _, height, width = self.shape(image.shape)
         top, left = (n - m for n, m in zip(image.shape[1:], (height, width), strict=True))

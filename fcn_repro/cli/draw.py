@@ -1,0 +1,86 @@
+"""Draw a net: a page to open in a browser, with the shape, receptive field, stride and offset of
+every blob, and the parameters, memory and multiply-adds of every layer.
+
+    fcn-repro draw net.prototxt
+    fcn-repro draw net.prototxt --size 500x500 -o net.html
+    fcn-repro draw train_val.prototxt --phase train --shape data=16x3x227x227 --text
+
+Layers of unknown types are drawn too; no data are read and no code is run.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from ..errors import FcnError
+from ..proto.dialects import dialects
+from ..sizes import check_shape
+from ..viewer import drawn, page_of, save, svg_of, text_of
+from ..viewer.words import gathered
+
+SIZE = re.compile(r'(\d{1,9})(?:x(\d{1,9}))?')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('net', metavar='NET', help='a prototxt of Caffe, of any version or fork')
+    parser.add_argument('--size', metavar='HxW', help='of the images that the net reads (default: '
+                        'what its text says)')
+    parser.add_argument('--shape', action='append', default=[], metavar='BLOB=AxBxC',
+                        help='the shape of an input, of a blob of data, or of one that a layer of '
+                        'an unknown type makes; may be repeated')
+    parser.add_argument('--phase', choices=('test', 'train'), default='test',
+                        help='(default: %(default)s)')
+    parser.add_argument('--level', type=int, default=0, metavar='N', help='of include rules')
+    parser.add_argument('--stage', action='append', default=[], metavar='NAME',
+                        help='of include rules; may be repeated')
+    parser.add_argument('--dialect', default='bvlc', metavar='NAME', help='of caffe.proto: '
+                        f'{", ".join(dialects())} (default: %(default)s)')
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument('--text', action='store_true', help='print a table, write nothing')
+    kind.add_argument('--svg', action='store_true', help='write the picture alone')
+    parser.add_argument('--out', '-o', metavar='FILE', help='default: the name of NET, with .html '
+                        'or .svg, in this folder')
+
+
+def run(args: argparse.Namespace) -> None:
+    svg = args.svg or bool(args.out and args.out.endswith('.svg'))
+    if args.text and args.out:
+        raise FcnError('--text prints, and --out names a file', do='Leave out one of them.')
+    net = drawn(args.net, args.phase.upper(), as_size(args.size) if args.size else None,
+                dict(map(as_shape, args.shape)), args.level, args.stage, args.dialect)
+    if args.text:
+        print(printable(text_of(net)), end='')
+        return
+    out = args.out or f'{Path(args.net).stem}{".svg" if svg else ".html"}'
+    save(svg_of(net) if svg else page_of(net), out)
+    for line in gathered(net.notes, net.graph.file):
+        print(f'note: {printable(line)}', file=sys.stderr)
+    print(printable(f'{len(net.items)} layers drawn to {out}'))
+
+
+def printable(text: str) -> str:
+    """A text in the characters that the terminal has."""
+    encoding = sys.stdout.encoding or 'ascii'
+    return text.encode(encoding, 'backslashreplace').decode(encoding)
+
+
+def as_size(text: str) -> tuple[int, int]:
+    """(H, W) of 'HxW', or of one number for both. FcnError for another text."""
+    found = SIZE.fullmatch(text.replace('×', 'x'))
+    if not found or not int(found[1]) or found[2] == '0':
+        raise FcnError(f"'{text}' is no size", do='Give --size as height x width, such as 500x375.')
+    size = int(found[1]), int(found[2] or found[1])
+    check_shape((1, 3, *size), 'the image')
+    return size
+
+
+def as_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """(blob, shape) of 'BLOB=AxBxC'. FcnError for another text."""
+    blob, equals, shape = text.rpartition('=')
+    if not equals or not re.fullmatch(r'\d{1,9}(x\d{1,9})*', shape):
+        raise FcnError(f"'{text}' is no blob with its shape",
+                       do='Give --shape as BLOB=AxBxC, such as data=1x3x500x500.')
+    dims = tuple(map(int, shape.split('x')))
+    check_shape(dims, f"blob '{blob}'")
+    return blob, dims
