@@ -5,6 +5,10 @@ A part begins at a multiple of the net's stride, so every layer has the cells th
 the whole, and ends where nothing that is wanted reads further. It includes the edge of the image
 exactly where something wanted reads beyond an edge: the padding of a layer (FCN's conv1_1 pads by
 100) is then the same as in the whole, and elsewhere it touches only cells that are thrown away.
+
+Bits are those of the whole too, on the CPU: convolutions choose their algorithm by the whole
+(Net.run_as); where that may be Winograd's, whose outputs of a tile round by all inputs of the tile,
+parts begin at its tiles, and all cells of a tile with a wanted one count as wanted.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from typing import NamedTuple
 
 from ..errors import FcnError
 from ..layers.common.coordinates import Reach
+from ..ops.conv import may_be_winograd
 from ..ops.winograd import TILE
 from .graph import Node
 from .net import Net
@@ -48,6 +53,7 @@ class Tiling:
         self.net, self.source, self.targets = net, source, tuple(targets)
         self.nodes = list(self._between())
         self.reaches = [self._reach(node) for node in self.nodes]
+        self.units = [self._unit(node) for node in self.nodes]
         self.stride = self._stride(0), self._stride(1)
 
     def _between(self) -> Iterator[Node]:
@@ -82,14 +88,17 @@ class Tiling:
                                layer=node.name, type=node.type, code='no-tiles',
                                do='Give a smaller image, or run it whole.')
             for scale in found:
-                layer = self.net.layer(node)
-                window = layer.window() if layer.product and layer.position_invariant else None
-                small = window is not None and window[:2] == ((3, 3), (1, 1))
                 top = scale * reach[axis].scale
                 scales.update(dict.fromkeys(node.tops, top))
-                stride = math.lcm(stride, top.denominator * (TILE if small else 1)
-                                  // math.gcd(top.numerator, TILE if small else 1))
+                stride = math.lcm(stride, (top / self._unit(node)).denominator)
         return stride
+
+    def _unit(self, node: Node) -> int:
+        """Cells along a side of a tile of Winograd's algorithm, where that may run a node; else
+        1."""
+        layer, options = self.net.layer(node), self.net.options
+        return TILE if layer.product and options.winograd and not options.gpu \
+            and may_be_winograd(self.net.layer_params[node.key][0].shape) else 1
 
     def shapes(self, height: int, width: int) -> Shapes:
         """{value: shape} for an input of this size, of all values that the targets need; nothing is
@@ -108,12 +117,14 @@ class Tiling:
         on; shapes: those of the whole."""
         wanted: dict[int, Span] = dict.fromkeys(self.targets, cells)
         before = after = False              # whether the part has to include the edge
-        for node, reach in zip(self.nodes, self.reaches, strict=True):
+        for node, reach, unit in zip(self.nodes, self.reaches, self.units, strict=True):
             tops = [wanted[v] for v in node.tops if v in wanted]
             if not tops:
                 continue
-            first, last = reach[axis].cells(min(top.first for top in tops),
-                                            max(top.end for top in tops) - 1)
+            size = shapes[node.tops[0]][2 + axis]
+            first, last = reach[axis].cells(
+                max(min(top.first for top in tops) - (unit - 1), 0),
+                min(max(top.end for top in tops) + unit - 1, size) - 1)
             for v in self._content(node):
                 size = shapes[v][2 + axis]
                 before, after = before or first < 0, after or last >= size

@@ -59,9 +59,13 @@ def by_winograd(x, weight, pad, shape):
     tiles = shape[0]
     for size, p in zip(shape[2:], pad, strict=True):
         tiles *= -(-(size + 2 * p - 2) // TILE)
-    return tuple(weight.shape[2:]) == (3, 3) and max(pad) <= MOST_PAD \
-        and all(n % CHANNELS == 0 for n in weight.shape[:2]) and tiles >= TILES \
+    return may_be_winograd(weight.shape) and max(pad) <= MOST_PAD and tiles >= TILES \
         and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def may_be_winograd(shape):
+    """Whether Winograd's algorithm takes filters of this shape."""
+    return tuple(shape[2:]) == (3, 3) and all(n % CHANNELS == 0 for n in shape[:2])
 
 
 def by_gemm(weight, pad, shape):
