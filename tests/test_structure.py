@@ -24,6 +24,7 @@ ORDER = (
     ('passes', 'report'),
     ('solver', 'predict'),
     ('recipe', 'pycaffe'),
+    ('model',),
     ('parity',),
     ('cli',),
     ('__main__',),
