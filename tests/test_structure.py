@@ -25,6 +25,7 @@ ORDER = (
     ('viewer',),
     ('solver', 'predict'),
     ('recipe', 'pycaffe'),
+    ('model',),
     ('parity',),
     ('cli',),
     ('__main__',),

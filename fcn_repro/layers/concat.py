@@ -28,6 +28,10 @@ class Concat(Layer):
         """Along batch and channels it moves nothing."""
         return ((1, 1, 0, 1),) * 2 if self.along(bottom) < 2 else None
 
+    @property
+    def local(self):
+        return self.along((1, 1, 1, 1)) == 1
+
     def along(self, shape):
         legacy = self.param.HasField('concat_dim')
         return self.axis(self.param.concat_dim if legacy else self.param.axis, shape)

@@ -51,6 +51,13 @@ class Crop(Layer):
         along = [0] * axis + (offset * (len(bottom) - axis) if len(offset) == 1 else offset)
         return tuple((1, 1, -start, 1) for start in along[2:])
 
+    def reach(self, bottom):
+        if len(bottom) != 4:
+            return None
+        cut = {axis: offset for axis, offset, _ in self.window(bottom, (0,) * 4)}
+        return tuple(coordinates.Reach(low=cut.get(axis, 0), high=cut.get(axis, 0))
+                     for axis in (2, 3))
+
     def shape(self, bottoms):
         top = list(bottoms[0])
         for axis, _, size in self.window(*bottoms):

@@ -29,6 +29,11 @@ class Slice(Layer):
         """Along batch and channels it moves nothing."""
         return ((1, 1, 0, 1),) * 2 if self.along(bottom) < 2 else None
 
+    @property
+    def local(self):
+        """Along the channels it moves nothing."""
+        return self.along((1, 1, 1, 1)) == 1
+
     def along(self, shape):
         legacy = self.param.HasField('slice_dim')
         return self.axis(self.param.slice_dim if legacy else self.param.axis, shape)
