@@ -14,6 +14,7 @@ class Deconvolution(SpatialLayer):
     type = 'Deconvolution'
     linear = overwritable = True
     functions, blas_functions = CONV_TRANSPOSE, blas.CONV_TRANSPOSE
+    exported = 'ConvTranspose', 'ConvTranspose'
     makes_tops = True
 
     @classmethod

@@ -24,3 +24,11 @@ class PReLU(NeuronLayer):
 
     def forward(self, bottoms, params):
         return [F.prelu(bottoms[0], params[0])]
+
+    def torch_code(self, code):
+        slopes = 1 if self.param.channel_shared else code.shapes[0][1]
+        return f'{code.module(f"nn.PReLU({slopes})", "weight")}({code.bottoms[0]})'
+
+    def onnx_nodes(self, nodes):
+        slopes = nodes.blobs[0].reshape(-1, *[1] * (len(nodes.dims[0]) - 2))
+        return [nodes.op('PRelu', nodes.bottoms[0], nodes.floats(slopes))]
