@@ -12,7 +12,7 @@ def write_caffe(source: Source, path: Path) -> list[Path]:
     comments. Caffe inserts the Splits itself."""
     text = path.with_suffix('.prototxt')
     write_text(net_text(message_of(source), comment(source)), text)
-    source.net.save(path, extra={'export': source.metadata()})
+    source.net.save(path, {f'export_{name}': text for name, text in source.metadata().items()})
     return [path, text]
 
 

@@ -58,7 +58,9 @@ def write_torch_export(source: Source, path: Path) -> list[Path]:
 def exported_program(source: Source) -> torch.export.ExportedProgram:
     """torch.export's program of the module; the axes that may have any length are dynamic."""
     module = module_of(source)
-    examples = tuple(torch.zeros(source.shapes[v]) for v in source.inputs)
+    examples = tuple(torch.zeros([      # a free axis of 1 would be taken for a fixed one
+        max(2, n) if free is None else n
+        for n, free in zip(source.shapes[v], source.dims[v], strict=True)]) for v in source.inputs)
     dynamic = tuple({i: torch.export.Dim.DYNAMIC for i, size in enumerate(source.dims[v])
                      if size is None} for v in source.inputs)
     try:

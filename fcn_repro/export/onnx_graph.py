@@ -39,12 +39,13 @@ def onnx_package() -> ModuleType:
 @dataclass
 class OnnxGraph:
     """A graph that is being written. nodes: (type, inputs, outputs, attributes); initializers:
-    {name: array}; params: {identity and shape of a parameter: its name}; final: {name that a layer
-    gave: that of a blob}."""
+    {name: array}; params: {identity and shape of a parameter: its name}; layers: {name of a layer's
+    result: the layer's}; final: {name that a layer gave: that of a blob}."""
     source: Source
     nodes: list[tuple[str, list[str], list[str], dict]] = field(default_factory=list)
     initializers: dict[str, np.ndarray] = field(default_factory=dict)
     params: dict[tuple, str] = field(default_factory=dict)
+    layers: dict[str, str] = field(default_factory=dict)
     final: dict[str, str] = field(default_factory=dict)
 
 
@@ -106,9 +107,9 @@ def onnx_model(source: Source) -> Any:
     rename = graph.final.get
     nodes = []
     for type, inputs, outputs, attributes in graph.nodes:
-        outputs = [rename(name, name) for name in outputs]
-        nodes.append(helper.make_node(type, [rename(name, name) for name in inputs], outputs,
-                                      name=outputs[0], **plain(attributes)))
+        nodes.append(helper.make_node(
+            type, [rename(name, name) for name in inputs], [rename(name, name) for name in outputs],
+            name=graph.layers.get(outputs[0], outputs[0]), **plain(attributes)))
     values = {v: value_info(onnx, source, v) for v in (*source.inputs, *source.outputs)}
     made = helper.make_graph(
         nodes, source.name or 'net', [values[v] for v in source.inputs],
@@ -130,7 +131,11 @@ def add_layer(graph: OnnxGraph, node: Node, held: dict[int, str]) -> None:
     nodes = LayerNodes(graph, node, [held[v] for v in node.bottoms], parameter_names(graph, node),
                        [source.shapes[v] for v in node.bottoms],
                        [source.dims[v] for v in node.bottoms], source.blobs(node))
-    held.update(zip(node.tops, layer.onnx_nodes(nodes), strict=True))
+    tops = layer.onnx_nodes(nodes)
+    held.update(zip(node.tops, tops, strict=True))
+    own = [name for name in tops if name.startswith(f'{node.unique_name}/')]
+    for i, name in enumerate(own):
+        graph.layers.setdefault(name, f'{node.unique_name}/{i}' if i else node.unique_name)
 
 
 def parameter_names(graph: OnnxGraph, node: Node) -> list[str]:
@@ -161,7 +166,8 @@ def name_blobs(graph: OnnxGraph, held: dict[int, str]) -> None:
         used.add(net.values[v])
     for v in reversed(range(len(net.values))):
         name, blob = held.get(v), net.values[v]
-        if name in made and name not in graph.final:
+        copied = graph.source.net.layer(net.producer(v)).shares_data        # a Split's
+        if name in made and name not in graph.final and not copied:
             if blob in used:
                 blob = f'{blob}/{net.producer(v).unique_name}'
             if blob not in used:
