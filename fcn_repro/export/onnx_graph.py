@@ -21,6 +21,7 @@ from ..net.graph import Node
 from .source import Source
 
 OPSET, IR_VERSION = 13, 8
+AXES = 'batch', 'channels', 'height', 'width'
 LARGEST = 2 ** 31 - 1 - 2 ** 20     # bytes of a model: protobuf's limit, less the graph itself
 
 
@@ -190,23 +191,20 @@ def plain(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def value_info(onnx: ModuleType, source: Source, value: int) -> Any:
-    """Name, type and shape of an input or output; a free axis has a name."""
-    names = ('batch', 'channels', 'height', 'width')
-    blob, free = source.net.graph.values[value], value in source.inputs
-    whole = same_size(source, value)
-    shape: list[Any] = []
-    for i, size in enumerate(source.dims[value]):
-        if size is not None:
-            shape.append(size)
-        else:
-            shape.append(names[i] if free or whole or i == 0 else f'{blob}_{names[i]}')
-    return onnx.helper.make_tensor_value_info(blob, onnx.TensorProto.FLOAT, shape)
+    """Name, type and shape of an input or output."""
+    return onnx.helper.make_tensor_value_info(
+        source.net.graph.values[value], onnx.TensorProto.FLOAT,
+        [axis_name(source, value, i) if size is None else size
+         for i, size in enumerate(source.dims[value])])
 
 
-def same_size(source: Source, value: int) -> bool:
-    """Whether a value has the height and width of the input."""
-    return len(source.shapes[value]) == 4 and \
-        source.shapes[value][2:] == source.shapes[source.inputs[0]][2:]
+def axis_name(source: Source, value: int, axis: int) -> str:
+    """What a free axis is called: 'batch', 'height', 'width' where it is as long as the input's,
+    else BLOB_AXIS."""
+    names, mine, given = AXES, source.shapes[value], source.shapes[source.inputs[0]]
+    same = len(mine) == len(given) and mine[axis] == given[axis] or axis == 0 and \
+        mine[0] == given[0]
+    return names[axis] if same else f'{source.net.graph.values[value]}_{axis}'
 
 
 def write_onnx(source: Source, path: Path) -> list[Path]:

@@ -64,7 +64,7 @@ class ArgMax(Layer):
             raise self.error('indices and values in one blob cannot be exported as PyTorch code',
                              'Set axis: 1, with out_max_val or without.')
         if axis is None:
-            x = f'{code.bottoms[0]}.flatten(1)[:, None]'
+            x = f'{code.bottoms[0]}.reshape({code.bottoms[0]}.shape[0], 1, -1)'
             more = '' if len(code.dims[0]) < 4 else f'[(..., *[None] * {len(code.dims[0]) - 3})]'
             return f'{code.helper(largest)}({x}, {self.param.top_k}, 2){more}'
         return f'{code.helper(largest)}({code.bottoms[0]}, {self.param.top_k}, {axis}, {values})'
