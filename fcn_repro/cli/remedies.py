@@ -65,6 +65,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'weights-unused': 'Leave out --weights.',
     # recipe: runs
     'no-weights': 'Train it first, or name a file with --weights.',
+    'no-run': ('Name one with --run: a folder, or its name in {runs}; or train it first with '
+               '`fcn-repro train`.',),
     'no-snapshot': 'Train without --restore.',
     'run-immovable': 'Give another --out.',
     'run-stopped': ('Give --restore to resume it (make: RESTORE=1), or --fresh to start anew '

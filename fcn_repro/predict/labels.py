@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -198,9 +198,10 @@ def score_output(net: Net) -> tuple[str, int]:
 def class_names(net_file: str | Path, count: int, file: str | Path | None = None) -> Sequence[str]:
     """Names by class index, `count` of them.
 
-    From `file`, one per line; else those of the data that val.prototxt in the net's folder reads,
-    if it has as many; else VOC's for 21 classes; else the bare indices. FcnError if `file` cannot
-    be read or has another number of names.
+    From `file`, one per line; else those kept beside the net, or with the run whose folder `net` it
+    is in (classes.txt), and those of the data that val.prototxt in the net's folder reads, if they
+    are as many; else VOC's for 21 classes; else the bare indices. FcnError if `file` cannot be read
+    or has another number of names.
     """
     if file is not None:
         names = read_class_names(Path(file))
@@ -211,6 +212,11 @@ def class_names(net_file: str | Path, count: int, file: str | Path | None = None
             raise FcnError(f'{len(names)} class names for the {count} classes of {net_file}',
                            file=str(file), do='Give one name per line, in the order of the labels.')
         return names
+    folder = Path(net_file).absolute().parent
+    for kept in (folder, *([folder.parent] if folder.name == 'net' else ())):
+        names = read_class_names(kept / 'classes.txt')
+        if names and len(names) == count:
+            return names
     found = names_of_data(Path(net_file).parent / 'val.prototxt')
     if found and len(found) == count:
         return found
@@ -220,15 +226,24 @@ def class_names(net_file: str | Path, count: int, file: str | Path | None = None
 def names_of_data(val: Path) -> Sequence[str] | None:
     """The class names of the data that a val.prototxt reads; None if there is no such file, no
     data layer of ours, or no names."""
+    reader, params = data_params(val)
+    if reader is None:
+        return None
+    with located(val):
+        try:
+            return reader.class_names(params)
+        except TypeError:
+            raise FcnError("the folder of a data layer's param_str is no path",
+                           do="Write it in quotes: {'voc_dir': '../data/voc'}.") from None
+
+
+def data_params(val: Path) -> tuple[type[DataLayer] | None, dict[str, Any]]:
+    """(class, params of its param_str) of the first data layer of ours in a val.prototxt; (None,
+    {}) if there is no such file or layer."""
     for layer in read_net(val).message.layer if os.path.isfile(val) else ():
         param = layer.python_param
         reader = python_layers.get((param.module, param.layer))
         if reader is not None:
             with located(val):
-                params = parse_params(param.param_str)
-                try:
-                    return reader.class_names(params)
-                except TypeError:
-                    raise FcnError("the folder of a data layer's param_str is no path",
-                                   do="Write it in quotes: {'voc_dir': '../data/voc'}.") from None
-    return None
+                return reader, parse_params(param.param_str)
+    return None, {}

@@ -26,9 +26,17 @@ from ..solver.snapshot_files import iteration
 from ..solver.solver import Solver
 from .optimisations import Optimisations
 from .options import NONE
-from .provenance import check_parent, check_run, commit, identity, parentage, parentage_now
+from .provenance import (
+    check_parent,
+    check_run,
+    classes_of,
+    commit,
+    identity,
+    parentage,
+    parentage_now,
+)
 from .rate_rule import changes, doubts
-from .runs import Run, set_aside
+from .runs import Run, keep_class_names, set_aside
 from .stage import Stage
 from .stages import shipped
 
@@ -195,7 +203,7 @@ def learn(run: Run, prototxt: Path, val: Net, source: str | Path | None, mine: d
     if source is not None and run.options.weights is None and run.parent and \
             not run.parent.stage.classifier:            # a classifier has other data
         check_parent(mine, source)
-    open_log(run, processes)
+    open_folder(run, val, processes)
     report = prepare(solver.net, run.stage.surgeries, source, run.stage.score_layers,
                      run.stage.up_layers)
     return iterate(run, solver, val, report, hints)
@@ -205,7 +213,7 @@ def resume(run: Run, prototxt: Path, val: Net, state: Path, mine: dict,
            hints: Mapping[str, str], processes: Processes) -> Path | None:
     """Train from a solver state, which knows its parent; as iterate."""
     solver = make_solver(run, prototxt, mine, processes)
-    open_log(run, processes)
+    open_folder(run, val, processes)
     changed = solver.restore(state, run.options.force)
     report = f'restored {state}' + (f', although it differs:\n{changed}' if changed else '')
     return iterate(run, solver, val, report, hints)
@@ -228,11 +236,20 @@ def make_solver(run: Run, prototxt: Path, mine: dict, processes: Processes) -> S
                   if options.batch or options.samples else None)
 
 
-def open_log(run: Run, processes: Processes) -> None:
-    """Send Caffe's log lines, those of the first process, to train.log in the run's folder."""
+def open_folder(run: Run, val: Net, processes: Processes) -> None:
+    """Begin to write into the run's folder, in the first process: Caffe's log lines into train.log,
+    and the class names of the data."""
     if processes.first:
         make_folder(run.folder)
         log_to(run.folder / 'train.log')
+        keep_class_names(run.folder, class_names(val))
+
+
+def class_names(val: Net) -> Sequence[str] | None:
+    """The class names of the data that a val net reads, if it has one for each class."""
+    found = next((val.layer(node).reader.classes for node in val.graph.nodes
+                  if node.type == 'Python'), None)
+    return found if found and len(found) == classes_of(val) else None
 
 
 def iterate(run: Run, solver: Solver, val: Net, report: str,
