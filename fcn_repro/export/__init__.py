@@ -12,7 +12,7 @@ from .forms import write_python, write_safetensors, write_torch_export
 from .onnx_graph import write_onnx
 from .source import Source, check_classes, check_mean
 
-__all__ = ['KINDS', 'SUFFIXES', 'export', 'files_of']
+__all__ = ['KINDS', 'SUFFIXES', 'check_free', 'export', 'files_of']
 
 KINDS: dict[str, Callable[[Source, Path], list[Path]]] = {
     'onnx': write_onnx,
@@ -50,11 +50,11 @@ def export(net: Net, kind: str, path: str | PathLike[str], *,
         raise FcnError(f"unknown form '{kind}'",
                        do=f'{nearest(kind, KINDS)} Use {", ".join(KINDS)}.'.lstrip())
     target = Path(path)
+    if target.suffix != SUFFIXES[kind][0]:
+        raise FcnError(f"the file's name does not end in {SUFFIXES[kind][0]}", file=str(target),
+                       do=f'Call it {target.stem or "net"}{SUFFIXES[kind][0]}.')
     if not replace:
-        for file in files_of(kind, target):
-            if file.exists() or file.is_symlink():
-                raise FcnError('there is a file of this name', file=str(file), code='export-exists',
-                               do='Give another path, or replace=True.')
+        check_free(kind, target)
     source = Source(net, check_classes(classes), check_mean(mean), size)
     return KINDS[kind](source, target)
 
@@ -62,3 +62,11 @@ def export(net: Net, kind: str, path: str | PathLike[str], *,
 def files_of(kind: str, path: Path) -> list[Path]:
     """The files that an export to `path` writes."""
     return [path, *(path.with_suffix(suffix) for suffix in SUFFIXES[kind][1:])]
+
+
+def check_free(kind: str, path: Path) -> None:
+    """FcnError (code 'export-exists') where one of these files is there."""
+    for file in files_of(kind, path):
+        if file.exists() or file.is_symlink():
+            raise FcnError('there is a file of this name', file=str(file), code='export-exists',
+                           do='Give another path, or replace=True.')

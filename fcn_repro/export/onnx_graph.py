@@ -166,7 +166,7 @@ def name_blobs(graph: OnnxGraph, held: dict[int, str]) -> None:
         graph.final[held[v]] = net.values[v]
         used.add(net.values[v])
     for v in reversed(range(len(net.values))):
-        name, blob = held.get(v), net.values[v]
+        name, blob = held.get(v, ''), net.values[v]
         copied = graph.source.net.layer(net.producer(v)).shares_data        # a Split's
         if name in made and name not in graph.final and not copied:
             if blob in used:
@@ -202,8 +202,8 @@ def axis_name(source: Source, value: int, axis: int) -> str:
     """What a free axis is called: 'batch', 'height', 'width' where it is as long as the input's,
     else BLOB_AXIS."""
     names, mine, given = AXES, source.shapes[value], source.shapes[source.inputs[0]]
-    same = len(mine) == len(given) and mine[axis] == given[axis] or axis == 0 and \
-        mine[0] == given[0]
+    alike = axis == 0 or len(mine) == len(given)
+    same = alike and axis < len(given) and mine[axis] == given[axis]
     return names[axis] if same else f'{source.net.graph.values[value]}_{axis}'
 
 

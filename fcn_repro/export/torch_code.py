@@ -87,12 +87,12 @@ class LayerCode:
     dims: list[tuple[int | None, ...]]
     blobs: list[np.ndarray]
 
-    def module(self, call: str, *names: str | None, **values: np.ndarray) -> str:
+    def module(self, call: str, *names: str, shape: tuple[int, ...] | None = None,
+               **values: np.ndarray) -> str:
         name = self.text.attributes[self.node.unique_name]
         self.text.declared.append(f'self.{name} = {call}')
         for i, tensor in enumerate(names):
-            if tensor is not None:
-                self.text.keep(f'{name}.{tensor}', self.node, i)
+            self.text.keep(f'{name}.{tensor}', self.node, i, shape)
         for tensor, array in values.items():
             self.text.state[f'{name}.{tensor}'] = torch.from_numpy(array.copy())
         return f'self.{name}'
@@ -122,11 +122,12 @@ class ModuleText:
     helpers: dict[str, str] = field(default_factory=dict)
     owners: dict[int, str] = field(default_factory=dict)
 
-    def keep(self, name: str, node: Node, index: int) -> None:
-        """Put a layer's parameter into the state dict, in the shape that the module has for it; one
-        that an earlier layer has becomes that one."""
+    def keep(self, name: str, node: Node, index: int, shape: tuple[int, ...] | None = None) -> None:
+        """Put a layer's parameter into the state dict, in its own shape or the one given; one that
+        an earlier layer has becomes that one."""
         blob = self.source.net.layer_params[node.key][index]
         tensor = blob.data.detach().cpu().float().contiguous()
+        tensor = tensor if shape is None else tensor.reshape(shape)
         owner = self.owners.setdefault(id(blob.parameter), name)
         if owner != name and self.state[owner].shape == tensor.shape:
             self.declared.append(f'self.{name} = self.{owner}')
@@ -146,12 +147,11 @@ def write_module(source: Source, module: str) -> tuple[str, dict[str, torch.Tens
     for node in graph.nodes:
         with located(graph.file, node):
             add_layer(text, node, held)
-    fit_shapes(text)
     return assembled(text, module, held), text.state
 
 
 def add_layer(text: ModuleText, node: Node, held: dict[int, str]) -> None:
-    """Add the statement of a layer. held: {value: its variable}; a Split's tops stay its bottom's."""
+    """Add the statement of a layer. held: {value: its variable}; a Split's tops are its bottom."""
     source, layer = text.source, text.source.net.layer(node)
     if node.type == 'Input':
         return
@@ -166,22 +166,11 @@ def add_layer(text: ModuleText, node: Node, held: dict[int, str]) -> None:
         text.statements.append((f'{", ".join(held[v] for v in node.tops)} = {expression}', comment))
 
 
-def fit_shapes(text: ModuleText) -> None:
-    """Give each tensor the shape that its module declares (a scale of (C,) is (C, 1, 1) there)."""
-    space = {'torch': torch, 'nn': nn, 'F': nn.functional}
-    with torch.device('meta'):
-        exec('\n\n'.join(text.helpers.values()), space)
-        space['self'] = nn.Module()
-        exec('\n'.join(text.declared), space)
-    for name, tensor in space['self'].state_dict().items():
-        text.state[name] = text.state[name].reshape(tensor.shape)
-
-
 def assembled(text: ModuleText, module: str, held: dict[int, str]) -> str:
     """The file's text."""
     source, graph = text.source, text.source.net.graph
     facts = source.metadata()
-    parts = [HEAD.format(name=printable(source.name), module=module, facts=described(source),
+    parts = [HEAD.format(name=printable(source.name), module=printable(module), facts=described(source),
                          writer=facts['writer'], source=printable(facts['source']),
                          mean=source.mean)]
     if source.classes:

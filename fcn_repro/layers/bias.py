@@ -26,7 +26,8 @@ class Bias(BroadcastLayer):
         if len(code.bottoms) == 2:
             return f'{code.bottoms[0]} + {self.operand_code(code)}'
         shape = self.blob_shape(code.blobs[0], code.dims[0])
-        return f'{code.module(f"{code.helper(LearnedBias)}({shape})", "bias")}({code.bottoms[0]})'
+        module = code.module(f'{code.helper(LearnedBias)}({shape})', 'bias', shape=shape)
+        return f'{module}({code.bottoms[0]})'
 
     def onnx_nodes(self, nodes):
         if len(nodes.bottoms) == 2:

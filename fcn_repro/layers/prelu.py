@@ -27,7 +27,8 @@ class PReLU(NeuronLayer):
 
     def torch_code(self, code):
         slopes = 1 if self.param.channel_shared else code.shapes[0][1]
-        return f'{code.module(f"nn.PReLU({slopes})", "weight")}({code.bottoms[0]})'
+        module = code.module(f'nn.PReLU({slopes})', 'weight', shape=(slopes,))
+        return f'{module}({code.bottoms[0]})'
 
     def onnx_nodes(self, nodes):
         slopes = nodes.blobs[0].reshape(-1, *[1] * (len(nodes.dims[0]) - 2))

@@ -35,10 +35,11 @@ class Scale(BroadcastLayer):
         if len(code.bottoms) == 1:
             call = arguments(blobs[0], bias=(self.param.bias_term, False))
             names = ('weight', 'bias') if self.param.bias_term else ('weight',)
-            return f'{code.module(f"{code.helper(LearnedScale)}({call})", *names)}({x})'
+            module = code.module(f'{code.helper(LearnedScale)}({call})', *names, shape=blobs[0])
+            return f'{module}({x})'
         if not blobs:
             return f'{x} * {self.operand_code(code)}'
-        module = code.module(f'{code.helper(ScaleBy)}({blobs[0]})', 'bias')
+        module = code.module(f'{code.helper(ScaleBy)}({blobs[0]})', 'bias', shape=blobs[0])
         return f'{module}({x}, {self.operand_code(code)})'
 
     def onnx_nodes(self, nodes):

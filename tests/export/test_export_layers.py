@@ -5,11 +5,9 @@ import torch
 from exported import net_of, package, run_net, run_onnx, run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_case import Case
 from layer_cases import CASES
 
 from fcn_repro.errors import FcnError
-from fcn_repro.export import export
 from fcn_repro.layers import TYPES
 
 some = settings(max_examples=12, deadline=None)

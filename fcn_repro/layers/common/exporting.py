@@ -23,10 +23,11 @@ class TorchCode(Protocol):
     dims: list[tuple[int | None, ...]]
     blobs: list[np.ndarray]
 
-    def module(self, call: str, *names: str | None, **values: np.ndarray) -> str:
+    def module(self, call: str, *names: str, shape: tuple[int, ...] | None = None,
+               **values: np.ndarray) -> str:
         """Make `call` ('nn.Linear(3, 4)') a submodule under the layer's name; its name. names: of
-        its tensors that hold the layer's parameters, in order (None: not kept), in any shape of as
-        many values; values: other tensors of it."""
+        its tensors that hold the layer's parameters, in order; shape: theirs there, where it
+        differs from the parameters'; values: other tensors of it."""
 
     def parameter(self) -> str:
         """Make the layer's first parameter one of the module; its name."""
