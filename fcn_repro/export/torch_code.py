@@ -20,16 +20,16 @@ from torch import nn
 from ..data.palette import palette
 from ..errors import located
 from ..net.graph import Node
-from .source import Source
+from .source import MEAN_LENGTH, Source
 
 FARTHEST, WIDTH = 66, 100       # column of the comments, at most; length of a line
 RESERVED = {'self', 'torch', 'F', 'nn', 'np', 'Path', 'preprocess', 'load', 'Net', 'pool',
             'MEAN', 'CLASSES', 'PALETTE', 'float', 'super'}
 HEAD = '''"""{name} as a PyTorch module, without fcn_repro.
 
-    from {module} import load, preprocess
+    from {module} import {names}
     net = load()                                # the weights in {module}.pt
-    scores = net(preprocess(image))             # image: (H, W, 3) uint8 RGB, an array
+    scores = net({call:<29}  # {says}
 
 {facts}
 Written by {writer} from {source}: an export without passes.
@@ -43,13 +43,14 @@ from torch import nn
 
 MEAN = {mean}       # subtracted from the pixels, BGR
 '''
-TAIL = '''
+PREPROCESS = '''
 
 def preprocess(image):
     """An (H, W, 3) uint8 RGB array -> (1, 3, H, W) float32, BGR minus MEAN."""
-    pixels = torch.as_tensor(image).flip(-1).float() - torch.tensor(MEAN)
-    return pixels.permute(2, 0, 1)[None].contiguous()
-
+    pixels = torch.as_tensor(image).flip(-1) - torch.tensor(MEAN, dtype=torch.float64)
+    return pixels.float().permute(2, 0, 1)[None].contiguous()
+'''
+LOAD = '''
 
 def load(weights=Path(__file__).with_suffix('.pt')):
     """The net with its weights, in eval mode."""
@@ -170,9 +171,13 @@ def assembled(text: ModuleText, module: str, held: dict[int, str]) -> str:
     """The file's text."""
     source, graph = text.source, text.source.net.graph
     facts = source.metadata()
-    parts = [HEAD.format(name=printable(source.name), module=printable(module), facts=described(source),
-                         writer=facts['writer'], source=printable(facts['source']),
-                         mean=source.mean)]
+    colour = [source.shapes[v][1:2] for v in source.inputs] == [(MEAN_LENGTH,)]
+    parts = [HEAD.format(
+        name=printable(source.name), module=printable(module), mean=source.mean,
+        names='load, preprocess' if colour else 'load',
+        call='preprocess(image))' if colour else ', '.join(held[v] for v in source.inputs) + ')',
+        says='image: (H, W, 3) uint8 RGB, an array' if colour else 'float32 tensors',
+        facts=described(source), writer=facts['writer'], source=printable(facts['source']))]
     if source.classes:
         colours = textwrap.fill(', '.join(str(tuple(c)) for c in
                                           palette(len(source.classes)).tolist()), 96)
@@ -193,7 +198,7 @@ def assembled(text: ModuleText, module: str, held: dict[int, str]) -> str:
               for v in source.inputs),
             *statements(text.statements), f'        return {returned}', '']
     parts.append('\n\nclass Net(nn.Module):\n' + '\n'.join(body))
-    return ''.join(parts) + TAIL
+    return ''.join([*parts, PREPROCESS if colour else '', LOAD])
 
 
 def statements(pairs: list[tuple[str, str]]) -> list[str]:

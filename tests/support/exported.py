@@ -1,6 +1,7 @@
 """Nets to export, and exports that are run."""
 
 import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from fcn_repro.net import Net
 from fcn_repro.net.graph import build
 from fcn_repro.net.surgery import interp
 from fcn_repro.proto import TEST, NetParameter
-from fcn_repro.proto.prototxt import NetText, read_net
+from fcn_repro.proto.prototxt import NetText
 
 MISSING = 'is not installed, which the exported ONNX models are run with (pip install {})'
 
@@ -43,10 +44,21 @@ def net_of(case):
     return net, inputs
 
 
-def filled(file, seed=0):
-    """The Net of a deploy prototxt with weights of which none is all zero: normal, kept as large
-    from layer to layer; upsampling layers bilinear."""
-    net = Net.of(read_net(file), TEST)
+def narrow(text, most=21):
+    """The text of a net with a 16th of the channels in each layer of more than `most`."""
+    message = type(text.message)()
+    message.CopyFrom(text.message)
+    for layer in message.layer:
+        param = layer.convolution_param
+        if param.num_output > most:
+            param.num_output = max(2, param.num_output // 16)
+    return replace(text, message=message)
+
+
+def filled(text, seed=0):
+    """The Net of a NetText with weights of which none is zero, as large in every layer: normal, in
+    upsampling layers bilinear."""
+    net = Net.of(text, TEST)
     generator = torch.Generator().manual_seed(seed)
     for node in net.graph.nodes:
         for i, blob in enumerate(net.layer_params.get(node.key, ())):
@@ -55,9 +67,25 @@ def filled(file, seed=0):
             if node.type == 'BatchNorm':
                 blob.data.abs_().add_(0.5)
         if node.type == 'Deconvolution' and node.param.convolution_param.kernel_size[0] > 3:
-            blobs = [blob.data.zero_() for blob in net.layer_params[node.key]]
-            interp({node.name: blobs}, [node.name])
+            interp({node.name: [blob.data.zero_() for blob in net.layer_params[node.key]]},
+                   [node.name])
     return net
+
+
+def image(height, width, seed=0):
+    """Pixels minus a mean, (1, 3, height, width)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(1, 3, height, width, generator=generator) * 255 - 110
+
+
+def assert_scores(given, wanted):
+    """Scores within 1e-4 of the largest, and labels equal where no two scores are as near."""
+    near = 1e-4 * wanted.abs().max()
+    assert given.shape == wanted.shape and (given - wanted).abs().max() <= near
+    if wanted.shape[1] > 1:
+        best = wanted.topk(2, 1).values
+        clear = best[:, 0] - best[:, 1] > 2 * near
+        assert torch.equal(given.argmax(1)[clear], wanted.argmax(1)[clear])
 
 
 def run_net(net, inputs):
@@ -69,12 +97,17 @@ def run_net(net, inputs):
 def run_python(net, inputs, folder, **options):
     """{blob: tensor} of the outputs of an export to Python."""
     path, _ = export(net, 'python', folder / 'net.py', replace=True, **options)
-    spec = importlib.util.spec_from_file_location('net', path)
+    with torch.no_grad():
+        tops = imported(path).load()(*inputs.values())
+    return tops if isinstance(tops, dict) else {net.graph.outputs[0]: tops}
+
+
+def imported(path):
+    """A Python file as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    with torch.no_grad():
-        tops = module.load()(*inputs.values())
-    return tops if isinstance(tops, dict) else {net.graph.outputs[0]: tops}
+    return module
 
 
 def run_onnx(net, inputs, folder, **options):
