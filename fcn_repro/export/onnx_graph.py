@@ -32,7 +32,7 @@ def onnx_package() -> ModuleType:
         import onnx.checker
         import onnx.numpy_helper
     except ImportError:
-        raise FcnError("the package 'onnx' is not installed", code='no-onnx',
+        raise FcnError("the package 'onnx' is not installed",
                        do='Install it: pip install onnx.') from None
     return onnx
 

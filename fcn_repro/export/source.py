@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
+import fcn_repro
+
 from ..data.image import MEAN
 from ..data.palette import palette
 from ..errors import FcnError
@@ -128,7 +129,7 @@ class Source:
             facts['classes'] = list(self.classes)
             facts['palette'] = palette(len(self.classes)).tolist()
         facts['source'] = Path(self.net.graph.file).name
-        facts['writer'] = f'fcn_repro {__version__}'
+        facts['writer'] = f'fcn_repro {fcn_repro.__version__}'
         return {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
                 for key, value in facts.items()}
 

@@ -31,7 +31,7 @@ def same(made, given, folder):
 @pytest.mark.parametrize('text', [
     # names that are no Python names, keywords, names of torch's and of each other
     conv('conv1/7x7_s2', 'data', 'class') + conv('forward', 'class', 'self') +
-    conv('conv1_7x7_s2', 'self', 'a/b') + conv('1', 'a/b', 'a_b') + conv('"', 'a_b', '\\n#'),
+    conv('conv1_7x7_s2', 'self', 'a/b') + conv('1', 'a/b', 'a_b') + conv('\\"', 'a_b', '\\n#'),
     # a value that is read before an in-place layer writes over it, and after
     conv('a', 'data') + conv('b', 'a') + layer('ReLU', 'relu', 'a', 'a') +
     layer('Eltwise', 'sum', 'a b', 'sum'),
