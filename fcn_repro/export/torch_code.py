@@ -10,7 +10,7 @@ import inspect
 import keyword
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -179,13 +179,9 @@ def assembled(text: ModuleText, module: str, held: dict[int, str]) -> str:
         says='image: (H, W, 3) uint8 RGB, an array' if colour else 'float32 tensors',
         facts=described(source), writer=facts['writer'], source=printable(facts['source']))]
     if source.classes:
-        colours = textwrap.fill(', '.join(str(tuple(c)) for c in
-                                          palette(len(source.classes)).tolist()), 96)
-        names = textwrap.fill(', '.join(map(ascii, source.classes)), 96)
-        indent = '    '
-        parts.append(f'CLASSES = (\n{textwrap.indent(names, indent)},\n)\n'
-                     f'PALETTE = (       # of the classes, RGB\n'
-                     f'{textwrap.indent(colours, indent)},\n)\n')
+        colours = [str(tuple(colour)) for colour in palette(len(source.classes)).tolist()]
+        parts.append(f'CLASSES = (\n{packed(map(ascii, source.classes))})\n'
+                     f'PALETTE = (      # of the classes, RGB\n{packed(colours)})\n')
     parts += [f'\n\n{helper.rstrip()}\n' for helper in text.helpers.values()]
     inputs = ', '.join(held[v] for v in source.inputs)
     results = [held[v] for v in source.outputs]
@@ -211,6 +207,16 @@ def statements(pairs: list[tuple[str, str]]) -> list[str]:
         lines += [beside] if len(code) + 10 <= column and len(beside) <= WIDTH else \
             [f'        # {printable(comment)}', f'        {code}']
     return lines
+
+
+def packed(items: Iterable[str]) -> str:
+    """Items of a tuple, as many a line as fit."""
+    lines = ['']
+    for item in items:
+        if lines[-1] and len(f'    {lines[-1]} {item},') > WIDTH:
+            lines.append('')
+        lines[-1] += f' {item},' if lines[-1] else f'{item},'
+    return ''.join(f'    {line}\n' for line in lines)
 
 
 def described(source: Source) -> str:

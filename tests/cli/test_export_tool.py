@@ -41,7 +41,8 @@ def test_a_run_in_several_forms(run, capsys, monkeypatch):
                      sorted(s for form in FORMS for s in SUFFIXES[form[2:]])]
     assert all(f'own_net{suffix}' in done.out for suffix in ('.py', '.pt', '.prototxt'))
     module = imported(run / 'export' / 'own_net.py')
-    assert module.CLASSES[20] == 'class 20' and module.load()(torch.zeros(1, 3, 9, 7)).shape[1] == 21
+    assert tuple(f'class {i}' for i in range(21)) == module.CLASSES and len(module.PALETTE) == 21
+    assert module.load()(torch.zeros(1, 3, 9, 7)).shape == (1, 21, 9, 7)
     assert_error(call(capsys, 'export', run, '--python'), 'export/own_net.py', '--force')
     assert call(capsys, 'export', run, '--python', '--force').status == 0
 
