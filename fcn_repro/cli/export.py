@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "instead of the newest")
     for kind in KINDS:
         parser.add_argument(f'--{kind}', action='store_true', help=HELP[kind])
-    parser.add_argument('-o', '--out', metavar='PATH', help='the file to write, or of several '
+    parser.add_argument('--out', '-o', metavar='PATH', help='the file to write, or of several '
                         'forms the folder (default: RUN/export; for a net of your own this folder)')
     parser.add_argument('--size', metavar='HxW', help='height and width of the only input that '
                         'the export shall take (default: any size that the net takes)')
