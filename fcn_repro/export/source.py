@@ -68,8 +68,10 @@ class Source:
 
     @cached_property
     def shapes(self) -> dict[int, Shape]:
-        """{value: shape} at the size of the export."""
-        given = {v: tuple(self.net.shapes[v]) for v in self.inputs}
+        """{value: shape} at the size of the export: the text's own, whatever the latest pass had,
+        or the one that is given."""
+        given = {v: tuple(shape) for node in self.net.graph.nodes if node.type == 'Input'
+                 for v, shape in zip(node.tops, self.net.layer(node).shape([]), strict=True)}
         if self.size is not None:
             if len(self.size) != 2 or min(self.size) < 1:
                 raise FcnError(f'the size is {self.size}', do=SIZE_WANTED)

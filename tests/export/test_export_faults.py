@@ -11,6 +11,7 @@ from texts import FILE, assert_facts, conv, inputs, layer, message, net
 from fcn_repro.export import KINDS, SUFFIXES
 from fcn_repro.formats.weights import read_extra
 from fcn_repro.net import Net
+from fcn_repro.net.placement import place
 from fcn_repro.proto import TEST
 
 DATA = inputs(data=(1, 3, 8, 8))
@@ -80,6 +81,16 @@ def test_one_size(tmp_path):
     _, text = export(made, 'caffemodel', tmp_path / 'net.caffemodel', size=(12, 10))
     assert Net.read(text, TEST).shapes[0] == (1, 3, 12, 10)
     assert made.shapes[0] == (1, 3, 8, 8)                   # the net is as it was
+
+
+def test_the_latest_pass_and_placing_do_not_matter(tmp_path):
+    made = net(DATA + conv('score', 'data', num_output=2))
+    before = [path.read_bytes() for path in export(made, 'python', tmp_path / 'net.py')]
+    place(made, channels_last=True)
+    run_net(made, {'data': image(20, 30)})
+    after = [path.read_bytes() for path in
+             export(made, 'python', tmp_path / 'net.py', replace=True)]
+    assert after == before
 
 
 def test_metadata(tmp_path):
