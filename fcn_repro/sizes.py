@@ -95,6 +95,19 @@ def memory(root: Path = Path('/')) -> int:
     return min(limits)
 
 
+def available(gpu=None, root: Path = Path('/')) -> int:
+    """Bytes of memory that this process can have now, without swap; gpu: of that torch device."""
+    if gpu is not None:
+        from torch.cuda import mem_get_info
+        return mem_get_info(gpu)[0]
+    try:
+        found = re.search(r'^MemAvailable: *(\d+) kB', (root / 'proc/meminfo').read_text(),
+                          re.MULTILINE)
+    except OSError:
+        found = None
+    return min(memory(root), 1024 * int(found[1])) if found else memory(root)
+
+
 def total(root: Path = Path('/')) -> int:
     """Bytes of memory and swap of the machine."""
     try:

@@ -24,6 +24,7 @@ ORDER = (
     ('passes', 'report', 'export'),
     ('solver', 'predict'),
     ('recipe', 'pycaffe'),
+    ('model',),
     ('parity',),
     ('cli',),
     ('__main__',),

@@ -1,32 +1,40 @@
 """Label images with a trained net: a palette PNG and an overlay each; or draw the class grid of a
 classifier over them.
 
-    fcn-repro infer photo.jpg
-    fcn-repro infer a.jpg folder --stage voc-fcn8s --weights fcn8s.caffemodel --out out
+    fcn-repro infer photos/ --run runs/own-fcn16s
+    fcn-repro infer photo.jpg --probabilities --npy
+    fcn-repro infer 'photos/**/*.jpg' --net deploy.prototxt --weights fcn8s.caffemodel --out out
     fcn-repro infer scene.jpg --heatmap
+
+Without --run, --stage or --net it is the newest finished run of runs/, or the one that was trained
+on the data that the images are of; the first line says which, and why.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..data.image import MEAN
 from ..distributed import Processes
 from ..errors import FcnError, nearest
 from ..formats.weights import FILLER, format_rows
 from ..memory import keep_freed_memory
+from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place
 from ..predict.heatmap import Heatmaps, cast_net
-from ..predict.labels import LabelMaps, image_input, read_deploy
+from ..predict.labelmaps import Files, LabelMaps
+from ..predict.labels import image_input, read_deploy
+from ..predict.outputs import find_outputs
 from ..predict.photos import find_photos, process
+from ..predict.segmenter import Segmenter
 from ..pycaffe.mode import set_user_code
 from ..pycaffe.userlayer import UserNet, search_here
+from ..recipe.choosing import choose_run, listed, readable
 from ..recipe.optimisations import Optimisations
-from ..recipe.runs import Run
+from ..recipe.runs import FinishedRun, opened
 from ..recipe.stages import PROTOTXT
-from ..solver.snapshot_files import iteration, list_snapshots
+from ..solver.snapshot_files import list_snapshots
 from .arguments import (
     add_max_pixels,
     add_optimisations,
@@ -35,25 +43,50 @@ from .arguments import (
     add_writes,
     processes_of_command,
 )
+from .reporting import remedy, show
 
 SEVERAL_PROCESSES = True        # torchrun may start it several times, to work together
-FINEST = 'mini-fcn8s', 'mini-fcn16s', 'mini-fcn32s'
+SHOWN = 20                      # faults that are printed
+FILES = {'npy': 'write NAME.npy, the label map',
+         'mask': 'write NAME.mask.png, class indices as grey values, without a palette',
+         'binary': 'write NAME.binary.png, white where the class is not 0, else black',
+         'probabilities': 'write NAME.probabilities.npz, (C, H, W) float16 with the names of the '
+                          'classes'}
+
+
+class Source(NamedTuple):
+    """What is run, its class names and mean, and where its results go by default."""
+    net: str | Path
+    weights: str | Path
+    out: Path
+    classes: Sequence[str] | None = None
+    mean: Sequence[float] = MEAN
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='files, or folders of them')
-    parser.add_argument('--stage', help='net and weights of this stage (default: the finest '
-                        'finished mini FCN of runs/; with --heatmap mini-classifier)')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='files, folders (without their '
+                        "subfolders), or patterns in quotes: 'photos/**/*.jpg'")
+    parser.add_argument('--run', metavar='DIR', help='a run: its folder, or its name in --runs')
+    parser.add_argument('--runs', metavar='DIR', default='runs', help='folder of all runs '
+                        '(default: %(default)s)')
+    parser.add_argument('--stage', help='net and weights of this stage')
     parser.add_argument('--net', metavar='FILE', help="a deploy prototxt, in the stage's place")
-    parser.add_argument('--weights', metavar='FILE', help='default: the newest of runs/STAGE')
+    parser.add_argument('--weights', metavar='FILE', help="default: the run's newest")
     parser.add_argument('--classes', metavar='FILE', help='class names, one a line')
-    parser.add_argument('--mean', type=float, nargs=3, default=MEAN, metavar=('B', 'G', 'R'))
-    parser.add_argument('--output', metavar='BLOB', help='the blob to take, where the net has '
-                        'several outputs')
+    parser.add_argument('--mean', type=float, nargs=3, metavar=('B', 'G', 'R'),
+                        help="default: that of the run's data, else VGG's")
+    parser.add_argument('--output', metavar='BLOB', action='append', default=[], help='the blob to '
+                        'take, where the net has several outputs; may be repeated; all: each of '
+                        'them, in files NAME.BLOB.png, …')
     parser.add_argument('--threshold', type=float, metavar='T', help='of a one-channel output: the '
                         'object is where it is above (default: 0.5 after a Sigmoid)')
-    parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/infer, or '
+    parser.add_argument('--out', metavar='DIR', help='default: infer in the folder of the run, or '
                         'runs/infer/WEIGHTS for a net or weights of your own')
+    for name, text in FILES.items():
+        parser.add_argument(f'--{name}', action='store_true', help=text)
+    parser.add_argument('--tile', type=int, metavar='N', help='run images of more than N pixels a '
+                        'side in overlapping tiles of N, with the results of the whole; 0: never '
+                        '(default: where the memory that is free would not do)')
     parser.add_argument('--device')
     add_max_pixels(parser)
     add_writes(parser)
@@ -68,37 +101,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     grid.add_argument('--save-scores', action='store_true', help='write NAME.npz as well')
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     keep_freed_memory()
     search_here()
     set_user_code(not args.no_user_code)
     check_heatmap_options(args)
     with processes_of_command() as processes:
-        label(args, processes)
+        return label(args, processes)
 
 
-def label(args: argparse.Namespace, processes: Processes) -> None:
-    """Label the images, each process its share of them."""
+def label(args: argparse.Namespace, processes: Processes) -> int:
+    """Label the images, each process its share of them; the exit status."""
     device = pick_device(args.device or processes.device())
     photos = find_photos(args.images)
     check_precision(args.precision, device)
     optimisations = Optimisations(args.no_opt)
-    net_file, weights, out = choose(args)
-    print(f'{net_file} with {weights}')
-    net = read_deploy(net_file, UserNet, passes=optimisations.passes, writes=args.writes)
+    source = choose(args, photos)
+    print(f'{source.net} with {source.weights}')
+    net = read_deploy(source.net, UserNet, passes=optimisations.passes, writes=args.writes)
     size = net.shapes[image_input(net)][2:]
     if args.heatmap:
         net = cast_net(net)
-    report(net.copy_from(weights), weights)
-    if args.heatmap:
-        job: Heatmaps | LabelMaps = Heatmaps(net, size, args.mean, args.classes, args.top or 3,
-                                             args.scale or 1, args.save_scores)
-    else:
-        job = LabelMaps(net, args.mean, args.classes, args.output, args.threshold)
-        print(job.output.words)
+    report(net.copy_from(source.weights), source.weights)
+    job = heatmaps(args, net, size, source) if args.heatmap else label_maps(args, net, source)
     place(net, device, precision=args.precision, **optimisations.placed)
-    process(photos, job, args.out or out, processes)
-    print(f'written to {args.out or out}')
+    faults = process(photos, job, args.out or source.out, processes)
+    return finish(faults, len(photos), args.out or source.out, processes)
+
+
+def heatmaps(args: argparse.Namespace, net: Net, size: Sequence[int], source: Source) -> Heatmaps:
+    """The job of --heatmap."""
+    return Heatmaps(net, size, args.mean or source.mean, args.classes, args.top or 3,
+                    args.scale or 1, args.save_scores)
+
+
+def label_maps(args: argparse.Namespace, net: Net, source: Source) -> LabelMaps:
+    """The job of label maps; prints what the outputs are taken as."""
+    outputs = find_outputs(net, args.output, args.threshold)
+    job = LabelMaps(Segmenter(net, args.mean or source.mean, outputs, args.tile),
+                    source.classes if args.classes is None else args.classes,
+                    Files(**{name: getattr(args, name) for name in FILES}))
+    for output in outputs:
+        print(output.words)
+    return job
+
+
+def finish(faults: Sequence[FcnError], count: int, out: str | Path, processes: Processes) -> int:
+    """Print the faults, each with what to do, and how many images are done; the exit status.
+    FcnError for the fault of a single image."""
+    if len(faults) == count == 1:
+        raise faults[0]
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for fault in faults[:SHOWN] if processes.first else ():
+        show(fault.with_remedy(remedy(fault, parser)))
+    if len(faults) > SHOWN:
+        print(f'and {len(faults) - SHOWN} more errors')
+    if faults:
+        print(f'{count - len(faults)} of {count} images are written to {out}; {len(faults)} have '
+              'errors' if len(faults) < count else f'none of {count} images could be done')
+        return 1
+    print(f'written to {out}')
+    return 0
 
 
 def check_heatmap_options(args: argparse.Namespace) -> None:
@@ -107,47 +171,57 @@ def check_heatmap_options(args: argparse.Namespace) -> None:
         if getattr(args, name) not in (None, False):
             raise FcnError(f'--{name.replace("_", "-")} is for the class grid of a classifier',
                            do='Give --heatmap, or leave it out.')
-    for name in ('output', 'threshold') if args.heatmap else ():
-        if getattr(args, name) is not None:
+    for name in ('output', 'threshold', 'tile', *FILES) if args.heatmap else ():
+        if getattr(args, name) not in (None, False, []):
             raise FcnError(f'--{name} is for label maps', do='Leave out --heatmap, or this.')
 
 
-def choose(args: argparse.Namespace) -> tuple[str | Path, str | Path, Path]:
-    """(deploy prototxt, weights, default folder of the results)."""
-    if (args.net or args.weights) and not args.stage and not (args.net and args.weights):
+def choose(args: argparse.Namespace, photos: Sequence[Path]) -> Source:
+    """What the options mean; prints which run it is, and why, where none is named."""
+    if args.run and (args.stage or args.net):
+        raise FcnError(f"--run and --{'stage' if args.stage else 'net'} are both given",
+                       do='Give one of them.')
+    if args.run:
+        return of_run(args, opened(args.run, args.runs))
+    if args.stage:
+        return of_stage(args)
+    if args.net and args.weights:
+        return Source(args.net, args.weights, Path('runs/infer', Path(args.weights).stem))
+    if args.net or args.weights:
         raise FcnError(f"{'--net' if args.net else '--weights'} without "
                        f"{'--weights' if args.net else '--net'}",
-                       do='Give both, or the --stage that has the other.')
-    stage = args.stage or (args.net and 'own') or ('mini-classifier' if args.heatmap else finest())
-    run = Path('runs', stage)
-    written, shipped = (folder / 'deploy.prototxt' for folder in (run / 'net', PROTOTXT / stage))
-    net = args.net or (written if os.path.exists(written) else shipped)
-    if not args.net and not os.path.exists(net):
-        raise FcnError(f"there is no net of the stage '{stage}'", do=nearest(
-            stage, [p.parent.name for p in PROTOTXT.glob('*/deploy.prototxt')]) or
+                       do='Give both, or the --run or --stage that has the other.')
+    choice = choose_run(photos, args.runs, args.heatmap)
+    print(f'{choice.run.folder}: {choice.why}')
+    return of_run(args, choice.run)
+
+
+def of_run(args: argparse.Namespace, run: FinishedRun) -> Source:
+    """The net of a run with its newest weights, or with those given."""
+    if not (run.finished or args.weights):
+        print(f'warning: {run.folder} is at iteration {run.iteration} of {run.length}')
+    out = Path('runs/infer', Path(args.weights).stem) if args.weights else run.folder / 'infer'
+    return Source(run.deploy, args.weights or run.weights, out, run.classes, run.mean)
+
+
+def of_stage(args: argparse.Namespace) -> Source:
+    """The net of a stage: with the newest weights of its run, or with those given and its shipped
+    net or that of --net."""
+    folder, shipped = Path(args.runs, args.stage), PROTOTXT / args.stage / 'deploy.prototxt'
+    written = folder / 'net' / 'deploy.prototxt'
+    if list_snapshots(folder) and not args.net:
+        return of_run(args, opened(folder, args.runs))
+    net = args.net or (written if written.exists() else shipped)
+    if not args.net and not net.exists():
+        raise FcnError(f"there is no net of the stage '{args.stage}'", do=nearest(
+            args.stage, [p.parent.name for p in PROTOTXT.glob('*/deploy.prototxt')]) or
             'Give --net and --weights.')
-    if not args.weights and not list_snapshots(run):
-        raise FcnError('there are no weights here', file=str(run), do=f'{trained()}Train it '
-                       f'(fcn-repro train {stage}), or give --weights.')
-    own = args.net or args.weights
-    weights = args.weights or list_snapshots(run)[-1]
-    return net, weights, Path('runs/infer', Path(weights).stem) if own else run / 'infer'
-
-
-def finest() -> str:
-    """The mini FCN of the smallest stride whose training in runs/ reached its end."""
-    for stage in FINEST:
-        if Run(stage).finished:
-            return stage
-    raise FcnError(f"no finished run of {', '.join(FINEST)} is in runs/", do=f'{trained()}Train '
-                   'one (fcn-repro train mini-fcn32s), or give --net and --weights.')
-
-
-def trained() -> str:
-    """A sentence that lists the stages with weights in runs/; '' if there are none."""
-    found = [f'{run.name} (iteration {iteration(list_snapshots(run)[-1])})'
-             for run in sorted(Path('runs').glob('*')) if list_snapshots(run)]
-    return f"Stages with weights: {', '.join(found)}. " if found else ''
+    if not args.weights and not list_snapshots(folder):
+        raise FcnError(f'there are no weights here{listed(readable(args.runs)[0])}',
+                       file=str(folder), do=f'Train it (fcn-repro train {args.stage}), or give '
+                                            '--weights.')
+    weights = args.weights or list_snapshots(folder)[-1]
+    return Source(net, weights, Path('runs/infer', Path(weights).stem))
 
 
 def report(rows: Sequence[Any], weights: str | Path) -> None:

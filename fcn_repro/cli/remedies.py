@@ -65,8 +65,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'weights-unused': 'Leave out --weights.',
     # recipe: runs
     'no-weights': 'Train it first, or name a file with --weights.',
-    'no-run': ('Name one with --run: a folder, or its name in {runs}; or train it first with '
-               '`fcn-repro train`.',),
+    'no-finished-run': 'Train one (`fcn-repro train {stage}`), or give --run, or --net and '
+                       '--weights.',
     'no-snapshot': 'Train without --restore.',
     'run-immovable': 'Give another --out.',
     'run-stopped': ('Give --restore to resume it (make: RESTORE=1), or --fresh to start anew '
@@ -100,7 +100,10 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'output-overwrites': 'Give another --out.',
     'output-collides': 'Rename one, or use a different --out for each.',
     'output-unwritable': 'Give another --out, or check its permissions and the disk space.',
-    'gpu-memory': 'Give --device cpu, or a smaller image.',
+    'gpu-memory': 'Give --tile N (512, or smaller), --device cpu, or a smaller image.',
+    'no-tiles': 'Give --tile 0 to run it whole, or a smaller image.',
+    'no-probabilities': 'Leave out --probabilities, or give the scores that it is made from as '
+                        '--output.',
 }
 
 # Printed along with what train and compare report (recipe.training.HINTS); {stage} is its name.

@@ -25,6 +25,11 @@ class ArgMax(Layer):
         if self.param.top_k < 1:
             raise self.error('top_k 0', 'Give 1 or more.')
 
+    @property
+    def local(self):
+        """Along the channels it moves nothing."""
+        return self.param.HasField('axis') and self.param.axis in (1, -3)
+
     def along(self, shape):
         """The axis; None without. Checks top_k."""
         if not shape:

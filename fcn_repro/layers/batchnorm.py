@@ -24,6 +24,10 @@ class BatchNorm(Layer):
     in_place = True
     fields = 'batch_norm_param'
 
+    @property
+    def local(self):
+        return self.stored
+
     def setup(self):
         p = self.param
         self.stored = p.use_global_stats if p.HasField('use_global_stats') else not self.train

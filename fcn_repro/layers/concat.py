@@ -24,6 +24,10 @@ class Concat(Layer):
         """Along the channels it moves nothing; pycaffe has no map for the type."""
         return coordinates.IDENTITY if self.param.axis == 1 else None
 
+    @property
+    def local(self):
+        return self.along((1, 1, 1, 1)) == 1
+
     def along(self, shape):
         legacy = self.param.HasField('concat_dim')
         return self.axis(self.param.concat_dim if legacy else self.param.axis, shape)

@@ -23,7 +23,7 @@ class Convolution(SpatialLayer):
 
     def setup(self):
         super().setup()
-        self.conv2d = Conv2d(self.state)
+        self.conv2d = Conv2d(self.state, self.node.key)
 
     def window(self):
         if self.param.axis != 1 or self.spatial_axes not in (None, 2):

@@ -47,6 +47,13 @@ class Crop(Layer):
     def cell_map(self, bottom):
         return self.coord_map({'axis': self.param.axis, 'offset': list(self.param.offset) or [0]})
 
+    def reach(self, bottom):
+        if len(bottom) != 4:
+            return None
+        cut = {axis: offset for axis, offset, _ in self.window(bottom, (0,) * 4)}
+        return tuple(coordinates.Reach(low=cut.get(axis, 0), high=cut.get(axis, 0))
+                     for axis in (2, 3))
+
     def shape(self, bottoms):
         top = list(bottoms[0])
         for axis, _, size in self.window(*bottoms):

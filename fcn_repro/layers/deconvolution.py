@@ -23,6 +23,13 @@ class Deconvolution(SpatialLayer):
     def coord_map(cls, settings):
         return coordinates.deconvolution(settings, cls.type)
 
+    def reach(self, bottom):
+        if len(bottom) != 4 or self.axis(self.param.axis, bottom) != 1:
+            return None
+        _, kernel, stride, pad, dilation = self.geometry(bottom)
+        return tuple(coordinates.Reach.transposed((k - 1) * d + 1, s, p) for k, s, p, d in
+                     zip(kernel, stride, pad, dilation, strict=True))
+
     def weight_shape(self, channels):
         return channels, self.param.num_output // self.param.group
 

@@ -16,7 +16,7 @@ class Eltwise(Layer):
     """
 
     type = 'Eltwise'
-    keeps_coordinates = True
+    keeps_coordinates = local = True
     bottoms = (2, ANY)
     fields = 'eltwise_param'
 

@@ -5,6 +5,7 @@ import math
 import torch.nn.functional as F
 
 from ..proto import LRNParameter
+from .common import coordinates
 from .common.base import Layer
 from .common.exporting import arguments, number
 
@@ -37,6 +38,11 @@ class LRN(Layer):
     def window(self):
         across = self.param.norm_region == LRNParameter.ACROSS_CHANNELS
         return super().window() if across else None
+
+    def reach(self, bottom):
+        across = self.param.norm_region == LRNParameter.ACROSS_CHANNELS
+        n = 1 if across else self.param.local_size
+        return (coordinates.Reach.sliding(n, 1, n // 2),) * 2 if len(bottom) == 4 else None
 
     def forward(self, bottoms, params):
         x, p, n = bottoms[0], self.param, self.param.local_size

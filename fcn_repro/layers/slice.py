@@ -25,6 +25,11 @@ class Slice(Layer):
             raise self.error(f'{len(points)} slice_point for {tops} tops',
                              f'Give {tops - 1}, or none for equal parts.')
 
+    @property
+    def local(self):
+        """Along the channels it moves nothing."""
+        return self.along((1, 1, 1, 1)) == 1
+
     def along(self, shape):
         legacy = self.param.HasField('slice_dim')
         return self.axis(self.param.slice_dim if legacy else self.param.axis, shape)

@@ -13,6 +13,11 @@ class Softmax(Layer):
     fields = 'softmax_param'
     ignored = ('engine',)
 
+    @property
+    def local(self):
+        """Along the channels it moves nothing."""
+        return self.param.axis in (1, -3)
+
     def shape(self, bottoms):
         self.axis(self.param.axis, bottoms[0])
         return list(bottoms)

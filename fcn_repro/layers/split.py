@@ -8,7 +8,7 @@ class Split(Layer):
 
     type = 'Split'
     passes_values = True
-    narrow = linear = shares_data = keeps_coordinates = keeps_ranking = True
+    narrow = linear = shares_data = keeps_coordinates = keeps_ranking = local = True
     tops = (1, ANY)
 
     def shape(self, bottoms):

@@ -80,6 +80,24 @@ def peak(plan: Plan, net: Net, shapes: dict, learning: bool) -> tuple[int, Step 
     return most, at
 
 
+def bottoms_of_plan(plan: Plan, net: Net, shapes: dict) -> dict[tuple[str, int], tuple]:
+    """{Node.key: shape of the first bottom} of a plan's steps; shapes: {value: shape} of the
+    sources, of any size, since nothing is allocated."""
+    shapes, found = dict(shapes), {}
+    for step in plan.steps:
+        bottoms = [shapes[v] for v in step.node.bottoms]
+        found[step.node.key] = bottoms[0]
+        shapes.update(zip(step.node.tops, map(tuple, step.layer.shape(bottoms)), strict=True))
+    return found
+
+
+def plan_bytes(plan: Plan, net: Net, shapes: dict) -> int:
+    """Bytes that a plan holds at once at least, in inference, for sources of these shapes."""
+    each = 4 if net.options.dtype is None else 2
+    return each * peak(plan, net, shapes, learning=False)[0] \
+        + sum(blob.parameter.nbytes for blob in net.learnable_params)
+
+
 def check_plan(plan: Plan, net: Net) -> None:
     """FcnError, with the layer that needs most, where a plan for the net's present shapes takes
     more memory than the device has."""

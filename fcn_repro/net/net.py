@@ -177,6 +177,11 @@ class Net(nn.Module):
         self.executor.placed()
         return self
 
+    def run_as(self, whole: Mapping[tuple[str, int], Shape]) -> None:
+        """Choose algorithms as for bottoms of these shapes, {Node.key: shape}, from now on: those
+        of an image of which parts will be run (cost.bottoms_of_plan); {} for each one's own."""
+        self.state.whole = dict(whole)
+
     def seek(self, position: int, seed: int | None = None) -> None:
         """Make the next forward pass number `position`, from 0, of a net of this seed (None: its
         own): data layers and Dropout are functions of both."""

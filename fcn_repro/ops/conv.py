@@ -16,20 +16,22 @@ PLACES = 1024       # of the top, over all images: with more, repacking filters 
 class Conv2d:
     """F.conv2d for the filters of one layer, on the CPU by whichever op suits its shape.
 
-    state: a RunState, whose options `winograd` and `gemm` allow them; with `prepack`, filters
-    that Winograd's algorithm laid out are kept without autograd, until they change. Both need
+    key: the layer's Node.key. state: a RunState, whose options `winograd` and `gemm` allow them;
+    with `prepack`, filters that Winograd's algorithm laid out are kept without autograd, until they
+    change. For a part of an image the algorithm is that of the whole (state.whole). Both need
     float32, or bfloat16 on some processors without autograd, channels_last filters, and a stride,
     dilation and group of 1; else this is F.conv2d itself.
     """
 
-    def __init__(self, state):
-        self.state, self.filters = state, TensorCache()
+    def __init__(self, state, key=None):
+        self.state, self.key, self.filters = state, key, TensorCache()
 
     def __call__(self, x, weight, bias, stride, pad, dilation, group):
         if ours(x, weight) and group == max(*stride, *dilation) == 1:
-            if self.state.options.winograd and by_winograd(x, weight, pad):
+            shape = self.state.whole.get(self.key, x.shape)
+            if self.state.options.winograd and by_winograd(x, weight, pad, shape):
                 return self.winograd(x, weight, bias, pad)
-            if self.state.options.gemm and by_gemm(x, weight, pad):
+            if self.state.options.gemm and by_gemm(weight, pad, shape):
                 return conv_gemm(x, weight, bias, pad)
         return F.conv2d(x, weight, bias, stride, pad, dilation, group)
 
@@ -52,19 +54,24 @@ def ours(x, weight):
     return x.dtype == torch.float32
 
 
-def by_winograd(x, weight, pad):
-    """Whether Winograd's algorithm applies, and pays."""
-    tiles = x.shape[0]
-    for size, p in zip(x.shape[2:], pad, strict=True):
+def by_winograd(x, weight, pad, shape):
+    """Whether Winograd's algorithm applies, and pays for an x of this shape."""
+    tiles = shape[0]
+    for size, p in zip(shape[2:], pad, strict=True):
         tiles *= -(-(size + 2 * p - 2) // TILE)
-    return tuple(weight.shape[2:]) == (3, 3) and max(pad) <= MOST_PAD \
-        and all(n % CHANNELS == 0 for n in weight.shape[:2]) and tiles >= TILES \
+    return may_be_winograd(weight.shape) and max(pad) <= MOST_PAD and tiles >= TILES \
         and x.is_contiguous(memory_format=torch.channels_last)
 
 
-def by_gemm(x, weight, pad):
-    """Whether matrix products apply, and pay: at least as many filters as output positions."""
-    places = x.shape[0]
-    for size, kernel, p in zip(x.shape[2:], weight.shape[2:], pad, strict=True):
+def may_be_winograd(shape):
+    """Whether Winograd's algorithm takes filters of this shape."""
+    return tuple(shape[2:]) == (3, 3) and all(n % CHANNELS == 0 for n in shape[:2])
+
+
+def by_gemm(weight, pad, shape):
+    """Whether matrix products apply, and pay for an x of this shape: at least as many filters as
+    output positions."""
+    places = shape[0]
+    for size, kernel, p in zip(shape[2:], weight.shape[2:], pad, strict=True):
         places *= size + 2 * p - kernel + 1
     return weight.shape[1] % GEMM_CHANNELS == 0 and 0 < places <= min(PLACES, weight.shape[0])

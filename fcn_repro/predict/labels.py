@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..data import parse_params, python_layers
-from ..data.image import check_label, check_mean, to_blob
+from ..data.image import check_label
 from ..data.layer import DataLayer
 from ..data.order import Share
 from ..data.palette import VOC_CLASSES
@@ -23,12 +23,9 @@ from ..net.graph import LABELS
 from ..net.net import Net
 from ..proto import TEST
 from ..proto.prototxt import filter_net, read_net
-from ..report import save_label_png, save_overlay, shares
-from ..report.heatmap import save_heatmap
-from ..report.overlay import percent
 from ..sizes import dims
 from .metrics import Confusion
-from .outputs import MASK, OBJECT, Output, find_output
+from .outputs import Output, find_output
 
 # ---- val nets ------------------------------------------------------------------------------------
 
@@ -113,61 +110,6 @@ def read_deploy(path: str | PathLike, net_class: type[Net] = Net, **options) -> 
     return net_class.of(text, TEST, **options)
 
 
-class LabelMaps:
-    """Label maps of photographs as files, a job for photos.process: <name>.png in the VOC colours,
-    and <name>.overlay.png with a legend; of a net with one channel of probabilities also
-    <name>.heat.png.
-
-    net: a deploy net with its weights. mean: BGR. classes: a file of class names, or None for those
-    that class_names finds. output, threshold: of find_output. FcnError for a net that does not map
-    an image to classes or a mask of its size.
-    """
-
-    def __init__(self, net: Net, mean: Sequence[float], classes: str | Path | None = None,
-                 output: str | None = None, threshold: float | None = None):
-        self.net, self.mean = net, check_mean(mean)
-        self.data, self.output = image_input(net), find_output(net, output, threshold)
-        if self.output.classes > 256:
-            raise FcnError(f"'{self.output.blob}' has {self.output.classes} classes, a label PNG "
-                           'holds 256', file=net.graph.file, do='Merge classes.')
-        mask = self.output.kind == MASK and classes is None
-        self.names = OBJECT if mask else class_names(net.graph.file, self.output.classes, classes)
-        self.endings = ('.png', '.overlay.png', *(('.heat.png',) if self.output.probability
-                                                  else ()))
-
-    def check(self, height: int, width: int) -> None:
-        """FcnError if the net does not take an image of this size, or does not return it."""
-        self.net.reshape({self.data: (1, 3, height, width)})
-        shape = self.net.shapes[self.output.value]
-        if shape[-2:] != (height, width):
-            raise FcnError(f"'{self.output.blob}' is {dims(shape[-2:])}", code='score-size',
-                           do='Crop it to the data, or draw the class grid of a classifier with '
-                              'predict.heatmap.')
-
-    def labels(self, image: np.ndarray) -> np.ndarray:
-        """The label map (H, W) uint8 of an image (H, W, 3) uint8 RGB."""
-        return self.predict(image)[0]
-
-    def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Output.predict of an image (H, W, 3) uint8 RGB."""
-        return self.output.predict(self.net, data=to_blob(image, self.mean)[None])
-
-    def run(self, image: np.ndarray, name: str, paths: Sequence[Path]) -> str:
-        """Write the label map and the overlay of an image (H, W, 3) uint8 RGB; returns its classes,
-        their shares and the milliseconds."""
-        start = time.perf_counter()
-        labels, heat = self.predict(image)
-        seconds = time.perf_counter() - start
-        save_label_png(labels, paths[0])
-        save_overlay(image, labels, self.names, paths[1])
-        if heat is not None:
-            save_heatmap(image, name, heat[None], [self.names[1]], np.ones(2), np.zeros(2),
-                         paths[2])
-        found = ', '.join(f'{name} {percent(share)}' for _, name, share in
-                          shares(labels, self.names))
-        return f'{found}  {1000 * seconds:.0f} ms'
-
-
 def image_input(net: Net) -> int:
     """The value number of a net's only input, data (N, 3, H, W); FcnError for other inputs."""
     inputs, file = net.graph.inputs, net.graph.file
@@ -204,23 +146,29 @@ def class_names(net_file: str | Path, count: int, file: str | Path | None = None
     or has another number of names.
     """
     if file is not None:
-        names = read_class_names(Path(file))
-        if names is None:
-            raise FcnError('the class names cannot be read: no such file', file=str(file),
-                           do='Give a text file with one name per line.')
+        names = names_in(file)
         if len(names) != count:
             raise FcnError(f'{len(names)} class names for the {count} classes of {net_file}',
                            file=str(file), do='Give one name per line, in the order of the labels.')
         return names
     folder = Path(net_file).absolute().parent
     for kept in (folder, *([folder.parent] if folder.name == 'net' else ())):
-        names = read_class_names(kept / 'classes.txt')
-        if names and len(names) == count:
-            return names
+        beside = read_class_names(kept / 'classes.txt')
+        if beside and len(beside) == count:
+            return beside
     found = names_of_data(Path(net_file).parent / 'val.prototxt')
     if found and len(found) == count:
         return found
     return VOC_CLASSES if count == len(VOC_CLASSES) else tuple(map(str, range(count)))
+
+
+def names_in(file: str | Path) -> tuple[str, ...]:
+    """The class names in a file, one per line. FcnError if it cannot be read."""
+    names = read_class_names(Path(file))
+    if names is None:
+        raise FcnError('the class names cannot be read: no such file', file=str(file),
+                       do='Give a text file with one name per line.')
+    return names
 
 
 def names_of_data(val: Path) -> Sequence[str] | None:

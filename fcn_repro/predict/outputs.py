@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,14 @@ import torch
 
 from ..errors import FcnError
 from ..layers.argmax import ArgMax
+from ..layers.internal.labelmap import index_type
 from ..net.graph import LABELS, Node
 from ..net.net import Net
+from ..net.plan import Plan
 from ..sizes import dims
 
 SCORES, INDICES, MASK = 'scores', 'indices', 'mask'
+ALL = 'all'             # as a name: every output
 SCORE = 'score'         # what FCN's nets call their scores
 OBJECT = 'background', 'object'
 LOGITS = 'SigmoidCrossEntropyLoss'
@@ -57,13 +61,42 @@ class Output:
             if self.kind == SCORES:
                 return net.forward(labels_of=self.blob, **inputs)[LABELS][0].cpu().numpy(), None
             last = net.graph.producer(self.value).name
-            found = net.forward(self.blob, stop_after=last, **inputs)[self.blob][0].float()
-        plane = found[0] if found.ndim == 3 else found
+            return self.read(net.forward(self.blob, stop_after=last, **inputs)[self.blob][0]
+                             .float())
+
+    def plan(self, net: Net) -> Plan:
+        """The plan that `predict` runs."""
+        if self.kind == SCORES:
+            return net.executor.plan(frozenset(), None, self.blob)
+        return net.executor.plan(frozenset((self.blob,)), net.graph.producer(self.value).name)
+
+    def read(self, values: torch.Tensor) -> tuple[np.ndarray, np.ndarray | None]:
+        """What `predict` returns, from the blob's values (C, H, W) or (H, W), float32."""
+        if self.kind == SCORES:
+            return values.argmax(0).to(index_type(len(values))).cpu().numpy(), None
+        plane = values[0] if values.ndim == 3 else values
         if self.kind == INDICES:
             return plane.byte().cpu().numpy(), None
         heat = plane.sigmoid() if self.probability == LOGITS else plane
         return ((plane > self.threshold).byte().cpu().numpy(),
                 heat.cpu().numpy() if self.probability else None)
+
+    def probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """Probabilities (classes, H, W) float32 of the blob's values (C, H, W): the softmax of
+        scores, what a Softmax made as it is, and of one channel those of background and object.
+        FcnError for a blob of which there are none."""
+        if self.kind == SCORES:
+            if self.made_by == 'Softmax':
+                return scores
+            return torch.softmax(torch.from_numpy(scores), 0).numpy()
+        if not self.probability:
+            raise FcnError(f"'{self.blob}' has no probabilities: it holds "
+                           f"{'class indices' if self.kind == INDICES else 'plain numbers'}",
+                           code='no-probabilities', do='Take the scores that it is made from as '
+                                                       'output.')
+        heat = torch.from_numpy(scores[0])
+        heat = heat.sigmoid() if self.probability == LOGITS else heat
+        return torch.stack([1 - heat, heat]).numpy()
 
 
 def find_output(net: Net, name: str | None = None, threshold: float | None = None) -> Output:
@@ -97,6 +130,33 @@ def find_output(net: Net, name: str | None = None, threshold: float | None = Non
     raise FcnError(f"no output of the net has a value per pixel: {listed or 'it has none'}",
                    file=net.graph.file, code='several-outputs',
                    do='Name the blob of scores (N, C, H, W) to take as output.')
+
+
+def find_outputs(net: Net, names: Sequence[str], threshold: float | None = None) -> list[Output]:
+    """The predictions of a net: the blobs named, each once; none named: the one of find_output;
+    'all': every output with a value per pixel. threshold: for those of one channel. FcnError as
+    find_output, and for a threshold that none of them takes."""
+    if len(names) < 2 and ALL not in names:
+        return [find_output(net, names[0] if names else None, threshold)]
+    if ALL in names:
+        names = [blob for blob in net.graph.outputs if per_pixel(net, net.graph.last(blob))]
+        if not names:
+            raise FcnError('no output of the net has a value per pixel', file=net.graph.file,
+                           code='several-outputs',
+                           do='Name the blob of scores (N, C, H, W) to take as output.')
+    names = list(dict.fromkeys(names))
+    single = [threshold if takes_threshold(net, name) else None for name in names]
+    if threshold is not None and single.count(None) == len(names):
+        raise FcnError(f"none of {', '.join(names)} has one channel of numbers, which a threshold "
+                       'is for', file=net.graph.file, code='threshold-unused',
+                       do='Leave out threshold.')
+    return [find_output(net, name, value) for name, value in zip(names, single, strict=True)]
+
+
+def takes_threshold(net: Net, blob: str) -> bool:
+    """Whether a blob has one channel of numbers."""
+    value = net.graph.last(blob)
+    return channels(net, blob) == 1 and decider(net, value).type != ArgMax.type
 
 
 def channels(net: Net, blob: str) -> int:

@@ -1,8 +1,10 @@
 """Photographs of any kind as input of a net: find them, read them, run a job over them."""
 
+import glob
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -45,22 +47,37 @@ class Job(Protocol):
 
 
 def find_photos(paths: Iterable[str | Path]) -> list[Path]:
-    """List files and the files of folders, each once; of a folder those with one of SUFFIXES, by
-    name, without subfolders. FcnError for a missing path and for a folder without images."""
+    """List files, the files of folders, and those that patterns match, each once, by name.
+
+    Of a folder those with one of SUFFIXES, in any case, without subfolders and hidden files. A
+    pattern ('photos/**/*.jpg', ** for any subfolders) is a path that does not exist and has one of
+    *?[; of what it matches images are taken. FcnError for a missing path, and for a folder or
+    pattern without images."""
     files: dict[Path, Path] = {}
     for path in map(Path, paths):
-        if not os.path.isdir(path):
+        if os.path.isdir(path):
+            found = images_of(path.glob('*'))
+            if not found:
+                raise FcnError('the folder has no images', file=str(path), do='Give one '
+                               f'with {", ".join(SUFFIXES)}; its subfolders are not searched: for '
+                               f"these give a pattern, '{path}/**/*'.")
+        elif not os.path.lexists(path) and glob.has_magic(str(path)):
+            found = images_of(map(Path, glob.glob(str(path), recursive=True)))
+            if not found:
+                raise FcnError('no image matches this pattern', file=str(path), do='Images end in '
+                               f'{", ".join(SUFFIXES)}.')
+        else:
             check_regular(path, 'an image', do='Give images, or folders of images.')
-            files.setdefault(path.resolve(), path)
-            continue
-        found = sorted(p for p in path.glob('*') if p.suffix.lower() in SUFFIXES and p.is_file()
-                       and not p.name.startswith('.'))
-        if not found:
-            raise FcnError('the folder has no images', file=str(path), do='Give one '
-                           f'with {", ".join(SUFFIXES)}; its subfolders are not searched.')
+            found = [path]
         for file in found:
             files.setdefault(file.resolve(), file)
     return list(files.values())
+
+
+def images_of(paths: Iterable[Path]) -> list[Path]:
+    """Of some paths the files with one of SUFFIXES that are not hidden, by name."""
+    return sorted(p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file()
+                  and not p.name.startswith('.'))
 
 
 def read_photo(path: str | Path) -> Photo:
@@ -68,10 +85,18 @@ def read_photo(path: str | Path) -> Photo:
 
     The training reader (data/image.py) takes RGB alone, since labels belong to the pixels as they
     are stored. A photograph is converted to what a viewer shows: turned by its EXIF orientation,
-    transparency composited on white, 16 bits scaled to 8; the notes tell.
+    transparency composited on white, 16 bits scaled to 8, of an animation or several pages the
+    first; the notes tell.
     FcnError for a file that cannot be read, and for grey values of unknown range.
     """
     image, _ = open_image(path, 'image')
+    photo = upright_rgb(image, path)
+    first = 'the first of several frames' if getattr(image, 'is_animated', False) else ''
+    return Photo(photo.image, (*photo.notes, first) if first else photo.notes)
+
+
+def upright_rgb(image: Image.Image, path: str | Path | None = None) -> Photo:
+    """The Photo of a Pillow image; path: its file, for errors."""
     upright = ImageOps.exif_transpose(image)
     turned = image.getexif().get(0x0112, 1) in range(2, 9)
     rgb, kind = as_rgb(upright, path)
@@ -79,14 +104,14 @@ def read_photo(path: str | Path) -> Photo:
     return Photo(rgb, tuple(note for note in notes if note))
 
 
-def as_rgb(image: Image.Image, path: str | Path) -> tuple[np.ndarray, str]:
+def as_rgb(image: Image.Image, path: str | Path | None) -> tuple[np.ndarray, str]:
     """Convert a Pillow image to (H, W, 3) uint8 RGB; also returns its kind in words, '' for RGB."""
     mode = image.mode
     if mode.startswith('I') or mode == 'F':
         grey = np.asarray(image)
         if mode == 'F' or grey.min() < 0 or grey.max() > 65535:
             raise FcnError(f'the grey values are {grey.min():g} to {grey.max():g} (mode {mode!r}), '
-                           'their range is unknown', file=str(path),
+                           'their range is unknown', file=path,
                            do=f'Save a copy: {copy_in_rgb(image)}')
         grey = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)     # 65535 = 255 * 257
         return np.repeat(grey[:, :, None], 3, 2), '16-bit grey'
@@ -97,27 +122,39 @@ def as_rgb(image: Image.Image, path: str | Path) -> tuple[np.ndarray, str]:
     return np.array(image.convert('RGB')), '' if mode == 'RGB' else KINDS.get(mode, mode)
 
 
-def output_paths(photos: Sequence[Path], out: str | Path,
-                 endings: Sequence[str]) -> dict[Path, list[Path]]:
-    """{photo: [out/<name><ending>, ...]}, the name without its suffix. FcnError if two photos would
-    write the same file (a/x.jpg and b/x.jpg), if a photo itself would be overwritten, and for a
-    name that with its ending no file can have."""
-    paths = {photo: [confined(out, photo.stem + ending, 'name of the result', file=str(photo))
-                     for ending in endings] for photo in photos}
+def output_paths(photos: Sequence[Path], out: str | Path, endings: Sequence[str],
+                 ) -> tuple[dict[Path, list[Path]], dict[Path, FcnError]]:
+    """({photo: [out/<name><ending>, ...]}, {photo: what is wrong with its results}), the name
+    without its suffix. Wrong are a second photo that would write the same file (a/x.jpg and
+    b/x.jpg, x.jpg and x.png), results that would overwrite a photo, and a name that with its ending
+    no file can have."""
     sources = {photo.resolve() for photo in photos}
+    paths: dict[Path, list[Path]] = {}
+    faults: dict[Path, FcnError] = {}
     taken: dict[Path, Path] = {}
-    for photo, results in paths.items():
-        for path in results:
-            if path.resolve() in sources:
-                raise FcnError(f'the result for {photo} would overwrite this image',
-                               file=str(path), code='output-overwrites',
-                               do='Give another output folder.')
-            if path in taken:
-                raise FcnError(f'{taken[path]} and {photo} would both be written here',
-                               file=str(path), code='output-collides',
-                               do='Rename one, or use different output folders.')
-            taken[path] = photo
-    return paths
+    for photo in photos:
+        try:
+            results = [confined(out, photo.stem + ending, 'name of the result', file=str(photo))
+                       for ending in endings]
+            for path in results:
+                check_free(path, photo, sources, taken)
+        except FcnError as error:
+            faults[photo] = error
+            continue
+        paths[photo] = results
+        taken.update(dict.fromkeys(results, photo))
+    return paths, faults
+
+
+def check_free(path: Path, photo: Path, sources: Collection[Path],
+               taken: Mapping[Path, Path]) -> None:
+    """FcnError where a result of a photo is one of the sources, or that of another photo."""
+    if path.resolve() in sources:
+        raise FcnError(f'the result for {photo} would overwrite this image', file=str(path),
+                       code='output-overwrites', do='Give another output folder.')
+    if path in taken:
+        raise FcnError(f'{taken[path]} and {photo} would both be written here', file=str(path),
+                       code='output-collides', do='Rename one, or use different output folders.')
 
 
 def check_writable(folder: Path) -> None:
@@ -132,48 +169,66 @@ def check_writable(folder: Path) -> None:
 
 
 def process(photos: Sequence[Path], job: Job, out: str | Path,
-            processes: Processes = ALONE) -> None:
-    """Run a job over photographs, its files in the folder `out`; prints a line for each.
+            processes: Processes = ALONE) -> list[FcnError]:
+    """Run a job over photographs, its files in the folder `out`; prints a line for each. Returns
+    the faults of those that could not be done, in their order: a photograph that cannot be read or
+    does not go through the net, or whose result has no place, does not keep the others from theirs.
     processes: those that all call this, to share the photographs; the first one prints.
 
-    Every photograph is read and checked before the first one is run. Files are written atomically,
-    so an interrupted call leaves no partial file. FcnError as in output_paths, check_writable and
-    read_photo, for a size that does not go through the net, and if the GPU runs out of memory.
+    Each photograph is decoded once. Files are written atomically, so an interrupted call leaves no
+    partial file. FcnError where the folder cannot be written to, which is made for the first
+    result.
     """
-    paths = output_paths(photos, out, job.endings)
+    paths, faults = output_paths(photos, out, job.endings)
     mine = [photos[i] for i in processes.share(len(photos))]
-    for photo in bar(mine, 'checking', processes):
-        check(photo, job)
-    check_writable(Path(out))
-    processes.gather(None)                  # all have checked theirs
     lines = []
     for photo in (progress := bar(mine, 'images', processes)):
-        image, notes = read_photo(photo)
-        height, width = image.shape[:2]
+        if photo in faults:
+            continue
         try:
-            text = job.run(image, photo.name, paths[photo])
-        except torch.OutOfMemoryError:
-            raise FcnError(f'out of GPU memory for an image of {height}x{width}',
-                           file=str(photo), code='gpu-memory',
-                           do='Use the CPU, or a smaller image.') from None
-        note = f' ({", ".join(notes)})' if notes else ''
-        lines.append(f'{photo}  {height}x{width}{note}  {text}')
+            lines.append(run_one(photo, job, paths[photo], Path(out)))
+        except FcnError as error:
+            if error.code not in ('no-folder', 'output-unwritable') and os.path.isdir(out):
+                check_writable(Path(out))       # a full disk is a fault of all that follow
+            elif error.code:
+                raise
+            faults[photo] = error
+            continue
         if processes.first:
             progress.write(lines[-1])
-    _, *others = processes.gather(lines)
-    for line in (line for part in others for line in part):
-        print(line)
+    (_, first), *others = processes.gather((lines, faults))
+    for part, more in others:
+        first |= more
+        for line in part:
+            print(line)
+    return [first[photo] for photo in photos if photo in first]
 
 
-def check(photo: Path, job: Job) -> None:
-    """FcnError, with the photo's name, if it cannot be read or does not go through the net."""
-    height, width = read_photo(photo).image.shape[:2]
-    try:
+def run_one(photo: Path, job: Job, paths: Sequence[Path], out: Path) -> str:
+    """Read one photograph and run the job on it; its line. FcnError, with the photo's name."""
+    image, notes = read_photo(photo)
+    height, width = image.shape[:2]
+    size = f'an image of {height}x{width}'
+    with about(photo, f'{size} does not go through this net'):
         job.check(height, width)
+    check_writable(out)
+    try:
+        text = job.run(image, photo.name, paths)
+    except torch.OutOfMemoryError:
+        raise FcnError(f'out of GPU memory for {size}', file=str(photo), code='gpu-memory',
+                       do='Use the CPU, a smaller image, or tiles.') from None
+    note = f' ({", ".join(notes)})' if notes else ''
+    return f'{photo}  {height}x{width}{note}  {text}'
+
+
+@contextmanager
+def about(photo: Path, what: str) -> Iterator[None]:
+    """Give an FcnError the name of a photo; what: a clause before its own words."""
+    try:
+        yield
     except FcnError as error:
-        raise FcnError(f'an image of {height}x{width} does not go through this net: {error.what}',
-                       file=str(photo), layer=error.layer, type=error.type, do=error.do,
-                       code=error.code, facts=error.facts) from None
+        raise FcnError(f'{what}: {error.what}', file=str(photo), layer=error.layer, type=error.type,
+                       do=error.do, code=error.code, facts=error.facts) from None
 
 
 def bar(photos: Sequence[Path], what: str, processes: Processes) -> tqdm:

@@ -115,10 +115,16 @@ def test_bad_images(tmp_path, capsys):
     bad(capsys, tmp_path, tmp_path / 'empty', parts=['empty: the folder has no images'])
     good, text = save(tmp_path / 'good.png', noise(24, 24)), tmp_path / 'text.jpg'
     text.write_text('no image')
-    bad(capsys, tmp_path, good, text, parts=['text.jpg: the image cannot be read'])
+    bad(capsys, tmp_path, text, parts=['text.jpg: the image cannot be read'])
     half = save(tmp_path / 'half.png', noise(60, 60))
     half.write_bytes(half.read_bytes()[:3000])
-    bad(capsys, tmp_path, good, half, parts=['half.png: the image cannot be read'])
+    bad(capsys, tmp_path, half, parts=['half.png: the image cannot be read'])
+    done = call(capsys, 'infer', text, good, half, *own(tmp_path), '--out', tmp_path / 'out')
+    assert done.status == 1, done
+    first, second = done.err.splitlines()
+    assert 'error: ' in first and 'text.jpg: ' in first and 'half.png: ' in second
+    assert done.out.endswith(f"1 of 3 images are written to {tmp_path / 'out'}; 2 have errors\n")
+    assert set(map(str, contents(tmp_path / 'out'))) == {'good.png', 'good.overlay.png'}
 
 
 def test_bad_nets(tmp_path, capsys):
@@ -145,7 +151,8 @@ def test_bad_choices(tmp_path, capsys, monkeypatch):
     x, settings = save(tmp_path / 'x.png', noise(24, 24)), own(tmp_path)
     assert_error(call(capsys, 'infer', x, *settings[:2]), '--net without --weights')
     assert_error(call(capsys, 'infer', x, *settings[2:]), '--weights without --net')
-    assert_error(call(capsys, 'infer', x, '--heatmap'), 'no weights', 'fcn-repro train mini-class')
+    assert_error(call(capsys, 'infer', x, '--heatmap'), 'no finished run of a classifier',
+                 'fcn-repro train mini-class')
     assert_error(call(capsys, 'infer', x, *settings, '--device', 'gpu'), "'gpu' is unknown")
     assert_error(call(capsys, 'infer', x, *settings, '--out', x), 'x.png: cannot make this folder')
     assert_error(call(capsys, 'infer', x, *settings, '--mean', 1, 2, 'nan'), 'three numbers')

@@ -112,7 +112,7 @@ def test_heatmap_of_the_tool(tmp_path, capsys):
 def test_bad_grids(tmp_path, capsys):
     x = save(tmp_path / 'x.png', noise(24, 24))
     small = save(tmp_path / 'small.png', noise(12, 10))
-    bad(capsys, tmp_path, x, small, '--heatmap', net=CLASSIFIER, parts=[
+    bad(capsys, tmp_path, small, '--heatmap', net=CLASSIFIER, parts=[
         'small.png', '12x10', 'the classifier is for 17x13', '1.5'])
     bad(capsys, tmp_path, x, '--heatmap', net=INPUT % (24, 24) + CONV, parts=[
         "'pool' is made by a Pooling", 'InnerProduct'])

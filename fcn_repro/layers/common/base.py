@@ -52,6 +52,7 @@ class Layer:
     position_invariant = False      # one continuous function of what `window` covers, everywhere
     spatial_axes = None             # how many its settings need; None: any
     keeps_coordinates = False       # cell (i, j) of the top is at (i, j) of the bottom
+    local = False                   # cell (i, j) of a top reads the cells (i, j) of its bottoms
     content_bottoms = None          # number of leading bottoms that give the top its values
     #                                 (None: all); the others give its size alone
     linear = False                  # in the bottoms, but for a bias
@@ -106,6 +107,17 @@ class Layer:
         (kernel, stride, pad), pairs (y, x), the kernel as wide as dilation makes it. None where
         its settings make positions differ."""
         return ((1, 1), (1, 1), (0, 0)) if self.position_invariant else None
+
+    def reach(self, bottom: tuple) -> tuple | None:
+        """What a cell of a top reads of two spatial axes, anywhere: two coordinates.Reach, (y, x),
+        for a first bottom of this shape (N, C, H, W). None where it may read all of them, or where
+        what it computes depends on more than these cells."""
+        if len(bottom) != 4:
+            return None
+        window = self.window() if self.position_invariant else None
+        if window is not None:
+            return tuple(coordinates.Reach.sliding(*axis) for axis in zip(*window, strict=True))
+        return (coordinates.Reach(),) * 2 if self.local else None
 
     def macs_per_cell(self, channels: int) -> tuple[float, int]:
         """(multiply-adds of one cell of the top, its channels) for a bottom of `channels`."""

@@ -10,6 +10,12 @@ class BroadcastLayer(Layer):
     bottoms = (1, 2)
     in_place = keeps_coordinates = True
 
+    @property
+    def local(self):
+        """With an operand for each channel, or one for all."""
+        return len(self.node.bottoms) == 1 and self.param.axis in (1, -3) \
+            and self.param.num_axes in (0, 1)
+
     def operand_shape(self, bottoms):
         """Shape of the second bottom, or of the parameter: num_axes axes from `axis` on."""
         if len(bottoms) == 2:

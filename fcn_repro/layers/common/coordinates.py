@@ -8,7 +8,10 @@ rounding decides whether an offset is whole.
 Settings are a layer's keywords as NetSpec takes them: in its parameter message or beside it.
 """
 
+from __future__ import annotations
+
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,3 +67,33 @@ def window_settings(settings: dict, type: str) -> tuple:
     kernel = (exact(params['kernel_size']) - 1) * exact(params.get('dilation', 1)) + 1
     return (params.get('axis', 1), exact(params.get('stride', 1)), kernel,
             exact(params.get('pad', 0)))
+
+
+class Reach(NamedTuple):
+    """What a cell t of a top reads along one axis of a bottom: the cells from
+    ceil((step t + low) / every) to floor((step t + high) / every)."""
+    step: int = 1
+    every: int = 1
+    low: int = 0
+    high: int = 0
+
+    @classmethod
+    def sliding(cls, kernel: int, stride: int, pad: int) -> Reach:
+        """Of a sliding window; kernel: as wide as dilation makes it."""
+        return cls(stride, 1, -pad, kernel - 1 - pad)
+
+    @classmethod
+    def transposed(cls, kernel: int, stride: int, pad: int) -> Reach:
+        """Of a sliding window's transpose."""
+        return cls(1, stride, pad - kernel + 1, pad)
+
+    def cells(self, first: int, last: int) -> tuple[int, int]:
+        """The first and the last cell of the bottom that the cells first to last of the top read;
+        beyond the bottom's own where they read padding."""
+        return (-(-(self.step * first + self.low) // self.every),
+                (self.step * last + self.high) // self.every)
+
+    @property
+    def scale(self) -> Fraction:
+        """Cells of the top for each one of the bottom."""
+        return Fraction(self.every, self.step)

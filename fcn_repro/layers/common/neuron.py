@@ -11,7 +11,7 @@ class NeuronLayer(Layer):
     Such a type defines `slope(bottom, top)`, Caffe's formula for the factor of the diff.
     """
 
-    in_place = position_invariant = keeps_coordinates = True
+    in_place = position_invariant = keeps_coordinates = local = True
     slope = None
 
     def shape(self, bottoms):

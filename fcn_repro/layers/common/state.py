@@ -57,6 +57,9 @@ class RunState:
     Moved by `Net.seek` and by forward passes: seed and position, the number of forward passes so
     far. Data layers and Dropout are functions of these two, so a restored run continues with the
     same bits.
+    Set while a part of a large image runs: whole, {Node.key: shape of the layer's bottom in the
+    whole image}, by which convolutions choose their algorithms, so that a part has the bits of the
+    whole.
     Set by a solver whose iterations several processes compute: share, the passes of this one, by
     which data are read ahead; postponed, which collects (position, Node.key, values) for
     Layer.write, so that the solver can write all in the order of positions (None: layers write at
@@ -69,5 +72,6 @@ class RunState:
     overrides: dict = field(default_factory=dict)
     writes: tuple[Path, ...] = ()
     options: ExecutionOptions = field(default_factory=ExecutionOptions)
+    whole: dict[tuple[str, int], tuple] = field(default_factory=dict)
     share: Share = field(default_factory=Share)
     postponed: list[Any] | None = None
