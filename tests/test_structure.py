@@ -21,7 +21,7 @@ ORDER = (
     ('ops',),
     ('layers',),
     ('net',),
-    ('passes', 'report'),
+    ('passes', 'report', 'export'),
     ('viewer',),
     ('solver', 'predict'),
     ('recipe', 'pycaffe'),

@@ -91,6 +91,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                       'the same, name them with --weights.',
     'classifier-weak': 'Train it longer, `fcn-repro train {stage} --iterations N --restore`, or '
                        'anew, `fcn-repro train {stage} --fresh --seed N`.',
+    # export
+    'export-exists': 'Give another --out, or --force to write over it.',
     # predict
     'several-outputs': 'Give one of them with --output BLOB.',
     'one-channel': 'Give --threshold T, above which it means the object (0 for a logit); or end '

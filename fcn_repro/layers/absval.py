@@ -11,3 +11,9 @@ class AbsVal(NeuronLayer):
 
     def value(self, x):
         return x.abs()
+
+    def torch_code(self, code):
+        return f'{code.bottoms[0]}.abs()'
+
+    def onnx_nodes(self, nodes):
+        return [nodes.op('Abs', *nodes.bottoms)]

@@ -6,6 +6,7 @@ import torch
 
 from ..sizes import dims
 from .common.base import Layer
+from .common.exporting import FLOAT
 
 
 class ArgMax(Layer):
@@ -63,3 +64,33 @@ class ArgMax(Layer):
         values, order = x.flip(axis).sort(dim=axis, descending=True, stable=True)
         cut = values.narrow(axis, 0, self.param.top_k), order.narrow(axis, 0, self.param.top_k)
         return cut[0], (x.shape[axis] - 1 - cut[1]).to(x.dtype)
+
+    def torch_code(self, code):
+        axis = self.along(code.dims[0] if None not in code.dims[0] else code.shapes[0])
+        values = 'True' if self.param.out_max_val else 'False'
+        if axis is None and self.param.out_max_val:
+            raise self.error('indices and values in one blob cannot be exported as PyTorch code',
+                             'Set axis: 1, with out_max_val or without.')
+        if axis is None:
+            x = f'{code.bottoms[0]}.reshape({code.bottoms[0]}.shape[0], 1, -1)'
+            more = '' if len(code.dims[0]) < 4 else f'[(..., *[None] * {len(code.dims[0]) - 3})]'
+            return f'{code.helper(largest)}({x}, {self.param.top_k}, 2){more}'
+        return f'{code.helper(largest)}({code.bottoms[0]}, {self.param.top_k}, {axis}, {values})'
+
+    def onnx_nodes(self, nodes):
+        axis = self.along(nodes.dims[0] if None not in nodes.dims[0] else nodes.shapes[0])
+        if axis is None or self.param.top_k > 1:
+            raise self.error(f'top_k {self.param.top_k} without axis, or above 1, cannot be '
+                             'exported as ONNX', 'Set axis: 1 and top_k: 1.')
+        if self.param.out_max_val:
+            return [nodes.op('ReduceMax', nodes.bottoms[0], axes=[axis], keepdims=1)]
+        index = nodes.op('ArgMax', nodes.bottoms[0], axis=axis, keepdims=1, select_last_index=1)
+        return [nodes.op('Cast', index, to=FLOAT)]
+
+
+def largest(x, count, axis, values=False):
+    """Indices or values of the largest; of equal ones the last is first (Caffe's ArgMax)."""
+    ordered, index = x.flip(axis).sort(dim=axis, descending=True, stable=True)
+    if values:
+        return ordered.narrow(axis, 0, count)
+    return (x.shape[axis] - 1 - index.narrow(axis, 0, count)).to(x.dtype)

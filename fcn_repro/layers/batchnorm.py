@@ -1,9 +1,12 @@
 """BatchNorm: channels of mean 0 and variance 1, without scale and bias (batch_norm_layer)."""
 
+import numpy as np
 import torch
+from torch import nn
 
 from ..sizes import dims
 from .common.base import Layer, constant
+from .common.exporting import number
 
 
 class BatchNorm(Layer):
@@ -72,3 +75,51 @@ class BatchNorm(Layer):
     def write(self, params, values):
         for param, value in zip(params, (*values, 1), strict=True):
             param.mul_(self.param.moving_average_fraction).add_(value)
+
+    def torch_code(self, code):
+        x, eps = code.bottoms[0], number(self.param.eps)
+        if not self.stored:
+            return f'{code.helper(batch_norm)}({x}, {eps})'
+        mean, variance = self.statistics(code.blobs)
+        shape = len(mean), *[1] * (len(code.dims[0]) - 2)
+        text = ', '.join(map(str, shape))
+        module = code.module(f'{code.helper(StoredNorm)}({text}, eps={eps})',
+                             mean=mean.reshape(shape), variance=variance.reshape(shape))
+        return f'{module}({x})'
+
+    def onnx_nodes(self, nodes):
+        if not self.stored:
+            raise self.error('it normalises by the statistics of its batch, which cannot be '
+                             'exported as ONNX', 'Set use_global_stats: true.')
+        mean, variance = self.statistics(nodes.blobs)
+        ones, zeros = np.ones_like(mean), np.zeros_like(mean)
+        return [nodes.op('BatchNormalization', nodes.bottoms[0],
+                         *map(nodes.floats, (ones, zeros, mean, variance)),
+                         epsilon=self.param.eps)]
+
+    def statistics(self, blobs):
+        """Mean and variance of the three blobs, (C,) float32 each, as forward computes them."""
+        mean, variance, factor = blobs
+        scale = np.float32(0) if factor[0] == 0 else np.float32(1) / factor[0]
+        return mean * scale, variance * scale
+
+
+class StoredNorm(nn.Module):
+    """Mean 0 and variance 1 by stored statistics, without scale or bias (Caffe's BatchNorm)."""
+
+    def __init__(self, *shape, eps):
+        super().__init__()
+        self.eps = eps
+        self.register_buffer('mean', torch.zeros(shape))
+        self.register_buffer('variance', torch.ones(shape))
+
+    def forward(self, x):
+        return (x - self.mean) / (self.variance + self.eps).sqrt()
+
+
+def batch_norm(x, eps):
+    """Mean 0 and variance 1 by the batch's own statistics (Caffe's BatchNorm)."""
+    axes = [i for i in range(x.dim()) if i != 1]
+    variance, mean = torch.var_mean(x, axes, correction=0)
+    wide = (1, -1, *[1] * (x.dim() - 2))
+    return (x - mean.view(wide)) / (variance + eps).sqrt().view(wide)

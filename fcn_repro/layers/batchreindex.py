@@ -4,6 +4,7 @@ import torch
 
 from ..sizes import dims
 from .common.base import Layer
+from .common.exporting import INT64
 
 
 class BatchReindex(Layer):
@@ -28,3 +29,11 @@ class BatchReindex(Layer):
             raise self.error(f'{wrong.numel()} indices outside 0 … {x.shape[0] - 1}, such as '
                              f'{wrong[0].item():g}', 'Fix the second bottom.')
         return [x.index_select(0, indices.to(torch.int64))]
+
+    def torch_code(self, code):
+        x, indices = code.bottoms
+        return f'{x}[{indices}.long()]'
+
+    def onnx_nodes(self, nodes):
+        x, indices = nodes.bottoms
+        return [nodes.op('Gather', x, nodes.op('Cast', indices, to=INT64), axis=0)]

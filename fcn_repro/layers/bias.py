@@ -1,5 +1,8 @@
 """Bias: a sum with a learned or given blob, broadcast from an axis on (Caffe's bias_layer)."""
 
+import torch
+from torch import nn
+
 from .common.broadcast import BroadcastLayer
 
 
@@ -18,3 +21,27 @@ class Bias(BroadcastLayer):
     def forward(self, bottoms, params):
         x, operand = bottoms[0], bottoms[1] if len(bottoms) == 2 else params[0]
         return [x + self.broadcast(operand, x)]
+
+    def torch_code(self, code):
+        if len(code.bottoms) == 2:
+            return f'{code.bottoms[0]} + {self.operand_code(code)}'
+        shape = self.blob_shape(code.blobs[0], code.dims[0])
+        module = code.module(f'{code.helper(LearnedBias)}({shape})', 'bias', shape=shape)
+        return f'{module}({code.bottoms[0]})'
+
+    def onnx_nodes(self, nodes):
+        if len(nodes.bottoms) == 2:
+            return [nodes.op('Add', nodes.bottoms[0], self.operand_node(nodes))]
+        bias = nodes.blobs[0].reshape(self.blob_shape(nodes.blobs[0], nodes.dims[0]))
+        return [nodes.op('Add', nodes.bottoms[0], nodes.floats(bias))]
+
+
+class LearnedBias(nn.Module):
+    """A learned sum (Caffe's Bias)."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, x):
+        return x + self.bias

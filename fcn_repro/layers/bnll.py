@@ -16,3 +16,9 @@ class BNLL(NeuronLayer):
 
     def slope(self, bottom, top):
         return bottom.sigmoid()
+
+    def torch_code(self, code):
+        return f'F.softplus({code.bottoms[0]}, threshold=50)'
+
+    def onnx_nodes(self, nodes):
+        return [nodes.op('Softplus', *nodes.bottoms)]

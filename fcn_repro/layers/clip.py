@@ -1,5 +1,6 @@
 """Clip: x clamped to [min, max] (Caffe's clip_layer)."""
 
+from .common.exporting import number
 from .common.neuron import NeuronLayer
 
 
@@ -24,3 +25,11 @@ class Clip(NeuronLayer):
 
     def slope(self, bottom, top):
         return ((bottom >= self.param.min) & (bottom <= self.param.max)).to(bottom.dtype)
+
+    def torch_code(self, code):
+        least, most = number(self.param.min), number(self.param.max)
+        return f'{code.bottoms[0]}.clamp({least}, {most})'
+
+    def onnx_nodes(self, nodes):
+        return [nodes.op('Clip', nodes.bottoms[0], nodes.floats(self.param.min),
+                         nodes.floats(self.param.max))]

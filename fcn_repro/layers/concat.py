@@ -50,3 +50,9 @@ class Concat(Layer):
 
     def forward(self, bottoms, params):
         return [torch.cat(bottoms, self.along(bottoms[0].shape))]
+
+    def torch_code(self, code):
+        return f'torch.cat([{", ".join(code.bottoms)}], {self.along(code.shapes[0])})'
+
+    def onnx_nodes(self, nodes):
+        return [nodes.op('Concat', *nodes.bottoms, axis=self.along(nodes.shapes[0]))]

@@ -15,6 +15,7 @@ class Convolution(SpatialLayer):
     type = 'Convolution'
     product = linear = overwritable = position_invariant = True
     functions, blas_functions = CONV, blas.CONV
+    exported = 'Conv', 'Conv'
     makes_tops = True
 
     def weight_shape(self, channels):

@@ -3,6 +3,7 @@
 from ..sizes import dims
 from .common import coordinates
 from .common.base import Layer
+from .common.exporting import sizes_text
 
 
 class Crop(Layer):
@@ -69,3 +70,23 @@ class Crop(Layer):
         for axis, offset, size in self.window(bottoms[0].shape, bottoms[1].shape):
             top = top.narrow(axis, offset, size)
         return [top]
+
+    def torch_code(self, code):
+        cuts, reference = [':'] * len(code.shapes[0]), code.bottoms[1]
+        for axis, offset, _ in self.window(*code.shapes):
+            size, = sizes_text(reference, code.dims[1], axis, axis + 1)
+            if size.isdigit():
+                cuts[axis] = f'{offset}:{offset + int(size)}'
+            else:
+                cuts[axis] = f'{offset}:{offset} + {size}' if offset else f':{size}'
+        return f'{code.bottoms[0]}[{", ".join(cuts)}]'
+
+    def onnx_nodes(self, nodes):
+        window = self.window(*nodes.shapes)
+        axes, starts, sizes = map(list, zip(*window, strict=True))
+        if None in nodes.dims[1][axes[0]:axes[-1] + 1]:
+            size = nodes.extents(1, axes[0], axes[-1] + 1)
+            ends = nodes.op('Add', size, nodes.ints(starts)) if any(starts) else size
+        else:
+            ends = nodes.ints([a + b for a, b in zip(starts, sizes, strict=True)])
+        return [nodes.op('Slice', nodes.bottoms[0], nodes.ints(starts), ends, nodes.ints(axes))]

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from ..ops import blas
 from .common import coordinates
 from .common.spatial import CONV_TRANSPOSE, SpatialLayer
@@ -16,6 +18,7 @@ class Deconvolution(SpatialLayer):
     type = 'Deconvolution'
     linear = overwritable = True
     functions, blas_functions = CONV_TRANSPOSE, blas.CONV_TRANSPOSE
+    exported = 'ConvTranspose', 'ConvTranspose'
     makes_tops = True
 
     @classmethod
@@ -49,3 +52,17 @@ class Deconvolution(SpatialLayer):
 
     def run(self, conv, x, weight, bias, stride, pad, dilation):
         return conv(x, weight, bias, stride, pad, 0, self.param.group, dilation)
+
+    def onnx_nodes(self, nodes):
+        """A dense weight that is zero off its diagonal, FCN's bilinear one, as one group for each
+        channel: runtimes do not see the zeros."""
+        weight, channels = nodes.blobs[0], len(nodes.blobs[0])
+        kernel, stride, pad, dilation = self.exported_geometry(nodes.shapes[0])
+        group, params = self.param.group, nodes.params
+        if group == 1 < channels == weight.shape[1]:
+            diagonal = weight[range(channels), range(channels)]
+            if np.count_nonzero(weight) == np.count_nonzero(diagonal):
+                group, params = channels, [nodes.floats(diagonal[:, None]), *params[1:]]
+        return [nodes.op('ConvTranspose', x, *params, kernel_shape=kernel, strides=stride,
+                         pads=[*pad, *pad], dilations=dilation, group=group)
+                for x in nodes.bottoms]

@@ -2,6 +2,7 @@
 
 import torch
 
+from .common.exporting import number
 from .common.neuron import NeuronLayer
 
 
@@ -26,3 +27,9 @@ class Dropout(NeuronLayer):
         keep = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         keep.bernoulli_(1 - ratio, generator=self.draws(self.state.position, device=x.device))
         return x * keep.mul_(1 / (1 - ratio))
+
+    def torch_code(self, code):
+        return f'F.dropout({code.bottoms[0]}, {number(self.param.dropout_ratio)}, self.training)'
+
+    def onnx_nodes(self, nodes):
+        return nodes.bottoms

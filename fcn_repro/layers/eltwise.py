@@ -5,6 +5,7 @@ import torch
 from ..proto import EltwiseParameter
 from ..sizes import dims
 from .common.base import ANY, Layer
+from .common.exporting import number
 
 
 class Eltwise(Layer):
@@ -48,6 +49,30 @@ class Eltwise(Layer):
         for x, c in zip(bottoms, list(self.param.coeff) or [1] * len(bottoms), strict=True):
             term = x if c == 1 else x * c
             top = term if top is None else top + term
+        return [top]
+
+    def torch_code(self, code):
+        if self.param.operation == EltwiseParameter.PROD:
+            return ' * '.join(code.bottoms)
+        if self.param.operation == EltwiseParameter.MAX:
+            top, *others = code.bottoms
+            for i, x in enumerate(others):      # which zero wins, 0 or -0, as in _maximum
+                top = f'torch.where({x} > {top}, {x}, {top})' if i else \
+                    f'torch.where({top} > {x}, {top}, {x})'
+            return top
+        terms = zip(code.bottoms, list(self.param.coeff) or [1] * len(code.bottoms), strict=True)
+        return ' + '.join(x if c == 1 else f'{x} * {number(c)}' for x, c in terms)
+
+    def onnx_nodes(self, nodes):
+        if self.param.operation == EltwiseParameter.MAX:
+            return [nodes.op('Max', *nodes.bottoms)]
+        terms = [x if c == 1 else nodes.op('Mul', x, nodes.floats(c)) for x, c in
+                 zip(nodes.bottoms, list(self.param.coeff) or [1] * len(nodes.bottoms),
+                     strict=True)]
+        top, *others = terms
+        for x in others:
+            top = nodes.op('Mul' if self.param.operation == EltwiseParameter.PROD else 'Add',
+                           top, x)
         return [top]
 
 

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from .common.exporting import arguments, number
 from .common.neuron import NeuronLayer
 
 
@@ -18,3 +19,9 @@ class ELU(NeuronLayer):
 
     def slope(self, bottom, top):
         return torch.where(bottom > 0, 1, self.param.alpha + top)
+
+    def torch_code(self, code):
+        return f'F.elu({arguments(code.bottoms[0], alpha=(number(self.param.alpha), "1.0"))})'
+
+    def onnx_nodes(self, nodes):
+        return [nodes.op('Elu', *nodes.bottoms, alpha=self.param.alpha)]

@@ -2,9 +2,12 @@
 
 import math
 
+import torch
 import torch.nn.functional as F
+from torch import nn
 
 from .common.base import Layer
+from .common.exporting import INT64
 from .common.labels import indices
 
 
@@ -41,3 +44,28 @@ class Embed(Layer):
                         'Fix the bottom, or embed_param.input_dim.')
         y = F.embedding(index, params[0])
         return [y + params[1] if len(params) > 1 else y]
+
+    def torch_code(self, code):
+        p = self.param
+        names = ('weight', 'bias') if p.bias_term else ('weight',)
+        call = f'{code.helper(Rows)}({p.input_dim}, {p.num_output}, {p.bias_term})'
+        module = code.module(call, *names)
+        return f'{module}({code.bottoms[0]})'
+
+    def onnx_nodes(self, nodes):
+        index = nodes.op('Cast', nodes.bottoms[0], to=INT64)
+        rows = nodes.op('Gather', nodes.params[0], index, axis=0)
+        return [nodes.op('Add', rows, nodes.params[1]) if len(nodes.params) > 1 else rows]
+
+
+class Rows(nn.Module):
+    """A row of a table for each index (Caffe's Embed)."""
+
+    def __init__(self, rows, size, bias):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(rows, size))
+        self.bias = nn.Parameter(torch.zeros(size)) if bias else None
+
+    def forward(self, x):
+        y = F.embedding(x.long(), self.weight)
+        return y if self.bias is None else y + self.bias

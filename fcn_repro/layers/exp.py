@@ -21,3 +21,13 @@ class Exp(NeuronLayer):
     def value(self, x):
         y = (x if self.inner == 1 else x * self.inner).exp()
         return y if self.outer == 1 else y * self.outer
+
+    def torch_code(self, code):
+        x = code.bottoms[0] if self.inner == 1 else f'({code.bottoms[0]} * {self.inner!r})'
+        return f'{x}.exp()' + ('' if self.outer == 1 else f' * {self.outer!r}')
+
+    def onnx_nodes(self, nodes):
+        x, = nodes.bottoms
+        x = x if self.inner == 1 else nodes.op('Mul', x, nodes.floats(self.inner))
+        y = nodes.op('Exp', x)
+        return [y if self.outer == 1 else nodes.op('Mul', y, nodes.floats(self.outer))]

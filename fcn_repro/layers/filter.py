@@ -2,6 +2,7 @@
 
 from ..sizes import dims
 from .common.base import ANY, Layer
+from .common.exporting import BOOL
 
 
 class Filter(Layer):
@@ -36,3 +37,13 @@ class Filter(Layer):
         *items, selector = bottoms
         chosen = selector.detach().reshape(-1) != 0
         return [x[chosen] for x in items]
+
+    def torch_code(self, code):
+        *items, selector = code.bottoms
+        return ', '.join(f'{x}[{selector}.flatten() != 0]' for x in items)
+
+    def onnx_nodes(self, nodes):
+        *items, selector = nodes.bottoms
+        flat = nodes.op('Reshape', selector, nodes.ints([-1]))
+        chosen = nodes.op('Cast', flat, to=BOOL)
+        return [nodes.op('Compress', x, chosen, axis=0) for x in items]

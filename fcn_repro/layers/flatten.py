@@ -4,6 +4,7 @@ import math
 
 from ..sizes import dims
 from .common.base import Layer
+from .common.reshaping import reshape_code, reshape_node
 
 
 class Flatten(Layer):
@@ -25,3 +26,16 @@ class Flatten(Layer):
 
     def forward(self, bottoms, params):
         return [bottoms[0].reshape(self.shape([bottoms[0].shape])[0])]
+
+    def torch_code(self, code):
+        return reshape_code(code, *self.target(code.dims[0]))
+
+    def onnx_nodes(self, nodes):
+        return [reshape_node(nodes, *self.target(nodes.dims[0]))]
+
+    def target(self, dims):
+        """As reshape_code takes it: axes before, what replaces the merged ones, axes after."""
+        start = self.axis(self.param.axis, dims)
+        end = self.axis(self.param.end_axis, dims, 'end_axis') + 1
+        merged = dims[start:end]
+        return start, [-1 if None in merged else math.prod(merged)], end

@@ -50,3 +50,9 @@ class Im2col(SpatialLayer):
         windows = range(channel + 1, channel + 1 + count)
         places = range(channel + 1 + count, channel + 1 + 2 * count)
         return [x.permute(*range(channel + 1), *places, *windows).reshape(top)]
+
+    def torch_code(self, code):
+        raise self.not_exported('PyTorch code', 'torch_code')
+
+    def onnx_nodes(self, nodes):
+        raise self.not_exported('ONNX', 'onnx_nodes')

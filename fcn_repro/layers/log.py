@@ -2,6 +2,7 @@
 
 import math
 
+from .common.exporting import number
 from .common.neuron import NeuronLayer
 
 
@@ -29,3 +30,16 @@ class Log(NeuronLayer):
 
     def slope(self, bottom, top):
         return self.param.scale * self.outer / self.inner(bottom)
+
+    def torch_code(self, code):
+        x, scale, shift = code.bottoms[0], self.param.scale, self.param.shift
+        x = x if scale == 1 else f'{x} * {number(scale)}'
+        x = x if shift == 0 else f'{x} + {number(shift)}'
+        return f'({x}).log()' + ('' if self.outer == 1 else f' * {self.outer!r}')
+
+    def onnx_nodes(self, nodes):
+        x, scale, shift = nodes.bottoms[0], self.param.scale, self.param.shift
+        x = x if scale == 1 else nodes.op('Mul', x, nodes.floats(scale))
+        x = x if shift == 0 else nodes.op('Add', x, nodes.floats(shift))
+        y = nodes.op('Log', x)
+        return [y if self.outer == 1 else nodes.op('Mul', y, nodes.floats(self.outer))]

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from ..proto import LRNParameter
 from .common import coordinates
 from .common.base import Layer
+from .common.exporting import arguments, number
 
 
 class LRN(Layer):
@@ -53,3 +54,21 @@ class LRN(Layer):
             return [F.local_response_norm(x, n, p.alpha, p.beta, p.k)]
         mean = F.avg_pool2d(x * x, n, 1, (n - 1) // 2)
         return [x * (1 + p.alpha * mean).pow(-p.beta)]
+
+    def torch_code(self, code):
+        x, p, n = code.bottoms[0], self.param, self.param.local_size
+        alpha, beta = number(p.alpha), number(p.beta)
+        if p.norm_region == LRNParameter.ACROSS_CHANNELS:
+            call = arguments(x, n, alpha, beta, number(p.k))
+            return f'F.local_response_norm({call})'
+        mean = f'F.avg_pool2d({x} * {x}, {n}, 1, {(n - 1) // 2})'
+        return f'{x} * (1 + {alpha} * {mean}).pow(-{beta})'
+
+    def onnx_nodes(self, nodes):
+        x, p, n = nodes.bottoms[0], self.param, self.param.local_size
+        if p.norm_region == LRNParameter.ACROSS_CHANNELS:
+            return [nodes.op('LRN', x, size=n, alpha=p.alpha, beta=p.beta, bias=p.k)]
+        mean = nodes.op('AveragePool', nodes.op('Mul', x, x), kernel_shape=[n, n],
+                        pads=[(n - 1) // 2] * 4, count_include_pad=1)
+        base = nodes.op('Add', nodes.op('Mul', mean, nodes.floats(p.alpha)), nodes.floats(1))
+        return [nodes.op('Mul', x, nodes.op('Pow', base, nodes.floats(-p.beta)))]

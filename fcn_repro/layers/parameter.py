@@ -23,3 +23,9 @@ class Parameter(Layer):
 
     def forward(self, bottoms, params):
         return params
+
+    def torch_code(self, code):
+        return code.parameter()
+
+    def onnx_nodes(self, nodes):
+        return nodes.params

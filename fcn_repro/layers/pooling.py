@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -9,6 +10,7 @@ from ..proto import PoolingParameter
 from ..sizes import dims
 from .common import coordinates
 from .common.base import Layer
+from .common.exporting import FLOAT, arguments, brief
 
 LOWEST = -torch.finfo(torch.float32).max      # what Caffe's MAX starts from: -FLT_MAX
 
@@ -136,3 +138,108 @@ class Pooling(Layer):
         if any(beyond):
             x = F.pad(x, (0, beyond[1], 0, beyond[0]), value=lowest if self.max else math.nan)
         return x, before, pad
+
+    # ---- export --------------------------------------------------------------------------------
+
+    @property
+    def like_torch(self):
+        """Whether torch's pooling has these windows; see _padded."""
+        ceil = self.param.round_mode == PoolingParameter.CEIL
+        beyond = ceil and not any(self.pad) and any(
+            s > k for s, k in zip(self.stride, self.kernel, strict=True))
+        return not beyond and all(2 * p <= k for p, k in zip(self.pad, self.kernel, strict=True))
+
+    def torch_code(self, code):
+        x, mask = code.bottoms[0], len(self.node.tops) == 2
+        function = 'F.max_pool2d' if self.max else 'F.avg_pool2d'
+        if self.param.global_pooling:
+            fixed, kernel, more = True, f'{x}.shape[2:]', ''
+        else:
+            fixed, kernel = self.like_torch, brief(self.kernel)
+            ceil = self.param.round_mode == PoolingParameter.CEIL and max(self.stride) > 1
+            more = ', ' + arguments(brief(self.stride), padding=(brief(self.pad), 0),
+                                    ceil_mode=(ceil, False))
+        if mask and fixed:
+            return f'{code.helper(pool_with_mask)}({x}, {kernel}{more})'
+        if fixed:
+            return f'{function}({x}, {kernel}{more})'
+        if mask:
+            raise self.error('a mask with these windows cannot be exported as PyTorch code',
+                             'Use a pad of at most half the kernel, and a stride up to it.')
+        ceil = self.param.round_mode == PoolingParameter.CEIL
+        return f'{code.helper(pool)}({x}, {function}, {self.kernel}, {self.stride}, ' \
+               f'{self.pad}, {ceil})'
+
+    def onnx_nodes(self, nodes):
+        x, mask = nodes.bottoms[0], len(self.node.tops) == 2
+        if self.param.global_pooling and not mask:
+            return [nodes.op('GlobalMaxPool' if self.max else 'GlobalAveragePool', x)]
+        if self.param.global_pooling:
+            raise self.error('a mask of a global pooling cannot be exported as ONNX',
+                             'Leave out the second top.')
+        after = self.pads_after()
+        windows = {'kernel_shape': self.kernel, 'strides': self.stride}
+        if any(a >= k for a, k in zip(after, self.kernel, strict=True)):     # stride over kernel
+            if mask:
+                raise self.error('a mask with a stride over the kernel cannot be exported as ONNX',
+                                 'Leave out the second top.')
+            ends = nodes.ints([0] * 6 + list(after))
+            x = nodes.op('Pad', x, ends, nodes.floats(LOWEST if self.max else 0))
+            pads = [0] * 4
+        else:
+            pads = [*self.pad, *after]
+        if mask:
+            return self.masked(nodes, x, pads=pads, **windows)
+        if self.max:
+            return [nodes.op('MaxPool', x, pads=pads, **windows)]
+        y = nodes.op('AveragePool', x, pads=pads, count_include_pad=1, **windows)
+        return [nodes.op('Div', y, self.shares(nodes, after)) if after != self.pad else y]
+
+    def pads_after(self):
+        """The padding after an axis with which rounding down gives Caffe's windows: with CEIL one
+        more where a stride is left over, but none that starts in the padding, unless all pads are
+        0. So the model does not depend on what a runtime means by ceil_mode."""
+        if self.param.round_mode != PoolingParameter.CEIL:
+            return self.pad
+        return tuple(min(p + s - 1, k - 1) if any(self.pad) else s - 1
+                     for p, s, k in zip(self.pad, self.stride, self.kernel, strict=True))
+
+    def shares(self, nodes, after):
+        """The part of each window that Caffe's AVE divides by: up to H + pad, (1, 1, h, w)."""
+        twice = [2 * p for p in self.pad]
+        sides = nodes.extents(0, 2, 4)
+        sides = nodes.op('Add', sides, nodes.ints(twice)) if any(twice) else sides
+        ones = nodes.op('Expand', nodes.floats(np.ones((1, 1, 1, 1))),
+                        nodes.op('Concat', nodes.ints([1, 1]), sides, axis=0))
+        rest = [a - p for a, p in zip(after, self.pad, strict=True)]
+        ones = nodes.op('Pad', ones, nodes.ints([0] * 6 + rest))
+        return nodes.op('AveragePool', ones, kernel_shape=self.kernel, strides=self.stride)
+
+    def masked(self, nodes, x, **windows):
+        """The two tops of a MAX pooling with a mask."""
+        top, index = nodes.ops(2, 'MaxPool', x, **windows)
+        count = nodes.op('ReduceProd', nodes.extents(0, 2, 4), axes=[0], keepdims=1)
+        return [top, nodes.op('Cast', nodes.op('Mod', index, count), to=FLOAT)]
+
+
+def pool_with_mask(x, *window, **more):
+    """The maxima, and where they are: y * width + x (Caffe's Pooling with two tops)."""
+    y, index = F.max_pool2d(x, *window, **more, return_indices=True)
+    return y, index.to(y.dtype)
+
+
+def pool(x, function, kernel, stride, pad, ceil):
+    """Caffe's windows where torch's differ: a pad over half the kernel, a stride over it."""
+    largest = function is F.max_pool2d
+    lowest = -torch.finfo(torch.float32).max
+    counts = []
+    for n, k, s, p in zip(x.shape[2:], kernel, stride, pad, strict=True):
+        left = n + 2 * p - k
+        count = (-(-left // s) if ceil else left // s) + 1
+        counts.append(count - (any(pad) and (count - 1) * s >= n + p))
+    x = F.pad(x, (pad[1], pad[1], pad[0], pad[0]), value=lowest if largest else 0)
+    more = [max(0, (c - 1) * s + 1 - n)
+            for c, s, n in zip(counts, stride, x.shape[2:], strict=True)]
+    if any(more):                   # an empty window
+        x = F.pad(x, (0, more[1], 0, more[0]), value=lowest if largest else float('nan'))
+    return function(x, kernel, stride, ceil_mode=True)[:, :, :counts[0], :counts[1]]

@@ -2,6 +2,7 @@
 
 import torch
 
+from .common.exporting import number
 from .common.neuron import NeuronLayer
 from .common.slope import with_slope
 
@@ -39,3 +40,20 @@ class Power(NeuronLayer):
             return top.new_tensor(self.factor)
         base = self.base(bottom)
         return self.factor * (base if self.param.power == 2 else top / base)
+
+    def torch_code(self, code):
+        x, p = code.bottoms[0], self.param
+        if self.factor == 0:
+            return f'torch.full_like({x}, {number(p.shift)}).pow({number(p.power)})'
+        y = x if p.scale == 1 else f'{x} * {number(p.scale)}'
+        y = y if p.shift == 0 else f'{y} + {number(p.shift)}'
+        return y if p.power == 1 else f'({y}).pow({number(p.power)})'
+
+    def onnx_nodes(self, nodes):
+        x, p = nodes.bottoms[0], self.param
+        scale, shift = (0, p.shift ** p.power) if self.factor == 0 else (p.scale, p.shift)
+        x = x if scale == 1 else nodes.op('Mul', x, nodes.floats(scale))
+        x = x if shift == 0 else nodes.op('Add', x, nodes.floats(shift))
+        if self.factor == 0 or p.power == 1:
+            return [x]
+        return [nodes.op('Pow', x, nodes.floats(p.power))]

@@ -24,3 +24,12 @@ class PReLU(NeuronLayer):
 
     def forward(self, bottoms, params):
         return [F.prelu(bottoms[0], params[0])]
+
+    def torch_code(self, code):
+        slopes = 1 if self.param.channel_shared else code.shapes[0][1]
+        module = code.module(f'nn.PReLU({slopes})', 'weight', shape=(slopes,))
+        return f'{module}({code.bottoms[0]})'
+
+    def onnx_nodes(self, nodes):
+        slopes = nodes.blobs[0].reshape(-1, *[1] * (len(nodes.dims[0]) - 2))
+        return [nodes.op('PRelu', nodes.bottoms[0], nodes.floats(slopes))]

@@ -5,6 +5,7 @@ import copy
 import torch
 import torch.nn.functional as F
 
+from .common.exporting import number
 from .common.neuron import NeuronLayer
 from .common.slope import with_slope
 
@@ -32,3 +33,12 @@ class ReLU(NeuronLayer):
         if factor < 0 and self.overwrites:
             return with_slope(y, x, torch.where(y > 0, 1, factor))
         return y
+
+    def torch_code(self, code):
+        x, slope = code.bottoms[0], self.param.negative_slope
+        return f'F.leaky_relu({x}, {number(slope)})' if slope else f'F.relu({x})'
+
+    def onnx_nodes(self, nodes):
+        slope = self.param.negative_slope
+        return [nodes.op('LeakyRelu', *nodes.bottoms, alpha=slope) if slope else
+                nodes.op('Relu', *nodes.bottoms)]

@@ -4,6 +4,7 @@ import math
 
 from ..sizes import dims
 from .common.base import Layer
+from .common.reshaping import reshape_code, reshape_node
 
 
 class Reshape(Layer):
@@ -54,3 +55,14 @@ class Reshape(Layer):
 
     def forward(self, bottoms, params):
         return [bottoms[0].reshape(self.shape([bottoms[0].shape])[0])]
+
+    def torch_code(self, code):
+        return reshape_code(code, *self.target(code.dims[0]))
+
+    def onnx_nodes(self, nodes):
+        return [reshape_node(nodes, *self.target(nodes.dims[0]))]
+
+    def target(self, dims):
+        """As reshape_code takes it."""
+        start, end = self.span(dims)
+        return start, list(self.param.shape.dim), end

@@ -13,3 +13,9 @@ class Sigmoid(NeuronLayer):
 
     def value(self, x):
         return x.sigmoid()
+
+    def torch_code(self, code):
+        return f'{code.bottoms[0]}.sigmoid()'
+
+    def onnx_nodes(self, nodes):
+        return [nodes.op('Sigmoid', *nodes.bottoms)]

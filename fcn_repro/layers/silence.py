@@ -16,3 +16,9 @@ class Silence(Layer):
 
     def forward(self, bottoms, params):
         return []
+
+    def torch_code(self, code):
+        return None
+
+    def onnx_nodes(self, nodes):
+        return []

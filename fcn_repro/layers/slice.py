@@ -60,3 +60,19 @@ class Slice(Layer):
     def forward(self, bottoms, params):
         x = bottoms[0]
         return list(torch.split(x, self.sizes(x.shape), self.along(x.shape)))
+
+    def torch_code(self, code):
+        axis, sizes = self.along(code.dims[0]), self.fixed_sizes(code)
+        return f'torch.split({code.bottoms[0]}, {sizes}, {axis})' + ('[0]' if len(sizes) < 2
+                                                                     else '')
+
+    def onnx_nodes(self, nodes):
+        axis, sizes = self.along(nodes.dims[0]), self.fixed_sizes(nodes)
+        return nodes.ops(len(sizes), 'Split', nodes.bottoms[0], nodes.ints(sizes), axis=axis)
+
+    def fixed_sizes(self, made):
+        """The extents of the tops; FcnError where they depend on the input's size."""
+        if made.dims[0][self.along(made.dims[0])] is None:
+            raise self.error('it cuts an axis whose length depends on the input',
+                             'Export the net for one size.')
+        return self.sizes(made.shapes[0])

@@ -27,3 +27,10 @@ class Softmax(Layer):
 
     def forward(self, bottoms, params):
         return [torch.softmax(bottoms[0], self.axis(self.param.axis, bottoms[0].shape))]
+
+    def torch_code(self, code):
+        return f'{code.bottoms[0]}.softmax({self.axis(self.param.axis, code.dims[0])})'
+
+    def onnx_nodes(self, nodes):
+        return [nodes.op('Softmax', *nodes.bottoms,
+                         axis=self.axis(self.param.axis, nodes.dims[0]))]

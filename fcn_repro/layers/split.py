@@ -16,3 +16,9 @@ class Split(Layer):
 
     def forward(self, bottoms, params):
         return [bottoms[0].expand_as(bottoms[0]) for _ in self.node.tops]
+
+    def torch_code(self, code):
+        return ', '.join(code.bottoms * len(self.node.tops))
+
+    def onnx_nodes(self, nodes):
+        return nodes.bottoms * len(self.node.tops)

@@ -54,3 +54,22 @@ class SPP(Layer):
     def forward(self, bottoms, params):
         tops = [level.forward(bottoms, [])[0] for level in self.levels(bottoms[0].shape)]
         return [torch.cat([top.flatten(1) for top in tops], 1)] if len(tops) > 1 else tops
+
+    def torch_code(self, code):
+        tops = [level.torch_code(code) for level in self.fixed_levels(code)]
+        if len(tops) == 1:
+            return tops[0]
+        return f'torch.cat([{", ".join(f"{top}.flatten(1)" for top in tops)}], 1)'
+
+    def onnx_nodes(self, nodes):
+        tops = [level.onnx_nodes(nodes)[0] for level in self.fixed_levels(nodes)]
+        if len(tops) == 1:
+            return tops
+        return [nodes.op('Concat', *(nodes.op('Flatten', top, axis=1) for top in tops), axis=1)]
+
+    def fixed_levels(self, made):
+        """The Pooling layers of the levels; FcnError where they depend on the input's size."""
+        if None in made.dims[0][2:]:
+            raise self.error('its windows depend on the size of the input',
+                             'Export the net for one size.')
+        return self.levels(made.shapes[0])

@@ -1,5 +1,6 @@
 """Swish: x sigmoid(beta x) (Caffe's swish_layer)."""
 
+from .common.exporting import number
 from .common.neuron import NeuronLayer
 
 
@@ -12,3 +13,12 @@ class Swish(NeuronLayer):
 
     def value(self, x):
         return x * (self.param.beta * x).sigmoid()
+
+    def torch_code(self, code):
+        x, = code.bottoms
+        return f'{x} * ({number(self.param.beta)} * {x}).sigmoid()'
+
+    def onnx_nodes(self, nodes):
+        x, = nodes.bottoms
+        inner = nodes.op('Mul', x, nodes.floats(self.param.beta))
+        return [nodes.op('Mul', x, nodes.op('Sigmoid', inner))]

@@ -12,3 +12,9 @@ class TanH(NeuronLayer):
 
     def value(self, x):
         return x.tanh()
+
+    def torch_code(self, code):
+        return f'{code.bottoms[0]}.tanh()'
+
+    def onnx_nodes(self, nodes):
+        return [nodes.op('Tanh', *nodes.bottoms)]

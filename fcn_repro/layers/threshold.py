@@ -1,5 +1,6 @@
 """Threshold: 1 above a threshold, else 0 (Caffe's threshold_layer)."""
 
+from .common.exporting import FLOAT, number
 from .common.neuron import NeuronLayer
 
 
@@ -13,3 +14,10 @@ class Threshold(NeuronLayer):
 
     def value(self, x):
         return (x.detach() > self.param.threshold).to(x.dtype)
+
+    def torch_code(self, code):
+        return f'({code.bottoms[0]} > {number(self.param.threshold)}).float()'
+
+    def onnx_nodes(self, nodes):
+        above = nodes.op('Greater', nodes.bottoms[0], nodes.floats(self.param.threshold))
+        return [nodes.op('Cast', above, to=FLOAT)]

@@ -23,3 +23,13 @@ class Tile(Layer):
     def forward(self, bottoms, params):
         x, axis = bottoms[0], self.axis(self.param.axis, bottoms[0].shape)
         return [x.repeat(*(self.param.tiles if i == axis else 1 for i in range(x.dim())))]
+
+    def torch_code(self, code):
+        axis = self.axis(self.param.axis, code.dims[0])
+        counts = [self.param.tiles if i == axis else 1 for i in range(len(code.dims[0]))]
+        return f'{code.bottoms[0]}.repeat({", ".join(map(str, counts))})'
+
+    def onnx_nodes(self, nodes):
+        axis = self.axis(self.param.axis, nodes.dims[0])
+        counts = [self.param.tiles if i == axis else 1 for i in range(len(nodes.dims[0]))]
+        return [nodes.op('Tile', nodes.bottoms[0], nodes.ints(counts))]

@@ -13,6 +13,7 @@ from ...errors import FcnError
 from ...proto import TRAIN, FillerParameter
 from ...sizes import dims
 from . import coordinates
+from .exporting import OnnxNodes, TorchCode
 
 ANY = None      # in an arity: no upper limit
 
@@ -165,6 +166,26 @@ class Layer:
         """{i: tensor} of the tops that are equal in every forward pass; a pycaffe user may
         overwrite them."""
         return {}
+
+    def torch_code(self, code: TorchCode) -> str | None:
+        """How the tops are computed in PyTorch (TEST), as an expression: of several tops one for
+        each, separated by commas; None where there is nothing to do. FcnError for a type or a
+        setting that has no such form."""
+        raise self.not_exported('PyTorch code', 'torch_code')
+
+    def onnx_nodes(self, nodes: OnnxNodes) -> list[str]:
+        """Add the standard ONNX operators (opset 13) that compute the tops (TEST); the names of
+        their results. FcnError for a type or a setting that has no such form."""
+        raise self.not_exported('ONNX', 'onnx_nodes')
+
+    def not_exported(self, form: str, method: str) -> FcnError:
+        """The FcnError for a type without an export of this form."""
+        if self.loss or not self.node.bottoms or not self.node.tops or self.type == 'Accuracy':
+            do = 'Export a deploy net: its data come from an Input layer, and it has no loss.'
+        else:
+            do = 'Write it with other layers, or cut the net before it; a class of your own ' \
+                 f'says how by {method} (docs/extending.md).'
+        return self.error(f'this type cannot be exported as {form}', do)
 
     @property
     def train(self) -> bool:

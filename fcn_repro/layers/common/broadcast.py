@@ -42,3 +42,22 @@ class BroadcastLayer(Layer):
             return operand
         start = self.axis(self.param.axis, x.shape)
         return operand.reshape(*operand.shape, *[1] * (x.dim() - start - operand.dim()))
+
+    def operand_code(self, code):
+        """The second bottom, as code that broadcasts it over the first."""
+        start = self.axis(self.param.axis, code.dims[0]) if code.dims[1] else 0
+        after = len(code.dims[0]) - start - len(code.dims[1]) if code.dims[1] else 0
+        return f'{code.bottoms[1]}[(..., *[None] * {after})]' if after else code.bottoms[1]
+
+    def operand_node(self, nodes):
+        """The same in ONNX."""
+        rank = len(nodes.dims[1])
+        start = self.axis(self.param.axis, nodes.dims[0]) if rank else 0
+        after = len(nodes.dims[0]) - start - rank if rank else 0
+        return nodes.op('Unsqueeze', nodes.bottoms[1], nodes.ints(range(rank, rank + after))) \
+            if after else nodes.bottoms[1]
+
+    def blob_shape(self, blob, dims):
+        """The shape in which a parameter broadcasts over a bottom."""
+        start = self.axis(self.param.axis, dims) if blob.ndim else 0
+        return (*blob.shape, *[1] * (len(dims) - start - blob.ndim if blob.ndim else 0))

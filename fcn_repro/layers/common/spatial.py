@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from ...sizes import dims
 from . import coordinates
 from .base import ANY, Layer
+from .exporting import arguments, brief
 
 MAX_SPATIAL = 3
 
@@ -20,6 +21,7 @@ class SpatialLayer(Layer):
     bottoms = tops = (1, ANY)
     fields = 'convolution_param'
     ignored = 'engine', 'force_nd_im2col'
+    exported = '', ''           # names of torch's module, without its axes, and ONNX's operator
 
     @property
     def spatial_axes(self):
@@ -158,6 +160,33 @@ class SpatialLayer(Layer):
                 y = y.reshape(*x.shape[:channel], *y.shape[1:2 + len(kernel)])
             tops.append(y)
         return tops
+
+    # ---- export --------------------------------------------------------------------------------
+
+    def exported_geometry(self, bottom):
+        """Kernel, stride, pad and dilation for a bottom shape that torch's modules and ONNX's
+        operators take: (N, C, 1 to 3 spatial axes)."""
+        channel, *geometry = self.geometry(bottom)
+        if channel != 1 or not geometry[0]:
+            raise self.error(f'a bottom of {dims(bottom)} with axis {channel} cannot be exported',
+                             'Reshape it to (N, C, …) with 1 to 3 spatial axes, and use axis: 1.')
+        return geometry
+
+    def torch_code(self, code):
+        kernel, stride, pad, dilation = self.exported_geometry(code.shapes[0])
+        p = self.param
+        call = arguments(code.shapes[0][1], p.num_output, brief(kernel), stride=(brief(stride), 1),
+                         padding=(brief(pad), 0), dilation=(brief(dilation), 1),
+                         groups=(p.group, 1), bias=(p.bias_term, True))
+        names = ('weight', 'bias') if p.bias_term else ('weight',)
+        module = code.module(f'nn.{self.exported[0]}{len(kernel)}d({call})', *names)
+        return ', '.join(f'{module}({x})' for x in code.bottoms)
+
+    def onnx_nodes(self, nodes):
+        kernel, stride, pad, dilation = self.exported_geometry(nodes.shapes[0])
+        return [nodes.op(self.exported[1], x, *nodes.params, kernel_shape=kernel, strides=stride,
+                         pads=[*pad, *pad], dilations=dilation, group=self.param.group)
+                for x in nodes.bottoms]
 
 
 CONV = F.conv1d, F.conv2d, F.conv3d

@@ -1,0 +1,175 @@
+"""Every deploy net of prototxt/ in every form, with narrow layers; slow: at full width."""
+
+import json
+import struct
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from exported import (
+    assert_scores,
+    export,
+    filled,
+    image,
+    imported,
+    narrow,
+    package,
+    run_net,
+    run_session,
+    session,
+)
+
+from fcn_repro.net import Net
+from fcn_repro.net.placement import place
+from fcn_repro.proto import TEST
+from fcn_repro.proto.prototxt import read_net
+
+ROOT = Path(__file__).parents[2]
+NETS = sorted(path.parent.name for path in ROOT.glob('prototxt/*/deploy.prototxt'))
+CLASSIFIERS = {'mini-classifier', 'm2nist-classifier'}
+ODD = [(33, 47), (64, 64), (75, 101)]       # the classifiers take their own size alone
+
+
+def text_of(name):
+    return read_net(ROOT / 'prototxt' / name / 'deploy.prototxt')
+
+
+@pytest.fixture(scope='module', params=NETS)
+def net(request):
+    return filled(narrow(text_of(request.param)))
+
+
+@pytest.fixture(scope='module')
+def inputs(net):
+    """Images of the sizes that the net takes: one of its own, or odd ones."""
+    (name,) = net.graph.inputs
+    shape = net.shapes[net.graph.first(name)]
+    fixed = any(node.type == 'InnerProduct' for node in net.graph.nodes)
+    sizes = [shape[2:]] if fixed else ODD
+    return [{name: image(*size)[:, :shape[1]].contiguous()} for size in sizes]
+
+
+def test_python_has_the_same_bits_in_both_memory_formats(net, inputs, tmp_path):
+    output, = net.graph.outputs
+    path, weights = export(net, 'python', tmp_path / 'net.py')
+    assert max(map(len, path.read_text().splitlines())) <= 120
+    module = imported(path).load()
+    results = []
+    for given in inputs:
+        with torch.no_grad():
+            results.append(run_net(net, given)[output])
+            assert torch.equal(module(*given.values()), results[-1])
+    if inputs[0][net.graph.inputs[0]].shape[1] == 1:    # it is in both formats at once
+        return
+    place(net, channels_last=True, winograd=False, gemm=False, prepack=False)
+    module = imported(path).load(weights).to(memory_format=torch.channels_last)
+    for given in inputs:
+        x, = given.values()
+        with torch.no_grad():
+            top = module(x.contiguous(memory_format=torch.channels_last))
+        assert torch.equal(top, run_net(net, given)[output])
+
+
+def test_onnx_has_the_scores_and_labels_at_every_size(net, inputs, tmp_path):
+    onnx = package('onnx')
+    path, = export(net, 'onnx', tmp_path / 'net.onnx')
+    model = onnx.load(path)
+    assert {node.domain for node in model.graph.node} == {''}
+    assert [(o.domain, o.version) for o in model.opset_import] == [('', 13)]
+    names = {node.name for node in model.graph.node}
+    assert {node.name for node in net.graph.nodes if node.type == 'Convolution'} <= names
+    output, = net.graph.outputs
+    run = session(path)
+    for given in inputs:
+        top = run_session(run, given)[output]
+        assert_scores(top, run_net(net, given)[output])
+    two = {name: torch.cat([x, x.flip(3)]) for name, x in inputs[0].items()}
+    assert_scores(run_session(run, two)[output], run_net(net, two)[output])
+
+
+def test_caffemodel_and_prototxt_make_the_net_again(net, inputs, tmp_path):
+    weights, text = export(net, 'caffemodel', tmp_path / 'net.caffemodel')
+    again = Net.read(text, TEST)
+    assert [node.name for node in again.graph.nodes] == [node.name for node in net.graph.nodes]
+    rows = again.copy_from(weights)
+    assert {row.action for row in rows} <= {'copied', 'no parameters'}, rows
+    for key, blobs in net.layer_params.items():
+        assert all(torch.equal(a.data, b.data)
+                   for a, b in zip(blobs, again.layer_params[key], strict=True))
+    output, = net.graph.outputs
+    place(again, channels_last=net.options.channels_last)
+    assert torch.equal(run_net(again, inputs[0])[output].argmax(1),
+                       run_net(net, inputs[0])[output].argmax(1))
+
+
+def test_safetensors_is_the_state_dict_of_the_module(net, tmp_path):
+    path, = export(net, 'safetensors', tmp_path / 'net.safetensors')
+    _, weights = export(net, 'python', tmp_path / 'net.py')
+    metadata, state = read_safetensors(path)
+    wanted = torch.load(weights, weights_only=True)
+    assert state.keys() == wanted.keys()
+    assert all(torch.equal(state[name], wanted[name]) for name in wanted)
+    assert metadata['net'] == net.graph.name or not net.graph.name
+
+
+def read_safetensors(path):
+    """(metadata, {name: tensor}) of a file, as its format is described."""
+    data = path.read_bytes()
+    length, = struct.unpack('<Q', data[:8])
+    header, values = json.loads(data[8:8 + length]), data[8 + length:]
+    metadata = header.pop('__metadata__')
+    state = {name: torch.frombuffer(bytearray(values[slice(*entry['data_offsets'])]),
+                                    dtype=torch.float32).reshape(entry['shape'])
+             for name, entry in header.items()}
+    assert sum(tensor.numel() * 4 for tensor in state.values()) == len(values)
+    return metadata, state
+
+
+@pytest.mark.slow
+def test_torch_export_has_the_same_bits(net, inputs, tmp_path):
+    path, = export(net, 'torch-export', tmp_path / 'net.pt2')
+    program = torch.export.load(str(path)).module()
+    place(net, channels_last=False, winograd=False, gemm=False, prepack=False)
+    output, = net.graph.outputs
+    for given in inputs:
+        with torch.no_grad():
+            assert torch.equal(program(*given.values()), run_net(net, given)[output])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', [name for name in NETS if name.startswith('voc-')])
+def test_full_width(name, tmp_path):
+    """Scores, bits and speed of the nets of the release: onnxruntime takes at most 1.2 times as
+    long as the module in channels-last, in one thread."""
+    net, given = filled(text_of(name)), {'data': image(250, 333)}
+    path, _ = export(net, 'python', tmp_path / 'net.py')
+    module = imported(path).load()
+    wanted = run_net(net, given)['score']
+    with torch.no_grad():
+        assert torch.equal(module(given['data']), wanted)
+    package('onnx')
+    run = session(export(net, 'onnx', tmp_path / 'net.onnx')[0])
+    assert_scores(run_session(run, given)['score'], wanted)
+    ratio, times = speed(module, run, given['data'])
+    assert ratio <= 1.2, times
+
+
+def speed(module, run, x, rounds=3):
+    """(time of onnxruntime over that of the module, all times): the least of a few, in turns."""
+    module = module.to(memory_format=torch.channels_last)
+    last, times = x.contiguous(memory_format=torch.channels_last), []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(rounds):
+            start = time.perf_counter()
+            with torch.no_grad():
+                module(last)
+            middle = time.perf_counter()
+            run_session(run, {'data': x})
+            times.append((middle - start, time.perf_counter() - middle))
+    finally:
+        torch.set_num_threads(threads)
+    eager, runtime = map(min, zip(*times, strict=True))
+    return runtime / eager, times
