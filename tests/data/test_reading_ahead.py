@@ -31,9 +31,10 @@ from fcn_repro.data.m2nist import M2nistDataLayer, M2nistDigitDataLayer
 from fcn_repro.data.reader import Reader
 from fcn_repro.net import Net
 from fcn_repro.net.placement import place
-from fcn_repro.predict.labels import data_layer, evaluate
+from fcn_repro.predict.labels import data_layer
 from fcn_repro.predict.metrics import Confusion
 from fcn_repro.predict.outputs import find_output
+from fcn_repro.predict.sources import evaluate
 from fcn_repro.recipe.options import Options
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
