@@ -1,4 +1,4 @@
-"""Score a net on a folder laid out as PASCAL VOC is: the four metrics, IU by class, time and memory,
+"""Score a net on a folder laid out as PASCAL VOC is: the four metrics, IU by class, time, memory,
 pictures, a report; and label maps for VOC's server."""
 
 import argparse
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--split', help='default: the one that the net names; of a deploy net '
                         'seg11valid if the folder has it or --sbd is given, else val')
     parser.add_argument('--mean', type=float, nargs=3, metavar=('B', 'G', 'R'), help='of a deploy '
-                        "net's input (default: VGG16's, %s %s %s)" % MEAN)
+                        "net's input (default: VGG16's, {} {} {})".format(*MEAN))
     parser.add_argument('--rule', choices=('paper', 'release'), default='paper',
                         help='paper: classes absent from the ground truth are left out; release: '
                         'IU 0 if predicted (default: %(default)s)')

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 EXTREMES = 8            # best images, and worst ones, that an Evaluation has
 NAMED = 5               # files that an error lists
+ROUNDED = 0.5           # by what a mean pixel may differ from Caffe's: it is often given rounded
 
 
 def val_metrics(net: Net, iteration: int, processes: Processes = ALONE) -> Metrics:
@@ -150,6 +151,11 @@ class Done(NamedTuple):
     score: ImageScore
 
 
+def result_of(k: int, sample: Sample, prediction: np.ndarray, task: Future) -> Done:
+    """The Done of an image that is being scored."""
+    return Done(k, sample, prediction, task.result())
+
+
 @dataclass
 class Pass:
     """The images of an evaluation, run and scored once, by each process its share.
@@ -172,7 +178,8 @@ class Pass:
 
     def __post_init__(self) -> None:
         self.classes, self.stride = self.output.classes, stride(self.net)
-        self.wanted = spread(min(self.pictures, self.total), self.total)
+        count = 0 if getattr(self.source.data, 'unlabelled', False) else self.pictures
+        self.wanted = spread(min(count, self.total), self.total)
         self.partial = Partial(self.out, self.key(), self.classes, self.processes.rank)
         self.extremes = Extremes(self.classes)
         self.rows: dict[int, Row] = {}
@@ -263,10 +270,9 @@ class Pass:
                 waiting.append((k, sample, prediction, pool.submit(
                     self.score, sample, prediction, seconds)))
                 if len(waiting) > 2 * threads:
-                    *done, task = waiting.popleft()
-                    yield Done(*done, task.result())
-            for *done, task in waiting:
-                yield Done(*done, task.result())
+                    yield result_of(*waiting.popleft())
+            for each in waiting:
+                yield result_of(*each)
 
     def score(self, sample: Sample, prediction: np.ndarray, seconds) -> ImageScore:
         """Score one image, and write its label map if it is to be submitted."""
@@ -413,7 +419,7 @@ def device_name(device: torch.device) -> str:
 def doubts(mean: Any, provenance: Mapping[str, Any]) -> list[str]:
     """Why the scores of a net may not be comparable with those of Caffe's."""
     found = []
-    if mean is not None and not np.allclose(mean, MEAN, atol=1e-3):
+    if mean is not None and not np.allclose(mean, MEAN, rtol=0, atol=ROUNDED):
         found.append(f'the mean pixel is {tuple(round(float(v), 3) for v in mean)}, that of the '
                      f"release's VGG16 nets {MEAN} (BGR): right only for weights that were trained "
                      'with it')

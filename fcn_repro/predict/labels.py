@@ -25,7 +25,7 @@ from ..report import save_label_png, save_overlay, shares
 from ..report.heatmap import save_heatmap
 from ..report.overlay import percent
 from ..sizes import dims
-from .outputs import MASK, OBJECT, Output, find_output
+from .outputs import MASK, OBJECT, find_output
 
 # ---- val nets ------------------------------------------------------------------------------------
 

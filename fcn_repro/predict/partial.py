@@ -98,7 +98,7 @@ class Partial:
         return found
 
 
-def stamp_of(files: tuple[Any, ...]) -> str:
+def stamp_of(files: tuple[Path, ...]) -> str:
     """A text that changes when one of the files is replaced: sizes and times of change."""
     stats = [os.stat(file) for file in files if os.path.isfile(file)]
     return ' '.join(f'{stat.st_size} {stat.st_mtime_ns}' for stat in stats)
@@ -111,5 +111,5 @@ def hash_of_params(net: Net) -> str:
         for blob in blobs:
             values = blob.data.detach().cpu().float().contiguous().numpy()
             digest.update(f'{name} {values.shape}\n'.encode())
-            digest.update(memoryview(values).cast('B') if values.size else b'')
+            digest.update(values.data if values.size else b'')
     return digest.hexdigest()

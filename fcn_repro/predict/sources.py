@@ -7,12 +7,12 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from ..data.image import check_label
-from ..data.layer import DataLayer
+from ..data.layer import DataLayer, SegDataLayer
 from ..data.order import Share
 from ..data.prefetch import Prefetch
 from ..data.reader import Sample
@@ -97,7 +97,8 @@ def given_voc(folder: str | Path, split: str | None, sbd: str | Path | None,
         split = TABLE_3 if sbd is not None or os.path.isfile(listed) else 'val'
     return VOCSegDataLayer({
         'voc_dir': str(folder), 'split': split, 'mean': tuple(mean), 'randomize': False,
-        'classes': classes if classes < 256 else None, 'sbdd_dir': None if sbd is None else str(sbd),
+        'classes': classes if classes < 256 else None,
+        'sbdd_dir': None if sbd is None else str(sbd),
         **(VOCSegDataLayer.without_labels if unlabelled else {})})
 
 
@@ -132,10 +133,9 @@ def evaluate(net: Net, confusion: Confusion, count: int | None = None,
         yield sample, prediction, seconds
 
 
-def files_of(data: DataLayer, k: int) -> tuple[Any, ...]:
+def files_of(data: DataLayer, k: int) -> tuple[Path, ...]:
     """The paths of the k-th sample's image and label; () for data whose samples are no files."""
-    reader, order = getattr(data, 'reader', None), getattr(data, 'order', None)
-    if order is None or not hasattr(reader, 'image_file'):
+    if not isinstance(data, SegDataLayer):
         return ()
-    id_ = reader.ids[order[k]]
-    return reader.image_file(id_), reader.label_file(id_)
+    id_ = data.ids[data.order[k]]
+    return data.reader.image_file(id_), data.reader.label_file(id_)

@@ -71,17 +71,17 @@ def line_chart(title: str, x: Axis, y: Axis, curves: Sequence[tuple[str, Sequenc
     return ''.join(parts) + '</svg>' + legend([name for name, _ in curves])
 
 
-def bar_chart(title: str, x_label: str, y_label: str,
-              bars: Sequence[tuple[str, float]]) -> str:
-    """An SVG of upright bars, [(text below, height)]."""
-    y = axis(y_label, [height for _, height in bars], zero=True)
-    x = Axis(x_label, 0, len(bars), [(i + 0.5, text) for i, (text, _) in enumerate(bars)])
+def bar_chart(title: str, x_label: str, y_label: str, edges: Sequence[str],
+              heights: Sequence[float]) -> str:
+    """An SVG of upright bars between edges, of which there is one more."""
+    y = axis(y_label, heights, zero=True)
+    x = Axis(x_label, 0, len(heights), list(enumerate(edges)))
     parts = [head(title), grid(x, y, lines=False)]
-    for i, (text, height) in enumerate(bars):
-        (left, top), (right, bottom) = xy(x, y, i + 0.08, height), xy(x, y, i + 0.92, 0)
+    for i, height in enumerate(heights):
+        (left, top), (right, bottom) = xy(x, y, i + 0.06, height), xy(x, y, i + 0.94, 0)
         parts.append(f'<rect class="bar" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
-                     f'height="{max(0, bottom - top):.1f}"><title>{escape(text)}: {height:g}'
-                     '</title></rect>')
+                     f'height="{max(0, bottom - top):.1f}"><title>{escape(edges[i])} to '
+                     f'{escape(edges[i + 1])}: {height:g}</title></rect>')
     return ''.join(parts) + '</svg>'
 
 

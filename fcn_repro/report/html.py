@@ -107,8 +107,8 @@ def digest(script: str) -> str:
 
 def subtitle(found: Evaluation) -> str:
     split = f'split <b>{escape(found.split)}</b> of ' if found.split else ''
-    return (f'{len(found.images):,} images, {split}<code>{escape(found.folder) or "its data"}</code>'
-            f'; rule of the {escape(found.rule)}')
+    folder = f'<code>{escape(found.folder) or "its data"}</code>'
+    return f'{len(found.images):,} images, {split}{folder}; rule of the {escape(found.rule)}'
 
 
 def warnings(found: Evaluation) -> str:
@@ -158,8 +158,9 @@ def times(found: Evaluation) -> str:
     """Table 3: inference times and memory, beside the paper's."""
     net, whole = spread_of(found.times.net), spread_of(found.times.whole)
     rows = [('net alone', net), ('end to end, with reading the files', whole)]
-    table = ''.join(f'<tr><th>{title}</th><td class="n">{1000 * value["median"]:.1f} ms</td>'
-                    f'<td class="n">{1000 * value["p95"]:.1f} ms</td></tr>' for title, value in rows)
+    table = ''.join(f'<tr><th>{title}</th>' + ''.join(
+        f'<td class="n">{1000 * value[key]:.1f} ms</td>' for key in ('median', 'p95')) + '</tr>'
+        for title, value in rows)
     sizes = sorted(image.size for image in found.images)
     height, width = sizes[len(sizes) // 2]
     rate = f', {len(found.images) / found.times.wall:.1f} images/s in all' if found.times.wall \
@@ -167,10 +168,10 @@ def times(found: Evaluation) -> str:
     stated = ''.join(f'<tr><th>{name}</th>' + ''.join(f'<td class="n">{cell or "–"}</td>'
                      for cell in rest) + '</tr>' for name, *rest in TABLE_3)
     return (f'<h3>Time and memory</h3><div class="columns"><div class="wide"><table><thead><tr>'
-            f'<th>inference</th><th class="n">median</th><th class="n">95 % within</th></tr></thead>'
+            '<th>inference</th><th class="n">median</th><th class="n">95 % within</th></tr></thead>'
             f'<tbody>{table}</tbody></table><p class="note">{escape(found.device)}, '
-            f'{escape(found.precision)}; images of about {height}x{width} (height x width){rate}; '
-            f'peak memory {size(found.memory)}.</p></div><div class="wide"><table><thead><tr>'
+            f'{escape(found.precision)}; images of about {height}x{width} (height x width){rate};'
+            f' peak memory {size(found.memory)}.</p></div><div class="wide"><table><thead><tr>'
             '<th>paper, Table 3</th><th class="n">VOC2011 test</th><th class="n">VOC2012 test</th>'
             f'<th class="n">time</th></tr></thead><tbody>{stated}</tbody></table>'
             '<p class="note">mean IU; FCN on a K40c, images of 500x500</p></div></div>')
@@ -191,16 +192,17 @@ def classes(found: Evaluation) -> str:
     for i, name in enumerate(found.classes):
         iu, accuracy = float(m.class_iu[i]), float(m.class_accuracy[i])
         width = 0 if math.isnan(iu) else 100 * iu
+        bar = f'<div class="hbar" style="width:{width:.2f}%"></div>' if width else ''
         share = hist[i].sum() / total
         rows.append(
             f'<tr><th>{swatch(i)}{escape(name)}</th><td class="n" data-v="{width:.4f}">'
-            f'{percent(iu)}</td><td class="barcell"><div class="hbar" '
-            f'style="width:{width:.2f}%"></div></td><td class="n" data-v="{accuracy:.6f}">'
+            f'{percent(iu)}</td><td class="barcell">{bar}</td>'
+            f'<td class="n" data-v="{accuracy:.6f}">'
             f'{percent(accuracy)}</td><td class="n" data-v="{share:.8f}">{share_text(share)}</td>'
             '</tr>')
     absent = sum(math.isnan(float(v)) for v in m.class_iu)
-    note = f'<p class="note">{absent} classes without a pixel of ground truth are left out of the ' \
-        'means (–).</p>' if absent else ''
+    note = (f'<p class="note">{absent} class{"es" * (absent > 1)} without a pixel of ground truth: '
+            'left out of the means (–).</p>') if absent else ''
     return ('<div class="wide"><table class="sortable" id="per-class"><thead><tr><th>class</th>'
             '<th class="n">IU</th><th class="barcell"></th><th class="n">accuracy</th>'
             '<th class="n">pixels</th></tr></thead>'
@@ -291,7 +293,7 @@ def images(found: Evaluation) -> str:
     values = [image.mean_iu for image in found.images if not math.isnan(image.mean_iu)]
     counts, _ = np.histogram(values, 10, (0, 1))
     chart = bar_chart('images by mean IU', 'mean IU of an image', 'images',
-                      [(f'{10 * i}–{10 * i + 10}', int(c)) for i, c in enumerate(counts)])
+                      [str(10 * i) for i in range(11)], counts.tolist())
     shown = [('Worst', found.worst), ('Best', found.best)]
     number, parts = 0, []
     for title, examples in shown:
@@ -344,9 +346,9 @@ def table_of_images(found: Evaluation) -> str:
         for image in found.images[:LISTED])
     more = f'<p class="note">The first {LISTED:,}; images.csv has all.</p>' \
         if len(found.images) > LISTED else ''
-    return ('<h3>All images</h3><p class="screen"><label>id <input id="filter" type="search"></label>'
-            f'</p><div class="scroll" tabindex="0"><table class="sortable" id="per-image"><thead>'
-            '<tr><th>image</th><th class="n">mean IU</th><th class="n">pixel acc.</th>'
+    return ('<h3>All images</h3><p class="screen"><label>id <input id="filter" type="search">'
+            '</label></p><div class="scroll" tabindex="0"><table class="sortable" id="per-image">'
+            '<thead><tr><th>image</th><th class="n">mean IU</th><th class="n">pixel acc.</th>'
             '<th class="n">size</th><th class="n">ms</th></tr></thead>'
             f'<tbody>{rows}</tbody></table></div>{more}')
 
