@@ -45,8 +45,8 @@ def axis(label: str, values: Sequence[float], log: bool = False, zero: bool = Fa
         low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
     step = nice((high - low) / 5)
     low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
-    count = round((high - low) / step)
-    return Axis(label, low, high, [(low + i * step, f'{round(low + i * step, 12):.6g}')
+    first, count = round(low / step), round((high - low) / step)
+    return Axis(label, low, high, [(low + i * step, f'{(first + i) * step:.6g}')
                                    for i in range(count + 1)])
 
 

@@ -214,8 +214,8 @@ def test_all_faults_at_the_end_and_the_others_are_kept(small, capsys):
 
 # Deploy nets
 
-def test_a_deploy_net_scores_as_its_val_net(small, capsys, tmp_path):
-    words, voc = small
+def test_a_deploy_net_scores_as_its_val_net(small, capsys):
+    words, _ = small
     val, _ = result(capsys, words, 'val')
     deploy = ['eval_voc', '--net', 'deploy.prototxt', '--weights', 'w.h5', '--voc', 'voc',
               '--mean', '104.0', '116.7', '122.7']
@@ -270,7 +270,7 @@ def voc_test(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('net', ['val.prototxt', 'deploy.prototxt'])
 def test_a_submission_of_a_split_without_labels(voc_test, capsys, net):
-    words, voc = voc_test
+    words, _ = voc_test
     done = call(capsys, *words, net)
     assert done.status == 0 and not done.err
     assert 'submission of 3 label maps, checked: results.tgz' in done.out
@@ -295,7 +295,7 @@ def test_a_submission_of_a_split_with_labels_is_scored_too(voc_test, capsys):
 
 
 def test_a_submission_goes_on(voc_test, capsys, monkeypatch):
-    words, voc = voc_test
+    words, _ = voc_test
     assert call(capsys, *words, 'val.prototxt').status == 0
     before = Path('results.tgz').read_bytes()
     assert interrupted(capsys, monkeypatch, [*words, 'val.prototxt'], 'out', 2).status == 130
