@@ -293,8 +293,8 @@ class Pass:
         listed = '; '.join(f'{fault["file"]}: {fault["what"]}' for fault in faults[1:NAMED])
         more = f'; and {len(faults) - NAMED} more' if len(faults) > NAMED else ''
         return FcnError(f'{len(faults)} images or labels cannot be used: {first.file}: '
-                        f'{first.what}; {listed}{more}', code='bad-images', do='Repair them, or '
-                        'take their ids out of the split; the others are scored already.')
+                        f'{first.what}; {listed}{more}', do='Repair them, or take '
+                        ' their ids out of the split; the others are scored already.')
 
     # Pictures
 

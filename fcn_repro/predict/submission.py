@@ -45,11 +45,11 @@ class Submission:
                            file=str(archive), do='Name it so: the server takes such an archive.')
         if year is None or year[1] not in YEARS:
             raise FcnError("the folder's name does not tell the year of the submission, "
-                           f'VOC{YEARS[0]} or VOC{YEARS[1]}', file=str(voc_dir), code='no-year',
+                           f'VOC{YEARS[0]} or VOC{YEARS[1]}', file=str(voc_dir),
                            do='Name the folder so, or a link to it.')
         if classes != len(VOC_CLASSES):
             raise FcnError(f'the net has {classes} classes, VOC {len(VOC_CLASSES)}',
-                           code='not-voc', do='Submit the labels of a net for VOC.')
+                           do='Submit the labels of a net for VOC.')
         check_overwritten(self.archive, GZIP, 'an archive')
         self.place = Path('results', f'VOC{year[1]}', 'Segmentation', 'comp6_test_cls')
 
@@ -126,4 +126,4 @@ def check_overwritten(path: Path, begins: bytes, what: str) -> None:
     with open_regular(path, what) as file:
         if file.read(len(begins)) != begins:
             raise FcnError(f'there is a file of this name that is not {what}', file=str(path),
-                           code='not-overwritten', do='Give another name, or remove it.')
+                           do='Give another name, or remove it.')

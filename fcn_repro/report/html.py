@@ -67,7 +67,7 @@ def check_report(path: str | Path) -> None:
             begins = file.read(len(MARK))
         if begins != MARK.encode():
             raise FcnError('there is a file of this name that is not a report', file=str(path),
-                           code='not-overwritten', do='Give another name, or remove it.')
+                           do='Give another name, or remove it.')
 
 
 def page(found: Evaluation, run: RunFacts | None) -> str:

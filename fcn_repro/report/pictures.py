@@ -54,10 +54,14 @@ def make_row(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, capti
         if labels.shape != image.shape[:2]:
             raise FcnError(f'the {kind} is {labels.shape}, the image {image.shape[:2]}',
                            do='Give them at one size.')
-    factor = max(1, -(-LEAST // max(image.shape[:2])))
-    panels = (image, *(palette(256)[labels] for labels in maps))
-    return Row(tuple(panel.repeat(factor, 0).repeat(factor, 1) for panel in panels), caption,
+    return Row(enlarged(image, *(palette(256)[labels] for labels in maps)), caption,
                tuple(np.union1d(*maps).tolist()))
+
+
+def enlarged(*panels: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Panels (H, W, 3) of one size by a whole factor that makes them at least LEAST pixels."""
+    factor = max(1, -(-LEAST // max(panels[0].shape[:2])))
+    return tuple(panel.repeat(factor, 0).repeat(factor, 1) for panel in panels)
 
 
 def save_rows(rows: Sequence[Row], names: Sequence[str] | None, path: str | Path,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fcn_repro.data.palette import palette
-from fcn_repro.report.pictures import Row, save_rows
+from fcn_repro.report.pictures import Row, enlarged, save_rows
 
 
 def refinement(rows: Sequence[tuple[str, np.ndarray, Sequence[np.ndarray]]],
@@ -19,6 +19,6 @@ def refinement(rows: Sequence[tuple[str, np.ndarray, Sequence[np.ndarray]]],
     maps, and without rows.
     """
     colours = palette(256)
-    save_rows([Row((image, *(colours[np.asarray(labels)] for labels in maps)), id_,
+    save_rows([Row(enlarged(image, *(colours[np.asarray(labels)] for labels in maps)), id_,
                    tuple(sorted({int(c) for labels in maps for c in np.unique(labels)})))
                for id_, image, maps in rows], names, path, ('image', *titles))

@@ -319,7 +319,7 @@ def test_keys_in_a_browser(tmp_path, browser, width):
     (tmp_path / 'b.html').write_text(text.replace('</head>', f'<script>{STEPS}</script></head>', 1))
     out = browser(tmp_path / 'b.html', '--dump-dom', f'--window-size={width},900')
     said = re.search('<body>(.*?)</body>', out, re.S)[1].strip().splitlines()
-    assert len(said) == 14 and all(line.startswith('ok ') for line in said), said
+    assert len(said) == 13 and all(line.startswith('ok ') for line in said), said
 
 
 def test_looks_in_a_browser(tmp_path, browser):
