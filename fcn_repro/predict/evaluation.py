@@ -294,7 +294,7 @@ class Pass:
         more = f'; and {len(faults) - NAMED} more' if len(faults) > NAMED else ''
         return FcnError(f'{len(faults)} images or labels cannot be used: {first.file}: '
                         f'{first.what}; {listed}{more}', do='Repair them, or take '
-                        ' their ids out of the split; the others are scored already.')
+                        'their ids out of the split; the others are scored already.')
 
     # Pictures
 
