@@ -1,11 +1,13 @@
 # make build && make train-fcn32s     everything from nothing: data, classifier, FCN-32s, its score
+# make report                         scores a run, as one HTML file to look at
 # make staged                         all stages with their controls: Table 2 in miniature
 # make test                           the default tests
 #
 # PYTHON  the Python to start from      VENV   folder of the venv; empty: none, PYTHON has torch
 # TORCH   the requirement that pip installs as torch
 # VOC, SBD, WEIGHTS, CLASSES, MNIST, M2NIST    your data, see docs/training.md
-# NET, ITERATIONS, RESTORE=1, FRESH=1          of train-fcn32s, train-fcn16s, train-fcn8s and eval
+# NET, ITERATIONS, RESTORE=1, FRESH=1          of train-fcn32s, train-fcn16s, train-fcn8s, eval
+#         and report
 # BATCH, SAMPLES   images per pass and samples per iteration of train-…: another recipe
 # KEEP    number of snapshots to keep   SEEDS  of staged
 # MINUTES, JOBS, SEED of fuzz
@@ -30,7 +32,7 @@ TRAIN = $(OPTIONS) $(if $(M2NIST),--m2nist '$(M2NIST)') $(if $(WEIGHTS),--weight
         $(if $(BATCH),--batch $(BATCH)) $(if $(SAMPLES),--samples $(SAMPLES)) \
         $(if $(RESTORE),--restore) $(if $(FRESH),--fresh) $(if $(KEEP),--keep $(KEEP))
 
-.PHONY: build staged eval test test-slow lint sanitize kills fuzz cuda-check gpu-check bench wheel \
+.PHONY: build staged eval report test test-slow lint sanitize kills fuzz cuda-check gpu-check bench wheel \
         clean
 
 build: $(if $(VENV),$(VENV)/installed)
@@ -69,9 +71,14 @@ staged: build
 	    $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(CLASSES),--classes $(CLASSES)) \
 	    $(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(KEEP),--keep $(KEEP))
 
+EVAL = --stage $(NET) $(OPTIONS) $(if $(M2NIST),--m2nist '$(M2NIST)') \
+       $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 eval: build
-	@$(RUN) eval --stage $(NET) $(OPTIONS) \
-	    $(if $(M2NIST),--m2nist '$(M2NIST)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+	@$(RUN) eval $(EVAL)
+
+# scores NET as eval does and writes its report, one HTML file; REPORT: another name for it
+report: build
+	@$(RUN) eval $(EVAL) --report $(if $(REPORT),'$(REPORT)')
 
 test: build
 	@$(PY) -m pytest -n 2

@@ -1,9 +1,11 @@
-"""Settings of the C library's allocator and of Python's cyclic garbage collector."""
+"""Memory of this process: the C library's allocator, Python's cyclic collector, and the peak."""
 
 import ctypes
 import gc
+import re
+import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3         # of glibc's malloc.h
 LARGEST = 2 ** 30
@@ -37,3 +39,17 @@ def collector_paused() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def reset_peak():
+    """Begin a new measurement of `peak`, where the system can."""
+    with suppress(OSError), open('/proc/self/clear_refs', 'w') as file:
+        file.write('5')
+
+
+def peak():
+    """Bytes of main memory that this process held at most, since reset_peak or its start."""
+    with suppress(OSError), open('/proc/self/status') as file:
+        if found := re.search(r'^VmHWM:\s+(\d+) kB$', file.read(), re.M):
+            return 1024 * int(found[1])
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

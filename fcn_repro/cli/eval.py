@@ -1,20 +1,30 @@
-"""Score a net on a folder laid out as PASCAL VOC is: the four metrics, IU by class, pictures."""
+"""Score a net on a folder laid out as PASCAL VOC is: the four metrics, IU by class, time, memory,
+pictures, a report; and label maps for VOC's server."""
 
 import argparse
 import os
 from pathlib import Path
 
+from ..data.image import MEAN
+from ..data.layer import DataLayer
 from ..distributed import Processes
-from ..formats.weights import format_rows
+from ..errors import FcnError
+from ..formats.weights import format_rows, read_extra
 from ..memory import keep_freed_memory
+from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place
 from ..predict.evaluation import evaluate_and_report
+from ..predict.outputs import find_output
+from ..predict.sources import given_voc
 from ..proto import TEST
 from ..pycaffe.mode import set_user_code
 from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations
 from ..recipe.options import Options
+from ..recipe.run_facts import facts_of_run, facts_of_weights
 from ..recipe.runs import Run
+from ..report.html import FILE as REPORT
+from ..report.html import check_report, write_report
 from .arguments import (
     add_max_pixels,
     add_optimisations,
@@ -30,8 +40,8 @@ SEVERAL_PROCESSES = True        # torchrun may start it several times, to work t
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--net', metavar='FILE', help='a val prototxt with a VOC data layer '
-                        '(default: val.prototxt of --stage)')
+    parser.add_argument('--net', metavar='FILE', help='a val prototxt with a VOC data layer, or a '
+                        'deploy prototxt with --voc (default: val.prototxt of --stage)')
     parser.add_argument('--stage', default='mini-fcn32s', help='net and weights of this stage')
     parser.add_argument('--runs', metavar='DIR', default='runs', help='folder of all runs '
                         '(default: %(default)s)')
@@ -42,7 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'train made')
     parser.add_argument('--m2nist', metavar='DIR', help='the run, and the scenes, that --m2nist of '
                         'train took')
-    parser.add_argument('--split', help='default: the one that the net names')
+    parser.add_argument('--split', help='default: the one that the net names; of a deploy net '
+                        'seg11valid if the folder has it or --sbd is given, else val')
+    parser.add_argument('--mean', type=float, nargs=3, metavar=('B', 'G', 'R'), help='of a deploy '
+                        "net's input (default: VGG16's, {} {} {})".format(*MEAN))
     parser.add_argument('--rule', choices=('paper', 'release'), default='paper',
                         help='paper: classes absent from the ground truth are left out; release: '
                         'IU 0 if predicted (default: %(default)s)')
@@ -53,6 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--images', type=int, metavar='N', help='only the first N')
     parser.add_argument('--pictures', type=int, default=8, metavar='N', help='images to draw with '
                         'ground truth and prediction (default: %(default)s)')
+    parser.add_argument('--report', metavar='FILE', nargs='?', const='', help='write a report, one '
+                        'HTML file (default name: report.html in the folder of the run, or in '
+                        '--out)')
+    parser.add_argument('--submit', metavar='FILE', help="write the archive for VOC's server, a "
+                        '.tgz; splits without labels, such as test, are taken too')
     parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/eval, or '
                         'runs/eval/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
@@ -86,12 +104,42 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
         run.check()             # refuses an unknown stage
     net_file = args.net or run.prototxt / 'val.prototxt'
     net = UserNet.read(net_file, TEST, passes=optimisations.passes,
-                       overrides=options.in_order(args.split), writes=args.writes)
+                       overrides=options.in_order(args.split, bool(args.submit)),
+                       writes=args.writes)
+    data = given_data(net, args)
     weights = args.weights or run.newest_weights()
     print(f'{net_file} with {weights}')
     print(format_rows(net.copy_from(weights), args.verbose))
     place(net, device, workers=args.workers, precision=args.precision, **optimisations.placed)
-    own = Path('runs', 'eval', Path(weights).stem) if args.net or args.weights else \
-        run.folder / 'eval'
-    evaluate_and_report(net, args.out or own, args.pictures, args.images, args.rule,
-                        args.output, args.threshold, processes)
+    others = bool(args.net or args.weights)
+    own = Path('runs', 'eval', Path(weights).stem) if others else run.folder / 'eval'
+    out = Path(args.out or own)
+    report = args.report if args.report != '' else \
+        (out if others or args.out else run.folder) / REPORT
+    if report is not None:
+        check_report(report)
+    found = evaluate_and_report(net, out, args.pictures, args.images, args.rule, args.output,
+                                args.threshold, processes, data=data, submit=args.submit,
+                                weights=weights, provenance=read_extra(weights))
+    if found is None:
+        print('the split has no labels: no score')
+    elif report is not None and processes.first:
+        write_report(report, found, facts_of_weights(weights) if others else
+                     facts_of_run(run, Path(weights)))
+        print(f'report: {report}')
+
+
+def given_data(net: Net, args: argparse.Namespace) -> DataLayer | None:
+    """The data that a deploy net is given; None for a net that reads its own. FcnError without
+    --voc."""
+    if not net.graph.inputs:
+        if args.mean is not None:
+            raise FcnError('this net reads its data with the mean pixel that it names',
+                           file=str(net.graph.file), code='mean-unused', do='Leave out mean.')
+        return None
+    if args.voc is None:
+        raise FcnError('the net has no Python data layer, and no data are given',
+                       file=str(net.graph.file), code='no-data',
+                       do='Give a val net; or, for a deploy net, a folder in the layout of VOC.')
+    return given_voc(args.voc, args.split, args.sbd, args.mean or MEAN,
+                     find_output(net, args.output, args.threshold).classes, bool(args.submit))

@@ -93,6 +93,9 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                        'anew, `fcn-repro train {stage} --fresh --seed N`.',
     # export
     'export-exists': 'Give another --out, or --force to write over it.',
+    # evaluation
+    'no-data': 'Give a val net; or, for a deploy net, --voc DIR, a folder in the layout of VOC.',
+    'mean-unused': 'Leave out --mean.',
     # predict
     'several-outputs': 'Give one of them with --output BLOB.',
     'one-channel': 'Give --threshold T, above which it means the object (0 for a logit); or end '

@@ -32,6 +32,7 @@ class DataLayer:
     per pass of training replace; None for a layer with batches of its own.
     in_order: params that give every sample of any split once and in file order; None if the layer
     always reads its val split so.
+    without_labels: params with which a split without any label is read too; {} if there are none.
     batch_size: samples of a forward pass where the param of that name is not given.
     """
 
@@ -41,6 +42,7 @@ class DataLayer:
     seed_param: ClassVar[str] = 'seed'
     batch_param: ClassVar[str | None] = None
     in_order: ClassVar[Mapping[str, Any] | None] = None
+    without_labels: ClassVar[Mapping[str, Any]] = {}
     batch_size: int = 1
     classes: tuple[str, ...] | None = None
 
@@ -95,12 +97,15 @@ class SegDataLayer(DataLayer):
     split: name of the split file; mean: (blue, green, red); randomize (default True): random
     order, only when the split's name contains 'train'; seed: an int, None is 0;
     classes (an addition): the number of classes, against which label ids are checked; batch_size
-    (an addition): pairs of one size per forward pass of a random order (order.BatchOrder).
+    (an addition): pairs of one size per forward pass of a random order (order.BatchOrder);
+    unlabelled (an addition, default False): read a split of which no image has a label file, such
+    as VOC's test, with labels that are void everywhere.
     Unknown, missing and wrong params are an FcnError.
     """
 
     batch_param: ClassVar[str | None] = 'batch_size'
     in_order: ClassVar[Mapping[str, Any] | None] = {'randomize': False, 'batch_size': 1}
+    without_labels: ClassVar[Mapping[str, Any]] = {'unlabelled': True}
     folder_keys: ClassVar[tuple[str, ...]] = ()     # a data set's own params: required …
     optional: ClassVar[tuple[str, ...]] = ()        # … and optional
 
@@ -110,6 +115,7 @@ class SegDataLayer(DataLayer):
         self.reader = self.open(params)
         self.order = SampleOrder(len(self.reader), params.get('seed'),
                                  params.get('randomize', True) and 'train' in params['split'])
+        self.unlabelled = bool(params.get('unlabelled')) and not self.reader.has_labels()
         self.batch_size = params.get('batch_size', 1)
         if self.batch_size > 1 and not self.order.randomize:
             raise FcnError(f"batch_size is {self.batch_size}, and split '{params['split']}' is "
@@ -137,7 +143,8 @@ class SegDataLayer(DataLayer):
     def _check(self, params: Mapping[str, Any]) -> None:
         name = type(self).__name__
         required = (*self.folder_keys, 'split', 'mean')
-        known = (*required, *self.optional, 'randomize', 'seed', 'classes', 'batch_size')
+        known = (*required, *self.optional, 'randomize', 'seed', 'classes', 'batch_size',
+                 'unlabelled')
         for key in params:
             if key not in known:
                 raise FcnError(f'param_str has {key!r}, which {name} does not know',
@@ -189,7 +196,8 @@ class SegDataLayer(DataLayer):
 
     def sample(self, k: int) -> Sample:
         """The k-th consumed Sample."""
-        return self.reader.load(self.order[k])
+        i = self.order[k]
+        return self.reader.load_unlabelled(i) if self.unlabelled else self.reader.load(i)
 
     def samples(self, k: int) -> list[Sample]:
         """The Samples of the k-th forward pass, batch_size of one size."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fcn_repro.data.image import check_label, image_size, read_image, read_label
+from fcn_repro.data.image import VOID, check_label, image_size, read_image, read_label
 from fcn_repro.errors import CONTROL, FcnError, short
 from fcn_repro.files import read_regular
 from fcn_repro.paths import as_path, confined
@@ -97,6 +97,10 @@ class Reader:
         """The path of a sample's label."""
         return self.sample_path(self.labels, id_)
 
+    def image_file(self, id_: str) -> Path:
+        """The path of a sample's image."""
+        return self.sample_path(self.images, id_)
+
     def sample_path(self, pattern: str, id_: str) -> Path:
         """The path of a sample's image or label; pattern: `images` or `labels`."""
         return confined(self.folder, pattern.format(id_), 'id', file=self.split_file)
@@ -111,6 +115,15 @@ class Reader:
                            file=self.label_file(self.ids[i]),
                            do='Give image and label the same size.')
         return Sample(self.ids[i], image, label)
+
+    def load_unlabelled(self, i: int) -> Sample:
+        """The i-th sample of a split without labels: void everywhere."""
+        image = self.image(i)
+        return Sample(self.ids[i], image, np.full(image.shape[:2], VOID, np.uint8))
+
+    def has_labels(self) -> bool:
+        """Whether any sample of the split has a label file."""
+        return any(os.path.isfile(self.label_file(id_)) for id_ in self.ids)
 
     def _path(self, pattern: str, i: int, kind: str) -> Path:
         path = self.sample_path(pattern, self.ids[i])

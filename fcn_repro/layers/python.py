@@ -1,5 +1,6 @@
 """Python: a data layer by module and class name, implemented by the readers of fcn_repro.data."""
 
+import time
 from functools import cached_property
 
 from .. import data
@@ -34,6 +35,7 @@ class Python(Source):
     ignored = ('share_in_parallel',)
 
     samples = ()            # of the batch that forward gave last; a classifier's reader has none
+    seconds = 0., 0.        # of that batch: reading it, and waiting until it had been read
 
     @classmethod
     def assumed_tops(cls, node, size):
@@ -60,19 +62,22 @@ class Python(Source):
         return Prefetch(self.read)
 
     def read(self, k):
-        """(Samples, tensors) of the k-th batch."""
+        """(Samples, tensors, seconds that it took) of the k-th batch."""
+        start = time.perf_counter()
         if hasattr(self.reader, 'samples'):
             samples = self.reader.samples(k)
             blobs = self.reader.blobs(samples)
         else:
             samples, blobs = (), self.reader.batch(k)
-        return samples, self.on_host(blobs)
+        return samples, self.on_host(blobs), time.perf_counter() - start
 
     def shape(self, bottoms):
-        _, tensors = self.located(self.ahead.peek, self.state.position)
+        _, tensors, _ = self.located(self.ahead.peek, self.state.position)
         return [tensor.shape for tensor in tensors]
 
     def forward(self, bottoms, params):
-        self.samples, tensors = self.located(self.ahead.take, self.state.position,
-                                             self.state.options.workers, self.state.share)
+        start = time.perf_counter()
+        self.samples, tensors, reading = self.located(
+            self.ahead.take, self.state.position, self.state.options.workers, self.state.share)
+        self.seconds = reading, time.perf_counter() - start
         return self.on_device(tensors)

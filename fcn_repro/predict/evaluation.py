@@ -1,33 +1,55 @@
-"""Evaluation of a val net as in the paper: four metrics, IU per class, time, pictures."""
+"""Evaluation of a net as in the paper: four metrics, IU per class, time, memory, pictures."""
 
-import json
+from __future__ import annotations
+
+import hashlib
 import logging
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
+from .. import memory
+from ..data.image import MEAN
 from ..data.layer import DataLayer
+from ..data.prefetch import default_workers
+from ..data.reader import Sample
 from ..distributed import ALONE, Processes
 from ..errors import FcnError
-from ..formats.atomic import write_text
 from ..lock import locked
 from ..net.net import Net
 from ..paths import confined
-from ..report import contact_sheet, metrics_table, one_class_warning, side_by_side
-from .labels import data_layer, evaluate
-from .metrics import Confusion, Metrics, coarse
+from ..report import metrics_table, one_class_warning
+from ..report.pictures import Row, make_row, save_rows, shrunk
+from ..report.results import Evaluation, Example, Image, Times, spread_of, write_results
+from ..sizes import size
+from .labels import data_layer
+from .metrics import Confusion, Metrics, metrics
 from .outputs import Output, find_output
+from .partial import Partial, hash_of_params, stamp_of
+from .scoring import ImageScore, Totals, image_metrics, score_image
+from .sources import GivenSource, Source, ValSource, checked, evaluate, files_of
+from .submission import Submission
 
 log = logging.getLogger(__name__)
 
+EXTREMES = 8            # best images, and worst ones, that an Evaluation has
+NAMED = 5               # files that an error lists
+ROUNDED = 0.5           # by what a mean pixel may differ from Caffe's: it is often given rounded
 
-def val_score(net: Net, iteration: int, processes: Processes = ALONE) -> str:
+
+def val_metrics(net: Net, iteration: int, processes: Processes = ALONE) -> Metrics:
     """Score a val net during training, as the release's solve.py does between its steps. Logs four
-    lines and returns one for the screen."""
+    lines."""
     output = find_output(net)
     confusion = Confusion(output.classes)
     for _ in evaluate(net, confusion, output=output, processes=processes):
@@ -38,6 +60,11 @@ def val_score(net: Net, iteration: int, processes: Processes = ALONE) -> str:
               'mean IU': m.mean_iu, 'fwavacc': m.fw_iu}
     for name, value in values.items():
         log.info('Iteration %d, %s = %.6g', iteration, name, value)
+    return m
+
+
+def val_line(m: Metrics, iteration: int) -> str:
+    """val_metrics as a line for the screen."""
     return (f'val at iteration {iteration}: pixel acc. {100 * m.pixel_accuracy:.1f}, mean acc. '
             f'{100 * m.mean_accuracy:.1f}, mean IU {100 * m.mean_iu:.1f}, f.w. IU '
             f'{100 * m.fw_iu:.1f}')
@@ -45,71 +72,55 @@ def val_score(net: Net, iteration: int, processes: Processes = ALONE) -> str:
 
 def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int | None = None,
                         rule: str = 'paper', output: str | None = None,
-                        threshold: float | None = None,
-                        processes: Processes = ALONE) -> Metrics:
-    """Evaluate a val net on its data, print the tables, and write them and pictures below `out`.
+                        threshold: float | None = None, processes: Processes = ALONE, *,
+                        data: DataLayer | None = None, submit: str | Path | None = None,
+                        weights: str | Path = '', provenance: Mapping[str, Any] | None = None
+                        ) -> Evaluation | None:
+    """Evaluate a net on a split, print the tables, and write them and pictures below `out`.
 
+    net: a val net, which reads its data; or a deploy net, with `data`, whose images it is given.
     pictures: number of image | ground truth | prediction strips, spread over the data. count:
     number of images (None: all). rule: of metrics.metrics, 'paper' or 'release'. output,
     threshold: of find_output. processes: those that all call this, each with the net, to share the
-    images; the counts are those of one process.
-    Returns the Metrics. Writes metrics.json, pictures/<id>.png and pictures.png. FcnError for bad
-    data, a net without a score, and a folder that cannot be written, or that another evaluation is
-    using.
+    images; the counts are those of one process. submit: the archive to write for VOC's server.
+    weights, provenance: the file, and what it records of itself, for the results.
+
+    Returns the Evaluation; None where the split has no labels, which `submit` alone takes. Writes
+    metrics.json, metrics.csv, images.csv, pictures/<id>.png and pictures.png. A call that was
+    interrupted goes on from partial.jsonl if net, weights and split are the same. Files of the data
+    that cannot be read are reported at the end, when all others are scored.
+    FcnError for such data, a net without a score, and a folder that cannot be written, or that
+    another evaluation is using.
     """
-    data, out = data_layer(net), Path(out)
+    source_data, out = data_layer(net) if data is None else data, Path(out)
     prediction_of = find_output(net, output, threshold)
     print(prediction_of.words)
-    total = how_many(count, data)
+    total = how_many(count, source_data)
+    source: Source = ValSource(net, prediction_of, processes) if data is None else \
+        GivenSource(net, prediction_of, data, net.options.workers, processes)
+    submission = None if submit is None else \
+        Submission(submit, out / 'submission', folder_of(source_data), prediction_of.classes)
     with locked(out) if processes.first else nullcontext():
         processes.gather(None)              # the folder is there now
-        return _report_into(out, net, prediction_of, total, pictures, count, rule, processes)
+        work = Pass(net, prediction_of, source, out, total, pictures, processes, submission)
+        found = work.run()
+        if submission is not None and processes.first:
+            submission.pack({score.id: score.size for score in found.values()})
+            print(f'submission of {total} label maps, checked: {submission.archive}')
+        if getattr(source_data, 'unlabelled', False):
+            processes.by_first(work.partial.remove)
+            return None
+        evaluation = work.evaluation(found, rule, str(weights), provenance or {})
+        if processes.first:
+            show(evaluation, [row for _, row in sorted(work.rows.items())], out)
+        processes.by_first(lambda: write_results(evaluation, out))
+        processes.by_first(work.partial.remove)
+    return evaluation
 
 
-def _report_into(out: Path, net: Net, prediction_of: Output, total: int, pictures: int,
-                 count: int | None, rule: str, processes: Processes) -> Metrics:
-    """evaluate_and_report of `total` images into a folder whose lock the first process holds."""
-    data = data_layer(net)
-    wanted = spread(min(pictures, total), total)
-    seconds: list[float] = []
-    strips: dict[int, np.ndarray] = {}
-    confusion, mine = Confusion(prediction_of.classes), processes.share(total)
-    bound, factor = Confusion(confusion.n), stride(net)
-    bar = tqdm(evaluate(net, confusion, count, prediction_of, processes), total=len(mine),
-               unit='image', disable=None if processes.first else True, dynamic_ncols=True)
-    for k, (sample, prediction, time) in zip(mine, bar, strict=True):
-        seconds.append(time)
-        if factor:
-            bound.add(sample.label, coarse(sample.label, factor))
-        if k in wanted:
-            path = confined(out / 'pictures', f'{sample.id}.png', 'id')
-            strips[k] = side_by_side(sample.image, sample.label, prediction, path)
-    confusion.hist, bound.hist = processes.add(confusion.hist), processes.add(bound.hist)
-    seconds = [second for part in processes.gather(seconds) for second in part]
-    drawn = [(k, picture) for part in processes.gather(strips) for k, picture in part.items()]
-    metrics = confusion.metrics(rule)
-    names = data.classes if data.classes and len(data.classes) == confusion.n else None
-    print(f'\n{total} images, rule of the {rule}; median {1000 * median(seconds):.0f} ms an image')
-    print(metrics_table(metrics, names))
-    most = bound.metrics().mean_iu if factor else None
-    if most is not None:
-        print(bound_line(metrics.mean_iu, most, factor))
-    if (warning := one_class_warning(confusion.hist, names)):
-        print(warning)
-    if drawn and processes.first:
-        contact_sheet([picture for _, picture in sorted(drawn, key=lambda pair: pair[0])],
-                      out / 'pictures.png')
-        print(f'pictures (image, ground truth, prediction): {out}/pictures.png')
-    if processes.first:             # last, so that its presence means a complete folder
-        _write_json(out / 'metrics.json', metrics, most, confusion, seconds, rule, names,
-                    data.fingerprint())
-    return metrics
-
-
-def bound_line(mean_iu: float, most: float, factor: int) -> str:
-    """The line that compares a mean IU with its upper bound at a stride, both fractions."""
-    return (f'the ground truth itself at stride {factor}, by nearest neighbour (appendix A): mean '
-            f'IU {100 * most:.1f}; the net reaches {100 * mean_iu / most:.0f} % of that')
+def folder_of(data: DataLayer) -> str | Path:
+    """The folder of a data layer's files; '' without."""
+    return getattr(getattr(data, 'reader', None), 'folder', '')
 
 
 def how_many(count: int | None, data: DataLayer) -> int:
@@ -130,15 +141,325 @@ def stride(net: Net) -> int:
     return max(ups[-1].param.convolution_param.stride, default=1) if ups else 0
 
 
-def _write_json(path: Path, metrics: Metrics, bound: float | None, confusion: Confusion,
-                seconds: Sequence[float], rule: str, names: Sequence[str] | None,
-                data: str) -> None:
-    iu = [None if v != v else float(v) for v in metrics.class_iu]
-    text = json.dumps({
-        'pixel_accuracy': float(metrics.pixel_accuracy), 'mean_iu': float(metrics.mean_iu),
-        'mean_accuracy': float(metrics.mean_accuracy), 'fw_iu': float(metrics.fw_iu),
-        'class_iu': dict(zip(names or map(str, range(len(iu))), iu, strict=True)), 'rule': rule,
-        'bound': bound, 'of_bound': bound and metrics.mean_iu / bound,
-        'images': len(seconds), 'data': data, 'median_seconds': median(seconds),
-        'confusion': confusion.hist.tolist()}, indent=1)
-    write_text(text, path)
+# ---- one pass over the images --------------------------------------------------------------------
+
+class Done(NamedTuple):
+    """An image that has been run: its number, sample, label map and score."""
+    k: int
+    sample: Sample
+    prediction: np.ndarray
+    score: ImageScore
+
+
+def result_of(k: int, sample: Sample, prediction: np.ndarray, task: Future) -> Done:
+    """The Done of an image that is being scored."""
+    return Done(k, sample, prediction, task.result())
+
+
+@dataclass
+class Pass:
+    """The images of an evaluation, run and scored once, by each process its share.
+
+    Scoring is done in threads, while the net runs on. out: the folder; total: number of images;
+    pictures: how many to draw. FcnErrors of single files are kept until all others are done.
+    """
+    net: Net
+    output: Output
+    source: Source
+    out: Path
+    total: int
+    pictures: int
+    processes: Processes = ALONE
+    submission: Submission | None = None
+    faults: list[FcnError] = field(default_factory=list)
+    resumed: int = 0
+    seconds: float = 0.
+    peak: int = 0
+
+    def __post_init__(self) -> None:
+        self.classes, self.stride = self.output.classes, stride(self.net)
+        count = 0 if getattr(self.source.data, 'unlabelled', False) else self.pictures
+        self.wanted = spread(min(count, self.total), self.total)
+        self.partial = Partial(self.out, self.key(), self.classes, self.processes.rank)
+        self.extremes = Extremes(self.classes)
+        self.rows: dict[int, Row] = {}
+
+    @property
+    def names(self) -> Sequence[str] | None:
+        """The class names of the data, if there is one for each class of the net."""
+        names = self.source.data.classes
+        return names if names and len(names) == self.classes else None
+
+    def key(self) -> dict[str, Any]:
+        """What makes an evaluation the same one, as texts and numbers."""
+        data, net = self.source.data, self.net
+        ids = getattr(data, 'ids', None)
+        split = data.fingerprint() if ids is None else hash_of('\n'.join(ids))
+        mean = getattr(data, 'mean', None)
+        return {'weights': hash_of_params(net), 'split': split,
+                'net': hash_of('\n'.join(str(node.param) for node in net.graph.nodes)),
+                'output': [self.output.blob, self.output.threshold], 'classes': self.classes,
+                'device': net.options.device.type, 'precision': net.options.precision,
+                'mean': None if mean is None else list(map(float, mean))}
+
+    def run(self) -> dict[int, ImageScore]:
+        """{k: score} of all images of all processes, in order. FcnError for files that cannot be
+        read, when all others are done."""
+        earlier = self.processes.by_first(self.partial.begin)
+        scores = {k: score for k, (stamp, score) in sorted(earlier.items())
+                  if k < self.total and self.still_good(k, stamp, score)}
+        self.resumed = len(scores)
+        if scores:
+            print(f'{len(scores)} of {self.total} images were scored by an interrupted call, which '
+                  'this one goes on with')
+        mine = [k for k in self.processes.share(self.total) if k not in scores]
+        new = self.over(mine)
+        if faults := [fault for part in self.processes.gather(
+                [fields_of(error) for error in self.faults]) for fault in part]:
+            raise self.failed(faults, self.total - len(faults))
+        for part in self.processes.gather(new):
+            scores |= part
+        self.draw_again(scores)
+        return dict(sorted(scores.items()))
+
+    def still_good(self, k: int, stamp: str, score: ImageScore) -> bool:
+        """Whether an earlier call's score of an image holds: its files are as they were, and its
+        label map is there if it is to be submitted."""
+        return stamp == stamp_of(files_of(self.source.data, k)) and (
+            self.submission is None or self.submission.path(score.id).is_file())
+
+    def over(self, mine: Sequence[int]) -> dict[int, ImageScore]:
+        """Run and score these images; {k: score}."""
+        memory.reset_peak()
+        if (gpu := self.net.options.gpu) is not None:
+            torch.cuda.reset_peak_memory_stats(gpu)
+        start, scores = time.perf_counter(), {}
+        bar = tqdm(self.scored(mine), total=len(mine), unit='image', dynamic_ncols=True,
+                   disable=None if self.processes.first else True)
+        try:
+            for done in bar:
+                scores[done.k] = done.score
+                self.partial.append(done.k, stamp_of(files_of(self.source.data, done.k)),
+                                    done.score)
+                self.draw(done)
+                self.extremes.add(done)
+        except KeyboardInterrupt:
+            bar.close()
+            print(f'stopped after {self.resumed + len(scores)} of {self.total} images; the same '
+                  'command goes on from there')
+            raise
+        finally:
+            self.partial.close()
+        self.seconds = time.perf_counter() - start
+        self.peak = memory.peak() if gpu is None else torch.cuda.max_memory_allocated(gpu)
+        return scores
+
+    def scored(self, mine: Sequence[int]) -> Iterator[Done]:
+        """Run these images; each is scored while the next ones run."""
+        waiting: deque = deque()
+        threads = default_workers()
+        with ThreadPoolExecutor(threads, 'scoring') as pool:
+            for k in mine:
+                try:
+                    sample, prediction, seconds = checked(self.source, self.net, self.output, k)
+                except FcnError as error:
+                    if not self.is_of_data(error, k):
+                        raise
+                    self.faults.append(error)
+                    continue
+                waiting.append((k, sample, prediction, pool.submit(
+                    self.score, sample, prediction, seconds)))
+                if len(waiting) > 2 * threads:
+                    yield result_of(*waiting.popleft())
+            for each in waiting:
+                yield result_of(*each)
+
+    def score(self, sample: Sample, prediction: np.ndarray, seconds) -> ImageScore:
+        """Score one image, and write its label map if it is to be submitted."""
+        if self.submission is not None:
+            self.submission.add(sample.id, prediction)
+        return score_image(sample.id, sample.label, prediction, self.classes, self.stride, seconds)
+
+    def is_of_data(self, error: FcnError, k: int) -> bool:
+        """Whether an error is of the k-th sample's files, so that others may be good."""
+        return str(error.file) in map(str, files_of(self.source.data, k))
+
+    def failed(self, faults: Sequence[dict[str, Any]], good: int) -> FcnError:
+        """The error for files that cannot be read."""
+        print(f'{good} of {self.total} images are scored; the same command goes on with the others')
+        first = FcnError(**faults[0])
+        if len(faults) == 1:
+            return first
+        listed = '; '.join(f'{fault["file"]}: {fault["what"]}' for fault in faults[1:NAMED])
+        more = f'; and {len(faults) - NAMED} more' if len(faults) > NAMED else ''
+        return FcnError(f'{len(faults)} images or labels cannot be used: {first.file}: '
+                        f'{first.what}; {listed}{more}', do='Repair them, or take '
+                        'their ids out of the split; the others are scored already.')
+
+    # Pictures
+
+    def draw(self, done: Done) -> None:
+        """Keep what is shown of an image, and draw it if it is to be drawn."""
+        if done.k in self.wanted:
+            sample = done.sample
+            iu = image_metrics(done.score, self.classes)[1]
+            row = make_row(sample.image, sample.label, done.prediction,
+                           f'{sample.id}   mean IU {100 * iu:.1f}' if iu == iu else
+                           f'{sample.id}   all void')
+            self.rows[done.k] = row
+            save_rows([row], self.names, confined(self.out / 'pictures', f'{sample.id}.png', 'id'))
+
+    def draw_again(self, scores: Mapping[int, ImageScore]) -> None:
+        """Run once more the images that are to be shown and that an earlier call has scored; only
+        the first process."""
+        extremes = {k for part in self.extremes.chosen(scores) for k in part}
+        drawn, kept = (set().union(*self.processes.gather(set(those)))
+                       for those in (self.rows, self.extremes.examples))
+        missing = (self.wanted - drawn) | (extremes - kept)
+        for k in sorted(missing & scores.keys()) if self.processes.first else ():
+            sample, prediction, _ = checked(self.source, self.net, self.output, k)
+            done = Done(k, sample, prediction, scores[k])
+            self.draw(done)
+            self.extremes.examples[k] = self.extremes.example(done)
+
+    # The result
+
+    def evaluation(self, scores: Mapping[int, ImageScore], rule: str, weights: str,
+                   provenance: Mapping[str, Any]) -> Evaluation:
+        """The Evaluation of all images; the same in all processes. FcnError if no pixel counts."""
+        totals = Totals(self.classes).add(scores.values())
+        if not totals.hist.any():
+            self.processes.by_first(self.partial.remove)
+        m = metrics(totals.confusion, rule)
+        for part in self.processes.gather((self.rows, self.extremes.examples)):
+            self.rows |= part[0]
+            self.extremes.examples |= part[1]
+        worst, best = self.extremes.chosen(scores)
+        examples = self.extremes.examples
+        data, options = self.source.data, self.net.options
+        times = [score.seconds for score in scores.values()]
+        wall = max(self.processes.gather(self.seconds))
+        mean = getattr(data, 'mean', None)
+        return Evaluation(
+            m, totals.confusion, self.names, rule,
+            float(metrics(totals.bound).mean_iu) if self.stride else None, self.stride,
+            totals.by_distance(rule),
+            [Image(score.id, score.size, *image_metrics(score, self.classes), score.seconds.net)
+             for score in scores.values()],
+            Times([t.net for t in times], [t.net + t.reading for t in times],
+                  [t.net + t.waiting for t in times], 0. if self.resumed else wall),
+            net=str(self.net.graph.file or ''), weights=weights, folder=str(folder_of(data)),
+            split=str(getattr(getattr(data, 'reader', None), 'split', '')),
+            fingerprint=data.fingerprint(), mean=mean, device=device_name(options.device),
+            precision=options.precision, memory=max(self.processes.gather(self.peak)),
+            warnings=doubts(mean, provenance), provenance=provenance,
+            worst=[examples[k] for k in worst if k in examples],
+            best=[examples[k] for k in best if k in examples], resumed=self.resumed)
+
+
+class Extremes:
+    """Examples of the images with the highest and the lowest mean IU so far, of n classes."""
+
+    def __init__(self, n: int):
+        self.n = n
+        self.examples: dict[int, Example] = {}
+
+    def add(self, done: Done) -> None:
+        """Keep an image if it is among them; one that no longer is goes."""
+        iu = image_metrics(done.score, self.n)[1]
+        if iu != iu:
+            return
+        if len(self.examples) == 2 * EXTREMES:
+            worst, best = halves({k: example.mean_iu for k, example in self.examples.items()})
+            if iu < self.examples[worst[-1]].mean_iu:
+                del self.examples[worst[-1]]
+            elif iu > self.examples[best[-1]].mean_iu:
+                del self.examples[best[-1]]
+            else:
+                return
+        self.examples[done.k] = self.example(done)
+
+    def example(self, done: Done) -> Example:
+        """The Example of an image."""
+        sample = done.sample
+        return Example(sample.id, *shrunk(sample.image, sample.label, done.prediction),
+                       *image_metrics(done.score, self.n))
+
+    def chosen(self, scores: Mapping[int, ImageScore]) -> tuple[list[int], list[int]]:
+        """(the worst images, worst first; the best ones, best first), none in both."""
+        known = {k: image_metrics(score, self.n)[1] for k, score in scores.items()}
+        return halves({k: iu for k, iu in known.items() if iu == iu})
+
+
+def halves(values: Mapping[int, float]) -> tuple[list[int], list[int]]:
+    """(numbers of the lowest values, lowest first; of the highest others, highest first), at most
+    EXTREMES each."""
+    count = min(EXTREMES, (len(values) + 1) // 2)
+    lowest = sorted(values, key=lambda k: (values[k], k))[:count]
+    return lowest, sorted(values.keys() - set(lowest), key=lambda k: (-values[k], k))[:EXTREMES]
+
+
+def fields_of(error: FcnError) -> dict[str, Any]:
+    """What an FcnError is made from, to send it to another process."""
+    return {'what': error.what, 'do': error.do, 'code': error.code, 'facts': error.facts,
+            'file': error.file, 'line': error.line, 'layer': error.layer, 'type': error.type}
+
+
+def hash_of(text: str) -> str:
+    """SHA-256 (hex) of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words: a GPU by its model."""
+    return torch.cuda.get_device_name(device) if device.type == 'cuda' else \
+        f'{device.type}, {torch.get_num_threads()} threads'
+
+
+def doubts(mean: Any, provenance: Mapping[str, Any]) -> list[str]:
+    """Why the scores of a net may not be comparable with those of Caffe's."""
+    found = []
+    if mean is not None and not np.allclose(mean, MEAN, rtol=0, atol=ROUNDED):
+        found.append(f'the mean pixel is {tuple(round(float(v), 3) for v in mean)}, that of the '
+                     f"release's VGG16 nets {MEAN} (BGR): right only for weights that were trained "
+                     'with it')
+    if source := provenance.get('source') or provenance.get('converted_from'):
+        found.append(f"the weights are not Caffe's: they were converted from {source}")
+    return found
+
+
+# ---- what is printed -----------------------------------------------------------------------------
+
+def show(found: Evaluation, rows: Sequence[Row], out: Path) -> None:
+    """Print the tables, and write the sheet of pictures."""
+    times = found.times
+    print(f'\n{len(found.images)} images, rule of the {found.rule}; median '
+          f'{1000 * median(times.waited):.0f} ms an image')
+    print(times_lines(found))
+    print(f'\n{metrics_table(found.metrics, found.names)}')
+    if found.bound is not None:
+        print(bound_line(found.metrics.mean_iu, found.bound, found.stride))
+    if (warning := one_class_warning(found.hist, found.names)):
+        print(warning)
+    for doubt in found.warnings:
+        print(f'warning: {doubt}')
+    if rows:
+        save_rows(rows, found.names, out / 'pictures.png')
+        print(f'pictures (image, ground truth, prediction): {out}/pictures.png')
+
+
+def times_lines(found: Evaluation) -> str:
+    """Inference times, and memory."""
+    net, whole = (spread_of(seconds) for seconds in (found.times.net, found.times.whole))
+    rows = [f'{name}  median {1000 * values["median"]:.1f} ms, 95 % within '
+            f'{1000 * values["p95"]:.1f} ms' for name, values in
+            (('net alone ', net), ('end to end', whole))]
+    rate = f'; {len(found.images) / found.times.wall:.1f} images/s' if found.times.wall else ''
+    return (f'{rows[0]}  ({found.device}, {found.precision})\n{rows[1]}  (with reading the files)'
+            f'{rate}\npeak memory {size(found.memory)}')
+
+
+def bound_line(mean_iu: float, most: float, factor: int) -> str:
+    """The line that compares a mean IU with its upper bound at a stride, both fractions."""
+    return (f'the ground truth itself at stride {factor}, by nearest neighbour (appendix A): mean '
+            f'IU {100 * most:.1f}; the net reaches {100 * mean_iu / most:.0f} % of that')

@@ -1,8 +1,7 @@
-"""Label maps: of one image, of photographs as files, and of all of a val net's data."""
+"""Label maps: of one image, and of photographs as files; the data of val nets."""
 
 import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -11,12 +10,9 @@ import numpy as np
 import torch
 
 from ..data import parse_params, python_layers
-from ..data.image import check_label
 from ..data.layer import DataLayer
-from ..data.order import Share
 from ..data.palette import VOC_CLASSES
 from ..data.reader import Sample, read_class_names
-from ..distributed import ALONE, Processes
 from ..errors import FcnError, located
 from ..layers.python import Python
 from ..net.graph import LABELS
@@ -24,8 +20,6 @@ from ..net.net import Net
 from ..proto import TEST
 from ..proto.prototxt import filter_net, read_net
 from ..sizes import dims
-from .metrics import Confusion
-from .outputs import Output, find_output
 
 # ---- val nets ------------------------------------------------------------------------------------
 
@@ -55,35 +49,6 @@ def predict(net: Net, score: str = 'score', **inputs) -> np.ndarray:
     Ties go to the lowest index, as in the release's scripts. inputs: of Net.forward."""
     with torch.inference_mode():
         return net.forward(labels_of=score, **inputs)[LABELS][0].cpu().numpy()
-
-
-def evaluate(net: Net, confusion: Confusion, count: int | None = None,
-             output: Output | None = None,
-             processes: Processes = ALONE) -> Iterator[tuple[Sample, np.ndarray, float]]:
-    """Run a val net over its data in order; yields (sample, prediction (H, W), seconds).
-
-    count: number of images (None: all). output: of find_output (None: what it finds). processes:
-    each runs over its share of the images. Each image is added to `confusion`; seconds are those of
-    the forward pass, including the wait for the image, since the next ones are read ahead.
-    FcnError for a label id that is neither void nor a class, for a score of another size than the
-    image, and for a net that reads several images per batch or has no label per pixel.
-    """
-    layer, data = python_layer(net), data_layer(net)
-    output = output or find_output(net)
-    net.state.share = Share(processes.rank, processes.size, processes.size)
-    for k in processes.share(len(data) if count is None else min(count, len(data))):
-        net.seek(k)
-        start = time.perf_counter()
-        prediction, _ = output.predict(net)
-        seconds = time.perf_counter() - start
-        sample = single_sample(layer)
-        check_label(sample.label, confusion.n, data.label_file(sample))
-        if prediction.shape != sample.label.shape:
-            raise FcnError(f"'{output.blob}' is {dims(prediction.shape)} for an image of "
-                           f'{dims(sample.label.shape)}', file=net.graph.file,
-                           layer=score_layer(net, output.blob), do='Crop it to the data.')
-        confusion.add(sample.label, prediction)
-        yield sample, prediction, seconds
 
 
 def single_sample(layer: Python) -> Sample:

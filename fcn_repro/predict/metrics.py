@@ -38,6 +38,11 @@ class Confusion:
         Labels outside [0, n), such as void 255, do not count. FcnError for a prediction outside
         [0, n) where the label counts, and for shapes that differ.
         """
+        pairs = np.bincount(self.pairs(label, prediction)[1], minlength=self.n ** 2)
+        self.hist += pairs.reshape(self.n, self.n)
+
+    def pairs(self, label: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(which pixels count, bool, and label * n + prediction of those, int64), as `add`."""
         label, prediction = _whole(label, 'label'), _whole(prediction, 'prediction')
         if label.shape != prediction.shape:
             raise FcnError(f'the label is {label.shape}, the prediction {prediction.shape}',
@@ -48,8 +53,7 @@ class Confusion:
             wrong = columns.min() if columns.min() < 0 else columns.max()
             raise FcnError(f'the prediction holds class {wrong}, there are {self.n} classes',
                            do=f'Predict classes 0 to {self.n - 1}.')
-        pairs = np.bincount(rows * self.n + columns, minlength=self.n ** 2)
-        self.hist += pairs.reshape(self.n, self.n)
+        return counted, rows * self.n + columns
 
     def metrics(self, rule: str = 'paper') -> Metrics:
         """The Metrics of what has been counted, by a rule of metrics()."""

@@ -242,8 +242,8 @@ def draw_refinement(runs: Mapping[str, Run], path: Path, count: int) -> None:
     data, strips = data_layer(nets[0]), []
     for k in sorted(spread(min(count, len(data)), len(data))):
         sample = data.sample(k)
-        strips.append((sample.image, [*predictions(nets, k), sample.label]))
-    refinement(strips, [*runs, 'ground truth'], path)
+        strips.append((sample.id, sample.image, [*predictions(nets, k), sample.label]))
+    refinement(strips, [*runs, 'ground truth'], data.classes, path)
 
 
 def loaded(run: Run):

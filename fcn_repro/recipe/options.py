@@ -150,9 +150,11 @@ class Options:
             **({layer.seed_param: RELEASE_SEED + self.seed} if self.seed else {})}
             for layer in python_layers.values()}
 
-    def in_order(self, split: str | None = None) -> dict[str, dict[str, Any]]:
+    def in_order(self, split: str | None = None,
+                 unlabelled: bool = False) -> dict[str, dict[str, Any]]:
         """`overrides` to score a split (None: the one that the net names): each sample once, in
-        file order. FcnError (code 'bad-split') for a split that no folder can have."""
+        file order. unlabelled: take a split without labels, too. FcnError (code 'bad-split') for a
+        split that no folder can have."""
         if split:
             with placed('split', 'split'):
                 confined('', split, 'split')
@@ -160,4 +162,5 @@ class Options:
         for layer in python_layers.values():
             if layer.in_order is not None:
                 overrides[layer.__name__] |= layer.in_order | ({'split': split} if split else {})
+                overrides[layer.__name__] |= layer.without_labels if unlabelled else {}
         return overrides

@@ -14,14 +14,18 @@ import torch
 from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..formats.atomic import make_folder
-from ..formats.weights import FILLER, format_rows
+from ..formats.weights import FILLER, format_rows, read_extra
 from ..lock import RunLock, locked
 from ..net import surgery
 from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place
 from ..predict.channels import channel_pictures
-from ..predict.evaluation import evaluate_and_report, val_score
+from ..predict.evaluation import evaluate_and_report, val_line, val_metrics
 from ..proto.prototxt import read_solver
+from ..report.curves import FILE as CURVES
+from ..report.curves import METRICS, POINTS, Curves, complete_curves
+from ..report.html import FILE as REPORT
+from ..report.html import write_report
 from ..report.progress import TrainingBar, human, log_to
 from ..solver.iteration import test_passes
 from ..solver.snapshot_files import iteration
@@ -38,6 +42,7 @@ from .provenance import (
     parentage_now,
 )
 from .rate_rule import changes, doubts
+from .run_facts import facts_of_run
 from .runs import Run, keep_class_names, set_aside
 from .stage import Stage
 from .stages import shipped
@@ -276,6 +281,8 @@ def iterate(run: Run, solver: Solver, val: Net, report: str,
     place(val, device, workers=options.workers, precision=options.precision, **placed)
     val.share_with(solver.net)
     batch = next(iter(solver.net.shapes.values()))[0] * solver.param.iter_size
+    curves = Curves(run.folder / CURVES if processes.first else None, solver.iter)
+    start = time.perf_counter()
 
     def announce(seconds: float) -> None:
         hours = f'. {hint(hints, "long-training", run)}' if seconds > LONG else ''
@@ -285,8 +292,12 @@ def iterate(run: Run, solver: Solver, val: Net, report: str,
             solver, batch, announce=announce if processes.first else None) as bar:
         for _ in solver.run():
             bar.update()
+            scores: dict[str, float] = {}
             if every and solver.iter % every == 0 and solver.iter < solver.param.max_iter:
-                bar.print_line(val_score, val, solver.iter, processes)
+                bar.print_line(val_score, val, solver.iter, processes, scores)
+            if scores or solver.iter % max(1, solver.param.max_iter // POINTS) == 0:
+                curves.add(solver.iter, time.perf_counter() - start, loss=solver.smoothed_loss,
+                           lr=solver.rate, **scores)
     processes.gather(None)          # the last snapshot is there now
     if solver.stop_requested:
         print(f'stopped at iteration {solver.iter} with a snapshot; '
@@ -294,6 +305,14 @@ def iterate(run: Run, solver: Solver, val: Net, report: str,
         return None
     last = [path for path in run.snapshots() if iteration(path) == solver.iter]
     return last[-1] if last else run.newest_weights()
+
+
+def val_score(val: Net, iteration: int, processes: Processes, scores: dict[str, float]) -> str:
+    """Score the val net between two iterations: a line for the screen; the four metrics are put
+    into `scores`."""
+    m = val_metrics(val, iteration, processes)
+    scores |= {name: getattr(m, name) for name in METRICS}
+    return val_line(m, iteration)
 
 
 def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str, str]) -> None:
@@ -383,7 +402,14 @@ def score(run: Run, val: Net, weights: Path, processes: Processes) -> None:
     if run.stage.accuracy is not None:
         check_accuracy(val, run.stage.accuracy, weights, run.name, processes)
         return
-    evaluate_and_report(val, run.folder / 'eval', options.pictures, processes=processes)
+    extra = read_extra(weights)
+    found = evaluate_and_report(val, run.folder / 'eval', options.pictures, processes=processes,
+                                weights=weights, provenance=extra)
+    if processes.first and found is not None:
+        last = {name: float(getattr(found.metrics, name)) for name in METRICS}
+        complete_curves(run.folder / CURVES, iteration(weights), last)
+        write_report(run.folder / REPORT, found, facts_of_run(run, weights))
+        print(f'report: {run.folder / REPORT}')
     if run.stage.channels and processes.first:
         channel_pictures(val, run.folder / 'eval' / 'channels.png')
         print(f'all channels: {run.folder}/eval/channels.png')

@@ -1,9 +1,9 @@
-"""Reports for people: pictures in the VOC colours, tables of metrics, progress."""
+"""Reports for people: pictures in the VOC colours, tables of metrics, progress, an HTML page."""
 
 from fcn_repro.data.palette import palette
 from fcn_repro.report.overlay import overlay, save_overlay, shares
-from fcn_repro.report.pictures import contact_sheet, save_label_png, side_by_side, strip
+from fcn_repro.report.pictures import contact_sheet, make_row, save_label_png, save_rows
 from fcn_repro.report.tables import metrics_table, one_class_warning
 
-__all__ = ['contact_sheet', 'metrics_table', 'one_class_warning', 'overlay', 'palette',
-           'save_label_png', 'save_overlay', 'shares', 'side_by_side', 'strip']
+__all__ = ['contact_sheet', 'make_row', 'metrics_table', 'one_class_warning', 'overlay', 'palette',
+           'save_label_png', 'save_overlay', 'save_rows', 'shares']

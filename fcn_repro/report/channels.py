@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fcn_repro.data.image import VOID
 from fcn_repro.data.palette import palette
 from fcn_repro.errors import FcnError
 
@@ -26,8 +25,8 @@ def channels(image: np.ndarray, label: np.ndarray, scores: np.ndarray,
     image: (H, W, 3) uint8 RGB. label: (H, W) class indices, 255 void. scores: (C, H, W), before the
     softmax. names: C titles. The upper row has the image, the label map and a mask of each class,
     white on black; the lower row, under the same titles, the predicted map and the probability of
-    each class. In the maps the last class, the background of M2NIST, is black, and class k has the
-    VOC colour k + 1. FcnError for arrays whose sizes or number of channels differ.
+    each class. The maps have the VOC colours, as all pictures. FcnError for
+    arrays whose sizes or number of channels differ.
     """
     scores = np.asarray(scores)
     wanted = (len(names), *image.shape[:2])
@@ -36,7 +35,7 @@ def channels(image: np.ndarray, label: np.ndarray, scores: np.ndarray,
                        f'{len(names)} classes and this image {wanted} and {wanted[1:]} are needed',
                        do='Give them at one size, with one channel per class.')
     masks = label == np.arange(len(names))[:, None, None]
-    maps = [coloured(labels, len(names)) for labels in (label, scores.argmax(0))]
+    maps = [palette(256)[labels] for labels in (label, scores.argmax(0))]
     rows = ([image, maps[0], *map(grey, masks)],
             [np.full_like(image, PAGE), maps[1], *map(grey, softmax(scores))])
     height, width = np.add(image.shape[:2], GAP)
@@ -50,11 +49,6 @@ def channels(image: np.ndarray, label: np.ndarray, scores: np.ndarray,
                         (column * width, TEXT + GAP + row * height))
     draw.text((0, TEXT + GAP + height), 'prediction', 'black', font)
     return np.asarray(sheet)
-
-
-def coloured(label: np.ndarray, classes: int) -> np.ndarray:
-    """A label map (H, W) in the VOC colours, with the last class black and void in VOC's cream."""
-    return palette(256)[np.where(label == VOID, VOID, (label.astype(int) + 1) % classes)]
 
 
 def grey(values: np.ndarray) -> np.ndarray:

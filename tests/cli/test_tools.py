@@ -63,9 +63,14 @@ def test_train_then_eval(tmp_path):
 
     run = tmp_path / 'runs/mini-fcn32s'
     assert {'train.log', 'train_iter_3.caffemodel.h5', 'train_iter_3.solverstate.h5',
-            'net', 'eval'} == {p.name for p in run.iterdir()}
-    assert {p.name for p in (run / 'eval').iterdir()} == {'metrics.json', 'pictures',
-                                                          'pictures.png'}
+            'net', 'eval', 'curves.csv', 'report.html'} == {p.name for p in run.iterdir()}
+    assert {p.name for p in (run / 'eval').iterdir()} == {
+        'metrics.json', 'metrics.csv', 'images.csv', 'pictures', 'pictures.png'}
+    assert [line.partition(',')[0] for line in (run / 'curves.csv').read_text().splitlines()] == [
+        'iteration', '1', '2', '3']
+    report = (run / 'report.html').read_text()
+    assert all(f'</i>{name}</th>' in report for name in ('sky', 'road', 'car'))
+    assert 'id="training"' in report and 'random weights' in report
     assert {p.name for p in (run / 'eval/pictures').iterdir()} == {'im0.png', 'im1.png'}
     saved = json.loads((run / 'eval/metrics.json').read_text())
     assert shown == [round(100 * saved[k], 1) for k in
@@ -79,7 +84,8 @@ def test_train_then_eval(tmp_path):
                                'runs/mini-fcn32s/train_iter_3.caffemodel.h5\n')
     assert '\n17 copied, 0 cast, ' in done.out
     assert '1 images, rule of the release' in done.out and 'pictures (' not in done.out
-    assert [p.name for p in (tmp_path / 'one').iterdir()] == ['metrics.json']
+    assert {p.name for p in (tmp_path / 'one').iterdir()} == {'metrics.json', 'metrics.csv',
+                                                              'images.csv'}
 
 
 # What is shown while a net trains

@@ -112,20 +112,24 @@ def test_one_class_only_is_said(scored, capsys):
 # Pictures
 
 def test_pictures(scored, capsys):
-    """image | ground truth | prediction, in VOC's colours, void included; all on one sheet."""
+    """image | ground truth | prediction, in VOC's colours, void included, enlarged; under headings,
+    with id, IU and a legend; all on one sheet."""
+    (scored[1] / 'classes.txt').write_text('sky\nroad\ncar\n')
     done = call(capsys, 'eval_voc', *scored[0], '--pictures', 2)
     assert 'pictures (image, ground truth, prediction): out/pictures.png' in done.out
     assert names_in('out/pictures') == {'a.png', 'c.png'}
-    strip = np.asarray(Image.open('out/pictures/a.png'))
-    assert strip.shape == (32, 3 * 32 + 2 * 6, 3)
-    image, truth, prediction = strip[:, :32], strip[:, 38:70], strip[:, 76:]
+    picture = np.asarray(Image.open('out/pictures/a.png'))
+    assert picture.shape[1] == 3 * 160 + 2 * 6
+    image, truth, prediction = (picture[48 + 2:208:5, x + 2:x + 160:5] for x in (0, 166, 332))
     assert (image == np.asarray(Image.open('voc/JPEGImages/a.jpg'))).all()
     colours = palette(256)
-    assert (strip[:, 32:38] == 255).all() and (strip[:, 70:76] == 255).all()
     assert (truth[0] == colours[255]).all() and (truth[1:, :24] == colours[0]).all()
     assert (truth[1:, 24:] == colours[1]).all()
     assert (prediction[:, :16] == colours[0]).all() and (prediction[:, 16:] == colours[1]).all()
-    assert Image.open('out/pictures.png').size == (108, 32 + 6 + 16)
+    legend = picture[214:]
+    assert all((legend == colours[c]).all(2).any() for c in (0, 1, 255))
+    sheet = Image.open('out/pictures.png')
+    assert sheet.width == picture.shape[1] and sheet.height == 24 + 2 * (24 + 160 + 6) + 24
 
 
 def names_in(folder):
@@ -187,6 +191,7 @@ def test_wrong_data(scored, capsys, tmp_path, spoil, parts):
     before = contents(tmp_path / 'out')
     spoil(voc)
     assert_error(call(capsys, 'eval_voc', *words, '--pictures', 0), *parts)
+    (tmp_path / 'out/partial.jsonl').unlink(missing_ok=True)
     assert contents(tmp_path / 'out') == before
 
 
@@ -227,8 +232,9 @@ def test_a_deploy_net_has_no_data(scored, capsys, tmp_path):
     (tmp_path / 'val.prototxt').write_text('layer { name: "data" type: "Input" top: "data" '
                                            'input_param { shape { dim: 1 dim: 3 dim: 9 dim: 9 } } }'
                                            + SCORE)
-    assert_error(call(capsys, 'eval_voc', *scored[0]), 'val.prototxt', 'no Python data layer',
-                 'Give a val net')
+    words = [word for word in scored[0] if word not in ('--voc', 'voc')]
+    assert_error(call(capsys, 'eval_voc', *words), 'val.prototxt', 'no Python data layer',
+                 'Give a val net', '--voc')
 
 
 def test_no_weights_yet(tmp_path, monkeypatch, capsys):

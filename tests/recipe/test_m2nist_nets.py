@@ -115,7 +115,7 @@ def test_a_grid_of_channels():
 
 def test_a_val_net_is_scored_and_drawn(tmp_path, capsys):
     net = Net.read(write_model('m2nist', tmp_path) / 'val.prototxt', TEST)
-    metrics = evaluate_and_report(net, tmp_path / 'eval', pictures=2, count=3)
+    metrics = evaluate_and_report(net, tmp_path / 'eval', pictures=2, count=3).metrics
     assert len(metrics.class_iu) == 11 and '\nbackground ' in capsys.readouterr().out
     channel_pictures(net, tmp_path / 'eval/channels.png', count=2)
     with Image.open(tmp_path / 'eval/channels.png') as picture:

@@ -179,7 +179,7 @@ def score(folder, k):
     """What a new val net gets with the snapshot of iteration k."""
     net = Net.read(folder / 'val.prototxt', TEST)
     net.copy_from(f'runs/small/train_iter_{k}.caffemodel.h5')
-    m = evaluate_and_report(net, 'fresh', pictures=0)
+    m = evaluate_and_report(net, 'fresh', pictures=0).metrics
     return (f'pixel acc. {100 * m.pixel_accuracy:.1f}, mean acc. {100 * m.mean_accuracy:.1f}, '
             f'mean IU {100 * m.mean_iu:.1f}, f.w. IU {100 * m.fw_iu:.1f}')
 

@@ -20,7 +20,8 @@ from fcn_repro.recipe.models.mini import ITERATIONS
 from fcn_repro.recipe.options import Options
 from fcn_repro.recipe.runs import Run
 from fcn_repro.recipe.stages import ON, STAGES, shipped
-from fcn_repro.report.refinement import HEAD, refinement
+from fcn_repro.report.pictures import GAP, LINE
+from fcn_repro.report.refinement import refinement
 from fcn_repro.solver import Solver
 
 
@@ -56,7 +57,7 @@ def test_table_of_two_seeds(family, tmp_path, capsys):
     assert 'stride 128: ' in table and '32: ' in table
     assert (tmp_path / 'runs/staged-small/table.md').read_text() == table + '\n'
     sheet = Image.open(tmp_path / 'runs/staged-small/refinement.png')
-    assert sheet.height == HEAD + 2 * SIZE[0] + 6
+    assert sheet.height == LINE + 2 * (LINE + 5 * SIZE[0] + GAP) + LINE       # five times as large
 
     before = contents(tmp_path / 'runs')
     capsys.readouterr()
@@ -178,4 +179,4 @@ def test_figure_iu_is_that_of_the_outlines():
 
 def test_refinement_refuses(tmp_path):
     with pytest.raises(FcnError, match='0 rows'):
-        refinement([], ['a'], tmp_path / 'x.png')
+        refinement([], ['a'], None, tmp_path / 'x.png')

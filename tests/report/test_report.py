@@ -11,13 +11,14 @@ from fcn_repro.errors import FcnError
 from fcn_repro.predict.metrics import Confusion
 from fcn_repro.report import (
     contact_sheet,
+    make_row,
     metrics_table,
     one_class_warning,
     palette,
     save_label_png,
-    side_by_side,
-    strip,
+    save_rows,
 )
+from fcn_repro.report.pictures import legend_rows, shrunk
 
 IMAGE = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
 LABEL = np.arange(35, dtype=np.uint8).reshape(5, 7) % 21
@@ -46,20 +47,50 @@ def test_label_png_reads_back(tmp_path):
     assert os.listdir(path.parent) == ['a.png']         # nothing half-written stays
 
 
-def test_side_by_side(tmp_path):
+def test_rows(tmp_path):
+    """Headings, captions, panels in the VOC colours, and a legend; small images are enlarged."""
     prediction = (LABEL + 1) % 21
-    picture = side_by_side(IMAGE, LABEL, prediction, tmp_path / 'a.png')
-    np.testing.assert_array_equal(read_image(tmp_path / 'a.png'), picture)
-    assert picture.shape == (5, 7 + 6 + 7 + 6 + 7, 3)
-    np.testing.assert_array_equal(picture[:, :7], IMAGE)
-    np.testing.assert_array_equal(picture[:, 13:20], palette()[LABEL])
-    np.testing.assert_array_equal(picture[:, 26:], palette()[prediction])
-    assert (picture[:, 7:13] == 255).all() and (picture[0, 13:20] == (224, 224, 192)).all()
-    np.testing.assert_array_equal(strip(IMAGE, None, LABEL), picture[:, :20])
+    row = make_row(IMAGE, LABEL, prediction, 'a   mean IU 0.0')
+    assert [panel.shape for panel in row.panels] == 3 * [(115, 161, 3)]
+    image, truth, predicted = (panel[::23, ::23] for panel in row.panels)
+    np.testing.assert_array_equal(image, IMAGE)
+    np.testing.assert_array_equal(truth, palette()[LABEL])
+    np.testing.assert_array_equal(predicted, palette()[prediction])
+    assert (truth[0] == (224, 224, 192)).all()
+    assert row.classes == (*range(21), 255)
+    save_rows([row, row], [f'class {i}' for i in range(21)], tmp_path / 'a.png')
+    picture = read_image(tmp_path / 'a.png')
+    assert picture.shape[1] == 3 * 161 + 2 * 6 and len(picture) > 24 + 2 * (24 + 115 + 6) + 24
+    for top in (48, 48 + 145):
+        np.testing.assert_array_equal(picture[top:top + 115, 167:328], row.panels[1])
+        assert (picture[top - 24:top] < 128).any()          # the caption
+    assert (picture[:24] < 128).any()                       # the headings
+    legend = picture[24 + 2 * 145:]
+    for c in (1, 20, 255):
+        assert (legend == palette()[c]).all(2).sum() >= 13 * 13
+
+
+def test_legend_keeps_to_the_width():
+    """Names in lines of that width; a class without a name is its index."""
+    one = legend_rows(['background', 'a name'], [0, 1, 255, 7], 10_000)
+    several = legend_rows(['background', 'a name'], [0, 1, 255, 7], 130)
+    assert several.width <= 130 < one.width and several.height > one.height == 24
+
+
+def test_shrunk():
+    """Large ones to 480 pixels, the maps without new classes; small ones stay."""
+    image, label = np.zeros((100, 960, 3), np.uint8), np.zeros((100, 960), np.uint8)
+    label[:, 480:] = 20
+    image[:, 480:] = 200
+    shown, truth, predicted = shrunk(image, label, label)
+    assert shown.shape == (50, 480, 3) and truth.shape == predicted.shape == (50, 480)
+    assert (truth == np.where(np.arange(480) < 240, 0, 20)).all() and set(np.unique(shown)) == {
+        0, 200}
+    assert shrunk(IMAGE, LABEL, LABEL)[0] is IMAGE
 
 
 def test_contact_sheet(tmp_path):
-    wide, narrow = strip(IMAGE, LABEL, LABEL), strip(IMAGE[:3, :4], LABEL[:3, :4], LABEL[:3, :4])
+    wide, narrow = (np.full((*size, 3), 7, np.uint8) for size in ((5, 33), (3, 24)))
     contact_sheet([wide, narrow], tmp_path / 'sheet.png')
     sheet = read_image(tmp_path / 'sheet.png')
     assert sheet.shape == (5 + 6 + 3, 33, 3)
@@ -70,14 +101,16 @@ def test_contact_sheet(tmp_path):
 
 def test_picture_errors(tmp_path):
     with pytest.raises(FcnError, match=r'prediction is \(3, 3\).*\(5, 7\)'):
-        strip(IMAGE, LABEL, np.zeros((3, 3), int))
+        make_row(IMAGE, LABEL, np.zeros((3, 3), int), '')
     with pytest.raises(FcnError, match='float32'):
-        strip(IMAGE.astype(np.float32), LABEL, LABEL)
+        make_row(IMAGE.astype(np.float32), LABEL, LABEL, '')
     for wrong in (LABEL[None], np.full((2, 2), 256), np.full((2, 2), -1), np.full((2, 2), 0.5)):
         with pytest.raises(FcnError, match='class indices'):
             save_label_png(wrong, tmp_path / 'a.png')
     with pytest.raises(FcnError, match='no strips'):
         contact_sheet([], tmp_path / 'a.png')
+    with pytest.raises(FcnError, match='0 rows'):
+        save_rows([], None, tmp_path / 'a.png')
     (tmp_path / 'file').write_text('')
     with pytest.raises(FcnError, match='cannot be written'):
         save_label_png(LABEL, tmp_path / 'file/a.png')

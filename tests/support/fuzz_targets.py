@@ -571,6 +571,42 @@ def metrics_seeds():
         'images': 3, 'data': 'x', 'median_seconds': 0.1, 'confusion': [[3, 1], [2, 4]]}).encode()]
 
 
+KEY = {'weights': 'x'}
+
+
+def read_partial(path):
+    from fcn_repro.predict.partial import Partial
+    from fcn_repro.predict.scoring import Totals, image_metrics
+    with folder_with(path, 'partial.jsonl') as folder:
+        found = [score for _, score in Partial(folder, KEY, 3).begin().values()]
+    Totals(3).add(found)
+    return [image_metrics(score, 3) for score in found]
+
+
+def partial_seeds():
+    from fcn_repro.predict.partial import Partial
+    from fcn_repro.predict.scoring import Seconds, score_image
+    with tempfile.TemporaryDirectory() as folder:
+        partial = Partial(Path(folder), KEY, 3)
+        for k in range(2):
+            label = np.random.default_rng(k).integers(0, 3, (9, 7)).astype(np.uint8)
+            partial.append(k, '7 7', score_image(f'im{k}', label, label.T.reshape(9, 7), 3, 2,
+                                                 Seconds(0.1, 0.1, 0.)))
+        partial.close()
+        return [Path(folder, 'partial.jsonl').read_bytes()]
+
+
+def read_curves(path):
+    from fcn_repro.report.curves import read_curves, write_curves
+    points = read_curves(path)
+    with folder_with(path, 'curves.csv') as folder:
+        write_curves(points, folder / 'other.csv')
+
+
+CURVES = b'''iteration,seconds,loss,lr,pixel_accuracy,mean_accuracy,mean_iu,fw_iu
+1,0.5,2.31,0.01,,,,
+2,1,1.9,0.01,0.5,0.4,0.3,0.2
+'''
 NETS = 'formats/*.prototxt', 'layers/*.prototxt', 'nets/*/*.prototxt'
 SLOW = 50                       # HDF5 in a process that starts again after a damaged file
 AS_ASKED = 5.0, 1 << 40         # a net may ask for as much as the machine has
@@ -618,4 +654,6 @@ TARGETS = {
     'scenes-json': Target(read_stamp, stamp_seeds, TEXT),
     'metrics-json': Target(read_metrics, metrics_seeds, TEXT),
     'build-json': Target(read_build, build_seeds, TEXT),
+    'partial-scores': Target(read_partial, partial_seeds, TEXT),
+    'curves': Target(read_curves, lambda: [CURVES], LINES),
 }

@@ -36,5 +36,5 @@ with tempfile.TemporaryDirectory() as scratch:
     label = net.forward(blobs='label')['label']
     expected = np.asarray(Image.open(folder / 'labels/a.png'))
     assert np.array_equal(label[0, 0].numpy(), expected)
-    metrics = evaluate_and_report(net, folder / 'eval', pictures=1)
+    metrics = evaluate_and_report(net, folder / 'eval', pictures=1).metrics
     assert 0 <= metrics.mean_iu <= 1 and (folder / 'eval/pictures/a.png').is_file()

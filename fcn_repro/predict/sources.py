@@ -1,0 +1,141 @@
+"""The images that a net is evaluated on: those that a val net reads itself, or a data layer's that
+are given to a deploy net."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ..data.image import check_label
+from ..data.layer import DataLayer, SegDataLayer
+from ..data.order import Share
+from ..data.prefetch import Prefetch
+from ..data.reader import Sample
+from ..data.voc import VOCSegDataLayer
+from ..distributed import ALONE, Processes
+from ..errors import FcnError
+from ..net.net import Net
+from ..sizes import dims
+from .labels import data_layer, image_input, python_layer, score_layer, single_sample
+from .metrics import Confusion
+from .outputs import Output, find_output
+from .scoring import Seconds
+
+TABLE_3 = 'seg11valid'      # the split of the paper's Tables 2 and of the release's scores
+
+
+class Source(Protocol):
+    """Images of a split, in order, and what a net predicts for them. data: their layer."""
+    data: DataLayer
+
+    def predict(self, k: int) -> tuple[Sample, np.ndarray, Seconds]:
+        """The k-th sample and its label map (H, W) uint8. FcnError for a file that cannot be
+        read."""
+
+
+class ValSource:
+    """A val net, which reads its data; the next images are read ahead. FcnError for a net that
+    reads no data, and, in predict, for one that reads several images per batch or has no label per
+    pixel."""
+
+    def __init__(self, net: Net, output: Output, processes: Processes = ALONE):
+        self.net, self.output, self.data = net, output, data_layer(net)
+        self.layer = python_layer(net)
+        net.state.share = Share(processes.rank, processes.size, processes.size)
+
+    def predict(self, k: int) -> tuple[Sample, np.ndarray, Seconds]:
+        self.net.seek(k)
+        start = time.perf_counter()
+        prediction, _ = self.output.predict(self.net)
+        total = time.perf_counter() - start
+        reading, waiting = self.layer.seconds
+        return single_sample(self.layer), prediction, Seconds(total - waiting, reading, waiting)
+
+
+class GivenSource:
+    """A deploy net that is given a data layer's images, which `workers` threads read ahead.
+    FcnError for a net whose input is not one image."""
+
+    def __init__(self, net: Net, output: Output, data: DataLayer, workers: int = 0,
+                 processes: Processes = ALONE):
+        image_input(net)
+        self.net, self.output, self.data, self.workers = net, output, data, workers
+        self.share = Share(processes.rank, processes.size, processes.size)
+        self.ahead = Prefetch(self.read)
+
+    def read(self, k: int) -> tuple[Sample, np.ndarray, float]:
+        """(sample, blob (1, 3, H, W), seconds that it took)."""
+        start = time.perf_counter()
+        sample = self.data.sample(k)
+        blob, *_ = self.data.blobs([sample])        # type: ignore[attr-defined]
+        return sample, blob, time.perf_counter() - start
+
+    def predict(self, k: int) -> tuple[Sample, np.ndarray, Seconds]:
+        start = time.perf_counter()
+        sample, blob, reading = self.ahead.take(k, self.workers, self.share)
+        waiting = time.perf_counter() - start
+        start = time.perf_counter()
+        prediction, _ = self.output.predict(self.net, data=blob)
+        return sample, prediction, Seconds(time.perf_counter() - start, reading, waiting)
+
+
+def given_voc(folder: str | Path, split: str | None, sbd: str | Path | None,
+              mean: Sequence[float], classes: int, unlabelled: bool = False) -> DataLayer:
+    """The data layer of a folder in VOC's layout, for a GivenSource.
+
+    split: None for seg11valid where the folder has its file or `sbd`, SBD's folder, is given, and
+    val elsewhere. mean: BGR. classes: of the net, against which labels are checked. unlabelled:
+    take a split without labels, too. FcnError as VOCSegDataLayer.
+    """
+    if split is None:
+        listed = Path(folder, 'ImageSets', 'Segmentation', f'{TABLE_3}.txt')
+        split = TABLE_3 if sbd is not None or os.path.isfile(listed) else 'val'
+    return VOCSegDataLayer({
+        'voc_dir': str(folder), 'split': split, 'mean': tuple(mean), 'randomize': False,
+        'classes': classes if classes < 256 else None,
+        'sbdd_dir': None if sbd is None else str(sbd),
+        **(VOCSegDataLayer.without_labels if unlabelled else {})})
+
+
+def checked(source: Source, net: Net, output: Output,
+            k: int) -> tuple[Sample, np.ndarray, Seconds]:
+    """What a source predicts for its k-th image. FcnError for a label id that is neither void nor a
+    class, and for a score of another size than the image."""
+    sample, prediction, seconds = source.predict(k)
+    check_label(sample.label, output.classes, source.data.label_file(sample))
+    if prediction.shape != sample.label.shape:
+        raise FcnError(f"'{output.blob}' is {dims(prediction.shape)} for an image of "
+                       f'{dims(sample.label.shape)}', file=net.graph.file,
+                       layer=score_layer(net, output.blob), do='Crop it to the data.')
+    return sample, prediction, seconds
+
+
+def evaluate(net: Net, confusion: Confusion, count: int | None = None,
+             output: Output | None = None,
+             processes: Processes = ALONE) -> Iterator[tuple[Sample, np.ndarray, Seconds]]:
+    """Run a val net over its data in order; yields (sample, prediction (H, W), Seconds).
+
+    count: number of images (None: all). output: of find_output (None: what it finds). processes:
+    each runs over its share of the images. Each image is added to `confusion`. FcnError as in
+    `checked` and ValSource.
+    """
+    output = output or find_output(net)
+    source = ValSource(net, output, processes)
+    total = len(source.data)
+    for k in processes.share(total if count is None else min(count, total)):
+        sample, prediction, seconds = checked(source, net, output, k)
+        confusion.add(sample.label, prediction)
+        yield sample, prediction, seconds
+
+
+def files_of(data: DataLayer, k: int) -> tuple[Path, ...]:
+    """The paths of the k-th sample's image and label; () for data whose samples are no files."""
+    if not isinstance(data, SegDataLayer):
+        return ()
+    id_ = data.ids[data.order[k]]
+    return data.reader.image_file(id_), data.reader.label_file(id_)
