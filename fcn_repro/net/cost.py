@@ -8,8 +8,7 @@ learn, which backward reads. What layers and libraries may take further is not i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -24,11 +23,12 @@ if TYPE_CHECKING:
 
 
 class Costed(Protocol):
-    """What peak asks of a net: its graph, and which parameters of a node learn."""
+    """What peak asks of a net: its graph, the shapes of its values, and which nodes learn."""
     graph: Graph
+    shapes: dict[int, tuple[int, ...]]
 
-    def params_of(self, node: Node) -> Sequence[Any]:
-        """A node's parameters, each with requires_grad."""
+    def learns(self, node: Node) -> bool:
+        """Whether a parameter of a node's layer gets a gradient."""
 
 
 class Held:

@@ -300,8 +300,8 @@ class _Describer:
                 tops = self.input_tops(item, layer) if not bottoms else layer.shape(shapes)
                 if tops is None:
                     return
-                check_shapes({f"top '{self.graph.values[v]}'": tuple(s)
-                              for v, s in zip(node.tops, tops, strict=True)})
+                check_shapes([tuple(shape) for shape in tops],
+                             lambda i: f"top '{self.graph.values[node.tops[i]]}'")
                 item.macs = layer.macs(shapes)
         except FcnError as error:
             item.macs = None
@@ -406,8 +406,8 @@ class _Describer:
         """What a forward pass holds at once, alone and with backward after it."""
         if not drawn.whole or drawn.unknown:
             return
-        shapes = {v: blob.shape for v, blob in drawn.blobs.items()}
-        costed = _Costed(self.graph, {item.node.key: item for item in self.items})
+        shapes = {v: blob.shape or () for v, blob in drawn.blobs.items()}
+        costed = _Costed(self.graph, shapes, {item.node.key: item for item in self.items})
         try:
             with located(self.graph.file):
                 ways = [peak(make_plan(self.graph, self.layer_of, passes, frozenset(), None),
@@ -426,17 +426,13 @@ class _Describer:
 class _Costed:
     """What cost.peak asks of a net."""
     graph: Graph
+    shapes: dict[int, tuple[int, ...]]
     items: dict[tuple[str, int], Item]
 
-    def params_of(self, node: Node) -> list[Any]:
-        """Parameters of a node, each with requires_grad."""
-        return [_Learned(p.learned) for key in node.owners if key in self.items
-                for p in self.items[key].params]
-
-
-@dataclass
-class _Learned:
-    requires_grad: bool
+    def learns(self, node: Node) -> bool:
+        """Whether a parameter of a node's layer gets a gradient."""
+        return any(p.learned for key in node.owners if key in self.items
+                   for p in self.items[key].params)
 
 
 def kind_of(cls: type[Layer], item: Item, describer: _Describer) -> str:
