@@ -1,10 +1,11 @@
 """labelme's JSON: one file for each image, with polygons and other shapes."""
 
 import base64
-import binascii
 import io
 import math
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def labelme_source(folder: Path, files: Sequence[Path]) -> Labelme:
         try:
             found = read_json(file, WHAT)
             shapes = listed(found, 'shapes', file)
-            image = image_of(file, found)
+            image = image_of(folder, file, found)
             items.append(Item('', '', image, file, (size_of(found, image, file), shapes)))
             labels |= {label_of(shape, file) for shape in shapes}
         except FcnError as error:
@@ -121,19 +122,21 @@ def label_of(shape: dict[str, Any], file: Path) -> str:
     return label
 
 
-def image_of(file: Path, found: dict[str, Any]) -> Path:
-    """The image of a file: of the same stem beside it, or where it says (a path of another machine
-    by its last part). FcnError where there is none."""
+def image_of(folder: Path, file: Path, found: dict[str, Any]) -> Path:
+    """The image of a file: of the same stem beside it, or where it says, inside the folder (of a
+    path on another machine the last part counts). FcnError where there is none."""
     for suffix in PICTURES:
         for path in (file.with_suffix(suffix), file.with_suffix(suffix.upper())):
             if path.is_file():
                 return path
     name = str(found.get('imagePath') or file.stem).replace('\\', '/')
-    for path in (file.parent / name, confined(file.parent, Path(name).name or file.stem,
-                                              'imagePath', file=file),
-                 file.parent.parent / 'images' / Path(name).name):
-        if path.is_file() and path.suffix.lower() in PICTURES and '\0' not in name:
-            return path
+    last = name.rpartition('/')[2]
+    places = (file.parent.relative_to(folder), Path('images'), Path())
+    for relative in (f'{places[0]}/{name}', *(f'{place}/{last}' for place in places)):
+        with suppress(FcnError):
+            path = confined(folder, relative, 'imagePath', file=file)
+            if path.is_file() and path.suffix.lower() in PICTURES:
+                return path
     raise FcnError(f'its image {name[:200]!a} is missing', file=file, facts={'kind': 'no-image'},
                    do='Put the image beside it.')
 
@@ -150,10 +153,8 @@ def size_of(found: dict[str, Any], image: Path, file: Path) -> tuple[int, int]:
 
 def with_ids(folder: Path, items: list[Item]) -> list[Item]:
     """The items with ids: the stem of the image, or its path where stems repeat."""
-    stems = [item.image.stem for item in items]
-    return [Item(item.image.stem if stems.count(item.image.stem) == 1 else
+    stems = Counter(item.image.stem for item in items)
+    return [Item(item.image.stem if stems[item.image.stem] == 1 else
                  '_'.join(item.file.relative_to(folder).with_suffix('').parts), '',
                  item.image, item.file, item.data) for item in items]
 
-
-__all__ = ['Labelme', 'binascii', 'is_labelme', 'labelme_source']
