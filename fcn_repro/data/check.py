@@ -25,13 +25,13 @@ from fcn_repro.data.examine import (
     mask_facts,
 )
 from fcn_repro.data.findings import MANY_PIXELS, Findings, Record
+from fcn_repro.data.layouts import VOC_IMAGES, VOC_MASKS, is_voc
 from fcn_repro.data.reader import read_class_names
 from fcn_repro.data.voc import VocFolder
 from fcn_repro.errors import FcnError
 from fcn_repro.paths import as_path
 
 SPLITS = 'train', 'val'
-IMAGES, LABELS, LISTS = 'JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'
 
 Work, Done = TypeVar('Work'), TypeVar('Done')
 
@@ -51,12 +51,6 @@ def check_folder(folder: str | Path, splits: Sequence[str] = SPLITS,
     if is_voc(root):
         return checked_voc(root, tuple(splits)).for_classes(classes)
     return check_source(root).for_classes(classes)
-
-
-def is_voc(folder: Path) -> bool:
-    """Whether a folder has lists of splits, or the folders of VOC without a list."""
-    return (folder / LISTS).is_dir() or (folder / IMAGES).is_dir() and (folder / LABELS).is_dir() \
-        and (folder / 'ImageSets').is_dir()
 
 
 # ---- VOC's layout --------------------------------------------------------------------------------
@@ -85,7 +79,7 @@ def stamp(readers: Iterable[VocFolder]) -> tuple[tuple[str, int, int], ...]:
     found = []
     for reader in readers:
         for folder in {str(Path(id_).parent) for id_ in reader.ids}:
-            for top in (IMAGES, LABELS):
+            for top in (VOC_IMAGES, VOC_MASKS):
                 place = reader.folder / top / folder
                 if place.is_dir():
                     with os.scandir(place) as entries:
@@ -170,7 +164,7 @@ def of_image(path: Path, facts: ImageFacts) -> list[Fault]:
     faults = []
     if facts.mode != 'RGB':
         faults.append(Fault('image-mode', path, f'its mode is {facts.mode!r}',
-                            'Convert the folder, or save the images as RGB.'))
+                            'Convert the folder, or save the image as RGB.'))
     if facts.turned != 1:
         faults.append(Fault('turned', path, f'its EXIF orientation is {facts.turned}',
                             'Training takes the pixels as they are stored; labels have to be for '

@@ -261,6 +261,7 @@ def beyond(found: Findings, limit: int, kind: str, what: str) -> Iterator[Fault]
         if wrong.any():
             yield Fault(kind, record.file, f'it holds the id {record.ids[wrong].max()} '
                         f'({record.pixels[wrong].sum():,} pixels), {what}',
-                        f'Give classes={found.classes}, or correct the ids; 255 is void.',
-                        {'classes': found.classes})
+                        f'Give classes={found.classes}, or correct the ids; 255 is void.'
+                        if kind == 'ids' else f'Name {found.classes} classes in classes.txt, or '
+                        'correct the ids; 255 is void.', {'classes': found.classes})
 

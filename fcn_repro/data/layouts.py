@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcn_repro.data.examine import Fault
-from fcn_repro.paths import CONTROL
+from fcn_repro.data.reader import read_ids
+from fcn_repro.paths import CONTROL, confined
 
 PICTURES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.pnm', '.ppm', '.tif', '.tiff',
             '.webp')
+VOC_IMAGES, VOC_MASKS, VOC_LISTS = 'JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'
 DEEPEST = 5             # levels of folders that are searched
 MASK_WORDS = frozenset((
     'mask', 'masks', 'label', 'labels', 'labelled', 'annot', 'annotation', 'annotations', 'gt',
@@ -79,6 +81,38 @@ def pair_up(folder: Path, pictures: list[Path]) -> tuple[list[Pair], list[Fault]
              for key in sorted(keys, key=names.__getitem__)]
     faults += [bad_name(pair) for pair in pairs if not good_name(pair.id)]
     return [pair for pair in pairs if good_name(pair.id)], faults + lonely(found)
+
+
+def is_voc(folder: Path) -> bool:
+    """Whether a folder has VOC's lists of ids."""
+    return (folder / VOC_LISTS).is_dir()
+
+
+def voc_pairs(folder: Path) -> tuple[list[Pair], list[Fault]]:
+    """The pairs in the train and val lists of a folder in VOC's layout, whatever their suffixes; of
+    an id in both the first one."""
+    pairs: dict[str, Pair] = {}
+    faults: list[Fault] = []
+    stems: dict[Path, dict[str, list[Path]]] = {}
+    for split in 'train', 'val':
+        path = folder / VOC_LISTS / f'{split}.txt'
+        for id_ in read_ids(path, 'a folder with lists of ids') if path.is_file() else ():
+            files = []
+            for top, kind in (VOC_IMAGES, 'no-image'), (VOC_MASKS, 'no-mask'):
+                place = confined(folder / top, id_, 'id', file=path)
+                if place.parent not in stems:
+                    stems[place.parent] = {}
+                    for file in walk(place.parent, PICTURES):
+                        stems[place.parent].setdefault(file.stem, []).append(file)
+                found = stems[place.parent].get(place.name, [])
+                files += found
+                if len(found) != 1:
+                    faults.append(Fault(kind if not found else 'clash', place, 'it is missing'
+                                        if not found else f'it is {found[1].name} too',
+                                        f'Correct the files, or the list {path.name}.'))
+            if len(files) == 2 and id_ not in pairs:
+                pairs[id_] = Pair(id_, split, *files)
+    return list(pairs.values()), faults
 
 
 def good_name(id_: str) -> bool:

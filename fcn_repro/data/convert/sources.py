@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fcn_repro.data.examine import Colour, Fault
-from fcn_repro.data.layouts import PICTURES, pair_up, walk
+from fcn_repro.data.layouts import PICTURES, is_voc, pair_up, voc_pairs, walk
 from fcn_repro.data.reader import read_class_names
 from fcn_repro.errors import FcnError, nearest
 
@@ -37,7 +37,8 @@ def open_source(folder: Path, masks: str | None = None,
         return cityscapes_source(folder)
     if kind in ('coco', 'labelme'):
         return json_source(folder, kind)
-    pairs, faults = pair_up(folder, list(walk(folder, PICTURES)))
+    pairs, faults = voc_pairs(folder) if is_voc(folder) else \
+        pair_up(folder, list(walk(folder, PICTURES)))
     if not pairs:
         raise FcnError(nothing(folder, faults), file=folder, facts={'kind': 'empty'},
                        do=f'Recognised are {LAYOUTS}.')

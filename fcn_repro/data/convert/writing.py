@@ -151,14 +151,17 @@ def write_all(source: Source, part: Path, split: float | None, seed: int,
 
 
 def none_good(source: Source, faults: list[Fault]) -> FcnError:
-    """The error where no pair can be converted: the kinds of faults, and what to do about the first."""
+    """The error where no pair can be converted: the kinds of faults, and what to do about the
+    first."""
     if not faults:
         return FcnError('there is no pair of image and mask', file=source.folder,
                         do='Give a folder of images and masks.')
     kinds = by_kind(faults)
     lines = [line for kind, found in kinds.items() for line in lines_of(kind, found)]
+    first = next(iter(kinds.values()))[0]
     return FcnError(f'no pair can be converted as {source.kind} masks; nothing was written:\n'
-                    + '\n'.join(lines) + '\n', file=source.folder, do=next(iter(kinds.values()))[0].do)
+                    + '\n'.join(lines) + '\n', file=source.folder, code=f'data-{first.kind}',
+                    facts=first.facts, do=first.do)
 
 
 def assigned(items: Sequence[Item], part: float | None, seed: int) -> dict[str, list[str]]:
