@@ -23,8 +23,7 @@ from ..data.check import SPLITS, check_folder
 from ..data.convert import KINDS, Converted, convert
 from ..data.convert.masks import OTHER
 from ..data.examine import Fault
-from ..data.findings import KINDS as FAULTS
-from ..data.findings import SHOWN, Findings, by_kind
+from ..data.findings import SHOWN, Findings, by_kind, headed
 from ..data.image import VOID
 from .arguments import add_max_pixels
 from .reporting import remedy
@@ -141,7 +140,7 @@ def show_faults(faults: list[Fault], folder: Path, shown: int | None) -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     for kind, found in by_kind(faults).items():
-        print(f'  {len(found)} x {FAULTS[kind]}')
+        print(f'  {headed(kind, found)}')
         for fault in found[:shown]:
             print(f'      {printable(place(fault.file, folder))}: {printable(fault.what)}')
         if shown is not None and len(found) > shown:
@@ -162,7 +161,7 @@ def printable(text: str) -> str:
 
 def summary(found: Findings) -> Iterator[str]:
     """The lines that tell what is in a folder."""
-    splits = ', '.join(f'{count} {split}' for split, count in found.splits.items())
+    splits = ', '.join(counted(count, split) for split, count in found.splits.items())
     head = f'{found.masks} masks' if found.masks else "VOC's layout"
     yield ', '.join((f'{found.folder}: {head}', splits, *found.notes))
     images = [record.image for record in found.records if record.image]
@@ -176,6 +175,11 @@ def summary(found: Findings) -> Iterator[str]:
     if present.size:
         yield f'  classes  {found.classes}' + ('' if found.names else ', without classes.txt')
         yield from bars(found)
+
+
+def counted(count: int, split: str) -> str:
+    """'8 train', or '8 images' where there are no splits yet."""
+    return f'{count} {split or "images"}'
 
 
 def listed(values: Iterator[str], most: int = 4) -> str:
@@ -211,7 +215,7 @@ def bars(found: Findings) -> Iterator[str]:
     wide = max(map(len, names.values()))
     images = {split: found.images_with(split) for split in found.splits}
     for i in rows[:MOST_ROWS]:
-        counts = ', '.join(f'{count[i]} {split}' for split, count in images.items())
+        counts = ', '.join(counted(int(count[i]), split) for split, count in images.items())
         yield f'    {i:3} {names[i]:{wide}}  {percent(float(shares[i])):>8}  ' \
               f'{bar(float(shares[i] / shares.max())):{BAR}}  in {counts}'
     if len(rows) > MOST_ROWS:
@@ -230,8 +234,8 @@ def show_next(found: Findings, folder: str) -> None:
     if not found.errors:
         print(f'ready to train ({len(found.warnings)} warnings)' if found.warnings
               else 'ready to train')
-    if command:
-        print(f'next: {command}')
+    print(f'next: {command}' if command else 'next: correct what is listed as errors, then '
+          + shlex.join(('fcn-repro', 'data', 'check', folder)))
 
 
 def next_command(found: Findings, folder: str) -> str:
@@ -246,7 +250,7 @@ def next_command(found: Findings, folder: str) -> str:
     if masks:
         return shlex.join(('fcn-repro', 'data', 'convert', folder, '--masks', masks, '--out',
                            beside))
-    if kinds == {'layout', 'edges'}:
+    if kinds <= {'layout', 'edges'}:
         return shlex.join(('fcn-repro', 'data', 'convert', folder, '--masks', found.masks or 'rgb',
                            '--other', 'nearest', '--out', beside))
     return ''

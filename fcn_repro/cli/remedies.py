@@ -123,4 +123,5 @@ HINTS = {
     'trained-already': '--fresh starts anew',
     'run-interrupted': 'resume it with --restore (make: RESTORE=1)',
     'long-training': 'Use a GPU, or --iterations for a trial (make: ITERATIONS=…).',
+    'data-fewer': 'Give --classes {classes} (make: CLASSES={classes}).',
 }

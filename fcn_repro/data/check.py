@@ -69,14 +69,14 @@ def checked_voc(root: Path, splits: tuple[str, ...]) -> Findings:
         names = (readers[0].classes if readers else read_class_names(root / 'classes.txt')) or ()
     except FcnError as error:
         faults.append(Fault.of('names', error, root))
-    records, more = samples_of(root.absolute(), tuple(reader.split for reader in readers),
+    records, more = samples_of(root, tuple(reader.split for reader in readers),
                                stamp(readers))
     return Findings(root, 'voc', list(records), [*faults, *more], names)
 
 
 def stamp(readers: Iterable[VocFolder]) -> tuple[tuple[str, int, int], ...]:
-    """(path, size, time of change) of all files of the readers' samples."""
-    found = []
+    """(path, size, time of change) of all files of the readers' samples, and where they start."""
+    found = [(os.getcwd(), 0, 0)]
     for reader in readers:
         for folder in {str(Path(id_).parent) for id_ in reader.ids}:
             for top in (VOC_IMAGES, VOC_MASKS):
@@ -231,7 +231,6 @@ def of_item(source: Source, item: Item) -> tuple[Record, list[Fault]]:
     """The record and the faults of one item of a Source."""
     faults: list[Fault] = []
     image = facts_of(item.image, image_facts, faults)
-    split = item.split or 'all'
     if image:
         faults += of_any_image(item.image, image)
         if image.mode != 'RGB':
@@ -244,12 +243,12 @@ def of_item(source: Source, item: Item) -> tuple[Record, list[Fault]]:
         label = source.label(item)
     except FcnError as error:
         faults.append(Fault.of(error.facts.get('kind', 'unreadable'), error, item.file))
-        return Record(item.id, split, item.file, image), faults
+        return Record(item.id, item.split, item.file, image), faults
     if image and label.shape not in (image.size, image.upright):
         faults.append(of_sizes(item.file, label.shape, image))
     counts = np.bincount(label.reshape(-1), minlength=256)
     ids = np.flatnonzero(counts)
-    return Record(item.id, split, item.file, image, label.shape, source.kind, ids,
+    return Record(item.id, item.split, item.file, image, label.shape, source.kind, ids,
                   counts[ids]), faults
 
 

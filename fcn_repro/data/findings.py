@@ -158,8 +158,7 @@ class Findings:
         errors = self.errors
         if not errors:
             return
-        lines = [line for kind, faults in by_kind(errors).items() for line in lines_of(kind, faults)]
-        raise FcnError('training would fail on this data set:\n' + '\n'.join(lines) + '\n',
+        raise FcnError(f'training would fail on this data set:\n{lines_of(errors)}',
                        file=self.folder, code='data-faults', facts={'folder': str(self.folder)},
                        do='See fcn_repro.data.check.check_folder(folder).errors for each file.')
 
@@ -170,10 +169,17 @@ def by_kind(faults: list[Fault]) -> dict[str, list[Fault]]:
             if (found := [fault for fault in faults if fault.kind == kind])}
 
 
-def lines_of(kind: str, faults: list[Fault], shown: int = 1) -> list[str]:
-    """The lines of a kind of fault: how many there are, and the first ones."""
-    return [f'  {len(faults)} x {KINDS[kind]}',
-            *(f'      {fault.file}: {fault.what}' for fault in faults[:shown])]
+def headed(kind: str, faults: list[Fault]) -> str:
+    """How many faults of a kind there are, in words."""
+    return f'{len(faults)} x {KINDS[kind]}'
+
+
+def lines_of(faults: list[Fault]) -> str:
+    """Faults by kind: how many, and the first of each."""
+    lines = []
+    for kind, found in by_kind(faults).items():
+        lines += [f'  {headed(kind, found)}', f'      {found[0].file}: {found[0].what}']
+    return '\n'.join([*lines, f'{len(faults)} in all'])
 
 
 # ---- the whole -----------------------------------------------------------------------------------
@@ -217,7 +223,8 @@ def of_the_splits(found: Findings) -> Iterator[Fault]:
     for kind, missing, do in (
             ('no-train', val & ~train, 'Such a class is never learned: move an image with it to '
              'train.'),
-            ('no-val', train & ~val, 'Such a class is never scored: move an image with it to val.')):
+            ('no-val', train & ~val, 'Such a class is never scored: move an image with it to '
+             'val.')):
         if missing.any():
             ids = ', '.join(name_of(found, int(i)) for i in np.flatnonzero(missing))
             yield Fault(kind, found.folder, ids, do)

@@ -143,7 +143,8 @@ class Reader:
             others = ' and '.join(sorted(self.names_like(path)))
             raise FcnError(
                 f"the {kind} of '{self.ids[i]}', listed in the split '{self.split}', is missing"
-                + (f'; there is {others}' if others else ''), file=path, do=f'Add the file, or remove the id from {self.split_file}.')
+                + (f'; there is {others}' if others else ''), file=path,
+                do=f'Add the file, or remove the id from {self.split_file}.')
         return path
 
 

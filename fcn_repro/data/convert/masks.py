@@ -1,7 +1,7 @@
 """Masks that are pictures: class indices, 0 and 255, or colours with a table."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,8 @@ from .source import Item, Source, named
 OTHER = 'error', 'void', 'nearest'      # what becomes of a value or colour that is no class
 FEW = 8                     # grey values that are classes; more, beside 0 and 255, are edges
 SMOOTH = 32                 # values that are classes though they are no indices
-RARE = 500                  # a colour of fewer than one in so many pixels is an edge's
+AREA = 3                    # pixels of the side of a square that smoothed edges do not fill
+NEAR = 40                   # distance in RGB of colours that compression makes of one
 
 
 def wrong(kind: str, what: str, do: str, path: Path) -> FcnError:
@@ -236,21 +237,57 @@ def look_at(paths: Sequence[Path]) -> Masks:
         return Masks([found for found in pool.map(facts, paths) if found is not None])
 
 
-def colours_of(masks: Masks, paths: Iterable[Path], other: str) -> dict[Colour, int]:
-    """{RGB: pixels} of masks. With smoothed edges, which `other` allows, those of a class: in more
-    than one of RARE pixels; without, FcnError for a mask of more than MOST_COLOURS."""
+def colours_of(masks: Masks, paths: Sequence[Path], other: str) -> dict[Colour, int]:
+    """{RGB: pixels} of the classes in masks: all colours; or, with `other` than 'error', those that
+    fill areas. FcnError where without it most colours are those of smoothed edges."""
     total: Counter[Colour] = Counter()
     if other == 'error':
         for facts in masks.facts:
             if facts.format not in LOSSY:
                 total.update(facts.colours or grey_colours(facts))
-        return dict(total)
-    for path in paths:
-        image, _ = open_image(path, 'mask')
-        for n, colour in rgb(image).getcolors(image.width * image.height) or ():
-            total[colour] += n                              # type: ignore[index]
-    most = sum(total.values())
-    return {colour: n for colour, n in total.items() if n * RARE > most}
+        if len(total) <= FEW:
+            return dict(total)
+    areas = area_colours(paths)
+    if other != 'error':
+        return apart(areas)
+    if 2 * len(areas) < len(total):
+        raise FcnError(f'the masks have {len(total)} colours, and {len(areas)} of them fill areas: '
+                       'the others are those of smoothed edges', file=paths[0],
+                       facts={'kind': 'edges'}, do=ROUNDING)
+    return dict(total)
+
+
+def area_colours(paths: Sequence[Path]) -> dict[Colour, int]:
+    """{RGB: pixels that are the centre of a square of AREA pixels of this colour} of masks."""
+    def areas(path: Path) -> Counter[int]:
+        try:
+            image, _ = open_image(path, 'mask')
+        except FcnError:                        # told when it is converted
+            return Counter()
+        array = np.asarray(rgb(image)).astype(np.uint32)
+        packed = array[..., 0] << 16 | array[..., 1] << 8 | array[..., 2]
+        height, width = (max(0, n - AREA + 1) for n in packed.shape)
+        inner, flat = packed[:height, :width], np.ones((height, width), bool)
+        for y in range(AREA):
+            for x in range(AREA):
+                flat &= packed[y:y + height, x:x + width] == inner
+        values, counts = np.unique(inner[flat], return_counts=True)
+        return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    total: Counter[int] = Counter()
+    with ThreadPoolExecutor(default_threads()) as pool:
+        for found in pool.map(areas, paths):
+            total.update(found)
+    return {(code >> 16, code >> 8 & 255, code & 255): n for code, n in total.items()}
+
+
+def apart(colours: Mapping[Colour, int]) -> dict[Colour, int]:
+    """The most frequent colours that differ by more than NEAR: compression makes several of one."""
+    kept: dict[Colour, int] = {}
+    for colour, n in sorted(colours.items(), key=lambda row: (-row[1], row[0])):
+        if all(sum((a - b) ** 2 for a, b in zip(colour, each, strict=True)) > NEAR ** 2
+               for each in kept):
+            kept[colour] = n
+    return kept
 
 
 def grey_colours(facts: MaskFacts) -> dict[Colour, int]:

@@ -156,11 +156,9 @@ def none_good(source: Source, faults: list[Fault]) -> FcnError:
     if not faults:
         return FcnError('there is no pair of image and mask', file=source.folder,
                         do='Give a folder of images and masks.')
-    kinds = by_kind(faults)
-    lines = [line for kind, found in kinds.items() for line in lines_of(kind, found)]
-    first = next(iter(kinds.values()))[0]
+    first = next(iter(by_kind(faults).values()))[0]
     return FcnError(f'no pair can be converted as {source.kind} masks; nothing was written:\n'
-                    + '\n'.join(lines) + '\n', file=source.folder, code=f'data-{first.kind}',
+                    + lines_of(faults), file=source.folder, code=f'data-{first.kind}',
                     facts=first.facts, do=first.do)
 
 
