@@ -246,7 +246,9 @@ def next_command(found: Findings, folder: str) -> str:
     if not kinds:
         return shlex.join(('fcn-repro', 'train', 'own', '--voc', folder, '--classes',
                            str(found.classes)))
-    masks = found.masks if kinds == {'layout'} else masks_for(kinds) if found.layout == 'voc' else ''
+    masks = found.masks if kinds == {'layout'} else ''
+    if found.layout == 'voc':
+        masks = masks_for(kinds)
     if masks:
         return shlex.join(('fcn-repro', 'data', 'convert', folder, '--masks', masks, '--out',
                            beside))

@@ -33,7 +33,8 @@ from fcn_repro.paths import as_path
 
 SPLITS = 'train', 'val'
 
-Work, Done = TypeVar('Work'), TypeVar('Done')
+Work = TypeVar('Work')
+Done = TypeVar('Done')
 
 
 def check_folder(folder: str | Path, splits: Sequence[str] = SPLITS,

@@ -91,7 +91,8 @@ def mask_facts(path: Path) -> MaskFacts:
     """What a mask file is; FcnError where it cannot be read."""
     image, bits = open_image(path, 'mask')
     size, form = (image.height, image.width), str(image.format)
-    counts, colours = None, None
+    counts: np.ndarray | None = None
+    colours: dict[Colour, int] | None = None
     if image.mode in ('P', 'L', '1'):
         counts = np.array(image.histogram()[:256], np.int64)
     elif image.mode in ('LA', 'PA'):

@@ -228,9 +228,9 @@ def of_the_splits(found: Findings) -> Iterator[Fault]:
         if missing.any():
             ids = ', '.join(name_of(found, int(i)) for i in np.flatnonzero(missing))
             yield Fault(kind, found.folder, ids, do)
-    ids = {split: {record.id for record in found.records if record.split == split}
-           for split in ('train', 'val')}
-    if shared := sorted(ids['train'] & ids['val']):
+    in_train, in_val = ({record.id for record in found.records if record.split == split}
+                        for split in ('train', 'val'))
+    if shared := sorted(in_train & in_val):
         yield Fault('shared', found.folder, f"{len(shared)} ids, such as '{shared[0]}': the score "
                     'is that of images which were learned', 'Remove them from one of the two.')
 

@@ -37,8 +37,7 @@ class Cityscapes(Source):
 
 
 TRAIN_IDS = np.full(256, VOID, np.uint8)
-for _index, (_label_id, _, _) in enumerate(CITYSCAPES):
-    TRAIN_IDS[_label_id] = _index
+TRAIN_IDS[[label_id for label_id, _, _ in CITYSCAPES]] = range(len(CITYSCAPES))
 
 
 def is_cityscapes(folder: Path) -> bool:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from fcn_repro.data.examine import Fault, rgb
 from fcn_repro.data.image import VOID, image_size, most_pixels, open_image
@@ -16,7 +15,7 @@ from fcn_repro.errors import FcnError
 from fcn_repro.paths import confined
 
 from .json_files import head_of, listed, pixels_of, points_of, read_json
-from .shapes import canvas, filled, polygon, runs
+from .shapes import fill_polygon, filled, runs
 from .source import MOST_CLASSES, Item, Source
 
 WHAT = 'a JSON file of COCO, instances or panoptic'
@@ -61,21 +60,19 @@ class Coco(Source):
         return VOID if row.get('iscrowd') else index
 
     def instances(self, rows: list[dict[str, Any]], size: tuple[int, int]) -> np.ndarray:
-        image = canvas(size)
-        draw = ImageDraw.Draw(image)
+        label = np.zeros(size, np.uint8)
         for row in sorted(rows, key=lambda row: (not row.get('iscrowd'), -area(row))):
             value, shape = self.class_of(row), row.get('segmentation')
             if isinstance(shape, list):
                 for part in shape:
-                    polygon(draw, points_of(part), value)
+                    fill_polygon(label, points_of(part), value)
             elif isinstance(shape, dict):
                 if tuple(shape['size']) != size:
                     raise ValueError(f"run lengths of {shape['size']}, the image is {size}")
-                image.paste(value, mask=Image.fromarray(
-                    filled(runs(shape['counts']), size).astype(np.uint8) * 255))
+                label[filled(runs(shape['counts']), size)] = value
             else:
                 raise ValueError('it has no segmentation')
-        return np.asarray(image).copy()
+        return label
 
     def panoptic(self, data: Annotated) -> np.ndarray:
         image, _ = open_image(data.segments or '', 'panoptic mask')
@@ -128,10 +125,13 @@ def coco_source(folder: Path, files: Sequence[Path]) -> Coco:
 def categories(found: dict[str, Any], file: Path,
                panoptic: bool) -> tuple[tuple[str, ...], dict[int, int]]:
     """(class names, {category id: class index}) of a file."""
-    rows = sorted(((row.get('id'), row.get('name')) for row in listed(found, 'categories', file)),
-                  key=lambda row: str(row[0]).zfill(20))
-    if not all(type(number) is int and isinstance(name, str) and name for number, name in rows):
-        raise FcnError("'categories' has one without id or name", file=file, do=EXPORT)
+    rows: list[tuple[int, str]] = []
+    for row in listed(found, 'categories', file):
+        number, name = row.get('id'), row.get('name')
+        if type(number) is not int or not isinstance(name, str) or not name.strip():
+            raise FcnError("'categories' has one without id or name", file=file, do=EXPORT)
+        rows.append((number, name))
+    rows.sort()
     names = ([] if panoptic else ['background']) + [' '.join(name.split())[:200]
                                                     for _, name in rows]
     if len(names) > MOST_CLASSES:

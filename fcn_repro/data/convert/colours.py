@@ -26,8 +26,9 @@ CITYSCAPES = (
     (7, 'road', (128, 64, 128)), (8, 'sidewalk', (244, 35, 232)), (11, 'building', (70, 70, 70)),
     (12, 'wall', (102, 102, 156)), (13, 'fence', (190, 153, 153)), (17, 'pole', (153, 153, 153)),
     (19, 'traffic light', (250, 170, 30)), (20, 'traffic sign', (220, 220, 0)),
-    (21, 'vegetation', (107, 142, 35)), (22, 'terrain', (152, 251, 152)), (23, 'sky', (70, 130, 180)),
-    (24, 'person', (220, 20, 60)), (25, 'rider', (255, 0, 0)), (26, 'car', (0, 0, 142)),
+    (21, 'vegetation', (107, 142, 35)), (22, 'terrain', (152, 251, 152)),
+    (23, 'sky', (70, 130, 180)), (24, 'person', (220, 20, 60)), (25, 'rider', (255, 0, 0)),
+    (26, 'car', (0, 0, 142)),
     (27, 'truck', (0, 0, 70)), (28, 'bus', (0, 60, 100)), (31, 'train', (0, 80, 100)),
     (32, 'motorcycle', (0, 0, 230)), (33, 'bicycle', (119, 11, 32)))
 CITYSCAPES_VOID = ((0, 0, 0), (111, 74, 0), (81, 0, 81), (250, 170, 160), (230, 150, 140),
@@ -122,7 +123,8 @@ def row_of(line: str, path: Path, number: int) -> tuple[Colour, str]:
 
 def numbered(rows: list[tuple[Colour, str]], path: str | Path) -> Table:
     """A table of (colour, name) rows; FcnError for a colour with two names, and without a class."""
-    names, indices = [], {}
+    names: list[str] = []
+    indices: dict[Colour, int] = {}
     for colour, name in rows:
         index = VOID
         if name.lower() not in VOID_NAMES:

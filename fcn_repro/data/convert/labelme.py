@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from fcn_repro.data.examine import Fault
 from fcn_repro.data.image import VOID, most_pixels, open_image
@@ -21,7 +20,7 @@ from fcn_repro.paths import confined
 
 from .colours import VOID_NAMES
 from .json_files import head_of, listed, points_of, read_json
-from .shapes import canvas, polygon
+from .shapes import fill_circle, fill_polygon, stroke
 from .source import MOST_CLASSES, Item, Source
 
 WHAT = "a JSON file of labelme's"
@@ -40,15 +39,14 @@ class Labelme(Source):
 
     def label(self, item: Item) -> np.ndarray:
         size, shapes = item.data
-        image = canvas(size)
-        draw = ImageDraw.Draw(image)
+        label = np.zeros(size, np.uint8)
         try:
             for shape in shapes:
-                paint(image, draw, shape, class_of(shape['label'], self.index or {}))
-        except (ValueError, TypeError, OverflowError, KeyError, IndexError, AttributeError) as error:
+                paint(label, shape, class_of(shape['label'], self.index or {}))
+        except (ValueError, TypeError, OverflowError, LookupError, AttributeError) as error:
             raise FcnError(f'a shape cannot be drawn: {error}', file=item.file,
                            do=EXPORT) from None
-        return np.asarray(image).copy()
+        return label
 
 
 def class_of(label: str, index: dict[str, int]) -> int:
@@ -58,27 +56,24 @@ def class_of(label: str, index: dict[str, int]) -> int:
     return 0 if label.lower() in BACKGROUND else index[label]
 
 
-def paint(image: Image.Image, draw: ImageDraw.ImageDraw, shape: dict[str, Any],
-          value: int) -> None:
+def paint(label: np.ndarray, shape: dict[str, Any], value: int) -> None:
     """Draw a shape; ValueError for one of an unknown kind."""
     kind, points = shape.get('shape_type') or 'polygon', points_of(shape['points'])
     if kind == 'polygon':
-        polygon(draw, points, value)
+        fill_polygon(label, points, value)
     elif kind == 'rectangle':
         (left, top), (right, bottom) = points
-        (left, right), (top, bottom) = sorted((left, right)), sorted((top, bottom))
-        draw.rectangle((round(left), round(top), max(round(left), round(right) - 1),
-                        max(round(top), round(bottom) - 1)), fill=value)
+        fill_polygon(label, [(left, top), (right, top), (right, bottom), (left, bottom)], value)
     elif kind == 'circle':
-        (x, y), rim = points
-        r = math.dist((x, y), rim)
-        draw.ellipse((x - r, y - r, x + r, y + r), fill=value)
+        centre, rim = points
+        fill_circle(label, centre, math.dist(centre, rim), value)
     elif kind in ('line', 'linestrip', 'point'):
-        draw.line([*points, points[0]] if kind == 'point' else points, fill=value)
+        stroke(label, points, value)
     elif kind == 'mask':
         (left, top), _ = points
         part, _ = open_image(io.BytesIO(base64.b64decode(shape['mask'])), 'mask of a shape')
-        image.paste(value, (round(left), round(top)), part.convert('1'))
+        place = label[max(0, round(top)):, max(0, round(left)):][:part.height, :part.width]
+        place[np.asarray(part.convert('L'))[:place.shape[0], :place.shape[1]] > 0] = value
     else:
         raise ValueError(f"it is a {kind!r}; known are polygon, rectangle, circle, line, "
                          'linestrip, point and mask')

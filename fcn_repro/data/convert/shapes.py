@@ -8,17 +8,37 @@ from PIL import Image, ImageDraw
 Point = tuple[float, float]
 
 
-def polygon(draw: ImageDraw.ImageDraw, points: list[Point], value: int) -> None:
-    """Fill a polygon; pixel (x, y) covers x to x + 1 and y to y + 1, as in COCO."""
-    if len(points) >= 3:
-        draw.polygon([(x - 0.5, y - 0.5) for x, y in points], fill=value)
-    elif points:                                    # a point or a line has no inside
-        draw.line([(x - 0.5, y - 0.5) for x, y in points], fill=value)
+def fill_polygon(label: np.ndarray, points: list[Point], value: int) -> None:
+    """Set the pixels of a label map, (H, W), whose centres are inside of a polygon; pixel (x, y)
+    covers x to x + 1 and y to y + 1, and what lines enclose twice is outside, as in COCO."""
+    height, width = label.shape
+    x, y = np.array(points or [(0.0, 0.0)]).T
+    top, bottom = (int(np.clip(np.ceil(each - 0.5), 0, height)) for each in (y.min(), y.max()))
+    left, right = (int(np.clip(np.ceil(each - 0.5), 0, width)) for each in (x.min(), x.max()))
+    flips = np.zeros((bottom - top, right - left + 1), np.int32)
+    for x0, y0, x1, y1 in zip(x, y, np.roll(x, -1), np.roll(y, -1), strict=True):
+        first, last = (int(np.clip(np.ceil(each - 0.5), top, bottom))
+                       for each in sorted((y0, y1)))
+        if first < last:                            # rows whose centres the edge crosses
+            rows = np.arange(first, last)
+            crossed = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
+            columns = np.clip(np.ceil(crossed - 0.5), left, right).astype(int)
+            flips[rows - top, columns - left] += 1
+    inside = np.cumsum(flips, axis=1)[:, :-1] % 2 == 1
+    label[top:bottom, left:right][inside] = value
 
 
-def canvas(size: tuple[int, int], value: int = 0) -> Image.Image:
-    """A label map of one value; size: (height, width)."""
-    return Image.new('L', size[::-1], value)
+def fill_circle(label: np.ndarray, centre: Point, radius: float, value: int) -> None:
+    """Set the pixels whose centres are in a circle."""
+    y, x = (np.arange(n) + 0.5 for n in label.shape)
+    label[(x[None, :] - centre[0]) ** 2 + (y[:, None] - centre[1]) ** 2 <= radius ** 2] = value
+
+
+def stroke(label: np.ndarray, points: list[Point], value: int) -> None:
+    """Set the pixels under a line of one pixel's width, or a point."""
+    image = Image.new('1', label.shape[::-1])
+    ImageDraw.Draw(image).line([(int(x), int(y)) for x, y in (*points, points[-1])], fill=1)
+    label[np.asarray(image)] = value
 
 
 def runs(counts: Any) -> np.ndarray:

@@ -72,7 +72,8 @@ def convert(folder: str | Path, out: str | Path, masks: str | None = None, *,
     root = as_path(folder, 'the folder of images and masks', 'Give its path.')
     target = as_path(out, 'the folder to write', 'Give its path.')
     if not root.is_dir():
-        raise FcnError('there is no such folder', file=root, do='Give a folder of images and masks.')
+        raise FcnError('there is no such folder', file=root,
+                       do='Give a folder of images and masks.')
     check_free(target, root)
     source = open_source(root, masks, colours, names, other, void)
     try:
@@ -138,8 +139,8 @@ def write_all(source: Source, part: Path, split: float | None, seed: int,
         (part / f'ImageSets/Segmentation/{name}.txt').write_text(
             ''.join(f'{id_}\n' for id_ in sorted(ids)))
     (part / 'classes.txt').write_text(''.join(f'{name}\n' for name in source.names))
-    shown = Table({tuple(map(int, colour)): i for i, colour in enumerate(palette())
-                   if i < len(source.names) or i == VOID}, source.names)      # type: ignore[misc]
+    shown = Table({(int(r), int(g), int(b)): i for i, (r, g, b) in enumerate(palette())
+                   if i < len(source.names) or i == VOID}, source.names)
     (part / 'colours.txt').write_text('# the colours in which labels and predictions are shown\n'
                                       + shown.lines())
     if source.table:
