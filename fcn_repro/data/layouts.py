@@ -159,7 +159,7 @@ def ids_of(keys: list[tuple[str, str, str]]) -> dict[tuple[str, str, str], str]:
 def roles(folder: Path, pictures: list[Path]) -> Found:
     """Images and masks by the words in their paths."""
     found, beside = Found(), Counter((path.parent, path.stem) for path in pictures)
-    stems = {(path.parent, path.stem) for path in pictures}
+    stems = {(path.parent, bare_stem(path.stem)) for path in pictures} | set(beside)
     for path in pictures:
         role, split, rest = folder_role(path.parent.relative_to(folder))
         stem = path.stem
@@ -204,6 +204,11 @@ def plain_stem(stem: str) -> str:
     return (match['after'] or match['before']) if match else stem
 
 
+def bare_stem(stem: str) -> str:
+    """The stem without the word that marks an image."""
+    return re.sub(r'[_. -](?:image|img|rgb|sat|photo)$', '', stem, flags=re.IGNORECASE)
+
+
 def rejoined(found: Found) -> Found:
     """Masks whose own stem is that of an image (photo_L with photo_L.jpg) and those that have lost
     their word, under the image's key: images may carry a word too (photo_img.jpg, photo_sat.jpg),
@@ -215,8 +220,7 @@ def rejoined(found: Found) -> Found:
             masks.setdefault(whole if whole in found.images else key, []).append(path)
     images: dict[tuple[str, str, str], list[Path]] = {}
     for key, files in found.images.items():
-        bare = re.sub(r'[_. -](?:image|img|rgb|sat|photo)$', '', key[2], flags=re.IGNORECASE)
-        other = (*key[:2], bare)
+        other = (*key[:2], bare_stem(key[2]))
         images.setdefault(other if key not in masks and other in masks else key, []).extend(files)
     return Found(images, masks)
 

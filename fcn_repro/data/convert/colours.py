@@ -16,6 +16,7 @@ from fcn_repro.paths import CONTROL
 
 from .source import MOST_CLASSES
 
+AT_ONCE = 2 ** 16       # colours that are compared with a table at once
 MOST_DERIVED = 64       # classes that are found by their colours alone
 KNOWN_AT_LEAST = 4      # colours of a known table, black and void not counted, to recognise it
 VOID_NAMES = frozenset(('void', 'ignore', 'unlabelled', 'unlabeled', '__ignore__'))
@@ -58,8 +59,11 @@ class Table:
         colours = np.stack([unique >> 16, unique >> 8 & 255, unique & 255], 1).astype(np.int64)
         known = np.array(list(self.indices), np.int64)
         values = np.array(list(self.indices.values()), np.int16)
-        found = [np.argmin(((known - colour) ** 2).sum(1)) for colour in colours]
-        return values[np.array(found, np.int64)][back.reshape(-1)]
+        nearest = np.zeros(len(colours), np.int64)
+        for start in range(0, len(colours), AT_ONCE):
+            some = colours[start:start + AT_ONCE]
+            nearest[start:start + AT_ONCE] = ((known ** 2).sum(1) - 2 * some @ known.T).argmin(1)
+        return values[nearest][back.reshape(-1)]
 
     def lines(self) -> str:
         """The table as a text that read_table reads."""

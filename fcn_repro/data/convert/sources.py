@@ -37,6 +37,9 @@ def open_source(folder: Path, masks: str | None = None,
         return cityscapes_source(folder)
     if kind in ('coco', 'labelme'):
         return json_source(folder, kind)
+    if masks is None and (inner := inner_voc(folder)):
+        raise FcnError(f"a folder in VOC's layout is {inner}", file=folder,
+                       facts={'kind': 'empty'}, do='Give that.')
     pairs, faults = voc_pairs(folder) if is_voc(folder) else \
         pair_up(folder, list(walk(folder, PICTURES)))
     if not pairs:
@@ -81,13 +84,15 @@ def json_source(folder: Path, kind: str) -> Source:
     return labelme_source(folder, mine) if kind == 'labelme' else coco_source(folder, mine)
 
 
+def inner_voc(folder: Path) -> Path | None:
+    """A folder in VOC's layout below one that is none itself, as in VOCdevkit/."""
+    lists = () if is_voc(folder) else (*folder.glob('*/ImageSets'), *folder.glob('*/*/ImageSets'))
+    return next((path.parent for path in lists if is_voc(path.parent)), None)
+
+
 def nothing(folder: Path, faults: Sequence[Fault]) -> str:
     """What is missing in a folder without a pair, in words."""
     count = sum(1 for _ in walk(folder, PICTURES))
-    voc = next((path.parent for path in (*folder.glob('*/ImageSets'), *folder.glob('*/*/ImageSets'))
-                if (path / 'Segmentation').is_dir()), None)
-    if voc:
-        return f"a folder in VOC's layout is {voc}"
     if not count:
         return 'there is no image in it'
     return f'there are {count} images and no mask' if not faults else \
