@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fcn_repro.data.decoding import DAMAGE
 from fcn_repro.data.image import open_image
 from fcn_repro.errors import FcnError
 
@@ -84,7 +85,24 @@ def image_facts(path: Path) -> ImageFacts:
     """What an image file is; FcnError where it cannot be read. All of it is decoded."""
     image, _ = open_image(path, 'image')
     return ImageFacts((image.height, image.width), image.mode, str(image.format),
-                      image.getexif().get(ORIENTATION, 1), getattr(image, 'n_frames', 1) > 1)
+                      orientation(image), animated(image))
+
+
+def orientation(image: Image.Image) -> int:
+    """The orientation in an image's EXIF; 1, upright, where it has none that can be read."""
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except DAMAGE:                  # of what is beside the pixels, which are read already
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def animated(image: Image.Image) -> bool:
+    """Whether a file has a second frame that can be read."""
+    try:
+        return bool(getattr(image, 'is_animated', False))
+    except DAMAGE:
+        return False
 
 
 def mask_facts(path: Path) -> MaskFacts:

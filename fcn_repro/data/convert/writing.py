@@ -14,7 +14,15 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from fcn_repro.data.examine import ASIDE, ORIENTATION, Colour, Fault, default_threads
+from fcn_repro.data.examine import (
+    ASIDE,
+    ORIENTATION,
+    Colour,
+    Fault,
+    animated,
+    default_threads,
+    orientation,
+)
 from fcn_repro.data.findings import by_kind, lines_of
 from fcn_repro.data.image import VOID, as_rgb, open_image
 from fcn_repro.data.layouts import good_name
@@ -219,8 +227,7 @@ def target(part: Path, item: Item, suffix: str) -> Path:
 def plain(image: Image.Image) -> bool:
     """Whether an image is what the reader of training takes: upright RGB in a JPEG or PNG."""
     return image.mode == 'RGB' and image.format in KEPT and 'transparency' not in image.info and \
-        image.getexif().get(ORIENTATION, 1) not in range(2, 9) and \
-        getattr(image, 'n_frames', 1) == 1
+        orientation(image) == 1 and not animated(image)
 
 
 def check_sizes(item: Item, label: np.ndarray, image: Image.Image) -> None:
@@ -243,10 +250,10 @@ def write_image(image: Image.Image, label: np.ndarray, item: Item, part: Path,
     it. A JPEG stays one; everything else becomes a PNG."""
     suffix = KEPT.get(str(image.format), '.png')
     notes = []
-    if getattr(image, 'n_frames', 1) > 1:
+    if animated(image):
         notes.append('the first frame of several')
-    turned = image.getexif().get(ORIENTATION, 1)
-    if turned in range(2, 9):
+    turned = orientation(image)
+    if turned != 1:
         upright = ImageOps.exif_transpose(image)
         if turned in ASIDE and label.shape != (upright.height, upright.width) and \
                 label.shape == (image.height, image.width):
