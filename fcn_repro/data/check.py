@@ -25,6 +25,7 @@ from fcn_repro.data.examine import (
     mask_facts,
 )
 from fcn_repro.data.findings import MANY_PIXELS, Findings, Record
+from fcn_repro.data.image import VOID
 from fcn_repro.data.layouts import VOC_IMAGES, VOC_MASKS, is_voc
 from fcn_repro.data.reader import read_class_names
 from fcn_repro.data.voc import VocFolder
@@ -46,6 +47,8 @@ def check_folder(folder: str | Path, splits: Sequence[str] = SPLITS,
     classes: the number of classes of the net, if there is one. FcnError where there is no folder.
     """
     root = as_path(folder, 'the folder of the data set', 'Give its path.')
+    if classes is not None and not 1 <= classes <= VOID:
+        raise FcnError(f'{classes} classes', code='bad-classes', do='Give 1 to 255 classes.')
     if not root.is_dir():
         raise FcnError('there is no such folder', file=root,
                        do=f'Give the folder of a data set (relative paths start at {os.getcwd()}).')
