@@ -6,13 +6,11 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
 from fcn_repro.data.examine import (
     ASIDE,
@@ -20,7 +18,7 @@ from fcn_repro.data.examine import (
     Colour,
     Fault,
     animated,
-    default_threads,
+    in_threads,
     orientation,
 )
 from fcn_repro.data.findings import by_kind, lines_of
@@ -134,10 +132,8 @@ def write_all(source: Source, part: Path, split: float | None, seed: int,
     """Write all of a Source into the empty folder `part`; FcnError where no pair is good."""
     for name in ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'):
         (part / name).mkdir(parents=True)
-    with ThreadPoolExecutor(default_threads(), 'converting') as pool:
-        done = pool.map(lambda item: write_pair(source, item, part, longest), source.items)
-        written = list(tqdm(done, 'converting', len(source.items), leave=False, disable=None,
-                            delay=1, dynamic_ncols=True))
+    written = in_threads(lambda item: write_pair(source, item, part, longest), source.items,
+                         'converting')
     good = [each.item for each in written if each.fault is None]
     faults = [*source.faults, *(each.fault for each in written if each.fault)]
     if not good:
