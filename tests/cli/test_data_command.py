@@ -88,7 +88,7 @@ def test_classes_in_the_words_of_the_command(here, capsys):
     status, out, _ = call('data check voc --classes 3', capsys)
     assert status == 1 and 'Give --classes 4, or correct the ids' in out
     status, out, _ = call('data check voc --classes 21', capsys)
-    assert status == 0 and 'Give --classes 4.' in out and 'ready to train (1 warnings)' in out
+    assert status == 0 and 'Give --classes 4.' in out and 'ready to train (1 warning)' in out
     assert call('data check voc --classes 4 --splits train', capsys)[0] == 0
     assert call('data check voc --splits train test', capsys)[0] == 1
 
