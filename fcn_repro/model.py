@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import Any, overload
@@ -14,6 +13,7 @@ import numpy as np
 from .data.image import MEAN
 from .data.palette import palette
 from .errors import FcnError
+from .export import export
 from .net.net import Net
 from .predict.labelmaps import names_of
 from .predict.outputs import find_output
@@ -81,8 +81,7 @@ class Model:
     def export(self, kind: str, path: str | PathLike[str]) -> list[Path]:
         """Write the net with its weights in another form: 'onnx', 'torch-export', 'safetensors',
         'caffemodel' or 'python'; returns the files. FcnError as fcn_repro.export.export."""
-        return import_module('.export', __package__).export(
-            self.net, kind, path, classes=self.classes, mean=self.mean)
+        return export(self.net, kind, path, classes=self.classes, mean=self.mean)
 
 
 def no_images() -> np.ndarray:
