@@ -45,19 +45,25 @@ class BatchNorm(Layer):
     def forward(self, bottoms, params):
         x = bottoms[0]
         if self.stored:
-            mean, variance, factor = (param.detach() for param in params)
-            scale = torch.where(factor == 0, 0, 1 / factor)
-            mean, variance = mean * scale, variance * scale
+            mean, variance = self.statistics(params)
         else:
             axes = [i for i in range(x.dim()) if i != 1]
             variance, mean = torch.var_mean(x, axes, correction=0)
-            self.add(params, mean, variance, x.numel() // x.shape[1])
+            count = x.numel() // x.shape[1]
+            unbiased = variance * (count / (count - 1) if count > 1 else 1)
+            self.add(params, mean, unbiased)
         wide = (1, -1, *[1] * (x.dim() - 2))
         return [(x - mean.view(wide)) / (variance + self.param.eps).sqrt().view(wide)]
 
-    def add(self, params, mean, variance, count):
-        """Add the statistics of a batch of `count` values a channel to the running ones."""
-        unbiased = variance * (count / (count - 1) if count > 1 else 1)
+    @staticmethod
+    def statistics(params):
+        """The mean and the variance (C,) that the parameters hold."""
+        mean, variance, factor = (param.detach() for param in params)
+        scale = torch.where(factor == 0, 0, 1 / factor)
+        return mean * scale, variance * scale
+
+    def add(self, params, mean, unbiased):
+        """Add a batch's mean and unbiased variance (C,) to the running ones."""
         values = mean.detach(), unbiased.detach()
         if self.state.postponed is None:
             self.write(params, values)
