@@ -1,6 +1,5 @@
 """Run: one training run of a stage, its folder, its parent, and how far it has got."""
 
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -211,9 +210,9 @@ class Run:
         if options.own_voc is None:
             return None
         data = VocFolder(options.own_voc, 'val')
-        pixels = math.prod(data.image(0).shape[:2])
+        height, width, _ = data.image(0).shape
         model = MODELS[self.name].on_data(classes=options.classes, voc_dir=str(options.own_voc),
-                                          val_images=len(data), pixels=pixels)
+                                          val_images=len(data), size=(height, width))
         if options.weights == NONE:
             model = replace(model, settings={**model.settings, 'weight_filler': {'type': 'msra'}})
         return model

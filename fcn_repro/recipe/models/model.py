@@ -1,5 +1,6 @@
 """Model: what a folder of prototxt/ is written from: a net, its data, and its solvers."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -29,8 +30,8 @@ display: 20
 average_loss: 20
 # for a {loss}
 base_lr: {base_lr:g}
-lr_policy: "fixed"
-momentum: {momentum:g}
+lr_policy: "{policy}"
+{further}momentum: {momentum:g}
 weight_decay: {weight_decay:g}
 # {batch}
 iter_size: {iter_size}
@@ -45,7 +46,9 @@ class Recipe:
     """One way to train a model: solver{suffix}.prototxt on train{net}.prototxt.
 
     normalize: of the loss; None leaves the net's default. pixels: the pixels per image that
-    base_lr was chosen for if the loss is their sum; 0 if it is a mean.
+    base_lr was chosen for if the loss is their sum; 0 if it is a mean. policy: the lr_policy; with
+    'poly' the rate falls to 0 at max_iter, however many iterations a user asks for. type: of the
+    solver; Adam's momentum2 is Caffe's default.
     """
     base_lr: float
     momentum: float = 0.99
@@ -58,13 +61,18 @@ class Recipe:
     suffix: str = ''
     net: str = ''
     weight_decay: float = 0.0005
+    policy: str = 'fixed'
+    type: str = 'SGD'
 
     def solver_text(self, val_images: int) -> str:
         """The solver's prototxt."""
         loss = f'loss summed over {self.pixels} pixels' if self.pixels else 'mean loss'
         batch = 'one update per batch' if self.iter_size == 1 else \
             f'one update per {self.iter_size} batches'
-        return SOLVER.format(val_images=val_images, loss=loss, batch=batch, **vars(self))
+        further = 'power: 0.9\n' * (self.policy == 'poly')
+        further += f'type: "{self.type}"\n' * (self.type != 'SGD')
+        return SOLVER.format(val_images=val_images, loss=loss, batch=batch, further=further,
+                             **vars(self))
 
     def for_pixels(self, pixels: int) -> 'Recipe':
         """The recipe with the same step size for images of this many pixels."""
@@ -79,7 +87,9 @@ class Model:
     """One folder of prototxt/.
 
     net: a function of data settings (None for deploy) and `settings` to a NetParameter. train, val:
-    data settings (python_data). val_images: size of the val set.
+    data settings (python_data). val_images: size of the val set. train_data: a function (voc_dir,
+    split, size) to the data settings of training on a folder laid out as VOC's, of images of about
+    this size (height, width); None: voc_data, whole images.
     """
     net: Callable
     settings: dict
@@ -87,6 +97,7 @@ class Model:
     val: dict
     val_images: int
     recipes: tuple[Recipe, ...]
+    train_data: Callable[..., dict] | None = None
 
     def files(self) -> dict[str, str]:
         """{file name: text} of the folder."""
@@ -104,10 +115,11 @@ class Model:
 
     def on_data(self, classes: int | None = None, voc_dir: str | None = None,
                 splits: Sequence[str] = ('train', 'val'), val_images: int | None = None,
-                pixels: int | None = None) -> 'Model':
+                size: tuple[int, int] | None = None) -> 'Model':
         """This model for another data set: a folder laid out as VOC's, this many classes, val
-        images, and pixels per image (on which the rate of a summed loss depends). FcnError for a
-        number of classes out of range, and for a model whose data has another layout."""
+        images, and size of an image (height, width), on which the rate of a summed loss and the
+        crops depend. FcnError for a number of classes out of range, and for a model whose data has
+        another layout."""
         model = self
         if classes is not None and not 1 <= classes <= 255:
             raise FcnError(f'{classes} classes', code='bad-classes', do='Give 1 to 255 classes.')
@@ -119,11 +131,14 @@ class Model:
                            'laid out as VOC', do='Leave out voc_dir.', code='no-voc-layout')
         if voc_dir is not None:
             train, val = (voc_data(voc_dir, split) for split in splits)
+            if self.train_data is not None:
+                train = self.train_data(voc_dir, splits[0], size)
             model = replace(model, train=train, val=val)
         if val_images is not None:
             model = replace(model, val_images=val_images)
-        if pixels is not None:
-            model = replace(model, recipes=tuple(r.for_pixels(pixels) for r in model.recipes))
+        if size is not None:
+            model = replace(model, recipes=tuple(r.for_pixels(math.prod(size))
+                                                 for r in model.recipes))
         return model
 
 

@@ -1,8 +1,14 @@
 """The own nets, for small data of one's own: FCN-16s with a batch-normalised decoder on a
 batch-normalised body of VGG16's shape, at widths for a laptop and for a GPU."""
 
+from functools import partial
+
+from ...data.image import MEAN
+from ...data.scenes import FOLDER
 from ...proto.netspec import L, NetSpec, P
-from .vgg import CONVS, PARAM, start
+from ..stage import Stage
+from .model import Model, Recipe, voc_data
+from .vgg import CONVS, PARAM, WIDTHS, python_data, start
 
 MSRA = {'type': 'msra'}
 FIXED = {'lr_mult': 0, 'decay_mult': 0}
@@ -72,3 +78,45 @@ def fcn(data: dict | None = None, *, classes: int, widths: tuple[int, ...], last
         n.loss = L.SoftmaxWithLoss(n.score, n.label, loss_param={
             'normalize': normalize, 'ignore_label': 255})
     return n.to_proto()
+
+
+LAPTOP = {'widths': (16, 32, 64, 128, 192), 'last': 16}
+FULL = {'widths': WIDTHS, 'last': 32}
+
+
+def own_data(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
+             crop: tuple[int, int], batch_size: int) -> dict[str, str]:
+    """Data settings of random crops, mirrored and scaled, from a folder laid out as VOC's. crop:
+    the largest; where images are smaller, of `size`, crops are of that."""
+    crop = crop if size is None else (min(crop[0], size[0]), min(crop[1], size[1]))
+    return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
+                       mean=MEAN, crop=crop, scale=(0.7, 1.4), mirror=True, batch_size=batch_size)
+
+
+def own(crop: tuple[int, int], batch_size: int, recipe: Recipe, **settings) -> Model:
+    """An own net, on the digit scenes until a VOC folder is given."""
+    train_data = partial(own_data, crop=crop, batch_size=batch_size)
+    return Model(fcn, {'classes': 11, **settings}, train_data(str(FOLDER), 'train'),
+                 voc_data(str(FOLDER), 'val'), 100, (recipe,), train_data)
+
+
+MODELS = {
+    'own-fcn16s': own((224, 288), 6, Recipe(
+        1e-3, momentum=0.9, max_iter=400, snapshot=100, normalize=True, weight_decay=1e-4,
+        policy='poly', type='Adam', prefix='runs/own-fcn16s/train'), **LAPTOP),
+    'own-full-fcn16s': own((320, 320), 8, Recipe(
+        1e-3, momentum=0.9, max_iter=20000, snapshot=2000, normalize=True, weight_decay=1e-4,
+        policy='poly', type='Adam', prefix='runs/own-full-fcn16s/train'), **FULL),
+}
+
+
+def stage(net: str, score_every: int) -> Stage:
+    """A stage of the own nets."""
+    return Stage('own', net, surgeries=('transplant',), score_every=score_every,
+                 takes=('voc', 'mnist'), scenes=True)
+
+
+STAGES = {
+    'own-fcn16s': stage('fcn16s', 0),
+    'own-full-fcn16s': stage('full-fcn16s', 2000),
+}
