@@ -10,7 +10,7 @@ from PIL import Image
 
 from fcn_repro.data.image import VOID
 from fcn_repro.data.layer import SegDataLayer
-from fcn_repro.data.reader import Sample
+from fcn_repro.data.reader import Reader, Sample
 from fcn_repro.data.voc import VocFolder
 from fcn_repro.errors import FcnError, short
 
@@ -28,8 +28,9 @@ class OwnDataLayer(SegDataLayer):
     """Crops of one size from the images of a split, several per forward pass; tops data and label.
 
     params: voc_dir; crop: (height, width); scale: (least, most), the range of the factor by which
-    an image is resized, drawn evenly in its logarithm; mirror: whether half of the crops are; the
-    rest as in SegDataLayer. Where an image, resized, is smaller than the crop, the rest is void and
+    an image is resized, drawn evenly in its logarithm; mirror: whether half of the crops are;
+    recolour: the fraction of crops whose colours are rotated at random about mid-grey, so that a
+    net cannot learn a few images by their colours; the rest as in SegDataLayer. Where an image, resized, is smaller than the crop, the rest is void and
     holds the mean pixel.
 
     Every epoch takes each image once, in a random order. A crop is a function of (seed, k), k the
@@ -39,7 +40,7 @@ class OwnDataLayer(SegDataLayer):
     module = 'own_layers'
     folder_keys, optional = ('voc_dir',), ()
     options: ClassVar = {'voc': 'voc_dir', 'classes': 'classes'}
-    settings: ClassVar[tuple[str, ...]] = ('crop', 'scale', 'mirror')
+    settings: ClassVar[tuple[str, ...]] = ('crop', 'scale', 'mirror', 'recolour')
     in_order, one_size = None, False
 
     def __init__(self, params: Mapping[str, Any]):
@@ -47,6 +48,7 @@ class OwnDataLayer(SegDataLayer):
         self.crop = checked_crop(params.get('crop'))
         self.scale = checked_scale(params.get('scale', (1, 1)))
         self.mirror = bool(params.get('mirror', False))
+        self.recolour = checked_fraction(params.get('recolour', 0))
 
     def open(self, params: Mapping[str, Any]) -> VocFolder:
         return VocFolder(params['voc_dir'], params['split'], None, params.get('classes'))
@@ -79,9 +81,18 @@ class OwnDataLayer(SegDataLayer):
         for canvas, array, how in ((image, whole.image, Image.Resampling.BILINEAR),
                                    (label, whole.label, Image.Resampling.NEAREST)):
             canvas[part] = np.asarray(Image.fromarray(array).resize((columns, rows), how, box))
+        if rng.random() < self.recolour:
+            image[part] = rotated_colours(image[part], rng)
         if mirror:
             image, label = image[:, ::-1], label[:, ::-1]
         return Sample(whole.id, np.ascontiguousarray(image), np.ascontiguousarray(label))
+
+
+def rotated_colours(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The image (H, W, 3), uint8, with its colours rotated (and perhaps mirrored) about mid-grey:
+    differences of colours keep their size, all directions are as likely."""
+    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0].astype(np.float32)
+    return ((image - np.float32(127.5)) @ rotation + np.float32(128)).clip(0, 255).astype(np.uint8)
 
 
 def _span(rng: np.random.Generator, size: int, side: int, factor: float) \
@@ -115,6 +126,31 @@ def checked_scale(scale: Any) -> tuple[float, float]:
                        f'{1 / MOST_SCALE:g} to {MOST_SCALE:g}', type='OwnDataLayer',
                        do='Give (0.7, 1.4), for example.')
     return float(scale[0]), float(scale[1])
+
+
+def checked_fraction(value: Any) -> float:
+    """The fraction of crops that are recoloured; FcnError unless it is from 0 to 1."""
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise FcnError(f'recolour is {short(repr(value), 80)}, not a fraction from 0 to 1',
+                       type='OwnDataLayer', do='Give 0.5, for example, or leave it out.')
+    return float(value)
+
+
+def label_histogram(reader: Reader) -> np.ndarray:
+    """Pixels (256,), int64, of each label id over a split."""
+    return sum((np.bincount(reader.label(i).reshape(-1), minlength=256)
+                for i in range(len(reader))), np.zeros(256, np.int64))
+
+
+def balanced(pixels: np.ndarray) -> np.ndarray:
+    """Weights of classes (C,) from their pixels (C,): one over the root of each class's frequency,
+    with a mean of 1 over all pixels, so that the loss keeps its scale and the rate serves as it is.
+    Frequency itself would make a pixel of a class a hundred times as rare count a hundred times as
+    much, which mean IU, in which false positives count too, does not gain from. A class without
+    pixels has the weight 1."""
+    frequency = pixels / max(1, pixels.sum())
+    root = np.sqrt(frequency)
+    return np.where(frequency > 0, 1 / np.where(root > 0, root, 1) / root.sum(), 1)
 
 
 LAYERS = (OwnDataLayer,)

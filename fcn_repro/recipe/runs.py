@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..data import parse_params, python_layers
+from ..data.image import VOID
+from ..data.own import balanced, label_histogram
 from ..data.scenes import make_scenes
 from ..data.voc import VocFolder
 from ..errors import FcnError, located, nearest
-from ..formats.atomic import make_folder, write_text
 from ..formats.weights import read_extra
 from ..net.net import Net
 from ..proto import TEST
@@ -86,11 +87,12 @@ class Run:
     def check(self) -> None:
         """FcnError for options that the stage does not take."""
         stage, options = self.stage, self.options
-        for name in 'voc', 'sbd', 'mnist', 'm2nist':
+        for name in 'voc', 'sbd', 'mnist', 'm2nist', 'class_weights':
             if getattr(options, name) and name not in stage.takes:
                 others = [other for other in STAGES if name in STAGES[other].takes]
                 raise FcnError(f"the stage {self.name} takes no '{name}'", code='option-not-taken',
-                               facts={'stage': self.name, 'option': name},
+                               facts={'stage': self.name,
+                                                                'option': name.replace('_', '-')},
                                do=f'Leave it out; the stages that take it are {", ".join(others)}.')
         if options.weights == NONE and stage.zero_fillers and not options.own_voc:
             raise FcnError(f'all layers of the shipped net {self.name} start from 0 without '
@@ -162,8 +164,10 @@ class Run:
 
     @property
     def recipe(self) -> str:
-        """The recipe's words for snapshots: another one has its batches."""
-        return str(self.batches[1]) if self.batches else OWN_RECIPE
+        """The recipe's words for snapshots: another one has its batches, or weights classes."""
+        words = str(self.batches[1]) if self.batches else OWN_RECIPE
+        weights = self.options.class_weights
+        return f'{words}, class weights {weights}' if weights else words
 
     def solver_and_net(self, prototxt: Path) -> tuple[SolverText, NetText]:
         """The solver as it is written, and the layers of its train net."""
@@ -211,9 +215,16 @@ class Run:
             return None
         data = VocFolder(options.own_voc, 'val')
         height, width, _ = data.image(0).shape
-        model = MODELS[self.name].on_data(classes=options.classes, voc_dir=str(options.own_voc),
+        classes = options.classes
+        if classes is None and self.stage.counts_classes:
+            classes = count_classes(options.own_voc, data)
+        model = MODELS[self.name].on_data(classes=classes, voc_dir=str(options.own_voc),
                                           val_images=len(data), size=(height, width))
-        if options.weights == NONE:
+        if options.class_weights:
+            weights = options.check_class_weights(classes)
+            model = replace(model, class_weights=weights or balanced_weights(
+                options.own_voc, model.settings['classes']))
+        if options.weights == NONE and self.stage.zero_fillers:
             model = replace(model, settings={**model.settings, 'weight_filler': {'type': 'msra'}})
         return model
 
@@ -246,6 +257,7 @@ class Run:
         variant = Path(options.solver).stem.removeprefix('solver').replace('_', '-')
         variant = variant and f"-{variant.lstrip('-')}"
         variant += '-mnist' * bool(options.mnist) + '-published' * bool(options.m2nist)
+        variant += '-weighted' * bool(options.class_weights)
         if options.out is None and self.batches:
             own, new = self.batches
             variant += f'-batch{new.batch}' * (new.batch != own.batch)
@@ -348,9 +360,7 @@ class Run:
             return shipped(self.name)
         folder = self.folder / 'net'
         if not (self.snapshots('solverstate') and os.path.exists(folder)):
-            make_folder(folder)
-            for file, text in self.model.files().items():
-                write_text(text, folder / file)
+            self.model.write(folder)
         return folder
 
     def val_net(self, prototxt: Path | None = None) -> Net:
@@ -378,6 +388,22 @@ class Run:
         if not (states or self.options.weights) and self.parent and self.parent.stopped:
             return None
         return self.newest_state()
+
+
+def count_classes(voc: str | Path, val: VocFolder) -> int:
+    """The number of classes of a folder laid out as VOC's: of its class names; where it has none,
+    one more than the highest label id of train and val."""
+    if val.classes:
+        return len(val.classes)
+    pixels = label_histogram(val) + label_histogram(VocFolder(voc, 'train'))
+    pixels[VOID] = 0
+    return int(pixels.nonzero()[0].max(initial=0)) + 1
+
+
+def balanced_weights(voc: str | Path, classes: int) -> tuple[float, ...]:
+    """The weights of classes that their pixels in train balance."""
+    pixels = label_histogram(VocFolder(voc, 'train', n_classes=classes))
+    return tuple(balanced(pixels[:classes]).tolist())
 
 
 def recorded_folder(val: Path) -> str:

@@ -3,10 +3,15 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
 
 from ...data import python_layers
 from ...data.image import MEAN
 from ...errors import FcnError
+from ...formats.atomic import make_folder, write_text
+from ...formats.converters import write_mean
 from ...proto.netspec import net_text
 from .vgg import python_data
 
@@ -18,6 +23,7 @@ def summed_rate(base_lr: float, momentum: float, pixels: int,
     return float(f'{base_lr / (1 - momentum) * (1 - summed_momentum) / pixels:.3g}')
 
 
+CLASS_WEIGHTS = 'class_weights.binaryproto'      # in a run's folder of nets
 HEADER = 'written by tools/make_prototxt.py'
 SOLVER = f'# {HEADER}\n' '''\
 train_net: "train{net}.prototxt"
@@ -89,7 +95,9 @@ class Model:
     net: a function of data settings (None for deploy) and `settings` to a NetParameter. train, val:
     data settings (python_data). val_images: size of the val set. train_data: a function (voc_dir,
     split, size) to the data settings of training on a folder laid out as VOC's, of images of about
-    this size (height, width); None: voc_data, whole images.
+    this size (height, width); None: voc_data, whole images. class_weights: of the loss of training,
+    one a class; () for none. A net that takes them has a setting of that name, the file that holds
+    their matrix.
     """
     net: Callable
     settings: dict
@@ -98,20 +106,30 @@ class Model:
     val_images: int
     recipes: tuple[Recipe, ...]
     train_data: Callable[..., dict] | None = None
+    class_weights: tuple[float, ...] = ()
 
     def files(self) -> dict[str, str]:
         """{file name: text} of the folder."""
         files = {'deploy.prototxt': self.net_text(None, self.recipes[0]),
                  'val.prototxt': self.net_text(self.val, self.recipes[0])}
+        weighted = {'class_weights': CLASS_WEIGHTS} if self.class_weights else {}
         for recipe in self.recipes:
-            files[f'train{recipe.net}.prototxt'] = self.net_text(self.train, recipe)
+            files[f'train{recipe.net}.prototxt'] = self.net_text(self.train, recipe, **weighted)
             files[f'solver{recipe.suffix}.prototxt'] = recipe.solver_text(self.val_images)
         return files
 
-    def net_text(self, data: dict | None, recipe: Recipe) -> str:
-        """The prototxt of the net on this data."""
+    def write(self, folder: Path) -> None:
+        """Write the files of the folder, those of class weights too."""
+        make_folder(folder)
+        for file, text in self.files().items():
+            write_text(text, folder / file)
+        if self.class_weights:
+            write_mean(np.diag(np.float32(self.class_weights))[None], folder / CLASS_WEIGHTS)
+
+    def net_text(self, data: dict | None, recipe: Recipe, **further) -> str:
+        """The prototxt of the net on this data; further: settings of the net."""
         loss = {} if recipe.normalize is None else {'normalize': recipe.normalize}
-        return net_text(self.net(data=data, **self.settings, **loss), HEADER)
+        return net_text(self.net(data=data, **self.settings, **loss, **further), HEADER)
 
     def on_data(self, classes: int | None = None, voc_dir: str | None = None,
                 splits: Sequence[str] = ('train', 'val'), val_images: int | None = None,

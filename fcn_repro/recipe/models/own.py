@@ -55,14 +55,16 @@ def up(n: NetSpec, bottom, like, width: int, stride: int):
 
 
 def fcn(data: dict | None = None, *, classes: int, widths: tuple[int, ...], last: int,
-        normalize: bool = True, shape: tuple[int, ...] = (1, 3, 224, 288)):
+        normalize: bool = True, shape: tuple[int, ...] = (1, 3, 224, 288),
+        class_weights: str = ''):
     """The FCN-16s, a NetParameter: data (N,3,H,W) of any H and W to score (N,classes,H,W).
 
     Five times Deconvolution, ReLU, sum with the encoder's map of that stride (but for the last),
     BatchNorm and Scale; then a 1x1 convolution. data: settings of the data layer (python_data) with
     tops data and label (N,1,H,W); None gives the deploy net: an Input of `shape` and no loss.
     widths: channels of the five groups; the decoder has those of the maps that it adds, and `last`
-    at full size.
+    at full size. class_weights: a binaryproto file of a diagonal matrix, the weight of each class;
+    the loss is then Caffe's InfogainLoss, its one loss that weighs classes.
     """
     n = start(data, shape)
     top = body(n, widths)
@@ -74,7 +76,10 @@ def fcn(data: dict | None = None, *, classes: int, widths: tuple[int, ...], last
     top = norm(n, up(n, top, n.data, last, 1), '_up1')
     n.score = L.Convolution(top, num_output=classes, kernel_size=1, param=PARAM,
                             weight_filler={'type': 'gaussian', 'std': 0.01})
-    if data is not None:
+    if data is not None and class_weights:
+        n.loss = L.InfogainLoss(n.score, n.label, infogain_loss_param={'source': class_weights},
+                                loss_param={'normalization': 'VALID', 'ignore_label': 255})
+    elif data is not None:
         n.loss = L.SoftmaxWithLoss(n.score, n.label, loss_param={
             'normalize': normalize, 'ignore_label': 255})
     return n.to_proto()
@@ -90,7 +95,8 @@ def own_data(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
     the largest; where images are smaller, of `size`, crops are of that."""
     crop = crop if size is None else (min(crop[0], size[0]), min(crop[1], size[1]))
     return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
-                       mean=MEAN, crop=crop, scale=(0.7, 1.4), mirror=True, batch_size=batch_size)
+                       mean=MEAN, crop=crop, scale=(0.7, 1.4), mirror=True, recolour=0.5,
+                       batch_size=batch_size)
 
 
 def own(crop: tuple[int, int], batch_size: int, recipe: Recipe, **settings) -> Model:
@@ -113,7 +119,7 @@ MODELS = {
 def stage(net: str, score_every: int) -> Stage:
     """A stage of the own nets."""
     return Stage('own', net, surgeries=('transplant',), score_every=score_every,
-                 takes=('voc', 'mnist'), scenes=True)
+                 takes=('voc', 'mnist', 'class_weights'), scenes=True, counts_classes=True)
 
 
 STAGES = {
