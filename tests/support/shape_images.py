@@ -28,7 +28,7 @@ def shape_mask(kind: int, y: float, x: float, radius: float, angle: float) -> np
 
 def draw(rng: np.random.Generator, random_colours: bool) -> tuple[np.ndarray, np.ndarray]:
     """An image (H, W, 3) uint8 RGB of one to four shapes on noise, and its label (H, W) uint8."""
-    image = rng.uniform(60, 190, 3) + rng.normal(0, 25, (*SIZE, 3))
+    image = rng.normal(128, 50, (*SIZE, 3))
     label = np.zeros(SIZE, np.uint8)
     for _ in range(rng.integers(1, 5)):
         kind, radius = int(rng.integers(1, 4)), rng.uniform(16, 40)

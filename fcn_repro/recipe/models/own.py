@@ -95,7 +95,7 @@ def own_data(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
     the largest; where images are smaller, of `size`, crops are of that."""
     crop = crop if size is None else (min(crop[0], size[0]), min(crop[1], size[1]))
     return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
-                       mean=MEAN, crop=crop, scale=(0.7, 1.4), mirror=True, recolour=0.5,
+                       mean=MEAN, crop=crop, scale=(0.7, 1.4), mirror=True,
                        batch_size=batch_size)
 
 
@@ -108,7 +108,7 @@ def own(crop: tuple[int, int], batch_size: int, recipe: Recipe, **settings) -> M
 
 MODELS = {
     'own-fcn16s': own((224, 288), 6, Recipe(
-        1e-3, momentum=0.9, max_iter=400, snapshot=100, normalize=True, weight_decay=1e-4,
+        2e-3, momentum=0.9, max_iter=400, snapshot=100, normalize=True, weight_decay=1e-4,
         policy='poly', type='Adam', prefix='runs/own-fcn16s/train'), **LAPTOP),
     'own-full-fcn16s': own((320, 320), 8, Recipe(
         1e-3, momentum=0.9, max_iter=20000, snapshot=2000, normalize=True, weight_decay=1e-4,
