@@ -6,7 +6,7 @@ from ..distributed import Processes
 from ..memory import keep_freed_memory
 from ..recipe.options import AUTO, NEWEST, Options
 from ..recipe.runs import Run
-from ..recipe.stages import STAGES
+from ..recipe.stages import SHORT, STAGES
 from ..recipe.training import train
 from .arguments import (
     add_max_pixels,
@@ -21,7 +21,7 @@ SEVERAL_PROCESSES = True        # torchrun may start it several times, to work t
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('stage', metavar='STAGE', help=f"one of {', '.join(STAGES)}")
+    parser.add_argument('stage', metavar='STAGE', help=f"one of {', '.join([*SHORT, *STAGES])}")
     parser.add_argument('--voc', metavar='DIR', help='folder laid out as VOC2011 is '
                         '(default: scenes of handwritten digits, made from a seed)')
     parser.add_argument('--sbd', metavar='DIR', help="SBD's dataset folder, to train on")

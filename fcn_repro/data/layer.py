@@ -126,7 +126,8 @@ class SegDataLayer(DataLayer):
     def _check(self, params: Mapping[str, Any]) -> None:
         name = type(self).__name__
         required = (*self.folder_keys, 'split', 'mean')
-        known = (*required, *self.optional, *self.settings, 'randomize', 'seed', 'classes', 'batch_size')
+        known = (*required, *self.optional, *self.settings, 'randomize', 'seed', 'classes',
+                 'batch_size')
         for key in params:
             if key not in known:
                 raise FcnError(f'param_str has {key!r}, which {name} does not know',

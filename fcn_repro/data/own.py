@@ -1,4 +1,5 @@
-"""Data of one's own for training: random crops of a folder laid out as VOC's, mirrored and scaled."""
+"""Data of one's own for training: random crops, mirrored and scaled, of a folder laid out as
+VOC's; and what classes it has."""
 
 import functools
 import math
@@ -29,9 +30,9 @@ class OwnDataLayer(SegDataLayer):
 
     params: voc_dir; crop: (height, width); scale: (least, most), the range of the factor by which
     an image is resized, drawn evenly in its logarithm; mirror: whether half of the crops are;
-    recolour: the fraction of crops whose colours are rotated at random about mid-grey, so that a
-    net cannot learn a few images by their colours; the rest as in SegDataLayer. Where an image, resized, is smaller than the crop, the rest is void and
-    holds the mean pixel.
+    recolour: the fraction of crops whose colours are rotated at random about mid-grey, for classes
+    that colour does not tell; the rest as in SegDataLayer. Where an image, resized, is smaller than
+    the crop, the rest is void and holds the mean pixel.
 
     Every epoch takes each image once, in a random order. A crop is a function of (seed, k), k the
     number of the consumed sample, so that reading ahead and resuming change nothing.

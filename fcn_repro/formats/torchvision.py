@@ -1,11 +1,11 @@
 """torchvision's VGG16 as VGG16's caffemodel: the state dicts of vgg16 and vgg16_bn, which are files
 such as vgg16-397923af.pth and vgg16_bn-6c64b313.pth (torchvision/models/vgg.py).
 
-torchvision's nets take RGB of 0 to 1, less a mean, divided by a standard deviation; Caffe's take BGR
-of 0 to 255 less a mean. The order of the channels and the deviation go into conv1_1's weights. The
-mean does not: it stays where it is subtracted, in the data layers, because a convolution pads with
-zeros, and 0 is the mean pixel only if the mean was subtracted before. In a bias it would be wrong
-at every border.
+torchvision's nets take RGB of 0 to 1, less a mean, divided by a standard deviation; Caffe's take
+BGR of 0 to 255 less a mean. The order of the channels and the deviation go into conv1_1's weights.
+The mean does not: it stays where it is subtracted, in the data layers, because a convolution pads
+with zeros, and 0 is the mean pixel only if the mean was subtracted before. In a bias it would be
+wrong at every border.
 """
 
 import pickle

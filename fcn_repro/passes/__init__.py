@@ -17,4 +17,5 @@ Pass = Callable[..., Graph]      # (graph, names of the blobs to deliver) -> gra
 DEFAULT: tuple[Pass, ...] = (collapse_border, fuse_norm, fuse_upcrop, fuse_skip, fuse_score)
 PASSES = {run.__name__: run for run in DEFAULT}
 
-__all__ = ['DEFAULT', 'PASSES', 'collapse_border', 'fuse_norm', 'fuse_score', 'fuse_skip', 'fuse_upcrop']
+__all__ = ['DEFAULT', 'PASSES', 'collapse_border', 'fuse_norm', 'fuse_score', 'fuse_skip',
+           'fuse_upcrop']

@@ -25,9 +25,10 @@ class Options:
     """Options of a training run. FcnError for values that make no sense, whatever the stage.
 
     voc, sbd: folder laid out as VOC's, and SBD's dataset folder; classes: number of classes of a
-    data set other than VOC's; class_weights: of the loss of training on it, 'balanced' by the pixels
-    of each class, or one number for each class, with commas between them; mnist: folder of MNIST's IDX files, to draw these digits; m2nist:
-    folder of the published scenes. weights: a file, or 'none' to start from random ones. out: the
+    data set other than VOC's; class_weights: of the loss of training on it, 'balanced' by the
+    pixels of each class, or one number for each class, with commas between them; mnist: folder of
+    MNIST's IDX files, to draw these digits; m2nist: folder of the published scenes. weights: a
+    file, or 'none' to start from random ones. out: the
     run's folder; runs: the folder of all runs, in which it is named after the stage. solver: file
     name in the stage's prototxt folder, or the path of another. iterations: in place of its
     max_iter. batch: images of one size per forward pass, and samples: per iteration, over all of

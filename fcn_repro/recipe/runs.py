@@ -25,7 +25,7 @@ from .models import MODELS, Model
 from .optimisations import Optimisations
 from .options import AUTO, NEWEST, NONE, Options
 from .rate_rule import Batches, divided, per, rescaled, sums_the_batch
-from .stages import ON, SLOW, STAGES, Stage, shipped
+from .stages import ON, SHORT, SLOW, STAGES, Stage, shipped
 
 OWN_RECIPE = "the stage's own"
 
@@ -73,6 +73,9 @@ class Run:
 
     name: str
     options: Options = field(default_factory=Options)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'name', SHORT.get(self.name, self.name))
 
     @property
     def stage(self) -> Stage:

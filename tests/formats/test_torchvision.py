@@ -14,7 +14,7 @@ from fcn_repro.formats import torchvision
 from fcn_repro.net import Net
 from fcn_repro.proto.netspec import L, NetSpec, net_text
 from fcn_repro.recipe.models.own import body
-from fcn_repro.recipe.models.vgg import classifier, vgg16
+from fcn_repro.recipe.models.vgg import classifier
 
 WIDTHS, HIDDEN, CLASSES = (4, 6, 8, 8, 8), 12, 5
 

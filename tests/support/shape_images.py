@@ -12,29 +12,25 @@ COLOURS = (200, 40, 40), (40, 180, 40), (50, 50, 210)       # of disc, square an
 COUNTS = {'train': 24, 'val': 6}
 
 
-def shape_mask(kind: int, y: float, x: float, radius: float, angle: float) -> np.ndarray:
+def shape_mask(kind: int, y: float, x: float, radius: float) -> np.ndarray:
     """Where a disc (1), square (2) or triangle (3) covers the image, (H, W) bool."""
     rows, columns = np.mgrid[:SIZE[0], :SIZE[1]]
     dy, dx = rows - y, columns - x
     if kind == 1:
         return dy ** 2 + dx ** 2 < radius ** 2
-    corners = {2: 4, 3: 3}[kind]
-    inside = np.ones(SIZE, bool)
-    for i in range(corners):        # half planes at the distance of the sides
-        a = angle + 2 * np.pi * i / corners
-        inside &= dy * np.sin(a) + dx * np.cos(a) < radius * np.cos(np.pi / corners)
-    return inside
+    if kind == 2:
+        return np.maximum(abs(dy), abs(dx)) < 0.8 * radius
+    return (dy < 0.7 * radius) & (dy > 2 * abs(dx) - radius)
 
 
 def draw(rng: np.random.Generator, random_colours: bool) -> tuple[np.ndarray, np.ndarray]:
-    """An image (H, W, 3) uint8 RGB of one to four shapes on noise, and its label (H, W) uint8."""
+    """An image (H, W, 3) uint8 RGB of two to five shapes on noise, and its label (H, W) uint8."""
     image = rng.normal(128, 50, (*SIZE, 3))
     label = np.zeros(SIZE, np.uint8)
-    for _ in range(rng.integers(1, 5)):
+    for _ in range(rng.integers(2, 6)):
         kind, radius = int(rng.integers(1, 4)), rng.uniform(16, 40)
         where = shape_mask(kind, rng.uniform(radius, SIZE[0] - radius),
-                           rng.uniform(radius, SIZE[1] - radius), radius,
-                           rng.uniform(0, 2 * np.pi))
+                           rng.uniform(radius, SIZE[1] - radius), radius)
         colour = rng.uniform(0, 255, 3) if random_colours else COLOURS[kind - 1]
         image[where] = colour + rng.normal(0, 25, (where.sum(), 3))
         label[where] = kind

@@ -1,6 +1,5 @@
 """Norm: a BatchNorm and the Scale after it as one layer, made by passes.fuse_norm."""
 
-import torch
 import torch.nn.functional as F
 
 from ..batchnorm import BatchNorm

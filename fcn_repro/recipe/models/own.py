@@ -10,6 +10,7 @@ from ..stage import Stage
 from .model import Model, Recipe, voc_data
 from .vgg import CONVS, PARAM, WIDTHS, python_data, start
 
+DIGIT = 96                          # pixels of a side of the classifier's images
 MSRA = {'type': 'msra'}
 FIXED = {'lr_mult': 0, 'decay_mult': 0}
 UNDECAYED = [{'lr_mult': 1, 'decay_mult': 0}] * 2       # scale, bias
@@ -85,6 +86,20 @@ def fcn(data: dict | None = None, *, classes: int, widths: tuple[int, ...], last
     return n.to_proto()
 
 
+def classifier(data: dict | None = None, *, classes: int, widths: tuple[int, ...],
+               size: int = DIGIT):
+    """The classifier on the same body, a NetParameter: the mean of pool5 over all cells, and an
+    InnerProduct to score_cls (N,classes). Its body is what an FCN of these widths starts from."""
+    n = start(data, (1, 3, size, size))
+    n.pool6 = L.Pooling(body(n, widths), pool=P.Pooling.AVE, global_pooling=True)
+    n.score_cls = L.InnerProduct(n.pool6, num_output=classes, param=PARAM,
+                                 weight_filler={'type': 'gaussian', 'std': 0.01})
+    if data is not None:
+        n.loss = L.SoftmaxWithLoss(n.score_cls, n.label)
+        n.accuracy = L.Accuracy(n.score_cls, n.label)
+    return n.to_proto()
+
+
 LAPTOP = {'widths': (16, 32, 64, 128, 192), 'last': 16}
 FULL = {'widths': WIDTHS, 'last': 32}
 
@@ -106,7 +121,18 @@ def own(crop: tuple[int, int], batch_size: int, recipe: Recipe, **settings) -> M
                  voc_data(str(FOLDER), 'val'), 100, (recipe,), train_data)
 
 
+def digits(split: str, **params) -> dict[str, str]:
+    """Data settings of the classifier: digits of a third to nine tenths of its image."""
+    return python_data('digit_layers', 'DigitDataLayer', split=split, seed=1337, mean=MEAN,
+                       size=DIGIT, batch_size=32, digit_sizes=(32, 86), **params)
+
+
 MODELS = {
+    'own-classifier': Model(
+        classifier, {'classes': 10, 'widths': LAPTOP['widths']},
+        digits('train', curriculum=150), digits('val'), 12, (Recipe(
+            2e-3, momentum=0.9, max_iter=450, snapshot=450, normalize=None, weight_decay=1e-4,
+            policy='poly', type='Adam', prefix='runs/own-classifier/train'),)),
     'own-fcn16s': own((224, 288), 6, Recipe(
         2e-3, momentum=0.9, max_iter=400, snapshot=100, normalize=True, weight_decay=1e-4,
         policy='poly', type='Adam', prefix='runs/own-fcn16s/train'), **LAPTOP),
@@ -123,6 +149,7 @@ def stage(net: str, score_every: int) -> Stage:
 
 
 STAGES = {
+    'own-classifier': Stage('own', 'classifier', surgeries=(), accuracy=0.90, takes=('mnist',)),
     'own-fcn16s': stage('fcn16s', 0),
     'own-full-fcn16s': stage('full-fcn16s', 2000),
 }
