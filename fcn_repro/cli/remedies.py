@@ -51,7 +51,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'sbd-classes': 'Leave out --sbd or --classes.',
     'two-data-sets': 'Give --{one} or --{other}.',
     'option-not-taken': 'Leave out --{option}.',
-    'class-weights-alone': 'Give --voc DIR, without --sbd, or leave out --class-weights.',
+    'own-data-alone': 'Give --voc DIR, without --sbd, or leave out --{option}.',
+    'bad-recolour': 'Give --recolour a fraction from 0 to 1.',
     'bad-class-weights': 'Give --class-weights balanced, or one number above 0 for each class, '
                          'background too, with commas between them.',
     'samples-not-multiple': 'Give --samples as a multiple of {batch}, or another --batch.',

@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--mnist', metavar='DIR', help="MNIST's IDX files: scenes of these digits")
     parser.add_argument('--m2nist', metavar='DIR', help='folder of combined.npy and segmented.npy, '
                         'for the stage m2nist (default: such scenes, made from a seed)')
+    parser.add_argument('--recolour', type=float, metavar='F', help='fraction of the crops of '
+                        '--voc whose colours are rotated at random: 0 where colours tell the '
+                        "classes, near 1 where shapes do (default: the stage's own)")
     parser.add_argument('--weights', metavar='FILE', help="a caffemodel or Caffe's HDF5 to start "
                         "from instead of the parent stage; 'none': random weights")
     parser.add_argument('--out', metavar='DIR', help="the run's folder (default: runs/STAGE, "

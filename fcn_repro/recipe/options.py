@@ -27,8 +27,9 @@ class Options:
     voc, sbd: folder laid out as VOC's, and SBD's dataset folder; classes: number of classes of a
     data set other than VOC's; class_weights: of the loss of training on it, 'balanced' by the
     pixels of each class, or one number for each class, with commas between them; mnist: folder of
-    MNIST's IDX files, to draw these digits; m2nist: folder of the published scenes. weights: a
-    file, or 'none' to start from random ones. out: the
+    MNIST's IDX files, to draw these digits; m2nist: folder of the published scenes. recolour: the
+    fraction of crops whose colours are rotated, in place of the stage's own. weights: a file, or
+    'none' to start from random ones. out: the
     run's folder; runs: the folder of all runs, in which it is named after the stage. solver: file
     name in the stage's prototxt folder, or the path of another. iterations: in place of its
     max_iter. batch: images of one size per forward pass, and samples: per iteration, over all of
@@ -47,6 +48,7 @@ class Options:
     class_weights: str | None = None
     mnist: str | None = None
     m2nist: str | None = None
+    recolour: float | None = None
     weights: str | None = None
     out: str | None = None
     runs: str = 'runs'
@@ -105,9 +107,14 @@ class Options:
         if self.classes is not None and not 1 <= self.classes <= 255:
             raise FcnError(f'{self.classes} classes', code='bad-classes',
                            do='Give 1 to 255 classes.')
-        if self.class_weights is not None and not self.own_voc:
-            raise FcnError('class weights belong to a data set of your own',
-                           code='class-weights-alone', do='Give its folder as voc, without sbd.')
+        for name in 'class_weights', 'recolour':
+            if getattr(self, name) is not None and not self.own_voc:
+                raise FcnError(f'{name} is for a data set of your own', code='own-data-alone',
+                               facts={'option': name.replace('_', '-')},
+                               do='Give its folder as voc, without sbd.')
+        if self.recolour is not None and not 0 <= self.recolour <= 1:
+            raise FcnError(f'recolour is {self.recolour:g}', code='bad-recolour',
+                           do='Give a fraction from 0 to 1.')
         self.check_class_weights()
         if self.sbd and self.classes is not None:
             raise FcnError(f"sbd has VOC's own 21 classes, and classes is {self.classes}",

@@ -90,8 +90,8 @@ class Run:
     def check(self) -> None:
         """FcnError for options that the stage does not take."""
         stage, options = self.stage, self.options
-        for name in 'voc', 'sbd', 'mnist', 'm2nist', 'class_weights':
-            if getattr(options, name) and name not in stage.takes:
+        for name in 'voc', 'sbd', 'mnist', 'm2nist', 'class_weights', 'recolour':
+            if getattr(options, name) not in (None, '') and name not in stage.takes:
                 others = [other for other in STAGES if name in STAGES[other].takes]
                 raise FcnError(f"the stage {self.name} takes no '{name}'", code='option-not-taken',
                                facts={'stage': self.name,
@@ -167,10 +167,12 @@ class Run:
 
     @property
     def recipe(self) -> str:
-        """The recipe's words for snapshots: another one has its batches, or weights classes."""
+        """The recipe's words for snapshots: another one has its batches, class weights or
+        recolouring."""
         words = str(self.batches[1]) if self.batches else OWN_RECIPE
-        weights = self.options.class_weights
-        return f'{words}, class weights {weights}' if weights else words
+        weights, recolour = self.options.class_weights, self.options.recolour
+        words += f', class weights {weights}' if weights else ''
+        return words if recolour is None else f'{words}, recolour {recolour:g}'
 
     def solver_and_net(self, prototxt: Path) -> tuple[SolverText, NetText]:
         """The solver as it is written, and the layers of its train net."""
@@ -217,12 +219,14 @@ class Run:
         if options.own_voc is None:
             return None
         data = VocFolder(options.own_voc, 'val')
+        crops = {} if options.recolour is None else {'recolour': options.recolour}
         height, width, _ = data.image(0).shape
         classes = options.classes
         if classes is None and self.stage.counts_classes:
             classes = count_classes(options.own_voc, data)
         model = MODELS[self.name].on_data(classes=classes, voc_dir=str(options.own_voc),
-                                          val_images=len(data), size=(height, width))
+                                          val_images=len(data), size=(height, width),
+                                          **crops)
         if options.class_weights:
             weights = options.check_class_weights(classes)
             model = replace(model, class_weights=weights or balanced_weights(

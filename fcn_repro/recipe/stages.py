@@ -5,8 +5,18 @@ from pathlib import Path
 from .models import FAMILIES, STAGES
 from .stage import Stage
 
-__all__ = ['FAMILIES', 'ON', 'PROTOTXT', 'SLOW', 'SOLVER', 'SHORT', 'STAGES', 'Stage',
-           'shipped', 'shipped_prototxt']
+__all__ = [
+    'FAMILIES',
+    'ON',
+    'PROTOTXT',
+    'SHORT',
+    'SLOW',
+    'SOLVER',
+    'STAGES',
+    'Stage',
+    'shipped',
+    'shipped_prototxt',
+]
 
 SHORT = {'own': 'own-fcn16s'}     # names that a user may write for a stage's
 SOLVER = 'solver.prototxt'

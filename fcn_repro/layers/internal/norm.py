@@ -4,13 +4,14 @@ import torch.nn.functional as F
 
 from ..batchnorm import BatchNorm
 from ..common.internal import InternalLayer
+from ..scale import Scale
 
 
 class Norm(InternalLayer):
     """(N, C, …) -> scale (x - mean) / sqrt(var + eps) + bias, per channel, in torch's own kernel.
 
     Parameters: the BatchNorm's three, then the Scale's scale and bias (C,). Running statistics are
-    written as BatchNorm does.
+    written as BatchNorm does. A batch of one value a channel runs through the two layers in turn.
     """
 
     type = 'Norm'
@@ -19,7 +20,8 @@ class Norm(InternalLayer):
 
     def setup(self):
         super().setup()
-        self.norm = BatchNorm(self.node.parts[0], self.state)
+        norm, scale = self.node.parts
+        self.norm, self.scale = BatchNorm(norm, self.state), Scale(scale, self.state)
 
     def shape(self, bottoms):
         return self.norm.shape(bottoms)
@@ -27,6 +29,8 @@ class Norm(InternalLayer):
     def forward(self, bottoms, params):
         x, running, scale, bias = bottoms[0], params[:3], params[3], params[4]
         eps = self.norm.param.eps
+        if x.numel() == x.shape[1]:         # torch refuses one value a channel
+            return self.scale.forward(self.norm.forward(bottoms, running), params[3:])
         if self.norm.stored:
             mean, variance = self.norm.statistics(running)
             return [F.batch_norm(x, mean, variance, scale, bias, False, 0, eps)]

@@ -133,11 +133,11 @@ class Model:
 
     def on_data(self, classes: int | None = None, voc_dir: str | None = None,
                 splits: Sequence[str] = ('train', 'val'), val_images: int | None = None,
-                size: tuple[int, int] | None = None) -> 'Model':
+                size: tuple[int, int] | None = None, **crops) -> 'Model':
         """This model for another data set: a folder laid out as VOC's, this many classes, val
         images, and size of an image (height, width), on which the rate of a summed loss and the
-        crops depend. FcnError for a number of classes out of range, and for a model whose data has
-        another layout."""
+        crops depend; crops: further arguments of train_data. FcnError for a number of classes out of
+        range, and for a model whose data has another layout."""
         model = self
         if classes is not None and not 1 <= classes <= 255:
             raise FcnError(f'{classes} classes', code='bad-classes', do='Give 1 to 255 classes.')
@@ -150,7 +150,7 @@ class Model:
         if voc_dir is not None:
             train, val = (voc_data(voc_dir, split) for split in splits)
             if self.train_data is not None:
-                train = self.train_data(voc_dir, splits[0], size)
+                train = self.train_data(voc_dir, splits[0], size, **crops)
             model = replace(model, train=train, val=val)
         if val_images is not None:
             model = replace(model, val_images=val_images)

@@ -10,6 +10,7 @@ from ..stage import Stage
 from .model import Model, Recipe, voc_data
 from .vgg import CONVS, PARAM, WIDTHS, python_data, start
 
+RECOLOUR = 0.5                      # see docs/own-data.md
 DIGIT = 96                          # pixels of a side of the classifier's images
 MSRA = {'type': 'msra'}
 FIXED = {'lr_mult': 0, 'decay_mult': 0}
@@ -105,13 +106,14 @@ FULL = {'widths': WIDTHS, 'last': 32}
 
 
 def own_data(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
-             crop: tuple[int, int], batch_size: int) -> dict[str, str]:
-    """Data settings of random crops, mirrored and scaled, from a folder laid out as VOC's. crop:
-    the largest; where images are smaller, of `size`, crops are of that."""
+             crop: tuple[int, int], batch_size: int,
+             recolour: float | None = None) -> dict[str, str]:
+    """Data settings of random crops, mirrored, scaled and recoloured, from a folder laid out as
+    VOC's. crop: the largest; where images are smaller, of `size`, crops are of that."""
     crop = crop if size is None else (min(crop[0], size[0]), min(crop[1], size[1]))
     return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
                        mean=MEAN, crop=crop, scale=(0.7, 1.4), mirror=True,
-                       batch_size=batch_size)
+                       recolour=RECOLOUR if recolour is None else recolour, batch_size=batch_size)
 
 
 def own(crop: tuple[int, int], batch_size: int, recipe: Recipe, **settings) -> Model:
@@ -145,7 +147,8 @@ MODELS = {
 def stage(net: str, score_every: int) -> Stage:
     """A stage of the own nets."""
     return Stage('own', net, surgeries=('transplant',), score_every=score_every,
-                 takes=('voc', 'mnist', 'class_weights'), scenes=True, counts_classes=True)
+                 takes=('voc', 'mnist', 'class_weights', 'recolour'), scenes=True,
+                 counts_classes=True)
 
 
 STAGES = {
