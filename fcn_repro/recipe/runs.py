@@ -225,8 +225,8 @@ class Run:
         if classes is None and self.stage.counts_classes:
             classes = count_classes(options.own_voc, data)
         model = MODELS[self.name].on_data(classes=classes, voc_dir=str(options.own_voc),
-                                          val_images=len(data), size=(height, width),
-                                          **crops)
+                                          val_images=len(data), pixels=height * width,
+                                          size=(height, width), **crops)
         if options.class_weights:
             weights = options.check_class_weights(classes)
             model = replace(model, class_weights=weights or balanced_weights(

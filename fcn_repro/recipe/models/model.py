@@ -1,6 +1,5 @@
 """Model: what a folder of prototxt/ is written from: a net, its data, and its solvers."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,11 +132,12 @@ class Model:
 
     def on_data(self, classes: int | None = None, voc_dir: str | None = None,
                 splits: Sequence[str] = ('train', 'val'), val_images: int | None = None,
-                size: tuple[int, int] | None = None, **crops) -> 'Model':
+                pixels: int | None = None, size: tuple[int, int] | None = None,
+                **crops) -> 'Model':
         """This model for another data set: a folder laid out as VOC's, this many classes, val
-        images, and size of an image (height, width), on which the rate of a summed loss and the
-        crops depend; crops: further arguments of train_data. FcnError for a number of classes out of
-        range, and for a model whose data has another layout."""
+        images, and pixels per image (on which the rate of a summed loss depends). size: (height,
+        width) of an image, and crops: further arguments of train_data. FcnError for a number of
+        classes out of range, and for a model whose data has another layout."""
         model = self
         if classes is not None and not 1 <= classes <= 255:
             raise FcnError(f'{classes} classes', code='bad-classes', do='Give 1 to 255 classes.')
@@ -154,9 +154,8 @@ class Model:
             model = replace(model, train=train, val=val)
         if val_images is not None:
             model = replace(model, val_images=val_images)
-        if size is not None:
-            model = replace(model, recipes=tuple(r.for_pixels(math.prod(size))
-                                                 for r in model.recipes))
+        if pixels is not None:
+            model = replace(model, recipes=tuple(r.for_pixels(pixels) for r in model.recipes))
         return model
 
 
