@@ -9,6 +9,7 @@ wrong at every border.
 """
 
 import pickle
+import struct
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from typing import Any, NamedTuple
@@ -27,6 +28,9 @@ GROUPS = (2, 2, 3, 3, 3)                # VGG16's convolutions
 CLASSIFIER = {'fc6': 0, 'fc7': 3, 'fc8': 6}     # the places of its InnerProducts
 KERNEL = 3
 BEGINNINGS = (b'PK\x03\x04', *(b'\x80' + bytes([protocol]) for protocol in range(2, 6)))
+# What torch.load and its unpickler raise for damaged files, beside UnpicklingError.
+DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, OSError, AttributeError,
+          ArithmeticError, MemoryError, AssertionError, ImportError, struct.error)
 LONGEST_NAME = 200                      # characters of a name that a message shows
 
 Blobs = list[tuple[Any, list[np.ndarray]]]      # [(LayerParameter, its blobs)]
@@ -137,8 +141,7 @@ def load(path: str | PathLike) -> Mapping[str, Any]:
             raise FcnError(f'cannot be read as weights alone: {first_line(error)}', file=str(path),
                            do='Give a state dict: in PyTorch torch.save(net.state_dict(), path).'
                            ) from None
-        except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, OSError,
-                AttributeError, OverflowError, MemoryError, AssertionError) as error:
+        except DAMAGE as error:
             raise FcnError(f'is damaged: {first_line(error)}', file=str(path),
                            do='Copy or download it again.') from None
     if not isinstance(state, Mapping):

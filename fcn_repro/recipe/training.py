@@ -7,12 +7,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..formats.atomic import make_folder
-from ..formats.weights import FILLER, format_rows
+from ..formats.weights import FILLER, format_rows, read_extra
 from ..lock import RunLock, locked
 from ..net import surgery
 from ..net.net import Net
@@ -181,6 +182,21 @@ def prepare(net: Net, surgeries: Sequence[str], source: str | Path | None,
     return report
 
 
+def other_mean(net: Net, source: str | Path) -> str:
+    """A warning, on a line of its own, where a data layer of the net subtracts another mean pixel
+    than the one that the weights say they expect (those converted from torchvision do); else ''."""
+    wanted = np.asarray(read_extra(source).get('mean', ()), float).reshape(-1)
+    readers = [net.layer(node).reader for node in net.graph.nodes if node.type == 'Python']
+    for reader in readers:
+        has = getattr(reader, 'mean', None)
+        if len(wanted) == 3 and has is not None and np.abs(wanted - has).max() > 0.05:
+            return (f'\nwarning: {source} expects images less the mean pixel '
+                    f'({", ".join(f"{v:g}" for v in wanted)}), BGR; the data layer subtracts '
+                    f'({", ".join(f"{v:g}" for v in has)}). Training makes up for that; to use the '
+                    'weights as they are, write their mean into the param_str of the nets')
+    return ''
+
+
 def tensors(net: Net) -> dict[str, list[torch.Tensor]]:
     """{layer: its parameter tensors}, as surgery takes them."""
     return {name: [blob.data for blob in blobs] for name, blobs in net.params.items()}
@@ -198,6 +214,8 @@ def learn(run: Run, prototxt: Path, val: Net, source: str | Path | None, mine: d
     open_log(run, processes)
     report = prepare(solver.net, run.stage.surgeries, source, run.stage.score_layers,
                      run.stage.up_layers)
+    if source is not None and processes.first:
+        report += other_mean(solver.net, source)
     return iterate(run, solver, val, report, hints)
 
 

@@ -97,7 +97,7 @@ def test_a_run_writes_nets_for_the_classes_that_the_folder_names(voc, tmp_path):
     layers = {layer.name: layer for layer in net.layer}
     assert layers['score'].convolution_param.num_output == len(NAMES)
     params = layers['data'].python_param.param_str
-    assert "'crop': (160, 224)" in params and "'recolour': 0.25" in params
+    assert "'crop': (112, 160)" in params and "'recolour': 0.25" in params
     assert layers['loss'].type == 'InfogainLoss'
     matrix = read_binaryproto(folder / 'class_weights.binaryproto').reshape(4, 4)
     assert np.count_nonzero(matrix) == 4 and matrix[0, 0] < 1 < matrix[1:].max(axis=1).min()
@@ -159,7 +159,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(voc, tmp_path):
     """Crops, running statistics and Adam's histories continue with the same bits."""
     from fcn_repro.solver import Solver
     folder = Run('own', Options(voc=str(voc), out=str(tmp_path / 'run'))).write_prototxt()
-    text = (folder / 'train.prototxt').read_text().replace("'crop': (160, 224)", "'crop': (40, 48)")
+    text = (folder / 'train.prototxt').read_text().replace("'crop': (112, 160)", "'crop': (40, 48)")
     (folder / 'train.prototxt').write_text(text)
 
     def solver(name):

@@ -10,7 +10,8 @@ from ..stage import Stage
 from .model import Model, Recipe, voc_data
 from .vgg import CONVS, PARAM, WIDTHS, python_data, start
 
-RECOLOUR = 0.5                      # see docs/own-data.md
+RECOLOUR = 0.7                      # measured in docs/own-data.md
+SMALLEST = 96                       # pixels of a crop's side
 DIGIT = 96                          # pixels of a side of the classifier's images
 MSRA = {'type': 'msra'}
 FIXED = {'lr_mult': 0, 'decay_mult': 0}
@@ -105,20 +106,29 @@ LAPTOP = {'widths': (16, 32, 64, 128, 192), 'last': 16}
 FULL = {'widths': WIDTHS, 'last': 32}
 
 
+def crop_of(size: tuple[int, int], largest: tuple[int, int]) -> tuple[int, int]:
+    """The size of crops from images of this size: 0.7 of each side in whole cells of pool4, at
+    least SMALLEST (or the whole side) and at most `largest`. Crops and not whole images, so that a
+    pass has many images, whose statistics batch normalisation takes for those of all."""
+    return tuple(min(most, side, max(SMALLEST, 16 * round(0.7 * side / 16)))
+                 for side, most in zip(size, largest, strict=True))
+
+
 def own_data(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
-             crop: tuple[int, int], batch_size: int,
-             recolour: float | None = None) -> dict[str, str]:
+             largest: tuple[int, int], crops: int, recolour: float | None = None) -> dict[str, str]:
     """Data settings of random crops, mirrored, scaled and recoloured, from a folder laid out as
-    VOC's. crop: the largest; where images are smaller, of `size`, crops are of that."""
-    crop = crop if size is None else (min(crop[0], size[0]), min(crop[1], size[1]))
+    VOC's. size: (height, width) of its images; crops: how many of the largest size a pass takes;
+    of smaller ones it takes up to twice as many."""
+    crop = largest if size is None else crop_of(size, largest)
+    batch_size = min(2 * crops, crops * largest[0] * largest[1] // (crop[0] * crop[1]))
     return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
                        mean=MEAN, crop=crop, scale=(0.7, 1.4), mirror=True,
                        recolour=RECOLOUR if recolour is None else recolour, batch_size=batch_size)
 
 
-def own(crop: tuple[int, int], batch_size: int, recipe: Recipe, **settings) -> Model:
+def own(largest: tuple[int, int], crops: int, recipe: Recipe, **settings) -> Model:
     """An own net, on the digit scenes until a VOC folder is given."""
-    train_data = partial(own_data, crop=crop, batch_size=batch_size)
+    train_data = partial(own_data, largest=largest, crops=crops)
     return Model(fcn, {'classes': 11, **settings}, train_data(str(FOLDER), 'train'),
                  voc_data(str(FOLDER), 'val'), 100, (recipe,), train_data)
 
@@ -136,7 +146,7 @@ MODELS = {
             2e-3, momentum=0.9, max_iter=450, snapshot=450, normalize=None, weight_decay=1e-4,
             policy='poly', type='Adam', prefix='runs/own-classifier/train'),)),
     'own-fcn16s': own((224, 288), 6, Recipe(
-        2e-3, momentum=0.9, max_iter=400, snapshot=100, normalize=True, weight_decay=1e-4,
+        2e-3, momentum=0.9, max_iter=700, snapshot=350, normalize=True, weight_decay=1e-4,
         policy='poly', type='Adam', prefix='runs/own-fcn16s/train'), **LAPTOP),
     'own-full-fcn16s': own((320, 320), 8, Recipe(
         1e-3, momentum=0.9, max_iter=20000, snapshot=2000, normalize=True, weight_decay=1e-4,
