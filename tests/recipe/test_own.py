@@ -200,7 +200,7 @@ def test_the_classifier_gives_its_body(tmp_path):
 @pytest.mark.parametrize('random_colours, least', [(False, 93), (True, 80)])
 def test_thirty_shapes(tmp_path, random_colours, least, seed):
     """24 images to train on, 6 for val, scored on 100 others: by their colours, or by their shapes
-    alone. docs/own-data.md has the times."""
+    alone. docs/own-nets.md has the times."""
     folder = make_shapes(tmp_path / 'shapes', random_colours,
                          counts={'train': 24, 'val': 6, 'fresh': 100})
     run = Run('own', Options(voc=str(folder), out=str(tmp_path / 'run'), seed=seed, pictures=0))

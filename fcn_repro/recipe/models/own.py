@@ -10,7 +10,7 @@ from ..stage import Stage
 from .model import Model, Recipe, voc_data
 from .vgg import CONVS, PARAM, WIDTHS, python_data, start
 
-RECOLOUR = 0.7                      # measured in docs/own-data.md
+RECOLOUR = 0.7                      # measured in docs/own-nets.md
 SMALLEST = 96                       # pixels of a crop's side
 DIGIT = 96                          # pixels of a side of the classifier's images
 MSRA = {'type': 'msra'}
