@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from layer_evidence import reference_for
 from texts import graph
 
 from fcn_repro.net import Net
@@ -43,14 +44,8 @@ def test_sites_in_each_shipped_net(name):
     assert len(found) == SITES.get(name, 0)
 
 
-@pytest.mark.parametrize('names', [PLAIN, IN_PLACE])
-@pytest.mark.parametrize('phase', ['TRAIN', 'TEST'])
-@pytest.mark.parametrize('sizes', ['dim: 5 dim: 7', 'dim: 1 dim: 1', '', 'dim: 2 dim: 3 dim: 2'])
-@pytest.mark.parametrize('last', [False, True])
-def test_equal_with_and_without(tmp_path, names, phase, sizes, last):
-    """Also the running statistics of two passes, and what TEST makes of them."""
-    path = tmp_path / 'net.prototxt'
-    path.write_text(text(names, sizes))
+@reference_for('Norm')
+def check_equal(path, phase, names, last):
     got = []
     for passes in (), (fuse_norm,):
         net = Net.read(path, phase, passes=passes, seed=5)
@@ -61,13 +56,25 @@ def test_equal_with_and_without(tmp_path, names, phase, sizes, last):
             x = 3 * torch.randn(net.blobs['data'].shape) + 2
             if last and x.dim() == 4:
                 x = x.contiguous(memory_format=torch.channels_last)
-            tops = net(['data', names[2]], data=x)
+            watched = [] if names == IN_PLACE else [names[2]]   # else the pass would step aside
+            tops = net(['data', *watched], data=x)
             net.backward()
-        got.append([tops[names[2]], net.blobs['data'].diff,
+        got.append([*(tops[name] for name in [*watched, 'loss']), net.blobs['data'].diff,
                     *(blob.data for blobs in net.params.values() for blob in blobs),
                     *(blob.diff for blob in net.params['scale'])])
     for mine, reference in zip(*got, strict=True):
         assert (mine - reference).abs().max() <= 2e-6 * max(1, reference.abs().max())
+
+
+@pytest.mark.parametrize('names', [PLAIN, IN_PLACE])
+@pytest.mark.parametrize('phase', ['TRAIN', 'TEST'])
+@pytest.mark.parametrize('sizes', ['dim: 5 dim: 7', 'dim: 1 dim: 1', '', 'dim: 2 dim: 3 dim: 2'])
+@pytest.mark.parametrize('last', [False, True])
+def test_equal_with_and_without(tmp_path, names, phase, sizes, last):
+    """Also the running statistics of two passes, and what TEST makes of them."""
+    path = tmp_path / 'net.prototxt'
+    path.write_text(text(names, sizes))
+    check_equal(path, phase, names, last)
 
 
 def test_a_blob_that_is_asked_for_stays(tmp_path):
