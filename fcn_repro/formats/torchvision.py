@@ -99,7 +99,7 @@ def convolution(place: Place, channels: int, take) -> Blobs:
     weight = take(f'features.{place.conv}.weight', (None, channels, KERNEL, KERNEL))
     width = len(weight)
     if place.first:
-        weight = weight / (255 * np.float32(STD))[:, None, None]
+        weight = weight / (255 * np.array(STD, np.float32))[:, None, None]
         weight = weight[:, ::-1]
     layers = [layer('conv', place, 'Convolution', weight,
                     take(f'features.{place.conv}.bias', (width,)))]
