@@ -159,13 +159,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(voc, tmp_path):
     (folder / 'train.prototxt').write_text(text)
 
     def solver(name):
-        return Solver(folder / 'solver.prototxt', prefix=tmp_path / name, max_iter=4, workers=1,
+        return Solver(folder / 'solver.prototxt', prefix=tmp_path / name, max_iter=2, workers=1,
                       passes=DEFAULT)
     whole = solver('whole')
     for _ in whole.run():
         pass
     first = solver('first')
-    for _ in first.run(2):
+    for _ in first.run(1):
         pass
     first.snapshot()
     second = solver('second')
