@@ -5,6 +5,8 @@ HDF5 back to a caffemodel; or list what a file holds, mean images and solver sta
     fcn-repro convert vgg16.caffemodel.h5 vgg16.caffemodel
     fcn-repro convert --inspect vgg16.caffemodel
 
+    fcn-repro convert vgg16-397923af.pth vgg16.caffemodel       # torchvision's, also vgg16_bn-….pth
+
 OUT becomes a caffemodel (V2, float32) if its name ends in .caffemodel, HDF5 otherwise. The SHA-256
 of an array is taken over its values in memory, so it does not depend on the format of the file.
 """
@@ -16,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from ..data.image import MEAN
 from ..errors import FcnError
 from ..files import open_regular
+from ..formats import torchvision
 from ..formats.caffemodel import write_caffemodel
 from ..formats.weights import (
     Weights,
@@ -32,7 +36,8 @@ from ..proto import LayerParameter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('input', metavar='IN', help='caffemodel, or HDF5 in the same layout; with '
+    parser.add_argument('input', metavar='IN', help='caffemodel, or HDF5 in the same layout, or '
+                        "a state dict of torchvision's vgg16 or vgg16_bn (.pth); with "
                         '--inspect also a binaryproto or a solverstate')
     parser.add_argument('output', metavar='OUT', nargs='?', help='file to write')
     parser.add_argument('--inspect', action='store_true', help='print the table, write nothing')
@@ -41,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     if args.inspect == bool(args.output):
         raise FcnError('give either OUT or --inspect', do='See --help.')
+    if torchvision.is_state_dict(args.input):
+        convert_torchvision(args.input, args.output)
+        return
     kind = kind_of(args.input)
     if kind != 'weights' and args.output:
         raise FcnError(f'is a {kind}, not a model', file=args.input,
@@ -59,6 +67,23 @@ def run(args: argparse.Namespace) -> None:
     else:
         write_hdf5(args.output, layers.pairs())
         print(f'wrote {args.output}')
+
+
+def convert_torchvision(path: str, output: str | None) -> None:
+    """Write torchvision's VGG16 as a caffemodel or HDF5 with its mean, or list it (no output)."""
+    layers = torchvision.read_vgg16(path)
+    table(('layer', 'type', *columns(output is None)),
+          [(param.name, param.type, *row_of(blobs, output is None)) for param, blobs in layers])
+    extra = {'mean': list(torchvision.MEAN)}
+    if output is None:
+        return
+    if output.endswith('.caffemodel'):
+        write_caffemodel(output, 'VGG16', layers, extra)
+    else:
+        write_hdf5(output, [(param.name, blobs) for param, blobs in layers], extra)
+    print(f'wrote {output}: BGR of 0 to 255 less the mean pixel {torchvision.MEAN}, which belongs '
+          "into the data layers of a net with these weights, in place of Caffe's "
+          f'{tuple(round(value, 2) for value in MEAN)}')
 
 
 def binary_layers(weights: Weights) -> list[tuple[Any, list[np.ndarray]]]:

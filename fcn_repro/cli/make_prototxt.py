@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 
 from ..errors import FcnError
-from ..formats.atomic import make_folder, write_text
 from ..recipe.models import MODELS
 
 
@@ -31,7 +30,5 @@ def run(args: argparse.Namespace) -> None:
     folders = {args.out: MODELS[args.model].on_data(*own)} if args.model else {
         os.path.join(args.out, name): model for name, model in MODELS.items()}
     for folder, model in folders.items():
-        make_folder(Path(folder))
-        for name, text in model.files().items():
-            write_text(text, os.path.join(folder, name))
+        model.write(Path(folder))
         print(f'{folder}: {len(model.files())} files')

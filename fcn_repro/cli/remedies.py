@@ -75,6 +75,10 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'bad-folder': 'Give --{option} the path of a folder.',
     'bad-split': 'Give --split the name of a split file, without .txt.',
     'option-not-taken': 'Leave out --{option}.',
+    'own-data-alone': 'Give --voc DIR, without --sbd, or leave out --{option}.',
+    'bad-recolour': 'Give --recolour a fraction from 0 to 1.',
+    'bad-class-weights': 'Give --class-weights balanced, or one number above 0 for each class, '
+                         'background too, with commas between them.',
     'samples-not-multiple': 'Give --samples as a multiple of {batch}, or another --batch.',
     'too-many-samples': 'Give --batch and --samples of at most {most} samples an iteration.',
     'rate-rule': 'Leave out --batch or --samples.',

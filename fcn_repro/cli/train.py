@@ -6,7 +6,7 @@ from ..distributed import Processes
 from ..memory import keep_freed_memory
 from ..recipe.options import AUTO, NEWEST, Options
 from ..recipe.runs import Run
-from ..recipe.stages import STAGES
+from ..recipe.stages import SHORT, STAGES
 from ..recipe.training import train
 from .arguments import (
     add_max_pixels,
@@ -21,15 +21,20 @@ SEVERAL_PROCESSES = True        # torchrun may start it several times, to work t
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('stage', metavar='STAGE', help=f"one of {', '.join(STAGES)}")
+    parser.add_argument('stage', metavar='STAGE', help=f"one of {', '.join([*SHORT, *STAGES])}")
     parser.add_argument('--voc', metavar='DIR', help='folder laid out as VOC2011 is '
                         '(default: scenes of handwritten digits, made from a seed)')
     parser.add_argument('--sbd', metavar='DIR', help="SBD's dataset folder, to train on")
     parser.add_argument('--classes', type=int, metavar='N', help='with background; for a data set '
                         "that is not VOC's: the nets are written for it")
+    parser.add_argument('--class-weights', metavar='W', help="of the loss, for --voc of your own: "
+                        "'balanced', by the pixels of each class, or numbers such as 0.5,1,2")
     parser.add_argument('--mnist', metavar='DIR', help="MNIST's IDX files: scenes of these digits")
     parser.add_argument('--m2nist', metavar='DIR', help='folder of combined.npy and segmented.npy, '
                         'for the stage m2nist (default: such scenes, made from a seed)')
+    parser.add_argument('--recolour', type=float, metavar='F', help='fraction of the crops of '
+                        '--voc whose colours are rotated at random: 0 where colours tell the '
+                        "classes, near 1 where shapes do (default: the stage's own)")
     parser.add_argument('--weights', metavar='FILE', help="a caffemodel or Caffe's HDF5 to start "
                         "from instead of the parent stage; 'none': random weights")
     parser.add_argument('--out', metavar='DIR', help="the run's folder (default: runs/STAGE, "

@@ -108,6 +108,8 @@ class SegDataLayer(DataLayer):
     without_labels: ClassVar[Mapping[str, Any]] = {'unlabelled': True}
     folder_keys: ClassVar[tuple[str, ...]] = ()     # a data set's own params: required …
     optional: ClassVar[tuple[str, ...]] = ()        # … and optional
+    settings: ClassVar[tuple[str, ...]] = ()        # optional ones that are no paths
+    one_size: ClassVar[bool] = True                 # batches are of whole images of one size
 
     def __init__(self, params: Mapping[str, Any]):
         self._check(params)
@@ -117,7 +119,7 @@ class SegDataLayer(DataLayer):
                                  params.get('randomize', True) and 'train' in params['split'])
         self.unlabelled = bool(params.get('unlabelled')) and not self.reader.has_labels()
         self.batch_size = params.get('batch_size', 1)
-        if self.batch_size > 1 and not self.order.randomize:
+        if self.one_size and self.batch_size > 1 and not self.order.randomize:
             raise FcnError(f"batch_size is {self.batch_size}, and split '{params['split']}' is "
                            'read in file order, one image per pass', do='Leave out batch_size; '
                            "batches are of splits whose name contains 'train', with randomize.")
@@ -143,8 +145,8 @@ class SegDataLayer(DataLayer):
     def _check(self, params: Mapping[str, Any]) -> None:
         name = type(self).__name__
         required = (*self.folder_keys, 'split', 'mean')
-        known = (*required, *self.optional, 'randomize', 'seed', 'classes', 'batch_size',
-                 'unlabelled')
+        known = (*required, *self.optional, *self.settings, 'randomize', 'seed', 'classes',
+                 'batch_size', 'unlabelled')
         for key in params:
             if key not in known:
                 raise FcnError(f'param_str has {key!r}, which {name} does not know',

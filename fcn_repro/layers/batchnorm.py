@@ -52,19 +52,25 @@ class BatchNorm(Layer):
     def forward(self, bottoms, params):
         x = bottoms[0]
         if self.stored:
-            mean, variance, factor = (param.detach() for param in params)
-            scale = torch.where(factor == 0, 0, 1 / factor)
-            mean, variance = mean * scale, variance * scale
+            mean, variance = self.statistics(params)
         else:
             axes = [i for i in range(x.dim()) if i != 1]
             variance, mean = torch.var_mean(x, axes, correction=0)
-            self.add(params, mean, variance, x.numel() // x.shape[1])
+            count = x.numel() // x.shape[1]
+            unbiased = variance * (count / (count - 1) if count > 1 else 1)
+            self.add(params, mean, unbiased)
         wide = (1, -1, *[1] * (x.dim() - 2))
         return [(x - mean.view(wide)) / (variance + self.param.eps).sqrt().view(wide)]
 
-    def add(self, params, mean, variance, count):
-        """Add the statistics of a batch of `count` values a channel to the running ones."""
-        unbiased = variance * (count / (count - 1) if count > 1 else 1)
+    @staticmethod
+    def statistics(params):
+        """The mean and the variance (C,) that the parameters hold."""
+        mean, variance, factor = (param.detach() for param in params)
+        scale = torch.where(factor == 0, 0, 1 / factor)
+        return mean * scale, variance * scale
+
+    def add(self, params, mean, unbiased):
+        """Add a batch's mean and unbiased variance (C,) to the running ones."""
         values = mean.detach(), unbiased.detach()
         if self.state.postponed is None:
             self.write(params, values)
@@ -80,7 +86,7 @@ class BatchNorm(Layer):
         x, eps = code.bottoms[0], number(self.param.eps)
         if not self.stored:
             return f'{code.helper(batch_norm)}({x}, {eps})'
-        mean, variance = self.statistics(code.blobs)
+        mean, variance = self.exported_statistics(code.blobs)
         shape = len(mean), *[1] * (len(code.dims[0]) - 2)
         text = ', '.join(map(str, shape))
         module = code.module(f'{code.helper(StoredNorm)}({text}, eps={eps})',
@@ -91,14 +97,14 @@ class BatchNorm(Layer):
         if not self.stored:
             raise self.error('it normalises by the statistics of its batch, which cannot be '
                              'exported as ONNX', 'Set use_global_stats: true.')
-        mean, variance = self.statistics(nodes.blobs)
+        mean, variance = self.exported_statistics(nodes.blobs)
         ones, zeros = np.ones_like(mean), np.zeros_like(mean)
         return [nodes.op('BatchNormalization', nodes.bottoms[0],
                          *map(nodes.floats, (ones, zeros, mean, variance)),
                          epsilon=self.param.eps)]
 
-    def statistics(self, blobs):
-        """Mean and variance of the three blobs, (C,) float32 each, as forward computes them."""
+    def exported_statistics(self, blobs):
+        """Mean and variance of the three blobs, arrays (C,) float32 each, as forward computes them."""
         mean, variance, factor = blobs
         scale = np.float32(0) if factor[0] == 0 else np.float32(1) / factor[0]
         return mean * scale, variance * scale

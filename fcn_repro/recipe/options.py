@@ -9,7 +9,7 @@ from typing import Any
 from ..data import python_layers
 from ..data.prefetch import check_workers
 from ..data.scenes import FOLDER, MNIST_FOLDER
-from ..errors import FcnError
+from ..errors import FcnError, short
 from ..paths import as_path, confined
 from ..sizes import LARGEST
 from .stages import SOLVER
@@ -17,6 +17,8 @@ from .stages import SOLVER
 NEWEST = 'newest'       # as `restore`: the latest solver state of the run
 AUTO = 'auto'           # as `restore`: that, or the beginning if there is none yet
 NONE = 'none'           # as `weights`: random ones
+BALANCED = 'balanced'   # as `class_weights`: by the pixels of each class
+MOST_WEIGHT = 1e4       # of a class
 RELEASE_SEED = 1337     # of the order of samples in the release
 FOLDERS = 'voc', 'sbd', 'mnist', 'm2nist'       # options that are folders of data
 
@@ -36,8 +38,11 @@ class Options:
     """Options of a training run. FcnError for values that make no sense, whatever the stage.
 
     voc, sbd: folder laid out as VOC's, and SBD's dataset folder; classes: number of classes of a
-    data set other than VOC's; mnist: folder of MNIST's IDX files, to draw these digits; m2nist:
-    folder of the published scenes. weights: a file, or 'none' to start from random ones. out: the
+    data set other than VOC's; class_weights: of the loss of training on it, 'balanced' by the
+    pixels of each class, or one number for each class, with commas between them; mnist: folder of
+    MNIST's IDX files, to draw these digits; m2nist: folder of the published scenes. recolour: the
+    fraction of crops whose colours are rotated, in place of the stage's own. weights: a file, or
+    'none' to start from random ones. out: the
     run's folder; runs: the folder of all runs, in which it is named after the stage. solver: file
     name in the stage's prototxt folder, or the path of another. iterations: in place of its
     max_iter. batch: images of one size per forward pass, and samples: per iteration, over all of
@@ -53,8 +58,10 @@ class Options:
     voc: str | None = None
     sbd: str | None = None
     classes: int | None = None
+    class_weights: str | None = None
     mnist: str | None = None
     m2nist: str | None = None
+    recolour: float | None = None
     weights: str | None = None
     out: str | None = None
     runs: str = 'runs'
@@ -118,6 +125,15 @@ class Options:
         if self.classes is not None and not 1 <= self.classes <= 255:
             raise FcnError(f'{self.classes} classes', code='bad-classes',
                            do='Give 1 to 255 classes.')
+        for name in 'class_weights', 'recolour':
+            if getattr(self, name) is not None and not self.own_voc:
+                raise FcnError(f'{name} is for a data set of your own', code='own-data-alone',
+                               facts={'option': name.replace('_', '-')},
+                               do='Give its folder as voc, without sbd.')
+        if self.recolour is not None and not 0 <= self.recolour <= 1:
+            raise FcnError(f'recolour is {self.recolour:g}', code='bad-recolour',
+                           do='Give a fraction from 0 to 1.')
+        self.check_class_weights()
         if self.sbd and self.classes is not None:
             raise FcnError(f"sbd has VOC's own 21 classes, and classes is {self.classes}",
                            code='sbd-classes', do='Leave out sbd or classes.')
@@ -125,6 +141,29 @@ class Options:
             raise FcnError(f"mnist and {'voc' if self.voc else 'm2nist'} are both given",
                            code='two-data-sets', do='Give the folder of one of them.',
                            facts={'one': 'mnist', 'other': 'voc' if self.voc else 'm2nist'})
+
+    def check_class_weights(self, classes: int | None = None) -> tuple[float, ...] | None:
+        """The class weights that are given as numbers; None for none and for 'balanced'. FcnError
+        for anything else, for numbers that are not above 0, and unless there are `classes` of
+        them."""
+        text = self.class_weights
+        if text in (None, BALANCED):
+            return None
+        try:
+            weights = tuple(map(float, str(text).split(',')))
+        except ValueError:
+            raise FcnError(f"the class weights are '{short(str(text), 80)}'",
+                           code='bad-class-weights', do=f"Give '{BALANCED}', or one number for "
+                           'each class, with commas between them.') from None
+        if not all(0 < weight <= MOST_WEIGHT for weight in weights):
+            raise FcnError(f'the class weights are {short(str(text), 80)}, not all above 0 and at '
+                           f'most {MOST_WEIGHT:g}', code='bad-class-weights',
+                           do='A class that is not to be learned is void, 255, in the labels.')
+        if classes is not None and len(weights) != classes:
+            raise FcnError(f'{len(weights)} class weights for {classes} classes',
+                           code='bad-class-weights', do='Give one number for each class, '
+                           'background too.')
+        return weights
 
     @property
     def scenes(self) -> Path:

@@ -1,6 +1,5 @@
 """Run: one training run of a stage, its folder, its parent, and how far it has got."""
 
-import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -11,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ..data import parse_params, python_layers
-from ..data.image import MEAN, check_mean
+from ..data.image import MEAN, VOID, check_mean
+from ..data.own import balanced, label_histogram
 from ..data.palette import VOC_CLASSES
 from ..data.reader import read_class_names
 from ..data.scenes import make_scenes
 from ..data.voc import VocFolder
 from ..errors import FcnError, located, nearest, short
-from ..formats.atomic import make_folder, write_text
+from ..formats.atomic import write_text
 from ..formats.weights import read_extra
 from ..layers.python import make_reader
 from ..lock import holder, named
@@ -33,7 +33,7 @@ from .models import MODELS, Model
 from .optimisations import Optimisations
 from .options import AUTO, FOLDERS, NEWEST, NONE, Options
 from .rate_rule import Batches, divided, per, rescaled, sums_the_batch
-from .stages import ON, SLOW, STAGES, Stage, shipped
+from .stages import ON, SHORT, SLOW, STAGES, Stage, shipped
 
 OWN_RECIPE = "the stage's own"
 CLASSES = 'classes.txt'         # in a run's folder: its class names, one a line
@@ -83,6 +83,9 @@ class Run:
     name: str
     options: Options = field(default_factory=Options)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'name', SHORT.get(self.name, self.name))
+
     @property
     def stage(self) -> Stage:
         """The stage; FcnError if there is none of this name."""
@@ -96,11 +99,12 @@ class Run:
     def check(self) -> None:
         """FcnError for options that the stage does not take."""
         stage, options = self.stage, self.options
-        for name in 'voc', 'sbd', 'mnist', 'm2nist':
-            if getattr(options, name) and name not in stage.takes:
+        for name in 'voc', 'sbd', 'mnist', 'm2nist', 'class_weights', 'recolour':
+            if getattr(options, name) not in (None, '') and name not in stage.takes:
                 others = [other for other in STAGES if name in STAGES[other].takes]
                 raise FcnError(f"the stage {self.name} takes no '{name}'", code='option-not-taken',
-                               facts={'stage': self.name, 'option': name},
+                               facts={'stage': self.name,
+                                                                'option': name.replace('_', '-')},
                                do=f'Leave it out; the stages that take it are {", ".join(others)}.')
         if options.weights == NONE and stage.zero_fillers and not options.own_voc:
             raise FcnError(f'all layers of the shipped net {self.name} start from 0 without '
@@ -191,8 +195,12 @@ class Run:
 
     @property
     def recipe(self) -> str:
-        """The recipe's words for snapshots: another one has its batches."""
-        return str(self.batches[1]) if self.batches else OWN_RECIPE + self.multiplied
+        """The recipe's words for snapshots: another one has its batches, class weights or
+        recolouring, or is that of several processes."""
+        words = str(self.batches[1]) if self.batches else OWN_RECIPE + self.multiplied
+        weights, recolour = self.options.class_weights, self.options.recolour
+        words += f', class weights {weights}' if weights else ''
+        return words if recolour is None else f'{words}, recolour {recolour:g}'
 
     @property
     def multiplied(self) -> str:
@@ -263,10 +271,19 @@ class Run:
         if options.own_voc is None:
             return None
         data = VocFolder(options.own_voc, 'val')
-        pixels = math.prod(data.image(0).shape[:2])
-        model = MODELS[self.name].on_data(classes=options.classes, voc_dir=str(options.own_voc),
-                                          val_images=len(data), pixels=pixels)
-        if options.weights == NONE:
+        crops = {} if options.recolour is None else {'recolour': options.recolour}
+        height, width, _ = data.image(0).shape
+        classes = options.classes
+        if classes is None and self.stage.counts_classes:
+            classes = count_classes(options.own_voc, data)
+        model = MODELS[self.name].on_data(classes=classes, voc_dir=str(options.own_voc),
+                                          val_images=len(data), pixels=height * width,
+                                          size=(height, width), **crops)
+        if options.class_weights:
+            weights = options.check_class_weights(classes)
+            model = replace(model, class_weights=weights or balanced_weights(
+                options.own_voc, model.settings['classes']))
+        if options.weights == NONE and self.stage.zero_fillers:
             model = replace(model, settings={**model.settings, 'weight_filler': {'type': 'msra'}})
         return model
 
@@ -299,6 +316,7 @@ class Run:
         variant = Path(options.solver).stem.removeprefix('solver').replace('_', '-')
         variant = variant and f"-{variant.lstrip('-')}"
         variant += '-mnist' * bool(options.mnist) + '-published' * bool(options.m2nist)
+        variant += '-weighted' * bool(options.class_weights)
         if options.out is None and self.batches:
             own, new = self.batches
             variant += f'-batch{new.batch}' * (new.batch != own.batch)
@@ -407,9 +425,7 @@ class Run:
             return shipped(self.name)
         folder = self.folder / 'net'
         if not (self.snapshots('solverstate') and os.path.exists(folder)):
-            make_folder(folder)
-            for file, text in self.model.files().items():
-                write_text(text, folder / file)
+            self.model.write(folder)
         return folder
 
     def val_net(self, prototxt: Path | None = None) -> Net:
@@ -437,6 +453,22 @@ class Run:
         if not (states or self.options.weights) and self.parent and self.parent.stopped:
             return None
         return self.newest_state()
+
+
+def count_classes(voc: str | Path, val: VocFolder) -> int:
+    """The number of classes of a folder laid out as VOC's: of its class names; where it has none,
+    one more than the highest label id of train and val."""
+    if val.classes:
+        return len(val.classes)
+    pixels = label_histogram(val) + label_histogram(VocFolder(voc, 'train'))
+    pixels[VOID] = 0
+    return int(pixels.nonzero()[0].max(initial=0)) + 1
+
+
+def balanced_weights(voc: str | Path, classes: int) -> tuple[float, ...]:
+    """The weights of classes that their pixels in train balance."""
+    pixels = label_histogram(VocFolder(voc, 'train', n_classes=classes))
+    return tuple(balanced(pixels[:classes]).tolist())
 
 
 def recorded_folder(val: Path) -> str:

@@ -21,8 +21,11 @@ class Stage:
     accuracy: of a classifier, the fraction of held-out data that it has to label correctly; None
     for a segmentation net.
     channels: draw all channels of the val net's scores after training.
-    takes: the data options (voc, sbd, mnist, m2nist of Options) that it accepts.
+    takes: the options voc, sbd, mnist, m2nist, class_weights and recolour of
+    Options that it accepts.
     scenes: it is trained on the generated digit scenes unless a VOC folder is given.
+    counts_classes: without `classes` its nets get as many as the folder has; those of other stages
+    have their own number.
     """
     family: str = ''
     net: str = ''
@@ -38,6 +41,7 @@ class Stage:
     channels: bool = False
     takes: tuple[str, ...] = ()
     scenes: bool = False
+    counts_classes: bool = False
 
     @property
     def classifier(self) -> bool:

@@ -5,9 +5,20 @@ from pathlib import Path
 from .models import FAMILIES, STAGES
 from .stage import Stage
 
-__all__ = ['FAMILIES', 'ON', 'PROTOTXT', 'SLOW', 'SOLVER', 'STAGES', 'Stage', 'shipped',
-           'shipped_prototxt']
+__all__ = [
+    'FAMILIES',
+    'ON',
+    'PROTOTXT',
+    'SHORT',
+    'SLOW',
+    'SOLVER',
+    'STAGES',
+    'Stage',
+    'shipped',
+    'shipped_prototxt',
+]
 
+SHORT = {'own': 'own-fcn16s'}     # names that a user may write for a stage's
 SOLVER = 'solver.prototxt'
 ON = 'solver_on.prototxt'       # trains a stage's own result on: the control of the next stage
 SLOW = 'solver_slow.prototxt'   # at the paper's rate, a hundredth of that of the stage before

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..data.check import check_folder
@@ -225,6 +226,21 @@ def prepare(net: Net, surgeries: Sequence[str], source: str | Path | None,
     return report
 
 
+def other_mean(net: Net, source: str | Path) -> str:
+    """A warning, on a line of its own, where a data layer of the net subtracts another mean pixel
+    than the one that the weights say they expect (those converted from torchvision do); else ''."""
+    wanted = np.asarray(read_extra(source).get('mean', ()), float).reshape(-1)
+    readers = [net.layer(node).reader for node in net.graph.nodes if node.type == 'Python']
+    for reader in readers:
+        has = getattr(reader, 'mean', None)
+        if len(wanted) == 3 and has is not None and np.abs(wanted - has).max() > 0.05:
+            return (f'\nwarning: {source} expects images less the mean pixel '
+                    f'({", ".join(f"{v:g}" for v in wanted)}), BGR; the data layer subtracts '
+                    f'({", ".join(f"{v:g}" for v in has)}). Training makes up for that; to use the '
+                    'weights as they are, write their mean into the param_str of the nets')
+    return ''
+
+
 def tensors(net: Net) -> dict[str, list[torch.Tensor]]:
     """{layer: its parameter tensors}, as surgery takes them."""
     return {name: [blob.data for blob in blobs] for name, blobs in net.params.items()}
@@ -242,6 +258,8 @@ def learn(run: Run, prototxt: Path, val: Net, source: str | Path | None, mine: d
     open_folder(run, val, processes)
     report = prepare(solver.net, run.stage.surgeries, source, run.stage.score_layers,
                      run.stage.up_layers, run.options.verbose)
+    if source is not None and processes.first:
+        report += other_mean(solver.net, source)
     return iterate(run, solver, val, report, hints)
 
 

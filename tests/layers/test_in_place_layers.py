@@ -71,7 +71,7 @@ def test_in_place_layers_that_keep_what_their_gradient_needs(type, more, factor)
 
 
 IN_PLACE = {'BNLL', 'BatchNorm', 'Bias', 'Clip', 'Dropout', 'ELU', 'Exp', 'Log', 'PReLU', 'Power',
-            'ReLU', 'Scale', 'Sigmoid', 'Softmax', 'Swish', 'TanH', 'Threshold'}
+            'Norm', 'ReLU', 'Scale', 'Sigmoid', 'Softmax', 'Swish', 'TanH', 'Threshold'}
 
 
 WITHOUT = {'DummyData', 'Input', 'Parameter', 'Silence'}       # a bottom or a top

@@ -69,7 +69,7 @@ def test_forward_equals_the_reference_beside_the_cases(type, data):
 LABELS = {'LabelMap', 'UpCropLabels'}           # whose tops are integers
 # no gradient at all
 FLAT = {'Accuracy', 'ArgMax', 'DummyData', 'Input', 'Silence', 'Threshold', *LABELS}
-GIVEN = {'BatchNorm', 'UpCrop', 'UpCropAdd', 'UpCropLoss'}      # parameters not learned
+GIVEN = {'BatchNorm', 'Norm', 'UpCrop', 'UpCropAdd', 'UpCropLoss'}      # parameters not learned
 
 
 @pytest.mark.parametrize('type', sorted(set(CASES) - FLAT))

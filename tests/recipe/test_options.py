@@ -24,6 +24,12 @@ from fcn_repro.recipe.stages import STAGES, shipped
     ({'classes': 3, 'voc': 'v', 'sbd': 's'}, 'sbd-classes'),
     *(({name: 'n' * 300}, 'bad-folder') for name in ('voc', 'sbd', 'mnist', 'm2nist')),
     ({'voc': 'a\tb'}, 'bad-folder'), ({'m2nist': 5}, 'bad-folder'),
+    ({'class_weights': 'balanced'}, 'own-data-alone'), ({'recolour': 0.5}, 'own-data-alone'),
+    ({'class_weights': 'balanced', 'voc': 'v', 'sbd': 's'}, 'own-data-alone'),
+    ({'class_weights': 'some', 'voc': 'v'}, 'bad-class-weights'),
+    ({'class_weights': '1,0', 'voc': 'v'}, 'bad-class-weights'),
+    ({'class_weights': '1,nan', 'voc': 'v'}, 'bad-class-weights'),
+    ({'recolour': 1.5, 'voc': 'v'}, 'bad-recolour'),
     ({'mnist': 'm', 'voc': 'v'}, 'two-data-sets'), ({'mnist': 'm', 'm2nist': 'n'}, 'two-data-sets'),
 ])
 def test_options_that_exclude_each_other_or_are_out_of_range(options, code):
@@ -40,6 +46,8 @@ def test_options_that_exclude_each_other_or_are_out_of_range(options, code):
     ('m2nist-classifier', {'m2nist': 'n'}, 'option-not-taken'),
     ('scratch-fcn32s', {'mnist': 'm'}, 'option-not-taken'),
     ('voc-fcn32s', {'mnist': 'm'}, 'option-not-taken'),
+    ('mini-fcn32s', {'voc': 'v', 'class_weights': 'balanced'}, 'option-not-taken'),
+    ('voc-fcn32s', {'voc': 'v', 'recolour': 0.0}, 'option-not-taken'),
     ('mini-classifier', {'batch': 4}, 'option-not-taken'),
     ('m2nist', {'batch': 4}, 'option-not-taken'),
     ('m2nist-classifier', {'batch': 4}, 'option-not-taken'),
@@ -57,6 +65,7 @@ def test_options_that_a_stage_does_not_take(name, options, code):
     ('mini-fcn32s', {'mnist': 'm'}), ('mini-fcn8s', {'voc': 'v', 'classes': 3, 'weights': 'none'}),
     ('m2nist', {'m2nist': 'n'}), ('m2nist-classifier', {'mnist': 'm'}),
     ('voc-fcn32s', {'voc': 'v', 'sbd': 's'}), ('voc-fcn32s', {'voc': 'v', 'weights': 'none'}),
+    ('own', {'voc': 'v', 'class_weights': '1,2', 'recolour': 0.0}), ('own-classifier', {}),
     ('scratch-fcn8s', {'voc': 'v'}), ('mini-fcn16s', {'batch': 4, 'samples': 20}),
     ('voc-fcn32s', {'batch': 2}), ('m2nist', {'samples': 32}), ('mini-classifier', {'samples': 48}),
 ])

@@ -426,6 +426,33 @@ def read_idx(path):
             continue
 
 
+def read_state_dict(path):
+    from fcn_repro.formats.torchvision import is_state_dict, read_vgg16
+    if is_state_dict(path):
+        read_vgg16(path)
+
+
+def state_dict_seeds():
+    """The narrowest VGG16s that there are, in both formats of torch.save."""
+    import torch
+    found = []
+    for normalised, zipped in (True, True), (False, True), (False, False):
+        state, index, channels = {}, 0, 3
+        for count in (2, 2, 3, 3, 3):
+            for _ in range(count):
+                state[f'features.{index}.weight'] = torch.ones(1, channels, 3, 3)
+                state[f'features.{index}.bias'] = torch.ones(1)
+                channels, index = 1, index + 1
+                for name in ('weight', 'bias', 'running_mean', 'running_var') * normalised:
+                    state[f'features.{index}.{name}'] = torch.ones(1)
+                index += 1 + normalised
+            index += 1
+        file = io.BytesIO()
+        torch.save(state, file, _use_new_zipfile_serialization=zipped)
+        found.append(file.getvalue())
+    return found
+
+
 def idx_seeds():
     pictures, labels = idx(np.ones((4, 6, 5), 'u1')), idx(np.arange(9, dtype='u1'))
     return [pictures, labels, gzip.compress(pictures), gzip.compress(labels)]
@@ -695,6 +722,7 @@ TARGETS = {
     'image-io': Target(read_io_image, image_seeds, (mutations.picture,)),
     'imageset': Target(convert_images, image_seeds, (mutations.picture,)),
     'label': Target(read_label, label_seeds, (mutations.png,)),
+    'state-dict': Target(read_state_dict, state_dict_seeds, (mutations.packed,)),
     'mat': Target(read_mat, mat_seeds, (mutations.mat,)),
     'idx': Target(read_idx, idx_seeds, (mutations.packed,)),
     'mnist': Target(read_mnist, idx_seeds, (mutations.packed,)),

@@ -63,6 +63,17 @@ def upcrop_add(draw):
 
 
 @st.composite
+def norm(draw):
+    shape = [ints(draw, 1, 3) for _ in range(ints(draw, 2, 5))]
+    params = [distinct([shape[1]], seed) for seed in range(4)]
+    params = [params[0], 1 + params[1].abs(), torch.ones(1).double(), *params[2:]]
+    parts = (make_node('BatchNorm', 1, 1, {'batch_norm_param': {'eps': draw(
+        st.sampled_from([1e-5, 0.1]))}}), make_node('Scale', 1, 1, {'scale_param': {
+            'bias_term': True}}))
+    return Case('Norm', [distinct(shape, 9)], params=params, parts=parts)
+
+
+@st.composite
 def label_map(draw):
     return Case('LabelMap', [distinct([ints(draw, 1, 3) for _ in 'nchw'])], setting=('lowest',))
 
@@ -79,6 +90,7 @@ def repeat_border(draw):
 
 CASES = {
     'LabelMap': label_map(),
+    'Norm': norm(),
     'RepeatBorder': repeat_border(),
     'UpCrop': upcrop(),
     'UpCropAdd': upcrop_add(),

@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
 
 from ...data import python_layers
 from ...data.image import MEAN
 from ...errors import FcnError
+from ...formats.atomic import make_folder, write_text
+from ...formats.converters import write_mean
 from ...proto.netspec import net_text
 from .vgg import python_data
 
@@ -17,6 +22,7 @@ def summed_rate(base_lr: float, momentum: float, pixels: int,
     return float(f'{base_lr / (1 - momentum) * (1 - summed_momentum) / pixels:.3g}')
 
 
+CLASS_WEIGHTS = 'class_weights.binaryproto'      # in a run's folder of nets
 HEADER = 'written by tools/make_prototxt.py'
 SOLVER = f'# {HEADER}\n' '''\
 train_net: "train{net}.prototxt"
@@ -29,8 +35,8 @@ display: 20
 average_loss: 20
 # for a {loss}
 base_lr: {base_lr:g}
-lr_policy: "fixed"
-momentum: {momentum:g}
+lr_policy: "{policy}"
+{further}momentum: {momentum:g}
 weight_decay: {weight_decay:g}
 # {batch}
 iter_size: {iter_size}
@@ -45,7 +51,9 @@ class Recipe:
     """One way to train a model: solver{suffix}.prototxt on train{net}.prototxt.
 
     normalize: of the loss; None leaves the net's default. pixels: the pixels per image that
-    base_lr was chosen for if the loss is their sum; 0 if it is a mean.
+    base_lr was chosen for if the loss is their sum; 0 if it is a mean. policy: the lr_policy; with
+    'poly' the rate falls to 0 at max_iter, however many iterations a user asks for. type: of the
+    solver; Adam's momentum2 is Caffe's default.
     """
     base_lr: float
     momentum: float = 0.99
@@ -58,13 +66,18 @@ class Recipe:
     suffix: str = ''
     net: str = ''
     weight_decay: float = 0.0005
+    policy: str = 'fixed'
+    type: str = 'SGD'
 
     def solver_text(self, val_images: int) -> str:
         """The solver's prototxt."""
         loss = f'loss summed over {self.pixels} pixels' if self.pixels else 'mean loss'
         batch = 'one update per batch' if self.iter_size == 1 else \
             f'one update per {self.iter_size} batches'
-        return SOLVER.format(val_images=val_images, loss=loss, batch=batch, **vars(self))
+        further = 'power: 0.9\n' * (self.policy == 'poly')
+        further += f'type: "{self.type}"\n' * (self.type != 'SGD')
+        return SOLVER.format(val_images=val_images, loss=loss, batch=batch, further=further,
+                             **vars(self))
 
     def for_pixels(self, pixels: int) -> 'Recipe':
         """The recipe with the same step size for images of this many pixels."""
@@ -79,7 +92,11 @@ class Model:
     """One folder of prototxt/.
 
     net: a function of data settings (None for deploy) and `settings` to a NetParameter. train, val:
-    data settings (python_data). val_images: size of the val set.
+    data settings (python_data). val_images: size of the val set. train_data: a function (voc_dir,
+    split, size) to the data settings of training on a folder laid out as VOC's, of images of about
+    this size (height, width); None: voc_data, whole images. class_weights: of the loss of training,
+    one a class; () for none. A net that takes them has a setting of that name, the file that holds
+    their matrix.
     """
     net: Callable
     settings: dict
@@ -87,27 +104,40 @@ class Model:
     val: dict
     val_images: int
     recipes: tuple[Recipe, ...]
+    train_data: Callable[..., dict] | None = None
+    class_weights: tuple[float, ...] = ()
 
     def files(self) -> dict[str, str]:
         """{file name: text} of the folder."""
         files = {'deploy.prototxt': self.net_text(None, self.recipes[0]),
                  'val.prototxt': self.net_text(self.val, self.recipes[0])}
+        weighted = {'class_weights': CLASS_WEIGHTS} if self.class_weights else {}
         for recipe in self.recipes:
-            files[f'train{recipe.net}.prototxt'] = self.net_text(self.train, recipe)
+            files[f'train{recipe.net}.prototxt'] = self.net_text(self.train, recipe, **weighted)
             files[f'solver{recipe.suffix}.prototxt'] = recipe.solver_text(self.val_images)
         return files
 
-    def net_text(self, data: dict | None, recipe: Recipe) -> str:
-        """The prototxt of the net on this data."""
+    def write(self, folder: Path) -> None:
+        """Write the files of the folder, those of class weights too."""
+        make_folder(folder)
+        for file, text in self.files().items():
+            write_text(text, folder / file)
+        if self.class_weights:
+            write_mean(np.diag(np.float32(self.class_weights))[None], folder / CLASS_WEIGHTS)
+
+    def net_text(self, data: dict | None, recipe: Recipe, **further) -> str:
+        """The prototxt of the net on this data; further: settings of the net."""
         loss = {} if recipe.normalize is None else {'normalize': recipe.normalize}
-        return net_text(self.net(data=data, **self.settings, **loss), HEADER)
+        return net_text(self.net(data=data, **self.settings, **loss, **further), HEADER)
 
     def on_data(self, classes: int | None = None, voc_dir: str | None = None,
                 splits: Sequence[str] = ('train', 'val'), val_images: int | None = None,
-                pixels: int | None = None) -> 'Model':
+                pixels: int | None = None, size: tuple[int, int] | None = None,
+                **crops) -> 'Model':
         """This model for another data set: a folder laid out as VOC's, this many classes, val
-        images, and pixels per image (on which the rate of a summed loss depends). FcnError for a
-        number of classes out of range, and for a model whose data has another layout."""
+        images, and pixels per image (on which the rate of a summed loss depends). size: (height,
+        width) of an image, and crops: further arguments of train_data. FcnError for a number of
+        classes out of range, and for a model whose data has another layout."""
         model = self
         if classes is not None and not 1 <= classes <= 255:
             raise FcnError(f'{classes} classes', code='bad-classes', do='Give 1 to 255 classes.')
@@ -119,6 +149,8 @@ class Model:
                            'laid out as VOC', do='Leave out voc_dir.', code='no-voc-layout')
         if voc_dir is not None:
             train, val = (voc_data(voc_dir, split) for split in splits)
+            if self.train_data is not None:
+                train = self.train_data(voc_dir, splits[0], size, **crops)
             model = replace(model, train=train, val=val)
         if val_images is not None:
             model = replace(model, val_images=val_images)

@@ -1,0 +1,157 @@
+"""Data of one's own for training: random crops, mirrored and scaled, of a folder laid out as
+VOC's; and what classes it has."""
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from fcn_repro.data.image import VOID
+from fcn_repro.data.layer import SegDataLayer
+from fcn_repro.data.reader import Reader, Sample
+from fcn_repro.data.voc import VocFolder
+from fcn_repro.errors import FcnError, short
+
+MOST_SIDE = 8192        # pixels of a crop's side
+MOST_SCALE = 16.0
+
+
+@functools.lru_cache(maxsize=8)
+def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of the samples of one epoch."""
+    return np.random.default_rng((seed, epoch)).permutation(n)
+
+
+class OwnDataLayer(SegDataLayer):
+    """Crops of one size from the images of a split, several per forward pass; tops data and label.
+
+    params: voc_dir; crop: (height, width); scale: (least, most), the range of the factor by which
+    an image is resized, drawn evenly in its logarithm; mirror: whether half of the crops are;
+    recolour: the fraction of crops whose colours are rotated at random about mid-grey, for classes
+    that colour does not tell; the rest as in SegDataLayer. Where an image, resized, is smaller than
+    the crop, the rest is void and holds the mean pixel.
+
+    Every epoch takes each image once, in a random order. A crop is a function of (seed, k), k the
+    number of the consumed sample, so that reading ahead and resuming change nothing.
+    """
+
+    module = 'own_layers'
+    folder_keys, optional = ('voc_dir',), ()
+    options: ClassVar = {'voc': 'voc_dir', 'classes': 'classes'}
+    settings: ClassVar[tuple[str, ...]] = ('crop', 'scale', 'mirror', 'recolour')
+    in_order, one_size = None, False
+
+    def __init__(self, params: Mapping[str, Any]):
+        super().__init__(params)
+        self.crop = checked_crop(params.get('crop'))
+        self.scale = checked_scale(params.get('scale', (1, 1)))
+        self.mirror = bool(params.get('mirror', False))
+        self.recolour = checked_fraction(params.get('recolour', 0))
+
+    def open(self, params: Mapping[str, Any]) -> VocFolder:
+        return VocFolder(params['voc_dir'], params['split'], None, params.get('classes'))
+
+    def sample(self, k: int) -> Sample:
+        """The crop of the k-th consumed sample."""
+        epoch, i = divmod(k, len(self.reader))
+        order = _permutation(len(self.reader), self.order.seed, epoch)
+        whole = self.reader.load(int(order[i]))
+        rng = np.random.default_rng((self.order.seed, epoch, i))
+        return self.cut(whole, rng)
+
+    def samples(self, k: int) -> list[Sample]:
+        """The Samples of the k-th forward pass."""
+        return [self.sample(k * self.batch_size + i) for i in range(self.batch_size)]
+
+    def cut(self, whole: Sample, rng: np.random.Generator) -> Sample:
+        """A random crop of a sample, of the layer's size."""
+        low, high = self.scale
+        factor = math.exp(rng.uniform(math.log(low), math.log(high)))
+        spans = [_span(rng, size, side, factor)
+                 for size, side in zip(whole.label.shape, self.crop, strict=True)]
+        mirror = self.mirror and rng.random() < 0.5
+        (top, height, y, rows), (left, width, x, columns) = spans
+        box = left, top, left + width, top + height
+        image = np.empty((*self.crop, 3), np.uint8)
+        image[:] = np.rint(self.mean[::-1])
+        label = np.full(self.crop, VOID, np.uint8)
+        part = np.s_[y:y + rows, x:x + columns]
+        for canvas, array, how in ((image, whole.image, Image.Resampling.BILINEAR),
+                                   (label, whole.label, Image.Resampling.NEAREST)):
+            canvas[part] = np.asarray(Image.fromarray(array).resize((columns, rows), how, box))
+        if rng.random() < self.recolour:
+            image[part] = rotated_colours(image[part], rng)
+        if mirror:
+            image, label = image[:, ::-1], label[:, ::-1]
+        return Sample(whole.id, np.ascontiguousarray(image), np.ascontiguousarray(label))
+
+
+def rotated_colours(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The image (H, W, 3), uint8, with its colours rotated (and perhaps mirrored) about mid-grey:
+    differences of colours keep their size, all directions are as likely."""
+    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0].astype(np.float32)
+    return ((image - np.float32(127.5)) @ rotation + np.float32(128)).clip(0, 255).astype(np.uint8)
+
+
+def _span(rng: np.random.Generator, size: int, side: int, factor: float) \
+        -> tuple[float, float, int, int]:
+    """Along one axis of `size` pixels: where the crop begins in the image and how much of it it
+    takes (pixels of the image), and where that goes in the crop of `side` and how long it is
+    there."""
+    resized = max(1, round(size * factor))
+    if resized > side:
+        start = int(rng.integers(resized - side + 1))
+        return start * size / resized, side * size / resized, 0, side
+    return 0, size, int(rng.integers(side - resized + 1)), resized
+
+
+def checked_crop(crop: Any) -> tuple[int, int]:
+    """A crop's (height, width). FcnError unless it is two whole numbers from 1 to MOST_SIDE."""
+    if not isinstance(crop, (tuple, list)) or len(crop) != 2 or \
+            any(type(side) is not int or not 1 <= side <= MOST_SIDE for side in crop):
+        raise FcnError(f'crop is {short(repr(crop), 80)}, not a height and a width of 1 to '
+                       f'{MOST_SIDE}', type='OwnDataLayer', do='Give (224, 288), for example.')
+    return crop[0], crop[1]
+
+
+def checked_scale(scale: Any) -> tuple[float, float]:
+    """The least and the largest factor of size. FcnError unless they are in order, above 0 and at
+    most MOST_SCALE."""
+    if not isinstance(scale, (tuple, list)) or len(scale) != 2 or \
+            any(type(value) not in (int, float) for value in scale) or \
+            not 1 / MOST_SCALE <= scale[0] <= scale[1] <= MOST_SCALE:
+        raise FcnError(f'scale is {short(repr(scale), 80)}, not two factors from '
+                       f'{1 / MOST_SCALE:g} to {MOST_SCALE:g}', type='OwnDataLayer',
+                       do='Give (0.7, 1.4), for example.')
+    return float(scale[0]), float(scale[1])
+
+
+def checked_fraction(value: Any) -> float:
+    """The fraction of crops that are recoloured; FcnError unless it is from 0 to 1."""
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise FcnError(f'recolour is {short(repr(value), 80)}, not a fraction from 0 to 1',
+                       type='OwnDataLayer', do='Give 0.5, for example, or leave it out.')
+    return float(value)
+
+
+def label_histogram(reader: Reader) -> np.ndarray:
+    """Pixels (256,), int64, of each label id over a split."""
+    return sum((np.bincount(reader.label(i).reshape(-1), minlength=256)
+                for i in range(len(reader))), np.zeros(256, np.int64))
+
+
+def balanced(pixels: np.ndarray) -> np.ndarray:
+    """Weights of classes (C,) from their pixels (C,): one over the root of each class's frequency,
+    with a mean of 1 over all pixels, so that the loss keeps its scale and the rate serves as it is.
+    Frequency itself would make a pixel of a class a hundred times as rare count a hundred times as
+    much, which mean IU, in which false positives count too, does not gain from. A class without
+    pixels has the weight 1."""
+    frequency = pixels / max(1, pixels.sum())
+    root = np.sqrt(frequency)
+    return np.where(frequency > 0, 1 / np.where(root > 0, root, 1) / root.sum(), 1)
+
+
+LAYERS = (OwnDataLayer,)
