@@ -104,7 +104,7 @@ class BatchNorm(Layer):
                          epsilon=self.param.eps)]
 
     def exported_statistics(self, blobs):
-        """Mean and variance of the three blobs, arrays (C,) float32 each, as forward computes them."""
+        """Mean and variance of the three blobs, (C,) float32 arrays, as forward computes them."""
         mean, variance, factor = blobs
         scale = np.float32(0) if factor[0] == 0 else np.float32(1) / factor[0]
         return mean * scale, variance * scale
