@@ -25,6 +25,25 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'user-code-off': 'If you trust it, leave out --no-user-code.',
     # data
     'too-many-pixels': 'Give a smaller copy, or --max-pixels {pixels}.',
+    'output-exists': 'Give another --out, or remove this one.',
+    'output-inside': 'Give --out a folder beside that of the images.',
+    'data-faults': '`fcn-repro data check {folder}` lists every file.',
+    'data-layout': 'Convert it with `fcn-repro data convert`.',
+    'data-edges': 'Export the masks without smoothed edges; or convert them with `fcn-repro data '
+                  'convert --other nearest`, which rounds them, or --other void, which leaves the '
+                  'edges out of loss and scores.',
+    'data-lossy': 'Give the PNG that it was made from; if there is none, `fcn-repro data convert '
+                  '--other nearest` rounds to the classes, wrong at some edges.',
+    'data-colours': 'Convert them with `fcn-repro data convert --masks rgb`, and --colours TABLE '
+                    'for your own classes.',
+    'data-mask-mode': 'Convert them with `fcn-repro data convert --masks index`.',
+    'data-image-mode': 'Convert them with `fcn-repro data convert`, or save them as RGB.',
+    'data-binary': 'If 255 is the object, convert them with `fcn-repro data convert --masks '
+                   'binary`.',
+    'data-huge': 'Convert them with `fcn-repro data convert --longest {longest}`, or expect long '
+                 'training.',
+    'data-ids': 'Give --classes {classes}, or correct the ids; 255 is void.',
+    'data-fewer': 'Give --classes {classes}.',
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
     # net
     'no-such-device': 'Use --device cpu, or a torch built for CUDA.',
@@ -110,4 +129,5 @@ HINTS = {
     'trained-already': '--fresh starts anew',
     'run-interrupted': 'resume it with --restore (make: RESTORE=1)',
     'long-training': 'Use a GPU, or --iterations for a trial (make: ITERATIONS=…).',
+    'data-fewer': 'Give --classes {classes} (make: CLASSES={classes}).',
 }

@@ -23,6 +23,9 @@ MOST_PIXELS = 2 ** 26
 _MODES = {'1': 'black and white', 'L': 'grey', 'LA': 'grey with alpha', 'P': 'indexed colour',
           'CMYK': 'CMYK', 'RGBA': 'RGB with alpha', 'I': '32-bit grey', 'I;16': '16-bit grey'}
 
+KINDS = {'1': 'black and white', 'L': 'grey', 'LA': 'grey, laid on white', 'P': 'palette',
+         'PA': 'palette, laid on white', 'RGBA': 'laid on white'}
+
 
 _most = MOST_PIXELS
 
@@ -92,6 +95,24 @@ def read_image(path: str | Path) -> np.ndarray:
             'not RGB with three channels', file=path,
             do=f'Save a copy: {copy_in_rgb(image)}')
     return np.array(image)
+
+
+def as_rgb(image: Image.Image, path: str | Path | None) -> tuple[np.ndarray, str]:
+    """Convert a Pillow image to (H, W, 3) uint8 RGB; also returns its kind in words, '' for RGB."""
+    mode = image.mode
+    if mode.startswith('I') or mode == 'F':
+        grey = np.asarray(image)
+        if mode == 'F' or grey.min() < 0 or grey.max() > 65535:
+            raise FcnError(f'the grey values are {grey.min():g} to {grey.max():g} (mode {mode!r}), '
+                           'their range is unknown', file=str(path),
+                           do=f'Save a copy: {copy_in_rgb(image)}')
+        grey = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)     # 65535 = 255 * 257
+        return np.repeat(grey[:, :, None], 3, 2), '16-bit grey'
+    if mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
+        image = image.convert('RGBA')
+        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
+        mode = mode if mode in KINDS else 'RGBA'
+    return np.array(image.convert('RGB')), '' if mode == 'RGB' else KINDS.get(mode, mode)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from fcn_repro.files import read_regular
 from fcn_repro.paths import CONTROL, as_path, confined
 
 LONGEST_CLASS = 200         # characters of a class name
+IMAGE_SUFFIXES = '.jpg', '.jpeg', '.png'        # of images, in any case
 
 
 class Sample(NamedTuple):
@@ -28,7 +30,8 @@ class Reader:
     """Samples of one split of a folder, each at its own size.
 
     A data set sets `images`, `labels` and `splits` (the paths of its files in the folder) and,
-    if its labels are not PNG files, `read_label`.
+    if its labels are not PNG files, `read_label`. An image may end in any of IMAGE_SUFFIXES, and
+    the case of a suffix does not matter; FcnError for an id with several images or labels.
 
     folder: root of the data set. split: name of the split file, without '.txt'. Split and ids may
     have subfolders; FcnError for one that leaves the folder.
@@ -43,6 +46,7 @@ class Reader:
     def __init__(self, folder: str | Path, split: str, n_classes: int | None = None):
         self.folder = as_path(folder, 'the folder of the data set', f'Give {self.layout}.')
         self.split, self.n_classes = split, n_classes
+        self._listings: dict[str, dict[str, list[str]]] = {}
         if not os.path.isdir(self.folder):
             raise FcnError('there is no such folder', file=self.folder,
                            do=f'Give {self.layout} (relative paths start at {os.getcwd()}).')
@@ -97,9 +101,29 @@ class Reader:
         """The path of a sample's label."""
         return self.sample_path(self.labels, id_)
 
+    def image_file(self, id_: str) -> Path:
+        """The path of a sample's image."""
+        return self.sample_path(self.images, id_)
+
     def sample_path(self, pattern: str, id_: str) -> Path:
-        """The path of a sample's image or label; pattern: `images` or `labels`."""
-        return confined(self.folder, pattern.format(id_), 'id', file=self.split_file)
+        """The path of a sample's image or label; pattern: `images` or `labels`. That of the
+        pattern where there is no such file; FcnError where there are several."""
+        path = confined(self.folder, pattern.format(id_), 'id', file=self.split_file)
+        suffixes = IMAGE_SUFFIXES if pattern == self.images else (path.suffix,)
+        found = [name for name in self.names_like(path)
+                 if os.path.splitext(name)[1].lower() in suffixes]
+        if len(found) > 1:
+            raise FcnError(f"'{id_}' has {len(found)} files, {' and '.join(sorted(found))}",
+                           file=path.parent,
+                           do='Keep one of them, or give one another name.')
+        return path.with_name(found[0]) if found else path
+
+    def names_like(self, path: Path) -> list[str]:
+        """The names in the folder of a path that differ from its own in the suffix alone."""
+        folder = os.fspath(path.parent)
+        if folder not in self._listings:
+            self._listings[folder] = names_by_stem(folder)
+        return self._listings[folder].get(path.stem, [])
 
     def load(self, i: int) -> Sample:
         """The i-th sample of the split; FcnError names the file that is missing or wrong."""
@@ -107,7 +131,8 @@ class Reader:
         if image.shape[:2] != label.shape:
             (h, w), (label_h, label_w) = image.shape[:2], label.shape
             raise FcnError(f'the label is {label_h}x{label_w} (height x width), its image '
-                           f"'{self.images.format(self.ids[i])}' is {h}x{w}",
+                           f"'{os.path.relpath(self.image_file(self.ids[i]), self.folder)}' is "
+                           f'{h}x{w}',
                            file=self.label_file(self.ids[i]),
                            do='Give image and label the same size.')
         return Sample(self.ids[i], image, label)
@@ -115,10 +140,21 @@ class Reader:
     def _path(self, pattern: str, i: int, kind: str) -> Path:
         path = self.sample_path(pattern, self.ids[i])
         if not os.path.isfile(path):
+            others = ' and '.join(sorted(self.names_like(path)))
             raise FcnError(
-                f"the {kind} of '{self.ids[i]}', listed in the split '{self.split}', is missing",
-                file=path, do=f'Add the file, or remove the id from {self.split_file}.')
+                f"the {kind} of '{self.ids[i]}', listed in the split '{self.split}', is missing"
+                + (f'; there is {others}' if others else ''), file=path,
+                do=f'Add the file, or remove the id from {self.split_file}.')
         return path
+
+
+def names_by_stem(folder: str | Path) -> dict[str, list[str]]:
+    """{stem: the names of a folder that have it}; {} where there is no such folder."""
+    names: dict[str, list[str]] = {}
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            names.setdefault(os.path.splitext(entry.name)[0], []).append(entry.name)
+    return names
 
 
 def read_ids(path: str | Path, layout: str) -> list[str]:

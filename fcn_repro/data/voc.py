@@ -15,7 +15,8 @@ from fcn_repro.errors import FcnError
 
 
 class VocFolder(Reader):
-    """JPEGImages/*.jpg, SegmentationClass/*.png and ImageSets/Segmentation/<split>.txt.
+    """JPEGImages/*.jpg (or .jpeg, .png), SegmentationClass/*.png and
+    ImageSets/Segmentation/<split>.txt.
 
     voc_dir: the year's folder, e.g. VOC2011. split: train, val, trainval, …; `seg11valid`
     is read when the folder has it, else it is VOC2011 val without the ids of SBD train, in val's

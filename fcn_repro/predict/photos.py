@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from ..data.image import copy_in_rgb, open_image
+from ..data.image import as_rgb, open_image
 from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..files import check_regular
@@ -22,8 +22,6 @@ from ..paths import confined
 
 SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.pnm', '.ppm', '.tif',
             '.tiff', '.webp')
-KINDS = {'1': 'black and white', 'L': 'grey', 'LA': 'grey, laid on white', 'P': 'palette',
-         'PA': 'palette, laid on white', 'RGBA': 'laid on white'}
 
 
 class Photo(NamedTuple):
@@ -102,24 +100,6 @@ def upright_rgb(image: Image.Image, path: str | Path | None = None) -> Photo:
     rgb, kind = as_rgb(upright, path)
     notes = kind, 'turned upright by its EXIF' if turned else ''
     return Photo(rgb, tuple(note for note in notes if note))
-
-
-def as_rgb(image: Image.Image, path: str | Path | None) -> tuple[np.ndarray, str]:
-    """Convert a Pillow image to (H, W, 3) uint8 RGB; also returns its kind in words, '' for RGB."""
-    mode = image.mode
-    if mode.startswith('I') or mode == 'F':
-        grey = np.asarray(image)
-        if mode == 'F' or grey.min() < 0 or grey.max() > 65535:
-            raise FcnError(f'the grey values are {grey.min():g} to {grey.max():g} (mode {mode!r}), '
-                           'their range is unknown', file=path,
-                           do=f'Save a copy: {copy_in_rgb(image)}')
-        grey = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)     # 65535 = 255 * 257
-        return np.repeat(grey[:, :, None], 3, 2), '16-bit grey'
-    if mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
-        image = image.convert('RGBA')
-        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
-        mode = mode if mode in KINDS else 'RGBA'
-    return np.array(image.convert('RGB')), '' if mode == 'RGB' else KINDS.get(mode, mode)
 
 
 def output_paths(photos: Sequence[Path], out: str | Path, endings: Sequence[str],

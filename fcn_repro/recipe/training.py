@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from ..data.check import check_folder
+from ..data.findings import by_kind, headed
 from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..formats.atomic import make_folder
@@ -46,6 +48,7 @@ HINTS = {
     'trained-already': 'fresh=True starts anew',
     'run-interrupted': "restore='newest' resumes it",
     'long-training': 'Use a GPU, or fewer iterations for a trial.',
+    'data-fewer': 'Give classes={classes}.',
 }
 
 
@@ -79,7 +82,9 @@ def train_locked(run: Run, lock: RunLock | None, hints: Mapping[str, str],
         run.check_data()
     weights = None if state or fresh else run.complete()
 
-    # Weights to start from, data, nets
+    # Data, weights to start from, nets
+    if weights is None:
+        processes.by_first(lambda: check_labels(run, hints))
     source = None if state or weights else starting_weights(run, hints, processes)
     processes.by_first(run.make_data)
     val = run.val_net(shipped(run.name)) if run.model is None else None     # finds missing data
@@ -117,7 +122,22 @@ def hint(hints: Mapping[str, str], code: str, run: Run) -> str:
     return hints.get(code, '').format(stage=run.name)
 
 
-# ---- the weights to start from -------------------------------------------------------------------
+# ---- data and weights to start from --------------------------------------------------------------
+
+def check_labels(run: Run, hints: Mapping[str, str]) -> None:
+    """FcnError for faults in a data set of the user's own for which training would fail or learn
+    nothing, all in one list; prints what else is to be said about it. Every file is decoded."""
+    folder = run.options.own_voc
+    if folder is None:
+        return
+    found = check_folder(folder, classes=run.options.classes)
+    if not found.errors and run.model is not None:
+        found = found.for_classes(run.model.settings.get('classes'))
+    found.raise_for_training()
+    for kind, faults in by_kind(found.warnings).items():
+        do = hints.get(f'data-{kind}', '').format(**faults[0].facts)
+        print(f'warning: {headed(kind, faults)}: {faults[0].file}: {faults[0].what}. {do}'.rstrip())
+
 
 def starting_weights(run: Run, hints: Mapping[str, str],
                      processes: Processes) -> str | Path | None:
