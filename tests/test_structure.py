@@ -24,7 +24,7 @@ ORDER = (
     ('passes', 'report'),
     ('solver', 'predict'),
     ('recipe', 'pycaffe'),
-    ('parity',),
+    ('parity', 'doctor'),
     ('cli',),
     ('__main__',),
 )

@@ -22,6 +22,7 @@ COMMANDS = {        # the module is the name with _ for -
     'infer': 'label photographs, or draw the class grid of a classifier',
     'eval': 'score a net on a folder laid out as PASCAL VOC',
     'data': 'check a data set of your own, convert images and masks for training',
+    'doctor': 'say why a net does not learn: solver, net, weights and data together',
     'convert': 'convert a caffemodel to HDF5 and back, or list what a file of Caffe holds',
     'check-parity': 'compare a net blob by blob with what Caffe computed',
     'check-goldens': 'compare with every golden of Caffe below the folders given',
