@@ -10,8 +10,8 @@ from .anatomy import params
 from .finding import DOUBT, FAULT, Finding
 from .subject import Subject
 
-ENOUGH = 0.5        # of the learned numbers from a file, below which its names are doubted; FCN-8s
-#                     from VGG16 takes 99.9 %, a decoder of one's own on a classifier 60 % or more
+ENOUGH = 0.5        # of the numbers below the scores from a file, below which its names are doubted;
+#                     FCN-8s from VGG16 takes all, a decoder on a classifier 60 % or more
 
 
 def dead_fillers(subject: Subject) -> Iterator[Finding]:
@@ -94,8 +94,10 @@ def share_copied(subject: Subject) -> Iterator[Finding]:
     """Weights of which little was found by name."""
     if subject.weights is None:
         return
+    new = {node.key for node in subject.anatomy.score_layers + subject.anatomy.up_layers}
     sizes = {node.name: sum(blob.parameter.numel() for blob in params(subject.net, node))
-             for node in subject.net.graph.nodes if params(subject.net, node)}
+             for node in subject.net.graph.nodes
+             if params(subject.net, node) and node.key not in new}
     total = sum(sizes.values())
     copied = total - sum(n for name, n in sizes.items() if name in subject.fresh)
     if total and copied / total < ENOUGH:
