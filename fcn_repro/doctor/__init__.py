@@ -28,6 +28,11 @@ STATIC: tuple[Check, ...] = (
     outputs.one_class, outputs.channel_order)
 
 
+OF_WEIGHTS = (copying.dead_fillers, copying.renamed, copying.share_copied, copying.stages_in_order,
+              copying.untrained_scores, copying.no_statistics, alignment.interpolation,
+              rates.step_size)      # without sense where the weights were not copied
+
+
 @dataclass(frozen=True)
 class Report:
     """findings: faults first. checked, unchecked: what was looked at, and what could not be, in
@@ -51,7 +56,8 @@ def examine(subject: Subject, iterations: int = ITERATIONS) -> Report:
     if subject.usable:
         before = len(subject.findings)
         for check in STATIC:
-            found += check(subject)
+            if subject.fits or check not in OF_WEIGHTS:
+                found += check(subject)
         found += subject.findings[before:]
         checked = words_of(subject)
     blocking = sorted({f.code for f in found if f.severity == FAULT} & trial.BLOCKING)

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from ..errors import FcnError
 from ..net.net import Net
 from ..proto import TEST
+from .anatomy import origin
 from .finding import DOUBT, FAULT, Finding
 from .inputs import CAFFE_MEAN
 from .subject import Sample, Subject, mean_of, without_data
@@ -58,17 +59,23 @@ def look(subject: Subject) -> list[Look]:
     if data not in net.graph.inputs or score not in net.graph.values:
         return []
     mean = torch.tensor(mean_of(subject) or CAFFE_MEAN)[:, None, None]
-    return [Look(scores_of(net, score, data, sample.images),
-                 scores_of(net, score, data, (sample.images + mean).flip(1) - mean)
-                 if sample.images.shape[1] == 3 and len(mean) == 3 else None,
-                 labels_of(sample, subject.ignore)) for sample in samples]
+    label = '' if anatomy.label is None else anatomy.name(origin(subject.net, anatomy.label))
+    found = []
+    for sample in samples:
+        fed = {label: sample.labels} if label in net.graph.inputs else {}
+        swapped = None
+        if sample.images.shape[1] == 3 and len(mean) == 3:
+            other = (sample.images + mean).flip(1) - mean
+            swapped = scores_of(net, score, fed | {data: other})
+        found.append(Look(scores_of(net, score, fed | {data: sample.images}), swapped,
+                          labels_of(sample, subject.ignore)))
+    return found
 
 
-def scores_of(net: Net, score: str, data: str, images: torch.Tensor) -> torch.Tensor:
-    """The scores of images."""
+def scores_of(net: Net, score: str, fed: dict[str, Any]) -> torch.Tensor:
+    """The scores for what is fed, {blob: tensor}."""
     with torch.inference_mode():
         last = net.graph.producer(net.graph.last(score)).name
-        fed: dict[str, Any] = {data: images}
         return net.forward([score], stop_after=last, **fed)[score].float().clone()
 
 

@@ -1,13 +1,16 @@
 """The doctor: each finding fires on a run that is broken so, and none on healthy runs."""
 
 import ast
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from doctor_runs import (
     LOSS,
     RATE,
+    arrays,
     by_colour,
     classifier,
     codes,
@@ -20,10 +23,15 @@ from doctor_runs import (
     trained,
     with_recipe,
 )
+from small_runs import NET, assert_error, call, contents, small_stage
 
 from fcn_repro import doctor
-from fcn_repro.doctor.subject import Subject
+from fcn_repro.cli.main import main
+from fcn_repro.doctor.trial import Trial, loss_level
 from fcn_repro.formats.weights import read_weights
+from fcn_repro.recipe import training
+from fcn_repro.recipe.options import Options
+from fcn_repro.recipe.runs import Run
 
 SCALE = 'power_param { scale: 0.01 }'
 UP = 'group: 3 kernel_size: 4 stride: 2 bias_term: false'
@@ -91,16 +99,14 @@ broken('dead-layer', ('num_output: 8 kernel_size: 1',
 broken('no-gradient', ('num_output: 8 kernel_size: 1',
                        'num_output: 8 kernel_size: 1 bias_filler { type: "constant" value: -1e4 }'),
        iterations=3)
-broken('exploding', ('base_lr: 0.01', 'base_lr: 0.9'), (SCALE, 'power_param { scale: 1 }'),
-       iterations=8)
 broken('constant-loss', ('base_lr: 0.01', 'base_lr: 1e-20'), iterations=2)
 broken('no-update', ('base_lr: 0.01', 'base_lr: 1e-30'), ('kernel_size: 1 }', 'kernel_size: 1 '
        'weight_filler { type: "gaussian" std: 0.1 } bias_filler { type: "constant" value: 1 } }'),
        iterations=2)
 broken('scores-large', ('kernel_size: 1 }', 'kernel_size: 1 weight_filler { type: "gaussian" std: 99 '
                         '} }'), ('base_lr: 0.01', 'base_lr: 1e-6'), iterations=1)
-broken('loss-rises', ('base_lr: 0.01', 'base_lr: 0.12'), (SCALE, 'power_param { scale: 0.06 }'),
-       iterations=6)
+broken('exploding', ('lr_policy: "fixed"', 'lr_policy: "fixed" clip_gradients: -1'),
+       ('base_lr: 0.01', 'base_lr: 1e30'), iterations=4)
 
 
 @pytest.mark.parametrize('code', RAISES)
@@ -109,6 +115,16 @@ def test_a_broken_net_is_found(tmp_path, voc, code):
     data = voc if labels is None else shapes(tmp_path / 'voc', **labels)
     subject = doctor.of_files(tiny(tmp_path / 'net', data, *changes))
     assert code.partition('#')[0] in codes(subject, iterations)
+
+
+@pytest.mark.parametrize('before, after, code', [
+    (1.0, 6.0, 'exploding'), (0.2, 0.9, 'loss-rises'), (5.0, 4.0, 'scores-large'),
+    (0.2, 0.4, None), (1.0, 0.9, None)])
+def test_levels_of_the_loss(tmp_path, voc, before, after, code):
+    """Of the same samples before and after the iterations; ln 3 is 1.1."""
+    subject = doctor.of_files(tiny(tmp_path, voc))
+    trial = Trial(losses=[1.0], before=[before], after=[after], classes=3)
+    assert [finding.code for finding in loss_level(subject, trial)] == ([code] if code else [])
 
 
 def test_layers_that_were_not_copied(tmp_path, voc):
@@ -160,7 +176,7 @@ def test_weights_of_another_range(tmp_path, voc):
     solver = tiny(tmp_path, voc)
     weights = filled(solver, score_fr=None)
     assert codes(doctor.of_files(solver, weights=weights), 2) == []
-    edit(tmp_path / 'train.prototxt', (SCALE, 'power_param { scale: 1 }'))
+    edit(tmp_path / 'train.prototxt', (SCALE, 'power_param { scale: 2 }'))
     edit(solver, ('base_lr: 0.01', 'base_lr: 1e-5'))
     assert 'features-large' in codes(doctor.of_files(solver, weights=weights), 2)
 
@@ -251,7 +267,8 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "class" top: "
 """
 
 
-def image_data(folder, voc, classes=(0, 1), transform='mean_value: 104 mean_value: 117 mean_value: 123'):
+def image_data(folder, voc, classes=(0, 1), transform='scale: 0.01 '
+               'mean_value: 104 mean_value: 117 mean_value: 123'):
     """The solver of a classifier that reads a list of images, as Caffe's users have it."""
     solver = tiny(folder, voc)
     (folder / 'list.txt').write_text(''.join(f'{voc}/JPEGImages/im{i}.jpg {classes[i % 2]}\n'
@@ -282,11 +299,13 @@ def test_labels_that_are_fractions(tmp_path, voc):
 def test_a_sample_that_cannot_be_read(tmp_path):
     data = shapes(tmp_path / 'voc')
     solver = tiny(tmp_path / 'net', data)
-    for i in range(5, 12):
-        (data / f'JPEGImages/im{i}.jpg').write_bytes(b'no image')
-    found = codes(doctor.of_files(solver))
-    assert 'unreadable-data' in found or 'unusable' in found
-    assert 'data-unreadable' in found
+    reader = doctor.of_files(solver).net
+    reader = reader.layer(reader.graph.nodes[0]).reader
+    first, *others = (reader.sample(k).id for k in range(12))
+    for id_ in set(others) - {first}:
+        (data / f'JPEGImages/{id_}.jpg').write_bytes(b'no image')
+    found = codes(doctor.of_files(solver), 2)
+    assert 'unreadable-data' in found and 'data-unreadable' in found
 
 
 def test_labels_all_void_have_no_loss(tmp_path):
@@ -353,4 +372,60 @@ def test_every_code_has_a_broken_run():
     tests = Path(__file__).read_text()
     assert {code for code in known if f"'{code}'" not in tests} <= {'training-fails', 'zero-loss'}
     assert len(known) > 40
-    assert isinstance(Subject, type)
+
+
+# ---- the command ---------------------------------------------------------------------------------
+
+def run_doctor(capsys, *args):
+    return call(capsys, 'doctor', *args, main=lambda: main(['doctor', *map(str, args)]))
+
+
+def test_the_command_on_files(tmp_path, voc, capsys):
+    solver = tiny(tmp_path, voc)
+    done = run_doctor(capsys, '--solver', solver, '--iterations', 2)
+    assert done.status == 0 and done.out.count('\n') == 1, done
+    assert done.out.startswith('no faults, no doubts in the solver') and '2 iterations' in done.out
+    edit(tmp_path / 'train.prototxt', ('offset: 8', 'offset: 4'), ('ignore_label: 255 ', ''))
+    done = run_doctor(capsys, '--solver', solver, '--static')
+    assert done.status == 1 and '2 faults' in done.out
+    assert "layer 'score'" in done.out and 'offset 4' in done.out and 'Set offset: 8' in done.out
+
+
+def test_the_remedy_for_a_file_of_pytorch(tmp_path, voc, capsys):
+    """Named in the words of the command; a file that is none of VGG16's is refused there."""
+    solver, file = tiny(tmp_path, voc), tmp_path / 'vgg16.pth'
+    torch.save({'features.0.weight': torch.zeros(4, 3, 3, 3)}, file)
+    done = run_doctor(capsys, '--solver', solver, '--weights', file)
+    assert done.status == 1 and f'fcn-repro convert {file} vgg16.caffemodel' in done.out
+
+
+def test_wrong_options(tmp_path, voc, capsys):
+    assert_error(run_doctor(capsys), '--solver')
+    assert_error(run_doctor(capsys, 'no-such-run'), 'no-such-run')
+    solver = tiny(tmp_path, voc)
+    assert_error(run_doctor(capsys, '--solver', solver, '--iterations', '-1'), '--iterations')
+    assert_error(run_doctor(capsys, '--solver', solver, '--weights', tmp_path / 'none'), 'none')
+    assert_error(run_doctor(capsys, 'run', '--solver', solver), '--solver')
+
+
+def test_the_folder_of_a_run(tmp_path, monkeypatch, capsys):
+    """Healthy as it is; then with weights of zeros, and a log that says so."""
+    folder, voc = small_stage(tmp_path, monkeypatch)
+    shutil.rmtree(voc)
+    shapes(voc)
+    edit(folder / 'solver.prototxt', ('max_iter: 6', 'max_iter: 8'))
+    (folder / 'deploy.prototxt').write_text('input: "data" input_shape { dim: 1 dim: 3 dim: 48 '
+                                            'dim: 64 }\n' + NET.partition('layer { name: "loss"')[0])
+    training.train(Run('small', Options(pictures=0)))
+    done = run_doctor(capsys, 'small', '--iterations', 3)
+    assert done.status == 0 and done.out.startswith('no faults, no doubts'), done
+    assert 'losses of the log' in done.out and '3 iterations' in done.out
+    before = contents(tmp_path)
+    run = tmp_path / 'runs/small'
+    assert contents(tmp_path) == before
+    newest = sorted(run.glob('*_iter_8.caffemodel.h5'))[0]
+    zero = {name: [blob * 0 for blob in blobs] for name, blobs in arrays(newest).items()}
+    newest.unlink()
+    save(newest, zero, max_iter=8, stage='small')
+    found = codes(doctor.of_run('small'))
+    assert found[:2] == ['zero-weights', 'scores-zero'] and 'upsampling-zero' in found
