@@ -13,12 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('run', nargs='?', metavar='RUN', help="folder of a run, or its name below "
                         '--runs: its net, solver, newest weights, data and log')
     parser.add_argument('--solver', metavar='FILE', help="a solver of one's own, Caffe's as well")
-    parser.add_argument('--net', metavar='FILE', help="a net in the place of the solver's; alone, a "
-                        'deploy net')
-    parser.add_argument('--weights', metavar='FILE', help='what training starts from, or, without a '
-                        'solver, what the net is used with')
-    parser.add_argument('--voc', metavar='DIR', help="folder laid out as VOC's, in the place of that "
-                        'which the net names')
+    parser.add_argument('--net', metavar='FILE', help="a net in the place of the solver's; alone, "
+                        'a deploy net')
+    parser.add_argument('--weights', metavar='FILE', help='what training starts from, or, without '
+                        'a solver, what the net is used with')
+    parser.add_argument('--voc', metavar='DIR', help="folder laid out as VOC's, in the place of "
+                        'that which the net names')
     parser.add_argument('--log', metavar='FILE', help='log of a training, ours or Caffe\'s')
     parser.add_argument('--interp', action='store_true', help='with bilinear upsampling and zero '
                         "scores before the first iteration, as the release's solve.py makes them")

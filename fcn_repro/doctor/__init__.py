@@ -1,8 +1,8 @@
 """Doctor: solver, net, weights and data looked at together, for what keeps a net from learning.
 
-A check is a function that yields Findings. Those of STATIC look at a Subject without an iteration, in
-seconds; those of trial.FINDERS at some iterations in memory. Thresholds stand with their reason above
-the checks of their theme. The cases are the questions that FCN's release was asked most.
+A check is a function that yields Findings. Those of STATIC look at a Subject without an iteration,
+in seconds; those of trial.FINDERS at some iterations in memory. Thresholds stand with their reason
+above the checks of their theme. The cases are the questions that FCN's release was asked most.
 """
 
 from collections.abc import Callable, Iterator
@@ -69,10 +69,16 @@ def examine(subject: Subject, iterations: int = ITERATIONS) -> Report:
             found += finder(subject, done)
         checked.append(f'{len(done.losses)} iterations')
     elif iterations:
-        unchecked.append('iterations' + (': correct the faults first' if blocking else
-                         ': there is no solver' if subject.solver is None else ': there are no data'))
+        unchecked.append(f'iterations ({why_not(subject, blocking)})')
     return Report(tuple(sorted(merged(found), key=lambda f: f.severity != FAULT)), tuple(checked),
                   tuple(unchecked))
+
+
+def why_not(subject: Subject, blocking: list[str]) -> str:
+    """Why no iteration was run."""
+    if blocking:
+        return 'correct the faults first'
+    return 'there is no solver' if subject.solver is None else 'there are no data'
 
 
 def merged(found: list[Finding]) -> Iterator[Finding]:

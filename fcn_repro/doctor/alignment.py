@@ -108,8 +108,8 @@ def of_upsampling(subject: Subject, node: Node, weight: torch.Tensor,
                        'at every pixel and no gradient passes', f'largest weight 0, {rate}; '
                        'bilinear has 1 or nearly in the middle', surgery, place)
     if mixes_classes(weight, p.group):
-        return Finding(FAULT, 'upsampling-mixes', 'each class is upsampled from the sum of all: the '
-                       'bilinear filler fills every pair of channels',
+        return Finding(FAULT, 'upsampling-mixes', 'each class is upsampled from the sum of all: '
+                       'the bilinear filler fills every pair of channels',
                        f'group {p.group}, {weight.shape[1] * p.group} classes', surgery, place)
     if learned and node.name not in subject.fresh:
         return None                             # learned upsampling has moved on
@@ -136,7 +136,7 @@ def of_upsampling(subject: Subject, node: Node, weight: torch.Tensor,
 
 
 def own_kernels(weight: torch.Tensor, group: int) -> torch.Tensor | None:
-    """(C, k, k): what each class takes of itself; None for a weight of other than C to C classes."""
+    """(C, k, k): what each class takes of itself; None for a weight that is not C classes to C."""
     if group == weight.shape[0] and weight.shape[1] == 1:
         return weight[:, 0]
     if group == 1 and weight.shape[0] == weight.shape[1]:

@@ -18,8 +18,8 @@ SPLIT = 'Split'
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """net: what it is of. loss: its last loss that compares C scores with one label each; None for a
-    deploy net, or one with another kind of loss. score: the value (N, C, …) of the scores, None
+    """net: what it is of. loss: its last loss that compares C scores with one label each; None for
+    a deploy net, or one with another kind of loss. score: the value (N, C, …) of the scores, None
     where there are none; label: that of the labels."""
 
     net: Net

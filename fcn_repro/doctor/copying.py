@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from math import prod
 
-
 from ..net.graph import Node
 from ..recipe.stages import STAGES
 from .anatomy import params
 from .finding import DOUBT, FAULT, Finding
 from .subject import Subject
 
-ENOUGH = 0.5        # of the numbers below the scores from a file, below which its names are doubted;
+ENOUGH = 0.5        # of the numbers below the scores, from a file: with fewer its names are in doubt;
 #                     FCN-8s from VGG16 takes all, a decoder on a classifier 60 % or more
 
 
@@ -59,7 +58,8 @@ def zero_layer(subject: Subject, node: Node) -> Finding:
     return Finding(FAULT, 'not-copied', 'the layer starts from zeros, as the weights have no layer '
                    'of its name and the net gives it no weight_filler'
                    if subject.weights else 'the layer starts from zeros: it has no weight_filler',
-                   numbers, 'Give weights that have it, or a weight_filler { type: "msra" }.', place)
+                   numbers, 'Give weights that have it, or a weight_filler { type: "msra" }.',
+                   place)
 
 
 def meant_for(subject: Subject, node: Node) -> str:
@@ -112,7 +112,8 @@ def share_copied(subject: Subject) -> Iterator[Finding]:
 def some(names) -> str:
     """The first names of several."""
     names = list(names)
-    return ', '.join(names[:4]) + (f' and {len(names) - 4} more' if len(names) > 4 else '') or 'none'
+    more = f' and {len(names) - 4} more' if len(names) > 4 else ''
+    return ', '.join(names[:4]) + more or 'none'
 
 
 # ---- stages --------------------------------------------------------------------------------------
@@ -162,8 +163,8 @@ def untrained_scores(subject: Subject) -> Iterator[Finding]:
             if not params(subject.net, node)[0].data.any() and node.name not in subject.fresh]
     if zero and len(zero) == len(subject.anatomy.score_layers):
         yield Finding(FAULT, 'scores-zero', 'the score layers are still zero in these weights, so '
-                      'that every pixel gets class 0', f"{', '.join(n.name for n in zero)}: largest "
-                      f'weight 0 after iteration {subject.sources.iteration}',
+                      'that every pixel gets class 0', f"{', '.join(n.name for n in zero)}: "
+                      f'largest weight 0 after iteration {subject.sources.iteration}',
                       'Nothing reached them: look at the upsampling after them and at the rate.',
                       subject.file)
 

@@ -9,10 +9,10 @@ FAULT, DOUBT = 'fault', 'doubt'
 
 @dataclass(frozen=True)
 class Finding:
-    """severity: FAULT, the net cannot learn or is not what it is meant to be; DOUBT, it may be meant
-    so. code: a stable name. what: one sentence. evidence: the numbers, found and expected. do: what
-    to change, in the words of prototxt and Python. place: a layer, a file or a line of one. facts:
-    {name: value} that a front end's own remedy may quote."""
+    """severity: FAULT, the net cannot learn or is not what it is meant to be; DOUBT, it may be
+    meant so. code: a stable name. what: one sentence. evidence: the numbers, found and expected.
+    do: what to change, in the words of prototxt and Python. place: a layer, a file or a line of
+    one. facts: {name: value} that a front end's own remedy may quote."""
 
     severity: str
     code: str

@@ -7,7 +7,7 @@ from .subject import CAFFE_MEAN, Subject, mean_of
 
 NEAR = 2.5          # grey levels: means of ImageNet by different hands differ by less
 IMAGENET = (103.53, 116.28, 123.675)    # torchvision's mean, BGR, of 0 to 255
-RAW = 60            # mean grey level of samples from which on no mean was subtracted, if none is < 0
+RAW = 60            # mean of samples from which on no mean was subtracted, if no value is < 0
 
 
 def close(one, other) -> bool:

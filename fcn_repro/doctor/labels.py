@@ -1,5 +1,5 @@
-"""Checks of labels: ids against the classes of the net, void, sizes of objects; and of the loss that
-reads them."""
+"""Checks of labels: ids against the classes of the net, void; and of what stands before the loss
+that reads them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,8 +41,8 @@ def label_ids(subject: Subject) -> Iterator[Finding]:
         return
     place = f"blob '{anatomy.name(anatomy.label)}'"
     wrong = [i for i in ids if not 0 <= i < classes and i != ignore]
-    numbers = f'ids {shown(ids)} in {len(subject.samples)} batches, the net has {classes} classes, ' \
-        f'0 to {classes - 1}, and ' + (f'ignores {ignore}' if ignore is not None else
+    numbers = f'ids {shown(ids)} in {len(subject.samples)} batches, the net has {classes} ' \
+        f'classes, 0 to {classes - 1}, and ' + (f'ignores {ignore}' if ignore is not None else
                                        'ignores none')
     if anatomy.spatial and set(ids) == {0, VOID}:
         yield Finding(FAULT, 'labels-x255', 'the labels are masks of 0 and 255: 255 is '

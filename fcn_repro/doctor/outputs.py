@@ -27,16 +27,16 @@ FITTED = 0.8            # of ln C: the loss of a net that has learned something
 
 @dataclass(frozen=True)
 class Look:
-    """What a net made of a sample: its scores (N, C, …), those for channels the other way round (None
-    for images without three), and the labels."""
+    """What a net made of a sample: its scores (N, C, …), those for channels the other way round
+    (None for images without three), and the labels."""
     scores: torch.Tensor
     swapped: torch.Tensor | None
     labels: torch.Tensor
 
 
 def looks(subject: Subject) -> list[Look]:
-    """The looks at the first samples, in the phase TEST; [] where the net has no scores, no data, or
-    scores that start from their filler."""
+    """The looks at the first samples, in the phase TEST; [] where the net has no scores, no data,
+    or scores that start from their filler."""
     cached = subject.looks
     if cached is None:
         cached = subject.looks = look(subject)
@@ -44,9 +44,9 @@ def looks(subject: Subject) -> list[Look]:
 
 
 def look(subject: Subject) -> list[Look]:
-    anatomy, fresh = subject.anatomy, subject.fresh
-    if not subject.fits or subject.weights is None or any(node.name in fresh for node in anatomy.score_layers) or \
-            anatomy.score is None or not anatomy.spatial:
+    anatomy = subject.anatomy
+    if not subject.fits or subject.weights is None or not anatomy.spatial or \
+            any(node.name in subject.fresh for node in anatomy.score_layers):
         return []
     samples = [sample for sample in subject.samples[:LOOKED] if sample.labels is not None]
     try:

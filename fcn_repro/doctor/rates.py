@@ -1,14 +1,14 @@
 """Checks of the learning rate against the normalisation of the loss, the size of the images and
 what starts from scratch.
 
-SGD with momentum p moves, in the long run, by base_lr / (1 - p) times the gradient. Of a loss summed
-over the pixels the gradient is as many times that of a mean, so the step size to compare is
+SGD with momentum p moves, in the long run, by base_lr / (1 - p) times the gradient. Of a loss
+summed over the pixels the gradient is as many times that of a mean, so the step size to compare is
 
     E = base_lr x pixels / (1 - p)      (pixels: 1 for a mean)
 
-the papers' and the release's invariant (recipe/models/model.py, summed_rate). FCN-32s has 2.5e-3 in
-the release (1e-10 x 500 x 500 / 0.01), 1e-3 in the paper; GoogLeNet 5e-4, the mini nets 0.05; FCN-16s
-and 8s in the release 1e-2 and 1e-4 of FCN-32s.
+the papers' and the release's invariant (recipe/models/model.py, summed_rate). FCN-32s has 2.5e-3
+in the release (1e-10 x 500 x 500 / 0.01), 1e-3 in the paper; GoogLeNet 5e-4, the mini nets 0.05;
+FCN-16s and 8s in the release 1e-2 and 1e-4 of FCN-32s.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ SCALED = {'Adam', 'RMSProp'}
 
 @dataclass(frozen=True)
 class Step:
-    """The step size E of a solver, and the numbers it is made of; factor: the loss over its mean."""
+    """The step size E of a solver, and what it is made of; factor: the loss over its mean."""
     rate: float
     momentum: float
     factor: float
@@ -105,8 +105,8 @@ def scaled_rate(subject: Subject) -> Iterator[Finding]:
     p = subject.parameters
     p = subject.parameters
     if not ADAM[0] <= p.base_lr <= ADAM[1]:
-        yield Finding(DOUBT, 'rate-of-rule', f'the rate is not one for {p.type}, whose steps do not '
-                      'depend on the size of the gradient', f'base_lr {p.base_lr:g}, usual are '
+        yield Finding(DOUBT, 'rate-of-rule', f'the rate is not one for {p.type}, whose steps do '
+                      'not depend on the size of the gradient', f'base_lr {p.base_lr:g}, usual are '
                       '1e-05 to 0.01', 'Set base_lr to 0.001, or use type: "SGD".',
                       subject.place)
 
@@ -124,8 +124,8 @@ def fading(subject: Subject) -> Iterator[Finding]:
     except (ZeroDivisionError, OverflowError):
         return
     if p.base_lr and rate < FADED * p.base_lr:
-        yield Finding(DOUBT, 'rate-fades', f"lr_policy '{p.lr_policy}' has taken the rate to nothing "
-                      'half way', f'base_lr {p.base_lr:g}, {rate:.2g} at iteration {half} of '
+        yield Finding(DOUBT, 'rate-fades', f"lr_policy '{p.lr_policy}' has taken the rate to "
+                      'nothing half way', f'base_lr {p.base_lr:g}, {rate:.2g} at iteration {half} of '
                       f'{p.max_iter}', 'Set stepsize, or stepvalue, in iterations of this run.',
                       subject.place)
 
@@ -135,7 +135,7 @@ def learning_layers(subject: Subject) -> Iterator[Finding]:
     if subject.solver is None:
         return
     rates = [blob.lr_mult for blob in subject.net.learnable_params]
-    if rates and not any(rates) or not subject.parameters.base_lr:
+    if not any(rates) or not subject.parameters.base_lr:
         yield Finding(FAULT, 'nothing-learns', 'nothing learns', f'base_lr '
                       f'{subject.parameters.base_lr:g}, the largest lr_mult is '
                       f'{max(rates, default=0):g}', 'Set lr_mult: 1 in the layers that are to '
@@ -145,6 +145,6 @@ def learning_layers(subject: Subject) -> Iterator[Finding]:
         blobs = params(subject.net, node)
         if node.name in subject.fresh and not any(blob.lr_mult for blob in blobs) and \
                 not subject.sources.own:
-            yield Finding(FAULT, 'score-fixed', 'a score layer that starts from its filler does not '
-                          'learn', f'lr_mult {blobs[0].lr_mult:g}', 'Set lr_mult: 1.',
+            yield Finding(FAULT, 'score-fixed', 'a score layer that starts from its filler does '
+                          'not learn', f'lr_mult {blobs[0].lr_mult:g}', 'Set lr_mult: 1.',
                           f"layer '{node.name}'")

@@ -1,4 +1,4 @@
-"""Subject: solver, net, weights, data and log that are examined together, and how they are found."""
+"""Subject: solver, net, weights, data and log that are examined together; how they are found."""
 
 from __future__ import annotations
 
@@ -362,8 +362,10 @@ def of_solver(path: Path, net: str | Path | None) -> Sources:
     search = SearchPath.beside if stage else SearchPath.of
     text = read_net(net) if net else train_net(solver, search(path))
     text.message.state.phase = TRAIN
-    found = Sources(text, solver, stage=stage, surgery=stage is not None, search=lambda file: SearchPath(
-        tuple(dict.fromkeys((*search(file).folders, *search(path).folders)))))
+
+    def both(file: str | os.PathLike) -> SearchPath:
+        return SearchPath(tuple(dict.fromkeys((*search(file).folders, *search(path).folders))))
+    found = Sources(text, solver, stage=stage, surgery=stage is not None, search=both)
     if solver.message.weights:
         named = solver.message.weights[-1].split(',')[-1].strip()
         found.weights = search(path).find(named, 'file', 'weights')

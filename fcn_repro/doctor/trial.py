@@ -28,8 +28,8 @@ RISE = 1.5, 0.5         # factor and difference by which the loss on images just
 SAME = 1e-6             # relative to ln C: losses that are those of equal scores
 DEAD = 0.95             # share of channels that are 0 everywhere, from which on a ReLU is doubted;
 #                         of VGG16's fc7 a third is, on a few images
-MOVED, SMALL = 1e-12, 1e-3      # of a blob's norm, this at least: the change that counts as one; the
-#                         release's FCN-8s, the slowest of all, moves its new scores by 1e-5 of SMALL
+MOVED, SMALL = 1e-12, 1e-3      # of a blob's norm, SMALL at least: the change that counts as one;
+#                         the release's FCN-8s, the slowest, moves its new scores by 1e-5 of SMALL
 FEATURES = 12.0         # mean of the features under the scores; trained classifiers have 0.1 to 3,
 #                         and 58 times that if their images were to be divided by 58 (torchvision)
 BLOCKING = {'unusable', 'unreadable-data', 'weights-misfit', 'pytorch-file', 'not-copied',
@@ -200,8 +200,8 @@ def constant_loss(subject: Subject, trial: Trial) -> Iterator[Finding]:
         return
     even = math.log(trial.classes) if trial.classes else 0.
     if trial.after and all(abs(loss - even) <= SAME * even for loss in trial.after):
-        yield Finding(FAULT, 'constant-loss', 'the loss is constant: all classes have the same score '
-                      'at every pixel', f'{mean(trial.after):.6g} on each of {len(trial.after)} '
+        yield Finding(FAULT, 'constant-loss', 'the loss is constant: all classes have the same '
+                      'score at every pixel', f'{mean(trial.after):.6g} on each of {len(trial.after)} '
                       f'samples after {len(trial.losses)} iterations, ln {trial.classes} = '
                       f'{even:.6g}', 'Look for a layer of zeros between images and loss, or for a '
                       'rate that is too small.', subject.place)
@@ -240,8 +240,8 @@ def activations(subject: Subject, trial: Trial) -> Iterator[Finding]:
                       f"layer '{node.name}'")
     given = subject.weights is not None and not subject.sources.own
     if given and trial.features > FEATURES:
-        yield Finding(DOUBT, 'features-large', 'the features are far larger than those of a trained '
-                      'net: the images are in another range than these weights are for',
+        yield Finding(DOUBT, 'features-large', 'the features are far larger than those of a '
+                      'trained net: the images are in another range than these weights are for',
                       f'mean {trial.features:.3g}, usual are 0.1 to 3', "Weights of torchvision's "
                       "are for RGB divided by 58 (0.226 of 255): convert them with channel order "
                       'and deviation folded into the first layer.', subject.file)

@@ -32,6 +32,7 @@ from fcn_repro.formats.weights import read_weights
 from fcn_repro.recipe import training
 from fcn_repro.recipe.options import Options
 from fcn_repro.recipe.runs import Run
+from fcn_repro.recipe.stages import PROTOTXT
 
 SCALE = 'power_param { scale: 0.01 }'
 UP = 'group: 3 kernel_size: 4 stride: 2 bias_term: false'
@@ -76,8 +77,8 @@ broken('rate-of-rule', ('momentum: 0.9', 'momentum: 0.9 type: "Adam"'),
        ('base_lr: 0.01', 'base_lr: 1e-10'))
 broken('rate-fades', ('lr_policy: "fixed"', 'lr_policy: "step" gamma: 0.1 stepsize: 20'))
 broken('nothing-learns', ('base_lr: 0.01', 'base_lr: 0'))
-broken('score-fixed', ('type: "Convolution" bottom: "fc6"',
-                       'param { lr_mult: 0 } param { lr_mult: 0 } type: "Convolution" bottom: "fc6"'))
+broken('score-fixed', ('type: "Convolution" bottom: "fc6"', 'param { lr_mult: 0 } '
+                       'param { lr_mult: 0 } type: "Convolution" bottom: "fc6"'))
 broken('two-softmax', (LOSS, 'layer { name: "p" type: "Softmax" bottom: "score" top: "p" }\n'
                        + LOSS.replace('bottom: "score"', 'bottom: "p"')))
 broken('relu-on-scores', (LOSS, 'layer { name: "r" type: "ReLU" bottom: "score" top: "score" }\n'
@@ -103,8 +104,8 @@ broken('constant-loss', ('base_lr: 0.01', 'base_lr: 1e-20'), iterations=2)
 broken('no-update', ('base_lr: 0.01', 'base_lr: 1e-30'), ('kernel_size: 1 }', 'kernel_size: 1 '
        'weight_filler { type: "gaussian" std: 0.1 } bias_filler { type: "constant" value: 1 } }'),
        iterations=2)
-broken('scores-large', ('kernel_size: 1 }', 'kernel_size: 1 weight_filler { type: "gaussian" std: 99 '
-                        '} }'), ('base_lr: 0.01', 'base_lr: 1e-6'), iterations=1)
+broken('scores-large', ('kernel_size: 1 }', 'kernel_size: 1 weight_filler { type: "gaussian" '
+                        'std: 99 } }'), ('base_lr: 0.01', 'base_lr: 1e-6'), iterations=1)
 broken('exploding', ('lr_policy: "fixed"', 'lr_policy: "fixed" clip_gradients: -1'),
        ('base_lr: 0.01', 'base_lr: 1e30'), iterations=4)
 
@@ -134,8 +135,8 @@ def test_layers_that_were_not_copied(tmp_path, voc):
     other = save(tmp_path / 'renamed.h5', {'fc6_ip' if name == 'fc6' else name: net[name]
                                            for name in net})
     assert codes(doctor.of_files(solver, weights=other)) == ['not-copied']
-    edit(tmp_path / 'train.prototxt', ('num_output: 8 kernel_size: 1 weight_filler { type: "msra" }',
-                                       'num_output: 8 kernel_size: 1'))
+    edit(tmp_path / 'train.prototxt', ('kernel_size: 1 weight_filler { type: "msra" }',
+                                       'kernel_size: 1'))
     report = doctor.examine(doctor.of_files(solver, weights=other), 0)
     assert [f.code for f in report.findings] == ['not-copied']
     assert "'fc6_ip'" in report.findings[0].what and report.faults
@@ -145,7 +146,8 @@ def test_layers_that_were_not_copied(tmp_path, voc):
 
 def test_few_layers_found_by_name(tmp_path, voc):
     solver = tiny(tmp_path, voc)
-    edit(tmp_path / 'train.prototxt', ('num_output: 8 kernel_size: 1', 'num_output: 99 kernel_size: 1'))
+    edit(tmp_path / 'train.prototxt', ('num_output: 8 kernel_size: 1',
+                                       'num_output: 99 kernel_size: 1'))
     assert codes(doctor.of_files(solver, weights=filled(solver, fc6=None))) == ['few-copied']
 
 
@@ -208,7 +210,7 @@ def test_a_run_that_records_another_parent(tmp_path, staged):
 
 
 def test_the_rate_of_16s_from_a_classifier(staged, tmp_path, voc):
-    """The release's rate of FCN-16s is for scores that exist; from a classifier they never learn."""
+    """The release's rate of FCN-16s is for scores that exist: new ones never learn."""
     _, weights = staged
     folder = stage(tmp_path / 'net', voc, recipe=with_recipe(base_lr=RATE / 1e4, normalize=False))
     subject = doctor.of_files(folder / 'solver.prototxt', weights=weights['vgg'], surgery=True)
@@ -259,8 +261,9 @@ def test_losses_of_a_log(tmp_path, voc, losses, code):
     assert codes(doctor.of_files(tiny(tmp_path, voc), log=log)) == ([code] if code else [])
 
 
-TOPS = 'layer {{ name: "data" type: "ImageData" top: "data" top: "class" image_data_param {{ source: ' \
-    '"{0}/list.txt" root_folder: "{0}/" batch_size: 4 }} transform_param {{ {1} }} }}\n'
+TOPS = """layer {{ name: "data" type: "ImageData" top: "data" top: "class"
+  image_data_param {{ source: "{0}/list.txt" batch_size: 4 }} transform_param {{ {1} }} }}
+"""
 CLASSES = """layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
   inner_product_param { num_output: 2 weight_filler { type: "gaussian" std: 0.0001 } } }
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "class" top: "loss" }
@@ -274,7 +277,7 @@ def image_data(folder, voc, classes=(0, 1), transform='scale: 0.01 '
     (folder / 'list.txt').write_text(''.join(f'{voc}/JPEGImages/im{i}.jpg {classes[i % 2]}\n'
                                              for i in range(8)))
     (folder / 'train.prototxt').write_text(
-        TOPS.format(folder, transform).replace(f'root_folder: "{folder}/" ', '') + CLASSES)
+        TOPS.format(folder, transform) + CLASSES)
     edit(solver, ('base_lr: 0.01', 'base_lr: 1e-4'))
     return solver
 
@@ -415,7 +418,7 @@ def test_the_folder_of_a_run(tmp_path, monkeypatch, capsys):
     shapes(voc)
     edit(folder / 'solver.prototxt', ('max_iter: 6', 'max_iter: 8'))
     (folder / 'deploy.prototxt').write_text('input: "data" input_shape { dim: 1 dim: 3 dim: 48 '
-                                            'dim: 64 }\n' + NET.partition('layer { name: "loss"')[0])
+                                            'dim: 64 }\n' + NET[:NET.index('layer { name: "loss"')])
     training.train(Run('small', Options(pictures=0)))
     done = run_doctor(capsys, 'small', '--iterations', 3)
     assert done.status == 0 and done.out.startswith('no faults, no doubts'), done
@@ -429,3 +432,23 @@ def test_the_folder_of_a_run(tmp_path, monkeypatch, capsys):
     save(newest, zero, max_iter=8, stage='small')
     found = codes(doctor.of_run('small'))
     assert found[:2] == ['zero-weights', 'scores-zero'] and 'upsampling-zero' in found
+
+
+SHIPPED = sorted(PROTOTXT.glob('*/solver*.prototxt'))
+
+
+@pytest.mark.parametrize('solver', [path for path in SHIPPED if path.parent.name[:4] != 'voc-'],
+                         ids=lambda path: f'{path.parent.name}-{path.stem}')
+def test_nothing_is_found_in_a_shipped_solver(solver, monkeypatch, tmp_path):
+    """But that its data are not here."""
+    monkeypatch.chdir(tmp_path)
+    assert codes(doctor.of_files(solver)) in ([], ['unusable'])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('solver', [path for path in SHIPPED if path.parent.name[:4] == 'voc-'],
+                         ids=lambda path: f'{path.parent.name}-{path.stem}')
+def test_nothing_is_found_in_a_shipped_solver_of_voc(solver, monkeypatch, tmp_path):
+    """But that its data are not here, and that a stage's net starts from zeros without weights."""
+    monkeypatch.chdir(tmp_path)
+    assert set(codes(doctor.of_files(solver))) <= {'unusable', 'not-copied', 'rate-small'}

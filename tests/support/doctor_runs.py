@@ -1,4 +1,4 @@
-"""Small FCNs of every stage on coloured shapes: healthy ones, and what breaks them for the doctor."""
+"""Small FCNs of every stage on coloured shapes, healthy ones, and how to break them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -80,8 +80,8 @@ def layer_edit(path, name, old, new):
 
 
 def classifier(folder):
-    """Weights of a classifier for these stages: all layers but the scores and the upsampling. fc6 and
-    fc7 are InnerProducts."""
+    """Weights of a classifier for these stages: all layers but the scores and the upsampling. fc6
+    and fc7 are InnerProducts."""
     net = Net.read(folder / 'train.prototxt', 0, seed=7)
     layers = {name: [blob.data.numpy().copy() for blob in blobs] for name, blobs in
               net.params.items() if 'score' not in name}
@@ -120,13 +120,14 @@ def codes(subject, iterations=0):
 
 
 
-# ---- a net of five layers, for what depends on no stage --------------------------------------------
+# ---- a net of five layers, for what depends on no stage ------------------------------------------
 
 DATA = '''layer { name: "data" type: "Python" top: "data" top: "label" python_param {
   module: "voc_layers" layer: "VOCSegDataLayer"
   param_str: "{'voc_dir': '%s', 'split': 'train', 'mean': (104.0, 116.7, 122.7)}" } }
 '''
-NET = '''layer { name: "scaled" type: "Power" bottom: "data" top: "scaled" power_param { scale: 0.01 } }
+NET = '''layer { name: "scaled" type: "Power" bottom: "data" top: "scaled"
+  power_param { scale: 0.01 } }
 layer { name: "conv1" type: "Convolution" bottom: "scaled" top: "conv1"
   convolution_param { num_output: 8 kernel_size: 3 pad: 8 weight_filler { type: "msra" } } }
 layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
@@ -190,8 +191,8 @@ layer { name: "score" type: "Convolution" bottom: "conv" top: "score"
 
 
 def by_colour(folder, swapped=False, dead=False):
-    """(deploy net, weights) that label red and blue of BGR images; swapped: of RGB images; dead: that
-    give class 0 everywhere, at every pixel the same (None) or nearly the same score."""
+    """(deploy net, weights) that label red and blue of BGR images; swapped: of RGB images; dead:
+    that give class 0 everywhere, at nearly the same score."""
     (folder / 'deploy.prototxt').write_text(COLOURS)
     conv = np.array([[-1, 0, 1], [1, 0, -1]], np.float32)
     score = np.array([[0, 0], [1, 0], [0, 1]], np.float32) / 10
