@@ -111,8 +111,8 @@ def of_upsampling(subject: Subject, node: Node, weight: torch.Tensor,
         return Finding(FAULT, 'upsampling-mixes', 'each class is upsampled from the sum of all: '
                        'the bilinear filler fills every pair of channels',
                        f'group {p.group}, {weight.shape[1] * p.group} classes', surgery, place)
-    if learned and node.name not in subject.fresh:
-        return None                             # learned upsampling has moved on
+    if learned:
+        return None             # it moves on from bilinear weights, or from a filler that was chosen
     own = own_kernels(weight, p.group)
     if own is None or own.shape[-1] != own.shape[-2] or own.shape[-1] == 1:
         return None
@@ -123,8 +123,8 @@ def of_upsampling(subject: Subject, node: Node, weight: torch.Tensor,
         other = torch.outer(*(bilinear_taps(kernel, 'filler'),) * 2).to(own)
         if float((own - other).abs().max()) > NEAR * float(other.max()):
             return Finding(
-                DOUBT, 'upsampling-not-bilinear', 'the upsampling of the scores '
-                + ('does not start' if learned else 'is fixed, and is not') + ' bilinear',
+                DOUBT, 'upsampling-not-bilinear', 'the upsampling of the scores is '
+                'fixed, and is not bilinear',
                 f'largest weight {peak:.3g}, bilinear has {float(ideal.max()):.3g}; largest '
                 f'difference {float((own - ideal).abs().max()):.3g}', surgery, place)
     factor = (kernel + 1) // 2

@@ -9,7 +9,7 @@ from .anatomy import params
 from .finding import DOUBT, FAULT, Finding
 from .subject import Subject
 
-ENOUGH = 0.5        # of the numbers below the scores, from a file: with fewer its names are in doubt;
+ENOUGH = 0.5        # of the numbers below the scores; with fewer the file's names are in doubt:
 #                     FCN-8s from VGG16 takes all, a decoder on a classifier 60 % or more
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from .finding import DOUBT, FAULT, Finding
 from .subject import CAFFE_MEAN, Subject, mean_of
 
@@ -33,12 +35,12 @@ def mean_pixel(subject: Subject) -> Iterator[Finding]:
 def mean_of_weights(subject: Subject) -> Iterator[Finding]:
     """Weights that record another mean than the net subtracts."""
     mean, weights = mean_of(subject), subject.weights
-    recorded = str(weights.extra.get('mean', '')) if weights else ''
-    if mean is None or not recorded:
+    recorded = weights.extra.get('mean') if weights else None
+    if mean is None or recorded is None:
         return
     try:
-        wanted = tuple(float(v) for v in recorded.strip('()[]').split(','))
-    except ValueError:
+        wanted = tuple(float(value) for value in np.atleast_1d(recorded))
+    except (ValueError, TypeError):
         return
     if len(wanted) == len(mean) and any(abs(a - b) > 0.5 for a, b in
                                         zip(mean, wanted, strict=True)):

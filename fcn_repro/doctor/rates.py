@@ -22,7 +22,7 @@ from .finding import DOUBT, FAULT, Finding
 from .subject import Subject
 
 MOST = 10.0         # of E: the largest in use are about 1, of nets with BatchNorm
-MUCH = 1.5          # without BatchNorm: ImageNet's AlexNet has 0.1, the mini nets 0.05
+MUCH = 5.0          # without BatchNorm: ImageNet's AlexNet has 0.1, the mini nets 0.05, m2nist 2
 LEAST = 5e-8        # of E: the release's FCN-8s has 2.5e-7 at 500x500, 6e-8 at 300x200
 LEAST_FRESH = 1e-4  # where the scores start from 0: five times below GoogLeNet's
 ADAM = 1e-7, 0.03   # base_lr of rules whose step has its size whatever the gradient's
@@ -125,8 +125,8 @@ def fading(subject: Subject) -> Iterator[Finding]:
         return
     if p.base_lr and rate < FADED * p.base_lr:
         yield Finding(DOUBT, 'rate-fades', f"lr_policy '{p.lr_policy}' has taken the rate to "
-                      'nothing half way', f'base_lr {p.base_lr:g}, {rate:.2g} at iteration {half} of '
-                      f'{p.max_iter}', 'Set stepsize, or stepvalue, in iterations of this run.',
+                      'nothing half way', f'base_lr {p.base_lr:g}, {rate:.2g} at iteration {half} '
+                      f'of {p.max_iter}', 'Set stepsize, or stepvalue, in iterations of this run.',
                       subject.place)
 
 

@@ -306,6 +306,9 @@ def of_run(folder: str | Path, voc: str | None = None, weights: str | Path | Non
            runs: str | Path = 'runs') -> Subject:
     """The Subject of a run's folder: the net and the solver that its newest state records, its
     newest weights, its log. FcnError where there is no run."""
+    path = Path(folder) if os.path.isdir(folder) else Path(runs, folder)
+    if path.is_dir() and not weights and not list_snapshots(path) and begun(path):
+        return of_begun(path, voc, runs)
     run = opened(folder, runs)
     states = list_snapshots(run.folder, 'solverstate')
     state = read_solverstate(states[-1]) if states else None
@@ -325,6 +328,30 @@ def of_run(folder: str | Path, voc: str | None = None, weights: str | Path | Non
         own=weights is None, iteration=run.iteration if weights is None else 0, length=run.length,
         stage=run.stage, surgery=True, overrides=overrides_of(voc, overrides),
         record=run.extra))
+
+
+def begun(folder: Path) -> bool:
+    """Whether a folder without weights is that of a run which ended before its first snapshot."""
+    return (folder / 'train.log').is_file() or (folder / 'net' / SOLVER).is_file()
+
+
+def of_begun(folder: Path, voc: str | None, runs: str | Path) -> Subject:
+    """The Subject of a run that ended before its first snapshot, by the solver of its nets or its
+    stage. FcnError where it has none. Its weights are those of the parent's run, if that is there."""
+    name = folder.resolve().name
+    own = folder / 'net' / SOLVER
+    if not own.is_file() and name not in STAGES:
+        raise FcnError('the run has no weights, no solver, and the name of no stage',
+                       file=str(folder), code='no-weights', do='Give its solver instead.')
+    sources = of_solver(own if own.is_file() else shipped(name) / SOLVER, None)
+    sources.stage = STAGES.get(name, sources.stage)
+    sources.surgery, sources.overrides = True, overrides_of(voc, {})
+    parent = Path(runs, sources.stage.parent) if sources.stage and sources.stage.parent else None
+    found = list_snapshots(parent) if parent else []
+    sources.weights = found[-1] if found else None
+    log = folder / 'train.log'
+    sources.log = log if log.is_file() else None
+    return Subject(sources)
 
 
 def of_files(solver: str | Path | None = None, net: str | Path | None = None,

@@ -201,8 +201,8 @@ def constant_loss(subject: Subject, trial: Trial) -> Iterator[Finding]:
     even = math.log(trial.classes) if trial.classes else 0.
     if trial.after and all(abs(loss - even) <= SAME * even for loss in trial.after):
         yield Finding(FAULT, 'constant-loss', 'the loss is constant: all classes have the same '
-                      'score at every pixel', f'{mean(trial.after):.6g} on each of {len(trial.after)} '
-                      f'samples after {len(trial.losses)} iterations, ln {trial.classes} = '
+                      'score at every pixel', f'{mean(trial.after):.6g} on each of '
+                      f'{len(trial.after)} samples after {len(trial.losses)} iterations, ln {trial.classes} = '
                       f'{even:.6g}', 'Look for a layer of zeros between images and loss, or for a '
                       'rate that is too small.', subject.place)
     elif trial.losses and not any(trial.losses):

@@ -187,7 +187,7 @@ def test_weights_that_record_another_mean(tmp_path, voc):
     solver = tiny(tmp_path, voc)
     net = read_weights(filled(solver))
     other = save(tmp_path / 'w.h5', {name: net[name] for name in net},
-                 mean='(103.53, 116.28, 123.675)')
+                 mean=[103.53, 116.28, 123.675])
     assert codes(doctor.of_files(solver, weights=other)) == ['mean-of-weights']
 
 
@@ -440,9 +440,11 @@ SHIPPED = sorted(PROTOTXT.glob('*/solver*.prototxt'))
 @pytest.mark.parametrize('solver', [path for path in SHIPPED if path.parent.name[:4] != 'voc-'],
                          ids=lambda path: f'{path.parent.name}-{path.stem}')
 def test_nothing_is_found_in_a_shipped_solver(solver, monkeypatch, tmp_path):
-    """But that its data are not here."""
+    """But that its data are not here, and that the paper's rates of later stages are too small for
+    a net without weights."""
     monkeypatch.chdir(tmp_path)
-    assert codes(doctor.of_files(solver)) in ([], ['unusable'])
+    allowed = {'unusable'} | ({'rate-small'} if solver.stem.endswith('slow') else set())
+    assert set(codes(doctor.of_files(solver))) <= allowed
 
 
 @pytest.mark.slow
@@ -452,3 +454,15 @@ def test_nothing_is_found_in_a_shipped_solver_of_voc(solver, monkeypatch, tmp_pa
     """But that its data are not here, and that a stage's net starts from zeros without weights."""
     monkeypatch.chdir(tmp_path)
     assert set(codes(doctor.of_files(solver))) <= {'unusable', 'not-copied', 'rate-small'}
+
+
+def test_a_run_that_ended_before_its_first_snapshot(tmp_path, monkeypatch, capsys, voc):
+    """Its log and its nets are looked at all the same."""
+    monkeypatch.chdir(tmp_path)
+    tiny(tmp_path / 'runs/died/net', voc)
+    (tmp_path / 'runs/died/train.log').write_text(
+        LOG.format(1, 20, 2.5) + LOG.format(2, 40, 'nan'))
+    done = run_doctor(capsys, 'died', '--iterations', 2)
+    assert done.status == 1 and 'became NaN' in done.out and '1 fault' in done.out
+    (tmp_path / 'runs/none').mkdir()
+    assert_error(run_doctor(capsys, 'none'), 'none', 'no weights')
