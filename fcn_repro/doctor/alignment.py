@@ -112,7 +112,7 @@ def of_upsampling(subject: Subject, node: Node, weight: torch.Tensor,
                        'the bilinear filler fills every pair of channels',
                        f'group {p.group}, {weight.shape[1] * p.group} classes', surgery, place)
     if learned:
-        return None             # it moves on from bilinear weights, or from a filler that was chosen
+        return None             # it moves on from bilinear weights, or a filler that was chosen
     own = own_kernels(weight, p.group)
     if own is None or own.shape[-1] != own.shape[-2] or own.shape[-1] == 1:
         return None

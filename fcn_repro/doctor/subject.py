@@ -337,7 +337,8 @@ def begun(folder: Path) -> bool:
 
 def of_begun(folder: Path, voc: str | None, runs: str | Path) -> Subject:
     """The Subject of a run that ended before its first snapshot, by the solver of its nets or its
-    stage. FcnError where it has none. Its weights are those of the parent's run, if that is there."""
+    stage; its weights are those of the parent's run, if that is there. FcnError where there is no
+    solver."""
     name = folder.resolve().name
     own = folder / 'net' / SOLVER
     if not own.is_file() and name not in STAGES:
