@@ -2,6 +2,7 @@
 
     import fcn_repro
     labels = fcn_repro.segment('photo.jpg', net='deploy.prototxt', weights='fcn8s.caffemodel')
+    model = fcn_repro.load('runs/own-fcn16s')       # to label many images, of a run or such files
 
 The names below are imported at their first use, so that `import fcn_repro` does not load torch.
 """
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import FcnError
+    from .model import Model, load
     from .net import Net
     from .net.placement import place
     from .predict.segment import segment
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
     from .solver import Solver
 
 __version__ = '0.2.0'           # the only place; packaging, `--version` and CITATION.cff follow
-__all__ = ['TEST', 'TRAIN', 'FcnError', 'Net', 'Solver', 'place', 'segment']
+__all__ = ['TEST', 'TRAIN', 'FcnError', 'Model', 'Net', 'Solver', 'load', 'place', 'segment']
 
-_MODULES = {'FcnError': '.errors', 'Net': '.net', 'Solver': '.solver', 'TEST': '.proto',
-            'TRAIN': '.proto', 'place': '.net.placement', 'segment': '.predict.segment'}
+_MODULES = {'FcnError': '.errors', 'Model': '.model', 'Net': '.net', 'Solver': '.solver',
+            'TEST': '.proto', 'TRAIN': '.proto', 'load': '.model', 'place': '.net.placement',
+            'segment': '.predict.segment'}
 
 
 def __getattr__(name: str) -> Any:

@@ -16,8 +16,8 @@ import fcn_repro.pycaffe
 from fcn_repro.cli import caffe
 from fcn_repro.cli.caffe.gflags import GLOG
 from fcn_repro.cli.main import COMMANDS, load
+from fcn_repro.data.image import to_blob
 from fcn_repro.net import Net
-from fcn_repro.predict.labels import to_blob
 from fcn_repro.proto import TEST
 
 README = (ROOT / 'README.md').read_text()

@@ -24,6 +24,7 @@ ORDER = (
     ('passes', 'report'),
     ('solver', 'predict'),
     ('recipe', 'pycaffe'),
+    ('model',),
     ('parity', 'doctor'),
     ('cli',),
     ('__main__',),

@@ -87,7 +87,6 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'weights-unused': 'Leave out --weights.',
     # recipe: runs
     'no-weights': 'Train it first, or name a file with --weights.',
-    'no-run': 'Name one of those in {runs} with --run, or train it first with `fcn-repro train`.',
     'no-finished-run': 'Train one (`fcn-repro train {stage}`), or give --run, or --net and '
                        '--weights.',
     'no-snapshot': 'Train without --restore.',

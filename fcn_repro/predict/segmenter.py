@@ -49,6 +49,7 @@ class Segmenter:
         self.data = image_input(net)
         self.outputs = (find_output(net),) if outputs is None else tuple(outputs)
         self._tiling: Tiling | None = None
+        self._costed: tuple = (None, 0)         # (height, width, scores), bytes: the latest cost
 
     @property
     def tiling(self) -> Tiling:
@@ -79,7 +80,9 @@ class Segmenter:
         if self.tile is not None:
             return self.tile if 0 < self.tile < max(height, width) else 0
         plan, free = self._plan(scores), SHARE * available(self.net.options.gpu)
-        if self._bytes(plan, height, width) <= free:
+        if self._costed[0] != (height, width, scores):
+            self._costed = (height, width, scores), self._bytes(plan, height, width)
+        if self._costed[1] <= free:
             return 0
         try:
             stride = max(self.tiling.stride)

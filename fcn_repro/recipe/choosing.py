@@ -39,7 +39,12 @@ def choose_run(images: Sequence[Path] = (), runs: str | PathLike[str] = 'runs',
                        do='Train one, or give a run, or a net and its weights.')
     trained_on = [run for run in finished if holds(run.data, images)]
     run = (trained_on or finished)[0]
-    return Choice(run, reason(run, trained_on, finished) + told(broken))
+    why = reason(run, trained_on, finished)
+    if not trained_on:
+        why += ''.join(f'; {each.folder.name}, for the data that the images are of, is not finished'
+                       f' (iteration {each.iteration} of {each.length})' for each in fitting
+                       if not each.finished and holds(each.data, images))
+    return Choice(run, why + told(broken))
 
 
 def reason(run: FinishedRun, trained_on: Sequence[FinishedRun],

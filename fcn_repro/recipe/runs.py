@@ -491,8 +491,7 @@ def opened(folder: str | PathLike, runs: str | PathLike = 'runs') -> FinishedRun
     path = Path(folder) if os.path.isdir(folder) else Path(runs, folder)
     if not os.path.isdir(path):
         known = [each.name for each in folders_of_runs(runs)]
-        raise FcnError('there is no such run', file=str(folder), code='no-run',
-                       facts={'runs': str(runs)},
+        raise FcnError('there is no such run', file=str(folder),
                        do=nearest(Path(folder).name, known) or (
                            f'Runs in {runs}: {", ".join(known)}.' if known else
                            f'Train one first; {runs} has none.'))

@@ -1,6 +1,7 @@
 """Photos of any kind: which are found, how they are read, and where the results go."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from PIL import Image
 from small_runs import contents
 from tiny_nets import noise, save
 
+from fcn_repro.data.image import open_image
 from fcn_repro.errors import FcnError
+from fcn_repro.predict import photos as photos_module
 from fcn_repro.predict.photos import find_photos, output_paths, process, read_photo
 
 RED, GREY = (200, 30, 60), (90, 90, 90)
@@ -68,6 +71,71 @@ def test_files_and_folders(tmp_path):
     assert names == ['b.jpg', 'a.PNG']
     with pytest.raises(FcnError, match=r'No such file'):
         find_photos([tmp_path / 'e.jpg'])
+
+
+def test_patterns_are_for_images(tmp_path, monkeypatch):
+    """Quoted, so that the shell leaves them alone; ** takes subfolders in."""
+    for name in 'b.jpg', 'a.PNG', '.c.jpg', 'notes.txt', 'sub/d.jpg', 'x[1].png':
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    assert [*map(str, find_photos(['*']))] == ['a.PNG', 'b.jpg', 'x[1].png']
+    assert [*map(str, find_photos(['**/*.jpg']))] == ['b.jpg', 'sub/d.jpg']
+    assert [*map(str, find_photos(['x[1].png', '?.jpg']))] == ['x[1].png', 'b.jpg']
+    with pytest.raises(FcnError, match=r'\*\.webp: no image matches this pattern'):
+        find_photos(['*.webp'])
+    (tmp_path / 'no').mkdir()
+    (tmp_path / 'no/sub').mkdir()
+    with pytest.raises(FcnError, match=r"no: the folder has no images.*pattern, 'no/\*\*/\*'"):
+        find_photos(['no'])
+
+
+@pytest.mark.parametrize('kind', ['gif', 'png', 'webp', 'tif'])
+def test_of_several_frames_the_first_is_taken_and_said(tmp_path, kind):
+    frames = [Image.new('RGB', (6, 5), (value,) * 3) for value in (0, 200, 100)]
+    frames[0].save(tmp_path / f'x.{kind}', save_all=True, append_images=frames[1:])
+    photo = read_photo(tmp_path / f'x.{kind}')
+    assert (photo.image == 0).all() and 'the first of several frames' in photo.notes
+    frames[0].save(tmp_path / f'one.{kind}')
+    assert 'the first of several frames' not in read_photo(tmp_path / f'one.{kind}').notes
+
+
+class Copies:
+    """A job that writes a line and refuses images of another height than 8."""
+    endings = ('.txt',)
+
+    def check(self, height, width):
+        if height != 8:
+            raise FcnError(f'{height} rows', do='Give 8.')
+
+    def run(self, image, name, paths):
+        paths[0].write_text(name)
+        return 'done'
+
+
+def test_one_bad_image_is_reported_and_the_rest_is_done(tmp_path, monkeypatch, capsys):
+    """Each image is decoded once."""
+    photos = [save(tmp_path / f'{name}.bmp', noise(8, 8)) for name in 'abd']
+    photos.insert(1, tmp_path / 'bad.png')
+    photos[1].write_text('no image')
+    photos.insert(3, save(tmp_path / 'tall.bmp', noise(9, 8)))
+    photos.append(save(tmp_path / 'a.png', noise(8, 8)))            # a.txt is that of a.bmp
+    opened = []
+    monkeypatch.setattr(photos_module, 'open_image', lambda path, kind: opened.append(path)
+                        or open_image(path, kind))
+    faults = process(photos, Copies(), tmp_path / 'out')
+    assert set(map(str, contents(tmp_path / 'out'))) == {'a.txt', 'b.txt', 'd.txt'}
+    assert [fault.file and Path(fault.file).name for fault in faults] == [
+        'bad.png', 'tall.bmp', 'a.txt']
+    assert 'an image of 9x8 does not go through this net: 9 rows' in str(faults[1])
+    assert opened == photos[:5] and capsys.readouterr().out.count('done') == 3
+
+
+def test_a_folder_that_cannot_be_written_to_is_said_once(tmp_path):
+    photos = [save(tmp_path / f'{name}.bmp', noise(8, 8)) for name in 'ab']
+    (tmp_path / 'out').write_text('a file')
+    with pytest.raises(FcnError, match=r'out: cannot make this folder'):
+        process(photos, Copies(), tmp_path / 'out')
 
 
 def test_names_that_collide_are_refused(tmp_path):

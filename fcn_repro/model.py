@@ -1,0 +1,128 @@
+"""load(): a trained net as an object that labels images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from .data.image import MEAN
+from .data.palette import palette
+from .errors import FcnError
+from .net.net import Net
+from .predict.labelmaps import names_of
+from .predict.outputs import find_output
+from .predict.segment import Picture, net_with_weights, pixels_of
+from .predict.segmenter import Prediction, Segmenter
+from .recipe.runs import opened
+
+
+class Model:
+    """A net with its weights, its classes and its mean pixel; made by `load`.
+
+    net: the Net, placed on its device. deploy, weights: paths of its files. classes: names by label
+    index. palette: (classes, 3) uint8 RGB, the colour of each label, VOC's in all pictures. mean:
+    the pixel that is subtracted, BGR. segmenter: what runs images; `tile` is its setting.
+    """
+
+    def __init__(self, net: Net, deploy: Path, weights: Path, mean: Sequence[float] = MEAN,
+                 classes: str | Path | Sequence[str] | None = None, output: str | None = None,
+                 threshold: float | None = None, tile: int | None = None):
+        self.net, self.deploy, self.weights = net, deploy, weights
+        self.output = find_output(net, output, threshold)
+        self.segmenter = Segmenter(net, mean, [self.output], tile)
+        self.mean: tuple[float, ...] = tuple(map(float, self.segmenter.mean))
+        self.classes: tuple[str, ...] = tuple(names_of(net.graph.file, [self.output], classes)[0])
+        self.palette = palette(256)[:len(self.classes)]
+
+    def __repr__(self) -> str:
+        return f"Model('{self.deploy}', '{self.weights}', {len(self.classes)} classes)"
+
+    @overload
+    def segment(self, image: Picture) -> np.ndarray: ...
+    @overload
+    def segment(self, image: list[Picture] | tuple[Picture, ...]) -> list[np.ndarray]: ...
+
+    def segment(self, image: Any) -> Any:
+        """The label map (H, W) uint8 of an image: a path, a Pillow image or an array (H, W, 3)
+        uint8 RGB; of a list of them a list, and of an array (N, H, W, 3) an array (N, H, W). Ties
+        go to the lowest class. FcnError as for fcn_repro.segment."""
+        return self._each(image, lambda found: found.labels, False)
+
+    def scores(self, image: Any) -> Any:
+        """The scores (C, H, W) float32 of an image, as the net gives them; of several images as
+        segment."""
+        return self._each(image, lambda found: found.scores, True)
+
+    def probabilities(self, image: Any) -> Any:
+        """The probability of each class, (classes, H, W) float32: the softmax of the scores, or, of
+        a net with one channel, those of background and object; of several images as segment.
+        FcnError for a net that has none."""
+        return self._each(image, lambda found: self.output.probabilities(found.scores), True)
+
+    def _each(self, image: Any, take: Any, scores: bool) -> Any:
+        if isinstance(image, np.ndarray) and image.ndim == 4:
+            return np.stack([take(self._predict(each, scores)) for each in image]) \
+                if len(image) else no_images()
+        if isinstance(image, (list, tuple)):
+            return [take(self._predict(each, scores)) for each in image]
+        return take(self._predict(image, scores))
+
+    def _predict(self, image: Picture, scores: bool) -> Prediction:
+        pixels = pixels_of(image)
+        self.segmenter.check(*pixels.shape[:2])
+        return self.segmenter.predict(pixels, scores)[0]
+
+    def export(self, kind: str, path: str | PathLike[str], **options: Any) -> list[Path]:
+        """Write the net with its weights in another form: 'onnx', 'torch-export', 'safetensors',
+        'caffemodel' or 'python'; returns the files. options and FcnError: of
+        fcn_repro.export.export."""
+        return import_module('.export', __package__).export(
+            self.net, kind, path, classes=self.classes, mean=self.mean, **options)
+
+
+def no_images() -> np.ndarray:
+    """FcnError for an empty batch."""
+    raise FcnError('the batch has no images', do='Give at least one, or a list.')
+
+
+def load(source: str | PathLike[str], weights: str | PathLike[str] | None = None, *,
+         device: str | None = None, precision: str = 'fp32',
+         classes: str | Path | Sequence[str] | None = None, mean: Sequence[float] | None = None,
+         output: str | None = None, threshold: float | None = None, tile: int | None = None,
+         runs: str | PathLike[str] = 'runs') -> Model:
+    """The Model of a run, or of a deploy prototxt and weights.
+
+        model = fcn_repro.load('runs/own-fcn16s')
+        labels = model.segment('photo.jpg')             # (H, W) uint8
+        model.classes[labels[0, 0]], model.palette[labels]
+
+    source: the folder of a run, or its name in `runs`, whose newest weights are taken unless others
+    are given; or a deploy prototxt, with `weights`: its caffemodel, or HDF5 in Caffe's layout.
+    device: cpu, cuda, … (None: a GPU if there is one); precision: of placement.place. classes:
+    names by index, or a file of them, one a line (None: those of the run, or of the data that the
+    net's val.prototxt reads, or VOC's for 21 classes, or the bare indices). mean: the pixel to
+    subtract, BGR (None: the run's, else VGG's). output, threshold: of fcn_repro.segment. tile: side
+    in pixels of the tiles in which larger images are run, with the same results (None: where memory
+    lacks; 0: never).
+
+    FcnError for a run, net or weights that are missing or do not fit; a warning names layers that
+    the weights lack.
+    """
+    if os.path.isfile(source) or os.fspath(source).endswith('.prototxt'):
+        if weights is None:
+            raise FcnError('no weights are given for this net', file=source,
+                           do='Give the path of its caffemodel as weights, or the folder of a run.')
+        deploy, pixel = Path(source), MEAN
+    else:
+        run = opened(source, runs)
+        deploy, pixel, weights = run.deploy, run.mean, weights or run.weights
+        classes = run.classes if classes is None else classes
+    net = net_with_weights(deploy, weights, device, precision)
+    return Model(net, deploy, Path(weights), pixel if mean is None else mean, classes, output,
+                 threshold, tile)
