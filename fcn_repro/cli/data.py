@@ -232,8 +232,8 @@ def show_next(found: Findings, folder: str) -> None:
     """Print the verdict, and the command that comes next."""
     command = next_command(found, folder)
     if not found.errors:
-        print(f'ready to train ({len(found.warnings)} warnings)' if found.warnings
-              else 'ready to train')
+        count = len(found.warnings)
+        print('ready to train' + (f' ({count} warning{"s" * (count > 1)})' if count else ''))
     print(f'next: {command}' if command else 'next: correct what is listed as errors, then '
           + shlex.join(('fcn-repro', 'data', 'check', folder)))
 

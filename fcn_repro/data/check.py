@@ -4,14 +4,12 @@ list."""
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from fcn_repro.data.convert.source import Item, Source
 from fcn_repro.data.convert.sources import open_source
@@ -20,11 +18,12 @@ from fcn_repro.data.examine import (
     Fault,
     ImageFacts,
     MaskFacts,
-    default_threads,
     image_facts,
+    in_threads,
     mask_facts,
 )
 from fcn_repro.data.findings import MANY_PIXELS, Findings, Record
+from fcn_repro.data.image import VOID
 from fcn_repro.data.layouts import VOC_IMAGES, VOC_MASKS, is_voc
 from fcn_repro.data.reader import read_class_names
 from fcn_repro.data.voc import VocFolder
@@ -33,7 +32,6 @@ from fcn_repro.paths import as_path
 
 SPLITS = 'train', 'val'
 
-Work = TypeVar('Work')
 Done = TypeVar('Done')
 
 
@@ -46,6 +44,8 @@ def check_folder(folder: str | Path, splits: Sequence[str] = SPLITS,
     classes: the number of classes of the net, if there is one. FcnError where there is no folder.
     """
     root = as_path(folder, 'the folder of the data set', 'Give its path.')
+    if classes is not None and not 1 <= classes <= VOID:
+        raise FcnError(f'{classes} classes', code='bad-classes', do='Give 1 to 255 classes.')
     if not root.is_dir():
         raise FcnError('there is no such folder', file=root,
                        do=f'Give the folder of a data set (relative paths start at {os.getcwd()}).')
@@ -102,7 +102,7 @@ def samples_of(root: Path, splits: tuple[str, ...],
         faults += [Fault('twice', reader.split_file, f"'{id_}'", 'Remove the second line.')
                    for id_ in again]
         tasks |= {id_: reader for id_ in reader.ids if id_ not in tasks}
-    made = in_threads(lambda task: of_voc(task[1], task[0]), list(tasks.items()))
+    made = in_threads(lambda task: of_voc(task[1], task[0]), list(tasks.items()), 'checking')
     by_id: dict[str, Record] = {}
     for record, found in made:
         faults += found
@@ -219,7 +219,7 @@ def check_source(root: Path) -> Findings:
     except FcnError as error:
         kind = error.facts.get('kind', 'layout')
         return Findings(root, 'none', [], [Fault.of(kind, error, root)])
-    made = in_threads(lambda item: of_item(source, item), source.items)
+    made = in_threads(lambda item: of_item(source, item), source.items, 'checking')
     faults = [Fault('layout', root, f'{len(source.items)} pairs that are not in the layout of VOC',
                     f"Convert them: fcn_repro.data.convert.convert(folder, out, '{source.kind}').")]
     faults += source.faults + [fault for _, found in made for fault in found]
@@ -252,10 +252,3 @@ def of_item(source: Source, item: Item) -> tuple[Record, list[Fault]]:
     return Record(item.id, item.split, item.file, image, label.shape, source.kind, ids,
                   counts[ids]), faults
 
-
-def in_threads(work: Callable[[Work], Done], tasks: Sequence[Work]) -> list[Done]:
-    """The results for all tasks, in order, with a bar on a terminal."""
-    with ThreadPoolExecutor(default_threads(), 'checking') as pool:
-        done = pool.map(work, tasks)
-        return list(tqdm(done, 'checking', len(tasks), leave=False, disable=None, delay=1,
-                         dynamic_ncols=True))

@@ -1,14 +1,17 @@
 """What an image file and a mask file are: size, mode, ids or colours, from one decoding of each."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
+from fcn_repro.data.decoding import DAMAGE
 from fcn_repro.data.image import open_image
 from fcn_repro.errors import FcnError
 
@@ -17,7 +20,11 @@ LOSSY = 'JPEG', 'WEBP'  # formats that change class indices
 ORIENTATION = 0x0112    # of EXIF
 ASIDE = 5, 6, 7, 8      # orientations that exchange height and width
 
+MOST_THREADS = 16
+
 Colour = tuple[int, int, int]
+Work = TypeVar('Work')
+Done = TypeVar('Done')
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,24 @@ def image_facts(path: Path) -> ImageFacts:
     """What an image file is; FcnError where it cannot be read. All of it is decoded."""
     image, _ = open_image(path, 'image')
     return ImageFacts((image.height, image.width), image.mode, str(image.format),
-                      image.getexif().get(ORIENTATION, 1), getattr(image, 'n_frames', 1) > 1)
+                      orientation(image), animated(image))
+
+
+def orientation(image: Image.Image) -> int:
+    """The orientation in an image's EXIF; 1, upright, where it has none that can be read."""
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except DAMAGE:                  # of what is beside the pixels, which are read already
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def animated(image: Image.Image) -> bool:
+    """Whether a file has a second frame that can be read."""
+    try:
+        return bool(getattr(image, 'is_animated', False))
+    except DAMAGE:
+        return False
 
 
 def mask_facts(path: Path) -> MaskFacts:
@@ -132,8 +156,15 @@ def rgb(image: Image.Image) -> Image.Image:
     return image.convert('RGB')
 
 
-def default_threads() -> int:
-    """Threads that decode files: one for each core of this process, up to 16."""
+def in_threads(work: Callable[[Work], Done], tasks: Sequence[Work], what: str) -> list[Done]:
+    """The results of a work for all tasks, in order, by one thread for each core, up to
+    MOST_THREADS; with a bar, named `what`, on a terminal. After an error or an interrupt no further
+    task is begun."""
     cores = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else \
         range(os.cpu_count() or 1)
-    return min(16, len(cores))
+    pool = ThreadPoolExecutor(min(MOST_THREADS, len(cores)), what)
+    try:
+        return list(tqdm(pool.map(work, tasks), what, len(tasks), leave=False, disable=None,
+                         delay=1, dynamic_ncols=True))
+    finally:
+        pool.shutdown(cancel_futures=True)

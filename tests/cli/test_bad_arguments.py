@@ -32,6 +32,9 @@ FILES = {           # X is the bad path
     'train weights': 'train voc-fcn32s --weights X --device cpu',
     'train solver': 'train voc-fcn32s --solver X --weights w.caffemodel --device cpu',
     'train mnist': 'train mini-classifier --mnist X --device cpu',
+    'data check': 'data check X',
+    'data convert': 'data convert X --out o',
+    'data colours': 'data convert pairs --out o --masks rgb --colours X',
     'convert': 'convert X out.h5',
     'convert inspect': 'convert --inspect X',
     'check-parity net': 'check-parity X w.caffemodel g.h5',
@@ -70,6 +73,11 @@ VALUES = {          # X is the bad number
     'train seed': 'train voc-fcn32s --seed X --weights missing --device cpu',
     'train workers': 'train voc-fcn32s --workers X --device cpu --weights missing',
     'eval images': 'eval --net net.prototxt --weights w.caffemodel --images X',
+    'data classes': 'data check pairs --classes X',
+    'data split': 'data convert pairs --out o --split X',
+    'data longest': 'data convert pairs --out o --longest X',
+    'data void': 'data convert pairs --out o --void X',
+    'data seed': 'data convert folder --out o --seed X',
     'check-parity limit': 'check-parity --limit X net.prototxt w.caffemodel g.h5',
     'make-prototxt classes': 'make-prototxt --out o --model voc-fcn32s --voc-dir . --classes X',
     'make-scenes train': 'make-scenes --out scenes --val 1 --train X',
@@ -96,6 +104,9 @@ def folder(tmp_path_factory):
     Net.read(path / 'net.prototxt', 'TEST').save(path / 'w.caffemodel')
     Image.new('RGB', (8, 8)).save(path / 'photo.png')
     Image.new('L', (8, 8)).save(path / 'png.png')
+    for name in 'images', 'masks':
+        (path / 'pairs' / name).mkdir(parents=True)
+        Image.new('RGB', (8, 8)).save(path / 'pairs' / name / 'a.png')
     os.mkfifo(path / 'fifo')
     (path / 'folder').mkdir()
     (path / 'empty').touch()
@@ -128,7 +139,9 @@ def answer(folder, words, monkeypatch, capsys):
 # What is no fault: an empty path is the working directory, or an option that is not given
 ALLOWED = {('infer image', 'png.png'), ('infer image', ''), ('train mnist', ''),
            ('pycaffe', 'empty'), ('infer mean', '-1'), ('infer mean', '9' * 30), ('caffe gpu', ''),
-           ('check-goldens', '')}
+           ('check-goldens', ''),
+           # faults in the list of a check, with its status
+           ('data check', 'folder'), ('data check', ''), ('data longest', '9' * 30)}
 
 
 def pairs(commands, bad):

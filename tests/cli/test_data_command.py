@@ -78,7 +78,7 @@ def test_faults_are_grouped_with_counts_and_first_examples(here, capsys):
     assert '  5 x masks of colours in place of class ids' in out and '… and 2 more' in out
     assert out.count('SegmentationClass/p0') == 3 and '  1 x masks without an image' in out
     assert 'next: correct what is listed as errors, then fcn-repro data check voc' in out
-    status, out, _ = call('data check voc --all', capsys)
+    _, out, _ = call('data check voc --all', capsys)
     assert out.count('SegmentationClass/p0') == 5 and 'more' not in out
 
 
@@ -88,7 +88,7 @@ def test_classes_in_the_words_of_the_command(here, capsys):
     status, out, _ = call('data check voc --classes 3', capsys)
     assert status == 1 and 'Give --classes 4, or correct the ids' in out
     status, out, _ = call('data check voc --classes 21', capsys)
-    assert status == 0 and 'Give --classes 4.' in out and 'ready to train (1 warnings)' in out
+    assert status == 0 and 'Give --classes 4.' in out and 'ready to train (1 warning)' in out
     assert call('data check voc --classes 4 --splits train', capsys)[0] == 0
     assert call('data check voc --splits train test', capsys)[0] == 1
 
@@ -161,9 +161,9 @@ def test_what_is_left_out_is_told_and_the_rest_is_done(here, capsys):
 def test_existing_outputs(here, capsys):
     make_set(here / 'p', 2)
     assert call('data convert p --out voc', capsys)[0] == 0
-    status, out, err = call('data convert p --out voc', capsys)
+    status, _, err = call('data convert p --out voc', capsys)
     assert status == 1 and 'Give another --out' in err and len(err.splitlines()) == 1
-    status, out, err = call('data convert p --out p/voc', capsys)
+    status, _, err = call('data convert p --out p/voc', capsys)
     assert status == 1 and 'Give --out a folder beside' in err
 
 
@@ -174,7 +174,7 @@ def test_training_stops_before_anything_is_made(here, capsys):
         (here / f'voc/SegmentationClass/p{i:02}.png').unlink()
     save(here / 'voc/SegmentationClass/p04.png', Image.fromarray(photo(4, (9, 9))[1]))
     words = 'train mini-fcn32s --voc voc --weights none --device cpu --iterations 1'
-    status, out, err = call(words, capsys)
+    status, _, err = call(words, capsys)
     assert status == 1 and '3 x images without a mask' in err and 'p04.png: 9x9' in err
     assert '`fcn-repro data check voc`' in err and err.count('error: ') == 1
     assert not list(here.glob('runs/*/train*')) and not list(here.glob('runs/*/net'))

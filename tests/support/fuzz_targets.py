@@ -497,6 +497,60 @@ def read_classes(path):
     return read_class_names(path)
 
 
+# ---- data sets that are converted ------------------------------------------------------------
+
+
+def read_mask(path):
+    from fcn_repro.data.convert.masks import brightness, values_of
+    from fcn_repro.data.examine import image_facts, mask_facts
+    for read in image_facts, mask_facts, values_of, lambda file: brightness(file, 'error'):
+        try:
+            read(path)
+        except FcnErrors():
+            continue
+
+
+def read_annotations(kind):
+    """A reader of a JSON file beside the image a.png, with all its labels."""
+    def read(path):
+        from fcn_repro.data.convert.sources import open_source
+        with folder_with(path, 'a.json') as folder:
+            (folder / 'a.png').write_bytes(encoded('PNG', (16, 12)))
+            source = open_source(folder, kind)
+            for item in source.items:
+                try:
+                    source.label(item)
+                except FcnErrors():
+                    continue
+    return read
+
+
+def coco_seeds():
+    rows = [{'image_id': 1, 'category_id': 3, 'area': 9.5, 'iscrowd': 0,
+             'segmentation': [[1, 2, 9, 2.5, 9, 8, 1, 8]]},
+            {'image_id': 1, 'category_id': 7, 'bbox': [1, 2, 3, 4], 'iscrowd': 1,
+             'segmentation': {'size': [12, 16], 'counts': [20, 30, 142]}},
+            {'image_id': 1, 'category_id': 7, 'iscrowd': 0,
+             'segmentation': {'size': [12, 16], 'counts': 'd0n0^4'}}]
+    return [json.dumps({'info': {}, 'images': [{'id': 1, 'file_name': 'a.png', 'height': 12,
+                                                'width': 16}], 'annotations': rows,
+                        'categories': [{'id': 3, 'name': 'a'}, {'id': 7, 'name': 'b'}]}).encode()]
+
+
+def labelme_seeds():
+    shapes = [{'label': name, 'points': points, 'shape_type': kind} for name, kind, points in (
+        ('leaf', 'polygon', [[1, 1], [9, 2], [5, 8]]), ('bug', 'rectangle', [[2, 2], [6, 7]]),
+        ('ignore', 'circle', [[8, 5], [8, 8]]), ('leaf', 'linestrip', [[1, 1], [4, 9]]),
+        ('bug', 'point', [[3, 3]]))]
+    return [json.dumps({'version': '5.0', 'shapes': shapes, 'imagePath': 'a.png',
+                        'imageData': None, 'imageHeight': 12, 'imageWidth': 16}).encode()]
+
+
+def read_colours(path):
+    from fcn_repro.data.convert.colours import read_table
+    return read_table(path).lines()
+
+
 # ---- texts and this project's own files ------------------------------------------------------
 
 
@@ -606,6 +660,11 @@ TARGETS = {
     'image-list': Target(read_list, lambda: [b'a.jpg 0\nb c.png 3\n/d.jpg -1\n' * 3], LINES),
     'split': Target(read_split, lambda: ['\n'.join(data_folders.SIZES).encode()], LINES),
     'classes': Target(read_classes, lambda: [b'background\nperson\n\nx\n'], LINES),
+    'mask': Target(read_mask, lambda: [*image_seeds(), *label_seeds()], (mutations.picture,)),
+    'coco': Target(read_annotations('coco'), coco_seeds, TEXT),
+    'labelme': Target(read_annotations('labelme'), labelme_seeds, TEXT),
+    'colours': Target(read_colours, lambda: [b'0 0 0 sky\n# x\n255, 0, 9 a b\n1 1 1 void\n'],
+                      LINES),
     'caffe-log': Target(read_log, lambda: [LOG], LINES),
     'known-json': Target(read_json, json_seeds, TEXT),
     'scenes-json': Target(read_stamp, stamp_seeds, TEXT),

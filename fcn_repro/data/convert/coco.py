@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from fcn_repro.data.examine import Fault, rgb
-from fcn_repro.data.image import VOID, image_size, most_pixels, open_image
+from fcn_repro.data.image import VOID, image_size, open_image
 from fcn_repro.data.layouts import PICTURES, SPLIT_WORDS, WORDS, walk
 from fcn_repro.errors import FcnError
 from fcn_repro.paths import confined
 
 from .json_files import head_of, listed, pixels_of, points_of, read_json
 from .shapes import fill_polygon, filled, runs
-from .source import MOST_CLASSES, Item, Source
+from .source import MOST_CLASSES, Item, Source, check_declared
 
 WHAT = 'a JSON file of COCO, instances or panoptic'
 EXPORT = 'Export it again, as COCO instances.'
@@ -47,8 +47,7 @@ class Coco(Source):
             if data.segments is not None:
                 return self.panoptic(data)
             size = data.size or image_size(item.image)
-            if size[0] * size[1] > most_pixels():
-                raise ValueError(f'an image of {size[0]}x{size[1]}')
+            check_declared(size, item)
             return self.instances(data.rows, size)
         except (ValueError, TypeError, OverflowError, KeyError) as error:
             raise FcnError(f"an annotation of '{item.id}' cannot be drawn: {error}",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fcn_repro.data.examine import Fault
-from fcn_repro.data.image import VOID, most_pixels, open_image
+from fcn_repro.data.image import VOID, open_image
 from fcn_repro.data.layouts import PICTURES
 from fcn_repro.errors import FcnError
 from fcn_repro.paths import confined
@@ -21,7 +21,7 @@ from fcn_repro.paths import confined
 from .colours import VOID_NAMES
 from .json_files import head_of, listed, points_of, read_json
 from .shapes import fill_circle, fill_polygon, stroke
-from .source import MOST_CLASSES, Item, Source
+from .source import MOST_CLASSES, Item, Source, check_declared
 
 WHAT = "a JSON file of labelme's"
 BACKGROUND = frozenset(('background', '_background_', '__background__'))
@@ -39,6 +39,7 @@ class Labelme(Source):
 
     def label(self, item: Item) -> np.ndarray:
         size, shapes = item.data
+        check_declared(size, item)
         label = np.zeros(size, np.uint8)
         try:
             for shape in shapes:
@@ -139,8 +140,7 @@ def image_of(folder: Path, file: Path, found: dict[str, Any]) -> Path:
 def size_of(found: dict[str, Any], image: Path, file: Path) -> tuple[int, int]:
     """(height, width) as a file tells; FcnError for other values."""
     height, width = (found.get(key) for key in ('imageHeight', 'imageWidth'))
-    if type(height) is not int or type(width) is not int or height < 1 or width < 1 or \
-            height * width > most_pixels():
+    if type(height) is not int or type(width) is not int or height < 1 or width < 1:
         raise FcnError(f'its imageHeight is {height!r}, its imageWidth {width!r}', file=file,
                        do=EXPORT)
     return height, width

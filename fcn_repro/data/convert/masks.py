@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from fcn_repro.data.examine import (
     Colour,
     Fault,
     MaskFacts,
-    default_threads,
+    in_threads,
     mask_facts,
     rgb,
 )
@@ -233,8 +232,8 @@ def look_at(paths: Sequence[Path]) -> Masks:
             return mask_facts(path)
         except FcnError:
             return None
-    with ThreadPoolExecutor(default_threads()) as pool:
-        return Masks([found for found in pool.map(facts, paths) if found is not None])
+    return Masks([found for found in in_threads(facts, paths, 'looking at masks')
+                  if found is not None])
 
 
 def colours_of(masks: Masks, paths: Sequence[Path], other: str) -> dict[Colour, int]:
@@ -274,9 +273,8 @@ def area_colours(paths: Sequence[Path]) -> dict[Colour, int]:
         values, counts = np.unique(inner[flat], return_counts=True)
         return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
     total: Counter[int] = Counter()
-    with ThreadPoolExecutor(default_threads()) as pool:
-        for found in pool.map(areas, paths):
-            total.update(found)
+    for found in in_threads(areas, paths, 'looking at colours'):
+        total.update(found)
     return {(code >> 16, code >> 8 & 255, code & 255): n for code, n in total.items()}
 
 

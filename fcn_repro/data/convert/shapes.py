@@ -15,7 +15,7 @@ def fill_polygon(label: np.ndarray, points: list[Point], value: int) -> None:
     x, y = np.array(points or [(0.0, 0.0)]).T
     top, bottom = (int(np.clip(np.ceil(each - 0.5), 0, height)) for each in (y.min(), y.max()))
     left, right = (int(np.clip(np.ceil(each - 0.5), 0, width)) for each in (x.min(), x.max()))
-    flips = np.zeros((bottom - top, right - left + 1), np.int32)
+    flips = np.zeros((bottom - top, right - left + 1), np.uint8)
     for x0, y0, x1, y1 in zip(x, y, np.roll(x, -1), np.roll(y, -1), strict=True):
         first, last = (int(np.clip(np.ceil(each - 0.5), top, bottom))
                        for each in sorted((y0, y1)))
@@ -23,9 +23,9 @@ def fill_polygon(label: np.ndarray, points: list[Point], value: int) -> None:
             rows = np.arange(first, last)
             crossed = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
             columns = np.clip(np.ceil(crossed - 0.5), left, right).astype(int)
-            flips[rows - top, columns - left] += 1
-    inside = np.cumsum(flips, axis=1)[:, :-1] % 2 == 1
-    label[top:bottom, left:right][inside] = value
+            flips[rows - top, columns - left] ^= 1
+    inside = np.bitwise_xor.accumulate(flips, axis=1)[:, :-1]
+    label[top:bottom, left:right][inside > 0] = value
 
 
 def fill_circle(label: np.ndarray, centre: Point, radius: float, value: int) -> None:
@@ -54,8 +54,8 @@ def runs(counts: Any) -> np.ndarray:
     else:
         raise ValueError(f'counts is a {type(counts).__name__}')
     lengths = np.array(made, np.int64).reshape(-1)
-    if lengths.size and lengths.min() < 0:
-        raise ValueError('a run has less than 0 pixels')
+    if lengths.size and not 0 <= lengths.min() <= lengths.max() < 2 ** 40:
+        raise ValueError('a run has less than 0 pixels, or too many')
     return lengths
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from fcn_repro.data.examine import Fault
-from fcn_repro.data.image import VOID
+from fcn_repro.data.image import VOID, image_size
+from fcn_repro.errors import FcnError
 
 MOST_CLASSES = 255          # ids 0 to 254; 255 is void
 
@@ -45,6 +46,16 @@ class Source:
         """The label map of an item, (H, W) uint8 class indices, VOID for none; FcnError where it
         has none, its fact 'kind' that of the fault. Several threads may call it."""
         raise NotImplementedError(f'{type(self).__name__} makes no labels')
+
+
+def check_declared(size: tuple[int, int], item: Item) -> None:
+    """FcnError where the (height, width) that annotations are for is not their image's, neither as
+    stored nor with the sides exchanged, as EXIF may have them."""
+    found = image_size(item.image)
+    if found not in (size, size[::-1]):
+        raise FcnError('annotations of {}x{} (height x width), the image {}x{}'.format(
+            *size, *found), file=item.image, facts={'kind': 'size'},
+            do='Give the image that was annotated.')
 
 
 def named(names: Sequence[str], count: int) -> tuple[str, ...]:

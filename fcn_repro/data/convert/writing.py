@@ -6,15 +6,21 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
-from fcn_repro.data.examine import ASIDE, ORIENTATION, Colour, Fault, default_threads
+from fcn_repro.data.examine import (
+    ASIDE,
+    ORIENTATION,
+    Colour,
+    Fault,
+    animated,
+    in_threads,
+    orientation,
+)
 from fcn_repro.data.findings import by_kind, lines_of
 from fcn_repro.data.image import VOID, as_rgb, open_image
 from fcn_repro.data.layouts import good_name
@@ -126,10 +132,8 @@ def write_all(source: Source, part: Path, split: float | None, seed: int,
     """Write all of a Source into the empty folder `part`; FcnError where no pair is good."""
     for name in ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'):
         (part / name).mkdir(parents=True)
-    with ThreadPoolExecutor(default_threads(), 'converting') as pool:
-        done = pool.map(lambda item: write_pair(source, item, part, longest), source.items)
-        written = list(tqdm(done, 'converting', len(source.items), leave=False, disable=None,
-                            delay=1, dynamic_ncols=True))
+    written = in_threads(lambda item: write_pair(source, item, part, longest), source.items,
+                         'converting')
     good = [each.item for each in written if each.fault is None]
     faults = [*source.faults, *(each.fault for each in written if each.fault)]
     if not good:
@@ -219,8 +223,7 @@ def target(part: Path, item: Item, suffix: str) -> Path:
 def plain(image: Image.Image) -> bool:
     """Whether an image is what the reader of training takes: upright RGB in a JPEG or PNG."""
     return image.mode == 'RGB' and image.format in KEPT and 'transparency' not in image.info and \
-        image.getexif().get(ORIENTATION, 1) not in range(2, 9) and \
-        getattr(image, 'n_frames', 1) == 1
+        orientation(image) == 1 and not animated(image)
 
 
 def check_sizes(item: Item, label: np.ndarray, image: Image.Image) -> None:
@@ -243,10 +246,10 @@ def write_image(image: Image.Image, label: np.ndarray, item: Item, part: Path,
     it. A JPEG stays one; everything else becomes a PNG."""
     suffix = KEPT.get(str(image.format), '.png')
     notes = []
-    if getattr(image, 'n_frames', 1) > 1:
+    if animated(image):
         notes.append('the first frame of several')
-    turned = image.getexif().get(ORIENTATION, 1)
-    if turned in range(2, 9):
+    turned = orientation(image)
+    if turned != 1:
         upright = ImageOps.exif_transpose(image)
         if turned in ASIDE and label.shape != (upright.height, upright.width) and \
                 label.shape == (image.height, image.width):
