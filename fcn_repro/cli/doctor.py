@@ -69,5 +69,7 @@ def count(number: int, what: str) -> str:
 
 def remedy(finding: doctor.Finding) -> str:
     """What to change, in the words of the command where there are some."""
-    text = REMEDIES.get(f'doctor-{finding.code}')
-    return text.format(**finding.facts) if isinstance(text, str) else finding.do
+    error = FcnError(finding.what, do=finding.do, code=f'doctor-{finding.code}',
+                     facts=finding.facts)
+    text = REMEDIES.get(error.code)
+    return text.format(**error.facts) if isinstance(text, str) else error.do

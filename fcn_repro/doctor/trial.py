@@ -203,8 +203,8 @@ def constant_loss(subject: Subject, trial: Trial) -> Iterator[Finding]:
         yield Finding(FAULT, 'constant-loss', 'the loss is constant: all classes have the same '
                       'score at every pixel', f'{mean(trial.after):.6g} on each of '
                       f'{len(trial.after)} samples after {len(trial.losses)} iterations, '
-                      f'ln {trial.classes} = {even:.6g}', 'Look for a layer of zeros between images '
-                      'and loss, or for a rate that is too small.', subject.place)
+                      f'ln {trial.classes} = {even:.6g}', 'Look for a layer of zeros between '
+                      'images and loss, or for a rate that is too small.', subject.place)
     elif trial.losses and not any(trial.losses):
         yield Finding(FAULT, 'zero-loss', 'the loss is 0: no pixel counts, or all are of one class',
                       f'0 in {len(trial.losses)} iterations', 'Check the labels, and ignore_label.',
