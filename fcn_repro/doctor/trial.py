@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
+from tqdm import tqdm
 
 from ..errors import FcnError
 from ..layers.relu import ReLU
@@ -89,7 +90,7 @@ def run_trial(subject: Subject, iterations: int) -> Trial:
         trial.features = features(net, anatomy)
         trial.before = measured(net, anatomy)
         net.seek(0)
-        for _ in range(iterations):
+        for _ in tqdm(range(iterations), 'iterations', leave=False, disable=None):
             solver.iterate()
             trial.losses.append(solver.loss)
         trial.after = measured(net, anatomy)
