@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,7 @@ class FcnError(Exception):
     """A fault that the user can correct: what is wrong, where, and what to do about it.
 
     what: one sentence with both numbers (found, expected) where there are two.
+    items: lines that follow it, where there is a list to show.
     do: the remedy, one sentence in the words of the Python API: parameters, never options of a
     command line.
     code: a stable name of the fault ('run-stopped'), by which a front end looks up a remedy in its
@@ -31,12 +32,13 @@ class FcnError(Exception):
     def __init__(self, what: str, *, do: str = '', code: str = '',
                  facts: Mapping[str, Any] | None = None, file: str | PathLike[str] | None = None,
                  line: int | None = None, layer: str | None = None,
-                 type: str | None = None, origin: str = '') -> None:
+                 type: str | None = None, origin: str = '', items: Sequence[str] = ()) -> None:
         self.what, self.do = escaped(short(what)), escaped(short(do), lines=True)
         self.file, self.line = file, line
         self.code, self.facts = code, dict(facts or {})
         self.layer, self.type = (text and escaped(short(text, 200)) for text in (layer, type))
         self.origin = escaped(origin)
+        self.items = tuple(escaped(short(item)) for item in items)
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -46,7 +48,7 @@ class FcnError(Exception):
         if self.layer is not None:
             where += f"layer '{self.layer}'" + (f' ({self.type})' if self.type else '')
             where += (f' of {self.origin}' if self.origin else '') + ': '
-        text = where + self.what
+        text = '\n'.join([where + self.what + ':' * bool(self.items), *self.items])
         if self.do:
             text += ('' if text.endswith('.') else '.') + ' ' + self.do
         return text
@@ -57,13 +59,13 @@ class FcnError(Exception):
         return self.__class__(self.what, do=self.do, code=self.code, facts=self.facts,
                               file=self.file or file, line=self.line or line,
                               layer=self.layer or layer, type=self.type or type,
-                              origin=self.origin or origin)
+                              origin=self.origin or origin, items=self.items)
 
     def with_remedy(self, do: str) -> FcnError:
         """Return a copy, of the same class, with another remedy."""
         return self.__class__(self.what, do=do, code=self.code, facts=self.facts, file=self.file,
                               line=self.line, layer=self.layer, type=self.type,
-                              origin=self.origin)
+                              origin=self.origin, items=self.items)
 
 
 class Stopped(BaseException):

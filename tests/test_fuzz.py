@@ -109,6 +109,14 @@ NOT_READ = {        # file or function with such a call: why no file from outsid
     'fcn_repro/parity/solvers.py:compare_written': 'compares bytes with what has been read',
     'fcn_repro/cli/convert.py:digest_of_file': 'hashes the file that read_weights has read',
     'fcn_repro/recipe/provenance.py:parentage': 'hashes the file that read_extra has read',
+    'fcn_repro/doctor/subject.py:is_pytorch': 'looks at two bytes',
+    'fcn_repro/doctor/subject.py:mean_of': 'evaluates a param_str that its layer has read',
+    'fcn_repro/memory.py': 'reads and writes /proc',
+    'fcn_repro/predict/submission.py': 'reads what it has written itself',
+    'fcn_repro/report/curves.py:Curves.add': 'opens its file to write it',
+    'fcn_repro/report/html.py:check_report': 'looks for one line',
+    'fcn_repro/report/html.py:page': 'reads the parts of its page',
+    'fcn_repro/viewer/saving.py:save': 'looks for one line',
 }
 
 

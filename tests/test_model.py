@@ -117,17 +117,12 @@ def test_settings_and_what_does_not_fit(files, tmp_path):
 
 def test_export_is_that_of_the_package(files, monkeypatch):
     """The net, its class names and its mean go to fcn_repro.export.export."""
-    import sys
-    from types import ModuleType
-
     given = {}
 
     def export(net, kind, path, **more):
         given.update(more, net=net, kind=kind, path=path)
         return [path]
-    package = ModuleType('fcn_repro.export')
-    package.export = export
-    monkeypatch.setitem(sys.modules, 'fcn_repro.export', package)
+    monkeypatch.setattr('fcn_repro.model.export', export)
     model = fcn_repro.load(*files)
     assert model.export('onnx', 'net.onnx') == ['net.onnx']
     assert given == {'net': model.net, 'kind': 'onnx', 'path': 'net.onnx', 'classes': VOC_CLASSES,

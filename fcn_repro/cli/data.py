@@ -25,7 +25,7 @@ from ..data.convert.masks import OTHER
 from ..data.examine import Fault
 from ..data.findings import SHOWN, Findings, by_kind, headed
 from ..data.image import VOID
-from .arguments import add_max_pixels
+from .arguments import add_max_pixels, finite
 from .reporting import remedy
 
 BAR = 24                # columns of a histogram's longest bar
@@ -59,7 +59,7 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--masks', choices=KINDS, help='what the masks are: colours, 0 and 255 (or '
                         '0 and 1), class ids, JSON of COCO, labelIds of Cityscapes, JSON of '
                         'labelme (default: what they look like)')
-    parser.add_argument('--split', type=float, metavar='PART', help='the part of the images for '
+    parser.add_argument('--split', type=finite, metavar='PART', help='the part of the images for '
                         "train, the others are val (default: the folder's own train and val, or "
                         '0.8)')
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='of the draw of train and '

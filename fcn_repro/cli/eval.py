@@ -3,6 +3,7 @@ pictures, a report; and label maps for VOC's server."""
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from ..data.image import MEAN
@@ -22,7 +23,7 @@ from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations
 from ..recipe.options import Options
 from ..recipe.run_facts import facts_of_run, facts_of_weights
-from ..recipe.runs import Run
+from ..recipe.runs import Run, opened
 from ..report.html import FILE as REPORT
 from ..report.html import check_report, write_report
 from .arguments import (
@@ -42,6 +43,7 @@ SEVERAL_PROCESSES = True        # torchrun may start it several times, to work t
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--net', metavar='FILE', help='a val prototxt with a VOC data layer, or a '
                         'deploy prototxt with --voc (default: val.prototxt of --stage)')
+    parser.add_argument('--run', metavar='DIR', help='a run: its folder, or its name in --runs')
     parser.add_argument('--stage', default='mini-fcn32s', help='net and weights of this stage')
     parser.add_argument('--runs', metavar='DIR', default='runs', help='folder of all runs '
                         '(default: %(default)s)')
@@ -54,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'train took')
     parser.add_argument('--split', help='default: the one that the net names; of a deploy net '
                         'seg11valid if the folder has it or --sbd is given, else val')
-    parser.add_argument('--mean', type=float, nargs=3, metavar=('B', 'G', 'R'), help='of a deploy '
+    parser.add_argument('--mean', type=finite, nargs=3, metavar=('B', 'G', 'R'), help='of a deploy '
                         "net's input (default: VGG16's, {} {} {})".format(*MEAN))
     parser.add_argument('--rule', choices=('paper', 'release'), default='paper',
                         help='paper: classes absent from the ground truth are left out; release: '
@@ -100,6 +102,9 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
     options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
                       runs=args.runs, pictures=args.pictures)
     run = Run(args.stage, options)
+    if args.run:
+        found = opened(args.run, args.runs)
+        run = Run(found.stage_name, replace(options, out=str(found.folder)))
     if not (args.net or os.path.exists(run.prototxt)):
         run.check()             # refuses an unknown stage
     net_file = args.net or run.prototxt / 'val.prototxt'
@@ -118,13 +123,13 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
         (out if others or args.out else run.folder) / REPORT
     if report is not None:
         check_report(report)
-    found = evaluate_and_report(net, out, args.pictures, args.images, args.rule, args.output,
+    scored = evaluate_and_report(net, out, args.pictures, args.images, args.rule, args.output,
                                 args.threshold, processes, data=data, submit=args.submit,
                                 weights=weights, provenance=read_extra(weights))
-    if found is None:
+    if scored is None:
         print('the split has no labels: no score')
     elif report is not None and processes.first:
-        write_report(report, found, facts_of_weights(weights) if others else
+        write_report(report, scored, facts_of_weights(weights) if others else
                      facts_of_run(run, Path(weights)))
         print(f'report: {report}')
 

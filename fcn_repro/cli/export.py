@@ -22,6 +22,7 @@ from ..formats.weights import FILLER
 from ..net import Net
 from ..predict.labels import class_names, read_deploy
 from ..recipe.runs import FinishedRun, opened
+from .arguments import finite
 
 HELP = {
     'onnx': 'ONNX of standard operators, opset 13 (needs the package onnx)',
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'the export shall take (default: any size that the net takes)')
     parser.add_argument('--classes', metavar='FILE', help='class names, one a line (default: as '
                         'infer finds them)')
-    parser.add_argument('--mean', type=float, nargs=3, metavar=('B', 'G', 'R'),
+    parser.add_argument('--mean', type=finite, nargs=3, metavar=('B', 'G', 'R'),
                         help="default: the run's, else that of the VGG16 nets")
     parser.add_argument('--force', action='store_true', help='write over files that are there')
 

@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
 def label(args: argparse.Namespace, processes: Processes) -> int:
     """Label the images, each process its share of them; the exit status."""
     device = pick_device(args.device or processes.device())
-    photos = find_photos(args.images)
+    photos, missing = found_photos(args.images)
     check_precision(args.precision, device)
     optimisations = Optimisations(args.no_opt)
     source = choose(args, photos)
@@ -126,8 +126,23 @@ def label(args: argparse.Namespace, processes: Processes) -> int:
     report(net.copy_from(source.weights), source.weights)
     job = heatmaps(args, net, size, source) if args.heatmap else label_maps(args, net, source)
     place(net, device, precision=args.precision, **optimisations.placed)
-    faults = process(photos, job, args.out or source.out, processes)
-    return finish(faults, len(photos), args.out or source.out, processes)
+    faults = [*missing, *process(photos, job, args.out or source.out, processes)]
+    return finish(faults, len(photos) + len(missing), args.out or source.out, processes)
+
+
+def found_photos(paths: Sequence[str]) -> tuple[list[Path], list[FcnError]]:
+    """The images of all paths, each once, and the faults of those paths that have none. FcnError
+    where no path has one."""
+    photos: dict[Path, Path] = {}
+    faults = []
+    for path in paths:
+        try:
+            photos |= {photo.resolve(): photo for photo in find_photos([path])}
+        except FcnError as error:
+            faults.append(error)
+    if not photos:
+        raise faults[0]
+    return list(photos.values()), faults
 
 
 def heatmaps(args: argparse.Namespace, net: Net, size: Sequence[int], source: Source) -> Heatmaps:

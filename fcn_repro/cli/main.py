@@ -58,7 +58,7 @@ def run_command(name: str, argv: Sequence[str] | None = None, prog: str | None =
     own_process: the process has no other task, so the command may start it anew (prepare_process)
     where it needs another environment.
     """
-    commands = argparse.ArgumentParser(prog=prog)
+    commands = argparse.ArgumentParser(prog=prog, allow_abbrev=False)
     with report_errors(commands):
         if any('\0' in word for word in argv or ()):
             raise FcnError('an argument has a NUL character', do='Remove it.')

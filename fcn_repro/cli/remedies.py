@@ -27,7 +27,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'too-many-pixels': 'Give a smaller copy, or --max-pixels {pixels}.',
     'output-exists': 'Give another --out, or remove this one.',
     'output-inside': 'Give --out a folder beside that of the images.',
-    'data-faults': '`fcn-repro data check {folder}` lists every file.',
+    'data-faults': '`fcn-repro data check {folder}{asked}` lists every file, and says what to do.',
     'data-layout': 'Convert it with `fcn-repro data convert`.',
     'data-edges': 'Export the masks without smoothed edges; or convert them with `fcn-repro data '
                   'convert --other nearest`, which rounds them, or --other void, which leaves the '
@@ -98,6 +98,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'no-weights': 'Train it first, or name a file with --weights.',
     'no-finished-run': 'Train one (`fcn-repro train {stage}`), or give --run, or --net and '
                        '--weights.',
+    'no-weights-yet': 'Wait for its first snapshot, or name a file with --weights.',
     'no-snapshot': 'Train without --restore.',
     'run-immovable': 'Give another --out.',
     'run-stopped': ('Give --restore to resume it (make: RESTORE=1), or --fresh to start anew '

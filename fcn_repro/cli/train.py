@@ -13,6 +13,7 @@ from .arguments import (
     add_optimisations,
     add_workers,
     add_writes,
+    finite,
     processes_of_command,
 )
 from .remedies import HINTS
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--mnist', metavar='DIR', help="MNIST's IDX files: scenes of these digits")
     parser.add_argument('--m2nist', metavar='DIR', help='folder of combined.npy and segmented.npy, '
                         'for the stage m2nist (default: such scenes, made from a seed)')
-    parser.add_argument('--recolour', type=float, metavar='F', help='fraction of the crops of '
+    parser.add_argument('--recolour', type=finite, metavar='F', help='fraction of the crops of '
                         '--voc whose colours are rotated at random: 0 where colours tell the '
                         "classes, near 1 where shapes do (default: the stage's own)")
     parser.add_argument('--weights', metavar='FILE', help="a caffemodel or Caffe's HDF5 to start "

@@ -158,8 +158,10 @@ class Findings:
         errors = self.errors
         if not errors:
             return
-        raise FcnError(f'training would fail on this data set:\n{lines_of(errors)}',
-                       file=self.folder, code='data-faults', facts={'folder': str(self.folder)},
+        asked = f' --classes {self.asked}' if self.asked else ''
+        raise FcnError('training would fail on this data set', items=lines_of(errors),
+                       file=self.folder, code='data-faults',
+                       facts={'folder': str(self.folder), 'asked': asked},
                        do='See fcn_repro.data.check.check_folder(folder).errors for each file.')
 
 
@@ -174,12 +176,12 @@ def headed(kind: str, faults: list[Fault]) -> str:
     return f'{len(faults)} x {KINDS[kind]}'
 
 
-def lines_of(faults: list[Fault]) -> str:
+def lines_of(faults: list[Fault]) -> list[str]:
     """Faults by kind: how many, and the first of each."""
     lines = []
     for kind, found in by_kind(faults).items():
         lines += [f'  {headed(kind, found)}', f'      {found[0].file}: {found[0].what}']
-    return '\n'.join([*lines, f'{len(faults)} in all'])
+    return [*lines, f'{len(faults)} in all']
 
 
 # ---- the whole -----------------------------------------------------------------------------------

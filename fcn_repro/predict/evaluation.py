@@ -462,4 +462,5 @@ def times_lines(found: Evaluation) -> str:
 def bound_line(mean_iu: float, most: float, factor: int) -> str:
     """The line that compares a mean IU with its upper bound at a stride, both fractions."""
     return (f'the ground truth itself at stride {factor}, by nearest neighbour (appendix A): mean '
-            f'IU {100 * most:.1f}; the net reaches {100 * mean_iu / most:.0f} % of that')
+            f'IU {100 * most:.1f}; the net reaches {100 * mean_iu / most:.0f} % of that' +
+            ' (it interpolates between cells, which nearest neighbour does not)' * (mean_iu > most))

@@ -45,8 +45,12 @@ def newest_weights(folder: str | Path) -> Path:
     """The latest weights in a folder; FcnError if there are none."""
     found = list_snapshots(folder)
     if not found:
-        raise FcnError('the run has no weights', file=str(folder), code='no-weights',
-                       do='Train it first, or give a file as weights.')
+        other = holder(folder)
+        raise FcnError(f'the run has no weights yet: it is being trained, by {named(other)}'
+                       if other else 'the run has no weights', file=str(folder),
+                       code='no-weights-yet' if other else 'no-weights',
+                       do='Wait for its first snapshot, or give a file as weights.' if other else
+                       'Train it first, or give a file as weights.')
     return found[-1]
 
 
@@ -385,8 +389,9 @@ class Run:
             recorded = recorded_folder(written)
         same = (recorded and Path(recorded).resolve()) == (wanted and Path(wanted).resolve())
         if self.snapshots() and not same:
-            raise FcnError(f"the run here has {recorded or 'the data of the shipped nets'}, not "
-                           f"{wanted or 'these'}", file=str(self.folder), code='run-differs',
+            given = f'not {wanted}' if wanted else 'and no folder of data is given'
+            has = recorded or 'the data of the shipped nets'
+            raise FcnError(f'the run here has {has}, {given}', file=str(self.folder), code='run-differs',
                            do='Give another folder as out, or fresh=True to set it aside.')
 
     def weights_for(self, child: str) -> Path:

@@ -95,9 +95,9 @@ def train_locked(run: Run, lock: RunLock | None, hints: Mapping[str, str],
         run = run.as_recorded(state or weights)
 
     # Data, weights to start from, nets
-    run.check_folders()
     if weights is None:
         processes.by_first(lambda: check_labels(run, hints))
+    run.check_folders()
     source = None if state or weights else starting_weights(run, hints, processes)
     processes.by_first(run.make_data)
     val = run.val_net(shipped(run.name)) if run.model is None else None     # finds missing data
@@ -301,10 +301,12 @@ def open_folder(run: Run, val: Net, processes: Processes) -> None:
 
 
 def class_names(val: Net) -> Sequence[str] | None:
-    """The class names of the data that a val net reads, if it has one for each class."""
+    """The class names of the data that a val net reads, if it has one for each class; else the
+    labels themselves: what labels images without the data must not take other names."""
     found = next((val.layer(node).reader.classes for node in val.graph.nodes
                   if node.type == 'Python'), None)
-    return found if found and len(found) == classes_of(val) else None
+    count = classes_of(val)
+    return found if found and len(found) == count else tuple(map(str, range(count)))
 
 
 def iterate(run: Run, solver: Solver, val: Net, report: str,

@@ -28,7 +28,8 @@ def list_snapshots(folder: str | PathLike, kind: str = 'caffemodel') -> list[Pat
     if not os.path.isdir(folder):           # Path.glob raises OSError for a name that is too long
         return []
     return sorted((path for suffix in ('', '.h5') for path in
-                   Path(folder).glob(f'*_iter_[0-9]*.{kind}{suffix}')), key=iteration)
+                   Path(folder).glob(f'*_iter_[0-9]*.{kind}{suffix}') if path.is_file()),
+                  key=iteration)
 
 
 def paths(prefix: str | PathLike, iteration: int, suffix: str) -> tuple[Path, Path]:

@@ -63,7 +63,8 @@ def test_train_then_eval(tmp_path):
 
     run = tmp_path / 'runs/mini-fcn32s'
     assert {'train.log', 'train_iter_3.caffemodel.h5', 'train_iter_3.solverstate.h5',
-            'net', 'eval', 'curves.csv', 'report.html'} == {p.name for p in run.iterdir()}
+            'net', 'eval', 'curves.csv', 'report.html', 'classes.txt'} == {
+                p.name for p in run.iterdir()}
     assert {p.name for p in (run / 'eval').iterdir()} == {
         'metrics.json', 'metrics.csv', 'images.csv', 'pictures', 'pictures.png'}
     assert [line.partition(',')[0] for line in (run / 'curves.csv').read_text().splitlines()] == [

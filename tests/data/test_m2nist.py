@@ -217,7 +217,8 @@ def test_the_published_arrays_from_the_command_line(tmp_path, monkeypatch, capsy
     folder = published(tmp_path / 'arrays')
     monkeypatch.chdir(tmp_path)
     words = ['train', 'm2nist', '--weights', 'none', '--iterations', 1]
-    assert_error(call(capsys, *words, '--m2nist', 'nowhere'), 'nowhere', 'combined.npy')
+    assert_error(call(capsys, *words, '--m2nist', 'nowhere'), 'nowhere', 'no such folder',
+                 'Give --m2nist')
     assert_error(call(capsys, *words, '--m2nist', folder, '--mnist', 'x'), 'mnist and m2nist')
     assert_error(call(capsys, *words, '--voc', 'x'), "takes no 'voc'")
     assert not (tmp_path / 'runs').exists()

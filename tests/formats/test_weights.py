@@ -91,7 +91,7 @@ def test_inner_product_is_cast_and_all_is_listed():
     assert [(r.layer, r.action) for r in rows] == [
         ('conv1', 'copied'), ('fc6', 'cast'), ('score_fr', 'left at filler'), ('fc8', 'ignored')]
     np.testing.assert_array_equal(params['fc6'][0], fc6.reshape(4, 2, 3, 3).astype('f4'))
-    assert format_rows(rows) == '\n'.join([
+    assert format_rows(rows, every=True) == '\n'.join([
         'conv1     copied          (2, 3, 3, 3)',
         'fc6       cast            (4, 18) to (4, 2, 3, 3), (4,)',
         'score_fr  left at filler  (3, 4, 1, 1)',

@@ -30,7 +30,7 @@ def test_layers_of_forks_are_explained(type):
     assert 'Known types' not in refused(type)
 
 
-@pytest.mark.parametrize('type', ['Conv', 'Norm', 'TReLU', 'Loss', 'NormalizedConvolution',
+@pytest.mark.parametrize('type', ['Conv', 'Norms', 'TReLU', 'Loss', 'NormalizedConvolution',
                                   'Reconvolution', 'DeformableConvolution'])
 def test_others_get_no_hint(type):
     assert 'Did you mean' not in refused(type) and 'Known types: ' in refused(type)

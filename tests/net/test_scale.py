@@ -30,7 +30,8 @@ NETS = {
     'products': (f'layer {{ name: "p{i}" type: "InnerProduct" bottom: "b{i}" top: "b{i + 1}" '
                  'inner_product_param { num_output: 1 } }\n' for i in range(LAYERS)),
     'convolutions': (f'layer {{ name: "c{i}" type: "Convolution" bottom: "b{i}" top: "b{i + 1}" '
-                     'convolution_param { num_output: 1 } }\n' for i in range(LAYERS)),
+                     'convolution_param { num_output: 1 kernel_size: 1 } }\n'
+                     for i in range(LAYERS)),
     'losses': (chain(i).replace(' }', ' loss_weight: 1 }') for i in range(LAYERS)),
     'splits': (chain(i) + f'layer {{ name: "s{i}" type: "Silence" bottom: "b{i}" }}\n'
                for i in range(LAYERS // 2)),

@@ -48,7 +48,7 @@ def test_widths_in_each_shipped_prototxt(path):
     a band up to conv4_2. The 92 rows come back as so many cells of 2, 4 and 8 rows."""
     model, graph = path.parent.name, build(read_net(path), 'TEST')
     repeats, pads = found(graph, frozenset(graph.outputs))
-    if '-fcn' not in model:
+    if '-fcn' not in model or model.startswith('own'):
         assert (repeats, pads) == ({}, {})
         return
     stride = {'pool1': 2, 'pool2': 4, 'relu3_2': 4}

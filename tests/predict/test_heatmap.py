@@ -117,7 +117,6 @@ def test_bad_grids(tmp_path, capsys):
     bad(capsys, tmp_path, x, '--heatmap', net=INPUT % (24, 24) + CONV, parts=[
         "'pool' is made by a Pooling", 'InnerProduct'])
     bad(capsys, tmp_path, x, '--heatmap', '--top', 6, net=CLASSIFIER, parts=['top 6 of 5'])
-    bad(capsys, tmp_path, x, '--heatmap', '--scale', 'nan', net=CLASSIFIER, parts=['scale nan'])
     bad(capsys, tmp_path, x, '--top', 2, parts=['--top is for', 'Give --heatmap'])
     (tmp_path / 'names').write_text('a\nb\n')
     bad(capsys, tmp_path, x, '--heatmap', '--classes', tmp_path / 'names', net=CLASSIFIER,

@@ -88,8 +88,7 @@ def test_one_channel_of_unknown_meaning(tmp_path, capsys, x):
     assert (label_png(tmp_path) == (values(tmp_path, 'map')[0] > 0)).all()
     assert_error(infer(capsys, tmp_path, x, SIZE + SEGMENT, '--threshold', 0), '21 channels',
                  'Leave out --threshold')
-    assert_error(infer(capsys, tmp_path, x, ONE, '--threshold', 'nan'), 'threshold is nan')
-    for wrong in 1, -.5, 'inf':
+    for wrong in 1, -.5:
         assert_error(infer(capsys, tmp_path, x, ONE + SIGMOID, '--threshold', wrong),
                      'below 1', 'Sigmoid')
     best = SIZE + SEGMENT + ARGMAX % 'axis: 1'

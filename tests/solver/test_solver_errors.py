@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import signal
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,8 +52,8 @@ def change(path, old, new):
 
 
 def run_files(run):
-    """What the run holds but its log, which only grows."""
-    return {p: b for p, b in contents(run).items() if p.name != 'train.log'}
+    """What the run holds but its log and curves, which only grow."""
+    return {p: b for p, b in contents(run).items() if p.name not in ('train.log', 'curves.csv')}
 
 
 # Nets and solvers
@@ -181,8 +182,11 @@ def test_label_ids_with_classes(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     label_ids(small_voc(tmp_path / 'voc'), 'im0')
     words = ['mini-fcn32s', '--voc', 'voc', '--weights', 'none', '--classes']
-    assert_error(call(capsys, 'train', *words, 4), 'SegmentationClass/im0.png', 'id 200',
-                 '4 classes', 'Mark void pixels with 255')
+    done = call(capsys, 'train', *words, 4)
+    assert done.status == 1 and done.err.endswith(
+        '  1 x ids that the net has no class for\n      voc/SegmentationClass/im0.png: it holds the '
+        'id 200 (3 pixels), the net has 4 classes, 0 to 3\n1 in all. `fcn-repro data check voc '
+        '--classes 4` lists every file, and says what to do.\n')
     for count in (-1, 0, 256):
         assert_error(call(capsys, 'train', *words, count), f'{count} classes', '1 to 255')
 
@@ -259,7 +263,7 @@ def test_full_disk_while_a_snapshot_is_written(tmp_path):
     done = wait(start('train', *words, cwd=tmp_path, preexec_fn=limit))
     assert_error(done, 'run/train_iter_1.caffemodel.h5: cannot be written: File too large',
                  'has room')
-    assert {p.name for p in (tmp_path / 'run').iterdir()} == {'net', 'train.log'}
+    assert {p.name for p in (tmp_path / 'run').iterdir()} == {'net', 'train.log', 'curves.csv'}
 
 
 def test_full_disk_under_the_log(small, capsys):
@@ -289,7 +293,8 @@ def test_a_full_disk_is_waited_for(small, tmp_path, capsys, monkeypatch):
             return function(*args)
         return full
     undisturbed = call(capsys, 'train', 'small', '--out', 'other')
-    monkeypatch.setattr(training, 'time', SimpleNamespace(sleep=naps.append))
+    monkeypatch.setattr(training, 'time', SimpleNamespace(sleep=naps.append,
+                                                          perf_counter=time.perf_counter))
     monkeypatch.setattr(atomic.os, 'fsync', fills(os.fsync))
     monkeypatch.setattr(progress.LogFile, 'flush', fills(progress.LogFile.flush))
     done = call(capsys, 'train', 'small')
@@ -310,7 +315,7 @@ def test_a_signal_ends_the_wait_for_room(small, capsys, monkeypatch):
     def full(*args):
         raise FULL
     monkeypatch.setattr(training, 'time', SimpleNamespace(
-        sleep=lambda seconds: signal.raise_signal(signal.SIGINT)))
+        sleep=lambda seconds: signal.raise_signal(signal.SIGINT), perf_counter=time.perf_counter))
     monkeypatch.setattr(atomic.os, 'fsync', full)
     before = signal.getsignal(signal.SIGINT)
     done = call(capsys, 'train', 'small')

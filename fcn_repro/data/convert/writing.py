@@ -162,8 +162,8 @@ def none_good(source: Source, faults: list[Fault]) -> FcnError:
         return FcnError('there is no pair of image and mask', file=source.folder,
                         do='Give a folder of images and masks.')
     first = next(iter(by_kind(faults).values()))[0]
-    return FcnError(f'no pair can be converted as {source.kind} masks; nothing was written:\n'
-                    + lines_of(faults), file=source.folder, code=f'data-{first.kind}',
+    return FcnError(f'no pair can be converted as {source.kind} masks; nothing was written',
+                    items=lines_of(faults), file=source.folder, code=f'data-{first.kind}',
                     facts=first.facts, do=first.do)
 
 
