@@ -78,10 +78,11 @@ class Model:
         self.segmenter.check(*pixels.shape[:2])
         return self.segmenter.predict(pixels, scores)[0]
 
-    def export(self, kind: str, path: str | PathLike[str]) -> list[Path]:
+    def export(self, kind: str, path: str | PathLike[str], **options: Any) -> list[Path]:
         """Write the net with its weights in another form: 'onnx', 'torch-export', 'safetensors',
-        'caffemodel' or 'python'; returns the files. FcnError as fcn_repro.export.export."""
-        return export(self.net, kind, path, classes=self.classes, mean=self.mean)
+        'caffemodel' or 'python'; returns the files. options and FcnError: of
+        fcn_repro.export.export."""
+        return export(self.net, kind, path, classes=self.classes, mean=self.mean, **options)
 
 
 def no_images() -> np.ndarray:

@@ -1,8 +1,10 @@
 """The documents: their Python runs as it stands, commands and links in them exist."""
 
 import argparse
+import os
 import re
 import sys
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -65,8 +67,12 @@ def test_readme(folder):
     data = np.random.default_rng(0).standard_normal((1, 3, 20, 30)).astype(np.float32)
     (folder / 'deploy.prototxt').write_text(SEGMENTER)
     fcn_repro.pycaffe.Net('deploy.prototxt', TEST).save('net.caffemodel')
-    names = run('segment', re.findall(r'```python\n(.*?)```', README, re.S), data=data)
+    blocks = re.findall(r'```python\n(.*?)```', README, re.S)
+    names = run('import', blocks, data=data)
     assert names['labels'].shape == (11, 8) and names['score'].shape == (1, 4, 20, 30)
+    like = SimpleNamespace(load=lambda run: fcn_repro.load('deploy.prototxt', 'net.caffemodel'))
+    assert (run('runs/own', blocks, fcn_repro=like)['labels'] == names['labels']).all()
+    assert os.path.exists('net.onnx')
 
 
 def test_running_a_net(folder):

@@ -26,7 +26,7 @@ ORDER = (
     ('solver', 'predict'),
     ('recipe', 'pycaffe'),
     ('model',),
-    ('parity',),
+    ('parity', 'doctor'),
     ('cli',),
     ('__main__',),
 )

@@ -63,6 +63,9 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                  'snapshot is untouched.'),
     'no-state': 'Give a .solverstate or .solverstate.h5; weights alone start a new run, given as '
                 'weights.',
+    # doctor
+    'nothing-to-examine': 'Give the folder of a run, or --solver, or --net and --weights.',
+    'doctor-pytorch-file': 'Convert it first: `fcn-repro convert {file} vgg16.caffemodel`.',
     # recipe: options
     'not-positive': 'Give --{option} 1 or more.',
     'negative': 'Give --{option} 0 or more.',

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fcn_repro.data.image import VOID
 from fcn_repro.data.layer import SegDataLayer
-from fcn_repro.data.reader import Reader, Sample
+from fcn_repro.data.reader import Sample
 from fcn_repro.data.voc import VocFolder
 from fcn_repro.errors import FcnError, short
 
@@ -135,12 +135,6 @@ def checked_fraction(value: Any) -> float:
         raise FcnError(f'recolour is {short(repr(value), 80)}, not a fraction from 0 to 1',
                        type='OwnDataLayer', do='Give 0.5, for example, or leave it out.')
     return float(value)
-
-
-def label_histogram(reader: Reader) -> np.ndarray:
-    """Pixels (256,), int64, of each label id over a split."""
-    return sum((np.bincount(reader.label(i).reshape(-1), minlength=256)
-                for i in range(len(reader))), np.zeros(256, np.int64))
 
 
 def balanced(pixels: np.ndarray) -> np.ndarray:

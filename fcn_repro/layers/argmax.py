@@ -48,9 +48,6 @@ class ArgMax(Layer):
             return [(*shape[:axis], k, *shape[axis + 1:])]
         return [(shape[0], 1 + self.param.out_max_val, k) + (1,) * (len(shape) - 3)]
 
-    def reads(self, bottom):
-        return ((1, 1, 0, 1),) * 2 if self.along(bottom) in (0, 1) else None
-
     def forward(self, bottoms, params):
         x, axis = bottoms[0].detach(), self.along(bottoms[0].shape)
         if axis is None:

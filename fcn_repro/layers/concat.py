@@ -24,13 +24,9 @@ class Concat(Layer):
         """Along the channels it moves nothing; pycaffe has no map for the type."""
         return coordinates.IDENTITY if self.param.axis == 1 else None
 
-    def reads(self, bottom):
-        """Along batch and channels it moves nothing."""
-        return ((1, 1, 0, 1),) * 2 if self.along(bottom) < 2 else None
-
     @property
     def local(self):
-        return self.along((1, 1, 1, 1)) == 1
+        return self.along((1, 1, 1, 1)) < 2
 
     def along(self, shape):
         legacy = self.param.HasField('concat_dim')

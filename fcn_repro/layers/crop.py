@@ -47,17 +47,12 @@ class Crop(Layer):
     def cell_map(self, bottom):
         return self.coord_map({'axis': self.param.axis, 'offset': list(self.param.offset) or [0]})
 
-    def reads(self, bottom):
-        axis, offset = self.axis(self.param.axis, bottom), list(self.param.offset) or [0]
-        along = [0] * axis + (offset * (len(bottom) - axis) if len(offset) == 1 else offset)
-        return tuple((1, 1, -start, 1) for start in along[2:])
-
     def reach(self, bottom):
         if len(bottom) != 4:
             return None
-        cut = {axis: offset for axis, offset, _ in self.window(bottom, (0,) * 4)}
-        return tuple(coordinates.Reach(low=cut.get(axis, 0), high=cut.get(axis, 0))
-                     for axis in (2, 3))
+        start, given = self.axis(self.param.axis, bottom), list(self.param.offset) or [0]
+        offsets = [0] * start + (given if len(given) > 1 else given * (4 - start))
+        return tuple(coordinates.Reach(low=offset, high=offset) for offset in offsets[2:4])
 
     def shape(self, bottoms):
         top = list(bottoms[0])

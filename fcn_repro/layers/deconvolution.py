@@ -38,12 +38,6 @@ class Deconvolution(SpatialLayer):
     def extent(self, size, kernel, stride, pad, dilation):
         return stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
 
-    def reads(self, bottom):
-        """Cell i writes the cells j with i stride - pad <= j < i stride - pad + kernel."""
-        found = super().reads(bottom)
-        return found and tuple((kernel, 1, kernel - 1 - pad, stride)
-                               for kernel, stride, pad, _ in found)
-
     def macs(self, bottoms):
         """A product with every weight for each cell of the bottoms."""
         channel = self.geometry(bottoms[0])[0]

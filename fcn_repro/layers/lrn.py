@@ -39,10 +39,6 @@ class LRN(Layer):
         across = self.param.norm_region == LRNParameter.ACROSS_CHANNELS
         return super().window() if across else None
 
-    def reads(self, bottom):
-        size = self.param.local_size
-        return super().reads(bottom) if self.window() else ((size, 1, size // 2, 1),) * 2
-
     def reach(self, bottom):
         across = self.param.norm_region == LRNParameter.ACROSS_CHANNELS
         n = 1 if across else self.param.local_size

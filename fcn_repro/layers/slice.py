@@ -25,14 +25,10 @@ class Slice(Layer):
             raise self.error(f'{len(points)} slice_point for {tops} tops',
                              f'Give {tops - 1}, or none for equal parts.')
 
-    def reads(self, bottom):
-        """Along batch and channels it moves nothing."""
-        return ((1, 1, 0, 1),) * 2 if self.along(bottom) < 2 else None
-
     @property
     def local(self):
-        """Along the channels it moves nothing."""
-        return self.along((1, 1, 1, 1)) == 1
+        """Along batch and channels it moves nothing."""
+        return self.along((1, 1, 1, 1)) < 2
 
     def along(self, shape):
         legacy = self.param.HasField('slice_dim')

@@ -22,9 +22,6 @@ class Softmax(Layer):
         self.axis(self.param.axis, bottoms[0])
         return list(bottoms)
 
-    def reads(self, bottom):
-        return ((1, 1, 0, 1),) * 2 if self.axis(self.param.axis, bottom) < 2 else None
-
     def forward(self, bottoms, params):
         return [torch.softmax(bottoms[0], self.axis(self.param.axis, bottoms[0].shape))]
 

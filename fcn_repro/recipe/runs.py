@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data import parse_params, python_layers
-from ..data.image import MEAN, VOID, check_mean
-from ..data.own import balanced, label_histogram
+from ..data.check import check_folder
+from ..data.image import MEAN, check_mean
+from ..data.own import balanced
 from ..data.palette import VOC_CLASSES
 from ..data.reader import read_class_names
 from ..data.scenes import make_scenes
@@ -275,14 +276,15 @@ class Run:
         height, width, _ = data.image(0).shape
         classes = options.classes
         if classes is None and self.stage.counts_classes:
-            classes = count_classes(options.own_voc, data)
+            classes = check_folder(options.own_voc).classes
         model = MODELS[self.name].on_data(classes=classes, voc_dir=str(options.own_voc),
                                           val_images=len(data), pixels=height * width,
                                           size=(height, width), **crops)
         if options.class_weights:
             weights = options.check_class_weights(classes)
-            model = replace(model, class_weights=weights or balanced_weights(
-                options.own_voc, model.settings['classes']))
+            pixels = check_folder(options.own_voc).histogram_of('train')
+            model = replace(model, class_weights=weights or tuple(
+                balanced(pixels[:model.settings['classes']]).tolist()))
         if options.weights == NONE and self.stage.zero_fillers:
             model = replace(model, settings={**model.settings, 'weight_filler': {'type': 'msra'}})
         return model
@@ -453,22 +455,6 @@ class Run:
         if not (states or self.options.weights) and self.parent and self.parent.stopped:
             return None
         return self.newest_state()
-
-
-def count_classes(voc: str | Path, val: VocFolder) -> int:
-    """The number of classes of a folder laid out as VOC's: of its class names; where it has none,
-    one more than the highest label id of train and val."""
-    if val.classes:
-        return len(val.classes)
-    pixels = label_histogram(val) + label_histogram(VocFolder(voc, 'train'))
-    pixels[VOID] = 0
-    return int(pixels.nonzero()[0].max(initial=0)) + 1
-
-
-def balanced_weights(voc: str | Path, classes: int) -> tuple[float, ...]:
-    """The weights of classes that their pixels in train balance."""
-    pixels = label_histogram(VocFolder(voc, 'train', n_classes=classes))
-    return tuple(balanced(pixels[:classes]).tolist())
 
 
 def recorded_folder(val: Path) -> str:

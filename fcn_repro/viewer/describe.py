@@ -406,7 +406,9 @@ class _Describer:
         """What a forward pass holds at once, alone and with backward after it."""
         if not drawn.whole or drawn.unknown:
             return
-        shapes = {v: blob.shape or () for v, blob in drawn.blobs.items()}
+        shapes = {v: blob.shape or () for v, blob in self.blobs.items()}
+        for node in self.graph.nodes:           # what no text names, and no page shows
+            shapes |= {v: shapes[node.bottoms[0]] for v in node.tops if v not in shapes}
         costed = _Costed(self.graph, shapes, {item.node.key: item for item in self.items})
         try:
             with located(self.graph.file):

@@ -5,7 +5,8 @@ import pytest
 from data_folders import save_palette_png, write_split
 from PIL import Image
 
-from fcn_repro.data.own import OwnDataLayer, balanced, label_histogram
+from fcn_repro.data.check import check_folder
+from fcn_repro.data.own import OwnDataLayer, balanced
 from fcn_repro.data.voc import VocFolder
 from fcn_repro.errors import FcnError
 
@@ -135,7 +136,7 @@ def test_bad_params(voc, name):
 
 
 def test_histogram_and_weights(voc):
-    pixels = label_histogram(VocFolder(voc, 'train'))
+    pixels = check_folder(voc).histogram_of('train')
     below = sum((height - 20) * width for height, width in SIZES)
     assert pixels[1] == below and pixels.sum() == sum(h * w for h, w in SIZES)
     weights = balanced(np.array([900, 90, 10, 0]))

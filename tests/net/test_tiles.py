@@ -171,3 +171,30 @@ def test_an_image_beyond_any_blob_is_run_in_tiles(tmp_path):
     one.check(12000, 12000)
     with pytest.raises(FcnError, match='would hold'):
         Segmenter(net, tile=0).check(12000, 12000)
+
+
+@pytest.mark.parametrize('text', [
+    conv('t', 'data', num_output=2, kernel=3, field='stride: 2 pad: 3 dilation: 2'),
+    layer('Pooling', 't', 'data', 't', 'pooling_param { kernel_size: 3 stride: 2 pad: 1 }'),
+    layer('Deconvolution', 't', 'data', 't', 'convolution_param { num_output: 2 kernel_size: 5 '
+          'stride: 3 pad: 1 weight_filler { type: "gaussian" std: 1 } }'),
+    layer('Crop', 't', 'data size', 't', 'crop_param { axis: 2 offset: 3 offset: 1 }'),
+    layer('LRN', 't', 'data', 't', 'lrn_param { norm_region: WITHIN_CHANNEL local_size: 5 }')])
+def test_reach_covers_what_a_cell_reads(tmp_path, text):
+    """No cell of the top changes with a cell of the bottom that its reach leaves out."""
+    size = (INPUT % (5, 7)).replace('data', 'size').replace('"in"', '"in2"') if 'size"' in text \
+        else ''
+    net = net_of(INPUT % (12, 12) + size + text, tmp_path)
+    node = net.graph.producer(net.graph.last('t'))
+    reach = net.layer(node).reach(net.shapes[node.bottoms[0]])
+    data = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0)) + 1
+    with torch.no_grad():
+        before = net.forward('t', data=data)['t'].clone()
+        for y, x in (0, 0), (5, 6), (11, 3):
+            other = data.clone()
+            other[:, :, y, x] += 5
+            changed = (net.forward('t', data=other)['t'] != before).any(1)[0].nonzero()
+            for cell in changed.tolist():
+                for axis, (at, place) in enumerate(zip(cell, (y, x), strict=True)):
+                    first, last = reach[axis].cells(at, at)
+                    assert first <= place <= last

@@ -122,10 +122,10 @@ class Layer:
         and x: (kernel, stride, pad, up), where cell j reads those cells i with
         j stride - pad <= up i < j stride - pad + kernel. None: all of them, or not known.
         Statistics over the whole blob (BatchNorm) do not count."""
-        if self.keeps_coordinates:
-            return ((1, 1, 0, 1),) * 2
-        window = self.window()
-        return window and tuple((*axis, 1) for axis in zip(*window, strict=True))
+        found = self.reach(bottom) or (
+            (coordinates.Reach(),) * 2 if self.keeps_coordinates else None)
+        return found and tuple((axis.high - axis.low + 1, axis.step, -axis.low, axis.every)
+                               for axis in found)
 
     def macs(self, bottoms: list[tuple]) -> int:
         """Multiply-adds of the products in a forward pass for these bottom shapes; arithmetic value

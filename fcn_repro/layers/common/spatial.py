@@ -130,13 +130,6 @@ class SpatialLayer(Layer):
         """The number of windows along an axis."""
         return (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
 
-    def reads(self, bottom):
-        channel, *settings = self.geometry(bottom)
-        if channel != 1:
-            return None
-        return tuple((dilation * (kernel - 1) + 1, stride, pad, 1)
-                     for kernel, stride, pad, dilation in zip(*settings, strict=True))
-
     def macs(self, bottoms):
         """A product with every weight for each cell of the tops that is not summed over."""
         channel, spatial = self.extents(bottoms[0])
