@@ -76,7 +76,7 @@ def test_readme(folder):
 
 
 def test_running_a_net(folder):
-    names = run('Image.open')
+    names = run('format_rows')
     like = to_blob(np.array(Image.open('photo.jpg')), MEAN)[None]
     np.testing.assert_allclose(names['data'], like, atol=1e-5)
     assert names['out']['score'].shape == (1, 4, 10, 7)
@@ -93,8 +93,32 @@ def test_proving_it(folder, monkeypatch, capsys):
     assert done.status == 0, done
 
 
+def test_coming_from_opencv(folder):
+    blob_from_image = run('blob_from_image')['blob_from_image']
+    bgr = np.asarray(Image.open('photo.jpg'), np.float32)[:, :, ::-1]
+    blob = blob_from_image('photo.jpg', 0.5, None, (1, 2, 3))
+    np.testing.assert_array_equal(blob[0], ((bgr - (1, 2, 3)) * 0.5).transpose(2, 0, 1))
+    swapped = blob_from_image('photo.jpg', size=(6, 4), swap_rb=True)
+    assert swapped.shape == (1, 3, 4, 6)
+    np.testing.assert_array_equal(swapped[0, ::-1], blob_from_image('photo.jpg', size=(6, 4))[0])
+
+
+def test_the_names_of_the_table_for_opencv(folder):
+    net = Net.read('deploy.prototxt', TEST)
+    assert [layer.name for layer in net.graph.nodes][-2:] == ['fc6', 'score']
+    assert net.params['fc6'][0].data.shape == (4, 3, 1, 1) and list(net.graph.outputs) == ['score']
+
+
+def test_coming_from_tensorrt(folder):
+    pytest.importorskip('onnx', reason='the page writes ONNX, and onnx is not installed')
+    (folder / 'deploy.prototxt').write_text(SEGMENTER)
+    fcn_repro.pycaffe.Net('deploy.prototxt', TEST).save('net.caffemodel')
+    names = run('model.export')
+    assert names['labels'].shape == (11, 8) and (folder / 'net.onnx').exists()
+
+
 def test_exporting_it(folder):
-    names = run('torch.export')
+    names = run('torch.export.export')
     x = torch.rand(1, 3, 500, 500)
     net = Net.read('deploy.prototxt', TEST)
     net.copy_from('net.caffemodel')
@@ -160,6 +184,13 @@ def test_make_targets_of_the_documents_exist():
         for target in re.findall(r'(?:^|`|&& )make ([a-z0-9-]+)', page.read_text(), re.M):
             known = target in targets or re.fullmatch('train-[a-z0-9-]+', target)
             assert known, (page.name, target)
+
+
+def test_every_page_is_reached_from_the_index():
+    index = ROOT / 'docs/index.md'
+    listed = re.findall(r'\]\(([^)#:]+\.md)(?:#[^)]*)?\)', index.read_text())
+    reached = {(index.parent / link).resolve() for link in listed} | {index}
+    assert not {page.name for page in (ROOT / 'docs').glob('*.md') if page not in reached}
 
 
 def test_reference_of_the_python_interface_is_current():
