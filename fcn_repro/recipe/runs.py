@@ -391,7 +391,8 @@ class Run:
         if self.snapshots() and not same:
             given = f'not {wanted}' if wanted else 'and no folder of data is given'
             has = recorded or 'the data of the shipped nets'
-            raise FcnError(f'the run here has {has}, {given}', file=str(self.folder), code='run-differs',
+            raise FcnError(f'the run here has {has}, {given}', file=str(self.folder),
+                           code='run-differs',
                            do='Give another folder as out, or fresh=True to set it aside.')
 
     def weights_for(self, child: str) -> Path:

@@ -48,7 +48,8 @@ def test_scoring(folder, number):
     assert status == 128 + number, err
     assert err.splitlines()[-1] == f'stopped by {number.name}; what was half-written is removed'
     left = {path.suffix for path in contents(folder / 'out')}
-    assert 'Traceback' not in err and left <= {'.png'}      # no lock, no metrics, no part of a file
+    assert 'Traceback' not in err and left <= {
+        '.png', '.jsonl'}       # what is scored; no lock, no metrics, no part of a file
 
 
 @pytest.mark.parametrize('number', NUMBERS)

@@ -67,7 +67,7 @@ def test_a_stopped_run(own_run, tmp_path, monkeypatch, capsys):
     assert (run.iteration, run.length, run.finished) == (3, 6, False)
     assert run.deploy == tmp_path / 'prototxt/small/deploy.prototxt'
     assert run.mean == (104, 116.7, 122.7) and run.classes == ('0', '1', '2')
-    assert not list(tmp_path.rglob('classes.txt'))      # its data has no names
+    assert (run.folder / 'classes.txt').read_text() == '0\n1\n2\n'     # its data has no names
 
 
 def test_weights_that_say_nothing(tmp_path, monkeypatch):

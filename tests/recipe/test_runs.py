@@ -83,7 +83,7 @@ def test_a_run_keeps_its_data(tmp_path, capsys, monkeypatch):
     for more in ([], ['--restore']):
         assert_error(call(capsys, 'train', *words, 'b', *more), 'runs/mini-fcn32s: the run here '
                      'has a, not b')
-    assert_error(call(capsys, 'train', *words[:5]), 'has a, not these')
+    assert_error(call(capsys, 'train', *words[:5]), 'has a, and no folder of data is given')
     assert contents(tmp_path / 'runs') == before
     assert 'trained already' in call(capsys, 'train', *words, tmp_path / 'a').out
 

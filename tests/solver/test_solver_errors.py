@@ -184,8 +184,8 @@ def test_label_ids_with_classes(tmp_path, monkeypatch, capsys):
     words = ['mini-fcn32s', '--voc', 'voc', '--weights', 'none', '--classes']
     done = call(capsys, 'train', *words, 4)
     assert done.status == 1 and done.err.endswith(
-        '  1 x ids that the net has no class for\n      voc/SegmentationClass/im0.png: it holds the '
-        'id 200 (3 pixels), the net has 4 classes, 0 to 3\n1 in all. `fcn-repro data check voc '
+        '  1 x ids that the net has no class for\n      voc/SegmentationClass/im0.png: it holds '
+        'the id 200 (3 pixels), the net has 4 classes, 0 to 3\n1 in all. `fcn-repro data check voc '
         '--classes 4` lists every file, and says what to do.\n')
     for count in (-1, 0, 256):
         assert_error(call(capsys, 'train', *words, count), f'{count} classes', '1 to 255')
@@ -263,7 +263,8 @@ def test_full_disk_while_a_snapshot_is_written(tmp_path):
     done = wait(start('train', *words, cwd=tmp_path, preexec_fn=limit))
     assert_error(done, 'run/train_iter_1.caffemodel.h5: cannot be written: File too large',
                  'has room')
-    assert {p.name for p in (tmp_path / 'run').iterdir()} == {'net', 'train.log', 'curves.csv'}
+    assert {p.name for p in (tmp_path / 'run').iterdir()} == {
+        'net', 'train.log', 'curves.csv', 'classes.txt'}
 
 
 def test_full_disk_under_the_log(small, capsys):
