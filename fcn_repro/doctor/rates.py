@@ -64,7 +64,7 @@ def step_of(subject: Subject) -> Step | None:
     factor = {LossParameter.BATCH_SIZE: subject.pixels,
               LossParameter.NONE: subject.pixels * batch}.get(mode, 1.0)
     p = solver.message
-    weight = sum(subject.net.layer(loss).loss_weights())
+    weight = sum(subject.net.layer(loss).loss_weights)
     return Step(p.base_lr, p.momentum, factor * weight, factor > 1)
 
 

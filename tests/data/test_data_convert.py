@@ -8,10 +8,11 @@ import os
 import numpy as np
 import pytest
 from photo_sets import COLOURS, TABLE, as_binary, as_index, as_rgb, make_set, photo, save
-from PIL import Image
+from PIL import Image, ImageColor
 
 from fcn_repro.data.check import check_folder
 from fcn_repro.data.convert import convert
+from fcn_repro.data.convert.colours import colour_name
 from fcn_repro.data.convert.shapes import fill_polygon, filled, runs
 from fcn_repro.data.palette import palette
 from fcn_repro.data.voc import VocFolder
@@ -563,3 +564,9 @@ def test_cityscapes(tmp_path):
 
 def test_the_table_of_the_set_is_what_the_tests_draw():
     assert [tuple(map(int, line.split()[:3])) for line in TABLE.splitlines()] == list(COLOURS)
+
+
+def test_names_of_colours_do_not_change_with_their_use():
+    """Pillow's table of colours changes when one is looked up."""
+    ImageColor.getrgb('red')
+    assert colour_name((255, 0, 0)) == 'red' and colour_name((1, 2, 3)) == '#010203'

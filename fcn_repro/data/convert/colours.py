@@ -166,8 +166,9 @@ def derived(pixels: Mapping[Colour, int]) -> tuple[Table, str]:
 
 def colour_name(colour: Colour) -> str:
     """A colour's name in CSS, or #rrggbb."""
-    text = '#{:02x}{:02x}{:02x}'.format(*colour)
-    return next((name for name, code in ImageColor.colormap.items() if code == text), text)
+    # getrgb, since Pillow replaces the texts of its table by what they stand for once they are used
+    return next((name for name in ImageColor.colormap if ImageColor.getrgb(name) == tuple(colour)),
+                '#{:02x}{:02x}{:02x}'.format(*colour))
 
 
 def words(colour: Iterable[int]) -> str:
