@@ -57,7 +57,7 @@ def net_of(path_or_text, tmp_path=None, winograd=True):
         if name == 'bn':
             for blob in blobs:
                 blob.data.uniform_(.5, 1, generator=draw)
-        if name.startswith('score'):        # its inputs are positive: one class would win everywhere
+        if name.startswith('score'):    # its inputs are positive: one class would win everywhere
             blobs[0].data.sub_(blobs[0].data.mean(1, keepdim=True))
     interp({name: [blob.data for blob in net.params[name]] for name in ups}, ups)
     return place(net, winograd=winograd)
