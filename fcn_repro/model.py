@@ -19,7 +19,7 @@ from .predict.labelmaps import names_of
 from .predict.outputs import find_output
 from .predict.segment import Picture, net_with_weights, pixels_of
 from .predict.segmenter import Prediction, Segmenter
-from .recipe.runs import opened
+from .recipe.finished import opened
 
 
 class Model:

@@ -20,10 +20,11 @@ from ..predict.sources import given_voc
 from ..proto import TEST
 from ..pycaffe.mode import set_user_code
 from ..pycaffe.userlayer import UserNet, search_here
+from ..recipe.finished import opened
 from ..recipe.optimisations import Optimisations
 from ..recipe.options import Options
 from ..recipe.run_facts import facts_of_run, facts_of_weights
-from ..recipe.runs import Run, opened
+from ..recipe.runs import Run
 from ..report.html import FILE as REPORT
 from ..report.html import check_report, write_report
 from .arguments import (

@@ -21,7 +21,7 @@ from ..formats.atomic import make_folder
 from ..formats.weights import FILLER
 from ..net import Net
 from ..predict.labels import class_names, read_deploy
-from ..recipe.runs import FinishedRun, opened
+from ..recipe.finished import FinishedRun, opened
 from .arguments import finite
 
 HELP = {

@@ -31,8 +31,8 @@ from ..predict.segmenter import Segmenter
 from ..pycaffe.mode import set_user_code
 from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.choosing import choose_run, listed, readable
+from ..recipe.finished import FinishedRun, opened
 from ..recipe.optimisations import Optimisations
-from ..recipe.runs import FinishedRun, opened
 from ..recipe.stages import PROTOTXT
 from ..solver.snapshot_files import list_snapshots
 from .arguments import (

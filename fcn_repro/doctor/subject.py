@@ -21,7 +21,7 @@ from ..formats.weights import FILLER, IGNORED, LayerCopy, Weights, read_solverst
 from ..net.net import Net
 from ..proto import TEST, TRAIN
 from ..proto.prototxt import NetText, SolverText, parse_net, parse_solver, read_net, read_solver
-from ..recipe.runs import opened
+from ..recipe.finished import opened
 from ..recipe.stages import SOLVER, STAGES, Stage, shipped
 from ..recipe.training import prepare
 from ..report.caffelog import TrainingLog, read_log

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import FcnError
-from .runs import FinishedRun, folders_of_runs, opened
+from .finished import FinishedRun, folders_of_runs, opened
 
 LISTED = 6              # runs that are named
 

@@ -33,6 +33,7 @@ from ..report.progress import TrainingBar, human, log_to
 from ..solver.iteration import test_passes
 from ..solver.snapshot_files import iteration
 from ..solver.solver import Solver
+from .finished import keep_class_names
 from .optimisations import Optimisations
 from .options import NONE
 from .provenance import (
@@ -46,7 +47,7 @@ from .provenance import (
 )
 from .rate_rule import changes, doubts
 from .run_facts import facts_of_run
-from .runs import Run, keep_class_names, set_aside
+from .runs import Run, set_aside
 from .stage import Stage
 from .stages import shipped
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image
+from small_picture import infer, values
 from small_runs import assert_error, call, contents
 from texts import layer
-from tiny_nets import INPUT, MEAN, SEGMENT, noise, own, save, write_net
+from tiny_nets import INPUT, SEGMENT, noise, write_net
 
 from fcn_repro.data.image import to_blob
 from fcn_repro.net import Net
@@ -17,21 +18,6 @@ HEADS = SIZE + SEGMENT.replace('score', 'sem/fine') + SEGMENT.replace('score', '
 ONE = SIZE + SEGMENT.replace('21', '1').replace('"score"', '"map"')
 SIGMOID = layer('Sigmoid', 'p', 'map', 'p')
 ALL_FILES = '--npy', '--mask', '--binary', '--probabilities'
-
-
-@pytest.fixture
-def x(tmp_path):
-    return save(tmp_path / 'x.png', noise(24, 30))
-
-
-def infer(capsys, tmp_path, x, text, *more):
-    return call(capsys, 'infer', x, *own(tmp_path, text), '--out', tmp_path / 'out', *more)
-
-
-def values(tmp_path, blob):
-    net = Net.read(tmp_path / 'net.prototxt', TEST)
-    net.copy_from(tmp_path / 'net.h5')
-    return net.forward(blob, data=to_blob(noise(24, 30), MEAN)[None])[blob][0].detach().numpy()
 
 
 def softmax(scores):

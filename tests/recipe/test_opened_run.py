@@ -11,7 +11,7 @@ from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.predict.labels import class_names
 from fcn_repro.proto import TEST
-from fcn_repro.recipe.runs import folders_of_runs, opened
+from fcn_repro.recipe.finished import folders_of_runs, opened
 
 NAMES = 'sky', 'road', 'tree'
 
