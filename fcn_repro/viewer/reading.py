@@ -161,7 +161,7 @@ class Outline:
         self._at += 1
         while self._token()[:1] in ('"', "'") and self.tokens[start].group()[:1] in ('"', "'"):
             self._at += 1                           # adjacent strings are one
-        if field is not None and field.enum_type:
+        if field is not None and field.enum_type and start < len(self.tokens):
             self._enum(field, start, path)
 
     def _end(self) -> int:

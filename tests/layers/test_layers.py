@@ -4,14 +4,19 @@ from pathlib import Path
 
 import layer_cases
 import pytest
+import torch
 from goldens import DATA
 from texts import assert_facts, inputs, layer, message
 from texts import net as build_net
 
 from fcn_repro.layers import TYPES
+from fcn_repro.net import Net
+from fcn_repro.net.graph import build
 from fcn_repro.parity import Comparison, Limits
 from fcn_repro.parity.comparison import OK
 from fcn_repro.parity.layers import check_layer
+from fcn_repro.passes import DEFAULT
+from fcn_repro.proto.prototxt import parse_net
 
 CASES = sorted(path.stem for path in (DATA / 'layers').glob('*.prototxt'))
 assert len(CASES) >= 313
@@ -114,3 +119,23 @@ REFUSED = [
 def test_refused_with_file_line_layer_and_remedy(type, bottoms, tops, more, wanted):
     assert_facts(message(build_net, INPUTS + layer(type, 'it', bottoms, tops, more)),
                  f"net.prototxt:3: layer 'it' ({type})", *wanted)
+
+
+@pytest.mark.parametrize('kind, kernel, pad, size, top', [
+    ('Deconvolution', 63, 0, (2, 0), (95, 31)), ('Deconvolution', 4, 0, (0, 0), (2, 2)),
+    ('Convolution', 3, 2, (0, 3), (1, 3)), ('Convolution', 4, 2, (0, 0), (1, 1))])
+@pytest.mark.parametrize('passes', [(), DEFAULT])
+def test_a_bottom_without_cells(kind, kernel, pad, size, top, passes):
+    """Each window sees padding alone, so the top is the bias."""
+    stride = 32 if kernel == 63 else 2
+    net = Net(build(parse_net(f'''
+        input: "data" input_shape {{ dim: 1 dim: 2 dim: {size[0]} dim: {size[1]} }}
+        layer {{ name: "y" type: "{kind}" bottom: "data" top: "y" convolution_param {{
+            num_output: 2 kernel_size: {kernel} stride: {stride} pad: {pad}
+            weight_filler {{ type: "constant" value: 2 }}
+            bias_filler {{ type: "constant" value: 3 }} }} }}''', 'net'), 'TRAIN'), passes=passes)
+    y = torch.as_tensor(net.forward()['y'])
+    y.sum().backward()
+    weight, bias = net.params['y']
+    assert y.shape == (1, 2, *top) and (y == 3).all()
+    assert not weight.diff.any() and (bias.diff == top[0] * top[1]).all()

@@ -5,6 +5,7 @@ Each takes (bytes, bytes of the other seeds, a random.Random) and returns bytes.
 """
 
 import gzip
+import itertools
 import re
 import struct
 import zlib
@@ -96,7 +97,7 @@ def text(data, others, rng):
                     == tokens[i][:1].isalpha()]
             tokens[i] = rng.choice(same or [b''])
         elif kind == 6:
-            tokens[i:i] = block(tokens, i) * rng.choice((1, 1, 2, 300))
+            tokens[i:i] = (block(tokens, i) * rng.choice((1, 1, 2, 300)))[:MOST]
         elif kind == 7:
             del tokens[i:i + len(block(tokens, i))]
         elif kind == 8:
@@ -105,7 +106,8 @@ def text(data, others, rng):
         else:
             j = rng.randrange(len(tokens))
             tokens[i], tokens[j] = tokens[j], tokens[i]
-    return b''.join(tokens)
+    ends = itertools.accumulate(map(len, tokens))
+    return b''.join(token for token, end in zip(tokens, ends, strict=True) if end <= MOST)
 
 
 def pick(tokens, i, wanted):

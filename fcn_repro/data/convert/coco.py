@@ -85,8 +85,8 @@ class Coco(Source):
 
 def area(row: dict[str, Any]) -> float:
     """The area of an annotation, of its box where it tells none."""
-    box = row.get('bbox') or (0, 0, 0, 0)
-    return float(row.get('area') or box[2] * box[3])
+    _, _, width, height = row.get('bbox') or (0, 0, 0, 0)
+    return float(row.get('area') or width * height)
 
 
 def is_coco(path: Path) -> bool:

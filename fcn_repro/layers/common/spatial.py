@@ -12,6 +12,14 @@ from .exporting import arguments, brief
 MAX_SPATIAL = 3
 
 
+def one_cell(x):
+    """x (N, C, …) with a cell of zeros along spatial axes of size 0, which torch refuses: its
+    windows see what Caffe's see, padding."""
+    if 0 not in x.shape[2:]:
+        return x
+    return F.pad(x, [end for size in reversed(x.shape[2:]) for end in (0, int(not size))])
+
+
 class SpatialLayer(Layer):
     """N-D convolution or its transpose. Bottoms share the weights; leading axes are batch.
 
@@ -148,7 +156,10 @@ class SpatialLayer(Layer):
         run, tops = functions[max(0, len(kernel) - 1)], []
         for x in bottoms:
             flat = x if channel == 1 else x.reshape(-1, *x.shape[channel:])
-            y = self.run(run, flat if kernel else flat.unsqueeze(-1), weight, bias, *axes)
+            y = self.run(run, one_cell(flat if kernel else flat.unsqueeze(-1)), weight, bias, *axes)
+            if 0 in x.shape[channel + 1:]:
+                for axis, size in enumerate(self.extents(x.shape)[1], 2):
+                    y = y.narrow(axis, 0, size)
             if channel != 1 or not kernel:
                 y = y.reshape(*x.shape[:channel], *y.shape[1:2 + len(kernel)])
             tops.append(y)
