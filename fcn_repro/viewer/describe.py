@@ -175,6 +175,7 @@ class _Describer:
         self.asked: Shape | None = None         # H, W of the first input, by the text
         self.pixels: Shape | None = None        # H, W of the first image
         self.used: set[str] = set()
+        self.refused = False                    # whether a layer of a known type cannot be made
 
     def drawn(self) -> Drawn:
         """The whole net."""
@@ -197,7 +198,8 @@ class _Describer:
         drawn = Drawn(self.graph, self.items, self.blobs, self.all_notes(), [],
                       cuts_of(self.items, self.blobs, self.layers), self.size,
                       'TRAIN' if self.graph.phase == TRAIN else 'TEST', self.words)
-        drawn.fusions = fusions_of(self.graph, drawn.notes)
+        if not self.refused:                    # passes are for layers that can be made
+            drawn.fusions = fusions_of(self.graph, drawn.notes)
         self.measure(drawn)
         return drawn
 
@@ -305,6 +307,7 @@ class _Describer:
                 item.macs = layer.macs(shapes)
         except FcnError as error:
             item.macs = None
+            self.refused |= id(node) not in self.layers
             self.note(item, f'{error.what}. {error.do}')
             return
         sure = all(blob.sure for blob in bottoms) and not odd
