@@ -9,6 +9,8 @@ once, with the first one's process id. Status 1 if anything was lost or mixed.
 """
 
 import argparse
+import csv
+import io
 import json
 import os
 import random
@@ -40,6 +42,8 @@ from fcn_repro.recipe.training import train
 from fcn_repro.solver.snapshot_files import iteration, list_snapshots
 
 ITERATIONS, EVERY, KEEP = 50, 2, 3
+# of metrics.json, images.csv and curves.csv; 'resumed' counts images of an evaluation that went on
+MEASURED = 'median_seconds', 'seconds', 'net_seconds', 'peak_memory', 'resumed'
 LAST = re.compile(rf'train_iter_{ITERATIONS}\.solverstate(\.h5)?')
 OLDEST = re.compile(rf'train_iter_{ITERATIONS - KEEP * EVERY}\.(caffemodel|solverstate)(\.h5)?')
 REFUSED = 3                             # exit status of a run whose folder is in use
@@ -134,14 +138,20 @@ def whole(name: str) -> None:
 
 
 def results(folder: str) -> dict[str, object]:
-    """{path: content} of all that a run leaves, but for its log and the times that it took."""
-    found: dict[str, object] = {}
-    for path, data in contents(Path(folder)).items():
-        if path.name == 'metrics.json':
-            found[str(path)] = json.loads(data) | {'median_seconds': None}
-        elif path.name != 'train.log':
-            found[str(path)] = data
-    return found
+    """{path: content} of all that a run leaves, but for its log and the times that it took, of
+    which the report is full: only its file counts."""
+    return {str(path): timeless(path, data) for path, data in contents(Path(folder)).items()
+            if path.name != 'train.log'}
+
+
+def timeless(path: Path, data: bytes) -> object:
+    """A file's content without what a second run measures anew."""
+    if path.name == 'metrics.json':
+        return {key: value for key, value in json.loads(data).items() if key not in MEASURED}
+    if path.suffix == '.csv':
+        return [{name: cell for name, cell in row.items() if name not in MEASURED}
+                for row in csv.DictReader(io.StringIO(data.decode()))]
+    return len(data) > 0 if path.name == 'report.html' else data
 
 
 def differing(folder: str, name: str, run: str = 'run') -> list[str]:

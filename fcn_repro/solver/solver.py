@@ -191,7 +191,8 @@ class Solver:
     # ---- iterations ----------------------------------------------------------------------------
 
     def run(self, until: int | None = None) -> Iterator['Solver']:
-        """Iterate up to `until` (max_iter), snapshots included; yields after each iteration.
+        """Iterate up to `until` (max_iter), snapshots included; yields after each iteration, before
+        its snapshot: what a caller writes of an iteration is there when the run resumes after it.
 
         Ends early, with a snapshot, after request_stop(). FcnError when the loss is not finite, and
         before the first iteration for what snapshots.prepare finds.
@@ -209,9 +210,9 @@ class Solver:
                  extra=glog.at('solver.cpp', 290))
         while self.iter < until and not self.stop_requested:
             self.iterate()
+            yield self
             if every and self.iter % every == 0 and self.iter < until:
                 self.snapshot()
-            yield self
         if self.iter > first and (self.param.snapshot_after_train or self.stop_requested or
                                   (every and self.iter % every == 0)):
             self.snapshot()
