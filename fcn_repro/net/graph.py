@@ -20,7 +20,7 @@ from ..sizes import check_numbers
 LABELS = '(labels)'     # name of the layer that makes a label map of scores, and of its top
 
 
-@dataclass(frozen=True, eq=False)       # compared and hashed by identity, never by name
+@dataclass(frozen=True, eq=False, slots=True)       # compared and hashed by identity, never by name
 class Node:
     """One layer. bottoms and tops are value numbers; param is its LayerParameter.
 
@@ -237,7 +237,8 @@ def _insert_splits(nodes, values):
             param = type(node.param)()
             param.CopyFrom(node.param)
         same = bottoms == node.bottoms and param is node.param
-        out.append(node if same else replace(node, bottoms=bottoms, param=param))
+        out.append(node if same else
+                   Node(node.name, node.type, param, bottoms, node.tops, node.line))
         for i, v in shared:
             weight = weights[i] if i < len(weights) else 0
             split = _split(node, i, v, values, names, uses[v])

@@ -37,7 +37,7 @@ def collapse_border(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
             done |= {stop.node for stop in stops[:path[-1] + 1]}
         for i, later in pairwise([*path, None]):
             repeats[stops[i].node] = _setting(stops[i], _removed(stops, later))
-    return _rebuilt(graph, pads, repeats)
+    return _rebuilt(graph, pads, repeats) if pads else graph
 
 
 def _chain(graph, node, keep):
