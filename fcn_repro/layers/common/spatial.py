@@ -69,35 +69,33 @@ class SpatialLayer(Layer):
         if count > MAX_SPATIAL:
             raise self.error(f'{count} spatial axes in a bottom of shape {dims(bottom)}',
                              f'Up to {MAX_SPATIAL} are supported; correct axis or the bottom.')
-        given = {field.name: value for field, value in self.param.ListFields()}
-        kernel = self._per_axis(given, 'kernel_size', 'kernel', count, None)
-        stride = self._per_axis(given, 'stride', 'stride', count, 1)
-        pad = self._per_axis(given, 'pad', 'pad', count, 0)
-        dilation = self._per_axis(given, 'dilation', None, count, 1)
+        kernel = self._per_axis('kernel_size', 'kernel', count, None)
+        stride = self._per_axis('stride', 'stride', count, 1)
+        pad = self._per_axis('pad', 'pad', count, 0)
+        dilation = self._per_axis('dilation', None, count, 1)
         for name, values in ('kernel_size', kernel), ('stride', stride), ('dilation', dilation):
             if min(values, default=1) < 1:
                 raise self.error(f'{name} {dims(values)} is not positive', 'Fix the field.')
         return kernel, stride, pad, dilation
 
-    def _per_axis(self, given, name, short, count, default):
-        """Values of a repeated field (one, or one per axis), or of its _h and _w form in 2-D, of
-        the fields that are given."""
-        values = given.get(name, ())
-        if short and (f'{short}_h' in given or f'{short}_w' in given):
-            if values:
+    def _per_axis(self, name, short, count, default):
+        """Values of a repeated field (one, or one per axis), or of its _h and _w form in 2-D."""
+        p, given = self.param, getattr(self.param, name)[:]
+        if short and (p.HasField(f'{short}_h') or p.HasField(f'{short}_w')):
+            if given:
                 raise self.error(f'both {name} and {short}_h / {short}_w', 'Give one of the two.')
             if count != 2:
                 raise self.error(f'{short}_h and {short}_w on {count} spatial axes',
                                  f'Use repeated {name}.')
-            return getattr(self.param, f'{short}_h'), getattr(self.param, f'{short}_w')
-        if not values and default is None and count:
+            return getattr(p, f'{short}_h'), getattr(p, f'{short}_w')
+        if not given and default is None and count:
             raise self.error(f'convolution_param.{name} is missing', 'Set it.')
-        if len(values) not in (0, 1, count):
-            raise self.error(f'{len(values)} values of {name} for {count} spatial axes',
+        if len(given) not in (0, 1, count):
+            raise self.error(f'{len(given)} values of {name} for {count} spatial axes',
                              f'Give 1 or {count}.')
-        if len(values) < 2:
-            return tuple(values or [default]) * count
-        return tuple(values)
+        if len(given) < 2:
+            return tuple(given or [default]) * count
+        return tuple(given)
 
     def parameters(self, bottoms):
         channel, kernel, *_ = self.geometry(bottoms[0])
