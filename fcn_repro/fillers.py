@@ -5,7 +5,7 @@ import math
 import torch
 
 from .errors import FcnError
-from .sizes import check_shape
+from .sizes import check_shape, possible
 
 LARGEST = torch.finfo(torch.float32).max
 FAN_IN, FAN_OUT, AVERAGE = 0, 1, 2            # FillerParameter.VarianceNorm
@@ -19,52 +19,55 @@ def fill(shape, filler, generator: torch.Generator) -> torch.Tensor:
     FcnError on an unknown type, on values that Caffe rejects, and on an empty shape.
     """
     shape, kind = tuple(shape), filler.type
-    check_shape(shape)
+    if not possible(shape):
+        check_shape(shape)
     if kind not in FILLERS:
         raise FcnError(f"unknown filler '{kind}'", do=f"Use one of {', '.join(FILLERS)}.")
     if 0 in shape:
         reject(filler, f'the parameter of shape {shape} is empty', 'Check the sizes of the layer.')
     if kind != 'gaussian' and filler.sparse != -1:
         reject(filler, f'sparse is {filler.sparse}, but only gaussian has it', 'Remove sparse.')
-    return FILLERS[kind](torch.empty(shape), filler, generator)
+    return FILLERS[kind](shape, filler, generator)
 
 
 def reject(filler, what, do):
     raise FcnError(f'filler {filler.type}: {what}', do=do)
 
 
-def constant(out, filler, generator):
-    return out.fill_(filler.value)
+def constant(shape, filler, generator):
+    return torch.full(shape, filler.value)
 
 
-def uniform(out, filler, generator):
+def uniform(shape, filler, generator):
     if filler.min > filler.max:
         reject(filler, f'min {filler.min} is above max {filler.max}', 'Exchange them.')
     if not filler.max - filler.min <= LARGEST:          # NaN too
         reject(filler, f'min {filler.min} and max {filler.max} are further apart than float32 '
                'reaches', 'Give finite numbers.')
-    return out.uniform_(filler.min, filler.max, generator=generator)
+    return torch.empty(shape).uniform_(filler.min, filler.max, generator=generator)
 
 
-def gaussian(out, filler, generator):
+def gaussian(shape, filler, generator):
     if not filler.std > 0:
         reject(filler, f'std is {filler.std}, it must be above 0', 'Use constant for one value.')
     if not (math.isfinite(filler.std) and math.isfinite(filler.mean)):
         reject(filler, f'mean is {filler.mean}, std {filler.std}', 'Give finite numbers.')
-    out.normal_(filler.mean, filler.std, generator=generator)
+    out = torch.empty(shape).normal_(filler.mean, filler.std, generator=generator)
     if filler.sparse == -1:
         return out
-    if not 0 <= filler.sparse <= out.shape[0]:
-        reject(filler, f'sparse is {filler.sparse}, it must be in 0 to {out.shape[0]} (outputs)',
+    if not shape:
+        reject(filler, f'sparse is {filler.sparse}, and the parameter has no axes', 'Remove it.')
+    if not 0 <= filler.sparse <= shape[0]:
+        reject(filler, f'sparse is {filler.sparse}, it must be in 0 to {shape[0]} (outputs)',
                'Change sparse, or remove it.')
-    keep = torch.empty_like(out).bernoulli_(filler.sparse / out.shape[0], generator=generator)
+    keep = torch.empty_like(out).bernoulli_(filler.sparse / shape[0], generator=generator)
     return out * keep
 
 
-def positive_unitball(out, filler, generator):
+def positive_unitball(shape, filler, generator):
     """Positive values; those of each out[i] sum to 1."""
-    out.uniform_(0, 1, generator=generator)
-    rows = out.view(out.shape[0] if out.dim() else 1, -1)
+    out = torch.empty(shape).uniform_(0, 1, generator=generator)
+    rows = out.view(shape[0] if shape else 1, -1)
     rows /= rows.sum(1, keepdim=True)
     return out
 
@@ -79,23 +82,23 @@ def fan(shape, norm):
     return {FAN_IN: fan_in, FAN_OUT: fan_out, AVERAGE: (fan_in + fan_out) / 2}[norm]
 
 
-def xavier(out, filler, generator):
-    bound = math.sqrt(3 / fan(out.shape, filler.variance_norm))
-    return out.uniform_(-bound, bound, generator=generator)
+def xavier(shape, filler, generator):
+    bound = math.sqrt(3 / fan(shape, filler.variance_norm))
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
 
-def msra(out, filler, generator):
-    std = math.sqrt(2 / fan(out.shape, filler.variance_norm))
-    return out.normal_(0, std, generator=generator)
+def msra(shape, filler, generator):
+    std = math.sqrt(2 / fan(shape, filler.variance_norm))
+    return torch.empty(shape).normal_(0, std, generator=generator)
 
 
-def bilinear(out, filler, generator):
+def bilinear(shape, filler, generator):
     """The same kernel in every (output, input) pair; surgery.interp fills the diagonal only."""
-    if out.dim() != 4 or out.shape[2] != out.shape[3]:
-        reject(filler, f'the shape {tuple(out.shape)} is not (outputs, inputs, k, k)',
+    if len(shape) != 4 or shape[2] != shape[3]:
+        reject(filler, f'the shape {shape} is not (outputs, inputs, k, k)',
                'Use it for square Convolution or Deconvolution filters.')
-    taps = bilinear_taps(out.shape[3], 'filler').float()
-    return out.copy_(torch.outer(taps, taps))
+    taps = bilinear_taps(shape[3], 'filler').float()
+    return torch.empty(shape).copy_(torch.outer(taps, taps))
 
 
 def bilinear_taps(size: int, rule: str = 'surgery') -> torch.Tensor:

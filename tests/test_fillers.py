@@ -102,6 +102,7 @@ def test_fan_out_of_a_single_axis_is_its_count():
     ((2, 0), parameter(), r'shape \(2, 0\) is empty'),
     ((2, 2), parameter('xavier', sparse=3), 'sparse is 3, but only gaussian'),
     ((2, 2), parameter('gaussian', sparse=3), 'sparse is 3, it must be in 0 to 2'),
+    ((), parameter('gaussian', sparse=0), 'sparse is 0, and the parameter has no axes'),
     ((2, 2), parameter('gaussian', sparse=-2), 'sparse is -2'),
     ((2, 2), parameter('gaussian', std=0.), 'std is 0.0'),
     ((2, 2), parameter('uniform', min=2.), 'min 2.0 is above max 1.0'),

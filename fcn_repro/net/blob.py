@@ -91,7 +91,8 @@ class ParamBlob(NetBlob):
         self.parameter, self.owner = parameter, owner
         self.casts = TensorCache()
         self.lr_mult, self.decay_mult = spec.lr_mult, spec.decay_mult
-        self._explicit = {field for field in ('lr_mult', 'decay_mult') if spec.HasField(field)}
+        self._spec = spec
+        self._explicit: set[str] = set()        # multipliers that another layer has set
 
     @property
     def tensor(self) -> torch.Tensor:
@@ -108,7 +109,8 @@ class ParamBlob(NetBlob):
     def set_multiplier(self, field: str, value: float) -> bool:
         """Set lr_mult or decay_mult from a layer that shares this parameter; False if another
         value was set before."""
-        if field in self._explicit and getattr(self, field) != value:
+        explicit = field in self._explicit or self._spec.HasField(field)
+        if explicit and getattr(self, field) != value:
             return False
         setattr(self, field, value)
         self._explicit.add(field)

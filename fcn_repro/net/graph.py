@@ -20,7 +20,7 @@ from ..sizes import check_numbers
 LABELS = '(labels)'     # name of the layer that makes a label map of scores, and of its top
 
 
-@dataclass(frozen=True, eq=False)       # compared and hashed by identity, never by name
+@dataclass(frozen=True, eq=False, slots=True)       # compared and hashed by identity, never by name
 class Node:
     """One layer. bottoms and tops are value numbers; param is its LayerParameter.
 
@@ -168,11 +168,11 @@ def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:
 
 
 def _number_repeated_names(nodes):
-    seen, out = Counter(), []
+    seen, out = {}, []
     for node in nodes:
-        occurrence = seen[node.name]
+        occurrence = seen.get(node.name, 0)
         out.append(replace(node, occurrence=occurrence) if occurrence else node)
-        seen[node.name] += 1
+        seen[node.name] = occurrence + 1
     return out
 
 
@@ -222,31 +222,38 @@ def _source(blob, latest):
 
 def _insert_splits(nodes, values):
     uses = Counter(v for node in nodes for v in node.bottoms)
-    for node in nodes:                       # a loss weight is one more use of a top
-        weights = node.param.loss_weight[:]     # none, or one a top, as the layer will check
+    weighted = {}                               # {node: none, or a loss weight for each top}
+    for node in nodes:                          # a loss weight is one more use of a top
+        weights = node.param.loss_weight[:]     # as many as tops, as the layer will check
         if weights:
+            weighted[node] = weights
             uses.update(v for v, w in zip(node.tops, weights, strict=False) if w)
     values, names, out, copies = list(values), set(values), [], {}
     for node in nodes:
         bottoms = tuple([next(copies[v]) if v in copies else v for v in node.bottoms])
         shared = [(i, v) for i, v in enumerate(node.tops) if uses[v] > 1]
-        param = node.param
-        if shared and param.loss_weight:
+        param, weights = node.param, weighted.get(node, ())
+        if shared and weights:
             param = type(node.param)()
             param.CopyFrom(node.param)
         same = bottoms == node.bottoms and param is node.param
-        out.append(node if same else replace(node, bottoms=bottoms, param=param))
+        out.append(node if same else
+                   Node(node.name, node.type, param, bottoms, node.tops, node.line))
         for i, v in shared:
-            split = _split(node, param, i, v, values, names, uses[v])
+            weight = weights[i] if i < len(weights) else 0
+            split = _split(node, i, v, values, names, uses[v])
             copies[v] = iter(split.tops)
-            if split.param.loss_weight:
-                next(copies[v])              # the first copy is the loss
+            if weight:                          # the first copy is the loss
+                split.param.loss_weight.extend([weight] + [0] * (uses[v] - 1))
+                param.loss_weight[i] = 0
+                next(copies[v])
             out.append(split)
     return out, values
 
 
-def _split(node, param, i, v, values, names, count):
-    weight = param.loss_weight[i] if i < len(param.loss_weight) else 0
+def _split(node, i, v, values, names, count):
+    """The Split of a node's top i, value v, into `count` copies, which are added to the values and
+    to the names of blobs."""
     blob = values[v]
     name = f'{blob}_{node.name}_{i}_split'
     if f'{name}_0' in names:               # in Caffe too: a top that has several sources
@@ -254,10 +261,7 @@ def _split(node, param, i, v, values, names, count):
                        'there already', line=node.line, layer=node.name, type=node.type,
                        do='Rename the layer: one before has its name, and writes this blob too.')
     copies = [f'{name}_{k}' for k in range(count)]
-    split = type(param)(name=name, type='Split', bottom=[blob], top=copies)
-    if weight:
-        split.loss_weight.extend([weight] + [0] * (count - 1))
-        param.loss_weight[i] = 0
+    split = type(node.param)(name=name, type='Split', bottom=[blob], top=copies)
     first = len(values)
     values.extend(copies)
     names.update(copies)

@@ -59,8 +59,11 @@ def own_shapes(graph: Graph, declared: dict) -> list[tuple[int, ...]]:
     named: set[str] = set()
     shapes = []
     for node in graph.nodes:
+        own = declared.get(node.key)
+        if not own:
+            continue
         names = [spec.name for spec in node.param.param]
-        for i, (shape, _) in enumerate(declared.get(node.key, ())):
+        for i, (shape, _) in enumerate(own):
             name = names[i] if i < len(names) else ''
             if name not in named:
                 shapes.append(shape)

@@ -12,7 +12,7 @@ from .graph import AUTOMATIC, Node
 NARROW = torch.bfloat16, torch.float16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Step:
     """One node: its layer, (top, loss weight) pairs, bottoms that get no gradient, bottoms that
     must get one, the values that nobody reads after it, and the type that its floating bottoms
@@ -44,7 +44,7 @@ def make_plan(graph, layer_of, passes, blobs, stop_after, labels_of=None, everyt
     layer_of(node) gives a node's layer. everything: keep and observe every value. dtype: a 16-bit
     type for the products; the last ones, which make scores, and all else compute in float32.
     """
-    inner = _inner(graph, layer_of)
+    inner = _inner(graph, layer_of) if dtype is not None else set()
     if stop_after is not None:
         nodes = graph.upto(stop_after)
         graph = replace(graph, nodes=nodes, outputs=tuple(

@@ -8,7 +8,7 @@ from itertools import pairwise
 from ..layers import layer_class
 from ..net.graph import Graph, Node
 from ..proto import dialect_of
-from .intervals import ELEMENT, has_border, make_layer, trace
+from .intervals import ELEMENT, has_border, make_layer, may_have_border, trace
 
 
 def collapse_border(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
@@ -26,8 +26,8 @@ def collapse_border(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
     """
     pads, repeats, done = {}, {}, set()
     for node in graph.nodes:
-        if node.type != 'Convolution' or node in done or not _is_link(node) \
-                or not has_border(node):
+        if node.type != 'Convolution' or node in done or not may_have_border(node) \
+                or not _is_link(node) or not has_border(node):
             continue
         chain = _chain(graph, node, keep)
         stops = trace(chain) if any(make_layer(node).spatial_axes == 2 for node in chain) else []
@@ -37,7 +37,7 @@ def collapse_border(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
             done |= {stop.node for stop in stops[:path[-1] + 1]}
         for i, later in pairwise([*path, None]):
             repeats[stops[i].node] = _setting(stops[i], _removed(stops, later))
-    return _rebuilt(graph, pads, repeats)
+    return _rebuilt(graph, pads, repeats) if pads else graph
 
 
 def _chain(graph, node, keep):

@@ -18,6 +18,8 @@ def fuse_norm(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
         scale = _scale_behind(graph, node, keep)
         if scale is not None:
             pairs[scale] = node
+    if not pairs:
+        return graph
     gone = set(pairs.values())
     nodes = tuple(replace(node, type='Norm', bottoms=pairs[node].bottoms, parts=(pairs[node], node))
                   if node in pairs else node for node in graph.nodes if node not in gone)

@@ -20,6 +20,8 @@ def fuse_score(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
                     and not any(up.param.loss_weight):
                 gone.add(up)
                 fused[node] = _fused(up, node)
+    if not fused:
+        return graph
     return replace(graph, nodes=tuple(fused.get(node, node) for node in graph.nodes
                                       if node not in gone))
 

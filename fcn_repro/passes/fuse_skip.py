@@ -23,6 +23,8 @@ def fuse_skip(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
             gone |= set(found)
             fused[add] = replace(add, type='UpCropAdd', parts=(up, cut, add),
                                      bottoms=(up.bottoms[0], cut.bottoms[0]))
+    if not fused:
+        return graph
     return replace(graph, nodes=tuple(fused.get(node, node) for node in graph.nodes
                                       if node not in gone))
 

@@ -18,6 +18,8 @@ def fuse_upcrop(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
         crop = _crop_behind(graph, node, keep)
         if crop is not None:
             pairs[crop] = node
+    if not pairs:
+        return graph
     ups = set(pairs.values())
     nodes = tuple(_fused(pairs[node], node) if node in pairs else node
                   for node in graph.nodes if node not in ups)

@@ -63,6 +63,13 @@ def make_layer(node):
     return layer_class(node.type, dialect_of(node.param))(node, RunState(0))
 
 
+def may_have_border(node):
+    """Whether a pad of a Convolution is large enough for has_border: kernel and stride are at least
+    1. Most nodes are told apart by this alone."""
+    p = node.param.convolution_param
+    return max(p.pad[:] + [p.pad_h, p.pad_w]) > 1
+
+
 def has_border(node):
     """Whether the pad of a Convolution over two axes gives at least two equal cells at a side."""
     axes = zip(*make_layer(node).window(), strict=True)

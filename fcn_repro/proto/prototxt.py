@@ -14,7 +14,7 @@ from ..sniff import check_text
 from . import TEST, TRAIN
 from .dialects import BVLC, Dialect, dialect_of, dialects_with, find_dialect, use_dialect
 from .plain import parse_plain
-from .scan import Occurrence, check_utf8, scan
+from .scan import LAYER, Occurrence, check_utf8, scan
 from .upgrade import apply_rules, upgrade_net, upgrade_solver
 
 PROTOTXT_HERE = 'Give the .prototxt here; pass a .caffemodel or .h5 as weights.'
@@ -128,21 +128,23 @@ def filter_net(net: NetText, phase: int | str, level: int = 0, stages=()) -> Net
     rule; a rule is met when all that it names holds. Returns a NetText whose message.state is
     that state; FcnError on a layer with both kinds of rule.
     """
-    message = _copy(net.message)
-    del message.layer[:]
+    message = type(net.message)(**{field.name: value for field, value in net.message.ListFields()
+                                   if field.name != LAYER})
     message.state.phase = PHASES.get(phase, phase)
     message.state.level = level
     message.state.stage.extend(stages)
-    lines = []
+    layers, lines = [], []
     for layer, line in zip(net.message.layer, net.lines, strict=True):
-        if layer.include and layer.exclude:
-            raise FcnError(f'{len(layer.include)} include and {len(layer.exclude)} exclude rules',
+        include, exclude = layer.include, layer.exclude     # wrapped anew by each access
+        if include and exclude:
+            raise FcnError(f'{len(include)} include and {len(exclude)} exclude rules',
                            file=net.file, line=line, layer=layer.name, type=layer.type,
                            do='Use one kind only.')
-        rules, keep = (layer.include, True) if layer.include else (layer.exclude, False)
-        if (bool(rules) and any(_meets(message.state, rule) for rule in rules)) == keep:
-            message.layer.append(layer)
+        if not (include or exclude) or any(
+                _meets(message.state, rule) for rule in include or exclude) == bool(include):
+            layers.append(layer)
             lines.append(line)
+    message.layer.extend(layers)
     return replace(net, message=message, lines=tuple(lines))
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from small_runs import assert_error, call
@@ -37,6 +37,7 @@ def test_a_pixel_has_a_digits_label_exactly_where_there_is_ink(seed):
 
 
 @given(index=st.integers(0, len(TRAIN_DIGITS) - 1), seed=st.integers(0, 100))
+@example(index=1067, seed=4)
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
 def test_a_boxed_digit_is_in_the_middle_and_is_the_digit(index, seed):
     box = TRAIN_DIGITS.box(np.random.default_rng(seed), index)
@@ -49,7 +50,8 @@ def test_a_boxed_digit_is_in_the_middle_and_is_the_digit(index, seed):
     source = source[ink[0].min():ink[0].max() + 1, ink[1].min():ink[1].max() + 1]
     box = box[rows.min():rows.max() + 1, cols.min():cols.max() + 1]
     small = Image.fromarray(box).resize(source.shape[::-1], Image.BOX)
-    assert np.corrcoef(np.asarray(small).ravel(), source.ravel())[0, 1] > 0.4
+    # with a frame of background: the 1 of index 1067 is ink all over
+    assert np.corrcoef(np.pad(small, 1).ravel(), np.pad(source, 1).ravel())[0, 1] > 0.6
 
 
 @pytest.mark.parametrize('layer', [M2nistDataLayer, M2nistDigitDataLayer])

@@ -63,15 +63,16 @@ class Layer:
 
     def __init__(self, node, state):
         self.node, self.state = node, state
-        self.param = getattr(node.param, self.fields) if self.fields else None
+        param = node.param
+        self.param = getattr(param, self.fields) if self.fields else None
         self._check_arity('bottom', len(node.bottoms), self.bottoms)
         self._check_arity('top', len(node.tops), self.tops)
-        down, bottom = len(node.param.propagate_down), node.param.bottom[:]
+        down, bottom = len(param.propagate_down), param.bottom[:]
         if down not in (0, len(bottom)):
             raise self.error(f'{down} propagate_down for {len(bottom)} bottoms',
                              'Give one for each bottom.')
         # whether a top is written over its bottom: they have one name
-        self.overwrites = any(map(operator.eq, bottom, node.param.top[:]))
+        self.overwrites = any(map(operator.eq, bottom, param.top[:]))
         if self.overwrites and not self.in_place:
             raise self.error(f'in-place {self.type}', 'Give the top a name of its own.')
         self.loss_weights = self._read_loss_weights()

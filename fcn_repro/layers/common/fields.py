@@ -7,7 +7,10 @@ unless the layer's class states it in `dialect_fields`: the layer would compute 
 
 import logging
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from ...errors import FcnError
 from ...proto.dialects import added_fields, dialect_of, dialects
@@ -43,10 +46,18 @@ def messages_of(cls: Any) -> tuple[str, ...]:
 
 def foreign_messages(param: Any, cls: Any) -> Iterator[str]:
     """The set parameter messages of a LayerParameter that a type does not read."""
-    read = messages_of(cls)
+    read, names = messages_of(cls), message_fields(param.DESCRIPTOR)
     for descriptor, _ in param.ListFields():
-        if descriptor.message_type and not descriptor.is_repeated and descriptor.name not in read:
-            yield descriptor.name
+        name = names.get(descriptor)
+        if name is not None and name not in read:
+            yield name
+
+
+@cache
+def message_fields(message: Descriptor) -> dict[FieldDescriptor, str]:
+    """{field: its name} of the messages that a type of message can have once."""
+    return {field: field.name for field in message.fields
+            if field.message_type and not field.is_repeated}
 
 
 def is_read(path: str, cls: Any) -> bool:
