@@ -280,7 +280,7 @@ class Run:
         classes = options.classes
         if classes is None and self.stage.counts_classes:
             classes = check_folder(options.own_voc).classes
-        model = MODELS[self.name].on_data(classes=classes, voc_dir=str(options.own_voc),
+        model = MODELS[self.name].on_data(classes=classes, voc_dir=os.path.abspath(options.own_voc),
                                           val_images=len(data), pixels=height * width,
                                           size=(height, width), **crops)
         if options.class_weights:
