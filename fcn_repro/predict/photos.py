@@ -82,8 +82,9 @@ def photos_of(path: Path, notes: list[str]) -> list[Path]:
                            f"are searched: for others give a pattern, '{path}/**/*'.")
         if masks:
             places = {'/'.join(mask.parent.relative_to(path).parts[:1]) for mask in masks}
-            where = f'in {" and ".join(sorted(places))}' if places != {''} else 'beside their images'
-            notes.append(f'{path}: {len(found)} images; {len(masks)} masks {where} are not labelled')
+            where = f'in {" and ".join(sorted(places))}' if places != {''} else 'beside them'
+            notes.append(f'{path}: {len(found)} images to label; masks {where} are left out: '
+                         f'{len(masks)}')
         return found
     if not os.path.lexists(path) and glob.has_magic(str(path)):
         found = images_of(map(Path, glob.glob(str(path), recursive=True)))

@@ -32,22 +32,22 @@ def runs(trained, monkeypatch, capsys):
 def test_infer_and_eval_mean_the_same_run(runs, capsys):
     save(runs / 'x.png', noise(40, 50))
     said = 'runs/b: the newest of 2 finished runs; others: a'
-    for words in ('eval', '--pictures', 0), ('infer', 'x.png'):
+    for words in ('eval_voc', '--pictures', 0), ('infer', 'x.png'):
         done = call(capsys, *words)
         assert done.status == 0 and done.out.startswith(said + '\n'), done
-    for words in ('eval', '--voc', 'voc', '--pictures', 0), ('infer', 'voc/JPEGImages'):
+    for words in ('eval_voc', '--voc', 'voc', '--pictures', 0), ('infer', 'voc/JPEGImages'):
         done = call(capsys, *words)
         assert done.out.startswith('runs/a: trained on the data'), done
-    for command in ('eval',), ('infer', 'x.png'):
+    for command in ('eval_voc',), ('infer', 'x.png'):
         assert_error(call(capsys, *command, '--weights', 'w.h5'), '--weights without --net')
         assert_error(call(capsys, *command, '--net', 'n.prototxt'), '--net without --weights')
         assert_error(call(capsys, *command, '--run', 'a', '--net', 'n.prototxt'), 'both given')
-    assert_error(call(capsys, 'eval', '--mnist', 'digits'), '--mnist is the data of a run')
+    assert_error(call(capsys, 'eval_voc', '--mnist', 'digits'), '--mnist is the data of a run')
 
 
 def test_a_run_is_scored_from_another_folder(runs, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = call(capsys, 'eval', '--run', runs / 'runs/a', '--pictures', 0, '--out', 'here')
+    done = call(capsys, 'eval_voc', '--run', runs / 'runs/a', '--pictures', 0, '--out', 'here')
     assert done.status == 0, done
     assert json.loads(Path('here/metrics.json').read_text())['images'] == 2
 
@@ -59,7 +59,7 @@ def test_weights_of_one_name_have_folders_of_their_own(runs, capsys):
     assert results_of('eval', 'fcn8s.caffemodel', 'runs') == Path('runs/eval/fcn8s')
     assert results_of('infer', '/nets/fcn8s.caffemodel', 'runs') == Path('runs/infer/nets/fcn8s')
     for each, folder in zip(weights, folders, strict=True):
-        done = call(capsys, 'eval', '--weights', each, '--pictures', 0)
+        done = call(capsys, 'eval_voc', '--weights', each, '--pictures', 0)
         assert done.status == 0 and (folder / 'metrics.json').is_file(), done
 
 
@@ -69,10 +69,10 @@ def test_a_folder_of_images_and_masks(runs, capsys):
         (runs / 'photos' / place).mkdir(parents=True, exist_ok=True)
         save(runs / 'photos' / place / name, noise(40, 50))
     done = call(capsys, 'infer', 'photos', '--out', 'labels')
-    assert done.status == 0 and 'photos: 2 images; 1 masks in masks are not labelled' in done.out
+    assert done.status == 0 and 'photos: 2 images to label; masks in masks are left out: 1' in done.out
     assert sorted(path.name for path in Path('labels').glob('*')) == [
         'a.overlay.png', 'a.png', 'b.overlay.png', 'b.png']
     shutil.copy('photos/masks/a.png', 'photos/images/a_mask.png')
     done = call(capsys, 'infer', 'photos/images', '--out', 'flat')
-    assert done.status == 0 and '2 images; 1 masks beside their images' in done.out
+    assert done.status == 0 and '2 images to label; masks beside them are left out: 1' in done.out
     assert not Path('flat/a_mask.png').exists()
