@@ -18,6 +18,7 @@ from ..data.image import MEAN
 from ..data.layer import DataLayer
 from ..distributed import Processes
 from ..errors import FcnError
+from ..export import Exported
 from ..formats.weights import format_rows, read_extra
 from ..memory import keep_freed_memory
 from ..net.net import Net
@@ -108,7 +109,7 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
     net = UserNet.read(source.net, TEST, passes=optimisations.passes,
                        overrides=options.in_order(args.split, bool(args.submit)),
                        writes=args.writes)
-    data = given_data(net, args)
+    data = given_data(net, args, source.weights)
     weights = source.weights
     print(f'{source.net} with {weights}')
     print(format_rows(net.copy_from(weights), args.verbose))
@@ -167,7 +168,7 @@ def run_of_data(args: argparse.Namespace, options: Options) -> Run:
     return Run(found.stage_name, replace(options, out=str(found.folder)))
 
 
-def given_data(net: Net, args: argparse.Namespace) -> DataLayer | None:
+def given_data(net: Net, args: argparse.Namespace, weights: Path) -> DataLayer | None:
     """The data that a deploy net is given; None for a net that reads its own. FcnError without
     --voc."""
     if not net.graph.inputs:
@@ -179,5 +180,6 @@ def given_data(net: Net, args: argparse.Namespace) -> DataLayer | None:
         raise FcnError('the net has no Python data layer, and no data are given',
                        file=str(net.graph.file), code='no-data',
                        do='Give a val net; or, for a deploy net, a folder in the layout of VOC.')
-    return given_voc(args.voc, args.split, args.sbd, args.mean or MEAN,
+    return given_voc(args.voc, args.split, args.sbd,
+                     args.mean or Exported.of(weights).mean or MEAN,
                      find_output(net, args.output, args.threshold).classes, bool(args.submit))

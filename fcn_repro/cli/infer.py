@@ -15,9 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..data.image import MEAN
 from ..distributed import Processes
 from ..errors import FcnError, nearest
+from ..export import Exported
 from ..formats.weights import FILLER, format_rows
 from ..memory import keep_freed_memory
 from ..net.net import Net
@@ -57,12 +60,13 @@ FILES = {'npy': 'write NAME.npy, the label map',
 
 
 class Source(NamedTuple):
-    """What is run, its class names and mean, and where its results go by default."""
+    """What is run, its class names, mean and colours, and where its results go by default."""
     net: str | Path
     weights: str | Path
     out: Path
     classes: Sequence[str] | None = None
     mean: Sequence[float] = MEAN
+    colours: np.ndarray | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,7 +143,7 @@ def label_maps(args: argparse.Namespace, net: Net, source: Source) -> LabelMaps:
     outputs = find_outputs(net, args.output, args.threshold)
     job = LabelMaps(Segmenter(net, args.mean or source.mean, outputs, args.tile),
                     source.classes if args.classes is None else args.classes,
-                    Files(**{name: getattr(args, name) for name in FILES}))
+                    Files(**{name: getattr(args, name) for name in FILES}), source.colours)
     for output in outputs:
         print(output.words)
     return job
@@ -181,7 +185,9 @@ def choose(args: argparse.Namespace, photos: Sequence[Path]) -> Source:
     if args.stage:
         return of_stage(args)
     if args.net:
-        return Source(args.net, args.weights, results_of('infer', args.weights, args.runs))
+        said = Exported.of(args.weights)
+        return Source(args.net, args.weights, results_of('infer', args.weights, args.runs),
+                      said.classes, said.mean or MEAN, said.colours)
     return of_run(args, run_meant(args, photos, args.heatmap))
 
 
@@ -190,7 +196,8 @@ def of_run(args: argparse.Namespace, run: FinishedRun) -> Source:
     if not (run.finished or args.weights):
         print(f'warning: {run.folder} is at iteration {run.iteration} of {run.length}')
     out = results_of('infer', args.weights, args.runs) if args.weights else run.folder / 'infer'
-    return Source(run.deploy, args.weights or run.weights, out, run.classes, run.mean)
+    return Source(run.deploy, args.weights or run.weights, out, run.classes, run.mean,
+                  run.colours)
 
 
 def of_stage(args: argparse.Namespace) -> Source:

@@ -28,7 +28,7 @@ def check_named(args: argparse.Namespace) -> None:
     if args.run and (args.stage or args.net):
         raise FcnError(f"--run and --{'stage' if args.stage else 'net'} are both given",
                        do='Give one of them.')
-    alone = None if args.run or args.stage or args.weights and in_run(args.weights) else \
+    alone = None if args.run or args.stage or (args.weights and in_run(args.weights)) else \
         ('net', 'weights') if args.net and not args.weights else \
         ('weights', 'net') if args.weights and not args.net else None
     if alone:

@@ -10,6 +10,7 @@ import numpy as np
 
 from fcn_repro.data.image import check_mean, to_blob
 from fcn_repro.data.order import BatchOrder, SampleOrder
+from fcn_repro.data.palette import palette
 from fcn_repro.data.reader import Reader, Sample, read_class_names
 from fcn_repro.errors import FcnError
 from fcn_repro.paths import as_path
@@ -26,7 +27,8 @@ class DataLayer:
     blobs(samples), which together make batch(k), and `reader`.
 
     module: of python_param; the class name is its layer.
-    tops: number of tops. classes: names by label index, or None.
+    tops: number of tops. classes: names by label index, or None. colours: (256, 3) uint8 RGB, those
+    in which they are shown.
     options: {name of a user's option (recipe.options.Options): the param that it replaces}.
     seed_param: the param that a user's seed replaces. batch_param: the one that the user's images
     per pass of training replace; None for a layer with batches of its own.
@@ -53,6 +55,11 @@ class DataLayer:
     def class_names(cls, params: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Class names by label index as these params tell, without reading samples; or None."""
         return None
+
+    @property
+    def colours(self) -> np.ndarray:
+        """VOC's, where a data set has none of its own."""
+        return palette()
 
     @classmethod
     def assumed_shapes(cls, params: Mapping[str, Any],
@@ -191,6 +198,11 @@ class SegDataLayer(DataLayer):
     def classes(self) -> tuple[str, ...] | None:
         """Class names by label index, or None."""
         return self.reader.classes
+
+    @property
+    def colours(self) -> np.ndarray:
+        """The Reader's."""
+        return self.reader.colours
 
     def label_file(self, sample: Sample) -> Path:
         """The file that holds the sample's label, for messages."""

@@ -32,8 +32,8 @@ class OwnDataLayer(SegDataLayer):
     an image is resized, drawn evenly in its logarithm; mirror: whether half of the crops are;
     recolour: the fraction of crops whose colours are rotated at random about mid-grey, for classes
     that colour does not tell; rotate: the largest angle, in degrees, by which crops are turned
-    either way, for things that have no upright; the rest as in SegDataLayer. Where an image, resized, is smaller than
-    the crop, the rest is void and holds the mean pixel.
+    either way, for things that have no upright; the rest as in SegDataLayer. Where an image,
+    resized and turned, does not fill the crop, the rest is void and holds the mean pixel.
 
     Every epoch takes each image once, in a random order. A crop is a function of (seed, k), k the
     number of the consumed sample, so that reading ahead and resuming change nothing.

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fcn_repro.data.colours import shown_in
 from fcn_repro.data.image import VOID, check_label, image_size, read_image, read_label
+from fcn_repro.data.palette import LONGEST_CLASS, palette
 from fcn_repro.errors import CONTROL, FcnError, short
 from fcn_repro.files import read_regular
 from fcn_repro.paths import as_path, confined
 
-LONGEST_CLASS = 200         # characters of a class name
 IMAGE_SUFFIXES = '.jpg', '.jpeg', '.png'        # of images, in any case
 
 
@@ -66,6 +67,12 @@ class Reader:
     def class_names(self) -> tuple[str, ...] | None:
         """Names by label index from classes.txt, or None where there is no such file."""
         return read_class_names(self.folder / 'classes.txt')
+
+    @cached_property
+    def colours(self) -> np.ndarray:
+        """(256, 3) uint8 RGB, those in which classes are shown: of colours.txt, or else VOC's."""
+        found = shown_in(self.folder)
+        return palette() if found is None else found
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -147,10 +147,10 @@ def write_scenes(folder: Path, stamp: dict) -> None:
     (folder / STAMP).write_text(json.dumps(stamp, indent=1) + '\n')
 
 
-def write_label(path: Path, label: np.ndarray) -> None:
-    """Save a label image (H,W) uint8 as a PNG with VOC's palette."""
+def write_label(path: Path, label: np.ndarray, colours: np.ndarray | None = None) -> None:
+    """Save a label image (H,W) uint8 as a PNG with these colours (256, 3), or VOC's."""
     image = Image.fromarray(label)
-    image.putpalette(palette().tobytes())
+    image.putpalette((palette() if colours is None else colours).tobytes())
     image.save(path)
 
 

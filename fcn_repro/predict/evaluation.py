@@ -305,9 +305,10 @@ class Pass:
             iu = image_metrics(done.score, self.classes)[1]
             row = make_row(sample.image, sample.label, done.prediction,
                            f'{sample.id}   mean IU {100 * iu:.1f}' if iu == iu else
-                           f'{sample.id}   all void')
+                           f'{sample.id}   all void', self.source.data.colours)
             self.rows[done.k] = row
-            save_rows([row], self.names, confined(self.out / 'pictures', f'{sample.id}.png', 'id'))
+            save_rows([row], self.names, confined(self.out / 'pictures', f'{sample.id}.png', 'id'),
+                      colours=self.source.data.colours)
 
     def draw_again(self, scores: Mapping[int, ImageScore]) -> None:
         """Run once more the images that are to be shown and that an earlier call has scored; only
@@ -354,7 +355,8 @@ class Pass:
             precision=options.precision, memory=max(self.processes.gather(self.peak)),
             warnings=doubts(mean, provenance), provenance=provenance,
             worst=[examples[k] for k in worst if k in examples],
-            best=[examples[k] for k in best if k in examples], resumed=self.resumed)
+            best=[examples[k] for k in best if k in examples], resumed=self.resumed,
+            colours=data.colours)
 
 
 class Extremes:
@@ -444,7 +446,7 @@ def show(found: Evaluation, rows: Sequence[Row], out: Path) -> None:
     for doubt in found.warnings:
         print(f'warning: {doubt}')
     if rows:
-        save_rows(rows, found.names, out / 'pictures.png')
+        save_rows(rows, found.names, out / 'pictures.png', colours=found.colours)
         print(f'pictures (image, ground truth, prediction): {out}/pictures.png')
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..data import parse_params, python_layers
+from ..data.colours import shown_in
 from ..data.layer import DataLayer
 from ..data.palette import VOC_CLASSES
 from ..data.reader import Sample, read_class_names
@@ -116,8 +117,7 @@ def class_names(net_file: str | Path, count: int, file: str | Path | None = None
             raise FcnError(f'{len(names)} class names for the {count} classes of {net_file}',
                            file=str(file), do='Give one name per line, in the order of the labels.')
         return names
-    folder = Path(net_file).absolute().parent
-    for kept in (folder, *([folder.parent] if folder.name == 'net' else ())):
+    for kept in folders_beside(net_file):
         beside = read_class_names(kept / 'classes.txt')
         if beside and len(beside) == count:
             return beside
@@ -125,6 +125,20 @@ def class_names(net_file: str | Path, count: int, file: str | Path | None = None
     if found and len(found) == count:
         return found
     return VOC_CLASSES if count == len(VOC_CLASSES) else tuple(map(str, range(count)))
+
+
+def folders_beside(net_file: str | Path) -> tuple[Path, ...]:
+    """The folders that may hold what is known of a net: its own, and the run whose folder `net` it
+    is in."""
+    folder = Path(net_file).absolute().parent
+    return (folder, folder.parent) if folder.name == 'net' else (folder,)
+
+
+def class_colours(net_file: str | Path) -> np.ndarray | None:
+    """The colours (256, 3) that are kept beside a net, or with its run (colours.txt); None without.
+    FcnError for such a file that is no table of colours."""
+    found = (shown_in(folder) for folder in folders_beside(net_file))
+    return next((colours for colours in found if colours is not None), None)
 
 
 def names_in(file: str | Path) -> tuple[str, ...]:

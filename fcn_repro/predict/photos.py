@@ -60,7 +60,8 @@ def find_photos(paths: Iterable[str | Path]) -> Found:
     path, and a folder or pattern without images; FcnError, the first fault, where no path has an
     image."""
     files: dict[Path, Path] = {}
-    faults, notes = [], []
+    faults: list[FcnError] = []
+    notes: list[str] = []
     for path in map(Path, paths):
         try:
             for file in photos_of(path, notes):

@@ -243,7 +243,7 @@ def draw_refinement(runs: Mapping[str, Run], path: Path, count: int) -> None:
     for k in sorted(spread(min(count, len(data)), len(data))):
         sample = data.sample(k)
         strips.append((sample.id, sample.image, [*predictions(nets, k), sample.label]))
-    refinement(strips, [*runs, 'ground truth'], data.classes, path)
+    refinement(strips, [*runs, 'ground truth'], data.classes, path, data.colours)
 
 
 def loaded(run: Run):

@@ -9,8 +9,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..data.colours import FILE as COLOURS
+from ..data.colours import as_text, shown_in
 from ..data.image import MEAN, check_mean
-from ..data.palette import VOC_CLASSES
+from ..data.palette import VOC_CLASSES, palette
 from ..data.reader import read_class_names
 from ..errors import FcnError, located, nearest, short
 from ..formats.atomic import write_text
@@ -91,6 +95,12 @@ class FinishedRun:
         return VOC_CLASSES if count == len(VOC_CLASSES) else tuple(map(str, range(count)))
 
     @property
+    def colours(self) -> np.ndarray | None:
+        """The colours of the classes, (256, 3) uint8 RGB, that are kept with the run; None for
+        VOC's."""
+        return shown_in(self.folder)
+
+    @property
     def mean(self) -> tuple[float, float, float]:
         """The mean pixel that its data layers subtract, BGR; VGG's where they name none."""
         with located(self.val):
@@ -135,7 +145,10 @@ def folders_of_runs(runs: str | PathLike = 'runs') -> list[Path]:
                   if list_snapshots(path) and not re.search(r'\.old\d+$', path.name))
 
 
-def keep_class_names(folder: Path, names: Sequence[str] | None) -> None:
-    """Write the class names of a run's data into its folder, for use without the data."""
+def keep_classes(folder: Path, names: Sequence[str] | None, colours: np.ndarray) -> None:
+    """Write the class names of a run's data into its folder, and their colours (256, 3) if they are
+    not VOC's, for use without the data."""
     if names:
         write_text('\n'.join(names) + '\n', folder / CLASSES)
+        if (colours != palette()).any():
+            write_text(as_text(colours, tuple(names)), folder / COLOURS)

@@ -14,6 +14,7 @@ import torch
 
 from ..data.check import check_folder
 from ..data.findings import by_kind, headed
+from ..data.palette import palette
 from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..formats.atomic import make_folder
@@ -33,7 +34,7 @@ from ..report.progress import TrainingBar, human, log_to
 from ..solver.iteration import test_passes
 from ..solver.snapshot_files import iteration
 from ..solver.solver import Solver
-from .finished import keep_class_names
+from .finished import keep_classes
 from .optimisations import Optimisations
 from .options import NONE
 from .provenance import (
@@ -298,7 +299,7 @@ def open_folder(run: Run, val: Net, processes: Processes) -> None:
     if processes.first:
         make_folder(run.folder)
         log_to(run.folder / 'train.log')
-        keep_class_names(run.folder, class_names(val))
+        keep_classes(run.folder, class_names(val), colours_of(val))
 
 
 def class_names(val: Net) -> Sequence[str] | None:
@@ -308,6 +309,12 @@ def class_names(val: Net) -> Sequence[str] | None:
                   if node.type == 'Python'), None)
     count = classes_of(val)
     return found if found and len(found) == count else tuple(map(str, range(count)))
+
+
+def colours_of(val: Net) -> np.ndarray:
+    """The colours of the classes of the data that a val net reads, (256, 3) uint8 RGB."""
+    return next((val.layer(node).reader.colours for node in val.graph.nodes
+                 if node.type == 'Python'), palette())
 
 
 def iterate(run: Run, solver: Solver, val: Net, report: str,

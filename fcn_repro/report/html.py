@@ -9,7 +9,6 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,14 @@ import numpy as np
 from PIL import Image
 
 from fcn_repro.data.image import VOID
-from fcn_repro.data.palette import VOC_CLASSES, palette
+from fcn_repro.data.palette import VOC_CLASSES
 from fcn_repro.errors import FcnError
 from fcn_repro.files import open_regular
 from fcn_repro.formats.atomic import make_folder, write_text
 from fcn_repro.report.charts import Axis, axis, bar_chart, line_chart
 from fcn_repro.report.curves import METRICS, Point
 from fcn_repro.report.paper import SEG11VALID, TABLE_3
+from fcn_repro.report.pictures import known
 from fcn_repro.report.results import Evaluation, Example, spread_of
 from fcn_repro.sizes import size
 
@@ -89,7 +89,7 @@ def page(found: Evaluation, run: RunFacts | None) -> str:
             f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
             f"img-src data:; style-src 'unsafe-inline'; script-src '{digest(script)}'\">"
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<title>{headline}</title><style>{style}</style></head><body>'
+            f'<title>{headline}</title><style>{style}{swatch_style(found)}</style></head><body>'
             f'<header><h1>{headline}</h1><p>{subtitle(found)}</p></header>'
             f'<nav aria-label="sections">{links}<button id="theme" type="button" '
             'title="light or dark (t)">light / dark</button></nav>'
@@ -181,8 +181,14 @@ def times(found: Evaluation) -> str:
 
 def swatch(index: int) -> str:
     """A square in the colour of a class."""
-    colour = ''.join(f'{int(v):02x}' for v in palette(256)[index])
-    return f'<i class="swatch" style="background:#{colour}"></i>'
+    return f'<i class="swatch c{index}"></i>'
+
+
+def swatch_style(found: Evaluation) -> str:
+    """The colours of the swatches of all classes and of void."""
+    colours = known(found.colours).tolist()
+    return ''.join('.swatch.c{}{{background:#{:02x}{:02x}{:02x}}}'.format(i, *colours[i])
+                   for i in (*range(len(found.classes)), VOID))
 
 
 def classes(found: Evaluation) -> str:
@@ -300,7 +306,7 @@ def images(found: Evaluation) -> str:
         if examples:
             parts.append(f'<h3>{title}</h3>')
         for example in examples:
-            parts.append(figure(example, number, found.classes))
+            parts.append(figure(example, number, found))
             number += 1
     return (f'<div class="columns"><figure>{chart}</figure><p class="note">The mean IU of an image '
             'is over the classes that its ground truth or its prediction has. In the pictures of '
@@ -309,12 +315,13 @@ def images(found: Evaluation) -> str:
             f'{"".join(parts)}{table_of_images(found)}')
 
 
-def figure(example: Example, number: int, names: Sequence[str]) -> str:
+def figure(example: Example, number: int, evaluation: Evaluation) -> str:
     """One image: itself, ground truth, prediction and errors over it, with a legend."""
+    names, colours = evaluation.classes, known(evaluation.colours)
     height, width = example.label.shape
     plain = 0 if names[0] in ('background', '0') else None
-    layers = {'i': jpeg(example.image), 'g': indexed(example.label, plain),
-              'p': indexed(example.prediction, plain), 'e': errors_png(example)}
+    layers = {'i': jpeg(example.image), 'g': indexed(example.label, plain, colours),
+              'p': indexed(example.prediction, plain, colours), 'e': errors_png(example)}
     defs = ''.join(f'<image id="{key}{number}" width="{width}" height="{height}" href="{data}" '
                    'preserveAspectRatio="none"/>' for key, data in layers.items())
     panels = ''.join(panel(title, key, number, width, height) for title, key in (
@@ -371,15 +378,10 @@ def jpeg(image: np.ndarray) -> str:
     return uri(file.getvalue(), 'jpeg')
 
 
-@cache
-def flat_palette() -> list[int]:
-    return palette(256).reshape(-1).tolist()
-
-
-def indexed(labels: np.ndarray, plain: int | None) -> str:
+def indexed(labels: np.ndarray, plain: int | None, colours: np.ndarray) -> str:
     """A label map as a palette PNG, transparent where it is `plain`."""
     image = Image.fromarray(np.ascontiguousarray(labels, np.uint8))
-    image.putpalette(flat_palette())
+    image.putpalette(colours.reshape(-1).tolist())
     return uri(png(image, **({} if plain is None else {'transparency': plain})), 'png')
 
 

@@ -58,7 +58,7 @@ class Evaluation:
     in order. best, worst: some to show. net, weights, folder, split: what was evaluated on what;
     fingerprint: of the data. mean: BGR, or None. memory: peak in bytes, of the GPU if on one.
     warnings: sentences. provenance: what the weights record of themselves. resumed: how many of the
-    images an interrupted call had done.
+    images an interrupted call had done. colours: (256, 3) uint8 RGB of the classes, None for VOC's.
     """
     metrics: Any
     hist: np.ndarray
@@ -83,6 +83,7 @@ class Evaluation:
     best: Sequence[Example] = ()
     worst: Sequence[Example] = ()
     resumed: int = 0
+    colours: np.ndarray | None = None
 
     @property
     def classes(self) -> list[str]:

@@ -69,7 +69,8 @@ def test_a_folder_of_images_and_masks(runs, capsys):
         (runs / 'photos' / place).mkdir(parents=True, exist_ok=True)
         save(runs / 'photos' / place / name, noise(40, 50))
     done = call(capsys, 'infer', 'photos', '--out', 'labels')
-    assert done.status == 0 and 'photos: 2 images to label; masks in masks are left out: 1' in done.out
+    assert done.status == 0, done
+    assert 'photos: 2 images to label; masks in masks are left out: 1' in done.out
     assert sorted(path.name for path in Path('labels').glob('*')) == [
         'a.overlay.png', 'a.png', 'b.overlay.png', 'b.png']
     shutil.copy('photos/masks/a.png', 'photos/images/a_mask.png')

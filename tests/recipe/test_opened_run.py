@@ -49,8 +49,8 @@ def test_a_run_on_data_of_ones_own(own_run, name):
 def test_class_names_stay_when_the_data_is_gone(own_run, tmp_path):
     """Moved elsewhere, under another name, without the data folder."""
     shutil.copytree(own_run / 'runs/mini-fcn32s', tmp_path / 'streets')
-    (tmp_path / 'streets/net/val.prototxt').write_text(
-        (tmp_path / 'streets/net/val.prototxt').read_text().replace(str(own_run / 'voc'), 'nowhere'))
+    val = tmp_path / 'streets/net/val.prototxt'
+    val.write_text(val.read_text().replace(str(own_run / 'voc'), 'nowhere'))
     run = opened('streets', tmp_path)
     assert run.classes == NAMES and run.stage_name == 'mini-fcn32s' and run.data == Path('nowhere')
     assert class_names(run.deploy, 3) == NAMES          # of --net and --weights as well

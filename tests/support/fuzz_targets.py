@@ -580,7 +580,7 @@ def labelme_seeds():
 
 
 def read_colours(path):
-    from fcn_repro.data.convert.colours import read_table
+    from fcn_repro.data.colours import read_table
     return read_table(path).lines()
 
 

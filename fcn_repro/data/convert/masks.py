@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fcn_repro.data.colours import Colour, Table, words
 from fcn_repro.data.examine import (
     LOSSY,
-    Colour,
     Fault,
     MaskFacts,
     in_threads,
@@ -21,7 +21,7 @@ from fcn_repro.data.image import VOID, open_image
 from fcn_repro.data.layouts import Pair
 from fcn_repro.errors import FcnError
 
-from .colours import Table, derived, words
+from .colours import derived
 from .source import Item, Source, named
 
 OTHER = 'error', 'void', 'nearest'      # what becomes of a value or colour that is no class

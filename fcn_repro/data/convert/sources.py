@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fcn_repro.data.examine import Colour, Fault
+from fcn_repro.data.colours import Colour
+from fcn_repro.data.examine import Fault
 from fcn_repro.data.layouts import PICTURES, is_voc, pair_up, voc_pairs, walk
 from fcn_repro.data.reader import read_class_names
 from fcn_repro.errors import FcnError, nearest
