@@ -44,8 +44,8 @@ class Files:
 class LabelMaps:
     """Label maps of photographs as files, a job for photos.process: <name>.png in the colours of
     the classes, and <name>.overlay.png with a legend; of an output with one channel of
-    probabilities also <name>.heat.png; and what `files` says. Of several outputs each has its files,
-    <name>.<blob>.png and so on.
+    probabilities also <name>.heat.png; and what `files` says. Of several outputs each has its
+    files, <name>.<blob>.png and so on.
 
     classes: a file of class names, or the names themselves, for the outputs that have as many; None
     for those that class_names finds. colours: (256, 3) uint8 RGB of those classes; None: those that
