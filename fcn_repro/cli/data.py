@@ -14,7 +14,7 @@ would fail. `convert` writes a folder in VOC's layout, whole or not at all.
 import argparse
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument('folder', metavar='DIR')
     check.add_argument('--classes', type=int, metavar='N', help='of the net that is to be trained '
                        '(default: as many as the labels need)')
+    check.add_argument('--colours', metavar='TABLE', help='of rgb masks, as of convert')
     check.add_argument('--splits', nargs='+', default=SPLITS, metavar='SPLIT',
                        help="of a folder in VOC's layout (default: train val)")
     check.add_argument('--all', action='store_true', help=f'every file with a fault, instead of '
@@ -54,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('folder', metavar='DIR', help='images and masks; DIR/classes.txt: names')
+    parser.add_argument('folder', metavar='DIR', help='images and masks; DIR/classes.txt: names, '
+                        'DIR/colours.txt: colours of rgb masks')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder to make')
     parser.add_argument('--masks', choices=KINDS, help='what the masks are: colours, 0 and 255 (or '
                         '0 and 1), class ids, JSON of COCO, labelIds of Cityscapes, JSON of '
@@ -65,8 +67,8 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='of the draw of train and '
                         'val (default: %(default)s)')
     parser.add_argument('--colours', metavar='TABLE', help="of rgb masks: a text with lines 'R G B "
-                        "name', the name void for no class; or voc, or cityscapes (default: a "
-                        'class for each colour)')
+                        "name', the name void for no class; or voc, or cityscapes (default: "
+                        'colours.txt in DIR, or a class for each colour)')
     parser.add_argument('--names', metavar='A,B,…', help='class names, background first (default: '
                         'those of classes.txt or of the masks)')
     parser.add_argument('--other', choices=OTHER, default='error', help='what becomes of colours '
@@ -85,9 +87,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    found = check_folder(args.folder, args.splits, args.classes)
+    found = check_folder(args.folder, args.splits, args.classes, args.colours)
     show(found, None if args.all else SHOWN)
-    show_next(found, args.folder)
+    colours = ('--colours', args.colours) if args.colours else ()
+    again = [*(('--classes', str(args.classes)) if args.classes else ()), *colours,
+             *(('--splits', *args.splits) if tuple(args.splits) != SPLITS else ())]
+    show_next(found, args.folder, colours, again)
     return 1 if found.errors else 0
 
 
@@ -228,33 +233,36 @@ def bar(part: float) -> str:
     return '█' * (eighths // 8) + EIGHTHS[eighths % 8].strip()
 
 
-def show_next(found: Findings, folder: str) -> None:
-    """Print the verdict, and the command that comes next."""
-    command = next_command(found, folder)
+def show_next(found: Findings, folder: str, colours: Sequence[str] = (),
+              again: Sequence[str] = ()) -> None:
+    """Print the verdict, and the command that comes next; with these options, if it is to convert,
+    or to check again."""
+    command = next_command(found, folder, colours)
     if not found.errors:
         count = len(found.warnings)
         print('ready to train' + (f' ({count} warning{"s" * (count > 1)})' if count else ''))
     print(f'next: {command}' if command else 'next: correct what is listed as errors, then '
-          + shlex.join(('fcn-repro', 'data', 'check', folder)))
+          + shlex.join(('fcn-repro', 'data', 'check', folder, *again)))
 
 
-def next_command(found: Findings, folder: str) -> str:
-    """The command to type next; '' where something has to be corrected by hand before."""
+def next_command(found: Findings, folder: str, colours: Sequence[str] = ()) -> str:
+    """The command to type next, to convert with these options; '' where something has to be
+    corrected by hand before."""
     path = Path(folder)
     kinds = {fault.kind for fault in found.errors}
     beside = f'{os.path.normpath(path)}-voc'
     if not kinds:
         return shlex.join(('fcn-repro', 'train', 'own', '--voc', folder, '--classes',
-                           str(found.classes)))
+                           str(found.asked or found.classes)))
     masks = found.masks if kinds == {'layout'} else ''
     if found.layout == 'voc':
         masks = masks_for(kinds)
     if masks:
-        return shlex.join(('fcn-repro', 'data', 'convert', folder, '--masks', masks, '--out',
-                           beside))
-    if kinds <= {'layout', 'edges'}:
+        return shlex.join(('fcn-repro', 'data', 'convert', folder, '--masks', masks, *colours,
+                           '--out', beside))
+    if kinds <= {'layout', 'edges', 'lossy'}:
         return shlex.join(('fcn-repro', 'data', 'convert', folder, '--masks', found.masks or 'rgb',
-                           '--other', 'nearest', '--out', beside))
+                           *colours, '--other', 'nearest', '--out', beside))
     return ''
 
 

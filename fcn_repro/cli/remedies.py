@@ -34,6 +34,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                   'edges out of loss and scores.',
     'data-lossy': 'Give the PNG that it was made from; if there is none, `fcn-repro data convert '
                   '--other nearest` rounds to the classes, wrong at some edges.',
+    'data-many-colours': 'Give --colours TABLE; or --other nearest, if they are those of smoothed '
+                         'edges.',
     'data-colours': 'Convert them with `fcn-repro data convert --masks rgb`, and --colours TABLE '
                     'for your own classes.',
     'data-mask-mode': 'Convert them with `fcn-repro data convert --masks index`.',

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from fcn_repro.data.colours import shown_in
+from fcn_repro.data.convert.colours import table_of
 from fcn_repro.data.convert.source import Item, Source
 from fcn_repro.data.convert.sources import open_source
 from fcn_repro.data.examine import (
@@ -36,12 +38,13 @@ Done = TypeVar('Done')
 
 
 def check_folder(folder: str | Path, splits: Sequence[str] = SPLITS,
-                 classes: int | None = None) -> Findings:
+                 classes: int | None = None, colours: str | Path | None = None) -> Findings:
     """What is in a folder, and what of it would make a training fail, or learn nothing.
 
     In VOC's layout the samples of the splits are checked; a folder in another layout that
     convert() takes is checked as it would be converted, and its layout is one of the faults.
-    classes: the number of classes of the net, if there is one. FcnError where there is no folder.
+    classes: the number of classes of the net, if there is one. colours: of convert(). FcnError
+    where there is no folder, and for a table of colours that is none.
     """
     root = as_path(folder, 'the folder of the data set', 'Give its path.')
     if classes is not None and not 1 <= classes <= VOID:
@@ -51,7 +54,7 @@ def check_folder(folder: str | Path, splits: Sequence[str] = SPLITS,
                        do=f'Give the folder of a data set (relative paths start at {os.getcwd()}).')
     if is_voc(root):
         return checked_voc(root, tuple(splits)).for_classes(classes)
-    return check_source(root).for_classes(classes)
+    return check_source(root, colours).for_classes(classes)
 
 
 # ---- VOC's layout --------------------------------------------------------------------------------
@@ -70,6 +73,10 @@ def checked_voc(root: Path, splits: tuple[str, ...]) -> Findings:
         names = (readers[0].classes if readers else read_class_names(root / 'classes.txt')) or ()
     except FcnError as error:
         faults.append(Fault.of('names', error, root))
+    try:
+        shown_in(root)
+    except FcnError as error:
+        faults.append(Fault.of('table', error, root))
     records, more = samples_of(root, tuple(reader.split for reader in readers),
                                stamp(readers))
     return Findings(root, 'voc', list(records), [*faults, *more], names)
@@ -212,10 +219,11 @@ def of_sizes(path: Path, mask: tuple[int, int], image: ImageFacts) -> Fault:
 
 # ---- other layouts -------------------------------------------------------------------------------
 
-def check_source(root: Path) -> Findings:
+def check_source(root: Path, colours: str | Path | None = None) -> Findings:
     """The Findings of a folder that would have to be converted."""
+    table = None if colours is None else table_of(colours)
     try:
-        source = open_source(root)
+        source = open_source(root, colours=table)
     except FcnError as error:
         kind = error.facts.get('kind', 'layout')
         return Findings(root, 'none', [], [Fault.of(kind, error, root)])

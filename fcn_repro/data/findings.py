@@ -36,6 +36,7 @@ ERRORS = {
     'binary': 'masks of 0 and 255',
     'ids': 'ids that the net has no class for',
     'names': 'ids without a name in classes.txt',
+    'table': 'a table of colours that cannot be read',
     'one-class': 'one class alone',
     'all-void': 'no labelled pixel',
 }

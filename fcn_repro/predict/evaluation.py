@@ -31,7 +31,7 @@ from ..paths import confined
 from ..report import metrics_table, one_class_warning
 from ..report.pictures import Row, make_row, save_rows, shrunk
 from ..report.results import Evaluation, Example, Image, Times, spread_of, write_results
-from ..sizes import size
+from ..sizes import counted, size
 from .labels import data_layer
 from .metrics import Confusion, Metrics, metrics
 from .outputs import Output, find_output
@@ -415,7 +415,7 @@ def hash_of(text: str) -> str:
 def device_name(device: torch.device) -> str:
     """The device in words: a GPU by its model."""
     return torch.cuda.get_device_name(device) if device.type == 'cuda' else \
-        f'{device.type}, {torch.get_num_threads()} threads'
+        f'{device.type}, {counted(torch.get_num_threads(), "thread")}'
 
 
 def doubts(mean: Any, provenance: Mapping[str, Any]) -> list[str]:

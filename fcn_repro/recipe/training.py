@@ -31,6 +31,7 @@ from ..report.curves import METRICS, POINTS, Curves, complete_curves
 from ..report.html import FILE as REPORT
 from ..report.html import write_report
 from ..report.progress import TrainingBar, human, log_to
+from ..sizes import counted
 from ..solver.iteration import test_passes
 from ..solver.snapshot_files import iteration
 from ..solver.solver import Solver
@@ -371,7 +372,7 @@ def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str
     print(f'{run.name}: {len(net.graph.nodes)} layers, {size} parameters, '
           f'{p.max_iter} iterations of {p.iter_size} x {next(iter(net.shapes.values()))[0]} '
           f'images, base_lr {p.base_lr:g}, momentum {p.momentum:g}, torch {torch.__version__} on '
-          f'{together(solver.processes)}{device}, {torch.get_num_threads()} threads')
+          f'{together(solver.processes)}{device}, {counted(torch.get_num_threads(), "thread")}')
     if run.batches:
         own, new = run.batches
         written = read_solver(solver.text.file).message

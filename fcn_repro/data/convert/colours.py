@@ -44,8 +44,10 @@ def cityscapes_table() -> Table:
 TABLES = {'voc': voc_table, 'cityscapes': cityscapes_table}
 
 
-def table_of(colours: str | Path | Mapping[Colour, str]) -> Table:
-    """The table that a user gives: the name of a known one, a file, or {RGB: name}."""
+def table_of(colours: str | Path | Mapping[Colour, str] | Table) -> Table:
+    """The table that a user gives: the name of a known one, a file, {RGB: name}, or itself."""
+    if isinstance(colours, Table):
+        return colours
     if isinstance(colours, Mapping):
         return numbered([(colour, name) for colour, name in colours.items()], 'colours')
     return TABLES[str(colours)]() if str(colours) in TABLES else read_table(Path(colours))
@@ -62,7 +64,8 @@ def derived(pixels: Mapping[Colour, int]) -> tuple[Table, str]:
             return table, f"the colours are {name}'s"
     if not 1 <= len(pixels) - len(white_void) <= MOST_DERIVED:
         raise FcnError(f'the masks have {len(pixels)} colours, of 1 to {MOST_DERIVED}',
-                       facts={'kind': 'edges'}, do='Give a table of the colours.')
+                       code='data-many-colours', facts={'kind': 'edges'},
+                       do='Give a table of the colours.')
     first = (0, 0, 0) if (0, 0, 0) in pixels else \
         max(pixels.keys() - white_void, key=lambda colour: (pixels[colour], colour))
     order = [first, *sorted(pixels.keys() - white_void - {first})]
