@@ -21,8 +21,7 @@ class Stage:
     accuracy: of a classifier, the fraction of held-out data that it has to label correctly; None
     for a segmentation net.
     channels: draw all channels of the val net's scores after training.
-    takes: the options voc, sbd, mnist, m2nist, class_weights and recolour of
-    Options that it accepts.
+    takes: which of the options of options.FOLDERS, class_weights and recolour it accepts.
     scenes: it is trained on the generated digit scenes unless a VOC folder is given.
     counts_classes: without `classes` its nets get as many as the folder has; those of other stages
     have their own number.
