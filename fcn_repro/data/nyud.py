@@ -73,7 +73,8 @@ class NyudFolder(Reader):
     tops: those of TOPS that are read. A sample's image is the first of color, hha and depth that is
     among them; Sample.more has depth, (H, W) uint16 in millimetres, and beside colour HHA,
     (H, W, 3) uint8. The split trainval is train and then val where there is no trainval.txt.
-    n_classes: 40 if it is None. FcnError where depth or HHA is asked for and is missing for one of the images.
+    n_classes: 40 if it is None. FcnError where depth or HHA is asked for and is missing for one of
+    the images.
     """
 
     images, labels, splits = TOPS[COLOR], TOPS[LABEL], '{}.txt'
