@@ -66,6 +66,10 @@ def summary(made: Made) -> list[str]:
         lines.append(f'warning: the median depth of {len(found)} images is not {low:g} to {high:g} '
                      f'm, that of {found[0].file.name} is {found[0].median:.3g} m: give what the '
                      'files hold for one metre with --per-metre N, and --overwrite')
+    if undecided := made.undecided:
+        lines.append(f'warning: {len(undecided)} images show too little but one wall to tell where '
+                     f'down is, such as {undecided[0].file.name}: their second and third channels '
+                     'are as good as random')
     return lines
 
 

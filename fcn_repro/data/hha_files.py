@@ -25,16 +25,18 @@ CAMERA = 'camera.txt'
 PER_METRE = 1000.0          # of the numbers in a depth image: millimetres
 MOST = 65535                # the largest number; sensors write it where they measure nothing
 PLAUSIBLE = 0.3, 15.0       # metres, of the median depth of a room; a Kinect sees 0.5 to 10
+LEAST_MARGIN = 0.02         # of hha.Gravity; with less, gravity may be any direction in a wall
 
 
 @dataclass(frozen=True)
 class Record:
     """What a depth image was, whose HHA was written. tilt: degrees between gravity and the image's
-    vertical. missing, no_normal: parts of its pixels without a measured depth, and without a
+    vertical; margin: hha.Gravity's. missing, no_normal: parts of its pixels without a measured depth, and without a
     normal. median: depth in metres."""
 
     file: Path
     tilt: float
+    margin: float
     missing: float
     no_normal: float
     median: float
@@ -58,6 +60,11 @@ class Made:
         """Those whose median depth no room has: their unit is another one."""
         low, high = PLAUSIBLE
         return tuple(record for record in self.written if not low <= record.median <= high)
+
+    @property
+    def undecided(self) -> tuple[Record, ...]:
+        """Those that tell too little of gravity: of one wall alone, say."""
+        return tuple(record for record in self.written if record.margin < LEAST_MARGIN)
 
 
 def encode_folder(folder: str | os.PathLike[str], camera: Camera | None = None,
@@ -123,8 +130,8 @@ def encode_file(root: Path, camera: Camera | None, per_metre: float, raw: bool,
     except FcnError as error:
         return error.at(file=file)
     tilt = np.degrees(np.arccos(np.clip(encoded.gravity @ hha.START, -1, 1)))
-    return Record(file, float(tilt), float(missing.mean()), encoded.no_normal / missing.size,
-                  float(np.median(metres[metres > 0])))
+    return Record(file, float(tilt), encoded.margin, float(missing.mean()),
+                  encoded.no_normal / missing.size, float(np.median(metres[metres > 0])))
 
 
 def valid(depth: np.ndarray) -> np.ndarray:
