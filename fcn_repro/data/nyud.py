@@ -73,10 +73,10 @@ class NyudFolder(Reader):
     tops: those of TOPS that are read. A sample's image is the first of color, hha and depth that is
     among them; Sample.more has depth, (H, W) uint16 in millimetres, and beside colour HHA,
     (H, W, 3) uint8. The split trainval is train and then val where there is no trainval.txt.
-    n_classes: 40 if it is None. FcnError where depth or HHA is asked for and is missing for one of
-    the images.
+    n_classes: 40 if it is None.
     """
 
+    standard = NYUD_CLASSES
     images, labels, splits = TOPS[COLOR], TOPS[LABEL], '{}.txt'
     layout = 'the folder with data/images/, segmentation/ and train.txt, such as data/nyud'
 
@@ -87,9 +87,6 @@ class NyudFolder(Reader):
         self.more = MappingProxyType({name: TOPS[name] for name in (HHA, DEPTH)
                                       if name in tops and (name == DEPTH or name != self.shown)})
         super().__init__(nyud_dir, split, n_classes or len(NYUD_CLASSES))
-        for name in DEPTH, HHA:
-            if name in tops:
-                self.check_all(name)
 
     def read_split(self) -> list[str]:
         parts = [self.split_path(part) for part in ('train', 'val')]
@@ -171,8 +168,11 @@ class NYUDSegDataLayer(SegDataLayer):
                          for name in checked_tops(params.get('tops'))]
 
     def open(self, params: Mapping[str, Any]) -> NyudFolder:
-        return NyudFolder(params['nyud_dir'], params['split'], params.get('classes'),
-                          checked_tops(params['tops']))
+        reader = NyudFolder(params['nyud_dir'], params['split'], params.get('classes'),
+                            checked_tops(params['tops']))
+        for name in {DEPTH, HHA} & set(params['tops']):
+            reader.check_all(name)
+        return reader
 
     def fill(self, name: str) -> Any:
         if name == DEPTH:
