@@ -12,7 +12,7 @@ import numpy as np
 from fcn_repro.data.context import YEAR, ContextFolder, tasks_in
 from fcn_repro.data.examine import Fault, ImageFacts, image_facts, in_threads
 from fcn_repro.data.findings import Findings, Record
-from fcn_repro.data.nyud import DEPTH, HHA, LABEL, TOPS, NyudFolder
+from fcn_repro.data.nyud import DEPTH, HHA, LABEL, MAKE_HHA, TOPS, NyudFolder
 from fcn_repro.data.published import difference
 from fcn_repro.data.reader import Reader, listed_classes
 from fcn_repro.data.sbd import SbdFolder
@@ -105,7 +105,9 @@ def checked_original(root: Path, layout: Layout, splits: Sequence[str] | None = 
     return Findings(root, layout.kind, [
         replace(records[id_], split=reader.split) for reader in readers
         for id_ in dict.fromkeys(reader.ids)], faults,
-        (readers[0].classes or ()) if readers else (), notes=notes_of(readers))
+        (readers[0].classes or ()) if readers else (), notes=notes_of(readers),
+        pascal=next((reader.folder.parent for reader in readers
+                     if isinstance(reader, ContextFolder)), None))
 
 
 def of_list(reader: Reader, name: str) -> Iterator[Fault]:
@@ -150,18 +152,16 @@ def of_sample(reader: Reader, i: int) -> tuple[Record, list[Fault]]:
 def fetched(reader: Reader, pattern: str, i: int, what: str, read: Callable,
             faults: list[Fault]):
     """What a sample's file is; None, and a fault, where it is missing or cannot be read."""
-    kinds = {'image': 'no-image', 'label': 'no-label'}
     try:
         path = reader.sample_path(pattern, reader.ids[i])
     except FcnError as error:
         faults.append(Fault.of('clash', error, reader.split_file))
         return None
     if not os.path.isfile(path):
-        faults.append(Fault(
-            kinds.get(what, f'no-{what}' if what in (DEPTH, HHA) else 'no-label'), path,
-            f'the {what} is missing', f'Add the file, or remove the id from '
-            f'{reader.split_file.name}.' if what != HHA else
-            'Compute it from depth with fcn_repro.data.hha.'))
+        kind = f'no-{what}' if what in ('image', DEPTH, HHA) else 'no-label'
+        faults.append(Fault(kind, path, f'the {what} is missing', MAKE_HHA if what == HHA else
+                            f'Add the file, or remove the id from {reader.split_file.name}.',
+                            {'folder': str(reader.folder)}))
         return None
     try:
         return read(path)
@@ -183,7 +183,7 @@ def without_folder(readers: Sequence[Reader]) -> Iterator[Fault]:
     """A warning for depth and HHA of which NYUDv2's folder has nothing."""
     if not readers:
         return
-    for name, do in ((HHA, 'Compute it from depth with fcn_repro.data.hha.'),
+    for name, do in ((HHA, MAKE_HHA),
                      (DEPTH, "Take data/depth/ of the release's nyud.tar.gz.")):
         folder = (readers[0].folder / TOPS[name]).parent
         if not os.path.isdir(folder):
