@@ -21,6 +21,7 @@ ERRORS = {
     'year': 'split files of another year',
     'layout': 'a layout that training does not read',
     'empty': 'no pairs of image and mask',
+    'no-pascal': 'no folder of the images',
     'no-image': 'masks without an image',
     'no-mask': 'images without a mask',
     'no-label': 'images without a label',

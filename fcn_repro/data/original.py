@@ -54,8 +54,8 @@ def open_context(folder: Path, split: str, pascal: Path | None) -> Reader:
     found = pascal or next((place for place in beside if os.path.isdir(place / YEAR)), None)
     if found is None:
         raise FcnError(f"the images of PASCAL-Context are those of {YEAR}, of which there is no "
-                       'folder beside it', file=folder, code='no-pascal',
-                       do='Give the folder that VOC2010 is in as pascal.')
+                       'folder beside it', file=folder,
+                       facts={'kind': 'no-pascal'}, do='Give the folder that VOC2010 is in as pascal.')
     tasks = tasks_in(folder)
     return ContextFolder(found, folder, split, 59 if 59 in tasks or not tasks else tasks[-1])
 
@@ -89,7 +89,10 @@ def checked_original(root: Path, layout: Layout, splits: Sequence[str] | None = 
         try:
             readers.append(layout.open(root, split, pascal))
         except FcnError as error:
-            faults.append(Fault.of('split', error, root))
+            kind = error.facts.get('kind', 'split')
+            faults.append(Fault.of(kind, error, root))
+            if kind != 'split':
+                break
     tasks: dict[str, tuple[Reader, int]] = {}
     for reader in readers:
         faults += of_list(reader, layout.name)
