@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.check import SPLITS, check_folder
+from ..data.check import check_folder
 from ..data.convert import KINDS, Converted, convert
 from ..data.convert.masks import OTHER
 from ..data.examine import Fault
@@ -35,6 +35,11 @@ BAR = 24                # columns of a histogram's longest bar
 EIGHTHS = ' ▏▎▍▌▋▊▉█'
 MOST_ROWS = 40          # classes in the histogram
 WIDEST_NAME = 24
+NAMES = {'voc': 'VOC', 'sbd': 'SBD', 'nyud': 'NYUDv2', 'siftflow': 'SIFT Flow',
+         'context': 'PASCAL-Context'}
+STAGES = {'sbd': ('voc-fcn32s', '--sbd'), 'nyud': ('nyud-fcn32s-color', '--nyud'),
+          'siftflow': ('siftflow-fcn32s', '--siftflow'),
+          'context': ('pascalcontext-fcn32s', '--context')}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument('folder', metavar='DIR')
     check.add_argument('--classes', type=int, metavar='N', help='of the net that is to be trained '
                        '(default: as many as the labels need)')
-    check.add_argument('--splits', nargs='+', default=SPLITS, metavar='SPLIT',
-                       help="of a folder in VOC's layout (default: train val)")
+    check.add_argument('--splits', nargs='+', metavar='SPLIT', help='of a folder that has lists of '
+                       'its own (default: train val, or those that a data set of the paper has)')
+    check.add_argument('--sbd', metavar='DIR', help="SBD's dataset folder, for the split "
+                       'seg11valid')
+    check.add_argument('--pascal', metavar='DIR', help='the folder that VOC2010 is in, of '
+                       'PASCAL-Context (default: beside it)')
     check.add_argument('--all', action='store_true', help=f'every file with a fault, instead of '
                        f'the first {SHOWN} of each kind')
     add_max_pixels(check)
@@ -90,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    found = check_folder(args.folder, args.splits, args.classes)
+    found = check_folder(args.folder, args.splits, args.classes, pascal=args.pascal, sbd=args.sbd)
     show(found, None if args.all else SHOWN)
     show_next(found, args.folder)
     return 1 if found.errors else 0
@@ -167,7 +176,7 @@ def printable(text: str) -> str:
 def summary(found: Findings) -> Iterator[str]:
     """The lines that tell what is in a folder."""
     splits = ', '.join(counted(count, split) for split, count in found.splits.items())
-    head = f'{found.masks} masks' if found.masks else "VOC's layout"
+    head = f'{found.masks} masks' if found.masks else f"{NAMES[found.layout]}'s layout"
     yield ', '.join((f'{found.folder}: {head}', splits, *found.notes))
     images = [record.image for record in found.records if record.image]
     yield '  images   ' + '; '.join((
@@ -248,6 +257,8 @@ def next_command(found: Findings, folder: str) -> str:
     path = Path(folder)
     kinds = {fault.kind for fault in found.errors}
     beside = f'{os.path.normpath(path)}-voc'
+    if found.layout in STAGES:
+        return '' if kinds else shlex.join(('fcn-repro', 'train', *STAGES[found.layout], folder))
     if not kinds:
         return shlex.join(('fcn-repro', 'train', 'own', '--voc', folder, '--classes',
                            str(found.classes)))
