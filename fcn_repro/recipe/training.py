@@ -257,7 +257,7 @@ def learn(run: Run, prototxt: Path, val: Net, source: str | Path | None, mine: d
             not run.parent.stage.classifier:            # a classifier has other data
         check_parent(mine, source)
     open_folder(run, val, processes)
-    report = prepare(solver.net, run.stage.surgeries, source, run.stage.score_layers,
+    report = prepare(solver.net, run.surgeries, source, run.stage.score_layers,
                      run.stage.up_layers, run.options.verbose)
     if source is not None and processes.first:
         report += other_mean(solver.net, source)
@@ -372,6 +372,8 @@ def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str
               f'{changes(written, p)}')
         for doubt in doubts(p, own, new):
             print(f'warning: {doubt}')
+    elif run.options.method.changes:
+        print(f"another method than the stage's own: {run.options.method.words}")
     elif run.multiplied:
         print(f"another recipe than the stage's own: {p.iter_size} passes an iteration, instead of "
               f'{p.iter_size // run.options.processes}, at the rates of these. '
