@@ -24,7 +24,7 @@ from fcn_repro.files import open_regular
 from fcn_repro.formats.atomic import make_folder, write_text
 from fcn_repro.report.charts import Axis, axis, bar_chart, line_chart
 from fcn_repro.report.curves import METRICS, Point
-from fcn_repro.report.paper import SEG11VALID, TABLE_3
+from fcn_repro.report.paper import seg11valid, tables
 from fcn_repro.report.results import Evaluation, Example, spread_of
 from fcn_repro.sizes import size
 
@@ -132,8 +132,8 @@ def scores(found: Evaluation, run: RunFacts | None) -> str:
     rows = [f'<tr class="mine"><th>this net</th>{cells([100 * v for v in values])}<td>'
             f'{escape(found.split or "its data")}</td></tr>']
     same = run.net if run else ''
-    rows += [f'<tr{" class=same" if stated.net == same else ""}><th>{stated.name}</th>'
-             f'{cells(stated.scores)}<td>{stated.source}</td></tr>' for stated in SEG11VALID]
+    rows += [f'<tr{" class=same" if stated.key == same else ""}><th>{stated.name}</th>'
+             f'{cells(stated.scores)}<td>{stated.source}</td></tr>' for stated in seg11valid()]
     note = '' if is_voc(found) else ('<p class="note">The paper\'s rows are PASCAL VOC\'s '
                                      'seg11valid: these are other data, so they compare with '
                                      'each other alone.</p>')
@@ -165,8 +165,10 @@ def times(found: Evaluation) -> str:
     height, width = sizes[len(sizes) // 2]
     rate = f', {len(found.images) / found.times.wall:.1f} images/s in all' if found.times.wall \
         else ''
-    stated = ''.join(f'<tr><th>{name}</th>' + ''.join(f'<td class="n">{cell or "–"}</td>'
-                     for cell in rest) + '</tr>' for name, *rest in TABLE_3)
+    paper = tables()['table3']
+    stated = ''.join(f'<tr><th>{row.name}</th>' + ''.join(
+        f'<td class="n">{row.text(column)}</td>' for column in paper.columns) + '</tr>'
+        for row in paper.rows)
     return (f'<h3>Time and memory</h3><div class="columns"><div class="wide"><table><thead><tr>'
             '<th>inference</th><th class="n">median</th><th class="n">95 % within</th></tr></thead>'
             f'<tbody>{table}</tbody></table><p class="note">{escape(found.device)}, '
