@@ -4,7 +4,8 @@ from importlib import import_module
 
 from ..stage import Stage
 from .model import MEAN, Model, Recipe, summed_rate, voc_data
-from .vgg import WIDTHS, classifier, fcn, python_data
+from .parts import python_data
+from .vgg import WIDTHS, classifier, fcn
 
 __all__ = ['FAMILIES', 'MEAN', 'MODELS', 'STAGES', 'WIDTHS', 'Model', 'Recipe', 'classifier', 'fcn',
            'python_data', 'summed_rate', 'voc_data']

@@ -12,7 +12,7 @@ from ...errors import FcnError
 from ...formats.atomic import make_folder, write_text
 from ...formats.converters import write_mean
 from ...proto.netspec import net_text
-from .vgg import python_data
+from .parts import python_data
 
 
 def summed_rate(base_lr: float, momentum: float, pixels: int,

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from ..stage import Stage
 from .model import MEAN, Model, Recipe, summed_rate, voc_data
-from .vgg import fcn, python_data
+from .parts import python_data
+from .vgg import fcn
 
 PIXELS = 375 * 500      # of a VOC image, about
 PAPER_LR = 1e-4         # CVPR 2015 for VGG16: a mean loss, minibatches of 20 images
