@@ -78,25 +78,32 @@ def page(found: Evaluation, run: RunFacts | None) -> str:
                 ('boundary', 'Boundaries', boundary(found)), ('images', 'Images', images(found)),
                 ('training', 'Training', training(found, run)),
                 ('provenance', 'Provenance', provenance(found, run))]
-    sections = [section for section in sections if section[2]]
+    return document(f'{escape(name)}: mean IU {100 * found.metrics.mean_iu:.1f}', subtitle(found),
+                    [section for section in sections if section[2]], warnings(found),
+                    '<kbd>1</kbd>…<kbd>7</kbd> sections, <kbd>j</kbd> <kbd>k</kbd> next and '
+                    'previous image, <kbd>o</kbd> overlays on and off, arrows in the matrix, '
+                    '<kbd>t</kbd> light or dark')
+
+
+def document(headline: str, subtitle: str, sections: Sequence[tuple[str, str, str]],
+             before: str = '', keys: str = '<kbd>1</kbd>… sections, <kbd>t</kbd> light or dark'
+             ) -> str:
+    """A page that needs nothing but itself. headline, subtitle, before (what precedes the
+    sections), keys (what they do): as HTML; sections: [(id, title as HTML, content as HTML)]."""
     style, script = (PAGE / 'style.css').read_text(), (PAGE / 'page.js').read_text()
     links = ''.join(f'<a href="#{id_}"><kbd>{i}</kbd> {title}</a>'
                     for i, (id_, title, _) in enumerate(sections, 1))
     body = ''.join(f'<section id="{id_}"><h2 tabindex="-1">{title}</h2>{text}</section>'
                    for id_, title, text in sections)
-    headline = f'{escape(name)}: mean IU {100 * found.metrics.mean_iu:.1f}'
     return (f'{MARK}\n<html lang="en"><head><meta charset="utf-8">'
             f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
             f"img-src data:; style-src 'unsafe-inline'; script-src '{digest(script)}'\">"
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<title>{headline}</title><style>{style}</style></head><body>'
-            f'<header><h1>{headline}</h1><p>{subtitle(found)}</p></header>'
+            f'<header><h1>{headline}</h1><p>{subtitle}</p></header>'
             f'<nav aria-label="sections">{links}<button id="theme" type="button" '
             'title="light or dark (t)">light / dark</button></nav>'
-            f'<main>{warnings(found)}{body}</main>'
-            '<footer>Keys: <kbd>1</kbd>…<kbd>7</kbd> sections, <kbd>j</kbd> <kbd>k</kbd> next and '
-            'previous image, <kbd>o</kbd> overlays on and off, arrows in the matrix, '
-            '<kbd>t</kbd> light or dark</footer>'
+            f'<main>{before}{body}</main><footer>Keys: {keys}</footer>'
             f'<script>{script}</script></body></html>\n')
 
 

@@ -15,7 +15,7 @@ ABOUT = '~'             # in the file, before a number: the source states it as 
 UNITS = {
     'pixel_accuracy': ('pixel acc.', '%'), 'mean_accuracy': ('mean acc.', '%'),
     'mean_iu': ('mean IU', '%'), 'fw_iu': ('f.w. IU', '%'),
-    'geometric_accuracy': ('geom. acc.', '%'),
+    'geometric_accuracy': ('geom. acc.', '%'), 'figure_iu': ('figure IU', '%'),
     'mean_iu_2011': ('VOC2011 test', '%'), 'mean_iu_2012': ('VOC2012 test', '%'),
     'milliseconds': ('forward', 'ms'), 'backward_milliseconds': ('backward', 'ms'),
     'times_faster': ('times faster', 'times'),
