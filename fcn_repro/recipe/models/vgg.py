@@ -271,3 +271,23 @@ def classifier(data: dict | None = None, *, classes: int, widths: tuple[int, ...
         n.loss = L.SoftmaxWithLoss(n.score_cls, n.label)
         n.accuracy = L.Accuracy(n.score_cls, n.label)
     return n.to_proto()
+
+
+def ilsvrc(*, classes: int = 1000, widths: tuple[int, ...] = WIDTHS, fc: int = 4096,
+           size: int = 224, batch: int = 10):
+    """VGG16 as its authors' deploy net (VGG_ILSVRC_16_layers) has it: an Input of `batch` images,
+    Dropout, which does nothing there, and prob, a Softmax of fc8 (N,classes); a NetParameter."""
+    n = start(None, (batch, 3, size, size), input_layer='data')
+    top = n.data
+    for group, (width, convs) in enumerate(zip(widths, CONVS, strict=True), 1):
+        for name in (f'{group}_{i}' for i in range(1, convs + 1)):
+            n[f'conv{name}'] = L.Convolution(top, num_output=width, pad=1, kernel_size=3)
+            top = n[f'relu{name}'] = L.ReLU(n[f'conv{name}'], in_place=True)
+        top = n[f'pool{group}'] = L.Pooling(top, pool=P.Pooling.MAX, kernel_size=2, stride=2)
+    for name in '67':
+        n[f'fc{name}'] = L.InnerProduct(top, num_output=fc)
+        n[f'relu{name}'] = L.ReLU(n[f'fc{name}'], in_place=True)
+        top = n[f'drop{name}'] = L.Dropout(n[f'relu{name}'], dropout_ratio=0.5, in_place=True)
+    n.fc8 = L.InnerProduct(top, num_output=classes)
+    n.prob = L.Softmax(n.fc8)
+    return n.to_proto()
