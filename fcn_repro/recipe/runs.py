@@ -10,6 +10,7 @@ from typing import Any
 
 from ..data import parse_params, python_layers
 from ..data.check import check_folder
+from ..data.miniatures import folder_of, make_miniature
 from ..data.own import balanced
 from ..data.scenes import make_scenes
 from ..data.voc import VocFolder
@@ -421,6 +422,8 @@ class Run:
 
     def make_data(self) -> None:
         """Generate the scenes that the stage's prototxt names, unless they are there already."""
+        if self.stage.miniature:
+            make_miniature(self.stage.miniature, folder_of(self.stage.miniature))
         if self.stage.scenes and not self.options.voc:
             make_scenes(self.options.scenes, mnist=self.options.mnist)
 
