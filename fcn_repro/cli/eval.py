@@ -15,6 +15,7 @@ from ..memory import keep_freed_memory
 from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place
 from ..predict.evaluation import evaluate_and_report
+from ..predict.labels import val_file
 from ..predict.outputs import find_output
 from ..predict.sources import given_voc
 from ..proto import TEST
@@ -108,7 +109,7 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
         run = Run(found.stage_name, replace(options, out=str(found.folder)))
     if not (args.net or os.path.exists(run.prototxt)):
         run.check()             # refuses an unknown stage
-    net_file = args.net or run.prototxt / 'val.prototxt'
+    net_file = args.net or val_file(run.prototxt)
     net = UserNet.read(net_file, TEST, passes=optimisations.passes,
                        overrides=options.in_order(args.split, bool(args.submit)),
                        writes=args.writes)
