@@ -28,7 +28,7 @@ from ..solver.nets import train_net
 from ..solver.snapshot_files import iteration, list_snapshots
 from .models import MODELS, Model
 from .optimisations import Optimisations
-from .options import AUTO, FOLDERS, NEWEST, NONE, Options
+from .options import AUTO, FOLDERS, NEWEST, NONE, PUBLISHED, Options
 from .rate_rule import Batches, divided, per, rescaled, sums_the_batch
 from .stages import ON, SHORT, SLOW, STAGES, Stage, shipped
 
@@ -105,7 +105,7 @@ class Run:
     def check(self) -> None:
         """FcnError for options that the stage does not take."""
         stage, options = self.stage, self.options
-        for name in 'voc', 'sbd', 'mnist', 'm2nist', 'class_weights', 'recolour':
+        for name in *FOLDERS, 'class_weights', 'recolour':
             if getattr(options, name) not in (None, '') and name not in stage.takes:
                 others = [other for other in STAGES if name in STAGES[other].takes]
                 raise FcnError(f"the stage {self.name} takes no '{name}'", code='option-not-taken',
@@ -138,7 +138,7 @@ class Run:
         if self.options.own_voc is not None:
             VocFolder(self.options.own_voc, 'train')
             _ = self.model                                      # reads the val split
-        elif self.options.sbd or self.options.m2nist:
+        elif any(getattr(self.options, name) for name in ('sbd', 'm2nist', *PUBLISHED)):
             _, train = self.solver_and_net(shipped(self.name))
             for text in train, read_net(val_file(shipped(self.name))):
                 with located(text.file):
