@@ -40,14 +40,15 @@ def run(args: argparse.Namespace) -> None:
     numbers = {'seed': args.seed, 'train': args.train, 'val': args.val,
                'digit_sizes': args.digit_sizes, 'mnist': args.mnist}
     if args.kind == VOC:
-        out, size, classes = args.out or 'data/scenes', args.size or SIZE, CLASSES
+        out, size, classes = args.out or 'data/scenes', args.size or SIZE, len(CLASSES)
         made = make_scenes(out, size=size, **numbers)
     else:
         kind = KINDS[args.kind]
-        out, size, classes = args.out or folder_of(args.kind), args.size or kind.size, kind.classes
+        out, size, classes = args.out or folder_of(args.kind), args.size or kind.size, \
+            len(kind.classes)
         made = make_miniature(args.kind, out, size=size, **numbers)
     print(f"{out}: {args.train} train and {args.val} val scenes of "
-          f"{size[0]}x{size[1]} pixels, {len(classes)} classes, "
+          f"{size[0]}x{size[1]} pixels, {classes} classes, "
           f"{'made' if made else 'already there'}")
     if args.kind == VOC:
         show_bounds(Path(out))

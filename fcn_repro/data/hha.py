@@ -53,11 +53,22 @@ CAMERAS = {(480, 640): KINECT, (425, 560): KINECT.cropped(40, 45)}
 
 class Encoded(NamedTuple):
     """image: (H, W, 3) uint8, disparity, height, angle. gravity: (3,) unit vector of camera
-    coordinates, downward. no_normal: pixels without a normal, which have the angle NO_NORMAL."""
+    coordinates, downward; margin: of Gravity. no_normal: pixels without a normal, which have the
+    angle NO_NORMAL."""
 
     image: np.ndarray
     gravity: np.ndarray
+    margin: float
     no_normal: int
+
+
+class Gravity(NamedTuple):
+    """direction: (3,) unit vector. margin: by how much the next best direction at a right angle
+    fits worse, as a part of the normals that count; 0, say, where all of them are of one wall, in
+    which any direction in the wall fits."""
+
+    direction: np.ndarray
+    margin: float
 
 
 def encode(depth: np.ndarray, camera: Camera, missing: np.ndarray | None = None) -> Encoded:
@@ -71,14 +82,14 @@ def encode(depth: np.ndarray, camera: Camera, missing: np.ndarray | None = None)
     """
     depth, missing = checked(depth, missing)
     points = point_cloud(100 * depth, camera)
-    gravity = estimate_gravity(normals(points, missing, GRAVITY_RADIUS))
+    gravity, margin = estimate_gravity(normals(points, missing, GRAVITY_RADIUS))
     fine = normals(points, missing, NORMAL_RADIUS)
     angle = np.degrees(np.arccos(np.clip(fine @ gravity, -1, 1)))
     without = np.isnan(angle)
     angle[without] = NO_NORMAL
     channels = (DISPARITY / np.maximum(points[..., 2], NEAREST), height(points, gravity),
                 angle + ANGLE)
-    return Encoded(saturated(np.stack(channels, -1)), gravity, int(without.sum()))
+    return Encoded(saturated(np.stack(channels, -1)), gravity, margin, int(without.sum()))
 
 
 def checked(depth: np.ndarray, missing: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -144,8 +155,8 @@ def summed(fields: np.ndarray, radius: int) -> np.ndarray:
     return correlate1d(correlate1d(fields, ones, 1, mode='constant'), ones, 2, mode='constant')
 
 
-def estimate_gravity(normal: np.ndarray) -> np.ndarray:
-    """The direction (3,) of gravity in which floors, or ceilings, and walls fit best.
+def estimate_gravity(normal: np.ndarray) -> Gravity:
+    """The direction of gravity in which floors, or ceilings, and walls fit best.
 
     Normals (…, 3) nearer to the present direction than a threshold, up or down, are taken as of
     floors, those as near to its plane as of walls; the new direction minimises the sum of squared
@@ -156,7 +167,7 @@ def estimate_gravity(normal: np.ndarray) -> np.ndarray:
     if not len(known):
         raise FcnError('no window has depth enough to fit a plane to, so gravity cannot be '
                        'estimated', do='Give a depth image with fewer holes.')
-    gravity = np.array(START)
+    gravity, margin = np.array(START), 0.0
     for threshold, iterations in STEPS:
         limit = np.radians(threshold)
         for _ in range(iterations):
@@ -164,10 +175,11 @@ def estimate_gravity(normal: np.ndarray) -> np.ndarray:
             floors, walls = known[cosine > np.cos(limit)], known[cosine < np.sin(limit)]
             if not len(floors) + len(walls):
                 break
-            _, vectors = np.linalg.eigh(walls.T @ walls - floors.T @ floors)
+            values, vectors = np.linalg.eigh(walls.T @ walls - floors.T @ floors)
             new = vectors[:, 0]                 # of the smallest eigenvalue
             gravity = new if new @ gravity >= 0 else -new
-    return gravity
+            margin = float(values[1] - values[0]) / (len(floors) + len(walls))
+    return Gravity(gravity, margin)
 
 
 def height(points: np.ndarray, gravity: np.ndarray) -> np.ndarray:

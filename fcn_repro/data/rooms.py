@@ -76,7 +76,7 @@ def draw_room(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray,
     size = settings['size']
     camera = camera_of(*size)
     placed_label, placed = digits_of_scene(rng, images, labels, settings)
-    planes = empty_room(rng, camera, size)
+    planes = empty_room(drawn_geometry(rng), camera, size)
     canvas, grounds = painted_surfaces(rng, planes)
     depth, solid = planes.depth.copy(), planes.surface.copy()
     for alpha, top, left, digit in placed:
@@ -111,28 +111,46 @@ def middle(inside: np.ndarray) -> tuple[int, int]:
     return int(rows[nearest]), int(columns[nearest])
 
 
-def empty_room(rng: np.random.Generator, camera: Camera, size: tuple[int, int]) -> Planes:
-    """Draw tilt, turn and sizes of a room, and look into it: for each pixel the nearest plane."""
-    pitch, roll, yaw = (np.radians(rng.uniform(*limits)) for limits in (PITCH, ROLL, YAW))
-    above, high = rng.uniform(*CAMERA_HEIGHT), rng.uniform(*CEILING)
-    wall, side, left = rng.uniform(*WALL), rng.uniform(*SIDE), rng.choice((-1, 1))
+class Geometry(NamedTuple):
+    """A room and its camera. pitch (downward), roll and yaw (of the walls) in degrees; metres: the
+    camera above the floor, the ceiling above the floor, the walls from the camera. left: -1 where
+    the second wall is to the left, else 1."""
+
+    pitch: float
+    roll: float
+    yaw: float
+    above: float
+    ceiling: float
+    wall: float
+    side: float
+    left: int = 1
+
+
+def drawn_geometry(rng: np.random.Generator) -> Geometry:
+    """A geometry within the limits above."""
+    ranges = PITCH, ROLL, YAW, CAMERA_HEIGHT, CEILING, WALL, SIDE
+    return Geometry(*(float(rng.uniform(*limits)) for limits in ranges), int(rng.choice((-1, 1))))
+
+
+def empty_room(geometry: Geometry, camera: Camera, size: tuple[int, int]) -> Planes:
+    """Look into a room: for each pixel of an image (height, width) the nearest plane."""
+    pitch, roll, yaw = np.radians(geometry[:3])
     from_room = turned(2, roll) @ turned(0, pitch)
-    rows, columns = (np.arange(1.0, n + 1) for n in size)
     rays = np.ones((*size, 3))
+    rows, columns = (np.arange(1.0, n + 1) for n in size)
     rays[..., 0] = (columns - camera.cx) / camera.fx
     rays[..., 1] = ((rows - camera.cy) / camera.fy)[:, None]
     rays = rays @ from_room                     # into the room's axes; z of the camera stays 1
-    ahead = np.array((np.sin(yaw), 0, np.cos(yaw)))
-    across = left * np.array((np.cos(yaw), 0, -np.sin(yaw)))
-    faces = ((ahead, wall, 0), (across, side, 0), ((0, 1, 0), above, 1),
-             ((0, -1, 0), high - above, 2))
+    ahead = (np.sin(yaw), 0, np.cos(yaw))
+    across = (geometry.left * np.cos(yaw), 0, -geometry.left * np.sin(yaw))
+    faces = ((ahead, geometry.wall, 0), (across, geometry.side, 0),
+             ((0, 1, 0), geometry.above, 1), ((0, -1, 0), geometry.ceiling - geometry.above, 2))
     with np.errstate(divide='ignore'):
         depths = np.stack([distance / np.maximum(rays @ np.array(normal), 0)
                            for normal, distance, _ in faces])
     nearest = depths.argmin(0)
-    depth = np.take_along_axis(depths, nearest[None], 0)[0]
     surface = np.array([face for *_, face in faces], np.uint8)[nearest]
-    return Planes(depth, surface, rays, from_room @ (0.0, 1.0, 0.0))
+    return Planes(depths.min(0), surface, rays, from_room @ (0.0, 1.0, 0.0))
 
 
 def turned(axis: int, angle: float) -> np.ndarray:
