@@ -117,7 +117,7 @@ def check(family: str, rows: Sequence[TableRow], options: Options, seeds: int) -
     row starts from."""
     if seeds < 1:
         raise FcnError(f'{seeds} seeds', do='Give 1 or more.')
-    if options.batch or options.samples:
+    if options.batch or options.samples or options.method.changes:
         raise FcnError("the table compares the papers' recipes; batch and samples make others",
                        do='Leave them out.')
     if options.weights and not any(takes_weights(row) for row in rows):

@@ -268,7 +268,7 @@ def learn(run: Run, prototxt: Path, val: Net, source: Source | None, mine: dict,
         check_parent(mine, source)
     adjusted = source if source is None else adapted(run.stage, source, solver.net)
     open_folder(run, val, processes)
-    report = prepare(solver.net, run.stage.surgeries, adjusted, run.stage.score_layers,
+    report = prepare(solver.net, run.surgeries, adjusted, run.stage.score_layers,
                      run.stage.up_layers, run.options.verbose)
     if source is not None and processes.first:
         report += other_mean(solver.net, source)
@@ -384,6 +384,8 @@ def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str
               f'{changes(written, p)}')
         for doubt in doubts(p, own, new):
             print(f'warning: {doubt}')
+    elif run.options.method.changes:
+        print(f"another method than the stage's own: {run.options.method.words}")
     elif run.multiplied:
         print(f"another recipe than the stage's own: {p.iter_size} passes an iteration, instead of "
               f'{p.iter_size // run.options.processes}, at the rates of these. '
