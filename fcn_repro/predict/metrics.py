@@ -9,7 +9,7 @@ from fcn_repro.data.image import VOID
 from fcn_repro.errors import FcnError
 
 NEAR = 16               # pixels within which nearest_labels looks by itself
-NEIGHBOURS = np.array(sorted(               # (row, column) offsets, nearest first; ties as in coarse
+NEIGHBOURS = np.array(sorted(               # (row, column) from a pixel; ties as in coarse
     ((y, x) for y in range(-NEAR, NEAR + 1) for x in range(-NEAR, NEAR + 1)
      if y * y + x * x <= NEAR * NEAR), key=lambda p: (p[0] ** 2 + p[1] ** 2, p[1], p[0])))
 
