@@ -16,7 +16,7 @@ from ..lock import locked
 from ..net.placement import pick_device, place
 from ..predict.evaluation import spread
 from ..predict.labels import data_layer, predict
-from ..predict.metrics import Confusion, coarse
+from ..predict.metrics import upper_bounds
 from ..proto.prototxt import read_solver
 from ..report.paper import seg11valid
 from ..report.refinement import refinement
@@ -208,12 +208,8 @@ def bounds(run: Run) -> dict[int, float]:
     """{stride: mean IU, in percent, of the val set's ground truth sampled at it} (Appendix A)."""
     data = data_layer(run.val_net())
     classes = run.options.classes or len(data.classes or ()) or 21
-    sums = {factor: Confusion(classes) for factor in FACTORS}
-    for k in range(len(data)):
-        label = data.sample(k).label
-        for factor, confusion in sums.items():
-            confusion.add(label, coarse(label, factor))
-    return {factor: 100 * confusion.metrics().mean_iu for factor, confusion in sums.items()}
+    found = upper_bounds((data.sample(k).label for k in range(len(data))), FACTORS, classes)
+    return {factor: 100 * bound.mean_iu for factor, bound in found.items()}
 
 
 def format_table(rows: Sequence[TableRow], results: Mapping[str, list[dict]],
