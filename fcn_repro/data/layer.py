@@ -35,6 +35,7 @@ class DataLayer:
     always reads its val split so.
     without_labels: params with which a split without any label is read too; {} if there are none.
     batch_size: samples of a forward pass where the param of that name is not given.
+    more_labels: names in Sample.more of further labels.
     """
 
     module: ClassVar[str]
@@ -46,6 +47,7 @@ class DataLayer:
     without_labels: ClassVar[Mapping[str, Any]] = {}
     batch_size: int = 1
     classes: tuple[str, ...] | None = None
+    more_labels: tuple[str, ...] = ()
 
     def __init__(self, params: Mapping[str, Any]):
         raise NotImplementedError(f'{type(self).__name__} reads no params')
@@ -219,6 +221,11 @@ class SegDataLayer(DataLayer):
     def classes(self) -> tuple[str, ...] | None:
         """Class names by label index, or None."""
         return self.reader.classes
+
+    @property
+    def more_labels(self) -> tuple[str, ...]:       # type: ignore[override]
+        """The Reader's."""
+        return self.reader.more_labels
 
     def label_file(self, sample: Sample, name: str = '') -> Path:
         """The file that holds the sample's label, or another label of it, for messages."""

@@ -66,6 +66,11 @@ class Confusion:
         return metrics(self.hist, rule)
 
 
+def other_rule(rule: str) -> str:
+    """The other of the two rules of metrics()."""
+    return 'release' if rule == 'paper' else 'paper'
+
+
 def metrics(hist: np.ndarray, rule: str = 'paper') -> Metrics:
     """Metrics of a confusion matrix (n, n) (CVPR 2015, section 5); rows are ground truth.
 
