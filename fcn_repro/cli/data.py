@@ -3,12 +3,14 @@
     fcn-repro data check photos/
     fcn-repro data convert photos/ --masks rgb --out voc/ --split 0.8
     fcn-repro data check voc/
+    fcn-repro data hha nyud/
 
 `check` decodes every file of a folder in VOC's layout, or in any that `convert` takes: images/ and
 masks/ with files of the same names, photo.jpg beside photo.png or photo_mask.png, train/ and val/
 around or inside either, JSON files of labelme or COCO, Cityscapes' two folders. It prints all
 faults by kind, what is in the folder, and the next command; the exit status is 1 where training
-would fail. `convert` writes a folder in VOC's layout, whole or not at all.
+would fail. `convert` writes a folder in VOC's layout, whole or not at all. `hha` makes the HHA
+images of a folder in NYUDv2's layout from its depth images.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from ..data.convert.masks import OTHER
 from ..data.examine import Fault
 from ..data.findings import SHOWN, Findings, by_kind, headed
 from ..data.image import VOID
+from . import data_hha
 from .arguments import add_max_pixels, finite
 from .reporting import remedy
 
@@ -35,7 +38,7 @@ WIDEST_NAME = 24
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest='action', metavar='check|convert', required=True)
+    commands = parser.add_subparsers(dest='action', metavar='check|convert|hha', required=True)
     check = commands.add_parser('check', help='check every file of a data set', description='Check '
                                 'every file of a data set; status 1 where training would fail.')
     check.add_argument('folder', metavar='DIR')
@@ -49,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_convert(commands.add_parser(
         'convert', help="convert images and masks into VOC's layout",
         description="Convert images and masks into a folder in VOC's layout, whole or not at all."))
+    data_hha.add_arguments(commands.add_parser('hha', help='HHA images from depth',
+                                               description=data_hha.__doc__))
     parser.usage = '\n       '.join(' '.join(each.format_usage().split()[1:])
                                     for each in commands.choices.values())
 
@@ -81,7 +86,7 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """1 where training would fail, or where something was left out."""
-    return run_check(args) if args.action == 'check' else run_convert(args)
+    return {'check': run_check, 'convert': run_convert, 'hha': data_hha.run}[args.action](args)
 
 
 def run_check(args: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ from ..pycaffe.mode import set_user_code
 from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.finished import opened
 from ..recipe.optimisations import Optimisations
-from ..recipe.options import Options
+from ..recipe.options import FOLDERS, Options
 from ..recipe.run_facts import facts_of_run, facts_of_weights
 from ..recipe.runs import Run
 from ..report.html import FILE as REPORT
@@ -32,6 +32,7 @@ from .arguments import (
     add_max_pixels,
     add_optimisations,
     add_precision,
+    add_published,
     add_user_code,
     add_workers,
     add_writes,
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'train made')
     parser.add_argument('--m2nist', metavar='DIR', help='the run, and the scenes, that --m2nist of '
                         'train took')
+    add_published(parser)
     parser.add_argument('--split', help='default: the one that the net names; of a deploy net '
                         'seg11valid if the folder has it or --sbd is given, else val')
     parser.add_argument('--mean', type=finite, nargs=3, metavar=('B', 'G', 'R'), help='of a deploy '
@@ -101,8 +103,8 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
     device = pick_device(args.device or processes.device())
     check_precision(args.precision, device)
     optimisations = Optimisations(args.no_opt)
-    options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
-                      runs=args.runs, pictures=args.pictures)
+    options = Options(**{name: getattr(args, name) for name in FOLDERS}, runs=args.runs,
+                      pictures=args.pictures)
     run = Run(args.stage, options)
     if args.run:
         found = opened(args.run, args.runs)

@@ -45,6 +45,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'data-ids': 'Give --classes {classes}, or correct the ids; 255 is void.',
     'data-fewer': 'Give --classes {classes}.',
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
+    'no-camera': 'Give --camera FX FY CX CY, focal lengths and principal point in pixels, or write '
+                 'these four numbers into camera.txt of the folder.',
     # viewer
     'too-large-to-draw': 'Give --text.',
     'not-a-drawing': 'Give another --out, or remove it first.',

@@ -13,6 +13,7 @@ from ..recipe.training import train
 from .arguments import (
     add_max_pixels,
     add_optimisations,
+    add_published,
     add_workers,
     add_writes,
     finite,
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--mnist', metavar='DIR', help="MNIST's IDX files: scenes of these digits")
     parser.add_argument('--m2nist', metavar='DIR', help='folder of combined.npy and segmented.npy, '
                         'for the stage m2nist (default: such scenes, made from a seed)')
+    add_published(parser)
     parser.add_argument('--recolour', type=finite, metavar='F', help='fraction of the crops of '
                         '--voc whose colours are rotated at random: 0 where colours tell the '
                         "classes, near 1 where shapes do (default: the stage's own)")

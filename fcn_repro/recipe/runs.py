@@ -10,6 +10,7 @@ from typing import Any
 
 from ..data import parse_params, python_layers
 from ..data.check import check_folder
+from ..data.miniatures import folder_of, make_miniature
 from ..data.own import balanced
 from ..data.scenes import make_scenes
 from ..data.voc import VocFolder
@@ -29,7 +30,7 @@ from ..solver.nets import train_net
 from ..solver.snapshot_files import iteration, list_snapshots
 from .models import MODELS, Model
 from .optimisations import Optimisations
-from .options import AUTO, BALANCED, FOLDERS, NEWEST, NONE, Options, own_data_alone
+from .options import AUTO, BALANCED, FOLDERS, NEWEST, NONE, PUBLISHED, Options, own_data_alone
 from .rate_rule import Batches, divided, per, rescaled, sums_the_batch
 from .stages import ON, SHORT, SLOW, STAGES, Stage, shipped
 
@@ -107,7 +108,7 @@ class Run:
         """FcnError for options that the stage does not take."""
         stage, options = self.stage, self.options
         self.check_method()
-        for name in 'voc', 'sbd', 'mnist', 'm2nist', 'recolour':
+        for name in *FOLDERS, 'recolour':
             if getattr(options, name) not in (None, '') and name not in stage.takes:
                 others = [other for other in STAGES if name in STAGES[other].takes]
                 raise FcnError(f"the stage {self.name} takes no '{name}'", code='option-not-taken',
@@ -161,7 +162,7 @@ class Run:
         if self.options.own_voc is not None:
             VocFolder(self.options.own_voc, 'train')
             _ = self.model                                      # reads the val split
-        elif self.options.sbd or self.options.m2nist:
+        elif any(getattr(self.options, name) for name in ('sbd', 'm2nist', *PUBLISHED)):
             _, train = self.solver_and_net(shipped(self.name))
             for text in train, read_net(val_file(shipped(self.name))):
                 with located(text.file):
@@ -460,6 +461,8 @@ class Run:
 
     def make_data(self) -> None:
         """Generate the scenes that the stage's prototxt names, unless they are there already."""
+        if self.stage.miniature:
+            make_miniature(self.stage.miniature, folder_of(self.stage.miniature))
         if self.stage.scenes and not self.options.voc:
             make_scenes(self.options.scenes, mnist=self.options.mnist)
 

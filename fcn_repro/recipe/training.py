@@ -21,7 +21,7 @@ from ..formats.weights import FILLER, Weights, format_rows, read_extra
 from ..lock import RunLock, locked
 from ..net import surgery
 from ..net.net import Net
-from ..net.placement import check_precision, pick_device, place
+from ..net.placement import check_precision, hardware, pick_device, place
 from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report, val_line, val_metrics
 from ..proto.prototxt import read_solver
@@ -289,13 +289,14 @@ def resume(run: Run, prototxt: Path, val: Net, state: Path, mine: dict,
 def make_solver(run: Run, prototxt: Path, mine: dict, processes: Processes) -> Solver:
     """The run's solver, whose snapshots record `mine`."""
     options, optimisations = run.options, Optimisations(run.options.no_opt)
-    provenance = {'commit': commit(), 'max_iter': run.max_iter,
+    device = device_of(run, processes)
+    provenance = {'commit': commit(), 'hardware': hardware(device), 'max_iter': run.max_iter,
                   **({'processes': options.processes} if options.processes > 1 else {}),
                   **{key: value for key, value in mine.items() if key != 'seed'}}
     text = run.solver_text(prototxt)
     return Solver(text, search=run.search(prototxt),
                   prefix=run.folder / 'train', seed=options.seed,
-                  device=device_of(run, processes), overrides=run.train_overrides,
+                  device=device, overrides=run.train_overrides,
                   test_overrides=options.overrides, max_iter=options.iterations, keep=options.keep,
                   workers=options.workers, precision=options.precision, provenance=provenance,
                   passes=optimisations.passes, placed=optimisations.placed,
