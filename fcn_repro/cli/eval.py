@@ -24,13 +24,14 @@ from ..memory import keep_freed_memory
 from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place
 from ..predict.evaluation import evaluate_and_report
+from ..predict.labels import val_file
 from ..predict.outputs import find_output
 from ..predict.sources import given_voc
 from ..proto import TEST
 from ..pycaffe.mode import set_user_code
 from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.optimisations import Optimisations
-from ..recipe.options import Options
+from ..recipe.options import FOLDERS, Options
 from ..recipe.run_facts import facts_of_run, facts_of_weights
 from ..recipe.runs import Run
 from ..report.html import FILE as REPORT
@@ -39,6 +40,7 @@ from .arguments import (
     add_max_pixels,
     add_optimisations,
     add_precision,
+    add_published,
     add_user_code,
     add_workers,
     add_writes,
@@ -58,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'train made')
     parser.add_argument('--m2nist', metavar='DIR', help='the run, and the scenes, that --m2nist of '
                         'train took')
+    add_published(parser)
     parser.add_argument('--split', help='default: the one that the net names; of a deploy net '
                         'seg11valid if the folder has it or --sbd is given, else val')
     parser.add_argument('--mean', type=finite, nargs=3, metavar=('B', 'G', 'R'), help='of a deploy '
@@ -103,8 +106,8 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
     device = pick_device(args.device or processes.device())
     check_precision(args.precision, device)
     optimisations = Optimisations(args.no_opt)
-    options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
-                      runs=args.runs, pictures=args.pictures)
+    options = Options(**{name: getattr(args, name) for name in FOLDERS}, runs=args.runs,
+                      pictures=args.pictures)
     source = choose(args, options)
     net = UserNet.read(source.net, TEST, passes=optimisations.passes,
                        overrides=options.in_order(args.split, bool(args.submit)),
@@ -148,7 +151,7 @@ def choose(args: argparse.Namespace, options: Options) -> Source:
     run = Run(args.stage, options) if args.stage else run_of_data(args, options)
     if not (args.net or os.path.exists(run.prototxt)):
         run.check()             # refuses an unknown stage
-    net = Path(args.net or run.prototxt / 'val.prototxt')
+    net = Path(args.net or val_file(run.prototxt))
     if args.net or args.weights:
         weights = Path(args.weights or run.newest_weights())
         return Source(net, weights, results_of('eval', weights, args.runs), None)
@@ -162,7 +165,8 @@ def run_of_data(args: argparse.Namespace, options: Options) -> Run:
         if getattr(args, name) and not args.run:
             raise FcnError(f'--{name} is the data of a run, and no run is named',
                            do='Give --stage, or --run.')
-    found = run_meant(args, [Path(args.voc)] if args.voc else [])
+    given = (getattr(args, name) for name in FOLDERS if name not in ('sbd', 'mnist', 'm2nist'))
+    found = run_meant(args, [Path(folder) for folder in given if folder])
     if not (found.finished or args.weights):
         print(f'warning: {found.folder} is at iteration {found.iteration} of {found.length}')
     return Run(found.stage_name, replace(options, out=str(found.folder)))
