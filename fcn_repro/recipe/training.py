@@ -13,8 +13,10 @@ import numpy as np
 import torch
 
 from ..data.check import check_folder
-from ..data.findings import by_kind, headed
-from ..data.palette import palette
+from ..data.findings import Findings, by_kind, headed
+from ..data.layouts import is_voc
+from ..data.original import layout_of
+from ..data.palette import VOC_CLASSES, palette
 from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..formats.atomic import make_folder
@@ -25,6 +27,7 @@ from ..net.net import Net
 from ..net.placement import check_precision, hardware, pick_device, place
 from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report, val_line, val_metrics
+from ..predict.sources import TABLE_3
 from ..proto.prototxt import read_solver
 from ..report.curves import FILE as CURVES
 from ..report.curves import METRICS, POINTS, Curves, complete_curves
@@ -143,18 +146,31 @@ def hint(hints: Mapping[str, str], code: str, run: Run) -> str:
 # ---- data and weights to start from --------------------------------------------------------------
 
 def check_labels(run: Run, hints: Mapping[str, str]) -> None:
-    """FcnError for faults in a data set of the user's own for which training would fail or learn
-    nothing, all in one list; prints what else is to be said about it. Every file is decoded."""
-    folder = run.options.own_voc
-    if folder is None:
-        return
-    found = check_folder(folder, classes=run.options.classes)
-    if not found.errors and run.model is not None:
-        found = found.for_classes(run.model.settings.get('classes'))
-    found.raise_for_training()
-    for kind, faults in by_kind(found.warnings).items():
-        do = hints.get(f'data-{kind}', '').format(**faults[0].facts)
-        print(f'warning: {headed(kind, faults)}: {faults[0].file}: {faults[0].what}. {do}'.rstrip())
+    """FcnError for faults in the user's own data set, or in SBD and VOC, for which training would
+    fail or learn nothing, all in one list; prints what else is to be said about it. Every file of
+    train and val is decoded."""
+    for found in checked(run):
+        found.raise_for_training()
+        for kind, faults in by_kind(found.warnings).items():
+            do = hints.get(f'data-{kind}', '').format(**faults[0].facts)
+            print(f'warning: {headed(kind, faults)}: {faults[0].file}: {faults[0].what}. '
+                  f'{do}'.rstrip())
+
+
+def checked(run: Run) -> Iterator[Findings]:
+    """What is in the folders of data that a run trains and is scored on; of folders that are not
+    laid out so, nothing: Run.check_folders tells that."""
+    options = run.options
+    if options.own_voc is not None:
+        found = check_folder(options.own_voc, classes=options.classes)
+        if not found.errors and run.model is not None:
+            found = found.for_classes(run.model.settings.get('classes'))
+        yield found
+    elif options.sbd is not None:
+        if layout_of(Path(options.sbd)) is not None:
+            yield check_folder(options.sbd, ('train',))
+        if options.voc is not None and is_voc(Path(options.voc)):
+            yield check_folder(options.voc, (TABLE_3,), len(VOC_CLASSES), sbd=options.sbd)
 
 
 def starting_weights(run: Run, hints: Mapping[str, str],

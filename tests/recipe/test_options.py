@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from original_layouts import make_sbd, make_voc
 
 from fcn_repro.cli.remedies import HINTS, REMEDIES
 from fcn_repro.errors import FcnError
@@ -13,6 +14,7 @@ from fcn_repro.recipe.models import FAMILIES, MODELS
 from fcn_repro.recipe.options import Options
 from fcn_repro.recipe.runs import Run
 from fcn_repro.recipe.stages import STAGES, shipped
+from fcn_repro.recipe.training import checked, train
 
 
 @pytest.mark.parametrize('options, code', [
@@ -135,3 +137,22 @@ def test_an_installed_package_has_its_prototxt_inside(tmp_path, monkeypatch):
     assert stages.shipped_prototxt() == tmp_path / 'prototxt'
     (tmp_path / 'fcn_repro/prototxt').mkdir(parents=True)
     assert stages.shipped_prototxt() == tmp_path / 'fcn_repro/prototxt'
+
+
+def test_sbd_is_checked_before_training(tmp_path):
+    """All files of SBD's train and of seg11valid, whose faults are one list."""
+    sbd = make_sbd(tmp_path / 'sbd', {'train': ['a', 'b', 'c'], 'val': ['d']})
+    voc = make_voc(tmp_path / 'voc', {'train': ['a'], 'val': ['b', 'e', 'f']})
+    run = Run('voc-fcn32s', Options(voc=str(voc), sbd=str(sbd), out=str(tmp_path / 'run'),
+                                    weights='w'))
+    assert [found.layout for found in checked(run)] == ['sbd', 'voc']
+    assert not [fault for found in checked(run) for fault in found.errors]
+    (sbd / 'cls/b.mat').unlink()
+    (sbd / 'img/c.jpg').write_bytes(b'no picture')
+    with pytest.raises(FcnError, match='training would fail') as caught:
+        train(run)
+    assert 'b.mat' in str(caught.value) and 'c.jpg' in str(caught.value)
+    (voc / 'SegmentationClass/e.png').unlink()
+    assert [fault.kind for fault in list(checked(run))[1].errors] == ['no-mask']
+    none = Run('voc-fcn32s', Options(voc='.', sbd='.', weights='w'))
+    assert list(checked(none)) == []
