@@ -13,32 +13,36 @@ import numpy as np
 from .data.image import MEAN
 from .data.palette import palette
 from .errors import FcnError
-from .export import export
+from .export import Exported, export, target_of
 from .net.net import Net
 from .predict.labelmaps import names_of
+from .predict.labels import class_colours
 from .predict.outputs import find_output
 from .predict.segment import Picture, net_with_weights, pixels_of
 from .predict.segmenter import Prediction, Segmenter
-from .recipe.finished import opened
+from .recipe.finished import FinishedRun, opened
 
 
 class Model:
     """A net with its weights, its classes and its mean pixel; made by `load`.
 
     net: the Net, placed on its device. deploy, weights: paths of its files. classes: names by label
-    index. palette: (classes, 3) uint8 RGB, the colour of each label, VOC's in all pictures. mean:
-    the pixel that is subtracted, BGR. segmenter: what runs images; `tile` is its setting.
+    index. palette: (classes, 3) uint8 RGB, the colour of each label, as in all pictures. mean: the
+    pixel that is subtracted, BGR. segmenter: what runs images; `tile` is its setting.
     """
 
     def __init__(self, net: Net, deploy: Path, weights: Path, mean: Sequence[float] = MEAN,
                  classes: str | Path | Sequence[str] | None = None, output: str | None = None,
-                 threshold: float | None = None, tile: int | None = None):
+                 threshold: float | None = None, tile: int | None = None,
+                 colours: np.ndarray | None = None, run: FinishedRun | None = None):
+        self.name = weights.name.partition('.')[0] if run is None else run.stage_name
+        self.folder = Path() if run is None else run.folder / 'export'
         self.net, self.deploy, self.weights = net, deploy, weights
         self.output = find_output(net, output, threshold)
         self.segmenter = Segmenter(net, mean, [self.output], tile)
         self.mean: tuple[float, ...] = tuple(map(float, self.segmenter.mean))
         self.classes: tuple[str, ...] = tuple(names_of(net.graph.file, [self.output], classes)[0])
-        self.palette = palette(256)[:len(self.classes)]
+        self.palette = (palette() if colours is None else colours)[:len(self.classes)]
 
     def __repr__(self) -> str:
         return f"Model('{self.deploy}', '{self.weights}', {len(self.classes)} classes)"
@@ -78,11 +82,14 @@ class Model:
         self.segmenter.check(*pixels.shape[:2])
         return self.segmenter.predict(pixels, scores)[0]
 
-    def export(self, kind: str, path: str | PathLike[str], **options: Any) -> list[Path]:
+    def export(self, kind: str, path: str | PathLike[str] | None = None, **options: Any
+               ) -> list[Path]:
         """Write the net with its weights in another form: 'onnx', 'torch-export', 'safetensors',
-        'caffemodel' or 'python'; returns the files. options and FcnError: of
-        fcn_repro.export.export."""
-        return export(self.net, kind, path, classes=self.classes, mean=self.mean, **options)
+        'caffemodel' or 'python'; returns the files. path: of the first of them; None: the folder
+        export in that of the run, as `fcn-repro export` does, or, of a net of one's own, its name
+        in this folder. options and FcnError: of fcn_repro.export.export."""
+        return export(self.net, kind, path or target_of(kind, self.name, self.folder),
+                      classes=self.classes, mean=self.mean, palette=self.palette, **options)
 
 
 def no_images() -> np.ndarray:
@@ -117,11 +124,13 @@ def load(source: str | PathLike[str], weights: str | PathLike[str] | None = None
         if weights is None:
             raise FcnError('no weights are given for this net', file=source,
                            do='Give the path of its caffemodel as weights, or the folder of a run.')
-        deploy, pixel = Path(source), MEAN
+        run, deploy, said = None, Path(source), Exported.of(weights)
+        pixel, classes = said.mean or MEAN, said.classes if classes is None else classes
+        colours = class_colours(deploy) if said.colours is None else said.colours
     else:
         run = opened(source, runs)
         deploy, pixel, weights = run.deploy, run.mean, weights or run.weights
-        classes = run.classes if classes is None else classes
+        classes, colours = run.classes if classes is None else classes, run.colours
     net = net_with_weights(deploy, weights, device, precision)
     return Model(net, deploy, Path(weights), pixel if mean is None else mean, classes, output,
-                 threshold, tile)
+                 threshold, tile, colours, run)

@@ -177,3 +177,8 @@ def size(count):
     """A number of bytes for people."""
     unit = min(max(int(math.log10(count)) // 3, 0), 6) if count else 0
     return f'{count / 1000 ** unit:.3g} {("bytes", "kB", "MB", "GB", "TB", "PB", "EB")[unit]}'
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things in words: '1 thread', '2 threads'."""
+    return f'{count} {what}{"s" * (count != 1)}'

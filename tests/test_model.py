@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import fcn_repro
 from fcn_repro import FcnError
 from fcn_repro.data.image import MEAN, to_blob
 from fcn_repro.data.palette import VOC_CLASSES, palette
+from fcn_repro.export import Exported, export
 from fcn_repro.net import Net
 from fcn_repro.proto import TEST
 
@@ -115,7 +117,7 @@ def test_settings_and_what_does_not_fit(files, tmp_path):
     assert (tiled.segment(noise(50, 41)) == whole.segment(noise(50, 41))).all()
 
 
-def test_export_is_that_of_the_package(files, monkeypatch):
+def test_export_is_that_of_the_package(files, monkeypatch, tmp_path):
     """The net, its class names and its mean go to fcn_repro.export.export."""
     given = {}
 
@@ -125,8 +127,29 @@ def test_export_is_that_of_the_package(files, monkeypatch):
     monkeypatch.setattr('fcn_repro.model.export', export)
     model = fcn_repro.load(*files)
     assert model.export('onnx', 'net.onnx') == ['net.onnx']
+    assert (given.pop('palette') == palette(21)).all()
     assert given == {'net': model.net, 'kind': 'onnx', 'path': 'net.onnx', 'classes': VOC_CLASSES,
                      'mean': MEAN}
+    monkeypatch.chdir(tmp_path)
+    assert model.export('onnx') == [Path('net.onnx')]
+    with pytest.raises(FcnError, match=r"unknown form 'onx'.*Did you mean 'onnx'.*Use onnx, torch"):
+        model.export('onx')
+
+
+def test_an_exported_caffemodel_is_loaded_with_what_it_says(files, tmp_path):
+    """Class names, mean pixel and colours; and a damaged text is an error."""
+    names, colours = [f'n{i}' for i in range(21)], 255 - palette(21)
+    net = fcn_repro.load(*files).net
+    export(net, 'caffemodel', tmp_path / 'e.caffemodel', classes=names, mean=(1, 2, 3),
+           palette=colours)
+    model = fcn_repro.load(tmp_path / 'e.prototxt', tmp_path / 'e.caffemodel')
+    assert model.classes == tuple(names) and model.mean == (1, 2, 3)
+    assert (model.palette == colours).all()
+    for key, text in ('classes', '{}'), ('palette', '[[0, 0]]'), ('classes', '["a\\u0007"]'), (
+            'mean', '[1]'):
+        net.save(tmp_path / 'bad.caffemodel', {f'export_{key}': text})
+        with pytest.raises(FcnError, match=r'bad\.caffemodel'):
+            Exported.of(tmp_path / 'bad.caffemodel')
 
 
 def test_layers_that_the_weights_lack_are_named(files, tmp_path):

@@ -3,18 +3,21 @@ every blob, and the parameters, memory and multiply-adds of every layer.
 
     fcn-repro draw net.prototxt
     fcn-repro draw net.prototxt --size 500x500 -o net.html
+    fcn-repro draw runs/own-fcn16s
     fcn-repro draw train_val.prototxt --phase train --shape data=16x3x227x227 --text
 
 Layers of unknown types are drawn too; no data are read and no code is run.
 """
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
 
 from ..errors import FcnError
 from ..proto.dialects import dialects
+from ..recipe.finished import opened
 from ..sizes import check_shape
 from ..viewer import drawn, page_of, save, svg_of, text_of
 from ..viewer.words import gathered
@@ -23,7 +26,8 @@ SIZE = re.compile(r'(\d{1,9})(?:x(\d{1,9}))?')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('net', metavar='NET', help='a prototxt of Caffe, of any version or fork')
+    parser.add_argument('net', metavar='NET', help='a prototxt of Caffe, of any version or fork; '
+                        "or the folder of a run, or its name below runs/: the run's deploy net")
     parser.add_argument('--size', metavar='HxW', help='of the images that the net reads (default: '
                         'what its text says)')
     parser.add_argument('--shape', action='append', default=[], metavar='BLOB=AxBxC',
@@ -47,16 +51,31 @@ def run(args: argparse.Namespace) -> None:
     svg = args.svg or bool(args.out and args.out.endswith('.svg'))
     if args.text and args.out:
         raise FcnError('--text prints, and --out names a file', do='Leave out one of them.')
-    net = drawn(args.net, args.phase.upper(), as_size(args.size) if args.size else None,
+    path = deploy_of(args.net)
+    net = drawn(path, args.phase.upper(), as_size(args.size) if args.size else None,
                 dict(map(as_shape, args.shape)), args.level, args.stage, args.dialect)
     if args.text:
         print(printable(text_of(net)), end='')
         return
-    out = args.out or f'{Path(args.net).stem}{".svg" if svg else ".html"}'
+    out = args.out or f'{name_of(args.net)}{".svg" if svg else ".html"}'
     save(svg_of(net) if svg else page_of(net), out)
     for line in gathered(net.notes, net.graph.file):
         print(f'note: {printable(line)}', file=sys.stderr)
     print(printable(f'{len(net.items)} layers drawn to {out}'))
+
+
+def deploy_of(net: str) -> str | Path:
+    """The prototxt to draw: of a folder, or of a name below runs/, the deploy net; else itself."""
+    folder = next((path for path in (Path(net), Path('runs', net)) if path.is_dir()), None)
+    if os.path.isfile(net) or folder is None:
+        return net
+    inside = (folder / place / 'deploy.prototxt' for place in ('net', '.'))
+    return next((path for path in inside if path.is_file()), None) or opened(folder).deploy
+
+
+def name_of(net: str) -> str:
+    """The name of the drawing: of a file without its suffix, of a folder its own."""
+    return Path(net).stem if os.path.isfile(net) else Path(net).resolve().name
 
 
 def printable(text: str) -> str:

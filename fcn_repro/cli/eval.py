@@ -1,28 +1,37 @@
 """Score a net on a folder laid out as PASCAL VOC is: the four metrics, IU by class, time, memory,
-pictures, a report; and label maps for VOC's server."""
+pictures, a report; and label maps for VOC's server.
+
+    fcn-repro eval --run runs/own-fcn16s --report
+    fcn-repro eval --net deploy.prototxt --weights fcn8s.caffemodel --voc VOCdevkit/VOC2011
+
+Without --run, --stage or --net it is the newest finished run of runs/, or the one that was trained
+on the folder of --voc; the first line says which, and why.
+"""
 
 import argparse
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..data.image import MEAN
 from ..data.layer import DataLayer
 from ..distributed import Processes
 from ..errors import FcnError
+from ..export import Exported
 from ..formats.weights import format_rows, read_extra
 from ..memory import keep_freed_memory
 from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place
 from ..predict.evaluation import evaluate_and_report
+from ..predict.labels import val_file
 from ..predict.outputs import find_output
 from ..predict.sources import given_voc
 from ..proto import TEST
 from ..pycaffe.mode import set_user_code
 from ..pycaffe.userlayer import UserNet, search_here
-from ..recipe.finished import opened
 from ..recipe.optimisations import Optimisations
-from ..recipe.options import Options
+from ..recipe.options import FOLDERS, Options
 from ..recipe.run_facts import facts_of_run, facts_of_weights
 from ..recipe.runs import Run
 from ..report.html import FILE as REPORT
@@ -31,30 +40,27 @@ from .arguments import (
     add_max_pixels,
     add_optimisations,
     add_precision,
+    add_published,
     add_user_code,
     add_workers,
     add_writes,
     finite,
     processes_of_command,
 )
+from .which_run import add_run_options, check_named, results_of, run_meant
 
 SEVERAL_PROCESSES = True        # torchrun may start it several times, to work together
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--net', metavar='FILE', help='a val prototxt with a VOC data layer, or a '
-                        'deploy prototxt with --voc (default: val.prototxt of --stage)')
-    parser.add_argument('--run', metavar='DIR', help='a run: its folder, or its name in --runs')
-    parser.add_argument('--stage', default='mini-fcn32s', help='net and weights of this stage')
-    parser.add_argument('--runs', metavar='DIR', default='runs', help='folder of all runs '
-                        '(default: %(default)s)')
-    parser.add_argument('--weights', metavar='FILE', help='default: the newest of runs/STAGE')
+    add_run_options(parser, 'a val prototxt with a VOC data layer, or a deploy prototxt with --voc')
     parser.add_argument('--voc', metavar='DIR', help='default: the one that the net names')
     parser.add_argument('--sbd', metavar='DIR', help='to compute the split seg11valid')
     parser.add_argument('--mnist', metavar='DIR', help='the run, and the scenes, that --mnist of '
                         'train made')
     parser.add_argument('--m2nist', metavar='DIR', help='the run, and the scenes, that --m2nist of '
                         'train took')
+    add_published(parser)
     parser.add_argument('--split', help='default: the one that the net names; of a deploy net '
                         'seg11valid if the folder has it or --sbd is given, else val')
     parser.add_argument('--mean', type=finite, nargs=3, metavar=('B', 'G', 'R'), help='of a deploy '
@@ -74,8 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         '--out)')
     parser.add_argument('--submit', metavar='FILE', help="write the archive for VOC's server, a "
                         '.tgz; splits without labels, such as test, are taken too')
-    parser.add_argument('--out', metavar='DIR', help='default: runs/STAGE/eval, or '
-                        'runs/eval/WEIGHTS for a net or weights of your own')
+    parser.add_argument('--out', metavar='DIR', help='default: eval in the folder of the run, '
+                        'or runs/eval/WEIGHTS for a net or weights of your own')
     parser.add_argument('--device')
     parser.add_argument('--verbose', action='store_true', help='list every layer that takes '
                         'weights, not only those that are not simply copied')
@@ -100,28 +106,20 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
     device = pick_device(args.device or processes.device())
     check_precision(args.precision, device)
     optimisations = Optimisations(args.no_opt)
-    options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
-                      runs=args.runs, pictures=args.pictures)
-    run = Run(args.stage, options)
-    if args.run:
-        found = opened(args.run, args.runs)
-        run = Run(found.stage_name, replace(options, out=str(found.folder)))
-    if not (args.net or os.path.exists(run.prototxt)):
-        run.check()             # refuses an unknown stage
-    net_file = args.net or run.prototxt / 'val.prototxt'
-    net = UserNet.read(net_file, TEST, passes=optimisations.passes,
+    options = Options(**{name: getattr(args, name) for name in FOLDERS}, runs=args.runs,
+                      pictures=args.pictures)
+    source = choose(args, options)
+    net = UserNet.read(source.net, TEST, passes=optimisations.passes,
                        overrides=options.in_order(args.split, bool(args.submit)),
                        writes=args.writes)
-    data = given_data(net, args)
-    weights = args.weights or run.newest_weights()
-    print(f'{net_file} with {weights}')
+    data = given_data(net, args, source.weights)
+    weights = source.weights
+    print(f'{source.net} with {weights}')
     print(format_rows(net.copy_from(weights), args.verbose))
     place(net, device, workers=args.workers, precision=args.precision, **optimisations.placed)
-    others = bool(args.net or args.weights)
-    own = Path('runs', 'eval', Path(weights).stem) if others else run.folder / 'eval'
-    out = Path(args.out or own)
+    out = Path(args.out or source.out)
     report = args.report if args.report != '' else \
-        (out if others or args.out else run.folder) / REPORT
+        (out if args.out or source.run is None else source.run.folder) / REPORT
     if report is not None:
         check_report(report)
     scored = evaluate_and_report(net, out, args.pictures, args.images, args.rule, args.output,
@@ -130,12 +128,51 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
     if scored is None:
         print('the split has no labels: no score')
     elif report is not None and processes.first:
-        write_report(report, scored, facts_of_weights(weights) if others else
-                     facts_of_run(run, Path(weights)))
+        write_report(report, scored, facts_of_weights(weights) if source.run is None else
+                     facts_of_run(source.run, Path(weights)))
         print(f'report: {report}')
 
 
-def given_data(net: Net, args: argparse.Namespace) -> DataLayer | None:
+class Source(NamedTuple):
+    """What is scored: a net, its weights, and where the results go by default. run: the run whose
+    newest weights these are; None for a net or weights of the user's own."""
+    net: Path
+    weights: Path
+    out: Path
+    run: Run | None
+
+
+def choose(args: argparse.Namespace, options: Options) -> Source:
+    """What the options mean; prints which run it is, and why, where none is named."""
+    check_named(args)
+    if args.net and not args.stage:
+        return Source(Path(args.net), Path(args.weights),
+                      results_of('eval', args.weights, args.runs), None)
+    run = Run(args.stage, options) if args.stage else run_of_data(args, options)
+    if not (args.net or os.path.exists(run.prototxt)):
+        run.check()             # refuses an unknown stage
+    net = Path(args.net or val_file(run.prototxt))
+    if args.net or args.weights:
+        weights = Path(args.weights or run.newest_weights())
+        return Source(net, weights, results_of('eval', weights, args.runs), None)
+    return Source(net, run.newest_weights(), run.folder / 'eval', run)
+
+
+def run_of_data(args: argparse.Namespace, options: Options) -> Run:
+    """The run that is named; or, where none is, the newest finished one, of those that were trained
+    on the folder of --voc where there are any."""
+    for name in 'mnist', 'm2nist':
+        if getattr(args, name) and not args.run:
+            raise FcnError(f'--{name} is the data of a run, and no run is named',
+                           do='Give --stage, or --run.')
+    given = (getattr(args, name) for name in FOLDERS if name not in ('sbd', 'mnist', 'm2nist'))
+    found = run_meant(args, [Path(folder) for folder in given if folder])
+    if not (found.finished or args.weights):
+        print(f'warning: {found.folder} is at iteration {found.iteration} of {found.length}')
+    return Run(found.stage_name, replace(options, out=str(found.folder)))
+
+
+def given_data(net: Net, args: argparse.Namespace, weights: Path) -> DataLayer | None:
     """The data that a deploy net is given; None for a net that reads its own. FcnError without
     --voc."""
     if not net.graph.inputs:
@@ -147,5 +184,6 @@ def given_data(net: Net, args: argparse.Namespace) -> DataLayer | None:
         raise FcnError('the net has no Python data layer, and no data are given',
                        file=str(net.graph.file), code='no-data',
                        do='Give a val net; or, for a deploy net, a folder in the layout of VOC.')
-    return given_voc(args.voc, args.split, args.sbd, args.mean or MEAN,
+    return given_voc(args.voc, args.split, args.sbd,
+                     args.mean or Exported.of(weights).mean or MEAN,
                      find_output(net, args.output, args.threshold).classes, bool(args.submit))

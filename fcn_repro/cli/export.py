@@ -11,12 +11,12 @@ what each contains and how it is loaded.
 import argparse
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..data.image import MEAN
 from ..errors import FcnError
-from ..export import KINDS, SUFFIXES, check_free, export
+from ..export import KINDS, Exported, check_free, export, target_of
 from ..formats.atomic import make_folder
 from ..formats.weights import FILLER
 from ..net import Net
@@ -69,11 +69,14 @@ def run(args: argparse.Namespace) -> int | None:
     print(f'{deploy} with {weights}')
     net = read_deploy(deploy)
     warn_unset(net, weights)
-    mean = args.mean or (found.mean if isinstance(found, FinishedRun) else MEAN)
-    classes, failed = names(net, deploy, args.classes, found), 0
+    said = Exported.of(weights) if found is None else Exported(found.classes, found.mean,
+                                                               found.colours)
+    mean, palette = args.mean or said.mean or MEAN, said.colours
+    classes, failed = names(net, deploy, args.classes, said.classes), 0
     for kind, path in targets.items():
         try:
-            files = export(net, kind, path, classes=classes, mean=mean, size=size, replace=True)
+            files = export(net, kind, path, classes=classes, mean=mean, palette=palette,
+                           size=size, replace=True)
         except FcnError as error:
             if len(kinds) == 1:
                 raise
@@ -106,11 +109,10 @@ def name_targets(args: argparse.Namespace, kinds: list[str], found: FinishedRun 
     out = Path(args.out) if args.out else None
     if out and len(kinds) == 1 and not out.is_dir() and not args.out.endswith('/'):
         return {kinds[0]: out}
-    name = re.sub(r'\W', '_', found.stage_name if found else weights.name.partition('.')[0],
-                  flags=re.ASCII)
+    name = found.stage_name if found else weights.name.partition('.')[0]
     folder = out or (found.folder / 'export' if found else Path())
     make_folder(folder)
-    return {kind: folder / f'{name}{SUFFIXES[kind][0]}' for kind in kinds}
+    return {kind: target_of(kind, name, folder) for kind in kinds}
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -132,15 +134,16 @@ def warn_unset(net: Net, weights: Path) -> None:
               f'{"it" if len(unset) == 1 else "them"} is the filler')
 
 
-def names(net: Net, deploy: Path, file: str | None, found: FinishedRun | None) \
+def names(net: Net, deploy: Path, file: str | None, kept: Sequence[str] | None) \
         -> list[str] | None:
-    """Class names of the net's output; None where they are not known."""
+    """Class names of the net's output; None where they are not known. kept: those of the run, or
+    of the weights."""
     output, *others = net.graph.outputs
     shape = net.shapes[net.graph.last(output)]
     if others or len(shape) < 2 or shape[1] < 2:
         return None
-    if file is None and found and len(found.classes) == shape[1]:
-        return known(found.classes)
+    if file is None and kept and len(kept) == shape[1]:
+        return known(kept)
     return known(class_names(deploy, shape[1], file))
 
 

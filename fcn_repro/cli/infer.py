@@ -15,9 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..data.image import MEAN
 from ..distributed import Processes
 from ..errors import FcnError, nearest
+from ..export import Exported
 from ..formats.weights import FILLER, format_rows
 from ..memory import keep_freed_memory
 from ..net.net import Net
@@ -30,10 +33,10 @@ from ..predict.photos import find_photos, process
 from ..predict.segmenter import Segmenter
 from ..pycaffe.mode import set_user_code
 from ..pycaffe.userlayer import UserNet, search_here
-from ..recipe.choosing import choose_run, listed, readable
+from ..recipe.choosing import listed, readable
 from ..recipe.finished import FinishedRun, opened
 from ..recipe.optimisations import Optimisations
-from ..recipe.stages import PROTOTXT
+from ..recipe.stages import PROTOTXT, SHORT
 from ..solver.snapshot_files import list_snapshots
 from .arguments import (
     add_max_pixels,
@@ -45,6 +48,7 @@ from .arguments import (
     processes_of_command,
 )
 from .reporting import remedy, show
+from .which_run import add_run_options, check_named, results_of, run_meant
 
 SEVERAL_PROCESSES = True        # torchrun may start it several times, to work together
 SHOWN = 20                      # faults that are printed
@@ -56,23 +60,19 @@ FILES = {'npy': 'write NAME.npy, the label map',
 
 
 class Source(NamedTuple):
-    """What is run, its class names and mean, and where its results go by default."""
+    """What is run, its class names, mean and colours, and where its results go by default."""
     net: str | Path
     weights: str | Path
     out: Path
     classes: Sequence[str] | None = None
     mean: Sequence[float] = MEAN
+    colours: np.ndarray | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='files, folders (without their '
                         "subfolders), or patterns in quotes: 'photos/**/*.jpg'")
-    parser.add_argument('--run', metavar='DIR', help='a run: its folder, or its name in --runs')
-    parser.add_argument('--runs', metavar='DIR', default='runs', help='folder of all runs '
-                        '(default: %(default)s)')
-    parser.add_argument('--stage', help='net and weights of this stage')
-    parser.add_argument('--net', metavar='FILE', help="a deploy prototxt, in the stage's place")
-    parser.add_argument('--weights', metavar='FILE', help="default: the run's newest")
+    add_run_options(parser, "a deploy prototxt, in the stage's place")
     parser.add_argument('--classes', metavar='FILE', help='class names, one a line')
     parser.add_argument('--mean', type=finite, nargs=3, metavar=('B', 'G', 'R'),
                         help="default: that of the run's data, else VGG's")
@@ -114,7 +114,9 @@ def run(args: argparse.Namespace) -> int:
 def label(args: argparse.Namespace, processes: Processes) -> int:
     """Label the images, each process its share of them; the exit status."""
     device = pick_device(args.device or processes.device())
-    photos, missing = found_photos(args.images)
+    photos, missing, notes = find_photos(args.images)
+    for note in notes:
+        print(note)
     check_precision(args.precision, device)
     optimisations = Optimisations(args.no_opt)
     source = choose(args, photos)
@@ -130,21 +132,6 @@ def label(args: argparse.Namespace, processes: Processes) -> int:
     return finish(faults, len(photos) + len(missing), args.out or source.out, processes)
 
 
-def found_photos(paths: Sequence[str]) -> tuple[list[Path], list[FcnError]]:
-    """The images of all paths, each once, and the faults of those paths that have none. FcnError
-    where no path has one."""
-    photos: dict[Path, Path] = {}
-    faults = []
-    for path in paths:
-        try:
-            photos |= {photo.resolve(): photo for photo in find_photos([path])}
-        except FcnError as error:
-            faults.append(error)
-    if not photos:
-        raise faults[0]
-    return list(photos.values()), faults
-
-
 def heatmaps(args: argparse.Namespace, net: Net, size: Sequence[int], source: Source) -> Heatmaps:
     """The job of --heatmap."""
     return Heatmaps(net, size, args.mean or source.mean, args.classes, args.top or 3,
@@ -156,7 +143,7 @@ def label_maps(args: argparse.Namespace, net: Net, source: Source) -> LabelMaps:
     outputs = find_outputs(net, args.output, args.threshold)
     job = LabelMaps(Segmenter(net, args.mean or source.mean, outputs, args.tile),
                     source.classes if args.classes is None else args.classes,
-                    Files(**{name: getattr(args, name) for name in FILES}))
+                    Files(**{name: getattr(args, name) for name in FILES}), source.colours)
     for output in outputs:
         print(output.words)
     return job
@@ -194,36 +181,30 @@ def check_heatmap_options(args: argparse.Namespace) -> None:
 
 def choose(args: argparse.Namespace, photos: Sequence[Path]) -> Source:
     """What the options mean; prints which run it is, and why, where none is named."""
-    if args.run and (args.stage or args.net):
-        raise FcnError(f"--run and --{'stage' if args.stage else 'net'} are both given",
-                       do='Give one of them.')
-    if args.run:
-        return of_run(args, opened(args.run, args.runs))
+    check_named(args)
     if args.stage:
         return of_stage(args)
-    if args.net and args.weights:
-        return Source(args.net, args.weights, Path('runs/infer', Path(args.weights).stem))
-    if args.net or args.weights:
-        raise FcnError(f"{'--net' if args.net else '--weights'} without "
-                       f"{'--weights' if args.net else '--net'}",
-                       do='Give both, or the --run or --stage that has the other.')
-    choice = choose_run(photos, args.runs, args.heatmap)
-    print(f'{choice.run.folder}: {choice.why}')
-    return of_run(args, choice.run)
+    if args.net:
+        said = Exported.of(args.weights)
+        return Source(args.net, args.weights, results_of('infer', args.weights, args.runs),
+                      said.classes, said.mean or MEAN, said.colours)
+    return of_run(args, run_meant(args, photos, args.heatmap))
 
 
 def of_run(args: argparse.Namespace, run: FinishedRun) -> Source:
     """The net of a run with its newest weights, or with those given."""
     if not (run.finished or args.weights):
         print(f'warning: {run.folder} is at iteration {run.iteration} of {run.length}')
-    out = Path('runs/infer', Path(args.weights).stem) if args.weights else run.folder / 'infer'
-    return Source(run.deploy, args.weights or run.weights, out, run.classes, run.mean)
+    out = results_of('infer', args.weights, args.runs) if args.weights else run.folder / 'infer'
+    return Source(run.deploy, args.weights or run.weights, out, run.classes, run.mean,
+                  run.colours)
 
 
 def of_stage(args: argparse.Namespace) -> Source:
     """The net of a stage: with the newest weights of its run, or with those given and its shipped
     net or that of --net."""
-    folder, shipped = Path(args.runs, args.stage), PROTOTXT / args.stage / 'deploy.prototxt'
+    stage = SHORT.get(args.stage, args.stage)
+    folder, shipped = Path(args.runs, stage), PROTOTXT / stage / 'deploy.prototxt'
     written = folder / 'net' / 'deploy.prototxt'
     if list_snapshots(folder) and not args.net:
         return of_run(args, opened(folder, args.runs))
@@ -237,7 +218,7 @@ def of_stage(args: argparse.Namespace) -> Source:
                        file=str(folder), do=f'Train it (fcn-repro train {args.stage}), or give '
                                             '--weights.')
     weights = args.weights or list_snapshots(folder)[-1]
-    return Source(net, weights, Path('runs/infer', Path(weights).stem))
+    return Source(net, weights, results_of('infer', weights, args.runs))
 
 
 def report(rows: Sequence[Any], weights: str | Path) -> None:

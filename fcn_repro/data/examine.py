@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from fcn_repro.data.colours import Colour
 from fcn_repro.data.decoding import DAMAGE
 from fcn_repro.data.image import open_image
 from fcn_repro.errors import FcnError
@@ -22,7 +23,6 @@ ASIDE = 5, 6, 7, 8      # orientations that exchange height and width
 
 MOST_THREADS = 16
 
-Colour = tuple[int, int, int]
 Work = TypeVar('Work')
 Done = TypeVar('Done')
 

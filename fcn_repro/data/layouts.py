@@ -83,6 +83,22 @@ def pair_up(folder: Path, pictures: list[Path]) -> tuple[list[Pair], list[Fault]
     return [pair for pair in pairs if good_name(pair.id)], faults + lonely(found)
 
 
+def photographs(folder: Path) -> tuple[list[Path], list[Path]]:
+    """(images, masks) among a folder's own pictures; or, where it has none, among those of its
+    subfolders that are named for either: images/ beside masks/, VOC's JPEGImages/."""
+    own = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES
+           and path.is_file() and not path.name.startswith('.')]
+    if not own:
+        by_role: dict[str | None, list[Path]] = {'image': [], 'mask': []}
+        for path in walk(folder, PICTURES):
+            by_role.setdefault(folder_role(path.parent.relative_to(folder))[0], []).append(path)
+        return by_role['image'], by_role['mask'] if by_role['image'] else []
+    beside = Counter((path.parent, path.stem) for path in own)
+    stems = {(folder, bare_stem(path.stem)) for path in own} | set(beside)
+    masks = [path for path in own if file_role(path, stems, beside)[0] == 'mask']
+    return [path for path in own if path not in masks], masks
+
+
 def is_voc(folder: Path) -> bool:
     """Whether a folder has VOC's lists of ids."""
     return (folder / VOC_LISTS).is_dir()

@@ -31,8 +31,9 @@ class OwnDataLayer(SegDataLayer):
     params: voc_dir; crop: (height, width); scale: (least, most), the range of the factor by which
     an image is resized, drawn evenly in its logarithm; mirror: whether half of the crops are;
     recolour: the fraction of crops whose colours are rotated at random about mid-grey, for classes
-    that colour does not tell; the rest as in SegDataLayer. Where an image, resized, is smaller than
-    the crop, the rest is void and holds the mean pixel.
+    that colour does not tell; rotate: the largest angle, in degrees, by which crops are turned
+    either way, for things that have no upright; the rest as in SegDataLayer. Where an image,
+    resized and turned, does not fill the crop, the rest is void and holds the mean pixel.
 
     Every epoch takes each image once, in a random order. A crop is a function of (seed, k), k the
     number of the consumed sample, so that reading ahead and resuming change nothing.
@@ -41,7 +42,7 @@ class OwnDataLayer(SegDataLayer):
     module = 'own_layers'
     folder_keys, optional = ('voc_dir',), ()
     options: ClassVar = {'voc': 'voc_dir', 'classes': 'classes'}
-    settings: ClassVar[tuple[str, ...]] = ('crop', 'scale', 'mirror', 'recolour')
+    settings: ClassVar[tuple[str, ...]] = ('crop', 'scale', 'mirror', 'recolour', 'rotate')
     in_order, one_size = None, False
 
     def __init__(self, params: Mapping[str, Any]):
@@ -50,6 +51,7 @@ class OwnDataLayer(SegDataLayer):
         self.scale = checked_scale(params.get('scale', (1, 1)))
         self.mirror = bool(params.get('mirror', False))
         self.recolour = checked_fraction(params.get('recolour', 0))
+        self.rotate = checked_angle(params.get('rotate', 0))
 
     def open(self, params: Mapping[str, Any]) -> VocFolder:
         return VocFolder(params['voc_dir'], params['split'], None, params.get('classes'))
@@ -75,13 +77,22 @@ class OwnDataLayer(SegDataLayer):
         mirror = self.mirror and rng.random() < 0.5
         (top, height, y, rows), (left, width, x, columns) = spans
         box = left, top, left + width, top + height
+        grey = tuple(int(value) for value in np.rint(self.mean[::-1]))
         image = np.empty((*self.crop, 3), np.uint8)
-        image[:] = np.rint(self.mean[::-1])
+        image[:] = grey
         label = np.full(self.crop, VOID, np.uint8)
         part = np.s_[y:y + rows, x:x + columns]
-        for canvas, array, how in ((image, whole.image, Image.Resampling.BILINEAR),
-                                   (label, whole.label, Image.Resampling.NEAREST)):
-            canvas[part] = np.asarray(Image.fromarray(array).resize((columns, rows), how, box))
+        turn = _turned(rng.uniform(-self.rotate, self.rotate), box, (x, y, columns, rows)) \
+            if self.rotate else None
+        if turn is not None:
+            part = np.s_[:, :]
+        for canvas, array, how, fill in (
+                (image, whole.image, Image.Resampling.BILINEAR, grey),
+                (label, whole.label, Image.Resampling.NEAREST, VOID)):
+            picture = Image.fromarray(array)
+            canvas[part] = np.asarray(
+                picture.resize((columns, rows), how, box) if turn is None else picture.transform(
+                    self.crop[::-1], Image.Transform.AFFINE, turn, how, fillcolor=fill))
         if rng.random() < self.recolour:
             image[part] = rotated_colours(image[part], rng)
         if mirror:
@@ -106,6 +117,21 @@ def _span(rng: np.random.Generator, size: int, side: int, factor: float) \
         start = int(rng.integers(resized - side + 1))
         return start * size / resized, side * size / resized, 0, side
     return 0, size, int(rng.integers(side - resized + 1)), resized
+
+
+def _turned(angle: float, box: tuple[float, float, float, float],
+            place: tuple[int, int, int, int]) -> tuple[float, ...]:
+    """The coefficients of Pillow's affine transform from a crop to the image that takes `box` of it
+    (left, top, right, bottom) to `place` in the crop (x, y, columns, rows), turned by an angle in
+    degrees about the middle of both."""
+    left, top, right, bottom = box
+    x, y, columns, rows = place
+    across, down = (right - left) / columns, (bottom - top) / rows
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    a, b, d, e = cos * across, sin * across, -sin * down, cos * down
+    middle_x, middle_y = x + columns / 2, y + rows / 2
+    return (a, b, (left + right) / 2 - a * middle_x - b * middle_y,
+            d, e, (top + bottom) / 2 - d * middle_x - e * middle_y)
 
 
 def checked_crop(crop: Any) -> tuple[int, int]:
@@ -134,6 +160,14 @@ def checked_fraction(value: Any) -> float:
     if type(value) not in (int, float) or not 0 <= value <= 1:
         raise FcnError(f'recolour is {short(repr(value), 80)}, not a fraction from 0 to 1',
                        type='OwnDataLayer', do='Give 0.5, for example, or leave it out.')
+    return float(value)
+
+
+def checked_angle(value: Any) -> float:
+    """The largest angle of a turn; FcnError unless it is from 0 to 180 degrees."""
+    if type(value) not in (int, float) or not 0 <= value <= 180:
+        raise FcnError(f'rotate is {short(repr(value), 80)}, not an angle from 0 to 180 degrees',
+                       type='OwnDataLayer', do='Give 15, for example, or leave it out.')
     return float(value)
 
 

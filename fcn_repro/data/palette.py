@@ -7,6 +7,8 @@ VOC_CLASSES = (
     'cow', 'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa',
     'train', 'tvmonitor')
 
+LONGEST_CLASS = 200         # characters of a class name
+
 
 def palette(n: int = 256) -> np.ndarray:
     """The VOC colour map, (n, 3) uint8 RGB, n <= 256; void (255) is the cream (224, 224, 192).

@@ -26,7 +26,8 @@ SIZE_WANTED = 'Give the size as (height, width), two numbers from 1 on.'
 class Source:
     """A deploy Net, which is not changed, for export.
 
-    classes: names by index, or None. mean: subtracted from the pixels, BGR. size: (height, width)
+    classes: names by index, or None. mean: subtracted from the pixels, BGR. colours: (256, 3) uint8
+    RGB of the classes, None for VOC's. size: (height, width)
     of the input, the only one that the export shall take; None: the net's own, and any other that
     the net takes. FcnError for a net that reads its data itself, and for a size that it does not
     take.
@@ -34,6 +35,7 @@ class Source:
     net: Net
     classes: tuple[str, ...] | None = None
     mean: tuple[float, ...] = MEAN
+    colours: np.ndarray | None = None
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -122,6 +124,12 @@ class Source:
         """A value's shape as '1x3x500x500'."""
         return 'x'.join(map(str, self.shapes[value])) or 'scalar'
 
+    @property
+    def palette(self) -> np.ndarray:
+        """The colours of the classes that have names, (C, 3) uint8 RGB."""
+        colours = palette() if self.colours is None else self.colours
+        return colours[:len(self.classes or ())]
+
     def metadata(self) -> dict[str, str]:
         """What the users of an export have to know, {name: text}; lists as JSON. Keys: net,
         channel_order, mean, classes and palette (where there are class names), source, writer."""
@@ -129,7 +137,7 @@ class Source:
                                  'mean': list(self.mean)}
         if self.classes:
             facts['classes'] = list(self.classes)
-            facts['palette'] = palette(len(self.classes)).tolist()
+            facts['palette'] = self.palette.tolist()
         facts['source'] = Path(self.net.graph.file).name
         facts['writer'] = f'fcn_repro {fcn_repro.__version__}'
         return {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -153,3 +161,16 @@ def check_mean(mean: Sequence[float]) -> tuple[float, ...]:
     if len(values) != MEAN_LENGTH or not np.isfinite(values).all():
         raise FcnError(f'the mean is {values}, not three finite numbers', do='Give (B, G, R).')
     return values
+
+
+def check_palette(colours: np.ndarray | None) -> np.ndarray | None:
+    """Colours of the classes as (256, 3), completed by VOC's; FcnError for another shape."""
+    if colours is None:
+        return None
+    given, made = np.asarray(colours), palette()
+    if given.ndim != 2 or given.shape[1] != 3 or len(given) > len(made) or \
+            given.dtype != np.uint8:
+        raise FcnError(f'the palette is {given.shape} {given.dtype}',
+                       do='Give (classes, 3) uint8 RGB.')
+    made[:len(given)] = given
+    return made

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data.palette import palette
 from ..errors import located
 from ..net.graph import Node
 from .source import MEAN_LENGTH, Source
@@ -179,7 +178,7 @@ def assembled(text: ModuleText, module: str, held: dict[int, str]) -> str:
         says='image: (H, W, 3) uint8 RGB, an array' if colour else 'float32 tensors',
         facts=described(source), writer=facts['writer'], source=printable(facts['source']))]
     if source.classes:
-        colours = [str(tuple(colour)) for colour in palette(len(source.classes)).tolist()]
+        colours = [str(tuple(colour)) for colour in source.palette.tolist()]
         parts.append(f'CLASSES = (\n{packed(map(ascii, source.classes))})\n'
                      f'PALETTE = (      # of the classes, RGB\n{packed(colours)})\n')
     parts += [f'\n\n{helper.rstrip()}\n' for helper in text.helpers.values()]

@@ -21,5 +21,6 @@ def channel_pictures(net: Net, path: str | Path, count: int = 6, score: str = 's
         with torch.inference_mode():
             scores = net.forward(blobs=[score], stop_after=score_layer(net, score))[score]
         names = data.classes or [str(c) for c in range(scores.shape[1])]
-        strips.append(channels(sample.image, sample.label, scores[0].cpu().numpy(), names))
+        strips.append(channels(sample.image, sample.label, scores[0].cpu().numpy(), names,
+                               data.colours))
     contact_sheet(strips, path)

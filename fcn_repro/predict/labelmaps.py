@@ -15,7 +15,7 @@ from ..report import save_label_png, save_overlay, shares
 from ..report.heatmap import save_heatmap
 from ..report.overlay import percent
 from ..report.pictures import write_png
-from .labels import class_names, names_in
+from .labels import class_colours, class_names, names_in
 from .outputs import MASK, OBJECT, Output
 from .segmenter import Prediction, Segmenter
 
@@ -42,18 +42,19 @@ class Files:
 
 
 class LabelMaps:
-    """Label maps of photographs as files, a job for photos.process: <name>.png in the VOC colours,
-    and <name>.overlay.png with a legend; of an output with one channel of probabilities also
-    <name>.heat.png; and what `files` says. Of several outputs each has its files,
-    <name>.<blob>.png and so on.
+    """Label maps of photographs as files, a job for photos.process: <name>.png in the colours of
+    the classes, and <name>.overlay.png with a legend; of an output with one channel of
+    probabilities also <name>.heat.png; and what `files` says. Of several outputs each has its
+    files, <name>.<blob>.png and so on.
 
     classes: a file of class names, or the names themselves, for the outputs that have as many; None
-    for those that class_names finds. FcnError for names that no output has as many of, for more
-    classes than a label PNG holds, and for probabilities of an output that has none.
+    for those that class_names finds. colours: (256, 3) uint8 RGB of those classes; None: those that
+    are kept beside the net, or else VOC's. FcnError for names that no output has as many of, for
+    more classes than a label PNG holds, and for probabilities of an output that has none.
     """
 
     def __init__(self, segmenter: Segmenter, classes: str | Path | Sequence[str] | None = None,
-                 files: Files | None = None):
+                 files: Files | None = None, colours: np.ndarray | None = None):
         self.segmenter, self.files = segmenter, files or Files()
         self.check = segmenter.check
         outputs, file = segmenter.outputs, segmenter.net.graph.file
@@ -64,6 +65,9 @@ class LabelMaps:
             if self.files.probabilities:
                 output.probabilities(np.zeros((output.classes, 1, 1), np.float32))
         self.names = names_of(file, outputs, classes)
+        own = class_colours(file) if colours is None else colours
+        known = max(map(len, self.names)) if classes is None else len(names_given(classes))
+        self.colours = [own if len(names) == known else None for names in self.names]
         self.kinds = [self._endings(output) for output in outputs]
         self.endings = tuple(ending for kinds in self.kinds for ending in kinds.values())
 
@@ -82,10 +86,10 @@ class LabelMaps:
         found = self.segmenter.predict(image, self.files.probabilities)
         seconds = time.perf_counter() - start
         texts, left = [], iter(paths)
-        for output, names, kinds, result in zip(self.segmenter.outputs, self.names, self.kinds,
-                                                found, strict=True):
+        for output, names, colours, kinds, result in zip(
+                self.segmenter.outputs, self.names, self.colours, self.kinds, found, strict=True):
             for kind in kinds:
-                write(kind, next(left), image, name, output, names, result)
+                write(kind, next(left), image, name, output, names, colours, result)
             text = ', '.join(f'{each} {percent(share)}' for _, each, share in
                              shares(result.labels, names))
             texts.append(f'{output.blob}: {text}' if len(found) > 1 else text)
@@ -93,13 +97,13 @@ class LabelMaps:
 
 
 def write(kind: str, path: Path, image: np.ndarray, name: str, output: Output,
-          names: Sequence[str], found: Prediction) -> None:
+          names: Sequence[str], colours: np.ndarray | None, found: Prediction) -> None:
     """Write one file of a photograph called `name`."""
     labels, failed = found.labels, 'the result cannot be written'
     if kind == 'labels':
-        save_label_png(labels, path)
+        save_label_png(labels, path, colours)
     elif kind == 'overlay':
-        save_overlay(image, labels, names, path)
+        save_overlay(image, labels, names, path, colours)
     elif kind == 'heat' and found.heat is not None:
         save_heatmap(image, name, found.heat[None], [names[1]], np.ones(2), np.zeros(2), path)
     elif kind == 'npy':
@@ -116,7 +120,7 @@ def names_of(net_file: str, outputs: Sequence[Output],
              classes: str | Path | Sequence[str] | None) -> list[Sequence[str]]:
     """The class names of each output."""
     file = classes if isinstance(classes, (str, Path)) else None
-    given = names_in(classes) if isinstance(classes, (str, Path)) else tuple(classes or ())
+    given = names_given(classes)
     names: list[Sequence[str]] = []
     for output in outputs:
         if len(given) == output.classes:
@@ -128,6 +132,11 @@ def names_of(net_file: str, outputs: Sequence[Output],
         raise FcnError(f'{len(given)} class names for the {counts} classes of {net_file}',
                        file=str(file), do='Give one name per line, in the order of the labels.')
     return names
+
+
+def names_given(classes: str | Path | Sequence[str] | None) -> tuple[str, ...]:
+    """Class names that are given as a file or as themselves; () for none."""
+    return names_in(classes) if isinstance(classes, (str, Path)) else tuple(classes or ())
 
 
 def npy(array: np.ndarray) -> bytes:

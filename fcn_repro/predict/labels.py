@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..data import parse_params, python_layers
+from ..data.colours import shown_in
 from ..data.layer import DataLayer
 from ..data.palette import VOC_CLASSES
 from ..data.reader import Sample, read_class_names
@@ -106,7 +107,7 @@ def class_names(net_file: str | Path, count: int, file: str | Path | None = None
     """Names by class index, `count` of them.
 
     From `file`, one per line; else those kept beside the net, or with the run whose folder `net` it
-    is in (classes.txt), and those of the data that val.prototxt in the net's folder reads, if they
+    is in (classes.txt), and those of the data that val_file of the net's folder reads, if they
     are as many; else VOC's for 21 classes; else the bare indices. FcnError if `file` cannot be read
     or has another number of names.
     """
@@ -116,15 +117,28 @@ def class_names(net_file: str | Path, count: int, file: str | Path | None = None
             raise FcnError(f'{len(names)} class names for the {count} classes of {net_file}',
                            file=str(file), do='Give one name per line, in the order of the labels.')
         return names
-    folder = Path(net_file).absolute().parent
-    for kept in (folder, *([folder.parent] if folder.name == 'net' else ())):
+    for kept in folders_beside(net_file):
         beside = read_class_names(kept / 'classes.txt')
         if beside and len(beside) == count:
             return beside
-    found = names_of_data(Path(net_file).parent / 'val.prototxt')
+    found = names_of_data(val_file(Path(net_file).parent))
     if found and len(found) == count:
         return found
     return VOC_CLASSES if count == len(VOC_CLASSES) else tuple(map(str, range(count)))
+
+
+def folders_beside(net_file: str | Path) -> tuple[Path, ...]:
+    """The folders that may hold what is known of a net: its own, and the run whose folder `net` it
+    is in."""
+    folder = Path(net_file).absolute().parent
+    return (folder, folder.parent) if folder.name == 'net' else (folder,)
+
+
+def class_colours(net_file: str | Path) -> np.ndarray | None:
+    """The colours (256, 3) that are kept beside a net, or with its run (colours.txt); None without.
+    FcnError for such a file that is no table of colours."""
+    found = (shown_in(folder) for folder in folders_beside(net_file))
+    return next((colours for colours in found if colours is not None), None)
 
 
 def names_in(file: str | Path) -> tuple[str, ...]:
@@ -134,6 +148,13 @@ def names_in(file: str | Path) -> tuple[str, ...]:
         raise FcnError('the class names cannot be read: no such file', file=str(file),
                        do='Give a text file with one name per line.')
     return names
+
+
+def val_file(folder: Path) -> Path:
+    """The net in a folder of prototxt files that reads the data to score: val.prototxt, or
+    test.prototxt where the release trains on train and val together."""
+    val, test = folder / 'val.prototxt', folder / 'test.prototxt'
+    return test if os.path.isfile(test) and not os.path.isfile(val) else val
 
 
 def names_of_data(val: Path) -> Sequence[str] | None:

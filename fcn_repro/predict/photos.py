@@ -14,14 +14,12 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from ..data.image import as_rgb, open_image
+from ..data.layouts import PICTURES, photographs
 from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..files import check_regular
 from ..formats.atomic import make_folder
 from ..paths import confined
-
-SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pgm', '.png', '.pnm', '.ppm', '.tif',
-            '.tiff', '.webp')
 
 
 class Photo(NamedTuple):
@@ -44,37 +42,64 @@ class Job(Protocol):
         """Write the files, one per ending, for an image (H, W, 3) uint8 RGB; returns a line."""
 
 
-def find_photos(paths: Iterable[str | Path]) -> list[Path]:
-    """List files, the files of folders, and those that patterns match, each once, by name.
+class Found(NamedTuple):
+    """photos: each once, by name within a folder or pattern. faults: of the paths that have none.
+    notes: what of a folder was left out, in words."""
+    photos: list[Path]
+    faults: list[FcnError]
+    notes: list[str]
 
-    Of a folder those with one of SUFFIXES, in any case, without subfolders and hidden files. A
-    pattern ('photos/**/*.jpg', ** for any subfolders) is a path that does not exist and has one of
-    *?[; of what it matches images are taken. FcnError for a missing path, and for a folder or
-    pattern without images."""
+
+def find_photos(paths: Iterable[str | Path]) -> Found:
+    """List files, the files of folders, and those that patterns match.
+
+    Of a folder those with one of PICTURES, in any case, without hidden files and without the masks
+    among them; of one that has none itself those of its subfolders that are named for images, as
+    images/ beside masks/ is. A pattern ('photos/**/*.jpg', ** for any subfolders) is a path that
+    does not exist and has one of *?[; of what it matches images are taken. A fault is a missing
+    path, and a folder or pattern without images; FcnError, the first fault, where no path has an
+    image."""
     files: dict[Path, Path] = {}
+    faults: list[FcnError] = []
+    notes: list[str] = []
     for path in map(Path, paths):
-        if os.path.isdir(path):
-            found = images_of(path.glob('*'))
-            if not found:
-                raise FcnError('the folder has no images', file=str(path), do='Give one '
-                               f'with {", ".join(SUFFIXES)}; its subfolders are not searched: for '
-                               f"these give a pattern, '{path}/**/*'.")
-        elif not os.path.lexists(path) and glob.has_magic(str(path)):
-            found = images_of(map(Path, glob.glob(str(path), recursive=True)))
-            if not found:
-                raise FcnError('no image matches this pattern', file=str(path), do='Images end in '
-                               f'{", ".join(SUFFIXES)}.')
-        else:
-            check_regular(path, 'an image', do='Give images, or folders of images.')
-            found = [path]
-        for file in found:
-            files.setdefault(file.resolve(), file)
-    return list(files.values())
+        try:
+            for file in photos_of(path, notes):
+                files.setdefault(file.resolve(), file)
+        except FcnError as error:
+            faults.append(error)
+    if faults and not files:
+        raise faults[0]
+    return Found(list(files.values()), faults, notes)
+
+
+def photos_of(path: Path, notes: list[str]) -> list[Path]:
+    """The images that one path stands for; adds to the notes."""
+    if os.path.isdir(path):
+        found, masks = photographs(path)
+        if not found:
+            raise FcnError('the folder has no images', file=str(path), do='Give one '
+                           f'with {", ".join(PICTURES)}; of its subfolders those named for images '
+                           f"are searched: for others give a pattern, '{path}/**/*'.")
+        if masks:
+            places = {'/'.join(mask.parent.relative_to(path).parts[:1]) for mask in masks}
+            where = f'in {" and ".join(sorted(places))}' if places != {''} else 'beside them'
+            notes.append(f'{path}: {len(found)} images to label; masks {where} are left out: '
+                         f'{len(masks)}')
+        return found
+    if not os.path.lexists(path) and glob.has_magic(str(path)):
+        found = images_of(map(Path, glob.glob(str(path), recursive=True)))
+        if not found:
+            raise FcnError('no image matches this pattern', file=str(path), do='Images end in '
+                           f'{", ".join(PICTURES)}.')
+        return found
+    check_regular(path, 'an image', do='Give images, or folders of images.')
+    return [path]
 
 
 def images_of(paths: Iterable[Path]) -> list[Path]:
-    """Of some paths the files with one of SUFFIXES that are not hidden, by name."""
-    return sorted(p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file()
+    """Of some paths the files with one of PICTURES that are not hidden, by name."""
+    return sorted(p for p in paths if p.suffix.lower() in PICTURES and p.is_file()
                   and not p.name.startswith('.'))
 
 

@@ -9,13 +9,17 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..data.colours import FILE as COLOURS
+from ..data.colours import as_text, shown_in
 from ..data.image import MEAN, check_mean
-from ..data.palette import VOC_CLASSES
+from ..data.palette import VOC_CLASSES, palette
 from ..data.reader import read_class_names
 from ..errors import FcnError, located, nearest, short
 from ..formats.atomic import write_text
 from ..formats.weights import read_extra
-from ..predict.labels import data_params, names_of_data
+from ..predict.labels import data_params, names_of_data, val_file
 from ..solver.snapshot_files import iteration, list_snapshots
 from .runs import Run, newest_weights, recorded_length
 from .stages import STAGES, Stage, shipped
@@ -54,7 +58,7 @@ class FinishedRun:
     @property
     def val(self) -> Path:
         """The val prototxt, which reads the val set."""
-        return self.prototxt / 'val.prototxt'
+        return val_file(self.prototxt)
 
     @property
     def iteration(self) -> int:
@@ -89,6 +93,12 @@ class FinishedRun:
         if not isinstance(count, int) or len(named) == count:
             return named
         return VOC_CLASSES if count == len(VOC_CLASSES) else tuple(map(str, range(count)))
+
+    @property
+    def colours(self) -> np.ndarray | None:
+        """The colours of the classes, (256, 3) uint8 RGB, that are kept with the run; None for
+        VOC's."""
+        return shown_in(self.folder)
 
     @property
     def mean(self) -> tuple[float, float, float]:
@@ -135,7 +145,10 @@ def folders_of_runs(runs: str | PathLike = 'runs') -> list[Path]:
                   if list_snapshots(path) and not re.search(r'\.old\d+$', path.name))
 
 
-def keep_class_names(folder: Path, names: Sequence[str] | None) -> None:
-    """Write the class names of a run's data into its folder, for use without the data."""
+def keep_classes(folder: Path, names: Sequence[str] | None, colours: np.ndarray) -> None:
+    """Write the class names of a run's data into its folder, and their colours (256, 3) if they are
+    not VOC's, for use without the data."""
     if names:
         write_text('\n'.join(names) + '\n', folder / CLASSES)
+        if (colours != palette()).any():
+            write_text(as_text(colours, tuple(names)), folder / COLOURS)

@@ -11,15 +11,18 @@ from ..formats.weights import read_extra
 from ..report.curves import FILE, read_curves
 from ..report.html import RunFacts
 from .runs import Run
+from .stages import STAGES
 
 LONGEST = 10            # ancestors
 LABELS = {'stage': 'stage', 'classes': 'classes', 'seed': 'seed', 'recipe': 'recipe',
           'max_iter': 'iterations', 'iteration': 'at iteration', 'data': 'data (SHA-256)',
-          'commit': 'version of this project'}
+          'commit': 'version of this project', 'hardware': 'hardware'}
 
 
 def facts_of_run(run: Run, weights: Path) -> RunFacts:
-    """The facts of a run of a stage."""
+    """The facts of a run; those of its weights alone where its stage is not known."""
+    if run.name not in STAGES:
+        return facts_of_weights(weights)
     p = run.solver_text(run.prototxt).message
     solver = (f'{p.type}, base_lr {p.base_lr:g} ({p.lr_policy}), momentum {p.momentum:g}, weight '
               f'decay {p.weight_decay:g}, {p.iter_size} passes an iteration')

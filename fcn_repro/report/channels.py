@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fcn_repro.data.palette import palette
 from fcn_repro.errors import FcnError
+from fcn_repro.report.pictures import known
 
 GAP, TEXT = 4, 12       # pixels between panels, and height of a title
 PAGE = 215              # grey, since panels are black or white
@@ -19,13 +19,13 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def channels(image: np.ndarray, label: np.ndarray, scores: np.ndarray,
-             names: Sequence[str]) -> np.ndarray:
+             names: Sequence[str], colours: np.ndarray | None = None) -> np.ndarray:
     """The grid of one image, (H', W', 3) uint8 RGB.
 
     image: (H, W, 3) uint8 RGB. label: (H, W) class indices, 255 void. scores: (C, H, W), before the
     softmax. names: C titles. The upper row has the image, the label map and a mask of each class,
     white on black; the lower row, under the same titles, the predicted map and the probability of
-    each class. The maps have the VOC colours, as all pictures. FcnError for
+    each class. colours: (256, 3) uint8 RGB of the maps, None for VOC's. FcnError for
     arrays whose sizes or number of channels differ.
     """
     scores = np.asarray(scores)
@@ -35,7 +35,7 @@ def channels(image: np.ndarray, label: np.ndarray, scores: np.ndarray,
                        f'{len(names)} classes and this image {wanted} and {wanted[1:]} are needed',
                        do='Give them at one size, with one channel per class.')
     masks = label == np.arange(len(names))[:, None, None]
-    maps = [palette(256)[labels] for labels in (label, scores.argmax(0))]
+    maps = [known(colours)[labels] for labels in (label, scores.argmax(0))]
     rows = ([image, maps[0], *map(grey, masks)],
             [np.full_like(image, PAGE), maps[1], *map(grey, softmax(scores))])
     height, width = np.add(image.shape[:2], GAP)

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fcn_repro.data.palette import palette
-from fcn_repro.report.pictures import indices, write_png
+from fcn_repro.report.pictures import indices, known, write_png
 
 OPACITY = 0.55      # of the colours over the image
 
@@ -24,37 +23,40 @@ def percent(share: float) -> str:
     return '<0.1 %' if 0 < share < 0.0005 else f'{100 * share:.1f} %'
 
 
-def blend(image: np.ndarray, labels: np.ndarray, plain: int | None) -> np.ndarray:
-    """Blend the VOC colours of the labels over an image, (H, W, 3) uint8 RGB, except where the
-    label is `plain`."""
-    colours = palette(256)[labels]
-    mixed = image + OPACITY * (colours - image.astype(np.float32))
+def blend(image: np.ndarray, labels: np.ndarray, plain: int | None,
+          colours: np.ndarray | None = None) -> np.ndarray:
+    """Blend the colours of the labels over an image, (H, W, 3) uint8 RGB, except where the label is
+    `plain`."""
+    mixed = image + OPACITY * (known(colours)[labels] - image.astype(np.float32))
     keep = (labels == plain)[:, :, None] if plain is not None else False
     return np.where(keep, image, np.rint(mixed).astype(np.uint8))
 
 
-def overlay(image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def overlay(image: np.ndarray, labels: np.ndarray, names: Sequence[str],
+            colours: np.ndarray | None = None) -> np.ndarray:
     """The blend, and to its right a legend: colour, name and share of the pixels.
 
-    image: (H, W, 3) uint8 RGB; labels: (H, W) indices below 256; names by index. Class 0 is not
+    image: (H, W, 3) uint8 RGB; labels: (H, W) indices below 256; names by index;
+    colours: (256, 3) uint8 RGB, None for VOC's. Class 0 is not
     coloured unless it has a name other than background. Returns (H', W', 3) uint8 RGB, the blend at
     its top left; the legend's text scales with the image.
     """
     labels = indices(labels, 'prediction')
     plain = 0 if names[0] in ('background', '0') else None
-    rows = [(None if i == plain else tuple(map(int, palette(256)[i])), f'{name}  {percent(share)}')
+    shown = known(colours).tolist()
+    rows = [(None if i == plain else tuple(shown[i]), f'{name}  {percent(share)}')
             for i, name, share in shares(labels, names)]
     side = legend(rows, text_size(image))
     picture = Image.new('RGB', (image.shape[1] + side.width, max(len(image), side.height)), 'white')
-    picture.paste(Image.fromarray(blend(image, labels, plain)))
+    picture.paste(Image.fromarray(blend(image, labels, plain, colours)))
     picture.paste(side, (image.shape[1], 0))
     return np.asarray(picture)
 
 
 def save_overlay(image: np.ndarray, labels: np.ndarray, names: Sequence[str],
-                 path: str | Path) -> None:
+                 path: str | Path, colours: np.ndarray | None = None) -> None:
     """Write the overlay as a PNG."""
-    write_png(Image.fromarray(overlay(image, labels, names)), path)
+    write_png(Image.fromarray(overlay(image, labels, names, colours)), path)
 
 
 def text_size(image: np.ndarray) -> int:

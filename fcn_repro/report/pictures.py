@@ -1,4 +1,4 @@
-"""Pictures of label maps in the VOC colour map, with headings, ids and a legend."""
+"""Pictures of label maps in the colours of their classes, with headings, ids and a legend."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -21,11 +21,18 @@ SHOWN = 480         # pixels of the longer side in a report: larger images are s
 HEADINGS = 'image', 'ground truth', 'prediction'
 
 
-def save_label_png(prediction: np.ndarray, path: str | Path) -> None:
-    """Write an (H, W) map of class indices below 256 as an 8-bit PNG with the VOC palette."""
+def save_label_png(prediction: np.ndarray, path: str | Path,
+                   colours: np.ndarray | None = None) -> None:
+    """Write an (H, W) map of class indices below 256 as an 8-bit PNG with a palette: colours (256,
+    3) uint8 RGB, None for VOC's, as in all functions here."""
     image = Image.fromarray(indices(prediction, 'prediction'))
-    image.putpalette(palette(256).reshape(-1).tolist())         # makes it mode 'P'
+    image.putpalette(known(colours).reshape(-1).tolist())       # makes it mode 'P'
     write_png(image, path)
+
+
+def known(colours: np.ndarray | None) -> np.ndarray:
+    """The colours of classes, (256, 3) uint8 RGB: those given, or VOC's."""
+    return palette() if colours is None else colours
 
 
 # ---- image, ground truth, prediction -------------------------------------------------------------
@@ -38,7 +45,8 @@ class Row(NamedTuple):
     classes: tuple[int, ...]
 
 
-def make_row(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, caption: str) -> Row:
+def make_row(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, caption: str,
+             colours: np.ndarray | None = None) -> Row:
     """The Row of image, ground truth and prediction.
 
     image: (H, W, 3) uint8 RGB; label and prediction: (H, W) class indices, 255 void. Images below
@@ -54,7 +62,7 @@ def make_row(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, capti
         if labels.shape != image.shape[:2]:
             raise FcnError(f'the {kind} is {labels.shape}, the image {image.shape[:2]}',
                            do='Give them at one size.')
-    return Row(enlarged(image, *(palette(256)[labels] for labels in maps)), caption,
+    return Row(enlarged(image, *(known(colours)[labels] for labels in maps)), caption,
                tuple(np.union1d(*maps).tolist()))
 
 
@@ -65,7 +73,7 @@ def enlarged(*panels: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def save_rows(rows: Sequence[Row], names: Sequence[str] | None, path: str | Path,
-              headings: Sequence[str] = HEADINGS) -> None:
+              headings: Sequence[str] = HEADINGS, colours: np.ndarray | None = None) -> None:
     """Write rows as one PNG: headings above the panels, each row under its caption, and a legend of
     the classes that occur. names: by class index, None for the bare indices; headings: one per
     panel. FcnError without rows, and for rows of another number of panels."""
@@ -75,7 +83,7 @@ def save_rows(rows: Sequence[Row], names: Sequence[str] | None, path: str | Path
                        do='Give one panel for each heading.')
     column = max(row.panels[0].shape[1] for row in rows) + GAP
     width = column * len(headings) - GAP
-    side = legend_rows(names, {c for row in rows for c in row.classes}, width)
+    side = legend_rows(names, {c for row in rows for c in row.classes}, width, colours)
     heights = [LINE + len(row.panels[0]) + GAP for row in rows]
     sheet = Image.new('RGB', (max(width, side.width), LINE + sum(heights) + side.height), 'white')
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
@@ -91,10 +99,11 @@ def save_rows(rows: Sequence[Row], names: Sequence[str] | None, path: str | Path
     write_png(sheet, path)
 
 
-def legend_rows(names: Sequence[str] | None, classes: Iterable[int], width: int) -> Image.Image:
+def legend_rows(names: Sequence[str] | None, classes: Iterable[int], width: int,
+                colours: np.ndarray | None = None) -> Image.Image:
     """A white picture with the colours and names of classes, in lines of at most `width` pixels
     where the longest name allows that."""
-    font, colours = ImageFont.load_default(TEXT), palette(256)
+    font, colours = ImageFont.load_default(TEXT), known(colours)
     places: list[tuple[int, int, int, str]] = []
     x = y = widest = 0
     for c in sorted(classes):

@@ -185,3 +185,53 @@ def test_small_parts():
     assert bar(0) == '' and bar(1e-9) == '▏' and bar(1) == 24 * '█' and bar(0.5) == 12 * '█'
     assert ranges(np.array([0, 1, 2, 7])) == '0-2, 7' and ranges(np.array([])) == 'none'
     assert printable('a\x1b[1m\udc80é') == r'a\x1b[1m\udc80é'
+
+
+def test_the_options_of_a_check_are_in_the_next_command(here, capsys):
+    make_set(here / 'p')
+    (here / 'table.txt').write_text(TABLE)
+    _, out, _ = call('data check p --colours table.txt', capsys)
+    words = next_words(out)
+    assert words == ['data', 'convert', 'p', '--masks', 'rgb', '--colours', 'table.txt', '--out',
+                     'p-voc']
+    assert call(words, capsys)[0] == 0
+    _, out, _ = call('data check p-voc --classes 3 --splits train', capsys)
+    assert out.endswith('then fcn-repro data check p-voc --classes 3 --splits train\n')
+    assert call('data check p --colours none.txt', capsys)[2].startswith('error: none.txt: ')
+
+
+def test_a_table_that_lies_in_the_folder_is_taken(here, capsys):
+    make_set(here / 'p')
+    (here / 'p/colours.txt').write_text(TABLE)
+    _, out, _ = call('data check p', capsys)
+    assert 'the colours are those of colours.txt' in out and '1 disc' in out
+    assert call(next_words(out), capsys)[0] == 0
+    assert 'disc' in (here / 'p-voc/classes.txt').read_text()
+    (here / 'p-voc/colours.txt').write_text('red\n')
+    status, out, _ = call('data check p-voc', capsys)
+    assert status == 1 and '1 x a table of colours that cannot be read' in out
+
+
+def test_smoothed_masks_of_which_all_have_many_colours(here, capsys):
+    make_set(here / 'p', mask=lambda label: as_rgb(label).resize((40, 30)).resize(
+        label.shape[::-1], Image.Resampling.BICUBIC))
+    for words in 'data check p', 'data convert p --out voc':
+        status, out, err = call(words, capsys)
+        assert status == 1 and '--other nearest' in out + err and "other='" not in out + err
+
+
+def test_masks_in_jpeg(here, capsys):
+    """What is lossy is said, and that a table would give names."""
+    make_set(here / 'p', mask=lambda label: as_rgb(label), mask_path='masks/{}.jpg')
+    status, out, _ = call('data check p', capsys)
+    assert status == 1 and 'masks in a lossy format' in out
+    words = next_words(out)
+    assert '--other' in words and 'nearest' in words
+    status, out, _ = call(words, capsys)
+    assert 'JPEG changes colours: these are about right' in out, out
+
+
+def test_masks_that_are_all_void_are_not_binary(here, capsys):
+    make_set(here / 'p', mask=lambda label: Image.fromarray(np.full_like(label, 255)))
+    _, out, _ = call('data check p', capsys)
+    assert 'all pixels are 255, void' in out and 'binary' not in out

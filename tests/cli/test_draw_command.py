@@ -54,7 +54,7 @@ def test_unknown_types_are_noted(here, capsys):
 
 
 @pytest.mark.parametrize('words, what', [
-    (['none.prototxt'], 'none.prototxt: cannot be read'), (['.'], 'is a folder'),
+    (['none.prototxt'], 'none.prototxt: cannot be read'), (['.'], 'the run has no weights'),
     ([FCN8S, '--size', '0x5'], "'0x5' is no size. Give --size"),
     ([FCN8S, '--size', 'big'], "'big' is no size"),
     ([FCN8S, '--size', '999999999x9'], 'at most'),
@@ -76,3 +76,11 @@ def test_other_files_are_not_replaced(here, capsys):
     assert (here / 'odd.prototxt').read_text() == ODD
     main(['draw', 'odd.prototxt', '--out', 'other.html'])
     main(['draw', 'odd.prototxt', '--out', 'other.html'])
+
+
+def test_the_folder_of_a_run_is_its_deploy_net(here, capsys):
+    (here / 'runs/mine/net').mkdir(parents=True)
+    (here / 'runs/mine/net/deploy.prototxt').write_text(Path(FCN8S).read_text())
+    for net in 'runs/mine', 'mine', str(Path(FCN8S).parent):
+        main(['draw', net])
+        assert capsys.readouterr().out == f'47 layers drawn to {Path(net).name}.html\n'

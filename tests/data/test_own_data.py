@@ -7,6 +7,7 @@ from PIL import Image
 
 from fcn_repro.data.check import check_folder
 from fcn_repro.data.own import OwnDataLayer, balanced
+from fcn_repro.data.reader import Sample
 from fcn_repro.data.voc import VocFolder
 from fcn_repro.errors import FcnError
 
@@ -115,6 +116,29 @@ def test_recoloured_crops_keep_contrast_and_labels(voc):
         assert np.array_equal(one.label, two.label) and not np.array_equal(one.image, two.image)
 
 
+def test_turned_crops_have_the_pixels_of_the_image(voc):
+    """By a quarter, about the middle: the labels of a square crop, turned; and what the image does
+    not fill is void."""
+    whole = Sample('x', np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8),
+                   np.random.default_rng(1).integers(0, 5, (40, 40), np.uint8))
+    turned = layer(voc, crop=(40, 40), scale=(1, 1), rotate=180)
+
+    class Quarter:
+        def uniform(self, low, high):
+            return 90. if high == 180 else 0.
+        def integers(self, high):
+            return 0
+        def random(self):
+            return 1.
+    found = turned.cut(whole, Quarter())
+    assert np.array_equal(found.label, np.rot90(whole.label, -1))
+    assert np.abs(found.image.astype(int) - np.rot90(whole.image, -1)).max() <= 1
+    crops = [layer(voc, rotate=45).sample(k) for k in range(12)]
+    assert any((crop.label == 255).any() for crop in crops)
+    assert [(crop.label == found.label).all() for crop, found in zip(
+        crops, [layer(voc, rotate=45).sample(k) for k in range(12)], strict=True)] == [True] * 12
+
+
 def test_any_split_can_be_cropped(voc):
     assert layer(voc, split='some', batch_size=4).batch(0)[0].shape[0] == 4
 
@@ -124,7 +148,8 @@ BAD = {
     'an empty crop': {'crop': (0, 28)}, 'a huge crop': {'crop': (24, 10 ** 6)},
     'a scale of 0': {'scale': (0, 1)}, 'a scale the wrong way': {'scale': (2, 1)},
     'nan': {'scale': (float('nan'), 1)}, 'a huge scale': {'scale': (1, 100)},
-    'recolour': {'recolour': 2}, 'unknown': {'rotate': 3}, 'batch': {'batch_size': 0},
+    'recolour': {'recolour': 2}, 'unknown': {'shear': 3}, 'a turn': {'rotate': 200},
+    'no turn': {'rotate': '3'}, 'batch': {'batch_size': 0},
 }
 
 

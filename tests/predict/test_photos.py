@@ -67,7 +67,7 @@ def test_files_and_folders(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / 'sub').mkdir()
     (tmp_path / 'sub' / 'd.jpg').touch()
-    names = [path.name for path in find_photos([tmp_path / 'b.jpg', tmp_path])]
+    names = [path.name for path in find_photos([tmp_path / 'b.jpg', tmp_path]).photos]
     assert names == ['b.jpg', 'a.PNG']
     with pytest.raises(FcnError, match=r'No such file'):
         find_photos([tmp_path / 'e.jpg'])
@@ -79,9 +79,9 @@ def test_patterns_are_for_images(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
-    assert [*map(str, find_photos(['*']))] == ['a.PNG', 'b.jpg', 'x[1].png']
-    assert [*map(str, find_photos(['**/*.jpg']))] == ['b.jpg', 'sub/d.jpg']
-    assert [*map(str, find_photos(['x[1].png', '?.jpg']))] == ['x[1].png', 'b.jpg']
+    assert [*map(str, find_photos(['*']).photos)] == ['a.PNG', 'b.jpg', 'x[1].png']
+    assert [*map(str, find_photos(['**/*.jpg']).photos)] == ['b.jpg', 'sub/d.jpg']
+    assert [*map(str, find_photos(['x[1].png', '?.jpg']).photos)] == ['x[1].png', 'b.jpg']
     with pytest.raises(FcnError, match=r'\*\.webp: no image matches this pattern'):
         find_photos(['*.webp'])
     (tmp_path / 'no').mkdir()

@@ -40,7 +40,7 @@ def test_a_run_on_data_of_ones_own(own_run, name):
     assert run.folder == Path('runs/mini-fcn32s') and run.stage_name == 'mini-fcn32s'
     assert run.deploy == run.folder / 'net/deploy.prototxt' and run.val.parent == run.deploy.parent
     assert run.weights == run.folder / 'train_iter_1.caffemodel.h5' and run.finished
-    assert run.classes == NAMES and run.mean == MEAN and run.data == Path('voc')
+    assert run.classes == NAMES and run.mean == MEAN and run.data == own_run / 'voc'
     net = Net.read(run.deploy, TEST)
     net.copy_from(run.weights)
     assert net.shapes[net.graph.last('score')][1] == 3
@@ -49,8 +49,8 @@ def test_a_run_on_data_of_ones_own(own_run, name):
 def test_class_names_stay_when_the_data_is_gone(own_run, tmp_path):
     """Moved elsewhere, under another name, without the data folder."""
     shutil.copytree(own_run / 'runs/mini-fcn32s', tmp_path / 'streets')
-    (tmp_path / 'streets/net/val.prototxt').write_text(
-        (tmp_path / 'streets/net/val.prototxt').read_text().replace(r"\'voc\'", r"\'nowhere\'"))
+    val = tmp_path / 'streets/net/val.prototxt'
+    val.write_text(val.read_text().replace(str(own_run / 'voc'), 'nowhere'))
     run = opened('streets', tmp_path)
     assert run.classes == NAMES and run.stage_name == 'mini-fcn32s' and run.data == Path('nowhere')
     assert class_names(run.deploy, 3) == NAMES          # of --net and --weights as well

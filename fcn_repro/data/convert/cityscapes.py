@@ -1,6 +1,7 @@
 """Cityscapes' folders: leftImg8bit/<split>/<city>/ and gtFine/<split>/<city>/."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from fcn_repro.data.image import VOID
 from fcn_repro.data.layouts import SPLIT_WORDS, walk
 from fcn_repro.errors import FcnError
 
-from .colours import CITYSCAPES
+from .colours import CITYSCAPES, cityscapes_table
 from .masks import values_of
 from .source import Item, Source
 
@@ -25,6 +26,11 @@ class Cityscapes(Source):
     """Images of Cityscapes, their labelIds as the 19 classes of training; others are void."""
 
     kind = 'cityscapes'
+
+    @cached_property
+    def shown(self) -> np.ndarray:
+        """Those of its pictures."""
+        return cityscapes_table().shown()
 
     def label(self, item: Item) -> np.ndarray:
         ids = values_of(item.file)

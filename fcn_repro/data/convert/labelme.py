@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from fcn_repro.data.colours import VOID_NAMES
 from fcn_repro.data.examine import Fault
 from fcn_repro.data.image import VOID, open_image
 from fcn_repro.data.layouts import PICTURES
 from fcn_repro.errors import FcnError
 from fcn_repro.paths import confined
 
-from .colours import VOID_NAMES
 from .json_files import head_of, listed, points_of, read_json
 from .shapes import fill_circle, fill_polygon, stroke
 from .source import MOST_CLASSES, Item, Source, check_declared

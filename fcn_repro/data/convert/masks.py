@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fcn_repro.data.colours import Colour, Table, read_table, words
 from fcn_repro.data.examine import (
     LOSSY,
-    Colour,
+    MOST_COLOURS,
     Fault,
     MaskFacts,
     in_threads,
@@ -21,7 +22,7 @@ from fcn_repro.data.image import VOID, open_image
 from fcn_repro.data.layouts import Pair
 from fcn_repro.errors import FcnError
 
-from .colours import Table, derived, words
+from .colours import derived
 from .source import Item, Source, named
 
 OTHER = 'error', 'void', 'nearest'      # what becomes of a value or colour that is no class
@@ -33,7 +34,7 @@ NEAR = 40                   # distance in RGB of colours that compression makes 
 
 def wrong(kind: str, what: str, do: str, path: Path) -> FcnError:
     """The error of a mask, with the kind of fault that it is."""
-    return FcnError(what, file=path, do=do, facts={'kind': kind})
+    return FcnError(what, file=path, do=do, code=f'data-{kind}', facts={'kind': kind})
 
 
 @dataclass
@@ -195,8 +196,8 @@ class Masks:
             return 'rgb'
         used = [int(value) for value in np.flatnonzero(self.grey)]
         classes = [value for value in used if value != VOID]
-        if classes and max(classes) + 1 <= 2 * len(classes) + 8 and len(classes) <= SMOOTH and \
-                used != [0, VOID]:
+        if used == [VOID] or (classes and max(classes) + 1 <= 2 * len(classes) + 8 and
+                              len(classes) <= SMOOTH and used != [0, VOID]):
             return 'index'
         ends = self.grey[[0, VOID]].sum() > 0.8 * self.grey.sum()
         if len(used) <= 2 or (ends and len(used) > FEW):
@@ -240,19 +241,21 @@ def colours_of(masks: Masks, paths: Sequence[Path], other: str) -> dict[Colour, 
     """{RGB: pixels} of the classes in masks: all colours; or, with `other` than 'error', those that
     fill areas. FcnError where without it most colours are those of smoothed edges."""
     total: Counter[Colour] = Counter()
+    many = [facts for facts in masks.coloured if facts.colours is None and
+            facts.format not in LOSSY]
     if other == 'error':
         for facts in masks.facts:
             if facts.format not in LOSSY:
                 total.update(facts.colours or grey_colours(facts))
-        if len(total) <= FEW:
+        if len(total) <= FEW and not many:
             return dict(total)
     areas = area_colours(paths)
     if other != 'error':
         return apart(areas)
-    if 2 * len(areas) < len(total):
-        raise FcnError(f'the masks have {len(total)} colours, and {len(areas)} of them fill areas: '
-                       'the others are those of smoothed edges', file=paths[0],
-                       facts={'kind': 'edges'}, do=ROUNDING)
+    if many or 2 * len(areas) < len(total):
+        count = f'more than {MOST_COLOURS}' if many else len(total)
+        raise wrong('edges', f'the masks have {count} colours, and {len(areas)} of them fill areas'
+                    ': the others are those of smoothed edges', ROUNDING, paths[0])
     return dict(total)
 
 
@@ -300,16 +303,21 @@ def grey_colours(facts: MaskFacts) -> dict[Colour, int]:
 # ---- sources -------------------------------------------------------------------------------------
 
 def mask_source(folder: Path, pairs: Sequence[Pair], faults: list[Fault], kind: str | None,
-                table: Table | None, names: Sequence[str], other: str,
+                table: Table | None, own: Path | None, names: Sequence[str], other: str,
                 void: int | None) -> Source:
-    """The Source of pairs of pictures. kind: None to find it; table: of their colours, None to
-    derive it."""
+    """The Source of pairs of pictures. kind: None to find it; table: of their colours; own: the
+    file of one that lies in the folder, for masks of colours without `table`; None to derive it."""
     paths = [pair.mask for pair in pairs]
     masks = look_at(paths)
     found = kind or ('rgb' if table else masks.kind())
+    notes = []
+    if found == 'rgb' and table is None and own is not None:
+        table, notes = read_table(own), [f'the colours are those of {own.name}']
     items = [Item(pair.id, pair.split, pair.image, pair.mask) for pair in pairs]
     make: Callable[..., Source] = {'rgb': coloured, 'binary': binary, 'index': indices}[found]
-    return make(folder, items, list(faults), masks, table, names, other, void)
+    source = make(folder, items, list(faults), masks, table, names, other, void)
+    source.notes += notes
+    return source
 
 
 def indices(folder: Path, items: list[Item], faults: list[Fault], masks: Masks,
@@ -332,6 +340,9 @@ def coloured(folder: Path, items: list[Item], faults: list[Fault], masks: Masks,
     if table is None:
         pixels = colours_of(masks, [item.file for item in items], other)
         table, note = derived(pixels) if pixels else (Table({(0, 0, 0): 0}, ('background',)), '')
+        if note and (lossy := {facts.format for facts in masks.facts if facts.format in LOSSY}):
+            note += f'; {" and ".join(sorted(lossy))} changes colours: these are about right, ' \
+                    'and a table of colours would give them exactly, and their names'
     if names:
         table = Table(table.indices, named(names, len(table.names)))
     return Coloured(folder, items, table.names, faults, [note] if note else [],

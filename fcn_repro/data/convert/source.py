@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fcn_repro.data.colours import Table
 from fcn_repro.data.examine import Fault
 from fcn_repro.data.image import VOID, image_size
 from fcn_repro.errors import FcnError
@@ -41,6 +43,11 @@ class Source:
     notes: list[str] = field(default_factory=list)
     table: dict[tuple[int, int, int], int] = field(default_factory=dict)
     kind = ''
+
+    @cached_property
+    def shown(self) -> np.ndarray:
+        """(256, 3) uint8 RGB, those in which its classes are shown: of its masks; or else VOC's."""
+        return Table(self.table, self.names).shown()
 
     def label(self, item: Item) -> np.ndarray:
         """The label map of an item, (H, W) uint8 class indices, VOID for none; FcnError where it

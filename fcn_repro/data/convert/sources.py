@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fcn_repro.data.examine import Colour, Fault
+from fcn_repro.data.colours import FILE, Colour, Table
+from fcn_repro.data.examine import Fault
 from fcn_repro.data.layouts import PICTURES, is_voc, pair_up, voc_pairs, walk
 from fcn_repro.data.reader import read_class_names
 from fcn_repro.errors import FcnError, nearest
@@ -23,7 +24,7 @@ LAYOUTS = ('images/ and masks/ with files of the same names; photo.jpg beside ph
 
 
 def open_source(folder: Path, masks: str | None = None,
-                colours: str | Path | Mapping[Colour, str] | None = None,
+                colours: str | Path | Mapping[Colour, str] | Table | None = None,
                 names: Sequence[str] = (), other: str = 'error',
                 void: int | None = None) -> Source:
     """The Source of a folder. The arguments are those of convert(). FcnError for kinds and values
@@ -46,8 +47,10 @@ def open_source(folder: Path, masks: str | None = None,
         raise FcnError(nothing(folder, faults), file=folder, facts={'kind': 'empty'},
                        do=f'Recognised are {LAYOUTS}.')
     found = names or read_class_names(folder / 'classes.txt') or ()
+    own = folder / FILE
     return mask_source(folder, pairs, faults, kind if kind in PICTURE_KINDS else None,
-                       None if colours is None else table_of(colours), found, other, void)
+                       None if colours is None else table_of(colours),
+                       own if own.is_file() else None, found, other, void)
 
 
 def check_choice(value: str | None, known: Sequence[str], what: str) -> None:

@@ -12,25 +12,23 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from fcn_repro.data.colours import FILE, Colour, Table, as_text
 from fcn_repro.data.examine import (
     ASIDE,
     ORIENTATION,
-    Colour,
     Fault,
     animated,
     in_threads,
     orientation,
 )
 from fcn_repro.data.findings import by_kind, lines_of
-from fcn_repro.data.image import VOID, as_rgb, open_image
+from fcn_repro.data.image import as_rgb, open_image
 from fcn_repro.data.layouts import good_name
-from fcn_repro.data.palette import palette
 from fcn_repro.data.scenes import write_label
 from fcn_repro.errors import FcnError
 from fcn_repro.paths import as_path, inside
 from fcn_repro.temporary import folder_for
 
-from .colours import Table
 from .source import Item, Source
 from .sources import open_source
 
@@ -143,10 +141,7 @@ def write_all(source: Source, part: Path, split: float | None, seed: int,
         (part / f'ImageSets/Segmentation/{name}.txt').write_text(
             ''.join(f'{id_}\n' for id_ in sorted(ids)))
     (part / 'classes.txt').write_text(''.join(f'{name}\n' for name in source.names))
-    shown = Table({(int(r), int(g), int(b)): i for i, (r, g, b) in enumerate(palette())
-                   if i < len(source.names) or i == VOID}, source.names)
-    (part / 'colours.txt').write_text('# the colours in which labels and predictions are shown\n'
-                                      + shown.lines())
+    (part / FILE).write_text(as_text(source.shown, source.names))
     if source.table:
         (part / 'mask-colours.txt').write_text('# the colours of the masks that were converted\n'
                                                + Table(source.table, source.names).lines())
@@ -209,7 +204,7 @@ def write_pair(source: Source, item: Item, part: Path, longest: int | None) -> W
         else:
             path = item.image
             note, label = write_image(image, label, item, part, longest)
-        write_label(part / f'SegmentationClass/{item.id}.png', label)
+        write_label(part / f'SegmentationClass/{item.id}.png', label, source.shown)
     except FcnError as error:
         return Written(item, fault=Fault.of(error.facts.get('kind', 'unreadable'), error, path))
     return Written(item, note)
