@@ -12,13 +12,31 @@ from .experiment import Experiment, Setting, Stop
 from .outcome import Outcome, as_json
 from .page import write_page
 from .picture import draw
-from .tables import REFINED, STAGED, figure4, table2
+from .tables import (
+    CONTEXT,
+    NYUD,
+    REFINED,
+    SIFTFLOW,
+    STAGED,
+    figure4,
+    table2,
+    table4,
+    table5,
+    table6,
+)
 from .text import text_of
 
 ALL = 'all'
 EXPERIMENTS = {experiment.name: experiment for experiment in (
     Experiment('table2', 'skips: FCN-32s-fixed, 32s, 16s, 8s', 'Table 2', table2, STAGED,
                mini='the same stages, narrow, on scenes of digits'),
+    Experiment('table4', 'NYUDv2: colour, depth, HHA, fused early and late', 'Table 4', table4,
+               NYUD, mini='rooms with digits, their depth and HHA'),
+    Experiment('table5', 'SIFT Flow: semantic and geometric labels by two heads', 'Table 5',
+               table5, SIFTFLOW, mini='rooms with digits; also a net for each label'),
+    Experiment('table6', 'PASCAL-Context: 59 and 33 classes', 'Table 6', table6,
+               tuple(line for lines in CONTEXT.values() for line in lines),
+               mini='rooms with digits: 13 and 11 classes'),
     Experiment('figure4', 'predictions at stride 32, 16 and 8', 'Figure 4', figure4, REFINED,
                mini='the runs of table2'),
     Experiment('appendix-a', 'upper bound of mean IU at coarse strides', 'Appendix A', appendix_a,
