@@ -423,7 +423,7 @@ class Run:
         would be scored, or trained further, on data that they are not for."""
         written = self.folder / 'net' / 'val.prototxt'      # there if nets were written for the run
         recorded, wanted = None, self.options.own_voc
-        if os.path.exists(written) and (wanted or not self.rewritten):
+        if os.path.exists(written) and not same_text(written, shipped(self.name) / written.name):
             recorded = recorded_folder(written)
         same = (recorded and Path(recorded).resolve()) == (wanted and Path(wanted).resolve())
         if self.snapshots() and not same:
@@ -526,6 +526,12 @@ class Run:
         if not (states or self.options.weights) and any(p.stopped for p in self.parents):
             return None
         return self.newest_state()
+
+
+def same_text(one: Path, other: Path) -> bool:
+    """Whether two prototxt files hold the same; no file is like none."""
+    return os.path.isfile(other) and \
+        read_regular(one, 'a prototxt') == read_regular(other, 'a prototxt')
 
 
 def recorded_folder(val: Path) -> str:
