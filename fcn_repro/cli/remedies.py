@@ -44,6 +44,10 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                  'training.',
     'data-ids': 'Give --classes {classes}, or correct the ids; 255 is void.',
     'data-fewer': 'Give --classes {classes}.',
+    'no-hha': 'Make it with `fcn-repro data hha {folder}`.',
+    'data-no-hha': 'Make it with `fcn-repro data hha {folder}`.',
+    'data-no-hha-at-all': 'Make it with `fcn-repro data hha {folder}`.',
+    'no-pascal': 'Give --pascal DIR, the folder that VOC2010 is in.',
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
     'no-camera': 'Give --camera FX FY CX CY, focal lengths and principal point in pixels, or write '
                  'these four numbers into camera.txt of the folder.',
