@@ -87,7 +87,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'own-data-alone': 'Give --voc DIR, without --sbd, or leave out --{option}.',
     'bad-method': 'Give --{option} {wanted}.',
     'method-not-taken': 'Leave out --class-weights, --learn, --random-scores, --bias-rate, '
-                        '--keep-ratio, --keep-cell and --train-split.',
+                        '--keep-ratio, --keep-cell, --train-split, --mirror and --jitter.',
     'bad-recolour': 'Give --recolour a fraction from 0 to 1.',
     'bad-class-weights': 'Give --class-weights balanced, or one number above 0 for each class, '
                          'background too, with commas between them.',
