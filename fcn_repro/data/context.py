@@ -103,6 +103,13 @@ def read_numbered(path: Path) -> dict[int, str]:
     return found
 
 
+def tasks_in(folder: Path) -> list[int]:
+    """The numbers of classes of the lists that a folder has, such as 59_labels.txt."""
+    suffix = TASK_LABELS.format('')
+    return sorted(int(number) for path in folder.glob(f'*{suffix}')
+                  if (number := path.name.removesuffix(suffix)).isdecimal() and len(number) < 4)
+
+
 class ContextFolder(Reader):
     """VOC2010/JPEGImages/ID.jpg and VOC2010/ImageSets/Main/SPLIT.txt in VOC's folder, and
     trainval/ID.mat in PASCAL-Context's.
@@ -114,6 +121,7 @@ class ContextFolder(Reader):
 
     images, labels = 'JPEGImages/{}.jpg', 'trainval/{}.mat'
     splits = 'ImageSets/Main/{}.txt'
+    standard = (BACKGROUND, *IDS_59)
     layout = "VOC's folder with VOC2010/ in it, such as data/pascal"
 
     def __init__(self, voc_dir: str | Path, context_dir: str | Path, split: str, task: int = 59):

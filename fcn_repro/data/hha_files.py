@@ -24,7 +24,7 @@ IMAGES, DEPTH, RAW, HHA = 'data/images', 'data/depth', 'data/rawdepth', 'data/hh
 CAMERA = 'camera.txt'
 PER_METRE = 1000.0          # of the numbers in a depth image: millimetres
 MOST = 65535                # the largest number; sensors write it where they measure nothing
-PLAUSIBLE = 0.3, 15.0       # metres, of the median depth of a room; a Kinect sees 0.5 to 10
+PLAUSIBLE = 0.5, 10.0       # metres, of the median depth of a room: what a Kinect sees
 LEAST_MARGIN = 0.02         # of hha.Gravity; with less, gravity may be any direction in a wall
 
 

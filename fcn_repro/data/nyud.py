@@ -19,6 +19,7 @@ from fcn_repro.errors import FcnError, short
 COLOR, DEPTH, HHA, LABEL = 'color', 'depth', 'hha', 'label'     # the release's names of tops
 TOPS = {COLOR: 'data/images/img_{}.png', DEPTH: 'data/depth/img_{}.png',
         HHA: 'data/hha/img_{}.png', LABEL: 'segmentation/img_{}.mat'}
+MAKE_HHA = 'Compute it from depth with fcn_repro.data.hha_files.encode_folder.'
 CHANNELS = {COLOR: 3, DEPTH: 1, HHA: 3, LABEL: 1}
 
 # The release's means (nyud_layers.py): BGR; of HHA's channels in their order in the file; of the
@@ -73,10 +74,10 @@ class NyudFolder(Reader):
     tops: those of TOPS that are read. A sample's image is the first of color, hha and depth that is
     among them; Sample.more has depth, (H, W) uint16 in millimetres, and beside colour HHA,
     (H, W, 3) uint8. The split trainval is train and then val where there is no trainval.txt.
-    n_classes: 40 if it is None. FcnError where depth or HHA is asked for and is missing for one of
-    the images.
+    n_classes: 40 if it is None.
     """
 
+    standard = NYUD_CLASSES
     images, labels, splits = TOPS[COLOR], TOPS[LABEL], '{}.txt'
     layout = 'the folder with data/images/, segmentation/ and train.txt, such as data/nyud'
 
@@ -87,9 +88,6 @@ class NyudFolder(Reader):
         self.more = MappingProxyType({name: TOPS[name] for name in (HHA, DEPTH)
                                       if name in tops and (name == DEPTH or name != self.shown)})
         super().__init__(nyud_dir, split, n_classes or len(NYUD_CLASSES))
-        for name in DEPTH, HHA:
-            if name in tops:
-                self.check_all(name)
 
     def read_split(self) -> list[str]:
         parts = [self.split_path(part) for part in ('train', 'val')]
@@ -126,7 +124,7 @@ class NyudFolder(Reader):
             raise FcnError(f'{name} is missing for {len(lost)} of {len(self)} images of the split '
                            f"'{self.split}', such as {lost[0].name}", file=lost[0].parent,
                            code=f'no-{name}', facts={'folder': str(self.folder)},
-                           do='Compute it from depth with fcn_repro.data.hha.' if name == HHA else
+                           do=MAKE_HHA if name == HHA else
                            "Take the files of nyud.tar.gz's data/depth/.")
 
 
@@ -171,8 +169,11 @@ class NYUDSegDataLayer(SegDataLayer):
                          for name in checked_tops(params.get('tops'))]
 
     def open(self, params: Mapping[str, Any]) -> NyudFolder:
-        return NyudFolder(params['nyud_dir'], params['split'], params.get('classes'),
-                          checked_tops(params['tops']))
+        reader = NyudFolder(params['nyud_dir'], params['split'], params.get('classes'),
+                            checked_tops(params['tops']))
+        for name in {DEPTH, HHA} & set(params['tops']):
+            reader.check_all(name)
+        return reader
 
     def fill(self, name: str) -> Any:
         if name == DEPTH:

@@ -54,6 +54,7 @@ class Reader:
     images, labels, splits = '{}.jpg', '{}.png', '{}.txt'
     more: Mapping[str, str] = MappingProxyType({})
     more_labels: tuple[str, ...] = ()   # those of `more` that are labels
+    standard: tuple[str, ...] | None = None     # class names of the published data set
     layout = ''                         # what the folder holds, in one line for error messages
 
     def __init__(self, folder: str | Path, split: str, n_classes: int | None = None):
@@ -92,6 +93,12 @@ class Reader:
             sizes = [file.stat().st_size for file in files if os.path.isfile(file)]
             digest.update(f'{id_} {sizes}\n'.encode())
         return digest.hexdigest()
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the folder is meant as the published data set, and is not one in its layout with
+        classes of its own."""
+        return self.standard is not None and self.classes == self.standard
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -249,6 +256,13 @@ def read_class_names(path: Path) -> tuple[str, ...] | None:
     lines = [line.strip() for line in read_text(path).splitlines()]
     names = lines[:lines.index('')] if '' in lines else lines
     return tuple(checked_class(name, path, i) for i, name in enumerate(names, 1))
+
+
+def listed_classes(folder: Path) -> int | None:
+    """How many classes a folder's classes.txt has; None without one, and for prose, of which one
+    line comes before a blank one, as in the release's list of SIFT Flow."""
+    names = read_class_names(folder / 'classes.txt') or ()
+    return len(names) if len(names) > 1 else None
 
 
 def checked_class(name: str, path: Path, line: int) -> str:

@@ -22,6 +22,7 @@ class SbdFolder(Reader):
     """img/*.jpg, cls/*.mat, train.txt and val.txt: the folder `dataset` of SBD's archive."""
 
     images, labels, splits = 'img/{}.jpg', 'cls/{}.mat', '{}.txt'
+    standard = VOC_CLASSES
     layout = 'the folder with img/, cls/ and train.txt, such as benchmark_RELEASE/dataset'
 
     def __init__(self, sbdd_dir: str | Path, split: str, n_classes: int | None = None):

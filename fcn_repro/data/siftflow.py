@@ -38,6 +38,7 @@ class SiftFlowFolder(Reader):
     more = MappingProxyType({GEOMETRIC: f'GeoLabels/{SCENES}/{{}}.mat'})
     more_labels = GEOMETRIC,
     splits = '{}.txt'
+    standard = SEMANTIC_CLASSES
     layout = ('the folder with Images/, SemanticLabels/, GeoLabels/ and trainval.txt, such as '
               'data/sift-flow')
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from ..predict.labels import data_layer
 from ..recipe.comparison import bounds
 from ..report.paper import tables
-from .experiment import Setting
+from .experiment import Line, Setting
 from .needs import absent_data
 from .outcome import Measured, Outcome, Row, Table
 
 NAME = 'appendix-a'
-STAGE = {True: 'mini-fcn8s', False: 'voc-fcn8s'}       # whose val set it is about, by mini
+LINE = Line('labels', full='voc-fcn8s', mini='mini-fcn8s')      # whose val set it is about
 
 
 def appendix_a(setting: Setting) -> Outcome:
     """The bounds of the val set's labels, which need no net."""
-    stage, paper = STAGE[setting.mini], tables()[NAME]
-    run = setting.run(stage, 'solver.prototxt', 0)
+    run, paper = setting.run(LINE), tables()[NAME]
     absent, on = absent_data(run, 'val'), ''
     rows = [Row(f'factor {row.name}', row, needs=' and '.join(absent)) for row in paper.rows]
     if not absent:

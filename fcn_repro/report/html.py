@@ -53,9 +53,9 @@ class RunFacts:
 
 
 def write_report(path: str | Path, found: Evaluation, run: RunFacts | None = None) -> None:
-    """Write the report of an evaluation, and of the run that it scores, into one file; of a net with
-    several heads those of the others beside it, report-BLOB.html. FcnError where that cannot be
-    written, and for a file of this name that is no report."""
+    """Write the report of an evaluation, and of the run that it scores, into one file; of a net
+    with several heads those of the others beside it, report-BLOB.html. FcnError where that cannot
+    be written, and for a file of this name that is no report."""
     check_report(path)
     make_folder(Path(path).parent)
     write_text(page(found, run), path)

@@ -1,4 +1,4 @@
-"""A net with two heads: each is scored on the label that its loss reads; both rules side by side."""
+"""A net with two heads: each is scored on the label that its loss reads; both rules of means."""
 
 import json
 from pathlib import Path
