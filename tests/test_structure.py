@@ -26,7 +26,7 @@ ORDER = (
     ('solver', 'predict'),
     ('recipe', 'pycaffe'),
     ('model',),
-    ('parity', 'doctor'),
+    ('parity', 'doctor', 'paper'),
     ('cli',),
     ('__main__',),
 )

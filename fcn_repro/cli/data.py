@@ -37,9 +37,10 @@ MOST_ROWS = 40          # classes in the histogram
 WIDEST_NAME = 24
 NAMES = {'voc': 'VOC', 'sbd': 'SBD', 'nyud': 'NYUDv2', 'siftflow': 'SIFT Flow',
          'context': 'PASCAL-Context'}
-STAGES = {'sbd': ('voc-fcn32s', '--sbd'), 'nyud': ('nyud-fcn32s-color', '--nyud'),
-          'siftflow': ('siftflow-fcn32s', '--siftflow'),
-          'context': ('pascalcontext-fcn32s', '--context')}
+# {layout: (stage that trains on it, its classes, the option that takes the folder)}
+STAGES = {'sbd': ('voc-fcn32s', 21, '--sbd'), 'nyud': ('nyud-fcn32s-color', 40, '--nyud'),
+          'siftflow': ('siftflow-fcn32s', 33, '--siftflow'),
+          'context': ('pascalcontext-fcn32s', 60, '--context')}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -248,17 +249,22 @@ def show_next(found: Findings, folder: str) -> None:
     if not found.errors:
         count = len(found.warnings)
         print('ready to train' + (f' ({count} warning{"s" * (count > 1)})' if count else ''))
-    print(f'next: {command}' if command else 'next: correct what is listed as errors, then '
-          + shlex.join(('fcn-repro', 'data', 'check', folder)))
+    if command or found.errors:
+        print(f'next: {command}' if command else 'next: correct what is listed as errors, then '
+              + shlex.join(('fcn-repro', 'data', 'check', folder)))
 
 
 def next_command(found: Findings, folder: str) -> str:
-    """The command to type next; '' where something has to be corrected by hand before."""
+    """The command to type next; '' where something has to be corrected by hand before, and for a
+    data set in a published layout with other classes than its shipped nets have."""
     path = Path(folder)
     kinds = {fault.kind for fault in found.errors}
     beside = f'{os.path.normpath(path)}-voc'
     if found.layout in STAGES:
-        return '' if kinds else shlex.join(('fcn-repro', 'train', *STAGES[found.layout], folder))
+        stage, classes, option = STAGES[found.layout]
+        images = ('--pascal', str(found.pascal)) if found.pascal else ()
+        return '' if kinds or found.classes != classes else \
+            shlex.join(('fcn-repro', 'train', stage, option, folder, *images))
     if not kinds:
         return shlex.join(('fcn-repro', 'train', 'own', '--voc', folder, '--classes',
                            str(found.classes)))

@@ -44,6 +44,10 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                  'training.',
     'data-ids': 'Give --classes {classes}, or correct the ids; 255 is void.',
     'data-fewer': 'Give --classes {classes}.',
+    'no-hha': 'Make it with `fcn-repro data hha {folder}`.',
+    'data-no-hha': 'Make it with `fcn-repro data hha {folder}`.',
+    'data-no-hha-at-all': 'Make it with `fcn-repro data hha {folder}`.',
+    'data-no-pascal': 'Give --pascal DIR, the folder that VOC2010 is in.',
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
     'no-camera': 'Give --camera FX FY CX CY, focal lengths and principal point in pixels, or write '
                  'these four numbers into camera.txt of the folder.',
@@ -81,6 +85,9 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'bad-split': 'Give --split the name of a split file, without .txt.',
     'option-not-taken': 'Leave out --{option}.',
     'own-data-alone': 'Give --voc DIR, without --sbd, or leave out --{option}.',
+    'bad-method': 'Give --{option} {wanted}.',
+    'method-not-taken': 'Leave out --class-weights, --learn, --random-scores, --bias-rate, '
+                        '--keep-ratio, --keep-cell and --train-split.',
     'bad-recolour': 'Give --recolour a fraction from 0 to 1.',
     'bad-class-weights': 'Give --class-weights balanced, or one number above 0 for each class, '
                          'background too, with commas between them.',

@@ -21,6 +21,7 @@ ERRORS = {
     'year': 'split files of another year',
     'layout': 'a layout that training does not read',
     'empty': 'no pairs of image and mask',
+    'no-pascal': 'no folder of the images',
     'no-image': 'masks without an image',
     'no-mask': 'images without a mask',
     'no-label': 'images without a label',
@@ -86,7 +87,7 @@ class Findings:
     'context'; or what would be converted: 'pairs', 'coco', 'labelme', 'cityscapes'. masks: the kind
     of masks to convert as, '' for none. faults: as they are in any use. asked: the number of
     classes of the net, None where there is none yet. names: by index. notes: what was recognised,
-    in words."""
+    in words. pascal: of PASCAL-Context the folder that VOC2010 is in."""
 
     folder: Path
     layout: str
@@ -96,6 +97,7 @@ class Findings:
     masks: str = ''
     notes: tuple[str, ...] = ()
     asked: int | None = None
+    pascal: Path | None = None
 
     # What is in it
 

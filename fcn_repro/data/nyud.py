@@ -19,6 +19,7 @@ from fcn_repro.errors import FcnError, short
 COLOR, DEPTH, HHA, LABEL = 'color', 'depth', 'hha', 'label'     # the release's names of tops
 TOPS = {COLOR: 'data/images/img_{}.png', DEPTH: 'data/depth/img_{}.png',
         HHA: 'data/hha/img_{}.png', LABEL: 'segmentation/img_{}.mat'}
+MAKE_HHA = 'Compute it from depth with fcn_repro.data.hha_files.encode_folder.'
 CHANNELS = {COLOR: 3, DEPTH: 1, HHA: 3, LABEL: 1}
 
 # The release's means (nyud_layers.py): BGR; of HHA's channels in their order in the file; of the
@@ -123,7 +124,7 @@ class NyudFolder(Reader):
             raise FcnError(f'{name} is missing for {len(lost)} of {len(self)} images of the split '
                            f"'{self.split}', such as {lost[0].name}", file=lost[0].parent,
                            code=f'no-{name}', facts={'folder': str(self.folder)},
-                           do='Compute it from depth with fcn_repro.data.hha.' if name == HHA else
+                           do=MAKE_HHA if name == HHA else
                            "Take the files of nyud.tar.gz's data/depth/.")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from fcn_repro.data.context import YEAR, ContextFolder, tasks_in
 from fcn_repro.data.examine import Fault, ImageFacts, image_facts, in_threads
 from fcn_repro.data.findings import Findings, Record
-from fcn_repro.data.nyud import DEPTH, HHA, LABEL, TOPS, NyudFolder
+from fcn_repro.data.nyud import DEPTH, HHA, LABEL, MAKE_HHA, TOPS, NyudFolder
 from fcn_repro.data.published import difference
 from fcn_repro.data.reader import Reader, listed_classes
 from fcn_repro.data.sbd import SbdFolder
@@ -54,8 +54,8 @@ def open_context(folder: Path, split: str, pascal: Path | None) -> Reader:
     found = pascal or next((place for place in beside if os.path.isdir(place / YEAR)), None)
     if found is None:
         raise FcnError(f"the images of PASCAL-Context are those of {YEAR}, of which there is no "
-                       'folder beside it', file=folder, code='no-pascal',
-                       do='Give the folder that VOC2010 is in as pascal.')
+                       'folder beside it', file=folder,
+                       facts={'kind': 'no-pascal'}, do='Give the folder that VOC2010 is in as pascal.')
     tasks = tasks_in(folder)
     return ContextFolder(found, folder, split, 59 if 59 in tasks or not tasks else tasks[-1])
 
@@ -89,7 +89,10 @@ def checked_original(root: Path, layout: Layout, splits: Sequence[str] | None = 
         try:
             readers.append(layout.open(root, split, pascal))
         except FcnError as error:
-            faults.append(Fault.of('split', error, root))
+            kind = error.facts.get('kind', 'split')
+            faults.append(Fault.of(kind, error, root))
+            if kind != 'split':
+                break
     tasks: dict[str, tuple[Reader, int]] = {}
     for reader in readers:
         faults += of_list(reader, layout.name)
@@ -105,7 +108,9 @@ def checked_original(root: Path, layout: Layout, splits: Sequence[str] | None = 
     return Findings(root, layout.kind, [
         replace(records[id_], split=reader.split) for reader in readers
         for id_ in dict.fromkeys(reader.ids)], faults,
-        (readers[0].classes or ()) if readers else (), notes=notes_of(readers))
+        (readers[0].classes or ()) if readers else (), notes=notes_of(readers),
+        pascal=next((reader.folder.parent for reader in readers
+                     if isinstance(reader, ContextFolder)), None))
 
 
 def of_list(reader: Reader, name: str) -> Iterator[Fault]:
@@ -150,18 +155,16 @@ def of_sample(reader: Reader, i: int) -> tuple[Record, list[Fault]]:
 def fetched(reader: Reader, pattern: str, i: int, what: str, read: Callable,
             faults: list[Fault]):
     """What a sample's file is; None, and a fault, where it is missing or cannot be read."""
-    kinds = {'image': 'no-image', 'label': 'no-label'}
     try:
         path = reader.sample_path(pattern, reader.ids[i])
     except FcnError as error:
         faults.append(Fault.of('clash', error, reader.split_file))
         return None
     if not os.path.isfile(path):
-        faults.append(Fault(
-            kinds.get(what, f'no-{what}' if what in (DEPTH, HHA) else 'no-label'), path,
-            f'the {what} is missing', f'Add the file, or remove the id from '
-            f'{reader.split_file.name}.' if what != HHA else
-            'Compute it from depth with fcn_repro.data.hha.'))
+        kind = f'no-{what}' if what in ('image', DEPTH, HHA) else 'no-label'
+        faults.append(Fault(kind, path, f'the {what} is missing', MAKE_HHA if what == HHA else
+                            f'Add the file, or remove the id from {reader.split_file.name}.',
+                            {'folder': str(reader.folder)}))
         return None
     try:
         return read(path)
@@ -183,7 +186,7 @@ def without_folder(readers: Sequence[Reader]) -> Iterator[Fault]:
     """A warning for depth and HHA of which NYUDv2's folder has nothing."""
     if not readers:
         return
-    for name, do in ((HHA, 'Compute it from depth with fcn_repro.data.hha.'),
+    for name, do in ((HHA, MAKE_HHA),
                      (DEPTH, "Take data/depth/ of the release's nyud.tar.gz.")):
         folder = (readers[0].folder / TOPS[name]).parent
         if not os.path.isdir(folder):

@@ -21,7 +21,7 @@ from ..formats.weights import FILLER, Weights, format_rows, read_extra
 from ..lock import RunLock, locked
 from ..net import surgery
 from ..net.net import Net
-from ..net.placement import check_precision, pick_device, place
+from ..net.placement import check_precision, hardware, pick_device, place
 from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report, val_line, val_metrics
 from ..proto.prototxt import read_solver
@@ -268,7 +268,7 @@ def learn(run: Run, prototxt: Path, val: Net, source: Source | None, mine: dict,
         check_parent(mine, source)
     adjusted = source if source is None else adapted(run.stage, source, solver.net)
     open_folder(run, val, processes)
-    report = prepare(solver.net, run.stage.surgeries, adjusted, run.stage.score_layers,
+    report = prepare(solver.net, run.surgeries, adjusted, run.stage.score_layers,
                      run.stage.up_layers, run.options.verbose)
     if source is not None and processes.first:
         report += other_mean(solver.net, source)
@@ -289,13 +289,14 @@ def resume(run: Run, prototxt: Path, val: Net, state: Path, mine: dict,
 def make_solver(run: Run, prototxt: Path, mine: dict, processes: Processes) -> Solver:
     """The run's solver, whose snapshots record `mine`."""
     options, optimisations = run.options, Optimisations(run.options.no_opt)
-    provenance = {'commit': commit(), 'max_iter': run.max_iter,
+    device = device_of(run, processes)
+    provenance = {'commit': commit(), 'hardware': hardware(device), 'max_iter': run.max_iter,
                   **({'processes': options.processes} if options.processes > 1 else {}),
                   **{key: value for key, value in mine.items() if key != 'seed'}}
     text = run.solver_text(prototxt)
     return Solver(text, search=run.search(prototxt),
                   prefix=run.folder / 'train', seed=options.seed,
-                  device=device_of(run, processes), overrides=run.train_overrides,
+                  device=device, overrides=run.train_overrides,
                   test_overrides=options.overrides, max_iter=options.iterations, keep=options.keep,
                   workers=options.workers, precision=options.precision, provenance=provenance,
                   passes=optimisations.passes, placed=optimisations.placed,
@@ -383,6 +384,8 @@ def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str
               f'{changes(written, p)}')
         for doubt in doubts(p, own, new):
             print(f'warning: {doubt}')
+    elif run.options.method.changes:
+        print(f"another method than the stage's own: {run.options.method.words}")
     elif run.multiplied:
         print(f"another recipe than the stage's own: {p.iter_size} passes an iteration, instead of "
               f'{p.iter_size // run.options.processes}, at the rates of these. '

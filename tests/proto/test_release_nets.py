@@ -1,5 +1,5 @@
-"""The reference release's other nets and solvers, and BVLC's classifiers: equal messages, by rows of
-facts (tests/release_nets.json) over the rows of VGG16's trunk in tests/voc_nets.json."""
+"""The reference release's other nets and solvers, and BVLC's classifiers: equal messages, rows of
+facts (tests/release_nets.json), over those of VGG16's trunk in tests/voc_nets.json."""
 
 import json
 from pathlib import Path

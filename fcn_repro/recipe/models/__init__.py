@@ -11,8 +11,8 @@ __all__ = ['FAMILIES', 'MEAN', 'MODELS', 'STAGES', 'WIDTHS', 'Model', 'Recipe', 
            'python_data', 'summed_rate', 'voc_data']
 
 # Modules of this package with MODELS and STAGES, both by stage name. A new family: its name here.
-FAMILIES = ('voc', 'nyud', 'siftflow', 'pascalcontext', 'imagenet', 'mini', 'scratch', 'm2nist',
-            'own')
+FAMILIES = ('voc', 'nyud', 'siftflow', 'pascalcontext', 'imagenet', 'mini', 'minis', 'scratch',
+            'm2nist', 'own')
 
 MODELS: dict[str, Model] = {}       # how each folder of prototxt/ is made
 STAGES: dict[str, Stage] = {}       # how it is trained

@@ -46,10 +46,9 @@ def filled(weight_filler: dict | None) -> dict[str, dict]:
     return {'weight_filler': weight_filler} if weight_filler else {}
 
 
-def score(bottom, classes: int, param: list[dict] = PARAM, weight_filler: dict | None = None):
-    """A 1x1 convolution to class scores, initially zero without weight_filler."""
-    return L.Convolution(bottom, num_output=classes, kernel_size=1, pad=0, param=param,
-                         **filled(weight_filler))
+def score(bottom, classes: int):
+    """A 1x1 convolution to class scores, initially zero."""
+    return L.Convolution(bottom, num_output=classes, kernel_size=1, pad=0, param=PARAM)
 
 
 def upsample(bottom, classes: int, factor: int, kernel: int | None = None, learned: bool = False):

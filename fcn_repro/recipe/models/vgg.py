@@ -88,14 +88,11 @@ class Trunk:
 class Decoder:
     """Class scores of each stream, fused, upsampled by way of the skips, and cropped.
 
-    coarse: stride of the deepest scores. skip_scales, learned_up: as for fcn. param: of the score
-    layers."""
+    coarse: stride of the deepest scores. skip_scales, learned_up: as for fcn."""
     stride: int
     coarse: int
     skip_scales: Mapping[str, float | None]
     learned_up: tuple[str, ...]
-    score_filler: dict | None
-    param: list[dict]
 
     def scores(self, n: NetSpec, tops: Mapping[str, object], name: str, head: str, classes: int):
         """The scores of these tops, {suffix of a stream: top}, fused if there are several."""
@@ -103,7 +100,7 @@ class Decoder:
         for stream, top in tops.items():
             scored = f'score_{name}{stream}{head}'
             if scored not in n.tops:
-                n[scored] = score(top, classes, self.param, self.score_filler)
+                n[scored] = score(top, classes)
             made.append(n[scored])
         if len(made) > 1:
             n['score_fused' if name == 'fr' else f'score_{name}_fused'] = fused_scores(made)
@@ -148,10 +145,10 @@ def fcn(stride: int, data: dict | None = None, *, classes: int = 21,
         heads: Mapping[str, int] | None = None, inputs: Mapping[str, int] | None = None,
         fusion: str = '', widths: tuple[int, ...] = WIDTHS, fc: int = 4096, fc6_kernel: int = 7,
         pool5_stride: int = 2, pad: int = 100, normalize: bool = False,
-        weight_filler: dict | None = None, score_filler: dict | None = None,
-        ignore_label: int = 255, shape: tuple[int, ...] = (1, 3, 500, 500),
+        weight_filler: dict | None = None, ignore_label: int = 255,
+        shape: tuple[int, ...] = (1, 3, 500, 500),
         input_scale: float | Mapping[str, float] = 1, dropout: float = 0.5, fixed: bool = False,
-        bias_rate: float = 2, learned_up: tuple[str, ...] = (),
+        learned_up: tuple[str, ...] = (),
         skip_scales: tuple[float | None, float | None] = (None, None)):
     """The fully convolutional VGG16 with stride 32, 16 or 8, a NetParameter.
 
@@ -169,24 +166,21 @@ def fcn(stride: int, data: dict | None = None, *, classes: int = 21,
     widths: channels of the five groups, fc: of fc6 and fc7. fc6_kernel is 1/32 of the size of the
     classifier whose weights it takes. pool5_stride 1: the finest scores that need no skip, of
     stride 16 (section 4.2; with fc6_kernel 14). pad: conv1_1's.
-    weight_filler, score_filler: of the trunk and of the score layers; None: Caffe's constant 0.
-    input_scale: factor of the input, or {name: factor} of each. fixed: only scores are learned
-    (FCN-32s-fixed of Table 2). bias_rate: lr_mult of biases. learned_up: 'middle' and 'last' for
-    the upsampling layers that are learned (none in the release, 'middle' in the first paper).
-    skip_scales: fixed factors of pool4 and pool3 before they are scored (the release's at-once
-    net). FcnError for another stride or fusion.
+    weight_filler: of the trunk; None: Caffe's constant 0. input_scale: factor of the input, or
+    {name: factor} of each. fixed: only scores are learned (FCN-32s-fixed of Table 2). learned_up:
+    'middle' and 'last' for the upsampling layers that are learned (none in the release, 'middle' in
+    the first paper). skip_scales: fixed factors of pool4 and pool3 before they are scored (the
+    release's at-once net). FcnError for another stride or fusion.
     """
     coarse = 16 * pool5_stride
     if stride not in (32, 16, 8) or stride > coarse:
         raise FcnError(f'stride {stride}', do='Use 32, 16 or 8; 16 with pool5_stride 1.')
     n = start(data, shape, list(heads or ['label']), inputs)
     images = joined(n, inputs, fusion, input_scale)
-    param = rates(bias_rate)
     trunk = Trunk(widths, fc, fc6_kernel, weight_filler, dropout, pad, pool5_stride,
-                  'conv1_1_bgrd' if fusion == EARLY else 'conv1_1', FIXED if fixed else param,
+                  'conv1_1_bgrd' if fusion == EARLY else 'conv1_1', FIXED if fixed else PARAM,
                   data is not None)
-    decoder = Decoder(stride, coarse, dict(zip(POOLS, skip_scales, strict=True)), learned_up,
-                      score_filler, param)
+    decoder = Decoder(stride, coarse, dict(zip(POOLS, skip_scales, strict=True)), learned_up)
     tops, tasks = {}, {f'_{name}': count for name, count in (heads or {}).items()} or {'': classes}
     for stream, image in images.items():
         tops[stream] = trunk.add(n, image, stream)
@@ -197,11 +191,6 @@ def fcn(stride: int, data: dict | None = None, *, classes: int = 21,
             n['loss' if head == next(iter(tasks)) else f'loss{head}'] = softmax_loss(
                 scores, n[head[1:] or 'label'], normalize, ignore_label)
     return n.to_proto()
-
-
-def rates(bias_rate: float) -> list[dict]:
-    """The multipliers of weight and bias; bias_rate: the bias's lr_mult."""
-    return PARAM if bias_rate == 2 else [PARAM[0], {'lr_mult': bias_rate, 'decay_mult': 0}]
 
 
 def joined(n: NetSpec, inputs: Mapping[str, int] | None, fusion: str,
@@ -242,7 +231,7 @@ def pool_fcn(pool: str, data: dict | None = None, *, classes: int = 21,
         raise FcnError(f"pool '{pool}'", do=f'Use {" or ".join(POOLS)}.')
     n, stride = start(data, shape), POOLS[pool]
     vgg16(n, scaled(n, n.data, input_scale), widths, weight_filler, pad, groups=int(pool[-1]))
-    decoder = Decoder(stride, stride, {}, (), None, PARAM)
+    decoder = Decoder(stride, stride, {}, ())
     top = decoder.scores(n, {'': n[pool]}, pool, '', classes)
     scores = decoder.full_size(n, top, '', classes, n.data)
     if data is not None:
