@@ -31,9 +31,9 @@ MODELS = {
 }
 
 
-def stage(net: str, parent: str | None = None, family: str = 'pascalcontext') -> Stage:
+def stage(net: str, parent: str | None = None) -> Stage:
     """A stage that starts from its parent, or from VGG16's ImageNet weights."""
-    return Stage(family, net, parent, weights='' if parent else VGG16, zero_fillers=True,
+    return Stage('pascalcontext', net, parent, weights='' if parent else VGG16, zero_fillers=True,
                  score_every=8000, takes=('pascal', 'context'))
 
 
@@ -41,7 +41,7 @@ STAGES = {
     'pascalcontext-fcn32s': stage('fcn32s'),
     'pascalcontext-fcn16s': stage('fcn16s', 'pascalcontext-fcn32s'),
     'pascalcontext-fcn8s': stage('fcn8s', 'pascalcontext-fcn16s'),
-    'pascalcontext33-fcn32s': stage('fcn32s', None, 'pascalcontext33'),
-    'pascalcontext33-fcn16s': stage('fcn16s', 'pascalcontext33-fcn32s', 'pascalcontext33'),
-    'pascalcontext33-fcn8s': stage('fcn8s', 'pascalcontext33-fcn16s', 'pascalcontext33'),
+    'pascalcontext33-fcn32s': stage('33-fcn32s'),
+    'pascalcontext33-fcn16s': stage('33-fcn16s', 'pascalcontext33-fcn32s'),
+    'pascalcontext33-fcn8s': stage('33-fcn8s', 'pascalcontext33-fcn16s'),
 }
