@@ -4,6 +4,7 @@ import argparse
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -12,6 +13,9 @@ from ..data.image import MOST_PIXELS
 from ..distributed import Processes, joined
 from ..errors import FcnError, short
 from ..recipe.optimisations import NAMES
+from ..sizes import check_shape
+
+SIZE = re.compile(r'(\d{1,9})(?:x(\d{1,9}))?')
 
 
 def finite(text: str) -> float:
@@ -24,6 +28,16 @@ def finite(text: str) -> float:
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f'{short(repr(text), 80)} is no finite number')
     return value
+
+
+def as_size(text: str) -> tuple[int, int]:
+    """(H, W) of 'HxW', or of one number for both. FcnError for another text."""
+    found = SIZE.fullmatch(text.replace('×', 'x'))
+    if not found or not int(found[1]) or found[2] == '0':
+        raise FcnError(f"'{text}' is no size", do='Give --size as height x width, such as 500x375.')
+    size = int(found[1]), int(found[2] or found[1])
+    check_shape((1, 3, *size), 'the image')
+    return size
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:

@@ -46,6 +46,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                  'training.',
     'data-ids': 'Give --classes {classes}, or correct the ids; 255 is void.',
     'data-fewer': 'Give --classes {classes}.',
+    'no-data-set': 'Give {layout} (relative paths start at {here}); `fcn-repro data list` says '
+                   'where data sets come from, and `fcn-repro data fetch` gets one.',
     'no-hha': 'Make it with `fcn-repro data hha {folder}`.',
     'data-no-hha': 'Make it with `fcn-repro data hha {folder}`.',
     'data-no-hha-at-all': 'Make it with `fcn-repro data hha {folder}`.',
@@ -89,7 +91,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'own-data-alone': 'Give --voc DIR, without --sbd, or leave out --{option}.',
     'bad-method': 'Give --{option} {wanted}.',
     'method-not-taken': 'Leave out --class-weights, --learn, --random-scores, --bias-rate, '
-                        '--keep-ratio, --keep-cell and --train-split.',
+                        '--keep-ratio, --keep-cell, --train-split, --mirror and --jitter.',
     'bad-recolour': 'Give --recolour a fraction from 0 to 1.',
     'bad-class-weights': 'Give --class-weights balanced, or one number above 0 for each class, '
                          'background too, with commas between them.',

@@ -95,6 +95,9 @@ def add_method(parser: argparse.ArgumentParser) -> None:
                         'of FCN-32s (default: %(default)s)')
     parser.add_argument('--train-split', metavar='NAME', help='train on this split of the folder '
                         'that the val net reads: train of VOC, 1,112 images, instead of SBD')
+    parser.add_argument('--mirror', action='store_true', help='mirror half of the training images')
+    parser.add_argument('--jitter', type=int, default=0, metavar='N', help='move training images '
+                        'by up to N pixels; the paper tried 32')
 
 
 def run(args: argparse.Namespace) -> int | None:

@@ -14,13 +14,14 @@ from PIL import Image
 from fcn_repro.data import hha
 from fcn_repro.data.examine import in_threads
 from fcn_repro.data.hha import CAMERAS, Camera
-from fcn_repro.data.image import open_image
+from fcn_repro.data.nyud import TOPS, read_depth
 from fcn_repro.errors import FcnError, short
 from fcn_repro.files import read_regular
 from fcn_repro.paths import as_path
 from fcn_repro.temporary import file_for
 
-IMAGES, DEPTH, RAW, HHA = 'data/images', 'data/depth', 'data/rawdepth', 'data/hha'
+DEPTH, HHA = (os.path.dirname(TOPS[name]) for name in ('depth', 'hha'))
+RAW = 'data/rawdepth'       # of Gupta et al.'s data, not of the release's
 CAMERA = 'camera.txt'
 PER_METRE = 1000.0          # of the numbers in a depth image: millimetres
 MOST = 65535                # the largest number; sensors write it where they measure nothing
@@ -31,8 +32,8 @@ LEAST_MARGIN = 0.02         # of hha.Gravity; with less, gravity may be any dire
 @dataclass(frozen=True)
 class Record:
     """What a depth image was, whose HHA was written. tilt: degrees between gravity and the image's
-    vertical; margin: hha.Gravity's. missing, no_normal: parts of its pixels without a measured depth, and without a
-    normal. median: depth in metres."""
+    vertical; margin: hha.Gravity's. missing, no_normal: parts of its pixels without a measured
+    depth, and without a normal. median: depth in metres."""
 
     file: Path
     tilt: float
@@ -148,15 +149,6 @@ def camera_for(size: tuple[int, int], file: Path) -> Camera:
                        do='Give camera=Camera(fx, fy, cx, cy), in pixels, or write these four '
                           f'numbers into {CAMERA} of the folder.')
     return CAMERAS[size]
-
-
-def read_depth(path: Path) -> np.ndarray:
-    """A depth image as (H, W) uint16; FcnError for colours, 8 bits, and what is missing."""
-    image, _ = open_image(path, 'depth image')
-    if not image.mode.startswith('I'):
-        raise FcnError(f'the depth image has the mode {image.mode!r}, not 16-bit grey', file=path,
-                       do='Save depth as a 16-bit PNG, in millimetres.')
-    return np.asarray(image).astype(np.uint16)
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

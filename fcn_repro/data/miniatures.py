@@ -12,7 +12,7 @@ from PIL import Image
 
 from fcn_repro.data import hha
 from fcn_repro.data.digits import DIGIT_SIZES, NAMES, SPLITS, load_digits
-from fcn_repro.data.hha_files import CAMERA, DEPTH, HHA, IMAGES, RAW, write_camera
+from fcn_repro.data.hha_files import CAMERA, DEPTH, HHA, RAW, write_camera
 from fcn_repro.data.image import VOID
 from fcn_repro.data.rooms import (
     CLASSES,
@@ -63,7 +63,8 @@ class Nyud(Miniature):
     The last fifth of trainval is val; test has digits of its own.
     """
 
-    folders = IMAGES, DEPTH, RAW, HHA, 'segmentation'
+    images = 'data/images'
+    folders = images, DEPTH, RAW, HHA, 'segmentation'
 
     def name(self, number: int) -> str:
         return str(5000 + number)           # NYUDv2's begin there, too
@@ -72,7 +73,7 @@ class Nyud(Miniature):
         raw = np.round(1000 * room.measured).astype(np.uint16)
         depth = without_holes(raw)
         encoded = hha.encode(depth / 1000, room.camera, raw == 0).image
-        for name, picture in (IMAGES, room.image), (DEPTH, depth), (RAW, raw), (HHA, encoded):
+        for name, picture in (self.images, room.image), (DEPTH, depth), (RAW, raw), (HHA, encoded):
             Image.fromarray(picture).save(folder / name / f'img_{id_}.png')
         write_mat(folder / f'segmentation/img_{id_}.mat', segmentation=from_1(room.label))
 

@@ -8,19 +8,49 @@ from ..errors import FcnError, nearest
 from ..formats.atomic import make_folder, write_text
 from ..lock import locked
 from .bounds import appendix_a
+from .choices import CHOICES, choices, figure5, lines_of
 from .experiment import Experiment, Setting, Stop
+from .nets import MINI_NETS, MINI_SBD, NETS, SBD, table1, table3
 from .outcome import Outcome, as_json
 from .page import write_page
 from .picture import draw
-from .tables import REFINED, STAGED, figure4, table2
+from .tables import (
+    CONTEXT,
+    NYUD,
+    REFINED,
+    SIFTFLOW,
+    STAGED,
+    figure4,
+    table2,
+    table4,
+    table5,
+    table6,
+)
 from .text import text_of
 
 ALL = 'all'
 EXPERIMENTS = {experiment.name: experiment for experiment in (
+    Experiment('table1', 'AlexNet, VGG16 and GoogLeNet as FCNs', 'Table 1', table1,
+               NETS + SBD + MINI_NETS + MINI_SBD, mini='the three nets, narrow, on scenes of '
+               'digits; graphs and times at full width'),
     Experiment('table2', 'skips: FCN-32s-fixed, 32s, 16s, 8s', 'Table 2', table2, STAGED,
                mini='the same stages, narrow, on scenes of digits'),
+    Experiment('table3', 'the test sets, and the time of FCN-8s', 'Table 3', table3,
+               needs=("VOC's evaluation server", 'for the times: nothing'),
+               mini='the times at full width'),
+    Experiment('table4', 'NYUDv2: colour, depth, HHA, fused early and late', 'Table 4', table4,
+               NYUD, mini='rooms with digits, their depth and HHA'),
+    Experiment('table5', 'SIFT Flow: semantic and geometric labels by two heads', 'Table 5',
+               table5, SIFTFLOW, mini='rooms with digits; also a net for each label'),
+    Experiment('table6', 'PASCAL-Context: 59 and 33 classes', 'Table 6', table6,
+               tuple(line for lines in CONTEXT.values() for line in lines),
+               mini='rooms with digits: 13 and 11 classes'),
     Experiment('figure4', 'predictions at stride 32, 16 and 8', 'Figure 4', figure4, REFINED,
                mini='the runs of table2'),
+    Experiment('figure5', 'patch sampling: full images, 50 % and 25 %', 'Figure 5', figure5,
+               lines_of(False), mini='narrow nets on scenes of digits'),
+    Experiment('choices', 'fine-tuning, balance, jitter, score layers, skips alone',
+               'sections 4.2, 4.3', choices, CHOICES, mini='narrow nets on scenes of digits'),
     Experiment('appendix-a', 'upper bound of mean IU at coarse strides', 'Appendix A', appendix_a,
                needs=('PASCAL VOC 2011',), mini="the scenes' labels"),
 )}

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from ..paths import confined
+from ..predict.outputs import SCORE
 from ..recipe.comparison import TableRow, is_scored, read_metrics, result, run_of
 from ..recipe.options import Options
 from ..recipe.runs import Run
 from ..recipe.stages import SOLVER, STAGES
 from ..recipe.training import HINTS
-from ..report.paper import METRICS, Stated, tables
+from ..report.paper import Stated, tables
 from .needs import missing, needs, options_for
 from .outcome import Measured, Outcome, Row, Table
 
@@ -23,36 +26,46 @@ class Stop(Exception):
 
 
 @dataclass(frozen=True)
-class Setting:
-    """How experiments are run. options: of all runs, data folders included. mini: on generated
-    data with narrow nets. seeds: runs of each row. train: train what is not trained (in miniature
-    always). out: the folder of what they write. hints: as for recipe.training.train."""
-    options: Options = field(default_factory=Options)
-    mini: bool = False
-    seeds: int = 1
-    train: bool = False
-    out: Path = Path('runs/paper')
-    hints: Mapping[str, str] = field(default_factory=lambda: HINTS)
-
-    def run(self, stage: str, solver: str, seed: int) -> Run:
-        """The run of a stage for a seed. FcnError as by comparison.run_of."""
-        row = TableRow(stage, STAGES[stage].net, solver, stage)
-        return run_of(options_for(stage, self.options), seed, row)
-
-
-@dataclass(frozen=True)
 class Line:
     """A row that is a run. key: of the paper's row; '' for a control of ours. full, mini: its stage
-    in the paper's experiment and in miniature; '' where it has none. solver: of the stage."""
+    in the paper's experiment and in miniature; '' where it has none. solver: of the stage. options:
+    of recipe.options.Options, what else differs. head: the blob whose score is geometric_accuracy,
+    'score' for the net's only one; '' for none."""
     label: str
     key: str = ''
     full: str = ''
     mini: str = ''
     solver: str = SOLVER
+    options: Mapping[str, Any] = field(default_factory=dict)
+    head: str = ''
 
     def stage(self, mini: bool) -> str:
         """Its stage, '' for none."""
         return self.mini if mini else self.full
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How experiments are run. options: of all runs, data folders included. mini: on generated
+    data with narrow nets. seeds: runs of each row. train: train what is not trained (in miniature
+    always). released: folder of the release's caffemodels, to score them. out: the folder of what
+    they write. hints: as for recipe.training.train."""
+    options: Options = field(default_factory=Options)
+    mini: bool = False
+    seeds: int = 1
+    train: bool = False
+    released: Path | None = None
+    out: Path = Path('runs/paper')
+    hints: Mapping[str, str] = field(default_factory=lambda: HINTS)
+
+    def run(self, line: Line, seed: int = 0) -> Run:
+        """The run of a line for a seed. FcnError as by comparison.run_of."""
+        stage = line.stage(self.mini)
+        row = TableRow(line.label, STAGES[stage].net, line.solver, stage)
+        options = replace(options_for(stage, self.options), **line.options)
+        if self.options.iterations:
+            options = replace(options, iterations=self.options.iterations)
+        return run_of(options, seed, row)
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,7 @@ def row_of(line: Line, table: str, setting: Setting) -> Row | None:
             if paper is not None and setting.mini else None
     row, ours = Row(line.label, paper), []
     for seed in range(setting.seeds):
-        run = setting.run(stage, line.solver, seed)
+        run = setting.run(line, seed)
         if absent := missing(run):
             return replace(row, needs=' and '.join(absent))
         if not (setting.mini or setting.train or is_scored(run)):
@@ -98,8 +111,19 @@ def row_of(line: Line, table: str, setting: Setting) -> Row | None:
         scores = result(run, setting.hints)
         if scores is None:
             raise Stop
-        ours.append(Measured(scores, facts_of(run)))
+        ours.append(Measured(values_of(line, run, scores), facts_of(run)))
     return replace(row, ours=tuple(ours))
+
+
+def values_of(line: Line, run: Run, scores: Mapping[str, float]) -> dict[str, float]:
+    """The columns of a scored run: those of its first head, and the pixel accuracy of the other."""
+    if not line.head:
+        return dict(scores)
+    name = 'geometric_accuracy'
+    if line.head == SCORE:
+        return {name: scores['pixel_accuracy'], 'iterations': scores['iterations']}
+    other = read_metrics(confined(run.folder / 'eval', line.head, 'blob') / 'metrics.json')
+    return {**scores, name: 100 * other['pixel_accuracy']}
 
 
 def rows_of_lines(lines: Sequence[Line], table: str, setting: Setting) -> tuple[Row, ...]:
@@ -115,11 +139,13 @@ def others(table: str, lines: Sequence[Line]) -> tuple[Row, ...]:
 
 
 def table_of_runs(title: str, name: str, lines: Sequence[Line], setting: Setting, ours_on: str = '',
-                  columns: tuple[str, ...] = METRICS, more: Mapping[str, str] | None = None,
+                  columns: tuple[str, ...] | None = None,
+                  more: Mapping[str, str] | None = None,
                   notes: tuple[str, ...] = ()) -> Table:
     """The paper's table `name` beside our runs. ours_on: what those in miniature are on."""
     paper = tables()[name]
-    return Table(title, tuple(column for column in paper.columns if column in columns),
+    return Table(title, tuple(column for column in paper.columns
+                              if columns is None or column in columns),
                  others(name, lines) + rows_of_lines(lines, name, setting), paper.on,
                  ours_on if setting.mini else 'the same', more or {}, notes)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..data import parse_params, python_layers
+from ..predict.labels import val_file
 from ..proto.prototxt import read_net
 from ..recipe.options import FOLDERS, Options
 from ..recipe.runs import Run
@@ -49,18 +50,21 @@ def weights_of(stage: str) -> tuple[str, ...]:
     """The weights that the first of a stage's ancestors starts from, in words; none of a stage that
     starts from random ones."""
     row = STAGES[stage]
-    if row.parent is not None:
-        return weights_of(row.parent)
-    return (f'its classifier ({row.weights})',) if row.weights else ()
+    before = [name for name, _ in row.streams] or [row.parent] * (row.parent is not None)
+    if before:
+        return tuple(dict.fromkeys(need for name in before for need in weights_of(name)))
+    return (f'the weights {row.weights}',) if row.weights else ()
 
 
 def folders(run: Run, *nets: str) -> Iterator[tuple[str, str]]:
     """(data set, folder) that a run's nets read, but for generated data."""
-    if run.stage.scenes and not run.options.voc:
+    if run.stage.miniature or (run.stage.scenes and not run.options.voc):
         return
-    for name in nets or ('train', 'val'):
-        path = shipped(run.name) / f'{name}.prototxt'
-        for layer in read_net(path).message.layer if path.exists() else ():
+    folder = shipped(run.name)
+    paths = {'val': (val_file(folder),),
+             'train': (folder / 'train.prototxt', folder / 'trainval.prototxt')}
+    for path in (path for name in nets or paths for path in paths[name] if path.exists()):
+        for layer in read_net(path).message.layer:
             param = layer.python_param
             cls = python_layers.get((param.module, param.layer))
             if layer.type == 'Python' and cls is not None and cls.__name__ in DATA:

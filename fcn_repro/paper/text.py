@@ -14,10 +14,10 @@ def text_of(outcome: Outcome) -> str:
     kind = ', in miniature' if outcome.mini else ''
     parts = [f'{outcome.title} ({outcome.source}){kind}']
     parts += [table_text(table) for table in outcome.tables]
-    if outcome.findings:
+    if found := [each for each in outcome.findings if each.measured]:
         parts.append('findings\n' + '\n'.join(
-            f'- {each.claim}: {each.verdict}. {each.measured}'
-            + (f' {each.why}' if each.why else '') for each in outcome.findings))
+            f'- {each.claim}: {each.verdict}. {each.measured} {each.why}'.rstrip()
+            for each in found))
     parts += outcome.notes
     if outcome.failed:
         parts.append(f'not run to its end: {outcome.failed}')
