@@ -37,6 +37,17 @@ def add_max_pixels(parser: argparse.ArgumentParser) -> None:
                         'image or label that is read (default: %(default)s)')
 
 
+def add_published(parser: argparse.ArgumentParser) -> None:
+    """The folders of recipe.options.PUBLISHED."""
+    for name, what in {
+            'nyud': "NYUDv2's folder, with segmentation/ and train.txt",
+            'siftflow': "SIFT Flow's folder, with SemanticLabels/ and trainval.txt",
+            'context': "PASCAL-Context's folder, with trainval/",
+            'pascal': 'the folder that VOC2010 is in, for PASCAL-Context'}.items():
+        parser.add_argument(f'--{name}', metavar='DIR',
+                            help=f'{what} (default: the one that the net names)')
+
+
 def add_user_code(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-user-code', action='store_true', help='refuse nets whose Python '
                         'layers are not of this project: nothing of theirs is imported')

@@ -1,9 +1,11 @@
 """Train a stage of the recipe, from its parent's weights to the score of its val set."""
 
 import argparse
+from dataclasses import fields
 
 from ..distributed import Processes
 from ..memory import keep_freed_memory
+from ..recipe.method import ALL, SCORES, Method
 from ..recipe.options import AUTO, NEWEST, Options
 from ..recipe.runs import Run
 from ..recipe.stages import SHORT, STAGES
@@ -11,6 +13,7 @@ from ..recipe.training import train
 from .arguments import (
     add_max_pixels,
     add_optimisations,
+    add_published,
     add_workers,
     add_writes,
     finite,
@@ -28,14 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sbd', metavar='DIR', help="SBD's dataset folder, to train on")
     parser.add_argument('--classes', type=int, metavar='N', help='with background; for a data set '
                         "that is not VOC's: the nets are written for it")
-    parser.add_argument('--class-weights', metavar='W', help="of the loss, for --voc of your own: "
-                        "'balanced', by the pixels of each class, or numbers such as 0.5,1,2")
+    parser.add_argument('--class-weights', metavar='W', help="of the loss: 'balanced', by the "
+                        'pixels of each class, or numbers such as 0.5,1,2')
     parser.add_argument('--mnist', metavar='DIR', help="MNIST's IDX files: scenes of these digits")
     parser.add_argument('--m2nist', metavar='DIR', help='folder of combined.npy and segmented.npy, '
                         'for the stage m2nist (default: such scenes, made from a seed)')
+    add_published(parser)
     parser.add_argument('--recolour', type=finite, metavar='F', help='fraction of the crops of '
                         '--voc whose colours are rotated at random: 0 where colours tell the '
                         "classes, near 1 where shapes do (default: the stage's own)")
+    add_method(parser)
     parser.add_argument('--weights', metavar='FILE', help="a caffemodel or Caffe's HDF5 to start "
                         "from instead of the parent stage; 'none': random weights")
     parser.add_argument('--out', metavar='DIR', help="the run's folder (default: runs/STAGE, "
@@ -74,11 +79,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_optimisations(parser)
 
 
+def add_method(parser: argparse.ArgumentParser) -> None:
+    """What recipe.method varies."""
+    parser.add_argument('--learn', choices=(ALL, SCORES), default=ALL, help='which layers learn: '
+                        'all (the default), or the score layers alone')
+    parser.add_argument('--random-scores', action='store_true', help='score layers start from '
+                        'random weights, instead of zeros')
+    parser.add_argument('--bias-rate', type=finite, metavar='F', help='learning rate of biases, in '
+                        'multiples of that of weights (default: 2 in all recipes)')
+    parser.add_argument('--keep-ratio', type=finite, default=1.0, metavar='P', help='patch '
+                        'sampling: the probability that a pixel takes part in the loss, one over a '
+                        'whole number; an iteration has 1/P times the images')
+    parser.add_argument('--keep-cell', type=int, default=1, metavar='N', help='with --keep-ratio: '
+                        'squares of NxN pixels are kept or left out as one, such as 32 for a cell '
+                        'of FCN-32s (default: %(default)s)')
+    parser.add_argument('--train-split', metavar='NAME', help='train on this split of the folder '
+                        'that the val net reads: train of VOC, 1,112 images, instead of SBD')
+
+
 def run(args: argparse.Namespace) -> int | None:
     """130 where a signal stopped the training."""
     keep_freed_memory()
     options = vars(args)
     stage = options.pop('stage')
+    options['method'] = Method(**{field.name: options.pop(field.name) for field in fields(Method)})
     with processes_of_command() as processes:
         follow_restarts(options, processes)
         run = Run(stage, Options(**options))

@@ -5,7 +5,17 @@ An unindented word opens a message; `enum Name A B C=7` numbers its values from 
 (an empty default is the empty string). Fields are separated by commas. schema.py compiles it, and
 a dialect's overlay (dialects/) has the same form.
 
-The table holds Caffe's fields and nothing else.
+CAFFE_PROTO holds Caffe's fields and nothing else. OWN_PROTO, an overlay that every dialect has,
+holds this project's: they live in one message of their own under a number from the range that
+protobuf leaves to private use, so that no field of any Caffe is touched.
+"""
+
+# Of a SoftmaxWithLoss (layers/softmaxwithloss.py).
+OWN_PROTO = """
+LayerParameter
+  51411 fcn_repro_param FcnReproParameter
+FcnReproParameter
+  1 class_weight float[], 2 keep_ratio float=1, 3 keep_cell uint32=1
 """
 
 CAFFE_PROTO = """

@@ -12,6 +12,7 @@ from ..data.scenes import FOLDER, MNIST_FOLDER
 from ..errors import FcnError, short
 from ..paths import as_path, confined
 from ..sizes import LARGEST
+from .method import OWN, Method
 from .stages import SOLVER
 
 NEWEST = 'newest'       # as `restore`: the latest solver state of the run
@@ -20,7 +21,15 @@ NONE = 'none'           # as `weights`: random ones
 BALANCED = 'balanced'   # as `class_weights`: by the pixels of each class
 MOST_WEIGHT = 1e4       # of a class
 RELEASE_SEED = 1337     # of the order of samples in the release
-FOLDERS = 'voc', 'sbd', 'mnist', 'm2nist'       # options that are folders of data
+PUBLISHED = 'nyud', 'siftflow', 'context', 'pascal'    # folders of the paper's other data sets
+FOLDERS = 'voc', 'sbd', 'mnist', 'm2nist', *PUBLISHED   # options that are folders of data
+
+
+def own_data_alone(name: str) -> FcnError:
+    """The error of an option that needs a data set of the user's own."""
+    return FcnError(f'{name} is for a data set of your own', code='own-data-alone',
+                    facts={'option': name.replace('_', '-')},
+                    do='Give its folder as voc, without sbd.')
 
 
 @contextmanager
@@ -39,9 +48,13 @@ class Options:
 
     voc, sbd: folder laid out as VOC's, and SBD's dataset folder; classes: number of classes of a
     data set other than VOC's; class_weights: of the loss of training on it, 'balanced' by the
-    pixels of each class, or one number for each class, with commas between them; mnist: folder of
-    MNIST's IDX files, to draw these digits; m2nist: folder of the published scenes. recolour: the
-    fraction of crops whose colours are rotated, in place of the stage's own. weights: a file, or
+    pixels of each class, or one number for each class, with commas between them, also on the data
+    of the stage itself where it is no own net; mnist: folder of
+    MNIST's IDX files, to draw these digits; m2nist: folder of the published scenes. nyud, siftflow,
+    context: folders of NYUDv2, SIFT Flow and PASCAL-Context in their original layouts; pascal: the
+    one that VOC2010 is in, for PASCAL-Context's images. recolour: the
+    fraction of crops whose colours are rotated, in place of the stage's own. method: what else
+    of the training differs from the stage's own (method.py). weights: a file, or
     'none' to start from random ones. out: the
     run's folder; runs: the folder of all runs, in which it is named after the stage. solver: file
     name in the stage's prototxt folder, or the path of another. iterations: in place of its
@@ -61,7 +74,12 @@ class Options:
     class_weights: str | None = None
     mnist: str | None = None
     m2nist: str | None = None
+    nyud: str | None = None
+    siftflow: str | None = None
+    context: str | None = None
+    pascal: str | None = None
     recolour: float | None = None
+    method: Method = OWN
     weights: str | None = None
     out: str | None = None
     runs: str = 'runs'
@@ -125,11 +143,8 @@ class Options:
         if self.classes is not None and not 1 <= self.classes <= 255:
             raise FcnError(f'{self.classes} classes', code='bad-classes',
                            do='Give 1 to 255 classes.')
-        for name in 'class_weights', 'recolour':
-            if getattr(self, name) is not None and not self.own_voc:
-                raise FcnError(f'{name} is for a data set of your own', code='own-data-alone',
-                               facts={'option': name.replace('_', '-')},
-                               do='Give its folder as voc, without sbd.')
+        if self.recolour is not None and not self.own_voc:
+            raise own_data_alone('recolour')
         if self.recolour is not None and not 0 <= self.recolour <= 1:
             raise FcnError(f'recolour is {self.recolour:g}', code='bad-recolour',
                            do='Give a fraction from 0 to 1.')
@@ -182,10 +197,10 @@ class Options:
         seed of the order of samples. `batch` is not among them: Run.train_overrides has it."""
         voc = self.voc or (self.scenes if self.mnist else None)
         given: Mapping[str, Any] = {
-            'voc': voc and str(voc), 'sbd': self.sbd and str(self.sbd), 'classes': self.classes,
-            'mnist': self.mnist and str(self.mnist), 'm2nist': self.m2nist and str(self.m2nist)}
+            **{name: str(value) for name in FOLDERS if (value := getattr(self, name))},
+            **({'voc': str(voc)} if voc else {}), 'classes': self.classes}
         return {layer.__name__: {
-            **{param: given[name] for name, param in layer.options.items() if given[name]},
+            **{param: given[name] for name, param in layer.options.items() if given.get(name)},
             **({layer.seed_param: RELEASE_SEED + self.seed} if self.seed else {})}
             for layer in python_layers.values()}
 

@@ -10,14 +10,18 @@ from typing import Any
 
 from ..data import parse_params, python_layers
 from ..data.check import check_folder
+from ..data.miniatures import folder_of, make_miniature
 from ..data.own import balanced
 from ..data.scenes import make_scenes
 from ..data.voc import VocFolder
 from ..errors import FcnError, located, nearest
+from ..files import read_regular
+from ..formats.atomic import make_folder, write_text
 from ..formats.weights import read_extra
 from ..layers.python import make_reader
 from ..lock import holder, named
 from ..net.net import Net
+from ..predict.labels import val_file
 from ..proto import TEST
 from ..proto.prototxt import NetText, SolverText, filter_net, read_net, read_solver
 from ..search import SearchPath
@@ -26,7 +30,7 @@ from ..solver.nets import train_net
 from ..solver.snapshot_files import iteration, list_snapshots
 from .models import MODELS, Model
 from .optimisations import Optimisations
-from .options import AUTO, FOLDERS, NEWEST, NONE, Options
+from .options import AUTO, BALANCED, FOLDERS, NEWEST, NONE, PUBLISHED, Options, own_data_alone
 from .rate_rule import Batches, divided, per, rescaled, sums_the_batch
 from .stages import ON, SHORT, SLOW, STAGES, Stage, shipped
 
@@ -103,7 +107,8 @@ class Run:
     def check(self) -> None:
         """FcnError for options that the stage does not take."""
         stage, options = self.stage, self.options
-        for name in 'voc', 'sbd', 'mnist', 'm2nist', 'class_weights', 'recolour':
+        self.check_method()
+        for name in *FOLDERS, 'recolour':
             if getattr(options, name) not in (None, '') and name not in stage.takes:
                 others = [other for other in STAGES if name in STAGES[other].takes]
                 raise FcnError(f"the stage {self.name} takes no '{name}'", code='option-not-taken',
@@ -125,9 +130,31 @@ class Run:
         if options.batch or options.samples:
             self.solver_text(shipped(self.name))
 
+    def check_method(self) -> None:
+        """FcnError for a method or class weights that the stage does not take: a classifier takes
+        none, nor does a solver of the user's own, whose nets are not rewritten."""
+        options, mine = self.options, self.solver_file.parent == shipped(self.name)
+        given = [name for name, value in (('class_weights', options.class_weights),
+                                          ('method', options.method.changes)) if value]
+        for name in given:
+            if self.stage.classifier or not mine:
+                whose = 'classifier' if self.stage.classifier else "solver of one's own"
+                raise FcnError(f"the stage {self.name} takes no '{name}' with a {whose}",
+                               code='method-not-taken', facts={'stage': self.name},
+                               do=f'Leave out {name}.')
+        if options.class_weights and self.weighs_by_matrix and not options.own_voc:
+            raise own_data_alone('class_weights')
+
+    @property
+    def weighs_by_matrix(self) -> bool:
+        """Whether its nets have Caffe's own loss for class weights, InfogainLoss, by the option
+        that the stage takes; all others have SoftmaxWithLoss with weights."""
+        return 'class_weights' in self.stage.takes
+
     def check_folders(self) -> None:
-        """FcnError for the user's folders of data that are none, or whose splits and first val
-        image cannot be read: before a parent is trained for them."""
+        """FcnError for the user's folders of data that are none, whose splits and first val image
+        cannot be read, or, of the paper's data sets, that lack a file: before a parent is trained
+        for them."""
         for name in FOLDERS:
             folder = getattr(self.options, name)
             if folder is not None and not os.path.isdir(folder):
@@ -136,13 +163,13 @@ class Run:
         if self.options.own_voc is not None:
             VocFolder(self.options.own_voc, 'train')
             _ = self.model                                      # reads the val split
-        elif self.options.sbd or self.options.m2nist:
+        elif any(getattr(self.options, name) for name in ('sbd', 'm2nist', *PUBLISHED)):
             _, train = self.solver_and_net(shipped(self.name))
-            for text in train, read_net(shipped(self.name) / 'val.prototxt'):
+            for text in train, read_net(val_file(shipped(self.name))):
                 with located(text.file):
                     for layer in text.message.layer:
                         if layer.type == 'Python':
-                            make_reader(layer.python_param, self.options.overrides)
+                            make_reader(layer.python_param, self.options.overrides).check_files()
 
     @property
     def solver_file(self) -> Path:
@@ -204,6 +231,7 @@ class Run:
         words = str(self.batches[1]) if self.batches else OWN_RECIPE + self.multiplied
         weights, recolour = self.options.class_weights, self.options.recolour
         words += f', class weights {weights}' if weights else ''
+        words += f', {self.options.method.words}' if self.options.method.changes else ''
         return words if recolour is None else f'{words}, recolour {recolour:g}'
 
     @property
@@ -238,13 +266,16 @@ class Run:
 
     def solver_text(self, prototxt: Path) -> SolverText:
         """The solver that trains the run: as it is written, or, for another recipe, by the rate
-        rule."""
-        if self.batches is None:
+        rule and the method."""
+        method = self.options.method
+        if self.batches is None and not method.changes:
             return read_solver(self.solver_of(prototxt))
-        own, new = self.batches
         solver, net = self.solver_and_net(prototxt)
-        summed = new.batch != own.batch and sums_the_batch(net)
-        return replace(solver, message=rescaled(solver.message, own, new, summed))
+        if self.batches is not None:
+            own, new = self.batches
+            summed = new.batch != own.batch and sums_the_batch(net)
+            solver = replace(solver, message=rescaled(solver.message, own, new, summed))
+        return method.solver(solver, net)
 
     @property
     def score_every(self) -> int:
@@ -283,7 +314,7 @@ class Run:
         model = MODELS[self.name].on_data(classes=classes, voc_dir=str(options.own_voc),
                                           val_images=len(data), pixels=height * width,
                                           size=(height, width), **crops)
-        if options.class_weights:
+        if options.class_weights and self.weighs_by_matrix:
             weights = options.check_class_weights(classes)
             pixels = check_folder(options.own_voc).histogram_of('train')
             model = replace(model, class_weights=weights or tuple(
@@ -294,21 +325,31 @@ class Run:
 
     @property
     def parent(self) -> 'Run | None':
-        """The run that this one starts from; None for a stage without a parent.
+        """The run that this one starts from, of several streams the first one's; None for a stage
+        without a parent."""
+        return next(iter(self.parents), None)
+
+    @property
+    def parents(self) -> tuple['Run', ...]:
+        """The runs that this one starts from: one, or one for each of its streams.
 
         The control `on` trains the stage's own result on; at the paper's rates (`slow`) the parent
         has them as well. A classifier has data of its own."""
+        if self.options.solver == ON:
+            names = [self.name]
+        else:
+            names = [name for name, _ in self.stage.streams] or [self.stage.parent or '']
+        return tuple(self._parent(name) for name in names if name)
+
+    def _parent(self, name: str) -> 'Run':
         options = self.options
-        name = self.name if options.solver == ON else self.stage.parent
-        if name is None:
-            return None
         inherited = Options(seed=options.seed, device=options.device, keep=options.keep,
                             mnist=options.mnist, runs=options.runs, workers=options.workers)
         if options.solver == SLOW and (shipped(name) / SLOW).exists():
             inherited = replace(inherited, solver=SLOW)
         if not STAGES[name].classifier:
-            inherited = replace(inherited, voc=options.voc, sbd=options.sbd,
-                                classes=options.classes)
+            folders = {folder: getattr(options, folder) for folder in FOLDERS}
+            inherited = replace(inherited, **folders, classes=options.classes)
         return Run(name, inherited)
 
     # What is in its folder
@@ -321,7 +362,7 @@ class Run:
         variant = Path(options.solver).stem.removeprefix('solver').replace('_', '-')
         variant = variant and f"-{variant.lstrip('-')}"
         variant += '-mnist' * bool(options.mnist) + '-published' * bool(options.m2nist)
-        variant += '-weighted' * bool(options.class_weights)
+        variant += '-weighted' * bool(options.class_weights) + options.method.suffix
         if options.out is None and self.batches:
             own, new = self.batches
             variant += f'-batch{new.batch}' * (new.batch != own.batch)
@@ -383,7 +424,7 @@ class Run:
         would be scored, or trained further, on data that they are not for."""
         written = self.folder / 'net' / 'val.prototxt'      # there if nets were written for the run
         recorded, wanted = None, self.options.own_voc
-        if os.path.exists(written):
+        if os.path.exists(written) and not same_text(written, shipped(self.name) / written.name):
             recorded = recorded_folder(written)
         same = (recorded and Path(recorded).resolve()) == (wanted and Path(wanted).resolve())
         if self.snapshots() and not same:
@@ -421,22 +462,49 @@ class Run:
 
     def make_data(self) -> None:
         """Generate the scenes that the stage's prototxt names, unless they are there already."""
+        if self.stage.miniature:
+            make_miniature(self.stage.miniature, folder_of(self.stage.miniature))
         if self.stage.scenes and not self.options.voc:
             make_scenes(self.options.scenes, mnist=self.options.mnist)
 
     def write_prototxt(self) -> Path:
-        """Write the nets for a data set of the user's own into the folder, and return the folder of
-        the prototxt files. Those that an earlier run was made with stay."""
-        if self.model is None:
+        """Write the nets for a data set of the user's own, or for another method, into the folder,
+        and return the folder of the prototxt files. Those that an earlier run was made with stay.
+        """
+        if self.model is None and not self.rewritten:
             return shipped(self.name)
         folder = self.folder / 'net'
-        if not (self.snapshots('solverstate') and os.path.exists(folder)):
+        if self.snapshots('solverstate') and os.path.exists(folder):
+            return folder
+        if self.model is not None:
             self.model.write(folder)
+        else:
+            make_folder(folder)
+            for text in sorted(shipped(self.name).glob('*.prototxt')):
+                write_text(read_regular(text, 'a prototxt').decode(), folder / text.name)
+        if self.rewritten:
+            weights = None if self.weighs_by_matrix else self.options.class_weights
+            numbers = None if weights == BALANCED else self.options.check_class_weights()
+            self.options.method.write(folder, self.stage.score_layers, self.options.overrides,
+                                      numbers if weights and numbers else weights or ())
         return folder
+
+    @property
+    def rewritten(self) -> bool:
+        """Whether its train nets are others than those of the stage or of its model: by the method,
+        or by class weights in SoftmaxWithLoss."""
+        return self.options.method.changes or bool(
+            self.options.class_weights and not self.weighs_by_matrix)
+
+    @property
+    def surgeries(self) -> tuple[str, ...]:
+        """The stage's, but for zero score layers where they are to be random."""
+        return tuple(each for each in self.stage.surgeries
+                     if each != 'zero scores' or not self.options.method.random_scores)
 
     def val_net(self, prototxt: Path | None = None) -> Net:
         """The val net on this data, from the files in `prototxt` (by default self.prototxt)."""
-        return Net.read((prototxt or self.prototxt) / 'val.prototxt', TEST,
+        return Net.read(val_file(prototxt or self.prototxt), TEST,
                         passes=Optimisations(self.options.no_opt).passes,
                         overrides=self.options.overrides, writes=self.options.writes)
 
@@ -456,9 +524,15 @@ class Run:
                                file=str(self.folder), code='later-snapshot',
                                do='Give another folder as out, or move the later snapshots away.')
             return Path(restore)
-        if not (states or self.options.weights) and self.parent and self.parent.stopped:
+        if not (states or self.options.weights) and any(p.stopped for p in self.parents):
             return None
         return self.newest_state()
+
+
+def same_text(one: Path, other: Path) -> bool:
+    """Whether two prototxt files hold the same; no file is like none."""
+    return os.path.isfile(other) and \
+        read_regular(one, 'a prototxt') == read_regular(other, 'a prototxt')
 
 
 def recorded_folder(val: Path) -> str:

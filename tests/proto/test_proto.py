@@ -41,6 +41,7 @@ FIELDS = [
     ('V1LayerParameter', 'blob_share_mode', 1002, 'ENUM', None),
     ('V0LayerParameter', 'hdf5_output_param', 1001, 'MESSAGE', None),
     ('WindowDataParameter', 'crop_mode', 11, 'STRING', 'warp'),
+    ('LayerParameter', 'fcn_repro_param', 51411, 'MESSAGE', None),
 ]
 
 
@@ -64,7 +65,7 @@ def test_enums():
 
 
 def test_every_message_is_an_attribute():
-    assert len(BVLC.schema) == 63
+    assert len(BVLC.schema) == 64
     for name, message in BVLC.schema.items():
         assert getattr(proto, name) is message
 

@@ -8,6 +8,7 @@ import pytest
 from fcn_repro.cli.remedies import HINTS, REMEDIES
 from fcn_repro.errors import FcnError
 from fcn_repro.recipe import stages, training
+from fcn_repro.recipe.method import Method
 from fcn_repro.recipe.models import FAMILIES, MODELS
 from fcn_repro.recipe.options import Options
 from fcn_repro.recipe.runs import Run
@@ -24,8 +25,7 @@ from fcn_repro.recipe.stages import STAGES, shipped
     ({'classes': 3, 'voc': 'v', 'sbd': 's'}, 'sbd-classes'),
     *(({name: 'n' * 300}, 'bad-folder') for name in ('voc', 'sbd', 'mnist', 'm2nist')),
     ({'voc': 'a\tb'}, 'bad-folder'), ({'m2nist': 5}, 'bad-folder'),
-    ({'class_weights': 'balanced'}, 'own-data-alone'), ({'recolour': 0.5}, 'own-data-alone'),
-    ({'class_weights': 'balanced', 'voc': 'v', 'sbd': 's'}, 'own-data-alone'),
+    ({'recolour': 0.5}, 'own-data-alone'),
     ({'class_weights': 'some', 'voc': 'v'}, 'bad-class-weights'),
     ({'class_weights': '1,0', 'voc': 'v'}, 'bad-class-weights'),
     ({'class_weights': '1,nan', 'voc': 'v'}, 'bad-class-weights'),
@@ -46,7 +46,10 @@ def test_options_that_exclude_each_other_or_are_out_of_range(options, code):
     ('m2nist-classifier', {'m2nist': 'n'}, 'option-not-taken'),
     ('scratch-fcn32s', {'mnist': 'm'}, 'option-not-taken'),
     ('voc-fcn32s', {'mnist': 'm'}, 'option-not-taken'),
-    ('mini-fcn32s', {'voc': 'v', 'class_weights': 'balanced'}, 'option-not-taken'),
+    ('own', {'class_weights': 'balanced'}, 'own-data-alone'),
+    ('mini-classifier', {'class_weights': '1,2'}, 'method-not-taken'),
+    ('mini-classifier', {'method': Method(learn='scores')}, 'method-not-taken'),
+    ('mini-fcn32s', {'method': Method(learn='scores'), 'solver': __file__}, 'method-not-taken'),
     ('voc-fcn32s', {'voc': 'v', 'recolour': 0.0}, 'option-not-taken'),
     ('mini-classifier', {'batch': 4}, 'option-not-taken'),
     ('m2nist', {'batch': 4}, 'option-not-taken'),
@@ -58,7 +61,8 @@ def test_options_that_exclude_each_other_or_are_out_of_range(options, code):
 def test_options_that_a_stage_does_not_take(name, options, code):
     with pytest.raises(FcnError) as error:
         Run(name, Options(**options)).check()
-    assert error.value.code == code and name in str(error.value)
+    assert error.value.code == code
+    assert code == 'own-data-alone' or name in str(error.value)
 
 
 @pytest.mark.parametrize('name, options', [
@@ -66,6 +70,8 @@ def test_options_that_a_stage_does_not_take(name, options, code):
     ('m2nist', {'m2nist': 'n'}), ('m2nist-classifier', {'mnist': 'm'}),
     ('voc-fcn32s', {'voc': 'v', 'sbd': 's'}), ('voc-fcn32s', {'voc': 'v', 'weights': 'none'}),
     ('own', {'voc': 'v', 'class_weights': '1,2', 'recolour': 0.0}), ('own-classifier', {}),
+    ('mini-fcn32s', {'class_weights': 'balanced', 'method': Method(keep_ratio=0.5)}),
+    ('voc-fcn32s', {'voc': 'v', 'sbd': 's', 'class_weights': 'balanced'}),
     ('scratch-fcn8s', {'voc': 'v'}), ('mini-fcn16s', {'batch': 4, 'samples': 20}),
     ('voc-fcn32s', {'batch': 2}), ('m2nist', {'samples': 32}), ('mini-classifier', {'samples': 48}),
 ])
@@ -79,11 +85,13 @@ def test_an_unknown_stage_is_refused_with_the_nearest():
 
 
 def test_families_have_stages_with_prototxt_and_parents():
-    assert {stage.family for stage in STAGES.values()} == set(FAMILIES)
-    assert STAGES.keys() == MODELS.keys()
+    assert {stage.family for stage in STAGES.values()} == set(FAMILIES) - {'imagenet'}
+    assert STAGES.keys() == {name for name, model in MODELS.items() if model.recipes}
     for name, stage in STAGES.items():
         assert (shipped(name) / 'solver.prototxt').is_file()
         assert stage.parent is None or stage.parent in STAGES
+        assert not stage.streams or (stage.parent is None and {
+            parent for parent, _ in stage.streams} <= STAGES.keys())
         assert stage.net and [stage.family, stage.net] not in [
             [other.family, other.net] for key, other in STAGES.items() if key != name]
 

@@ -64,6 +64,14 @@ def blob(draw, least=1, most=5, seed=0, size=3):
     return distinct([ints(draw, 1, size) for _ in range(ints(draw, least, most))], seed)
 
 
+def weighted_and_sampled(draw, classes):
+    """An fcn_repro_param of a loss, perhaps with all that it may hold."""
+    if draw(st.booleans()):
+        return {}
+    return {'class_weight': [1.5 * c for c in range(classes)],
+            'keep_ratio': draw(st.sampled_from([0.25, 0.5, 1])), 'keep_cell': ints(draw, 1, 3)}
+
+
 @st.composite
 def unary(draw, type, **settings):
     return Case(type, [blob(draw, 0)], {k: draw(v) for k, v in settings.items()})

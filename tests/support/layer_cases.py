@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from hypothesis import strategies as st
-from layer_case import Case, blob, distinct, ints, unary
+from layer_case import Case, blob, distinct, ints, unary, weighted_and_sampled
 
 
 @st.composite
@@ -173,8 +173,8 @@ def softmax_with_loss(draw):
     return Case('SoftmaxWithLoss', [x, labels], {
         'softmax_param': {'axis': axis}, 'loss_weight': [1, 0][:tops], 'loss_param': {
             'ignore_label': 255,
-            'normalization': draw(st.sampled_from(['FULL', 'VALID', 'BATCH_SIZE', 'NONE']))}},
-        tops)
+            'normalization': draw(st.sampled_from(['FULL', 'VALID', 'BATCH_SIZE', 'NONE']))},
+        'fcn_repro_param': weighted_and_sampled(draw, x.shape[axis])}, tops)
 
 
 @st.composite

@@ -2,7 +2,7 @@
 
 import torch
 from hypothesis import strategies as st
-from layer_case import Case, distinct, ints, make_node
+from layer_case import Case, distinct, ints, make_node, weighted_and_sampled
 
 from fcn_repro.net.surgery import upsample_filt
 from fcn_repro.proto import LossParameter
@@ -47,7 +47,8 @@ def upcrop(draw, type='UpCrop'):
 def upcrop_loss(draw):
     mode = draw(st.sampled_from(LossParameter.NormalizationMode.keys()))
     return cropped(draw, 'UpCropLoss', lambda channels: make_node('SoftmaxWithLoss', 2, 1, {
-        'loss_param': {'ignore_label': channels, 'normalization': mode}}))
+        'loss_param': {'ignore_label': channels, 'normalization': mode},
+        'fcn_repro_param': weighted_and_sampled(draw, channels)}))
 
 
 @st.composite

@@ -1,8 +1,9 @@
 """Which fields of a layer's message its type reads: all others are refused, or warned about.
 
 Caffe ignores a message that belongs to another type (pooling_param on a Convolution), so that is
-one warning in the log. A field or enum value that a dialect adds to BVLC's schema is an error
-unless the layer's class states it in `dialect_fields`: the layer would compute without it.
+one warning in the log. This project's own message (fcn_repro_param) on a type that does not read it
+is an error, and so is a field or enum value that a dialect adds to BVLC's schema, unless the
+layer's class states it in `dialect_fields`: the layer would compute without it.
 """
 
 import logging
@@ -17,6 +18,8 @@ from ...proto.dialects import added_fields, dialect_of, dialects
 
 log = logging.getLogger(__name__)
 
+OWN = 'fcn_repro_param'
+
 
 def check_fields(node: Any, types: Mapping[str, Any], file: str) -> None:
     """Raise FcnError, with layer, type and line, for a set field that the type of a node does not
@@ -26,6 +29,9 @@ def check_fields(node: Any, types: Mapping[str, Any], file: str) -> None:
     """
     cls = types[node.type]
     others = set(foreign_messages(node.param, cls))
+    if OWN in others:
+        raise FcnError(f"'{OWN}' is set, but this type does not read it", line=node.line,
+                       layer=node.name, type=node.type, do='Remove it.')
     for path in added_fields(node.param):
         message = path.partition('.')[0]
         if message in others and (path != message or any(message in messages_of(other)

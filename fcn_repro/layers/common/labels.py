@@ -16,14 +16,16 @@ def label_layout(layer, axis, scores, labels):
     return axis
 
 
-def labels_of(layer, blob, classes, ignore):
+def labels_of(layer, blob, classes, ignore, kept=None):
     """(labels as int64, truncated as in Caffe, ignored ones set to 0; mask of those that count).
 
-    Raises FcnError for a label outside 0 … classes - 1 that is not `ignore` (Caffe reads past the
-    blob there).
+    kept: a bool mask of the labels that take part at all; None: all of them. Raises FcnError for
+    one of these outside 0 … classes - 1 that is not `ignore` (Caffe reads past the blob there).
     """
     labels = blob.detach().long()
     valid = labels != ignore if ignore is not None else labels == labels
+    if kept is not None:
+        valid = valid & kept
     wrong = valid & ((labels < 0) | (labels >= classes))
     if wrong.any():
         bad = labels[wrong]

@@ -43,10 +43,12 @@ class UpCropLoss(InternalLayer):
             return self.loss_layer.forward([*self.scores.forward(bottoms[:2], params), label], [])
         self.shape([b.shape for b in bottoms])
         (*known, size), like = fixed, self.loss_layer
+        inner = (len(x), *size)
         try:
             loss = ops.upcrop_softmax_loss(
-                x, label.detach().reshape(len(x), *size), *known,
-                LossParameter.NormalizationMode.Name(like.normalization), like.ignore)
+                x, label.detach().reshape(inner), *known,
+                LossParameter.NormalizationMode.Name(like.normalization), like.ignore,
+                like.weights(ops.tap_dtype(x.dtype), x.device), like.kept(inner, 1, x.device))
         except FcnError as error:
             raise error.at(line=like.node.line, layer=like.node.name, type=like.type) from None
         return [loss.to(x.dtype)]

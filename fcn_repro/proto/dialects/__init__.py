@@ -34,8 +34,9 @@ the message carries it: `dialect_of(message)`. So code that copies a message wri
 
 Fields that no Caffe has, for layers or settings of our own invention, never go into a message of
 Caffe's: they live together in one message FcnReproParameter, the field fcn_repro_param (number
-51411, in the range that protobuf leaves to private use) of LayerParameter. There is none yet: what
-passes tell our internal layers is in `Node.setting`, not in a message.
+51411, in the range that protobuf leaves to private use) of LayerParameter, which every dialect has
+(OWN_PROTO in table.py). What passes tell our internal layers is in `Node.setting`, not in a
+message.
 """
 
 import importlib
@@ -50,7 +51,7 @@ from google.protobuf.message import Message
 
 from ...errors import FcnError, nearest
 from ..schema import Schema
-from ..table import CAFFE_PROTO
+from ..table import CAFFE_PROTO, OWN_PROTO
 
 FILE = 'fcn_repro/{}.proto'         # the file that a dialect's descriptors belong to
 
@@ -77,7 +78,7 @@ class Dialect:
     @cached_property
     def schema(self) -> Schema:
         """{message name: class}, in a descriptor pool of its own."""
-        return Schema(CAFFE_PROTO, *self.overlays, file=FILE.format(self.name))
+        return Schema(CAFFE_PROTO, OWN_PROTO, *self.overlays, file=FILE.format(self.name))
 
     def __getitem__(self, message: str) -> Any:
         return self.schema[message]

@@ -1,0 +1,267 @@
+"""Method: what the paper varies about training, applied to the texts of any stage.
+
+Section 3.4: a loss that is sampled, as patchwise training is; section 4.3: which layers are
+fine-tuned, how the score layers start, the rate of biases, how many images there are, balanced
+classes. The nets' own structure is the builders' (recipe/models).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data import parse_params
+from ..data.image import VOID
+from ..data.own import balanced
+from ..errors import FcnError
+from ..formats.atomic import write_text
+from ..layers.common.losses import normalization
+from ..layers.python import make_reader
+from ..proto import LossParameter
+from ..proto.netspec import net_text
+from ..proto.prototxt import NetText, SolverText, read_net
+
+ALL, SCORES = 'all', 'scores'       # as `learn`
+SCORE_STD = 0.01                    # of random score layers, as of the classifiers' last ones
+MOST_PASSES = 1000                  # images for one, in a sampled loss
+LOSS = 'SoftmaxWithLoss'
+HEADER = 'written for a run: {}'
+
+
+@dataclass(frozen=True)
+class Method:
+    """What differs from a stage's own training; the defaults change nothing.
+
+    learn: 'all' layers, or the score layers alone ('scores'), all others keeping what they start
+    from. random_scores: score layers start from a Gaussian of deviation SCORE_STD instead of zeros.
+    bias_rate: lr_mult of biases, which the recipes double; None: as they are. keep_ratio: the
+    probability p that a position takes part in the loss, one over a whole number; an iteration then
+    has 1/p as many passes, so that about as many positions take part. keep_cell: side in pixels of
+    the squares that are kept or left out as one. train_split: train on this split of the folder
+    that the val net reads ('train' of VOC 2011 has 1,112 images, SBD's 8,498).
+    FcnError (code 'bad-method') for values that make no sense.
+    """
+    learn: str = ALL
+    random_scores: bool = False
+    bias_rate: float | None = None
+    keep_ratio: float = 1.0
+    keep_cell: int = 1
+    train_split: str | None = None
+
+    def __post_init__(self) -> None:
+        rate, ratio = self.bias_rate, self.keep_ratio
+        if self.learn not in (ALL, SCORES):
+            raise _bad('learn', f"'{self.learn}'", f"'{ALL}' or '{SCORES}'")
+        if rate is not None and not (math.isfinite(rate) and rate >= 0):
+            raise _bad('bias_rate', f'{rate:g}', 'a finite number of at least 0')
+        if not 1 / MOST_PASSES <= ratio <= 1 or abs(1 / ratio - round(1 / ratio)) > 1e-3:
+            raise _bad('keep_ratio', f'{ratio:g}',
+                       f'one over a whole number up to {MOST_PASSES}, such as 0.5 or 0.25')
+        if not 1 <= self.keep_cell <= 1 << 16:
+            raise _bad('keep_cell', f'{self.keep_cell}', 'a number of pixels from 1 to 65536')
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes anything."""
+        return self != OWN
+
+    @property
+    def images_for_one(self) -> int:
+        """1/p: how many times the images an iteration has."""
+        return round(1 / self.keep_ratio)
+
+    @property
+    def words(self) -> str:
+        """What it changes, for snapshots and the screen; '' if nothing."""
+        return ', '.join(filter(None, (
+            'score layers alone learn' * (self.learn == SCORES),
+            'random score layers' * self.random_scores,
+            '' if self.bias_rate is None else f'bias rate {self.bias_rate:g}',
+            '' if self.keep_ratio == 1 else f'{self.keep_ratio:g} of the '
+            + (f'cells of {self.keep_cell}x{self.keep_cell} ' if self.keep_cell > 1 else '')
+            + f'pixels, {self.images_for_one} times the images',
+            '' if self.train_split is None else f"split '{self.train_split}'")))
+
+    @property
+    def suffix(self) -> str:
+        """What it adds to the name of a run's folder."""
+        return ''.join((
+            '-scores-alone' * (self.learn == SCORES), '-random-scores' * self.random_scores,
+            '' if self.bias_rate is None else f'-bias{self.bias_rate:g}',
+            '' if self.keep_ratio == 1 else f'-keep{self.keep_ratio:g}',
+            f'-cell{self.keep_cell}' * (self.keep_ratio < 1 and self.keep_cell > 1),
+            '' if self.train_split is None else f"-on-{self.train_split.replace('/', '-')}"))
+
+    def net(self, net: Any, score_layers: str, val_data: Any = None,
+            class_weights: Sequence[float] = ()) -> Any:
+        """A copy of a train net, a NetParameter, that is trained so.
+
+        score_layers: glob pattern of the names of the score layers. val_data: the data layer of the
+        val net, for `train_split`. class_weights: of the loss, one for each class. FcnError for a
+        net that lacks what is to be changed."""
+        changed = type(net)()
+        changed.CopyFrom(net)
+        scores = [layer for layer in changed.layer
+                  if fnmatch.fnmatchcase(layer.name, score_layers) and layer.type == 'Convolution']
+        if (self.learn == SCORES or self.random_scores) and not scores:
+            raise FcnError(f"no Convolution is called '{score_layers}'",
+                           do='Name the score layers so, or leave this out.')
+        if self.learn == SCORES:
+            _freeze(changed, {layer.name for layer in scores})
+        if self.random_scores:
+            for layer in scores:
+                layer.convolution_param.weight_filler.Clear()
+                layer.convolution_param.weight_filler.MergeFrom(type(
+                    layer.convolution_param.weight_filler)(type='gaussian', std=SCORE_STD))
+        if self.bias_rate is not None:
+            _set_bias_rate(changed, self.bias_rate)
+        if self.train_split is not None:
+            _set_split(changed, val_data, self.train_split)
+        self._set_losses(changed, class_weights)
+        return changed
+
+    def _set_losses(self, net: Any, class_weights: Sequence[float]) -> None:
+        losses = [layer for layer in net.layer if layer.type == LOSS]
+        if (class_weights or self.keep_ratio < 1) and not losses:
+            raise FcnError(f'the train net has no {LOSS}', do='Leave out what is its own.')
+        if class_weights and len(losses) > 1:
+            raise FcnError(f'the train net has {len(losses)} losses', do='Leave out class_weights.')
+        for layer in losses:
+            if class_weights:
+                layer.fcn_repro_param.class_weight[:] = class_weights
+            if self.keep_ratio < 1:
+                layer.fcn_repro_param.keep_ratio = self.keep_ratio
+                layer.fcn_repro_param.keep_cell = self.keep_cell
+
+    def solver(self, solver: SolverText, net: NetText) -> SolverText:
+        """The solver for a train net whose loss is sampled: iter_size is 1/p times as large, and
+        base_lr and weight_decay make the steps that they would make without sampling. A mean over
+        the positions that take part keeps its size; a sum, or one divided by something else, has p
+        of it."""
+        if self.keep_ratio == 1:
+            return solver
+        p = type(solver.message)()
+        p.CopyFrom(solver.message)
+        p.iter_size *= self.images_for_one
+        share = 1 / self.images_for_one if divides_by_all(net) else 1.0
+        if p.clip_gradients > 0:        # Caffe compares it with the sum over the passes
+            p.clip_gradients *= share * self.images_for_one
+        p.base_lr /= share
+        p.weight_decay *= share
+        return replace(solver, message=p)
+
+    def write(self, folder: Path, score_layers: str, overrides: Mapping[str, Mapping[str, Any]],
+              class_weights: Sequence[float] | str = ()) -> None:
+        """Rewrite the train nets in a run's folder of prototxt files.
+
+        class_weights: numbers, or any text for those that the train labels balance. overrides: as
+        of Net, of the data layers."""
+        val = read_net(folder / 'val.prototxt')
+        for file in sorted(folder.glob('train*.prototxt')):
+            text = read_net(file)
+            weights: Sequence[float] = ()
+            if class_weights:
+                split = self.net(text.message, score_layers, data_layer(val))
+                weights = class_weights_of(split, overrides) \
+                    if isinstance(class_weights, str) else class_weights
+            net = self.net(text.message, score_layers, data_layer(val), weights)
+            said = ', '.join(filter(None, (self.words, 'class weights' * bool(weights))))
+            write_text(net_text(net, HEADER.format(said)), file)
+
+
+OWN = Method()      # the stage's own
+
+
+def _bad(name: str, value: str, wanted: str) -> FcnError:
+    return FcnError(f'{name} is {value}', code='bad-method', do=f'Give {wanted}.',
+                    facts={'option': name.replace('_', '-'), 'wanted': wanted})
+
+
+def _freeze(net: Any, learned: set[str]) -> None:
+    """Set the rates of all layers but these to 0, and their decay."""
+    for layer in net.layer:
+        if layer.name not in learned:
+            for param in layer.param:
+                param.lr_mult = param.decay_mult = 0
+
+
+def _set_bias_rate(net: Any, rate: float) -> None:
+    """Give the biases that learn twice as fast as their weights another multiple of that."""
+    doubled = [layer for layer in net.layer if len(layer.param) == 2
+               and 0 < layer.param[1].lr_mult == 2 * layer.param[0].lr_mult]
+    if not doubled:
+        raise FcnError('no layer learns its bias twice as fast as its weights',
+                       do='Leave out bias_rate.')
+    for layer in doubled:
+        layer.param[1].lr_mult = rate * layer.param[0].lr_mult
+
+
+def data_layer(text: NetText) -> Any:
+    """The Python data layer of a net; None without one."""
+    return next((layer for layer in text.message.layer if layer.type == 'Python'), None)
+
+
+def _set_split(net: Any, val: Any, split: str) -> None:
+    """Let a train net read a split of the folder that the val net's data layer `val` reads, with
+    all else as the val net has it, and the seed of its own."""
+    data = next((layer for layer in net.layer if layer.type == 'Python'), None)
+    if data is None or val is None:
+        raise FcnError('train and val net need a Python data layer each',
+                       do='Leave out train_split.')
+    seed = parse_params(data.python_param.param_str).get('seed')
+    params = parse_params(val.python_param.param_str) | {'split': split}
+    data.python_param.CopyFrom(val.python_param)
+    data.python_param.param_str = str(params if seed is None else params | {'seed': seed})
+
+
+def divides_by_all(net: NetText) -> bool:
+    """Whether the losses of a net are no means over the positions that take part (normalization
+    VALID), so that a sampled one is smaller. FcnError for a net with both."""
+    found = {normalization(layer.loss_param, LossParameter.VALID) != LossParameter.VALID
+             for layer in net.message.layer if layer.type == LOSS}
+    if len(found) > 1:
+        raise FcnError('one loss is a mean over the pixels that take part, another is not',
+                       file=net.file, do='Give both the same normalization.')
+    return found == {True}
+
+
+def class_weights_of(net: Any, overrides: Mapping[str, Mapping[str, Any]]) -> list[float]:
+    """Weights that balance the classes of a train net's labels (data.own.balanced), from all of
+    them. FcnError for data without a label for each pixel."""
+    data = next((layer for layer in net.layer if layer.type == 'Python'), None)
+    if data is None:
+        raise FcnError('the train net has no Python data layer',
+                       do='Give class weights as numbers.')
+    reader = make_reader(data.python_param, overrides)
+    samples = getattr(reader, 'reader', None)
+    if samples is None:
+        raise FcnError(f'{data.python_param.layer} has no label per pixel',
+                       do='Give class weights as numbers.')
+    pixels = np.zeros(256, np.int64)
+    for i in range(len(samples)):
+        pixels += np.bincount(samples.label(i).reshape(-1), minlength=256)
+    classes = classes_of(net)
+    return [float(f'{weight:.4g}') for weight in balanced(pixels[:min(classes, VOID)])]
+
+
+def classes_of(net: Any) -> int:
+    """Channels of the scores under the loss of a NetParameter, from its text. FcnError where no
+    layer on the way to them says."""
+    made = {top: layer for layer in net.layer for top in layer.top if top not in layer.bottom}
+    blob = next((layer.bottom[0] for layer in net.layer if layer.type == LOSS), None)
+    for _ in net.layer:
+        layer = made.get(blob)
+        if layer is None:
+            break
+        for param in layer.convolution_param, layer.inner_product_param:
+            if param.num_output:
+                return param.num_output
+        blob = layer.bottom[0] if layer.bottom else None
+    raise FcnError(f'the number of classes under the {LOSS} is not in the text',
+                   do='Give class weights as numbers.')
