@@ -77,7 +77,7 @@ def depths_of(drawn: Drawn) -> Mapping[int, int]:
         if item.kind == 'up' or (item.bottoms and not known):
             continue
         depth = max(known, default=0) + (item.kind == 'weights')
-        depths |= {value: depth for value in item.tops}
+        depths |= dict.fromkeys(item.tops, depth)
     return depths
 
 
