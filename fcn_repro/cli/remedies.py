@@ -92,6 +92,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'bad-method': 'Give --{option} {wanted}.',
     'method-not-taken': 'Leave out --class-weights, --learn, --random-scores, --bias-rate, '
                         '--keep-ratio, --keep-cell, --train-split, --mirror and --jitter.',
+    'bad-rotate': 'Give --rotate an angle from 0 to 180 degrees.',
     'bad-recolour': 'Give --recolour a fraction from 0 to 1.',
     'bad-class-weights': 'Give --class-weights balanced, or one number above 0 for each class, '
                          'background too, with commas between them.',

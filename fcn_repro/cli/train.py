@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         '--voc whose colours are rotated at random: 0 where colours tell the '
                         "classes, near 1 where shapes do (default: the stage's own)")
     add_method(parser)
+    parser.add_argument('--rotate', type=finite, metavar='DEG', help='turn the crops of --voc by '
+                        'up to so many degrees either way: 180 for things that have no upright')
     parser.add_argument('--weights', metavar='FILE', help="a caffemodel or Caffe's HDF5 to start "
                         "from instead of the parent stage; 'none': random weights")
     parser.add_argument('--out', metavar='DIR', help="the run's folder (default: runs/STAGE, "

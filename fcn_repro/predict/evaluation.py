@@ -32,6 +32,7 @@ from ..paths import confined
 from ..report import metrics_table, one_class_warning, rules_line
 from ..report.pictures import Row, make_row, save_rows, shrunk
 from ..report.results import Evaluation, Example, Image, Times, spread_of, write_results
+from ..report.tables import of_bound
 from ..sizes import counted, size
 from .heads import Head, find_heads
 from .labels import data_layer
@@ -498,5 +499,4 @@ def times_lines(found: Evaluation) -> str:
 def bound_line(mean_iu: float, most: float, factor: int) -> str:
     """The line that compares a mean IU with its upper bound at a stride, both fractions."""
     return (f'the ground truth itself at stride {factor}, by nearest neighbour (appendix A): mean '
-            f'IU {100 * most:.1f}; the net reaches {100 * mean_iu / most:.0f} % of that' +
-            ' (it interpolates between cells, which nearest neighbour does not)' * (mean_iu > most))
+            f'IU {100 * most:.1f}; {of_bound(mean_iu, most)}')

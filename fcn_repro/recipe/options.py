@@ -53,7 +53,8 @@ class Options:
     MNIST's IDX files, to draw these digits; m2nist: folder of the published scenes. nyud, siftflow,
     context: folders of NYUDv2, SIFT Flow and PASCAL-Context in their original layouts; pascal: the
     one that VOC2010 is in, for PASCAL-Context's images. recolour: the
-    fraction of crops whose colours are rotated, in place of the stage's own. method: what else
+    fraction of crops whose colours are rotated, in place of the stage's own; rotate: the largest
+    angle, in degrees, by which crops are turned either way. method: what else
     of the training differs from the stage's own (method.py). weights: a file, or
     'none' to start from random ones. out: the
     run's folder; runs: the folder of all runs, in which it is named after the stage. solver: file
@@ -79,6 +80,7 @@ class Options:
     context: str | None = None
     pascal: str | None = None
     recolour: float | None = None
+    rotate: float | None = None
     method: Method = OWN
     weights: str | None = None
     out: str | None = None
@@ -132,6 +134,15 @@ class Options:
             raise FcnError('force applies to restore alone', code='force-alone',
                            do='Give both, or neither.')
 
+    def _check_crops(self) -> None:
+        for name, most, do in (('recolour', 1, 'Give a fraction from 0 to 1.'),
+                               ('rotate', 180, 'Give an angle from 0 to 180 degrees.')):
+            value = getattr(self, name)
+            if value is not None and not self.own_voc:
+                raise own_data_alone(name)
+            if value is not None and not 0 <= value <= most:
+                raise FcnError(f'{name} is {value:g}', code=f'bad-{name}', do=do)
+
     def _check_data(self) -> None:
         for name in FOLDERS:
             if getattr(self, name) is not None:
@@ -143,11 +154,7 @@ class Options:
         if self.classes is not None and not 1 <= self.classes <= 255:
             raise FcnError(f'{self.classes} classes', code='bad-classes',
                            do='Give 1 to 255 classes.')
-        if self.recolour is not None and not self.own_voc:
-            raise own_data_alone('recolour')
-        if self.recolour is not None and not 0 <= self.recolour <= 1:
-            raise FcnError(f'recolour is {self.recolour:g}', code='bad-recolour',
-                           do='Give a fraction from 0 to 1.')
+        self._check_crops()
         self.check_class_weights()
         if self.sbd and self.classes is not None:
             raise FcnError(f"sbd has VOC's own 21 classes, and classes is {self.classes}",

@@ -34,6 +34,7 @@ from .options import AUTO, BALANCED, FOLDERS, NEWEST, NONE, PUBLISHED, Options, 
 from .rate_rule import Batches, divided, per, rescaled, sums_the_batch
 from .stages import ON, SHORT, SLOW, STAGES, Stage, shipped
 
+CROPS = 'recolour', 'rotate'        # options of the crops of one's own data
 OWN_RECIPE = "the stage's own"
 
 # ---- snapshot files of a folder ------------------------------------------------------------------
@@ -108,7 +109,7 @@ class Run:
         """FcnError for options that the stage does not take."""
         stage, options = self.stage, self.options
         self.check_method()
-        for name in *FOLDERS, 'recolour':
+        for name in *FOLDERS, *CROPS:
             if getattr(options, name) not in (None, '') and name not in stage.takes:
                 others = [other for other in STAGES if name in STAGES[other].takes]
                 raise FcnError(f"the stage {self.name} takes no '{name}'", code='option-not-taken',
@@ -227,12 +228,13 @@ class Run:
     @property
     def recipe(self) -> str:
         """The recipe's words for snapshots: another one has its batches, class weights or
-        recolouring, or is that of several processes."""
+        crops, or is that of several processes."""
         words = str(self.batches[1]) if self.batches else OWN_RECIPE + self.multiplied
-        weights, recolour = self.options.class_weights, self.options.recolour
+        weights = self.options.class_weights
         words += f', class weights {weights}' if weights else ''
         words += f', {self.options.method.words}' if self.options.method.changes else ''
-        return words if recolour is None else f'{words}, recolour {recolour:g}'
+        return words + ''.join(f', {name} {value:g}' for name in CROPS
+                               if (value := getattr(self.options, name)) is not None)
 
     @property
     def multiplied(self) -> str:
@@ -306,7 +308,7 @@ class Run:
         if options.own_voc is None:
             return None
         data = VocFolder(options.own_voc, 'val')
-        crops = {} if options.recolour is None else {'recolour': options.recolour}
+        crops = {name: value for name in CROPS if (value := getattr(options, name)) is not None}
         height, width, _ = data.image(0).shape
         classes = options.classes
         if classes is None and self.stage.counts_classes:

@@ -9,6 +9,7 @@ from fcn_repro.errors import FcnError
 from fcn_repro.report.pictures import known
 
 GAP, TEXT = 4, 12       # pixels between panels, and height of a title
+LINE = 15               # height of a line of the caption
 PAGE = 215              # grey, since panels are black or white
 
 
@@ -19,13 +20,15 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def channels(image: np.ndarray, label: np.ndarray, scores: np.ndarray,
-             names: Sequence[str], colours: np.ndarray | None = None) -> np.ndarray:
+             names: Sequence[str], colours: np.ndarray | None = None,
+             caption: Sequence[str] = ()) -> np.ndarray:
     """The grid of one image, (H', W', 3) uint8 RGB.
 
     image: (H, W, 3) uint8 RGB. label: (H, W) class indices, 255 void. scores: (C, H, W), before the
     softmax. names: C titles. The upper row has the image, the label map and a mask of each class,
     white on black; the lower row, under the same titles, the predicted map and the probability of
-    each class. colours: (256, 3) uint8 RGB of the maps, None for VOC's. FcnError for
+    each class. colours: (256, 3) uint8 RGB of the maps, None for VOC's. caption: lines for
+    the free place below the image. FcnError for
     arrays whose sizes or number of channels differ.
     """
     scores = np.asarray(scores)
@@ -47,7 +50,8 @@ def channels(image: np.ndarray, label: np.ndarray, scores: np.ndarray,
         for row, panels in enumerate(rows):
             sheet.paste(Image.fromarray(panels[column]),
                         (column * width, TEXT + GAP + row * height))
-    draw.text((0, TEXT + GAP + height), 'prediction', 'black', font)
+    for i, line in enumerate(('prediction', *caption)):
+        draw.text((0, TEXT + GAP + height + i * LINE), line, 'black', font)
     return np.asarray(sheet)
 
 

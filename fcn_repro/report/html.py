@@ -26,7 +26,7 @@ from fcn_repro.report.curves import METRICS, Point
 from fcn_repro.report.paper import seg11valid, tables
 from fcn_repro.report.pictures import known
 from fcn_repro.report.results import Evaluation, Example, spread_of
-from fcn_repro.report.tables import rules_line
+from fcn_repro.report.tables import of_bound, rules_line
 from fcn_repro.sizes import size
 
 FILE = 'report.html'
@@ -142,11 +142,10 @@ def scores(found: Evaluation, run: RunFacts | None) -> str:
     cards = ''.join(f'<div class="card"><b>{percent(value)}</b>{title}</div>'
                     for title, value in zip(TITLES, values, strict=True))
     head = ''.join(f'<th class="n">{title}</th>' for title in TITLES)
-    rows = [f'<tr class="mine"><th>this net</th>{cells([100 * v for v in values])}<td>'
-            f'{escape(found.split or "its data")}</td></tr>']
+    rows = [score_row('this net', [100 * v for v in values], found.split or 'its data', 'mine')]
     same = run.net if run else ''
-    rows += [f'<tr{" class=same" if stated.key == same else ""}><th>{stated.name}</th>'
-             f'{cells(stated.scores)}<td>{stated.source}</td></tr>' for stated in seg11valid()]
+    rows += [score_row(stated.name, stated.scores, stated.source,
+                       'same' if stated.key == same else '') for stated in seg11valid()]
     note = '' if is_voc(found) else ('<p class="note">The paper\'s rows are PASCAL VOC\'s '
                                      'seg11valid: these are other data, so they compare with '
                                      'each other alone.</p>')
@@ -156,10 +155,17 @@ def scores(found: Evaluation, run: RunFacts | None) -> str:
     if bound := found.bound:
         note += (f'<p class="note">The ground truth itself, sampled at this net\'s stride '
                  f'{found.stride} by nearest neighbour (the paper\'s appendix A): mean IU '
-                 f'{percent(bound)}. The net reaches {100 * m.mean_iu / bound:.0f} % of that.</p>')
-    return (f'<div class="cards">{cards}</div><div class="wide"><table><thead><tr><th></th>{head}'
-            f'<th>on</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div>{note}'
+                 f'{percent(bound)}; {of_bound(float(m.mean_iu), bound)}.</p>')
+    return (f'<div class="cards">{cards}</div><div class="wide"><table class="scores"><thead><tr>'
+            f'<th></th>{head}<th>on</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div>{note}'
             f'{times(found)}')
+
+
+def score_row(name: str, scores: Sequence[float | None], source: str, kind: str) -> str:
+    """A row of the table of scores; what it is on stands in a column, or, on a narrow screen,
+    below the name."""
+    return (f'<tr class="{kind}"><th>{escape(name)}<small>{escape(source)}</small></th>'
+            f'{cells(scores)}<td>{escape(source)}</td></tr>')
 
 
 def is_voc(found: Evaluation) -> bool:

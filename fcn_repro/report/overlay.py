@@ -34,7 +34,8 @@ def blend(image: np.ndarray, labels: np.ndarray, plain: int | None,
 
 def overlay(image: np.ndarray, labels: np.ndarray, names: Sequence[str],
             colours: np.ndarray | None = None) -> np.ndarray:
-    """The blend, and to its right a legend: colour, name and share of the pixels.
+    """The blend, and to its right a legend: colour, as it is and over the image, name and share of
+    the pixels.
 
     image: (H, W, 3) uint8 RGB; labels: (H, W) indices below 256; names by index;
     colours: (256, 3) uint8 RGB, None for VOC's. Class 0 is not
@@ -46,7 +47,7 @@ def overlay(image: np.ndarray, labels: np.ndarray, names: Sequence[str],
     shown = known(colours).tolist()
     rows = [(None if i == plain else tuple(shown[i]), f'{name}  {percent(share)}')
             for i, name, share in shares(labels, names)]
-    side = legend(rows, text_size(image))
+    side = legend(rows, text_size(image), image.reshape(-1, 3).mean(0))
     picture = Image.new('RGB', (image.shape[1] + side.width, max(len(image), side.height)), 'white')
     picture.paste(Image.fromarray(blend(image, labels, plain, colours)))
     picture.paste(side, (image.shape[1], 0))
@@ -64,8 +65,10 @@ def text_size(image: np.ndarray) -> int:
     return int(np.clip(max(image.shape[:2]) / 28, 13, 120))
 
 
-def legend(rows: Sequence[tuple[tuple[int, ...] | None, str]], size: int) -> Image.Image:
-    """A white Pillow image with (colour, text) rows; colour None draws an empty box."""
+def legend(rows: Sequence[tuple[tuple[int, ...] | None, str]], size: int,
+           under: np.ndarray) -> Image.Image:
+    """A white Pillow image with (colour, text) rows; colour None draws an empty box. The right half
+    of a box is the colour as it is over `under`, the mean pixel of the image, RGB."""
     font, gap = ImageFont.load_default(size), size // 2
     width = max(font.getlength(text) for _, text in rows)
     box, step = size, size + gap
@@ -75,5 +78,8 @@ def legend(rows: Sequence[tuple[tuple[int, ...] | None, str]], size: int) -> Ima
     for k, (colour, text) in enumerate(rows):
         top = gap + k * step
         draw.rectangle((gap, top, gap + box - 1, top + box - 1), colour, 'grey')
+        if colour is not None:
+            over = np.rint(under + OPACITY * (np.array(colour) - under)).astype(int).tolist()
+            draw.rectangle((gap + box // 2, top + 1, gap + box - 2, top + box - 2), tuple(over))
         draw.text((gap + box + gap, top + box / 2), text, 'black', font, anchor='lm')
     return picture

@@ -3,9 +3,11 @@
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 
 from tqdm import tqdm
 
@@ -14,7 +16,8 @@ from fcn_repro.errors import FcnError
 from fcn_repro.formats.atomic import is_full
 
 ROOT = logging.getLogger('fcn_repro')
-SETTLED = 5.0           # seconds of iterations after which an estimate is worth printing
+SETTLED = 5.0                   # seconds of iterations after which an estimate is worth printing
+RECENT = 101                    # iterations by which the time of one is estimated
 
 
 class LogFile(glog.LogFile):
@@ -68,16 +71,20 @@ def log_to(path: str | Path) -> logging.Handler:
 class TrainingBar:
     """Progress bar: iteration, time left, images/s, smoothed loss and learning rate; plain lines
     if stderr is not a terminal. solver: a Solver. images: consumed by one iteration. every:
-    iterations between plain lines. announce: takes the seconds that are left, once they have been
-    measured over SETTLED seconds.
+    iterations between plain lines. announce: takes the seconds that are left, once they can be
+    estimated.
 
-    Time left and images/s are those of all iterations since the first one of this process, which
-    also makes room and plans, without what print_line does."""
+    Time left and images/s are by the median of the last RECENT iterations, without the first one of
+    this process, which also makes room and plans, and without what print_line does: another job
+    that begins or ends, or a snapshot, moves it soon or not at all. Time left is shown once it
+    rests on SETTLED seconds, or on as much time as is left."""
 
     def __init__(self, solver, images: int = 1, every: int = 50,
                  announce: Callable[[float], None] | None = None):
         self.solver, self.images, self.every, self.announce = solver, images, every, announce
-        self.start, self.first, self.warm = time.perf_counter(), solver.iter, False
+        self.last: float | None = None
+        self.times: deque[float] = deque(maxlen=RECENT)
+        self.start = time.perf_counter()
         total = solver.param.max_iter
         self.bar = tqdm(total=total, initial=solver.iter, unit='it', dynamic_ncols=True,
                         disable=None if solver.processes.first else True,
@@ -86,9 +93,10 @@ class TrainingBar:
     def update(self) -> None:
         """Show the iteration that the solver has just finished."""
         s = self.solver
-        left = self.seconds_left()
-        rate = '' if left is None else (
-            f', {self.images / self.per_iteration:.1f} images/s, {human(left)} left')
+        self.measure(time.perf_counter())
+        rate = f', {self.images / median(self.times):.1f} images/s' if self.times else ''
+        if self.times and self.measured >= min(SETTLED, self.seconds_left):
+            rate += f', {human(self.seconds_left)} left'
         text = f'loss {s.smoothed_loss:.4g}, lr {s.rate:.3g}{rate}'
         if not self.bar.disable:
             self.bar.set_postfix_str(text, refresh=False)
@@ -96,26 +104,37 @@ class TrainingBar:
         elif s.iter % self.every == 0 or s.iter == s.param.max_iter:
             print(f'iteration {s.iter}/{s.param.max_iter}: {text}', flush=True)
 
-    def seconds_left(self) -> float | None:
-        """The time of the iterations that are left; None after the first one."""
-        now, s = time.perf_counter(), self.solver
-        if not self.warm and s.iter < s.param.max_iter:
-            self.start, self.first, self.warm = now, s.iter, True
-            return None
-        self.per_iteration = (now - self.start) / (s.iter - self.first)
-        left = self.per_iteration * (s.param.max_iter - s.iter)
-        if self.announce is not None and now - self.start >= SETTLED:
+    def measure(self, now: float) -> None:
+        """Take the time of the iteration that has ended now."""
+        if self.last is None:
+            self.start = now            # of the second one
+        else:
+            self.times.append(now - self.last)
+        self.last = now
+        if self.announce is not None and self.times and self.measured >= SETTLED:
             self.bar.clear()
-            self.announce(left)
+            self.announce(self.seconds_left)
             self.bar.refresh()
             self.announce = None
-        return left
+
+    @property
+    def measured(self) -> float:
+        """Seconds of the iterations that were measured."""
+        return (self.last or self.start) - self.start
+
+    @property
+    def seconds_left(self) -> float:
+        """The time of the iterations that are left."""
+        return median(self.times) * (self.solver.param.max_iter - self.solver.iter)
 
     def print_line(self, function: Callable[..., str], *args) -> None:
         """Print the line that a function returns, leaving its time out of the bar's estimates."""
         start = time.perf_counter()
         line = function(*args)
-        self.start += time.perf_counter() - start
+        took = time.perf_counter() - start
+        self.start += took
+        if self.last is not None:
+            self.last += took
         self.bar.clear()
         print(line, flush=True)
         self.bar.refresh()

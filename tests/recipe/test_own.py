@@ -90,7 +90,7 @@ def voc(tmp_path_factory):
 
 def test_a_run_writes_nets_for_the_classes_that_the_folder_names(voc, tmp_path):
     run = Run('own', Options(voc=str(voc), out=str(tmp_path / 'run'), class_weights='balanced',
-                             recolour=0.25))
+                             recolour=0.25, rotate=30.))
     assert run.name == 'own-fcn16s' and run.stage.family == 'own'
     folder = run.write_prototxt()
     net = read_net(folder / 'train.prototxt').message
@@ -98,6 +98,7 @@ def test_a_run_writes_nets_for_the_classes_that_the_folder_names(voc, tmp_path):
     assert layers['score'].convolution_param.num_output == len(NAMES)
     params = layers['data'].python_param.param_str
     assert "'crop': (112, 160)" in params and "'recolour': 0.25" in params
+    assert "'rotate': 30.0" in params and run.recipe.endswith('recolour 0.25, rotate 30')
     assert layers['loss'].type == 'InfogainLoss'
     matrix = read_binaryproto(folder / 'class_weights.binaryproto').reshape(4, 4)
     assert np.count_nonzero(matrix) == 4 and matrix[0, 0] < 1 < matrix[1:].max(axis=1).min()

@@ -116,15 +116,17 @@ def crop_of(size: tuple[int, int], largest: tuple[int, int]) -> tuple[int, int]:
 
 
 def own_data(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
-             largest: tuple[int, int], crops: int, recolour: float | None = None) -> dict[str, str]:
-    """Data settings of random crops, mirrored, scaled and recoloured, from a folder laid out as
-    VOC's. size: (height, width) of its images; crops: how many of the largest size a pass takes;
+             largest: tuple[int, int], crops: int, recolour: float | None = None,
+             rotate: float = 0) -> dict[str, str]:
+    """Data settings of random crops, mirrored, scaled, recoloured and turned, from a folder
+    laid out as VOC's. size: (height, width) of its images; crops: how many of the largest size a pass takes;
     of smaller ones it takes up to twice as many."""
     crop = largest if size is None else crop_of(size, largest)
     batch_size = min(2 * crops, crops * largest[0] * largest[1] // (crop[0] * crop[1]))
     return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
                        mean=MEAN, crop=crop, scale=(0.7, 1.4), mirror=True,
-                       recolour=RECOLOUR if recolour is None else recolour, batch_size=batch_size)
+                       recolour=RECOLOUR if recolour is None else recolour, batch_size=batch_size,
+                       **({'rotate': rotate} if rotate else {}))
 
 
 def own(largest: tuple[int, int], crops: int, recipe: Recipe, **settings) -> Model:
@@ -158,7 +160,7 @@ MODELS = {
 def stage(net: str, score_every: int) -> Stage:
     """A stage of the own nets."""
     return Stage('own', net, surgeries=('transplant',), score_every=score_every,
-                 takes=('voc', 'mnist', 'class_weights', 'recolour'), scenes=True,
+                 takes=('voc', 'mnist', 'class_weights', 'recolour', 'rotate'), scenes=True,
                  counts_classes=True)
 
 
