@@ -94,10 +94,10 @@ def rarefied(net: Net, blob: str, stride: int = 1) -> Net:
     nodes = []
     for node in needed(graph, blob):
         if node.bottoms:
-            by = tuple(axis.spread for axis in windows[node.bottoms[0]])
-            own = tuple(axis.spread for axis in windows[node.tops[0]])
-            if by != (1, 1) or own != by:
-                node = _spread(net, node, by)
+            y, x = windows[node.bottoms[0]]
+            top = tuple(axis.spread for axis in windows[node.tops[0]])
+            if (y.spread, x.spread) != (1, 1) or top != (1, 1):
+                node = _spread(net, node, (y.spread, x.spread))
         nodes.append(node)
     kept = {graph.values[v] for node in nodes for v in node.tops}
     dense = Net(replace(graph, nodes=tuple(nodes), outputs=(blob,),
@@ -114,7 +114,8 @@ def windows_of(net: Net, blob: str, stride: int) -> dict[int, tuple[Window, Wind
     stride. FcnError for a layer whose top is no function of windows of its bottoms, for bottoms of
     one layer that lie differently, and for a stride that is no divisor of the blob's, or that no
     layer's stride comes to."""
-    graph, found = net.graph, {}
+    graph: Graph = net.graph
+    found: dict[int, tuple[Window, Window]] = {}
     for node in needed(graph, blob):
         if not node.bottoms:
             found.update(dict.fromkeys(node.tops, (Window(), Window())))
@@ -126,9 +127,9 @@ def windows_of(net: Net, blob: str, stride: int) -> dict[int, tuple[Window, Wind
         if reaches is None or any(reach.every > 1 for reach in reaches):
             raise _error(net, node, 'its cells read no fixed windows')
         bottom, = seen
-        top = tuple(window.under(reach, window.spread == 1 and window.stride * reach.step <= stride)
-                    for window, reach in zip(bottom, reaches, strict=True))
-        found.update(dict.fromkeys(node.tops, top))
+        y, x = (window.under(reach, window.spread == 1 and window.stride * reach.step <= stride)
+                for window, reach in zip(bottom, reaches, strict=True))
+        found.update(dict.fromkeys(node.tops, (y, x)))
     for window in found[graph.last(blob)]:
         if stride < 1 or window.stride != stride * window.spread:
             raise FcnError(f"'{blob}' has stride {window.stride}, and no layer before has "
@@ -170,7 +171,7 @@ def stitching_sizes(net: Net, blob: str, height: int, width: int, stride: int = 
         yield height - y, width - x
 
 
-def _spread(net: Net, node: Node, by: tuple[int, ...]) -> Node:
+def _spread(net: Net, node: Node, by: Pair) -> Node:
     """A node of the rarefied net over bottoms that have `by` times as many cells."""
     layer = net.layer(node)
     if layer.reach(net.shapes[node.bottoms[0]]) == POINT:
