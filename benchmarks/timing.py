@@ -117,12 +117,12 @@ def measure(group, case, functions, args, floor=None, gradients=False, warm=True
     return rows
 
 
-def table(rows):
-    """Rows of one group as text."""
+def table(rows, ratio='times ours'):
+    """Rows of one group as text; ratio: the heading of that column."""
     first = rows[0]
     case = ', '.join(f'{name} {value}' for name, value in first['case'].items())
     lines = [f'\n{first["group"]}: {case}',
-             f'{"":42}{"median":>12}{"best":>12}{"times ours":>12}']
+             f'{"":42}{"median":>12}{"best":>12}{ratio:>12}']
     return '\n'.join([*lines, *(f'{r["way"]:42}{1e3 * r["median"]:9.3f} ms{1e3 * r["best"]:9.3f} ms'
                                 f'{r["ratio"]:12.2f}' for r in rows)])
 

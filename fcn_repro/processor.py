@@ -53,6 +53,16 @@ def flags(cpuinfo: str | PathLike = CPUINFO) -> frozenset[str] | None:
     return None if found is None else frozenset(found.partition(':')[2].split())
 
 
+def processor_name(cpuinfo: str | PathLike = CPUINFO) -> str:
+    """The processor's name; its architecture where the system does not tell."""
+    try:
+        lines = Path(cpuinfo).read_text(errors='replace').splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(':')[2].strip() for line in lines if line.startswith('model name'))
+    return next(names, '') or platform.machine()
+
+
 def check_processor(built: dict, folder: str | PathLike, do: str,
                     cpuinfo: str | PathLike = CPUINFO) -> None:
     """FcnError, with this remedy, where the library in `folder`, which `built` records, is for

@@ -18,6 +18,7 @@ ORDER = (
     ('proto', 'data'),
     ('formats',),
     ('lock',),
+    ('fetch',),
     ('ops',),
     ('layers',),
     ('net',),
@@ -26,7 +27,7 @@ ORDER = (
     ('solver', 'predict'),
     ('recipe', 'pycaffe'),
     ('model',),
-    ('parity', 'doctor'),
+    ('parity', 'doctor', 'paper'),
     ('cli',),
     ('__main__',),
 )

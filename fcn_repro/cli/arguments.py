@@ -4,6 +4,7 @@ import argparse
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -12,6 +13,9 @@ from ..data.image import MOST_PIXELS
 from ..distributed import Processes, joined
 from ..errors import FcnError, short
 from ..recipe.optimisations import NAMES
+from ..sizes import check_shape
+
+SIZE = re.compile(r'(\d{1,9})(?:x(\d{1,9}))?')
 
 
 def finite(text: str) -> float:
@@ -26,6 +30,16 @@ def finite(text: str) -> float:
     return value
 
 
+def as_size(text: str) -> tuple[int, int]:
+    """(H, W) of 'HxW', or of one number for both. FcnError for another text."""
+    found = SIZE.fullmatch(text.replace('×', 'x'))
+    if not found or not int(found[1]) or found[2] == '0':
+        raise FcnError(f"'{text}' is no size", do='Give --size as height x width, such as 500x375.')
+    size = int(found[1]), int(found[2] or found[1])
+    check_shape((1, 3, *size), 'the image')
+    return size
+
+
 def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--workers', type=int, metavar='N', help='threads that read images ahead, '
                         '0 for none (default: the number of cores, up to 4)')
@@ -35,6 +49,17 @@ def add_max_pixels(parser: argparse.ArgumentParser) -> None:
     """The limit of data.image, which main sets."""
     parser.add_argument('--max-pixels', type=int, metavar='N', default=MOST_PIXELS, help='largest '
                         'image or label that is read (default: %(default)s)')
+
+
+def add_published(parser: argparse.ArgumentParser) -> None:
+    """The folders of recipe.options.PUBLISHED."""
+    for name, what in {
+            'nyud': "NYUDv2's folder, with segmentation/ and train.txt",
+            'siftflow': "SIFT Flow's folder, with SemanticLabels/ and trainval.txt",
+            'context': "PASCAL-Context's folder, with trainval/",
+            'pascal': 'the folder that VOC2010 is in, for PASCAL-Context'}.items():
+        parser.add_argument(f'--{name}', metavar='DIR',
+                            help=f'{what} (default: the one that the net names)')
 
 
 def add_user_code(parser: argparse.ArgumentParser) -> None:

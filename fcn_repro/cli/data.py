@@ -3,12 +3,17 @@
     fcn-repro data check photos/
     fcn-repro data convert photos/ --masks rgb --out voc/ --split 0.8
     fcn-repro data check voc/
+    fcn-repro data hha nyud/
+    fcn-repro data list
+    fcn-repro data fetch voc2011
 
 `check` decodes every file of a folder in VOC's layout, or in any that `convert` takes: images/ and
 masks/ with files of the same names, photo.jpg beside photo.png or photo_mask.png, train/ and val/
 around or inside either, JSON files of labelme or COCO, Cityscapes' two folders. It prints all
 faults by kind, what is in the folder, and the next command; the exit status is 1 where training
-would fail. `convert` writes a folder in VOC's layout, whole or not at all.
+would fail. `convert` writes a folder in VOC's layout, whole or not at all. `hha` makes the HHA
+images of a folder in NYUDv2's layout from its depth images. `list` has the data sets and weights of
+the papers, and where they are published; `fetch` fetches one by its name.
 """
 
 import argparse
@@ -19,12 +24,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.check import SPLITS, check_folder
+from ..data.check import check_folder
 from ..data.convert import KINDS, Converted, convert
 from ..data.convert.masks import OTHER
 from ..data.examine import Fault
 from ..data.findings import SHOWN, Findings, by_kind, headed
 from ..data.image import VOID
+from . import data_fetch, data_hha
 from .arguments import add_max_pixels, finite
 from .reporting import remedy
 
@@ -32,23 +38,40 @@ BAR = 24                # columns of a histogram's longest bar
 EIGHTHS = ' ▏▎▍▌▋▊▉█'
 MOST_ROWS = 40          # classes in the histogram
 WIDEST_NAME = 24
+NAMES = {'voc': 'VOC', 'sbd': 'SBD', 'nyud': 'NYUDv2', 'siftflow': 'SIFT Flow',
+         'context': 'PASCAL-Context'}
+# {layout: (stage that trains on it, its classes, the option that takes the folder)}
+STAGES = {'sbd': ('voc-fcn32s', 21, '--sbd'), 'nyud': ('nyud-fcn32s-color', 40, '--nyud'),
+          'siftflow': ('siftflow-fcn32s', 33, '--siftflow'),
+          'context': ('pascalcontext-fcn32s', 60, '--context')}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest='action', metavar='check|convert', required=True)
+    commands = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
     check = commands.add_parser('check', help='check every file of a data set', description='Check '
                                 'every file of a data set; status 1 where training would fail.')
     check.add_argument('folder', metavar='DIR')
     check.add_argument('--classes', type=int, metavar='N', help='of the net that is to be trained '
                        '(default: as many as the labels need)')
-    check.add_argument('--splits', nargs='+', default=SPLITS, metavar='SPLIT',
-                       help="of a folder in VOC's layout (default: train val)")
+    check.add_argument('--splits', nargs='+', metavar='SPLIT', help='of a folder that has lists of '
+                       'its own (default: train val, or those that a data set of the paper has)')
+    check.add_argument('--sbd', metavar='DIR', help="SBD's dataset folder, for the split "
+                       'seg11valid')
+    check.add_argument('--pascal', metavar='DIR', help='the folder that VOC2010 is in, of '
+                       'PASCAL-Context (default: beside it)')
     check.add_argument('--all', action='store_true', help=f'every file with a fault, instead of '
                        f'the first {SHOWN} of each kind')
     add_max_pixels(check)
     add_convert(commands.add_parser(
         'convert', help="convert images and masks into VOC's layout",
         description="Convert images and masks into a folder in VOC's layout, whole or not at all."))
+    data_hha.add_arguments(commands.add_parser('hha', help='HHA images from depth',
+                                               description=data_hha.__doc__))
+    data_fetch.add_list(commands.add_parser('list', help='data sets and weights of the papers',
+                                            description=data_fetch.__doc__))
+    data_fetch.add_fetch(commands.add_parser(
+        'fetch', help='fetch one of them', description='Fetch data sets or weights by name, '
+        'resumed where an earlier call stopped; verify and unpack them.'))
     parser.usage = '\n       '.join(' '.join(each.format_usage().split()[1:])
                                     for each in commands.choices.values())
 
@@ -81,11 +104,12 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """1 where training would fail, or where something was left out."""
-    return run_check(args) if args.action == 'check' else run_convert(args)
+    return {'check': run_check, 'convert': run_convert, 'hha': data_hha.run,
+            'list': data_fetch.run_list, 'fetch': data_fetch.run_fetch}[args.action](args)
 
 
 def run_check(args: argparse.Namespace) -> int:
-    found = check_folder(args.folder, args.splits, args.classes)
+    found = check_folder(args.folder, args.splits, args.classes, pascal=args.pascal, sbd=args.sbd)
     show(found, None if args.all else SHOWN)
     show_next(found, args.folder)
     return 1 if found.errors else 0
@@ -162,7 +186,7 @@ def printable(text: str) -> str:
 def summary(found: Findings) -> Iterator[str]:
     """The lines that tell what is in a folder."""
     splits = ', '.join(counted(count, split) for split, count in found.splits.items())
-    head = f'{found.masks} masks' if found.masks else "VOC's layout"
+    head = f'{found.masks} masks' if found.masks else f"{NAMES[found.layout]}'s layout"
     yield ', '.join((f'{found.folder}: {head}', splits, *found.notes))
     images = [record.image for record in found.records if record.image]
     yield '  images   ' + '; '.join((
@@ -234,15 +258,22 @@ def show_next(found: Findings, folder: str) -> None:
     if not found.errors:
         count = len(found.warnings)
         print('ready to train' + (f' ({count} warning{"s" * (count > 1)})' if count else ''))
-    print(f'next: {command}' if command else 'next: correct what is listed as errors, then '
-          + shlex.join(('fcn-repro', 'data', 'check', folder)))
+    if command or found.errors:
+        print(f'next: {command}' if command else 'next: correct what is listed as errors, then '
+              + shlex.join(('fcn-repro', 'data', 'check', folder)))
 
 
 def next_command(found: Findings, folder: str) -> str:
-    """The command to type next; '' where something has to be corrected by hand before."""
+    """The command to type next; '' where something has to be corrected by hand before, and for a
+    data set in a published layout with other classes than its shipped nets have."""
     path = Path(folder)
     kinds = {fault.kind for fault in found.errors}
     beside = f'{os.path.normpath(path)}-voc'
+    if found.layout in STAGES:
+        stage, classes, option = STAGES[found.layout]
+        images = ('--pascal', str(found.pascal)) if found.pascal else ()
+        return '' if kinds or found.classes != classes else \
+            shlex.join(('fcn-repro', 'train', stage, option, folder, *images))
     if not kinds:
         return shlex.join(('fcn-repro', 'train', 'own', '--voc', folder, '--classes',
                            str(found.classes)))

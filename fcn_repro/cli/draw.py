@@ -18,8 +18,7 @@ from ..proto.dialects import dialects
 from ..sizes import check_shape
 from ..viewer import drawn, page_of, save, svg_of, text_of
 from ..viewer.words import gathered
-
-SIZE = re.compile(r'(\d{1,9})(?:x(\d{1,9}))?')
+from .arguments import as_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,16 +62,6 @@ def printable(text: str) -> str:
     """A text in the characters that the terminal has."""
     encoding = sys.stdout.encoding or 'ascii'
     return text.encode(encoding, 'backslashreplace').decode(encoding)
-
-
-def as_size(text: str) -> tuple[int, int]:
-    """(H, W) of 'HxW', or of one number for both. FcnError for another text."""
-    found = SIZE.fullmatch(text.replace('×', 'x'))
-    if not found or not int(found[1]) or found[2] == '0':
-        raise FcnError(f"'{text}' is no size", do='Give --size as height x width, such as 500x375.')
-    size = int(found[1]), int(found[2] or found[1])
-    check_shape((1, 3, *size), 'the image')
-    return size
 
 
 def as_shape(text: str) -> tuple[str, tuple[int, ...]]:

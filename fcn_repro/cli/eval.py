@@ -15,6 +15,7 @@ from ..memory import keep_freed_memory
 from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place
 from ..predict.evaluation import evaluate_and_report
+from ..predict.labels import val_file
 from ..predict.outputs import find_output
 from ..predict.sources import given_voc
 from ..proto import TEST
@@ -22,7 +23,7 @@ from ..pycaffe.mode import set_user_code
 from ..pycaffe.userlayer import UserNet, search_here
 from ..recipe.finished import opened
 from ..recipe.optimisations import Optimisations
-from ..recipe.options import Options
+from ..recipe.options import FOLDERS, Options
 from ..recipe.run_facts import facts_of_run, facts_of_weights
 from ..recipe.runs import Run
 from ..report.html import FILE as REPORT
@@ -31,6 +32,7 @@ from .arguments import (
     add_max_pixels,
     add_optimisations,
     add_precision,
+    add_published,
     add_user_code,
     add_workers,
     add_writes,
@@ -55,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'train made')
     parser.add_argument('--m2nist', metavar='DIR', help='the run, and the scenes, that --m2nist of '
                         'train took')
+    add_published(parser)
     parser.add_argument('--split', help='default: the one that the net names; of a deploy net '
                         'seg11valid if the folder has it or --sbd is given, else val')
     parser.add_argument('--mean', type=finite, nargs=3, metavar=('B', 'G', 'R'), help='of a deploy '
@@ -100,15 +103,15 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
     device = pick_device(args.device or processes.device())
     check_precision(args.precision, device)
     optimisations = Optimisations(args.no_opt)
-    options = Options(voc=args.voc, sbd=args.sbd, mnist=args.mnist, m2nist=args.m2nist,
-                      runs=args.runs, pictures=args.pictures)
+    options = Options(**{name: getattr(args, name) for name in FOLDERS}, runs=args.runs,
+                      pictures=args.pictures)
     run = Run(args.stage, options)
     if args.run:
         found = opened(args.run, args.runs)
         run = Run(found.stage_name, replace(options, out=str(found.folder)))
     if not (args.net or os.path.exists(run.prototxt)):
         run.check()             # refuses an unknown stage
-    net_file = args.net or run.prototxt / 'val.prototxt'
+    net_file = args.net or val_file(run.prototxt)
     net = UserNet.read(net_file, TEST, passes=optimisations.passes,
                        overrides=options.in_order(args.split, bool(args.submit)),
                        writes=args.writes)

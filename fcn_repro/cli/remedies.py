@@ -44,7 +44,15 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                  'training.',
     'data-ids': 'Give --classes {classes}, or correct the ids; 255 is void.',
     'data-fewer': 'Give --classes {classes}.',
+    'no-data-set': 'Give {layout} (relative paths start at {here}); `fcn-repro data list` says '
+                   'where data sets come from, and `fcn-repro data fetch` gets one.',
+    'no-hha': 'Make it with `fcn-repro data hha {folder}`.',
+    'data-no-hha': 'Make it with `fcn-repro data hha {folder}`.',
+    'data-no-hha-at-all': 'Make it with `fcn-repro data hha {folder}`.',
+    'data-no-pascal': 'Give --pascal DIR, the folder that VOC2010 is in.',
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
+    'no-camera': 'Give --camera FX FY CX CY, focal lengths and principal point in pixels, or write '
+                 'these four numbers into camera.txt of the folder.',
     # viewer
     'too-large-to-draw': 'Give --text.',
     'not-a-drawing': 'Give another --out, or remove it first.',
@@ -81,7 +89,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'own-data-alone': 'Give --voc DIR, without --sbd, or leave out --{option}.',
     'bad-method': 'Give --{option} {wanted}.',
     'method-not-taken': 'Leave out --class-weights, --learn, --random-scores, --bias-rate, '
-                        '--keep-ratio, --keep-cell and --train-split.',
+                        '--keep-ratio, --keep-cell, --train-split, --mirror and --jitter.',
     'bad-recolour': 'Give --recolour a fraction from 0 to 1.',
     'bad-class-weights': 'Give --class-weights balanced, or one number above 0 for each class, '
                          'background too, with commas between them.',
@@ -93,9 +101,11 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'no-solver': 'Give --solver with one of {solvers}, or with the path of a solver.',
     'no-stage': 'Write its folder with `fcn-repro make-prototxt`.',
     'no-voc-layout': 'Leave out --voc-dir.',
+    'deploy-alone': 'Leave out --model, or name one that is trained.',
     'weights-needed': 'Give --weights {weights} (make: WEIGHTS=…), or, for a data set of your own, '
                       '--weights none.',
     'weights-not-taken': 'Leave out --weights.',
+    'weights-of-streams': 'Give --weights A,B: the files of {parents}, in this order.',
     'weights-unused': 'Leave out --weights.',
     # recipe: runs
     'no-weights': 'Train it first, or name a file with --weights.',

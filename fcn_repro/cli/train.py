@@ -13,6 +13,7 @@ from ..recipe.training import train
 from .arguments import (
     add_max_pixels,
     add_optimisations,
+    add_published,
     add_workers,
     add_writes,
     finite,
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--mnist', metavar='DIR', help="MNIST's IDX files: scenes of these digits")
     parser.add_argument('--m2nist', metavar='DIR', help='folder of combined.npy and segmented.npy, '
                         'for the stage m2nist (default: such scenes, made from a seed)')
+    add_published(parser)
     parser.add_argument('--recolour', type=finite, metavar='F', help='fraction of the crops of '
                         '--voc whose colours are rotated at random: 0 where colours tell the '
                         "classes, near 1 where shapes do (default: the stage's own)")
@@ -93,6 +95,9 @@ def add_method(parser: argparse.ArgumentParser) -> None:
                         'of FCN-32s (default: %(default)s)')
     parser.add_argument('--train-split', metavar='NAME', help='train on this split of the folder '
                         'that the val net reads: train of VOC, 1,112 images, instead of SBD')
+    parser.add_argument('--mirror', action='store_true', help='mirror half of the training images')
+    parser.add_argument('--jitter', type=int, default=0, metavar='N', help='move training images '
+                        'by up to N pixels; the paper tried 32')
 
 
 def run(args: argparse.Namespace) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from ..errors import FcnError, short
 
 # Modules of this package with a tuple LAYERS of DataLayer classes. A new data set: its name here.
-DATA_SETS = 'voc', 'own', 'sbd', 'digits', 'm2nist'
+DATA_SETS = 'voc', 'own', 'sbd', 'nyud', 'siftflow', 'context', 'digits', 'm2nist'
 LONGEST = 100_000       # characters of a param_str: Python reads some hundred thousand a second
 
 

@@ -2,7 +2,6 @@
 list."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -25,6 +24,7 @@ from fcn_repro.data.examine import (
 from fcn_repro.data.findings import MANY_PIXELS, Findings, Record
 from fcn_repro.data.image import VOID
 from fcn_repro.data.layouts import VOC_IMAGES, VOC_MASKS, is_voc
+from fcn_repro.data.original import checked_original, layout_of, of_list
 from fcn_repro.data.reader import read_class_names
 from fcn_repro.data.voc import VocFolder
 from fcn_repro.errors import FcnError
@@ -35,13 +35,17 @@ SPLITS = 'train', 'val'
 Done = TypeVar('Done')
 
 
-def check_folder(folder: str | Path, splits: Sequence[str] = SPLITS,
-                 classes: int | None = None) -> Findings:
+def check_folder(folder: str | Path, splits: Sequence[str] | None = None,
+                 classes: int | None = None, *, pascal: str | Path | None = None,
+                 sbd: str | Path | None = None) -> Findings:
     """What is in a folder, and what of it would make a training fail, or learn nothing.
 
-    In VOC's layout the samples of the splits are checked; a folder in another layout that
-    convert() takes is checked as it would be converted, and its layout is one of the faults.
-    classes: the number of classes of the net, if there is one. FcnError where there is no folder.
+    In VOC's layout, and in those of the paper's other data sets (original.py), the samples of the
+    splits are checked (None: train and val, or those that there are lists of); a folder in another
+    layout that convert() takes is checked as it would be converted, and its layout is one of the
+    faults. classes: the number of classes of the net, if there is one. pascal: the folder that
+    VOC2010 is in, of PASCAL-Context. sbd: SBD's folder, for the split seg11valid. FcnError where
+    there is no folder.
     """
     root = as_path(folder, 'the folder of the data set', 'Give its path.')
     if classes is not None and not 1 <= classes <= VOID:
@@ -50,19 +54,24 @@ def check_folder(folder: str | Path, splits: Sequence[str] = SPLITS,
         raise FcnError('there is no such folder', file=root,
                        do=f'Give the folder of a data set (relative paths start at {os.getcwd()}).')
     if is_voc(root):
-        return checked_voc(root, tuple(splits)).for_classes(classes)
+        return checked_voc(root, tuple(splits or SPLITS), sbd).for_classes(classes)
+    if (layout := layout_of(root)) is not None:
+        where = None if pascal is None else as_path(pascal, 'pascal', 'Give the path of a folder.')
+        return checked_original(root, layout, splits, where).for_classes(classes)
     return check_source(root).for_classes(classes)
 
 
 # ---- VOC's layout --------------------------------------------------------------------------------
 
-def checked_voc(root: Path, splits: tuple[str, ...]) -> Findings:
+def checked_voc(root: Path, splits: tuple[str, ...],
+                sbd: str | Path | None = None) -> Findings:
     """The Findings of a folder in VOC's layout; computed once for the same files."""
     readers: list[VocFolder] = []
     faults: list[Fault] = []
     for split in splits:
         try:
-            readers.append(VocFolder(root, split))
+            readers.append(VocFolder(root, split, sbd))
+            faults += of_list(readers[-1], root.name)
         except FcnError as error:
             faults.append(Fault.of('split', error, root))
     names: tuple[str, ...] = ()
@@ -70,7 +79,7 @@ def checked_voc(root: Path, splits: tuple[str, ...]) -> Findings:
         names = (readers[0].classes if readers else read_class_names(root / 'classes.txt')) or ()
     except FcnError as error:
         faults.append(Fault.of('names', error, root))
-    records, more = samples_of(root, tuple(reader.split for reader in readers),
+    records, more = samples_of(root, tuple(reader.split for reader in readers), sbd,
                                stamp(readers))
     return Findings(root, 'voc', list(records), [*faults, *more], names)
 
@@ -91,18 +100,21 @@ def stamp(readers: Iterable[VocFolder]) -> tuple[tuple[str, int, int], ...]:
 
 
 @lru_cache(1)
-def samples_of(root: Path, splits: tuple[str, ...],
+def samples_of(root: Path, splits: tuple[str, ...], sbd: str | Path | None,
                files: tuple) -> tuple[tuple[Record, ...], tuple[Fault, ...]]:
     """The records and faults of the samples of splits that can be read; files: their stamp."""
-    readers = [VocFolder(root, split) for split in splits]
+    readers = [VocFolder(root, split, sbd) for split in splits]
     faults: list[Fault] = []
     tasks: dict[str, VocFolder] = {}
     for reader in readers:
-        again = [id_ for id_, n in Counter(reader.ids).items() if n > 1]
-        faults += [Fault('twice', reader.split_file, f"'{id_}'", 'Remove the second line.')
-                   for id_ in again]
         tasks |= {id_: reader for id_ in reader.ids if id_ not in tasks}
-    made = in_threads(lambda task: of_voc(task[1], task[0]), list(tasks.items()), 'checking')
+    unlabelled = [reader for reader in readers if 'test' in reader.split
+                  and not reader.has_labels()]
+    faults += [Fault('unlabelled', reader.split_file, f"no image of '{reader.split}' has a label: "
+                     'it can be labelled, but not scored', 'Its labels are not published; label '
+                     'maps for the server are made of it.') for reader in unlabelled]
+    made = in_threads(lambda task: of_voc(task[1], task[0], task[1] not in unlabelled),
+                      list(tasks.items()), 'checking')
     by_id: dict[str, Record] = {}
     for record, found in made:
         faults += found
@@ -111,11 +123,12 @@ def samples_of(root: Path, splits: tuple[str, ...],
                  for id_ in dict.fromkeys(reader.ids)), tuple(faults)
 
 
-def of_voc(reader: VocFolder, id_: str) -> tuple[Record, list[Fault]]:
+def of_voc(reader: VocFolder, id_: str,
+           labelled: bool = True) -> tuple[Record, list[Fault]]:
     """The record and the faults of one sample of VOC's layout."""
     faults: list[Fault] = []
     image = opened(reader, reader.images, id_, image_facts, 'no-mask', faults)
-    mask = opened(reader, reader.labels, id_, mask_facts, 'no-mask', faults)
+    mask = opened(reader, reader.labels, id_, mask_facts, 'no-mask', faults) if labelled else None
     file = reader.folder / reader.labels.format(id_)
     if image:
         faults += of_image(reader.image_file(id_), image)

@@ -18,16 +18,22 @@ MANY_PIXELS = 4_000_000     # of an image, from which on training is slow
 # Kinds of faults: which are errors, and what a list of them is headed by ({n}: files).
 ERRORS = {
     'split': 'split files that cannot be used',
+    'year': 'split files of another year',
     'layout': 'a layout that training does not read',
     'empty': 'no pairs of image and mask',
+    'no-pascal': 'no folder of the images',
     'no-image': 'masks without an image',
     'no-mask': 'images without a mask',
+    'no-label': 'images without a label',
+    'no-depth': 'images without depth',
+    'no-hha': 'images without HHA',
     'clash': 'names that several files have',
     'name': 'names that no list can hold',
     'twice': 'ids that are listed twice',
     'unreadable': 'files that cannot be read',
     'too-large': 'images above the limit on pixels',
     'image-mode': 'images that are not RGB',
+    'label-values': 'labels of another layout, or with other values',
     'lossy': 'masks in a lossy format',
     'colours': 'masks of colours in place of class ids',
     'edges': 'masks with values or colours of no class',
@@ -40,6 +46,12 @@ ERRORS = {
     'all-void': 'no labelled pixel',
 }
 WARNINGS = {
+    'partial': 'splits that are a part of the published ones',
+    'list': 'splits that are not the published ones',
+    'unlabelled': 'splits without labels',
+    'no-hha-at-all': 'no HHA',
+    'no-depth-at-all': 'no depth',
+    'depth-holes': 'depth maps with holes',
     'void-files': 'masks that are all void',
     'mostly-void': 'mostly void',
     'fewer': 'more classes than the labels have',
@@ -72,10 +84,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Findings:
-    """What is in a folder. layout: 'voc', or what would be converted: 'pairs', 'coco', 'labelme',
-    'cityscapes'. masks: the kind of masks to convert as, '' for none. faults: as they are in any
-    use. asked: the number of classes of the net, None where there is none yet. names: by index.
-    notes: what was recognised, in words."""
+    """What is in a folder. layout: 'voc', another data set of the paper: 'sbd', 'nyud', 'siftflow',
+    'context'; or what would be converted: 'pairs', 'coco', 'labelme', 'cityscapes'. masks: the kind
+    of masks to convert as, '' for none. faults: as they are in any use. asked: the number of
+    classes of the net, None where there is none yet. names: by index. notes: what was recognised,
+    in words. pascal: of PASCAL-Context the folder that VOC2010 is in."""
 
     folder: Path
     layout: str
@@ -85,6 +98,7 @@ class Findings:
     masks: str = ''
     notes: tuple[str, ...] = ()
     asked: int | None = None
+    pascal: Path | None = None
 
     # What is in it
 

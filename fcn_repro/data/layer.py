@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fcn_repro.data.image import check_mean, to_blob
+from fcn_repro.data.augment import Moves, check_moves
+from fcn_repro.data.image import VOID, check_mean, to_blob
 from fcn_repro.data.order import BatchOrder, SampleOrder
 from fcn_repro.data.reader import Reader, Sample, read_class_names
 from fcn_repro.errors import FcnError
@@ -34,10 +35,11 @@ class DataLayer:
     always reads its val split so.
     without_labels: params with which a split without any label is read too; {} if there are none.
     batch_size: samples of a forward pass where the param of that name is not given.
+    more_labels: names in Sample.more of further labels.
     """
 
     module: ClassVar[str]
-    tops: ClassVar[int] = 2
+    tops: int = 2
     options: ClassVar[Mapping[str, str]] = {}
     seed_param: ClassVar[str] = 'seed'
     batch_param: ClassVar[str | None] = None
@@ -45,6 +47,7 @@ class DataLayer:
     without_labels: ClassVar[Mapping[str, Any]] = {}
     batch_size: int = 1
     classes: tuple[str, ...] | None = None
+    more_labels: tuple[str, ...] = ()
 
     def __init__(self, params: Mapping[str, Any]):
         raise NotImplementedError(f'{type(self).__name__} reads no params')
@@ -78,10 +81,14 @@ class DataLayer:
         raise FcnError(f'{type(self).__name__} has no label per pixel',
                        do='Give a net for segmentation.')
 
-    def label_file(self, sample: Sample) -> Path:
-        """The file that holds the sample's label, for messages."""
+    def label_file(self, sample: Sample, name: str = '') -> Path:
+        """The file that holds the sample's label, or another label of it, for messages."""
         raise FcnError(f'{type(self).__name__} has no label per pixel',
                        do='Give a net for segmentation.')
+
+    def classes_of(self, name: str) -> tuple[str, ...] | None:
+        """Class names of a further label of the samples (Sample.more); '': of their label."""
+        return self.classes
 
 
 def param_path(params: Mapping[str, Any], key: str) -> Path:
@@ -91,7 +98,7 @@ def param_path(params: Mapping[str, Any], key: str) -> Path:
 
 class SegDataLayer(DataLayer):
     """(image, label) pairs of one size, one pair per forward pass unless batch_size is given; tops
-    data and label.
+    data and label, or what `top_names` says.
 
     params, the literal of a layer's `param_str` (names of the release's voc_layers.py):
     split: name of the split file; mean: (blue, green, red); randomize (default True): random
@@ -99,8 +106,13 @@ class SegDataLayer(DataLayer):
     classes (an addition): the number of classes, against which label ids are checked; batch_size
     (an addition): pairs of one size per forward pass of a random order (order.BatchOrder);
     unlabelled (an addition, default False): read a split of which no image has a label file, such
-    as VOC's test, with labels that are void everywhere.
+    as VOC's test, with labels that are void everywhere; mirror (an addition, default False): half
+    of the images of a random order are mirrored; jitter (an addition, default 0): they are moved by
+    up to so many pixels up, down, left and right (augment.Moves; CVPR 2015, section 4.3: 32).
     Unknown, missing and wrong params are an FcnError.
+
+    own_mean: the mean pixel (B, G, R) of a data set whose layer in the release takes no param
+    `mean`, which may then be left out. top_names: of the tops, in order.
     """
 
     batch_param: ClassVar[str | None] = 'batch_size'
@@ -108,17 +120,22 @@ class SegDataLayer(DataLayer):
     without_labels: ClassVar[Mapping[str, Any]] = {'unlabelled': True}
     folder_keys: ClassVar[tuple[str, ...]] = ()     # a data set's own params: required …
     optional: ClassVar[tuple[str, ...]] = ()        # … and optional
-    settings: ClassVar[tuple[str, ...]] = ()        # optional ones that are no paths
+    needed: ClassVar[tuple[str, ...]] = ()          # required ones that are no paths
+    settings: ClassVar[tuple[str, ...]] = ('mirror', 'jitter')  # optional ones that are no paths
+    own_mean: ClassVar[tuple[float, float, float] | None] = None
+    top_names: tuple[str, ...] = ('data', 'label')
     one_size: ClassVar[bool] = True                 # batches are of whole images of one size
 
     def __init__(self, params: Mapping[str, Any]):
         self._check(params)
-        self.mean = check_mean(params['mean'])
+        self.mean = self.mean_of(params)
         self.reader = self.open(params)
         self.order = SampleOrder(len(self.reader), params.get('seed'),
                                  params.get('randomize', True) and 'train' in params['split'])
         self.unlabelled = bool(params.get('unlabelled')) and not self.reader.has_labels()
         self.batch_size = params.get('batch_size', 1)
+        self.moves = Moves(params.get('mirror', False), params.get('jitter', 0), self.order.seed) \
+            if self.order.randomize else None
         if self.one_size and self.batch_size > 1 and not self.order.randomize:
             raise FcnError(f"batch_size is {self.batch_size}, and split '{params['split']}' is "
                            'read in file order, one image per pass', do='Leave out batch_size; '
@@ -138,23 +155,19 @@ class SegDataLayer(DataLayer):
         batch = params.get('batch_size', 1)
         return size and [(batch, 3, *size), (batch, 1, *size)]
 
+    @classmethod
+    def mean_of(cls, params: Mapping[str, Any]) -> np.ndarray:
+        """(3,) float64, BGR: the param, or the data set's own. The release has the latter as
+        float32."""
+        mean = params.get('mean')
+        return check_mean(np.float32(cls.own_mean) if mean is None else mean)
+
     def open(self, params: Mapping[str, Any]) -> Reader:
         """The data set's Reader."""
         raise NotImplementedError(f'{type(self).__name__} has no open()')
 
     def _check(self, params: Mapping[str, Any]) -> None:
-        name = type(self).__name__
-        required = (*self.folder_keys, 'split', 'mean')
-        known = (*required, *self.optional, *self.settings, 'randomize', 'seed', 'classes',
-                 'batch_size', 'unlabelled')
-        for key in params:
-            if key not in known:
-                raise FcnError(f'param_str has {key!r}, which {name} does not know',
-                               do=f'Known: {", ".join(known)}.')
-        for key in required:
-            if key not in params:
-                raise FcnError(f'param_str lacks {key!r}, which {name} needs',
-                               do=f'Required: {", ".join(required)}.')
+        self._check_keys(params)
         for key in (*self.folder_keys, *self.optional):
             if params.get(key) is not None or key in self.folder_keys:
                 param_path(params, key)
@@ -169,6 +182,23 @@ class SegDataLayer(DataLayer):
         if type(batch) is not int or not 1 <= batch <= MOST_IMAGES:
             raise FcnError(f'batch_size is {batch!r}, not a whole number from 1 to {MOST_IMAGES}',
                            do='Give the number of images per forward pass.')
+        if 'jitter' in self.settings:
+            check_moves(params.get('mirror', False), params.get('jitter', 0))
+
+    def _check_keys(self, params: Mapping[str, Any]) -> None:
+        name = type(self).__name__
+        required = [*self.folder_keys, *self.needed, 'split']
+        required += ['mean'] if self.own_mean is None else []
+        known = dict.fromkeys((*required, 'mean', *self.optional, *self.settings, 'randomize',
+                               'seed', 'classes', 'batch_size', 'unlabelled'))
+        for key in params:
+            if key not in known:
+                raise FcnError(f'param_str has {key!r}, which {name} does not know',
+                               do=f'Known: {", ".join(known)}.')
+        for key in required:
+            if key not in params:
+                raise FcnError(f'param_str lacks {key!r}, which {name} needs',
+                               do=f'Required: {", ".join(required)}.')
 
     def __len__(self) -> int:
         return -(-len(self.reader) // self.batch_size)
@@ -192,36 +222,56 @@ class SegDataLayer(DataLayer):
         """Class names by label index, or None."""
         return self.reader.classes
 
-    def label_file(self, sample: Sample) -> Path:
-        """The file that holds the sample's label, for messages."""
-        return self.reader.label_file(sample.id)
+    @property
+    def more_labels(self) -> tuple[str, ...]:       # type: ignore[override]
+        """The Reader's."""
+        return self.reader.more_labels
+
+    def label_file(self, sample: Sample, name: str = '') -> Path:
+        """The file that holds the sample's label, or another label of it, for messages."""
+        return self.reader.label_file(sample.id, name)
 
     def sample(self, k: int) -> Sample:
         """The k-th consumed Sample."""
-        i = self.order[k]
-        return self.reader.load_unlabelled(i) if self.unlabelled else self.reader.load(i)
+        return self.loaded(self.order[k], k)
+
+    def loaded(self, i: int, k: int) -> Sample:
+        """The i-th sample of the split as the k-th that is consumed: mirrored and moved."""
+        sample = self.reader.load_unlabelled(i) if self.unlabelled else self.reader.load(i)
+        return sample if self.moves is None else self.moves.apply(sample, k, self.fill)
+
+    def fill(self, name: str) -> Any:
+        """What is behind the edges of a moved image ('image'), label ('label') or further array of
+        a sample: the mean, rounded, and void."""
+        return np.rint(self.mean[::-1]) if name == 'image' else VOID
 
     def samples(self, k: int) -> list[Sample]:
         """The Samples of the k-th forward pass, batch_size of one size."""
         if self.batch_size == 1:
             return [self.sample(k)]
-        return [self.reader.load(int(i)) for i in self.batches[k]]
+        first = k * self.batch_size
+        return [self.loaded(int(i), first + j) for j, i in enumerate(self.batches[k])]
 
     def blobs(self, samples: list[Sample]) -> tuple[np.ndarray, ...]:
-        """The tops of a forward pass: (B, 3, H, W) and (B, 1, H, W), both float32. FcnError for
-        samples of several sizes."""
+        """The tops of a forward pass, float32: (B, 3, H, W) and (B, 1, H, W) of images and labels.
+        FcnError for samples of several sizes."""
         sizes = {sample.label.shape: sample.id for sample in samples}
         if len(sizes) > 1:
             (one, (h, w)), (other, (height, width)) = [(id_, s) for s, id_ in sizes.items()][:2]
             raise FcnError(f"'{one}' is {h}x{w} (height x width), '{other}' in the same batch is "
                            f'{height}x{width}', do='Put images of one size into a batch; images '
                            'must not change while a run reads them.')
-        if len(samples) == 1:
-            [sample] = samples
-            return (to_blob(sample.image, self.mean)[None],
-                    sample.label[None, None].astype(np.float32))
-        return (np.stack([to_blob(sample.image, self.mean) for sample in samples]),
-                np.stack([sample.label[None] for sample in samples]).astype(np.float32))
+        tops = []
+        for name in self.top_names:
+            arrays = [self.top(sample, name) for sample in samples]
+            tops.append(arrays[0][None] if len(arrays) == 1 else np.stack(arrays))
+        return tuple(tops)
+
+    def top(self, sample: Sample, name: str) -> np.ndarray:
+        """A top of one sample, (C, H, W) float32."""
+        if name == self.top_names[0]:
+            return to_blob(sample.image, self.mean)
+        return sample.more.get(name, sample.label)[None].astype(np.float32)
 
     def batch(self, k: int) -> tuple[np.ndarray, ...]:
         """The tops of the k-th forward pass."""

@@ -306,7 +306,7 @@ class M2nistDataLayer(DataLayer):
         """That of the scenes."""
         return self.reader.fingerprint()
 
-    def label_file(self, sample: Sample) -> Path:
+    def label_file(self, sample: Sample, name: str = '') -> Path:
         """The file that holds the sample's label, or that it was drawn from, for messages."""
         return self.reader.label_file
 

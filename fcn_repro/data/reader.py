@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -18,20 +20,30 @@ LONGEST_CLASS = 200         # characters of a class name
 IMAGE_SUFFIXES = '.jpg', '.jpeg', '.png'        # of images, in any case
 
 
+NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
+
+
 class Sample(NamedTuple):
-    """id: name of the sample. image: (H, W, 3) uint8 RGB. label: (H, W) uint8, 255 void."""
+    """id: name of the sample. image: (H, W, 3) uint8 RGB. label: (H, W) uint8, 255 void. more: what
+    else the data set has of it by name, a depth map or a second label, each (H, W) or (H, W, C)."""
 
     id: str
     image: np.ndarray
     label: np.ndarray
+    more: Mapping[str, np.ndarray] = NOTHING
+
+    def labelled(self, name: str) -> 'Sample':
+        """This sample with one of `more` as its label; '' for its own."""
+        return self._replace(label=self.more[name]) if name else self
 
 
 class Reader:
     """Samples of one split of a folder, each at its own size.
 
     A data set sets `images`, `labels` and `splits` (the paths of its files in the folder) and,
-    if its labels are not PNG files, `read_label`. An image may end in any of IMAGE_SUFFIXES, and
-    the case of a suffix does not matter; FcnError for an id with several images or labels.
+    if its labels are not PNG files, `read_label`; `more` are the paths of a sample's further files
+    by name, which `read_more` reads. An image may end in any of IMAGE_SUFFIXES, and the case of a
+    suffix does not matter; FcnError for an id with several images or labels.
 
     folder: root of the data set. split: name of the split file, without '.txt'. Split and ids may
     have subfolders; FcnError for one that leaves the folder.
@@ -40,8 +52,10 @@ class Reader:
     """
 
     images, labels, splits = '{}.jpg', '{}.png', '{}.txt'
+    more: Mapping[str, str] = MappingProxyType({})
+    more_labels: tuple[str, ...] = ()   # those of `more` that are labels
+    standard: tuple[str, ...] | None = None     # class names of the published data set
     layout = ''                         # what the folder holds, in one line for error messages
-    read_label = staticmethod(read_label)
 
     def __init__(self, folder: str | Path, split: str, n_classes: int | None = None):
         self.folder = as_path(folder, 'the folder of the data set', f'Give {self.layout}.')
@@ -49,6 +63,8 @@ class Reader:
         self._listings: dict[str, dict[str, list[str]]] = {}
         if not os.path.isdir(self.folder):
             raise FcnError('there is no such folder', file=self.folder,
+                           code='no-data-set' if self.standard else '',
+                           facts={'layout': self.layout, 'here': os.getcwd()},
                            do=f'Give {self.layout} (relative paths start at {os.getcwd()}).')
         self.split_file = self.split_path(split)
         self.ids = self.read_split()
@@ -71,14 +87,25 @@ class Reader:
         return len(self.ids)
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over the ids of the split and the sizes in bytes of their image and label
-        files. It does not depend on the path of the folder."""
+        """SHA-256 (hex) over the ids of the split and the sizes in bytes of their files, in the
+        order of `patterns`. It does not depend on the path of the folder."""
         digest = hashlib.sha256()
         for id_ in self.ids:
-            files = [self.sample_path(form, id_) for form in (self.images, self.labels)]
+            files = [self.sample_path(form, id_) for form in self.patterns]
             sizes = [file.stat().st_size for file in files if os.path.isfile(file)]
             digest.update(f'{id_} {sizes}\n'.encode())
         return digest.hexdigest()
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the folder is meant as the published data set, and is not one in its layout with
+        classes of its own."""
+        return self.standard is not None and self.classes == self.standard
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The paths of a sample's files: image, label, and the further ones."""
+        return self.images, self.labels, *self.more.values()
 
     @cached_property
     def sizes(self) -> list[tuple[int, int]]:
@@ -87,7 +114,7 @@ class Reader:
 
     def image(self, i: int) -> np.ndarray:
         """The i-th image, (H, W, 3) uint8 RGB, without reading its label."""
-        return read_image(self._path(self.images, i, 'image'))
+        return self.read_image(self._path(self.images, i, 'image'))
 
     def label(self, i: int) -> np.ndarray:
         """The i-th label, (H, W) uint8; FcnError for an id in [n_classes, 255)."""
@@ -97,9 +124,25 @@ class Reader:
             check_label(label, self.n_classes, path)
         return label
 
-    def label_file(self, id_: str) -> Path:
-        """The path of a sample's label."""
-        return self.sample_path(self.labels, id_)
+    def read_image(self, path: Path) -> np.ndarray:
+        """Read an image file, (H, W, 3) uint8 RGB."""
+        return read_image(path)
+
+    def read_label(self, path: Path) -> np.ndarray:
+        """Read a label file, (H, W) uint8 class indices, 255 void."""
+        return read_label(path)
+
+    def further(self, name: str, i: int) -> np.ndarray:
+        """What `more` names of the i-th sample, as read_more gives it."""
+        return self.read_more(name, self._path(self.more[name], i, name))
+
+    def read_more(self, name: str, path: Path) -> np.ndarray:
+        """Read a further file of a sample, (H, W) or (H, W, C)."""
+        raise NotImplementedError(f'{type(self).__name__} reads no {name}')
+
+    def label_file(self, id_: str, name: str = '') -> Path:
+        """The path of a sample's label, or of what `more` names."""
+        return self.sample_path(self.more[name] if name else self.labels, id_)
 
     def image_file(self, id_: str) -> Path:
         """The path of a sample's image."""
@@ -108,7 +151,7 @@ class Reader:
     def sample_path(self, pattern: str, id_: str) -> Path:
         """The path of a sample's image or label; pattern: `images` or `labels`. That of the
         pattern where there is no such file; FcnError where there are several."""
-        path = confined(self.folder, pattern.format(id_), 'id', file=self.split_file)
+        path = confined(self.root_of(pattern), pattern.format(id_), 'id', file=self.split_file)
         suffixes = IMAGE_SUFFIXES if pattern == self.images else (path.suffix,)
         found = [name for name in self.names_like(path)
                  if os.path.splitext(name)[1].lower() in suffixes]
@@ -117,6 +160,10 @@ class Reader:
                            file=path.parent,
                            do='Keep one of them, or give one another name.')
         return path.with_name(found[0]) if found else path
+
+    def root_of(self, pattern: str) -> Path:
+        """The folder in which the files of a pattern are."""
+        return self.folder
 
     def names_like(self, path: Path) -> list[str]:
         """The names in the folder of a path that differ from its own in the suffix alone."""
@@ -128,19 +175,32 @@ class Reader:
     def load(self, i: int) -> Sample:
         """The i-th sample of the split; FcnError names the file that is missing or wrong."""
         image, label = self.image(i), self.label(i)
-        if image.shape[:2] != label.shape:
-            (h, w), (label_h, label_w) = image.shape[:2], label.shape
-            raise FcnError(f'the label is {label_h}x{label_w} (height x width), its image '
+        self.check_size(i, image, label, '')
+        if not self.more:
+            return Sample(self.ids[i], image, label)
+        more = {name: self.further(name, i) for name in self.more}
+        for name, array in more.items():
+            self.check_size(i, image, array, name)
+        return Sample(self.ids[i], image, label, more)
+
+    def check_size(self, i: int, image: np.ndarray, array: np.ndarray, name: str) -> None:
+        """FcnError unless the i-th sample's label, or what `more` names, is as large as its
+        image."""
+        if image.shape[:2] != array.shape[:2]:
+            (h, w), (height, width) = image.shape[:2], array.shape[:2]
+            raise FcnError(f'the {name or "label"} is {height}x{width} (height x width), its image '
                            f"'{os.path.relpath(self.image_file(self.ids[i]), self.folder)}' is "
                            f'{h}x{w}',
-                           file=self.label_file(self.ids[i]),
-                           do='Give image and label the same size.')
-        return Sample(self.ids[i], image, label)
+                           file=self.label_file(self.ids[i], name),
+                           do=f'Give image and {name or "label"} the same size.')
 
     def load_unlabelled(self, i: int) -> Sample:
-        """The i-th sample of a split without labels: void everywhere."""
+        """The i-th sample of a split without labels: void everywhere, in any further label too."""
         image = self.image(i)
-        return Sample(self.ids[i], image, np.full(image.shape[:2], VOID, np.uint8))
+        void = np.full(image.shape[:2], VOID, np.uint8)
+        return Sample(self.ids[i], image, void, {
+            name: void if name in self.more_labels else self.further(name, i)
+            for name in self.more})
 
     def has_labels(self) -> bool:
         """Whether any sample of the split has a label file."""
@@ -176,7 +236,7 @@ def read_ids(path: str | Path, layout: str) -> list[str]:
         raise FcnError(
             f"there is no split '{path.stem}'", file=path,
             do=f'Splits found: {", ".join(others)}.' if others else f'Give {layout}.')
-    lines = enumerate(map(str.strip, _read_text(path).splitlines()), 1)
+    lines = enumerate(map(str.strip, read_text(path).splitlines()), 1)
     ids = [checked_id(id_, path, line) for line, id_ in lines if id_]
     if not ids:
         raise FcnError('the split file is empty', file=path, do='Write one image id per line.')
@@ -195,18 +255,30 @@ def read_class_names(path: Path) -> tuple[str, ...] | None:
     more than LONGEST_CLASS characters: names go to the terminal and into pictures."""
     if not os.path.exists(path):
         return None
-    lines = [line.strip() for line in _read_text(path).splitlines()]
+    lines = [line.strip() for line in read_text(path).splitlines()]
     names = lines[:lines.index('')] if '' in lines else lines
-    for i, name in enumerate(names, 1):
-        if len(name) > LONGEST_CLASS or CONTROL.search(name):
-            what = f'has {len(name)} characters, of at most {LONGEST_CLASS}' \
-                if len(name) > LONGEST_CLASS else 'holds a control character'
-            raise FcnError(f'the class name {short(ascii(name), 60)} {what}', file=path, line=i,
-                           do='Write one name per line.')
-    return tuple(names)
+    return tuple(checked_class(name, path, i) for i, name in enumerate(names, 1))
 
 
-def _read_text(path: Path) -> str:
+def listed_classes(folder: Path) -> int | None:
+    """How many classes a folder's classes.txt has; None without one, and for prose, of which one
+    line comes before a blank one, as in the release's list of SIFT Flow."""
+    names = read_class_names(folder / 'classes.txt') or ()
+    return len(names) if len(names) > 1 else None
+
+
+def checked_class(name: str, path: Path, line: int) -> str:
+    """The class name of a line; FcnError as read_class_names."""
+    if len(name) > LONGEST_CLASS or CONTROL.search(name):
+        what = f'has {len(name)} characters, of at most {LONGEST_CLASS}' \
+            if len(name) > LONGEST_CLASS else 'holds a control character'
+        raise FcnError(f'the class name {short(ascii(name), 60)} {what}', file=path, line=line,
+                       do='Write one name per line.')
+    return name
+
+
+def read_text(path: Path) -> str:
+    """A text in UTF-8; FcnError for a file that cannot be read."""
     data = read_regular(path, 'a text file', do='Check its permissions.')
     try:
         return data.decode('utf-8-sig')

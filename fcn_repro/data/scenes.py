@@ -8,9 +8,10 @@ VOC's do. Train and val are drawn from disjoint digits.
 import errno
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -58,12 +59,19 @@ def make_scenes(out_dir: str | Path, seed: int = 1337, train: int = 600, val: in
              'digits': list(digits), 'digit_sizes': list(digit_sizes),
              'mnist': None if mnist is None else os.path.abspath(mnist)}
     check_stamp(stamp)
+    return make_folder(out_dir, stamp, lambda part: write_scenes(part, stamp))
+
+
+def make_folder(out_dir: Path, stamp: dict, write: Callable[[Path], None]) -> bool:
+    """Make a folder of generated scenes by `write`, which gets an empty one, unless out_dir holds
+    those of this stamp already; whether it was made. It has the stamp in a file STAMP."""
     try:
         if holds(out_dir, stamp):
             return False
         out_dir.absolute().parent.mkdir(parents=True, exist_ok=True)
         with folder_for(out_dir.absolute()) as part:
-            write_scenes(part, stamp)
+            write(part)
+            (part / STAMP).write_text(json.dumps(stamp, indent=1) + '\n')
             return put_in_place(part, out_dir.absolute(), stamp)
     except OSError as error:
         raise FcnError(f'the scenes cannot be written: {error.strerror or error}', file=out_dir,
@@ -126,7 +134,7 @@ def put_in_place(new: Path, old: Path, stamp: dict) -> bool:
 
 
 def write_scenes(folder: Path, stamp: dict) -> None:
-    """Write images, labels, split files, class names and the stamp into an existing empty folder.
+    """Write images, labels, split files and class names into an existing empty folder.
 
     Each scene has its own random stream, keyed by seed, split and number, so that asking for more
     scenes does not change the first ones.
@@ -144,7 +152,6 @@ def write_scenes(folder: Path, stamp: dict) -> None:
             write_label(folder / f'SegmentationClass/{name}.png', label)
         (folder / f'ImageSets/Segmentation/{split}.txt').write_text(
             ''.join(name + '\n' for name in names))
-    (folder / STAMP).write_text(json.dumps(stamp, indent=1) + '\n')
 
 
 def write_label(path: Path, label: np.ndarray) -> None:
@@ -155,28 +162,34 @@ def write_label(path: Path, label: np.ndarray) -> None:
 
 
 def draw_scene(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray,
-               stamp: dict) -> tuple[np.ndarray, np.ndarray]:
+               stamp: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """One scene: image (H,W,3) uint8 RGB and label (H,W) uint8."""
+    label, placed = digits_of_scene(rng, images, labels, stamp)
+    ground, *inks = colours(rng, 1, len(placed))
+    canvas = texture(rng, *stamp['size'], ground, 1)
+    for (alpha, top, left, _), ink in zip(placed, inks, strict=True):
+        paint(canvas, alpha, top, left, texture(rng, *alpha.shape, ink, 1))
+    return to_uint8(canvas), label
+
+
+def digits_of_scene(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray,
+                    stamp: Mapping[str, Any]) -> tuple[np.ndarray, list]:
+    """Place as many digits as the stamp wants: as place_digits returns them. FcnError where they do
+    not fit."""
     few, many = stamp['digits']
     count = int(rng.integers(few, many + 1))
     for _ in range(100):                    # retry if the first digits block the others
         label, placed = place_digits(rng, images, labels, count, stamp)
         if len(placed) >= few:
-            break
-    else:
-        raise FcnError(f'{few} digits of {stamp["digit_sizes"]} pixels do not fit into a scene '
-                       f'of {stamp["size"]}', do='Ask for fewer or smaller digits.')
-    ground, *inks = colours(rng, 1, len(placed))
-    canvas = texture(rng, *stamp['size'], ground, 1)
-    for (alpha, top, left), ink in zip(placed, inks, strict=True):
-        paint(canvas, alpha, top, left, texture(rng, *alpha.shape, ink, 1))
-    return to_uint8(canvas), label
+            return label, placed
+    raise FcnError(f'{few} digits of {stamp["digit_sizes"]} pixels do not fit into a scene '
+                   f'of {stamp["size"]}', do='Ask for fewer or smaller digits.')
 
 
 def place_digits(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, count: int,
-                 stamp: dict, tries: int = 30) -> tuple[np.ndarray, list]:
+                 stamp: Mapping[str, Any], tries: int = 30) -> tuple[np.ndarray, list]:
     """Place up to `count` digits without overlap: the label image (H,W) uint8 and a list of
-    (alpha (h,w), top, left)."""
+    (alpha (h,w), top, left, digit)."""
     low, high = stamp['digit_sizes']
     label, placed = np.zeros(stamp['size'], np.uint8), []
     for _ in range(count):
@@ -189,7 +202,7 @@ def place_digits(rng: np.random.Generator, images: np.ndarray, labels: np.ndarra
             place = label[top:top + patch.shape[0], left:left + patch.shape[1]]
             if not (place[patch > 0] > 0).any():
                 place[patch > 0] = patch[patch > 0]
-                placed.append((alpha, top + RIM, left + RIM))
+                placed.append((alpha, top + RIM, left + RIM, int(labels[index])))
                 break
     return label, placed
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from fcn_repro.data.layer import SegDataLayer, param_path
 from fcn_repro.data.palette import VOC_CLASSES
+from fcn_repro.data.published import check_seg11valid
 from fcn_repro.data.reader import Reader, read_ids
 from fcn_repro.data.sbd import SbdFolder
 from fcn_repro.data.scenes import CLASSES, FOLDERS
@@ -26,6 +27,7 @@ class VocFolder(Reader):
     images = 'JPEGImages/{}.jpg'
     labels = 'SegmentationClass/{}.png'
     splits = 'ImageSets/Segmentation/{}.txt'
+    standard = VOC_CLASSES
     layout = ('a folder with JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/, such as '
               'VOCdevkit/VOC2011')
 
@@ -48,7 +50,8 @@ class VocFolder(Reader):
             raise FcnError("there is no split file 'seg11valid.txt'", file=self.split_file,
                            do='It is VOC2011 val without SBD train: give sbdd_dir, the dataset '
                               'folder of SBD, and it is computed, or add the file.')
-        train = set(SbdFolder(self.sbdd_dir, 'train').ids)
+        listed = SbdFolder(self.sbdd_dir, 'train').ids
+        train = set(listed)
         val_file = self.split_path('val')
         val = read_ids(val_file, self.layout)
         ids = [i for i in val if i not in train]
@@ -56,6 +59,7 @@ class VocFolder(Reader):
             raise FcnError(f'all {len(val)} images of val are in SBD train too: seg11valid would '
                            'be empty', file=val_file,
                            do=f'Check the split files of {self.sbdd_dir}.')
+        check_seg11valid(ids, len(val), len(listed), val_file)
         return ids
 
     def _year(self) -> str | None:

@@ -23,6 +23,7 @@ from ..proto import TEST, TRAIN
 from ..proto.prototxt import NetText, SolverText, parse_net, parse_solver, read_net, read_solver
 from ..recipe.finished import opened
 from ..recipe.stages import SOLVER, STAGES, Stage, shipped
+from ..recipe.starting import adapted
 from ..recipe.training import prepare
 from ..report.caffelog import TrainingLog, read_log
 from ..search import SearchPath
@@ -142,6 +143,8 @@ class Subject:
         try:
             if path is not None:
                 self.weights = read_weights(path, self.net.graph.dialect)
+                if not self.sources.own:
+                    self.weights = adapted(self.sources.stage or Stage(), self.weights, self.net)
                 self.rows = self.net.copy_from(self.weights, in_order=self.sources.own)
             if self.sources.surgery and not self.sources.own:
                 prepare(self.net, *self._surgeries())

@@ -20,11 +20,7 @@ def message_of(source: Source):
     """The NetParameter of the net, its input at the export's size."""
     net, graph = source.net, source.net.graph
     message = graph.dialect['NetParameter'](name=graph.name)
-    read = {blob for node in graph.nodes for blob in node.param.bottom}
-    for node in graph.nodes:
-        if node.type == 'Split' and graph.consumers(node.tops[0]) and \
-                not read & set(node.param.top):             # inserted: its readers name the blob
-            continue
+    for node in graph.written:
         layer = message.layer.add()
         layer.CopyFrom(node.param)
         if node.type == 'Input':

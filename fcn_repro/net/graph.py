@@ -113,6 +113,14 @@ class Graph:
     def _producers(self):
         return {v: node for node in reversed(self.nodes) for v in node.tops}
 
+    @property
+    def written(self) -> tuple[Node, ...]:
+        """The nodes but for inserted Splits: a text that has these makes this graph again, since
+        its readers name the blob and not a copy."""
+        read = {blob for node in self.nodes for blob in node.param.bottom}
+        return tuple(node for node in self.nodes if node.type != 'Split' or not (
+            self.consumers(node.tops[0]) and not read & set(node.param.top)))
+
     def upto(self, layer: 'str | Node') -> tuple[Node, ...]:
         """The nodes up to and with `layer`, for a run that stops there.
 

@@ -8,9 +8,10 @@ from ..data.prefetch import check_workers
 from ..errors import FcnError, nearest
 from ..layers import PRECISIONS, ExecutionOptions
 from ..ops import has_avx512_bf16
+from ..processor import processor_name
 from .net import Net
 
-__all__ = ['PRECISIONS', 'check_precision', 'pick_device', 'place']
+__all__ = ['PRECISIONS', 'check_precision', 'hardware', 'pick_device', 'place']
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,14 @@ def pick_device(name: str | None = None) -> torch.device:
                        code='no-such-device', facts={'device': name, 'count': count},
                        do="Use the device 'cpu', another GPU, or a torch built for CUDA.")
     return device
+
+
+def hardware(device: torch.device) -> str:
+    """A device in words: a GPU by its model, else the processor and the threads that are used."""
+    if device.type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    count = torch.get_num_threads()
+    return f'{processor_name()}, {count} thread{"s" * (count > 1)}'
 
 
 def check_precision(name: str, device: torch.device, train: bool = False) -> None:

@@ -87,6 +87,27 @@ def expand_input(new_params, new_layer, params, layer):
         new.copy_(old)
 
 
+@torch.no_grad()
+def rarefy(new_params, new_layer, params, layer):
+    """Copy a layer of kernel k into one of kernel 2k or 2k - 1: its weights at even rows and
+    columns, zeros between them (a trous; section 3.2 of the paper). On an input of half the stride
+    the new layer's outputs, every second one, are the old one's.
+
+    Weight (O, C, k, k), or (O, C*k*k) of an InnerProduct; the other blobs are copied."""
+    olds, news = blobs_of(params, layer), blobs_of(new_params, new_layer)
+    checked = list(pairs(olds, news, layer, new_layer))
+    old, new = checked[0]
+    shape = tuple(new.shape)
+    k = (shape[-1] + 1) // 2
+    if len(shape) != 4 or shape[2] != shape[3] or (
+            old.shape != (*shape[:2], k, k) and old.shape != (shape[0], shape[1] * k * k)):
+        wrong(old, new, layer, new_layer, 'the new kernel needs 2k or 2k - 1 rows and columns')
+    new.zero_()
+    new[:, :, ::2, ::2] = old.reshape(*shape[:2], k, k).to(new.device)
+    for old, new in checked[1:]:
+        new.copy_(old.reshape(new.shape))
+
+
 def pairs(olds, news, layer, new_layer):
     if len(olds) != len(news):
         raise FcnError(f"has {len(news)} blobs, '{layer}' has {len(olds)}", layer=new_layer,

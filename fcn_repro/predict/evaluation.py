@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -25,15 +25,17 @@ from ..data.prefetch import default_workers
 from ..data.reader import Sample
 from ..distributed import ALONE, Processes
 from ..errors import FcnError
+from ..formats.atomic import make_folder
 from ..lock import locked
 from ..net.net import Net
 from ..paths import confined
-from ..report import metrics_table, one_class_warning
+from ..report import metrics_table, one_class_warning, rules_line
 from ..report.pictures import Row, make_row, save_rows, shrunk
 from ..report.results import Evaluation, Example, Image, Times, spread_of, write_results
 from ..sizes import size
+from .heads import Head, find_heads
 from .labels import data_layer
-from .metrics import Confusion, Metrics, metrics
+from .metrics import Confusion, Metrics, metrics, other_rule
 from .outputs import Output, find_output
 from .partial import Partial, hash_of_params, stamp_of
 from .scoring import ImageScore, Totals, image_metrics, score_image
@@ -48,19 +50,26 @@ ROUNDED = 0.5           # by what a mean pixel may differ from Caffe's: it is of
 
 
 def val_metrics(net: Net, iteration: int, processes: Processes = ALONE) -> Metrics:
-    """Score a val net during training, as the release's solve.py does between its steps. Logs four
-    lines."""
-    output = find_output(net)
-    confusion = Confusion(output.classes)
-    for _ in evaluate(net, confusion, output=output, processes=processes):
+    """Score a val net during training, as the release's solve.py does between its steps: each of
+    its heads, one after the other. Logs four lines for each; returns the first one's."""
+    heads = find_heads(net)
+    found = [head_metrics(net, head, processes) for head in heads]
+    for head, m in zip(heads, found, strict=True):
+        of = f'{head.output.blob} ' if len(heads) > 1 else ''
+        values = {'overall accuracy': m.pixel_accuracy, 'mean accuracy': m.mean_accuracy,
+                  'mean IU': m.mean_iu, 'fwavacc': m.fw_iu}
+        for name, value in values.items():
+            log.info('Iteration %d, %s%s = %.6g', iteration, of, name, value)
+    return found[0]
+
+
+def head_metrics(net: Net, head: Head, processes: Processes = ALONE) -> Metrics:
+    """The Metrics of a head over all images of the val net's split."""
+    confusion = Confusion(head.output.classes)
+    for _ in evaluate(net, confusion, output=head.output, processes=processes, label=head.label):
         pass
     confusion.hist = processes.add(confusion.hist)
-    m = confusion.metrics()
-    values = {'overall accuracy': m.pixel_accuracy, 'mean accuracy': m.mean_accuracy,
-              'mean IU': m.mean_iu, 'fwavacc': m.fw_iu}
-    for name, value in values.items():
-        log.info('Iteration %d, %s = %.6g', iteration, name, value)
-    return m
+    return confusion.metrics()
 
 
 def val_line(m: Metrics, iteration: int) -> str:
@@ -81,9 +90,10 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
     net: a val net, which reads its data; or a deploy net, with `data`, whose images it is given.
     pictures: number of image | ground truth | prediction strips, spread over the data. count:
     number of images (None: all). rule: of metrics.metrics, 'paper' or 'release'. output,
-    threshold: of find_output. processes: those that all call this, each with the net, to share the
-    images; the counts are those of one process. submit: the archive to write for VOC's server.
-    weights, provenance: the file, and what it records of itself, for the results.
+    threshold: of find_heads; of several heads the first is evaluated into `out`, each other one
+    into a folder in it, named as its blob. processes: those that all call this, each with the net,
+    to share the images; the counts are those of one process. submit: the archive to write for VOC's
+    server. weights, provenance: the file, and what it records of itself, for the results.
 
     Returns the Evaluation; None where the split has no labels, which `submit` alone takes. Writes
     metrics.json, metrics.csv, images.csv, pictures/<id>.png and pictures.png. A call that was
@@ -93,29 +103,29 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
     another evaluation is using.
     """
     source_data, out = data_layer(net) if data is None else data, Path(out)
-    prediction_of = find_output(net, output, threshold)
-    print(prediction_of.words)
+    heads = find_heads(net, output, threshold) if data is None else \
+        [Head(find_output(net, output, threshold))]
+    if submit is not None:
+        heads = heads[:1]
     total = how_many(count, source_data)
-    source: Source = ValSource(net, prediction_of, processes) if data is None else \
-        GivenSource(net, prediction_of, data, net.options.workers, processes)
-    submission = None if submit is None else \
-        Submission(submit, out / 'submission', folder_of(source_data), prediction_of.classes)
     with locked(out) if processes.first else nullcontext():
         processes.gather(None)              # the folder is there now
-        work = Pass(net, prediction_of, source, out, total, pictures, processes, submission)
-        found = work.run()
-        if submission is not None and processes.first:
-            submission.pack({score.id: score.size for score in found.values()})
-            print(f'submission of {total} label maps, checked: {submission.archive}')
-        if getattr(source_data, 'unlabelled', False):
-            processes.by_first(work.partial.remove)
-            return None
-        evaluation = work.evaluation(found, rule, str(weights), provenance or {})
-        if processes.first:
-            show(evaluation, [row for _, row in sorted(work.rows.items())], out)
-        processes.by_first(lambda: write_results(evaluation, out))
-        processes.by_first(work.partial.remove)
-    return evaluation
+        found: list[Evaluation] = []
+        for head in heads:
+            print(head.words)
+            source: Source = ValSource(net, head.output, processes, head.label) \
+                if data is None else GivenSource(net, head.output, data, net.options.workers,
+                                                 processes)
+            submission = None if submit is None else Submission(
+                submit, out / 'submission', folder_of(source_data), head.output.classes)
+            folder = out if head is heads[0] else confined(out, head.output.blob, 'blob')
+            work = Pass(net, head.output, source, folder, total, pictures, processes, submission)
+            evaluation = work.report(rule, str(weights), provenance or {})
+            if evaluation is None:
+                return None
+            found.append(evaluation)
+    return replace(found[0], others=dict(zip(
+        (head.output.blob for head in heads[1:]), found[1:], strict=True)))
 
 
 def folder_of(data: DataLayer) -> str | Path:
@@ -187,7 +197,7 @@ class Pass:
     @property
     def names(self) -> Sequence[str] | None:
         """The class names of the data, if there is one for each class of the net."""
-        names = self.source.data.classes
+        names = self.source.data.classes_of(self.source.label)
         return names if names and len(names) == self.classes else None
 
     def key(self) -> dict[str, Any]:
@@ -196,7 +206,8 @@ class Pass:
         ids = getattr(data, 'ids', None)
         split = data.fingerprint() if ids is None else hash_of('\n'.join(ids))
         mean = getattr(data, 'mean', None)
-        return {'weights': hash_of_params(net), 'split': split,
+        return {**({'label': self.source.label} if self.source.label else {}),
+                'weights': hash_of_params(net), 'split': split,
                 'net': hash_of('\n'.join(str(node.param) for node in net.graph.nodes)),
                 'output': [self.output.blob, self.output.threshold], 'classes': self.classes,
                 'device': net.options.device.type, 'precision': net.options.precision,
@@ -225,7 +236,7 @@ class Pass:
     def still_good(self, k: int, stamp: str, score: ImageScore) -> bool:
         """Whether an earlier call's score of an image holds: its files are as they were, and its
         label map is there if it is to be submitted."""
-        return stamp == stamp_of(files_of(self.source.data, k)) and (
+        return stamp == stamp_of(files_of(self.source, k)) and (
             self.submission is None or self.submission.path(score.id).is_file())
 
     def over(self, mine: Sequence[int]) -> dict[int, ImageScore]:
@@ -239,7 +250,7 @@ class Pass:
         try:
             for done in bar:
                 scores[done.k] = done.score
-                self.partial.append(done.k, stamp_of(files_of(self.source.data, done.k)),
+                self.partial.append(done.k, stamp_of(files_of(self.source, done.k)),
                                     done.score)
                 self.draw(done)
                 self.extremes.add(done)
@@ -282,7 +293,7 @@ class Pass:
 
     def is_of_data(self, error: FcnError, k: int) -> bool:
         """Whether an error is of the k-th sample's files, so that others may be good."""
-        return str(error.file) in map(str, files_of(self.source.data, k))
+        return str(error.file) in map(str, files_of(self.source, k))
 
     def failed(self, faults: Sequence[dict[str, Any]], good: int) -> FcnError:
         """The error for files that cannot be read."""
@@ -324,13 +335,31 @@ class Pass:
 
     # The result
 
+    def report(self, rule: str, weights: str, provenance: Mapping[str, Any]) -> Evaluation | None:
+        """The Evaluation of all images, printed and written; None for a split without labels."""
+        if self.processes.first:
+            make_folder(self.out)
+        found = self.run()
+        if self.submission is not None and self.processes.first:
+            self.submission.pack({score.id: score.size for score in found.values()})
+            print(f'submission of {self.total} label maps, checked: {self.submission.archive}')
+        if getattr(self.source.data, 'unlabelled', False):
+            self.processes.by_first(self.partial.remove)
+            return None
+        evaluation = self.evaluation(found, rule, weights, provenance)
+        if self.processes.first:
+            show(evaluation, [row for _, row in sorted(self.rows.items())], self.out)
+        self.processes.by_first(lambda: write_results(evaluation, self.out))
+        self.processes.by_first(self.partial.remove)
+        return evaluation
+
     def evaluation(self, scores: Mapping[int, ImageScore], rule: str, weights: str,
                    provenance: Mapping[str, Any]) -> Evaluation:
         """The Evaluation of all images; the same in all processes. FcnError if no pixel counts."""
         totals = Totals(self.classes).add(scores.values())
         if not totals.hist.any():
             self.processes.by_first(self.partial.remove)
-        m = metrics(totals.confusion, rule)
+        m, other = (metrics(totals.confusion, each) for each in (rule, other_rule(rule)))
         for part in self.processes.gather((self.rows, self.extremes.examples)):
             self.rows |= part[0]
             self.extremes.examples |= part[1]
@@ -352,9 +381,9 @@ class Pass:
             split=str(getattr(getattr(data, 'reader', None), 'split', '')),
             fingerprint=data.fingerprint(), mean=mean, device=device_name(options.device),
             precision=options.precision, memory=max(self.processes.gather(self.peak)),
-            warnings=doubts(mean, provenance), provenance=provenance,
-            worst=[examples[k] for k in worst if k in examples],
-            best=[examples[k] for k in best if k in examples], resumed=self.resumed)
+            warnings=doubts(mean, provenance, getattr(data, 'own_mean', None)),
+            provenance=provenance, worst=[examples[k] for k in worst if k in examples],
+            best=[examples[k] for k in best if k in examples], resumed=self.resumed, other=other)
 
 
 class Extremes:
@@ -416,10 +445,12 @@ def device_name(device: torch.device) -> str:
         f'{device.type}, {torch.get_num_threads()} threads'
 
 
-def doubts(mean: Any, provenance: Mapping[str, Any]) -> list[str]:
-    """Why the scores of a net may not be comparable with those of Caffe's."""
+def doubts(mean: Any, provenance: Mapping[str, Any], own: Any = None) -> list[str]:
+    """Why the scores of a net may not be comparable with those of Caffe's. own: the mean of the
+    data set's nets in the release, where that is another one than VGG16's."""
     found = []
-    if mean is not None and not np.allclose(mean, MEAN, rtol=0, atol=ROUNDED):
+    if mean is not None and not any(np.allclose(mean, known, rtol=0, atol=ROUNDED)
+                                    for known in (MEAN, own) if known is not None):
         found.append(f'the mean pixel is {tuple(round(float(v), 3) for v in mean)}, that of the '
                      f"release's VGG16 nets {MEAN} (BGR): right only for weights that were trained "
                      'with it')
@@ -437,6 +468,9 @@ def show(found: Evaluation, rows: Sequence[Row], out: Path) -> None:
           f'{1000 * median(times.waited):.0f} ms an image')
     print(times_lines(found))
     print(f'\n{metrics_table(found.metrics, found.names)}')
+    if found.other is not None and (line := rules_line(
+            found.hist, found.metrics, found.other, found.rule, found.names)):
+        print(line)
     if found.bound is not None:
         print(bound_line(found.metrics.mean_iu, found.bound, found.stride))
     if (warning := one_class_warning(found.hist, found.names)):

@@ -106,7 +106,7 @@ def class_names(net_file: str | Path, count: int, file: str | Path | None = None
     """Names by class index, `count` of them.
 
     From `file`, one per line; else those kept beside the net, or with the run whose folder `net` it
-    is in (classes.txt), and those of the data that val.prototxt in the net's folder reads, if they
+    is in (classes.txt), and those of the data that val_file of the net's folder reads, if they
     are as many; else VOC's for 21 classes; else the bare indices. FcnError if `file` cannot be read
     or has another number of names.
     """
@@ -121,7 +121,7 @@ def class_names(net_file: str | Path, count: int, file: str | Path | None = None
         beside = read_class_names(kept / 'classes.txt')
         if beside and len(beside) == count:
             return beside
-    found = names_of_data(Path(net_file).parent / 'val.prototxt')
+    found = names_of_data(val_file(Path(net_file).parent))
     if found and len(found) == count:
         return found
     return VOC_CLASSES if count == len(VOC_CLASSES) else tuple(map(str, range(count)))
@@ -134,6 +134,13 @@ def names_in(file: str | Path) -> tuple[str, ...]:
         raise FcnError('the class names cannot be read: no such file', file=str(file),
                        do='Give a text file with one name per line.')
     return names
+
+
+def val_file(folder: Path) -> Path:
+    """The net in a folder of prototxt files that reads the data to score: val.prototxt, or
+    test.prototxt where the release trains on train and val together."""
+    val, test = folder / 'val.prototxt', folder / 'test.prototxt'
+    return test if os.path.isfile(test) and not os.path.isfile(val) else val
 
 
 def names_of_data(val: Path) -> Sequence[str] | None:

@@ -97,18 +97,31 @@ def bands(label: np.ndarray) -> np.ndarray:
     """(H, W) uint8: for each pixel the number of its band of BANDS, by the distance (chessboard, in
     pixels) from the nearest boundary. A pixel that touches one of another label, void included,
     above, below, left or right, is at distance 1."""
-    from scipy.ndimage import distance_transform_cdt  # slow to import
-
-    inside = np.ones(label.shape, bool)
+    edge = np.zeros(label.shape, bool)
     for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
         differs = label[one] != label[other]
-        inside[one] &= ~differs
-        inside[other] &= ~differs
-    if inside.all():
-        return np.full(label.shape, len(BANDS), np.uint8)
-    distance = distance_transform_cdt(inside, 'chessboard')
-    table = np.searchsorted(BANDS, np.arange(1, BANDS[-1] + 2)).astype(np.uint8)
-    return table[np.minimum(distance, BANDS[-1])]
+        edge[one] |= differs
+        edge[other] |= differs
+    found = np.full(label.shape, len(BANDS), np.uint8)
+    distance = 1
+    for end in BANDS:
+        edge = dilated(edge, end - distance)        # the pixels at a distance of at most `end`
+        distance = end
+        found -= edge
+    return found
+
+
+def dilated(mask: np.ndarray, distance: int) -> np.ndarray:
+    """(H, W) bool: whether a pixel of the mask is within `distance` (chessboard, in pixels)."""
+    wide = np.pad(mask, distance)
+    for _ in range(2):
+        length = 1                                  # of the run of pixels that each stands for
+        while length <= 2 * distance:
+            step = min(length, 2 * distance + 1 - length)
+            wide = wide[step:] | wide[:-step]
+            length += step
+        wide = wide.T
+    return wide
 
 
 class Totals:

@@ -21,17 +21,20 @@ from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..net.net import Net
 from ..sizes import dims
+from .heads import find_heads
 from .labels import data_layer, image_input, python_layer, score_layer, single_sample
 from .metrics import Confusion
-from .outputs import Output, find_output
+from .outputs import Output
 from .scoring import Seconds
 
 TABLE_3 = 'seg11valid'      # the split of the paper's Tables 2 and of the release's scores
 
 
 class Source(Protocol):
-    """Images of a split, in order, and what a net predicts for them. data: their layer."""
+    """Images of a split, in order, and what a net predicts for them. data: their layer. label: the
+    one that counts, of a Head."""
     data: DataLayer
+    label: str
 
     def predict(self, k: int) -> tuple[Sample, np.ndarray, Seconds]:
         """The k-th sample and its label map (H, W) uint8. FcnError for a file that cannot be
@@ -43,8 +46,8 @@ class ValSource:
     reads no data, and, in predict, for one that reads several images per batch or has no label per
     pixel."""
 
-    def __init__(self, net: Net, output: Output, processes: Processes = ALONE):
-        self.net, self.output, self.data = net, output, data_layer(net)
+    def __init__(self, net: Net, output: Output, processes: Processes = ALONE, label: str = ''):
+        self.net, self.output, self.data, self.label = net, output, data_layer(net), label
         self.layer = python_layer(net)
         net.state.share = Share(processes.rank, processes.size, processes.size)
 
@@ -54,12 +57,15 @@ class ValSource:
         prediction, _ = self.output.predict(self.net)
         total = time.perf_counter() - start
         reading, waiting = self.layer.seconds
-        return single_sample(self.layer), prediction, Seconds(total - waiting, reading, waiting)
+        sample = single_sample(self.layer).labelled(self.label)
+        return sample, prediction, Seconds(total - waiting, reading, waiting)
 
 
 class GivenSource:
     """A deploy net that is given a data layer's images, which `workers` threads read ahead.
     FcnError for a net whose input is not one image."""
+
+    label = ''
 
     def __init__(self, net: Net, output: Output, data: DataLayer, workers: int = 0,
                  processes: Processes = ALONE):
@@ -107,7 +113,7 @@ def checked(source: Source, net: Net, output: Output,
     """What a source predicts for its k-th image. FcnError for a label id that is neither void nor a
     class, and for a score of another size than the image."""
     sample, prediction, seconds = source.predict(k)
-    check_label(sample.label, output.classes, source.data.label_file(sample))
+    check_label(sample.label, output.classes, source.data.label_file(sample, source.label))
     if prediction.shape != sample.label.shape:
         raise FcnError(f"'{output.blob}' is {dims(prediction.shape)} for an image of "
                        f'{dims(sample.label.shape)}', file=net.graph.file,
@@ -116,16 +122,17 @@ def checked(source: Source, net: Net, output: Output,
 
 
 def evaluate(net: Net, confusion: Confusion, count: int | None = None,
-             output: Output | None = None,
-             processes: Processes = ALONE) -> Iterator[tuple[Sample, np.ndarray, Seconds]]:
+             output: Output | None = None, processes: Processes = ALONE,
+             label: str = '') -> Iterator[tuple[Sample, np.ndarray, Seconds]]:
     """Run a val net over its data in order; yields (sample, prediction (H, W), Seconds).
 
-    count: number of images (None: all). output: of find_output (None: what it finds). processes:
-    each runs over its share of the images. Each image is added to `confusion`. FcnError as in
-    `checked` and ValSource.
+    count: number of images (None: all). output, label: of a Head (None: the first of find_heads).
+    processes: each runs over its share of the images. Each image is added to `confusion`. FcnError
+    as in `checked` and ValSource.
     """
-    output = output or find_output(net)
-    source = ValSource(net, output, processes)
+    if output is None:
+        output, label = find_heads(net)[0]
+    source = ValSource(net, output, processes, label)
     total = len(source.data)
     for k in processes.share(total if count is None else min(count, total)):
         sample, prediction, seconds = checked(source, net, output, k)
@@ -133,9 +140,10 @@ def evaluate(net: Net, confusion: Confusion, count: int | None = None,
         yield sample, prediction, seconds
 
 
-def files_of(data: DataLayer, k: int) -> tuple[Path, ...]:
+def files_of(source: Source, k: int) -> tuple[Path, ...]:
     """The paths of the k-th sample's image and label; () for data whose samples are no files."""
+    data = source.data
     if not isinstance(data, SegDataLayer):
         return ()
     id_ = data.ids[data.order[k]]
-    return data.reader.image_file(id_), data.reader.label_file(id_)
+    return data.reader.image_file(id_), data.reader.label_file(id_, source.label)

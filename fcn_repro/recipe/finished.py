@@ -15,7 +15,7 @@ from ..data.reader import read_class_names
 from ..errors import FcnError, located, nearest, short
 from ..formats.atomic import write_text
 from ..formats.weights import read_extra
-from ..predict.labels import data_params, names_of_data
+from ..predict.labels import data_params, names_of_data, val_file
 from ..solver.snapshot_files import iteration, list_snapshots
 from .runs import Run, newest_weights, recorded_length
 from .stages import STAGES, Stage, shipped
@@ -54,7 +54,7 @@ class FinishedRun:
     @property
     def val(self) -> Path:
         """The val prototxt, which reads the val set."""
-        return self.prototxt / 'val.prototxt'
+        return val_file(self.prototxt)
 
     @property
     def iteration(self) -> int:

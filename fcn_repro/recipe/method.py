@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 
 from ..data import parse_params
+from ..data.augment import MOST_JITTER
 from ..data.image import VOID
 from ..data.own import balanced
 from ..errors import FcnError
 from ..formats.atomic import write_text
 from ..layers.common.losses import normalization
 from ..layers.python import make_reader
+from ..predict.labels import val_file
 from ..proto import LossParameter
 from ..proto.netspec import net_text
 from ..proto.prototxt import NetText, SolverText, read_net
@@ -44,7 +46,8 @@ class Method:
     probability p that a position takes part in the loss, one over a whole number; an iteration then
     has 1/p as many passes, so that about as many positions take part. keep_cell: side in pixels of
     the squares that are kept or left out as one. train_split: train on this split of the folder
-    that the val net reads ('train' of VOC 2011 has 1,112 images, SBD's 8,498).
+    that the val net reads ('train' of VOC 2011 has 1,112 images, SBD's 8,498). mirror: half of the
+    training images are mirrored; jitter: they are moved by up to so many pixels (data/augment.py).
     FcnError (code 'bad-method') for values that make no sense.
     """
     learn: str = ALL
@@ -53,6 +56,8 @@ class Method:
     keep_ratio: float = 1.0
     keep_cell: int = 1
     train_split: str | None = None
+    mirror: bool = False
+    jitter: int = 0
 
     def __post_init__(self) -> None:
         rate, ratio = self.bias_rate, self.keep_ratio
@@ -65,6 +70,8 @@ class Method:
                        f'one over a whole number up to {MOST_PASSES}, such as 0.5 or 0.25')
         if not 1 <= self.keep_cell <= 1 << 16:
             raise _bad('keep_cell', f'{self.keep_cell}', 'a number of pixels from 1 to 65536')
+        if not 0 <= self.jitter <= MOST_JITTER:
+            raise _bad('jitter', f'{self.jitter}', f'a number of pixels from 0 to {MOST_JITTER}')
 
     @property
     def changes(self) -> bool:
@@ -86,7 +93,8 @@ class Method:
             '' if self.keep_ratio == 1 else f'{self.keep_ratio:g} of the '
             + (f'cells of {self.keep_cell}x{self.keep_cell} ' if self.keep_cell > 1 else '')
             + f'pixels, {self.images_for_one} times the images',
-            '' if self.train_split is None else f"split '{self.train_split}'")))
+            '' if self.train_split is None else f"split '{self.train_split}'",
+            'mirrored' * self.mirror, f'moved by up to {self.jitter} pixels' * (self.jitter > 0))))
 
     @property
     def suffix(self) -> str:
@@ -96,7 +104,8 @@ class Method:
             '' if self.bias_rate is None else f'-bias{self.bias_rate:g}',
             '' if self.keep_ratio == 1 else f'-keep{self.keep_ratio:g}',
             f'-cell{self.keep_cell}' * (self.keep_ratio < 1 and self.keep_cell > 1),
-            '' if self.train_split is None else f"-on-{self.train_split.replace('/', '-')}"))
+            '' if self.train_split is None else f"-on-{self.train_split.replace('/', '-')}",
+            '-mirror' * self.mirror, f'-jitter{self.jitter}' * (self.jitter > 0)))
 
     def net(self, net: Any, score_layers: str, val_data: Any = None,
             class_weights: Sequence[float] = ()) -> Any:
@@ -123,6 +132,8 @@ class Method:
             _set_bias_rate(changed, self.bias_rate)
         if self.train_split is not None:
             _set_split(changed, val_data, self.train_split)
+        if self.mirror or self.jitter:
+            _set_moves(changed, self.mirror, self.jitter)
         self._set_losses(changed, class_weights)
         return changed
 
@@ -162,7 +173,7 @@ class Method:
 
         class_weights: numbers, or any text for those that the train labels balance. overrides: as
         of Net, of the data layers."""
-        val = read_net(folder / 'val.prototxt')
+        val = read_net(val_file(folder))
         for file in sorted(folder.glob('train*.prototxt')):
             text = read_net(file)
             weights: Sequence[float] = ()
@@ -218,6 +229,16 @@ def _set_split(net: Any, val: Any, split: str) -> None:
     params = parse_params(val.python_param.param_str) | {'split': split}
     data.python_param.CopyFrom(val.python_param)
     data.python_param.param_str = str(params if seed is None else params | {'seed': seed})
+
+
+def _set_moves(net: Any, mirror: bool, jitter: int) -> None:
+    """Let a train net's data layer mirror and move its images."""
+    data = next((layer for layer in net.layer if layer.type == 'Python'), None)
+    if data is None:
+        raise FcnError('the train net has no Python data layer', do='Leave out mirror and jitter.')
+    params = parse_params(data.python_param.param_str)
+    moves = {name: value for name, value in (('mirror', mirror), ('jitter', jitter)) if value}
+    data.python_param.param_str = str(params | moves)
 
 
 def divides_by_all(net: NetText) -> bool:

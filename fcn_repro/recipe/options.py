@@ -21,7 +21,8 @@ NONE = 'none'           # as `weights`: random ones
 BALANCED = 'balanced'   # as `class_weights`: by the pixels of each class
 MOST_WEIGHT = 1e4       # of a class
 RELEASE_SEED = 1337     # of the order of samples in the release
-FOLDERS = 'voc', 'sbd', 'mnist', 'm2nist'       # options that are folders of data
+PUBLISHED = 'nyud', 'siftflow', 'context', 'pascal'    # folders of the paper's other data sets
+FOLDERS = 'voc', 'sbd', 'mnist', 'm2nist', *PUBLISHED   # options that are folders of data
 
 
 def own_data_alone(name: str) -> FcnError:
@@ -49,7 +50,9 @@ class Options:
     data set other than VOC's; class_weights: of the loss of training on it, 'balanced' by the
     pixels of each class, or one number for each class, with commas between them, also on the data
     of the stage itself where it is no own net; mnist: folder of
-    MNIST's IDX files, to draw these digits; m2nist: folder of the published scenes. recolour: the
+    MNIST's IDX files, to draw these digits; m2nist: folder of the published scenes. nyud, siftflow,
+    context: folders of NYUDv2, SIFT Flow and PASCAL-Context in their original layouts; pascal: the
+    one that VOC2010 is in, for PASCAL-Context's images. recolour: the
     fraction of crops whose colours are rotated, in place of the stage's own. method: what else
     of the training differs from the stage's own (method.py). weights: a file, or
     'none' to start from random ones. out: the
@@ -71,6 +74,10 @@ class Options:
     class_weights: str | None = None
     mnist: str | None = None
     m2nist: str | None = None
+    nyud: str | None = None
+    siftflow: str | None = None
+    context: str | None = None
+    pascal: str | None = None
     recolour: float | None = None
     method: Method = OWN
     weights: str | None = None
@@ -190,10 +197,10 @@ class Options:
         seed of the order of samples. `batch` is not among them: Run.train_overrides has it."""
         voc = self.voc or (self.scenes if self.mnist else None)
         given: Mapping[str, Any] = {
-            'voc': voc and str(voc), 'sbd': self.sbd and str(self.sbd), 'classes': self.classes,
-            'mnist': self.mnist and str(self.mnist), 'm2nist': self.m2nist and str(self.m2nist)}
+            **{name: str(value) for name in FOLDERS if (value := getattr(self, name))},
+            **({'voc': str(voc)} if voc else {}), 'classes': self.classes}
         return {layer.__name__: {
-            **{param: given[name] for name, param in layer.options.items() if given[name]},
+            **{param: given[name] for name, param in layer.options.items() if given.get(name)},
             **({layer.seed_param: RELEASE_SEED + self.seed} if self.seed else {})}
             for layer in python_layers.values()}
 

@@ -16,6 +16,7 @@ from ..proto.prototxt import read_solver
 from ..solver.nets import train_net
 from .options import NONE
 from .runs import OWN_RECIPE, Run
+from .starting import Source, files_of, given
 
 ROOT = Path(__file__).parents[2]
 LABELS = {'stage': 'stage', 'classes': 'number of classes', 'data': 'data (hash)', 'seed': 'seed',
@@ -65,13 +66,20 @@ def data_hash(net, overrides: dict[str, dict]) -> str:
 
 
 def classes_of(net: Net) -> int:
-    """Channels of the blob that the last loss compares with the labels; 0 without such a loss."""
+    """Channels of the blob that the loss named 'loss', or else the last one, compares with the
+    labels; 0 without a SoftmaxWithLoss. (The release's nets with two heads have loss and
+    loss_geo.)"""
     losses = [node for node in net.graph.nodes if node.type == 'SoftmaxWithLoss']
-    return net.shapes[losses[-1].bottoms[0]][1] if losses else 0
+    chosen = [node for node in losses if node.name == 'loss'] or losses
+    return net.shapes[chosen[-1].bottoms[0]][1] if chosen else 0
 
 
-def parentage(weights: str | Path | None) -> dict[str, str]:
-    """What snapshots record of the weights that a run started from; None: random ones."""
+def parentage(weights: Source | None) -> dict[str, str]:
+    """What snapshots record of the weights that a run started from; None: random ones. Of several
+    streams it has each one's, with + between them."""
+    if isinstance(weights, tuple):
+        records = [parentage(file) for file in weights]
+        return {key: ' + '.join(record[key] for record in records) for key in records[0]}
     if weights is None:
         return {'parent': 'random weights', 'parent_sha256': ''}
     extra = read_extra(weights)
@@ -86,20 +94,25 @@ def parentage_now(run: Run) -> dict[str, str]:
     options, parent = run.options, run.parent
     if options.weights == NONE or not (options.weights or parent or run.stage.weights):
         return parentage(None)
-    weights = options.weights or (parent and parent.finished)
-    return parentage(weights) if weights else {}
+    if options.weights:
+        return parentage(given(options.weights, run.stage))
+    finished = tuple(parent.finished for parent in run.parents)
+    if not finished or None in finished:
+        return {}
+    return parentage(finished if run.stage.streams else finished[0])
 
 
-def check_parent(mine: dict[str, Any], weights: str | Path) -> None:
+def check_parent(mine: dict[str, Any], weights: Source) -> None:
     """FcnError if the weights of a parent FCN record other data or another number of classes than
-    `mine`."""
-    extra = read_extra(weights)
-    for key in ('classes', 'data'):
-        if key in extra and extra[key] != mine[key]:
-            raise FcnError(f'the parent was trained with another {LABELS[key]}: {extra[key]}, here '
-                           f'it is {mine[key]}', file=str(weights), code='parent-differs',
-                           do='Train the earlier stages on the same data; to start from these '
-                              'weights all the same, give them as weights.')
+    `mine`; of several streams, whose data are parts of these, another number of classes alone."""
+    for file in files_of(weights):
+        extra = read_extra(file)
+        for key in ('classes',) if isinstance(weights, tuple) else ('classes', 'data'):
+            if key in extra and extra[key] != mine[key]:
+                raise FcnError(f'the parent was trained with another {LABELS[key]}: {extra[key]}, '
+                               f'here it is {mine[key]}', file=str(file), code='parent-differs',
+                               do='Train the earlier stages on the same data; to start from these '
+                                  'weights all the same, give them as weights.')
 
 
 def check_run(weights: str | Path, mine: dict[str, Any]) -> None:

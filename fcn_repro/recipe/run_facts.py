@@ -15,7 +15,7 @@ from .runs import Run
 LONGEST = 10            # ancestors
 LABELS = {'stage': 'stage', 'classes': 'classes', 'seed': 'seed', 'recipe': 'recipe',
           'max_iter': 'iterations', 'iteration': 'at iteration', 'data': 'data (SHA-256)',
-          'commit': 'version of this project'}
+          'commit': 'version of this project', 'hardware': 'hardware'}
 
 
 def facts_of_run(run: Run, weights: Path) -> RunFacts:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..data import parse_params, python_layers
 from ..data.check import check_folder
+from ..data.miniatures import folder_of, make_miniature
 from ..data.own import balanced
 from ..data.scenes import make_scenes
 from ..data.voc import VocFolder
@@ -20,6 +21,7 @@ from ..formats.weights import read_extra
 from ..layers.python import make_reader
 from ..lock import holder, named
 from ..net.net import Net
+from ..predict.labels import val_file
 from ..proto import TEST
 from ..proto.prototxt import NetText, SolverText, filter_net, read_net, read_solver
 from ..search import SearchPath
@@ -28,7 +30,7 @@ from ..solver.nets import train_net
 from ..solver.snapshot_files import iteration, list_snapshots
 from .models import MODELS, Model
 from .optimisations import Optimisations
-from .options import AUTO, BALANCED, FOLDERS, NEWEST, NONE, Options, own_data_alone
+from .options import AUTO, BALANCED, FOLDERS, NEWEST, NONE, PUBLISHED, Options, own_data_alone
 from .rate_rule import Batches, divided, per, rescaled, sums_the_batch
 from .stages import ON, SHORT, SLOW, STAGES, Stage, shipped
 
@@ -106,7 +108,7 @@ class Run:
         """FcnError for options that the stage does not take."""
         stage, options = self.stage, self.options
         self.check_method()
-        for name in 'voc', 'sbd', 'mnist', 'm2nist', 'recolour':
+        for name in *FOLDERS, 'recolour':
             if getattr(options, name) not in (None, '') and name not in stage.takes:
                 others = [other for other in STAGES if name in STAGES[other].takes]
                 raise FcnError(f"the stage {self.name} takes no '{name}'", code='option-not-taken',
@@ -160,9 +162,9 @@ class Run:
         if self.options.own_voc is not None:
             VocFolder(self.options.own_voc, 'train')
             _ = self.model                                      # reads the val split
-        elif self.options.sbd or self.options.m2nist:
+        elif any(getattr(self.options, name) for name in ('sbd', 'm2nist', *PUBLISHED)):
             _, train = self.solver_and_net(shipped(self.name))
-            for text in train, read_net(shipped(self.name) / 'val.prototxt'):
+            for text in train, read_net(val_file(shipped(self.name))):
                 with located(text.file):
                     for layer in text.message.layer:
                         if layer.type == 'Python':
@@ -322,21 +324,31 @@ class Run:
 
     @property
     def parent(self) -> 'Run | None':
-        """The run that this one starts from; None for a stage without a parent.
+        """The run that this one starts from, of several streams the first one's; None for a stage
+        without a parent."""
+        return next(iter(self.parents), None)
+
+    @property
+    def parents(self) -> tuple['Run', ...]:
+        """The runs that this one starts from: one, or one for each of its streams.
 
         The control `on` trains the stage's own result on; at the paper's rates (`slow`) the parent
         has them as well. A classifier has data of its own."""
+        if self.options.solver == ON:
+            names = [self.name]
+        else:
+            names = [name for name, _ in self.stage.streams] or [self.stage.parent or '']
+        return tuple(self._parent(name) for name in names if name)
+
+    def _parent(self, name: str) -> 'Run':
         options = self.options
-        name = self.name if options.solver == ON else self.stage.parent
-        if name is None:
-            return None
         inherited = Options(seed=options.seed, device=options.device, keep=options.keep,
                             mnist=options.mnist, runs=options.runs, workers=options.workers)
         if options.solver == SLOW and (shipped(name) / SLOW).exists():
             inherited = replace(inherited, solver=SLOW)
         if not STAGES[name].classifier:
-            inherited = replace(inherited, voc=options.voc, sbd=options.sbd,
-                                classes=options.classes)
+            folders = {folder: getattr(options, folder) for folder in FOLDERS}
+            inherited = replace(inherited, **folders, classes=options.classes)
         return Run(name, inherited)
 
     # What is in its folder
@@ -449,6 +461,8 @@ class Run:
 
     def make_data(self) -> None:
         """Generate the scenes that the stage's prototxt names, unless they are there already."""
+        if self.stage.miniature:
+            make_miniature(self.stage.miniature, folder_of(self.stage.miniature))
         if self.stage.scenes and not self.options.voc:
             make_scenes(self.options.scenes, mnist=self.options.mnist)
 
@@ -489,7 +503,7 @@ class Run:
 
     def val_net(self, prototxt: Path | None = None) -> Net:
         """The val net on this data, from the files in `prototxt` (by default self.prototxt)."""
-        return Net.read((prototxt or self.prototxt) / 'val.prototxt', TEST,
+        return Net.read(val_file(prototxt or self.prototxt), TEST,
                         passes=Optimisations(self.options.no_opt).passes,
                         overrides=self.options.overrides, writes=self.options.writes)
 
@@ -509,7 +523,7 @@ class Run:
                                file=str(self.folder), code='later-snapshot',
                                do='Give another folder as out, or move the later snapshots away.')
             return Path(restore)
-        if not (states or self.options.weights) and self.parent and self.parent.stopped:
+        if not (states or self.options.weights) and any(p.stopped for p in self.parents):
             return None
         return self.newest_state()
 

@@ -11,6 +11,11 @@ class Stage:
     stage by both.
     parent: the stage whose weights it starts from. trains_parent: train a missing parent without
     being asked to. weights: the file that the user has to give instead of a parent.
+    streams: instead of a parent, (stage, suffix) of each that it starts from: the stage's layers
+    become those of the same name with the suffix (late fusion).
+    expanded: (layer, layer of the source) for a layer with more input channels than the source's,
+    the new ones starting from the mean of the old (early fusion). rarefied: layers whose kernel is
+    the source's with zeros between its weights, for an input of half the stride.
     surgeries: what is done to the net before its first iteration, in this order: 'transplant'
     (weights by name), 'zero scores' (score layers that the source lacks) and 'interp' (bilinear
     upsampling layers); see training.prepare.
@@ -21,9 +26,10 @@ class Stage:
     accuracy: of a classifier, the fraction of held-out data that it has to label correctly; None
     for a segmentation net.
     channels: draw all channels of the val net's scores after training.
-    takes: the options voc, sbd, mnist, m2nist, class_weights and recolour of
-    Options that it accepts.
-    scenes: it is trained on the generated digit scenes unless a VOC folder is given.
+    takes: the options that Options has for data, class_weights and recolour, of which it accepts
+    these.
+    scenes: it is trained on the generated digit scenes unless a VOC folder is given. miniature: the
+    kind of data.miniatures that it is trained on.
     counts_classes: without `classes` its nets get as many as the folder has; those of other stages
     have their own number.
     """
@@ -32,6 +38,9 @@ class Stage:
     parent: str | None = None
     trains_parent: bool = False
     weights: str = ''
+    streams: tuple[tuple[str, str], ...] = ()
+    expanded: tuple[tuple[str, str], ...] = ()
+    rarefied: tuple[str, ...] = ()
     surgeries: tuple[str, ...] = ('transplant', 'zero scores', 'interp')
     score_layers: str = 'score*'
     up_layers: str = '*up*'
@@ -41,6 +50,7 @@ class Stage:
     channels: bool = False
     takes: tuple[str, ...] = ()
     scenes: bool = False
+    miniature: str = ''
     counts_classes: bool = False
 
     @property

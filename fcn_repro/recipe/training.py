@@ -17,11 +17,11 @@ from ..data.findings import by_kind, headed
 from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..formats.atomic import make_folder
-from ..formats.weights import FILLER, format_rows, read_extra
+from ..formats.weights import FILLER, Weights, format_rows, read_extra
 from ..lock import RunLock, locked
 from ..net import surgery
 from ..net.net import Net
-from ..net.placement import check_precision, pick_device, place
+from ..net.placement import check_precision, hardware, pick_device, place
 from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report, val_line, val_metrics
 from ..proto.prototxt import read_solver
@@ -50,6 +50,7 @@ from .run_facts import facts_of_run
 from .runs import Run, set_aside
 from .stage import Stage
 from .stages import shipped
+from .starting import Source, adapted, files_of, given
 
 LONG = 2 * 3600          # seconds of training from which on a hint goes with the estimate
 AGAIN = 30               # seconds between two tries to write to a full disk
@@ -155,23 +156,30 @@ def check_labels(run: Run, hints: Mapping[str, str]) -> None:
 
 
 def starting_weights(run: Run, hints: Mapping[str, str],
-                     processes: Processes) -> str | Path | None:
-    """The file that training starts from; None for random weights.
+                     processes: Processes) -> Source | None:
+    """The file that training starts from, or one for each stream; None for random weights.
 
     A missing parent is trained if the stage asks for that, a stopped one is resumed with
     `restore`. FcnError if there are no weights to start from."""
-    options, stage, parent = run.options, run.stage, run.parent
-    if options.weights == NONE or not (options.weights or parent or stage.weights):
+    options, stage, parents = run.options, run.stage, run.parents
+    if options.weights == NONE or not (options.weights or parents or stage.weights):
         return None
     if options.weights is not None:
-        return options.weights
-    if parent is None:
+        return given(options.weights, stage)
+    if not parents:
         raise FcnError(f'{run.name} starts from ImageNet weights, which are not given',
                        code='weights-needed', facts={'stage': run.name, 'weights': stage.weights},
                        do=f"Give {stage.weights} as weights, or, for a data set of your own, "
                           "weights='none'.")
-    stopped = parent.stopped
-    automatic = stage.trains_parent and parent.name == stage.parent
+    found = tuple(parent_weights(run, parent, hints, processes) for parent in parents)
+    return found if stage.streams else found[0]
+
+
+def parent_weights(run: Run, parent: Run, hints: Mapping[str, str],
+                   processes: Processes) -> Path:
+    """The weights of a run's parent, trained or resumed where starting_weights says so."""
+    options, stopped = run.options, parent.stopped
+    automatic = run.stage.trains_parent and parent.name == run.stage.parent
     if not automatic and not (options.restore and stopped):
         return parent.weights_for(run.name)
     goal = parent.length if parent.snapshots() else None
@@ -186,7 +194,7 @@ def starting_weights(run: Run, hints: Mapping[str, str],
     return weights
 
 
-def check_source(run: Run, val: Net | None, source: str | Path | None) -> None:
+def check_source(run: Run, val: Net | None, source: Source | None) -> None:
     """FcnError for weights that the nets do not take, before an earlier run is renamed. val: the
     val net, whose layers are the train net's; None for a data set of the user's own, whose nets are
     not written yet, so that only the file is checked."""
@@ -194,10 +202,10 @@ def check_source(run: Run, val: Net | None, source: str | Path | None) -> None:
         return
     parentage(source)
     if val is not None:
-        val.copy_from(source)
+        val.copy_from(adapted(run.stage, source, val))
 
 
-def prepare(net: Net, surgeries: Sequence[str], source: str | Path | None,
+def prepare(net: Net, surgeries: Sequence[str], source: str | Path | Weights | None,
             score_layers: str = Stage.score_layers, up_layers: str = Stage.up_layers,
             every: bool = False) -> str:
     """Do surgeries on a net before its first iteration; returns a text of what was done, to `every`
@@ -214,7 +222,8 @@ def prepare(net: Net, surgeries: Sequence[str], source: str | Path | None,
         report = format_rows(rows, every)
         fresh = [row.layer for row in rows if row.action == FILLER]
     else:
-        raise FcnError('this stage takes no weights', file=str(source), code='weights-not-taken',
+        file = source.file if isinstance(source, Weights) else str(source)
+        raise FcnError('this stage takes no weights', file=file, code='weights-not-taken',
                        do='Leave out weights.')
     if 'zero scores' in surgeries:
         for layer in (name for name in fresh if fnmatch.fnmatchcase(name, score_layers)):
@@ -227,9 +236,10 @@ def prepare(net: Net, surgeries: Sequence[str], source: str | Path | None,
     return report
 
 
-def other_mean(net: Net, source: str | Path) -> str:
+def other_mean(net: Net, source: Source) -> str:
     """A warning, on a line of its own, where a data layer of the net subtracts another mean pixel
     than the one that the weights say they expect (those converted from torchvision do); else ''."""
+    source = files_of(source)[0]
     wanted = np.asarray(read_extra(source).get('mean', ()), float).reshape(-1)
     readers = [net.layer(node).reader for node in net.graph.nodes if node.type == 'Python']
     for reader in readers:
@@ -249,15 +259,16 @@ def tensors(net: Net) -> dict[str, list[torch.Tensor]]:
 
 # ---- iterations ----------------------------------------------------------------------------------
 
-def learn(run: Run, prototxt: Path, val: Net, source: str | Path | None, mine: dict,
+def learn(run: Run, prototxt: Path, val: Net, source: Source | None, mine: dict,
           hints: Mapping[str, str], processes: Processes) -> Path | None:
     """Train from `source` (None: from the fillers); as iterate."""
     solver = make_solver(run, prototxt, mine | parentage(source), processes)
     if source is not None and run.options.weights is None and run.parent and \
             not run.parent.stage.classifier:            # a classifier has other data
         check_parent(mine, source)
+    adjusted = source if source is None else adapted(run.stage, source, solver.net)
     open_folder(run, val, processes)
-    report = prepare(solver.net, run.surgeries, source, run.stage.score_layers,
+    report = prepare(solver.net, run.surgeries, adjusted, run.stage.score_layers,
                      run.stage.up_layers, run.options.verbose)
     if source is not None and processes.first:
         report += other_mean(solver.net, source)
@@ -278,13 +289,14 @@ def resume(run: Run, prototxt: Path, val: Net, state: Path, mine: dict,
 def make_solver(run: Run, prototxt: Path, mine: dict, processes: Processes) -> Solver:
     """The run's solver, whose snapshots record `mine`."""
     options, optimisations = run.options, Optimisations(run.options.no_opt)
-    provenance = {'commit': commit(), 'max_iter': run.max_iter,
+    device = device_of(run, processes)
+    provenance = {'commit': commit(), 'hardware': hardware(device), 'max_iter': run.max_iter,
                   **({'processes': options.processes} if options.processes > 1 else {}),
                   **{key: value for key, value in mine.items() if key != 'seed'}}
     text = run.solver_text(prototxt)
     return Solver(text, search=run.search(prototxt),
                   prefix=run.folder / 'train', seed=options.seed,
-                  device=device_of(run, processes), overrides=run.train_overrides,
+                  device=device, overrides=run.train_overrides,
                   test_overrides=options.overrides, max_iter=options.iterations, keep=options.keep,
                   workers=options.workers, precision=options.precision, provenance=provenance,
                   passes=optimisations.passes, placed=optimisations.placed,

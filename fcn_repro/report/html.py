@@ -24,8 +24,9 @@ from fcn_repro.files import open_regular
 from fcn_repro.formats.atomic import make_folder, write_text
 from fcn_repro.report.charts import Axis, axis, bar_chart, line_chart
 from fcn_repro.report.curves import METRICS, Point
-from fcn_repro.report.paper import SEG11VALID, TABLE_3
+from fcn_repro.report.paper import seg11valid, tables
 from fcn_repro.report.results import Evaluation, Example, spread_of
+from fcn_repro.report.tables import rules_line
 from fcn_repro.sizes import size
 
 FILE = 'report.html'
@@ -53,11 +54,15 @@ class RunFacts:
 
 
 def write_report(path: str | Path, found: Evaluation, run: RunFacts | None = None) -> None:
-    """Write the report of an evaluation, and of the run that it scores, into one file. FcnError
-    where that cannot be written, and for a file of this name that is no report."""
+    """Write the report of an evaluation, and of the run that it scores, into one file; of a net
+    with several heads those of the others beside it, report-BLOB.html. FcnError where that cannot
+    be written, and for a file of this name that is no report."""
     check_report(path)
     make_folder(Path(path).parent)
     write_text(page(found, run), path)
+    for blob, other in found.others.items():
+        beside = f'{Path(path).stem}-{blob}{Path(path).suffix}'.replace(os.sep, '_')
+        write_report(Path(path).with_name(beside), other, run)
 
 
 def check_report(path: str | Path) -> None:
@@ -78,25 +83,32 @@ def page(found: Evaluation, run: RunFacts | None) -> str:
                 ('boundary', 'Boundaries', boundary(found)), ('images', 'Images', images(found)),
                 ('training', 'Training', training(found, run)),
                 ('provenance', 'Provenance', provenance(found, run))]
-    sections = [section for section in sections if section[2]]
+    return document(f'{escape(name)}: mean IU {100 * found.metrics.mean_iu:.1f}', subtitle(found),
+                    [section for section in sections if section[2]], warnings(found),
+                    '<kbd>1</kbd>…<kbd>7</kbd> sections, <kbd>j</kbd> <kbd>k</kbd> next and '
+                    'previous image, <kbd>o</kbd> overlays on and off, arrows in the matrix, '
+                    '<kbd>t</kbd> light or dark')
+
+
+def document(headline: str, subtitle: str, sections: Sequence[tuple[str, str, str]],
+             before: str = '', keys: str = '<kbd>1</kbd>… sections, <kbd>t</kbd> light or dark'
+             ) -> str:
+    """A page that needs nothing but itself. headline, subtitle, before (what precedes the
+    sections), keys (what they do): as HTML; sections: [(id, title as HTML, content as HTML)]."""
     style, script = (PAGE / 'style.css').read_text(), (PAGE / 'page.js').read_text()
     links = ''.join(f'<a href="#{id_}"><kbd>{i}</kbd> {title}</a>'
                     for i, (id_, title, _) in enumerate(sections, 1))
     body = ''.join(f'<section id="{id_}"><h2 tabindex="-1">{title}</h2>{text}</section>'
                    for id_, title, text in sections)
-    headline = f'{escape(name)}: mean IU {100 * found.metrics.mean_iu:.1f}'
     return (f'{MARK}\n<html lang="en"><head><meta charset="utf-8">'
             f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
             f"img-src data:; style-src 'unsafe-inline'; script-src '{digest(script)}'\">"
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<title>{headline}</title><style>{style}</style></head><body>'
-            f'<header><h1>{headline}</h1><p>{subtitle(found)}</p></header>'
+            f'<header><h1>{headline}</h1><p>{subtitle}</p></header>'
             f'<nav aria-label="sections">{links}<button id="theme" type="button" '
             'title="light or dark (t)">light / dark</button></nav>'
-            f'<main>{warnings(found)}{body}</main>'
-            '<footer>Keys: <kbd>1</kbd>…<kbd>7</kbd> sections, <kbd>j</kbd> <kbd>k</kbd> next and '
-            'previous image, <kbd>o</kbd> overlays on and off, arrows in the matrix, '
-            '<kbd>t</kbd> light or dark</footer>'
+            f'<main>{before}{body}</main><footer>Keys: {keys}</footer>'
             f'<script>{script}</script></body></html>\n')
 
 
@@ -132,11 +144,14 @@ def scores(found: Evaluation, run: RunFacts | None) -> str:
     rows = [f'<tr class="mine"><th>this net</th>{cells([100 * v for v in values])}<td>'
             f'{escape(found.split or "its data")}</td></tr>']
     same = run.net if run else ''
-    rows += [f'<tr{" class=same" if stated.net == same else ""}><th>{stated.name}</th>'
-             f'{cells(stated.scores)}<td>{stated.source}</td></tr>' for stated in SEG11VALID]
+    rows += [f'<tr{" class=same" if stated.key == same else ""}><th>{stated.name}</th>'
+             f'{cells(stated.scores)}<td>{stated.source}</td></tr>' for stated in seg11valid()]
     note = '' if is_voc(found) else ('<p class="note">The paper\'s rows are PASCAL VOC\'s '
                                      'seg11valid: these are other data, so they compare with '
                                      'each other alone.</p>')
+    if found.other is not None and (both := rules_line(found.hist, m, found.other, found.rule,
+                                                       found.names)):
+        note += f'<p class="note">Classes {escape(both)}.</p>'
     if bound := found.bound:
         note += (f'<p class="note">The ground truth itself, sampled at this net\'s stride '
                  f'{found.stride} by nearest neighbour (the paper\'s appendix A): mean IU '
@@ -165,8 +180,10 @@ def times(found: Evaluation) -> str:
     height, width = sizes[len(sizes) // 2]
     rate = f', {len(found.images) / found.times.wall:.1f} images/s in all' if found.times.wall \
         else ''
-    stated = ''.join(f'<tr><th>{name}</th>' + ''.join(f'<td class="n">{cell or "–"}</td>'
-                     for cell in rest) + '</tr>' for name, *rest in TABLE_3)
+    paper = tables()['table3']
+    stated = ''.join(f'<tr><th>{row.name}</th>' + ''.join(
+        f'<td class="n">{row.text(column)}</td>' for column in paper.columns) + '</tr>'
+        for row in paper.rows)
     return (f'<h3>Time and memory</h3><div class="columns"><div class="wide"><table><thead><tr>'
             '<th>inference</th><th class="n">median</th><th class="n">95 % within</th></tr></thead>'
             f'<tbody>{table}</tbody></table><p class="note">{escape(found.device)}, '

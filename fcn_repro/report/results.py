@@ -48,6 +48,9 @@ class Times:
     wall: float = 0.
 
 
+MEANS = 'pixel_accuracy', 'mean_accuracy', 'mean_iu', 'fw_iu'
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """An evaluation of a net on a split.
@@ -58,7 +61,8 @@ class Evaluation:
     in order. best, worst: some to show. net, weights, folder, split: what was evaluated on what;
     fingerprint: of the data. mean: BGR, or None. memory: peak in bytes, of the GPU if on one.
     warnings: sentences. provenance: what the weights record of themselves. resumed: how many of the
-    images an interrupted call had done.
+    images an interrupted call had done. other: the Metrics by the other rule. others: of a net with
+    several heads the evaluations of the others, by blob.
     """
     metrics: Any
     hist: np.ndarray
@@ -83,6 +87,8 @@ class Evaluation:
     best: Sequence[Example] = ()
     worst: Sequence[Example] = ()
     resumed: int = 0
+    other: Any = None
+    others: Mapping[str, Evaluation] = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:
@@ -105,6 +111,7 @@ def as_json(found: Evaluation) -> str:
         'mean_accuracy': float(m.mean_accuracy), 'fw_iu': float(m.fw_iu),
         'class_iu': iu, 'class_accuracy': accuracy, 'rule': found.rule,
         'bound': found.bound, 'of_bound': found.bound and m.mean_iu / found.bound,
+        'other_rule': found.other and {key: float(getattr(found.other, key)) for key in MEANS},
         'images': len(found.images), 'data': found.fingerprint,
         'median_seconds': median(times.waited),
         'seconds': {'net': spread_of(times.net), 'end_to_end': spread_of(times.whole),

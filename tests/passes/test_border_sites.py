@@ -42,20 +42,43 @@ WIDE = WIDE_8S | {'pool3': (3, 3, 2), 'relu4_1': (4, 4, 2), 'relu4_2': (5, 5, 2)
 POOLS = {'pool1': (1, 1, 6), 'pool2': (2, 2, 8), 'pool3': (3, 3, 6)}
 
 
+POOL_3 = WIDE_8S | {'score_pool3': (3, 3, 6)}           # nothing but its scores is above it
+DEEP = WIDE | {'relu4_3': (6, 6, 2)}                    # of a pad of 116
+NORMED = {'norm1': (0, 1, 4), 'relu2': (2, 3, 4)}
+
+
+def expected(model):
+    """(repeats, pads) of a shipped FCN's trunk."""
+    if model.startswith('mini') and 'alexnet' in model:
+        return {'norm1': (0, 1, 8)}, {'conv1': [36, 36]}
+    if 'alexnet' in model:              # 100 = 36 + 8 * 8: the first stride is 4, pool1's 8
+        return NORMED, {'conv1': [36, 36]}
+    if 'googlenet' in model:            # it has the classifier's pad
+        return {}, {}
+    other = {'voc-fcn-pool3': {name: POOL_3[name] for name in POOL_3 if name != 'pool3'},
+             'voc-fcn16s-fc6-14x14': DEEP}.get(model, WIDE_8S if '8s' in model else WIDE)
+    return POOLS if model.startswith('mini') else other, {'conv1_1': [8, 8]}
+
+
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: f'{path.parent.name}-{path.stem}')
 def test_widths_in_each_shipped_prototxt(path):
-    """Pad 8 instead of 100 in every FCN. Those that tap pool3 have all back there; the others have
-    a band up to conv4_2. The 92 rows come back as so many cells of 2, 4 and 8 rows."""
+    """Pad 8 instead of 100 in every FCN of VGG16, in each stream of it. Those that tap pool3 have
+    all back there; the others have a band up to conv4_2. The 92 rows come back as so many cells of
+    2, 4 and 8 rows."""
     model, graph = path.parent.name, build(read_net(path), 'TEST')
     repeats, pads = found(graph, frozenset(graph.outputs))
     if '-fcn' not in model or model.startswith('own'):
         assert (repeats, pads) == ({}, {})
         return
-    stride = {'pool1': 2, 'pool2': 4, 'relu3_2': 4}
-    assert pads == {'conv1_1': [8, 8]}
-    assert sum(count * stride.get(name, 8) for name, (_, _, count) in repeats.items()) == 92
-    narrow = model.startswith('mini')
-    assert repeats == (POOLS if narrow else WIDE_8S if '8s' in model else WIDE)
+    streams = 2 if 'color-hha' in model else 1
+    assert (len(repeats), len(pads)) == tuple(streams * len(each) for each in expected(model))
+    assert tuple({re.sub('color|hha|_bgrd', '', name): each for name, each in found_.items()}
+                 for found_ in (repeats, pads)) == expected(model)
+    if pads and 'alexnet' not in model:
+        stride = {'pool1': 2, 'pool2': 4, 'relu3_2': 4}
+        rows = sum(count * stride.get(name, 8)
+                   for name, (_, _, count) in expected(model)[0].items())
+        assert rows == (108 if '14x14' in model else 92)
 
 
 GOLDEN = {'early-fusion': 1, 'fcn-alexnet': 1, 'fcn16s': 1, 'fcn32s': 1, 'fcn8s': 1,

@@ -51,17 +51,29 @@ def fused(run, graph, type, keep=frozenset()):
 
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: f'{path.parent.name}-{path.stem}')
 def test_sites_in_each_shipped_prototxt(path):
-    """A skip for each stride that an FCN adds; a loss wherever there is one and no more."""
+    """In every head a skip for each stride that an FCN adds; a loss wherever there is one, and no
+    more. (The own nets learn their upsampling, with a ReLU.)"""
     found = build(read_net(path), 'TRAIN' if path.stem.startswith('train') else 'TEST')
-    fcn = re.search(r'^(?!own).*-fcn(\d+)s', path.parent.name)     # own nets learn their upsampling
-    skips = {'32': 0, '16': 1, '8': 2}[fcn[1]] if fcn else 0
-    assert len(fused(fuse_skip, found, 'UpCropAdd')) == skips
+    model = path.parent.name
+    heads = scores_of(found)
+    adds = sum(node.name.startswith('fuse_pool') for node in found.nodes)
+    assert bool(heads) == ('-fcn' in model and not model.startswith('own'))
+    assert len(fused(fuse_skip, found, 'UpCropAdd')) == (adds if heads else 0)
+    stride = re.search(r'-fcn(\d+)s(?!-fc6)', model)
+    assert not heads or adds == len(heads) * {'16': 1, '8': 2}.get(stride and stride[1], 0)
     up = fuse_upcrop(found)
-    losses = bool(fcn) and any(node.type == 'SoftmaxWithLoss' for node in up.nodes)
-    assert len(fused(fuse_score, up, 'UpCropLoss')) == losses
-    assert not fused(fuse_score, up, 'UpCropLoss', {'score'})
-    if fcn:
-        assert fused(fuse_score, fuse_upcrop(found.labelled('score')), 'UpCropLabels')
+    losses = [node for node in up.nodes if node.type == 'SoftmaxWithLoss']
+    assert len(fused(fuse_score, up, 'UpCropLoss')) == (len(losses) if heads else 0)
+    assert not fused(fuse_score, up, 'UpCropLoss', set(heads))
+    for score in heads:
+        assert fused(fuse_score, fuse_upcrop(found.labelled(score)), 'UpCropLabels')
+
+
+def scores_of(graph):
+    """The names of the scores at full size: upsampled, and cropped."""
+    return [node.name for node in graph.nodes if node.type == 'Crop'
+            and graph.producer(node.bottoms[0]).name.startswith('upscore')
+            and node.name.startswith('score')]
 
 
 @pytest.mark.parametrize('path', params(NETS, 'net.prototxt', 'nets'))

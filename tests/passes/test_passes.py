@@ -29,21 +29,23 @@ LAYERS = sorted(path.stem for path in (DATA / 'layers').glob('*.prototxt')
 
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: f'{path.parent.name}-{path.stem}')
 def test_sites_in_each_shipped_prototxt(path):
-    """One in each FCN, its last upsampling: the others are not cropped but crop a skip. The own
-    nets crop each of their five to the encoder's map."""
+    """One in each head of an FCN, its last upsampling: the others are not cropped but crop a skip.
+    The own nets crop each of their five to the encoder's map."""
     found = build(read_net(path), 'TRAIN' if path.stem.startswith('train') else 'TEST')
-    sites = fused(found)
-    if path.parent.name in OWN:
+    sites, model = fused(found), path.parent.name
+    if model in OWN:
         assert [node.name for node in sites] == ['up16c', 'up8c', 'up4c', 'up2c', 'up1c']
         return
-    fcn = re.search(r'-fcn(\d+)s', path.parent.name)
-    assert len(sites) == (1 if fcn else 0)
+    heads = {name for name in ('score', 'score_sem', 'score_geo') if name in found.values}
+    assert {node.name for node in sites} == (heads if '-fcn' in model else set())
     for node in sites:
-        assert node.name == 'score'
-        assert [name for name, _ in node.owners] == [
-            'upscore' if fcn[1] == '32' else f'upscore{fcn[1]}', 'score']
-        assert len(fuse_upcrop(found).nodes) == len(found.nodes) - 1
-        assert not fused(found, {found.values[node.parts[0].tops[0]]})
+        up, crop = (name for name, _ in node.owners)
+        assert crop == node.name and re.fullmatch(
+            r'upscore(16|8)?' + node.name.removeprefix('score'), up)
+    if sites:
+        assert len(fuse_upcrop(found).nodes) == len(found.nodes) - len(sites)
+        kept = {found.values[node.parts[0].tops[0]] for node in sites}
+        assert not fused(found, kept)
 
 
 def test_every_shipped_model_is_counted():

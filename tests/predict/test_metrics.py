@@ -1,5 +1,7 @@
 """The four metrics: the release's values, the paper's definitions, and algebra."""
 
+from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 import h5py
@@ -9,9 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.ndimage import distance_transform_edt
 
 from fcn_repro.errors import FcnError
-from fcn_repro.predict.metrics import Confusion, coarse, metrics, upper_bound
+from fcn_repro.predict.metrics import Confusion, coarse, metrics, upper_bound, upper_bounds
 
 GOLDENS = Path(__file__).parents[1] / 'data/metrics/cases.h5'
 with h5py.File(GOLDENS) as golden_file:
@@ -129,6 +132,86 @@ def test_coarse_looks_past_void():
     label = np.array([[1, 1, 255, 255], [1, 255, 255, 2]], np.uint8)
     np.testing.assert_array_equal(coarse(label, 4)[0, 0], 2)        # centre (1, 2): void, next is 2
     assert (coarse(np.full((3, 3), 255, np.uint8), 2) == 255).all()
+
+
+def exactly(pairs):
+    """The paper's four metrics of {(truth, prediction): pixels}, in rational numbers, from their
+    definitions in section 5; none of the code under test."""
+    truth, taken = Counter(), Counter()
+    for (t, p), count in pairs.items():
+        truth[t] += count
+        taken[p] += count
+    right = {t: Fraction(pairs.get((t, t), 0)) for t in truth}
+    iu = {t: right[t] / (truth[t] + taken[t] - right[t]) for t in truth}
+    total = sum(truth.values())
+    return (sum(right.values()) / total, sum(right[t] / truth[t] for t in truth) / len(truth),
+            sum(iu.values()) / len(truth), sum(truth[t] * iu[t] for t in truth) / total)
+
+
+def sampled(label, factor):
+    """Appendix A's label map pixel by pixel: the centre of the cell, or what is labelled nearest
+    to it."""
+    height, width = label.shape
+    labelled = [(y, x) for x in range(width) for y in range(height) if label[y, x] != 255]
+    out = {}
+    for y in range(height):
+        for x in range(width):
+            cy = min(y - y % factor + factor // 2, height - 1)
+            cx = min(x - x % factor + factor // 2, width - 1)
+            near = min(labelled, key=lambda p: (p[0] - cy) ** 2 + (p[1] - cx) ** 2)
+            out[y, x] = label[near]
+    return out
+
+
+@pytest.mark.parametrize('classes', [1, 2, 21, 59, 254])
+def test_metrics_agree_with_rational_arithmetic(classes):
+    rng = np.random.default_rng(classes)
+    confusion, pairs = Confusion(classes), Counter()
+    for _ in range(5):
+        label = rng.choice([*range(0, classes, 1 + classes // 40), 255], (37, 53)).astype(np.uint8)
+        prediction = np.where(rng.random(label.shape) < 0.6, label % classes,
+                              rng.integers(0, classes, label.shape)).astype(np.uint8)
+        confusion.add(label, prediction)
+        pairs += Counter((t, p) for t, p in zip(label.flat, prediction.flat, strict=True)
+                         if t != 255)
+    for ours, exact in zip(confusion.metrics()[:4], exactly(pairs), strict=True):
+        assert ours == pytest.approx(float(exact), rel=1e-12, abs=0)
+
+
+def test_upper_bounds_agree_with_rational_arithmetic():
+    rng = np.random.default_rng(0)
+    labels = [rng.integers(0, 7, (9, 6), np.uint8).repeat(3, 0).repeat(4, 1) for _ in range(3)]
+    for label in labels:
+        label[rng.random(label.shape) < 0.3] = 255
+        label[:5, :9] = 255
+    found = upper_bounds(iter(labels), (32, 8, 4, 3))
+    assert list(found) == [32, 8, 4, 3]
+    for factor, ours in found.items():
+        pairs = Counter()
+        for label in labels:
+            pairs += Counter((int(label[at]), int(p)) for at, p in sampled(label, factor).items()
+                             if label[at] != 255)
+        for one, exact in zip(ours[:4], exactly(pairs), strict=True):
+            assert one == pytest.approx(float(exact), rel=1e-12, abs=0)
+        assert len(ours.class_iu) == 7
+        assert upper_bound(labels, factor, 9)[:4] == pytest.approx(ours[:4], rel=1e-12)
+    with pytest.raises(FcnError, match='all void'):
+        upper_bounds([np.full((4, 4), 255, np.uint8)], (2,))
+
+
+def test_coarse_is_scipys_distance_transform():
+    rng = np.random.default_rng(1)
+    for part in 0, 0.1, 0.5, 0.9, 0.99, 0.999:          # void; the last ones reach beyond NEAR
+        for _ in range(8):
+            label = rng.integers(0, 255, rng.integers(1, 60, 2), np.uint8)
+            label[rng.random(label.shape) < part] = 255
+            label[0, -1] = 7
+            nearest = distance_transform_edt(label == 255, return_distances=False,
+                                             return_indices=True)
+            factor, filled = int(rng.integers(1, 30)), label[tuple(nearest)]
+            y, x = (np.minimum(np.arange(n) // factor * factor + factor // 2, n - 1)
+                    for n in label.shape)
+            np.testing.assert_array_equal(coarse(label, factor), filled[np.ix_(y, x)])
 
 
 def test_upper_bound():

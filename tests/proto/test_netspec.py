@@ -181,14 +181,17 @@ def test_heavy_recipe_keeps_the_step():
         assert not heavy_net.layer[-1].loss_param.normalize
 
 
+MEAN_ALONE = 'voc-fcn-alexnet', 'voc-fcn-googlenet'     # their default is the first paper's recipe
+
+
 @pytest.mark.parametrize('model', [m for m in MODELS if 'fcn' in m and not m.startswith('own')
-                                   and not m.endswith('fixed')])
+                                   and not m.endswith('fixed') and m not in MEAN_ALONE])
 def test_solver_variants(model):
     """The papers' three: heavy and online take equal steps on one summed loss; accumulated makes
     one update from 20 images, of as many images in all."""
     def solver(name):
         return read_solver(ROOT / f'prototxt/{model}/solver{name}.prototxt').message
-    heavy = solver('' if model.startswith('voc') else '_heavy')
+    heavy = solver('_heavy' if model.startswith(('mini', 'scratch')) else '')
     online, accumulated = solver('_online'), solver('_accumulated')
     assert (heavy.momentum, online.momentum, accumulated.momentum) == pytest.approx((.99, .9, .9))
     assert (heavy.iter_size, online.iter_size, accumulated.iter_size) == (1, 1, 20)
@@ -200,6 +203,20 @@ def test_solver_variants(model):
     assert mean.loss_param.normalize
     if model == 'voc-fcn32s':
         assert accumulated.base_lr == pytest.approx(1e-4)       # CVPR 2015, section 4.3, VGG16
+
+
+@pytest.mark.parametrize('model, suffix, base_lr', [
+    ('voc-fcn-alexnet', '_accumulated', 1e-3), ('voc-fcn-googlenet', '', 5e-5),
+    ('voc-fcn32s', '_accumulated', 1e-4), ('nyud-fcn32s-color', '_accumulated', 1e-4),
+    ('siftflow-fcn32s', '_accumulated', 1e-4), ('pascalcontext-fcn32s', '_accumulated', 1e-4)])
+def test_solvers_of_the_first_paper(model, suffix, base_lr):
+    """CVPR 2015, section 4.3: 20 images, momentum 0.9, a mean loss, a fixed rate for each net."""
+    solver = read_solver(ROOT / f'prototxt/{model}/solver{suffix}.prototxt').message
+    assert (solver.base_lr, solver.momentum) == pytest.approx((base_lr, 0.9))
+    assert (solver.iter_size, solver.lr_policy) == (20, 'fixed')
+    net = read_net(ROOT / f'prototxt/{model}/{solver.train_net}').message
+    assert all(layer.loss_param.normalize for layer in net.layer
+               if layer.type == 'SoftmaxWithLoss')
 
 
 def test_at_once_scales_the_skips():

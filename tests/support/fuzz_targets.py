@@ -122,7 +122,8 @@ def read_params(path):
     from fcn_repro.data import parse_params, python_layers
     text = path.read_bytes().decode('utf-8', 'replace')
     params = parse_params(text)
-    for name in 'VOCSegDataLayer', 'M2nistDataLayer', 'DigitDataLayer':
+    for name in ('VOCSegDataLayer', 'NYUDSegDataLayer', 'PASCALContextSegDataLayer',
+                 'M2nistDataLayer', 'DigitDataLayer'):
         layer, = (cls for (_, each), cls in python_layers.items() if each == name)
         try:
             made = layer(params)
@@ -415,6 +416,47 @@ def mat_seeds():
         scipy.io.savemat(file, {'GTcls': inner}, do_compression=packed)
         made.append(file.getvalue())
     return made
+
+
+def read_label_mats(path):
+    """A .mat file as NYUDv2, SIFT Flow (both labels) and PASCAL-Context read it."""
+    from fcn_repro.data.labelmat import read_matrix, shifted
+    for name, low, high in ('segmentation', 0, 40), ('S', -1, 3), ('LabelMap', 0, 459):
+        try:
+            shifted(read_matrix(path, name, low=low, high=high, do='x'))
+        except FcnErrors():
+            continue
+
+
+def label_mat_seeds():
+    import scipy.io
+    made, labels = [], np.arange(108).reshape(12, 9)
+    for name, array in (('segmentation', (labels % 41).astype('u2')),
+                        ('S', (labels % 5 - 1).astype('i2')), ('S', labels % 4.),
+                        ('LabelMap', labels.astype('u2'))):
+        file = io.BytesIO()
+        scipy.io.savemat(file, {'names': np.array(['a', 'b'], object), name: array},
+                         do_compression=name != 'S')
+        made.append(file.getvalue())
+    return made
+
+
+def read_depth(path):
+    from fcn_repro.data.nyud import grey, log_depth, read_depth
+    depth = read_depth(path)
+    assert np.isfinite(log_depth(depth)).all()
+    return grey(depth)
+
+
+def read_context_lists(path):
+    """The list of all classes, and that of a task."""
+    from fcn_repro.data.context import Task
+    for name, count in ('labels.txt', 59), ('2_labels.txt', 2):
+        with folder_with(path, name) as folder:
+            try:
+                Task(folder, count)
+            except FcnErrors():
+                continue
 
 
 def read_idx(path):
@@ -724,6 +766,10 @@ TARGETS = {
     'label': Target(read_label, label_seeds, (mutations.png,)),
     'state-dict': Target(read_state_dict, state_dict_seeds, (mutations.packed,)),
     'mat': Target(read_mat, mat_seeds, (mutations.mat,)),
+    'mat-labels': Target(read_label_mats, label_mat_seeds, (mutations.mat,)),
+    'depth': Target(read_depth, image_seeds, (mutations.picture,)),
+    'context-classes': Target(read_context_lists, lambda: [
+        b'1: sky\n2: pole\n', b'1: accordion\n2: air conditioner\n\n3: sky\n'], LINES),
     'idx': Target(read_idx, idx_seeds, (mutations.packed,)),
     'mnist': Target(read_mnist, idx_seeds, (mutations.packed,)),
     'npy': Target(read_m2nist, npy_seeds, (mutations.npy,)),

@@ -4,13 +4,15 @@ from importlib import import_module
 
 from ..stage import Stage
 from .model import MEAN, Model, Recipe, summed_rate, voc_data
-from .vgg import WIDTHS, classifier, fcn, python_data
+from .parts import python_data
+from .vgg import WIDTHS, classifier, fcn
 
 __all__ = ['FAMILIES', 'MEAN', 'MODELS', 'STAGES', 'WIDTHS', 'Model', 'Recipe', 'classifier', 'fcn',
            'python_data', 'summed_rate', 'voc_data']
 
 # Modules of this package with MODELS and STAGES, both by stage name. A new family: its name here.
-FAMILIES = 'voc', 'mini', 'scratch', 'm2nist', 'own'
+FAMILIES = ('voc', 'nyud', 'siftflow', 'pascalcontext', 'imagenet', 'mini', 'minis', 'scratch',
+            'm2nist', 'own')
 
 MODELS: dict[str, Model] = {}       # how each folder of prototxt/ is made
 STAGES: dict[str, Stage] = {}       # how it is trained

@@ -4,7 +4,7 @@ body that labels scenes of them. All convolutions are valid ones, so nothing is 
 from ...proto.netspec import L, NetSpec, P
 from ..stage import Stage
 from .model import Model, Recipe, summed_rate
-from .vgg import PARAM, conv_relu, python_data, start
+from .parts import PARAM, conv_relu, python_data, start
 
 MSRA = {'type': 'msra'}
 PIXELS = 64 * 84

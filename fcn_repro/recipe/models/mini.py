@@ -5,7 +5,8 @@ from dataclasses import replace
 from ...data.scenes import FOLDER
 from ..stage import Stage
 from .model import MEAN, Model, Recipe, summed_rate, voc_data
-from .vgg import classifier, fcn, python_data
+from .parts import python_data
+from .vgg import classifier, fcn
 
 SETTINGS = {'classes': 11, 'widths': (8, 16, 32, 64, 64), 'fc': 512, 'dropout': 0.1,
             'weight_filler': {'type': 'msra'}, 'input_scale': 0.01}

@@ -1,7 +1,7 @@
 """Model: what a folder of prototxt/ is written from: a net, its data, and its solvers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from ...errors import FcnError
 from ...formats.atomic import make_folder, write_text
 from ...formats.converters import write_mean
 from ...proto.netspec import net_text
-from .vgg import python_data
+from .parts import python_data
 
 
 def summed_rate(base_lr: float, momentum: float, pixels: int,
@@ -22,11 +22,13 @@ def summed_rate(base_lr: float, momentum: float, pixels: int,
     return float(f'{base_lr / (1 - momentum) * (1 - summed_momentum) / pixels:.3g}')
 
 
+PAPER_RATE = 1e-4       # CVPR 2015 for VGG16: a mean loss, minibatches of 20 images
+
 CLASS_WEIGHTS = 'class_weights.binaryproto'      # in a run's folder of nets
 HEADER = 'written by tools/make_prototxt.py'
 SOLVER = f'# {HEADER}\n' '''\
-train_net: "train{net}.prototxt"
-test_net: "val.prototxt"
+train_net: "{train}{net}.prototxt"
+test_net: "{val}.prototxt"
 test_iter: {val_images}
 # far beyond max_iter: whoever runs the solver scores the val net between steps
 test_interval: 999999999
@@ -41,7 +43,7 @@ weight_decay: {weight_decay:g}
 # {batch}
 iter_size: {iter_size}
 max_iter: {max_iter}
-snapshot: {snapshot}
+{note}snapshot: {snapshot}
 snapshot_prefix: "{prefix}"
 '''
 
@@ -53,7 +55,7 @@ class Recipe:
     normalize: of the loss; None leaves the net's default. pixels: the pixels per image that
     base_lr was chosen for if the loss is their sum; 0 if it is a mean. policy: the lr_policy; with
     'poly' the rate falls to 0 at max_iter, however many iterations a user asks for. type: of the
-    solver; Adam's momentum2 is Caffe's default.
+    solver; Adam's momentum2 is Caffe's default. note: a comment about its snapshots.
     """
     base_lr: float
     momentum: float = 0.99
@@ -68,16 +70,18 @@ class Recipe:
     weight_decay: float = 0.0005
     policy: str = 'fixed'
     type: str = 'SGD'
+    note: str = ''
 
-    def solver_text(self, val_images: int) -> str:
-        """The solver's prototxt."""
+    def solver_text(self, val_images: int, splits: tuple[str, str] = ('train', 'val')) -> str:
+        """The solver's prototxt; splits: names of the train and the val net's files."""
         loss = f'loss summed over {self.pixels} pixels' if self.pixels else 'mean loss'
         batch = 'one update per batch' if self.iter_size == 1 else \
             f'one update per {self.iter_size} batches'
         further = 'power: 0.9\n' * (self.policy == 'poly')
         further += f'type: "{self.type}"\n' * (self.type != 'SGD')
+        written = vars(self) | {'note': f'# {self.note}\n' * bool(self.note)}
         return SOLVER.format(val_images=val_images, loss=loss, batch=batch, further=further,
-                             **vars(self))
+                             train=splits[0], val=splits[1], **written)
 
     def for_pixels(self, pixels: int) -> 'Recipe':
         """The recipe with the same step size for images of this many pixels."""
@@ -89,32 +93,37 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Model:
-    """One folder of prototxt/.
+    """One folder of prototxt/; without recipes a deploy net alone.
 
     net: a function of data settings (None for deploy) and `settings` to a NetParameter. train, val:
     data settings (python_data). val_images: size of the val set. train_data: a function (voc_dir,
     split, size) to the data settings of training on a folder laid out as VOC's, of images of about
     this size (height, width); None: voc_data, whole images. class_weights: of the loss of training,
     one a class; () for none. A net that takes them has a setting of that name, the file that holds
-    their matrix.
+    their matrix. splits: the names of the train and the val net's files, those of the release.
     """
     net: Callable
     settings: dict
-    train: dict
-    val: dict
-    val_images: int
-    recipes: tuple[Recipe, ...]
+    train: dict = field(default_factory=dict)
+    val: dict = field(default_factory=dict)
+    val_images: int = 0
+    recipes: tuple[Recipe, ...] = ()
     train_data: Callable[..., dict] | None = None
     class_weights: tuple[float, ...] = ()
+    splits: tuple[str, str] = ('train', 'val')
 
     def files(self) -> dict[str, str]:
         """{file name: text} of the folder."""
+        if not self.recipes:
+            return {'deploy.prototxt': net_text(self.net(**self.settings), HEADER)}
+        train, val = self.splits
         files = {'deploy.prototxt': self.net_text(None, self.recipes[0]),
-                 'val.prototxt': self.net_text(self.val, self.recipes[0])}
+                 f'{val}.prototxt': self.net_text(self.val, self.recipes[0])}
         weighted = {'class_weights': CLASS_WEIGHTS} if self.class_weights else {}
         for recipe in self.recipes:
-            files[f'train{recipe.net}.prototxt'] = self.net_text(self.train, recipe, **weighted)
-            files[f'solver{recipe.suffix}.prototxt'] = recipe.solver_text(self.val_images)
+            files[f'{train}{recipe.net}.prototxt'] = self.net_text(self.train, recipe, **weighted)
+            files[f'solver{recipe.suffix}.prototxt'] = recipe.solver_text(self.val_images,
+                                                                          self.splits)
         return files
 
     def write(self, folder: Path) -> None:
@@ -139,6 +148,9 @@ class Model:
         width) of an image, and crops: further arguments of train_data. FcnError for a number of
         classes out of range, and for a model whose data has another layout."""
         model = self
+        if not self.recipes:
+            raise FcnError('this model is a deploy net without data', code='deploy-alone',
+                           do='Choose a model that is trained.')
         if classes is not None and not 1 <= classes <= 255:
             raise FcnError(f'{classes} classes', code='bad-classes', do='Give 1 to 255 classes.')
         if classes is not None:
@@ -163,3 +175,23 @@ def voc_data(voc_dir: str, split: str) -> dict[str, str]:
     """Data settings (python_data) for a folder laid out as VOC's."""
     return python_data('voc_layers', 'VOCSegDataLayer', voc_dir=voc_dir, seed=1337, split=split,
                        mean=MEAN)
+
+
+def release_recipes(base_lr: float, max_iter: int, pixels: int, *, snapshot: int = 4000,
+                    control: bool = False, note: str = '') -> tuple[Recipe, ...]:
+    """The solvers of a net of the release.
+
+    The release's own (one image, momentum 0.99, loss summed over the pixels); online, the same with
+    momentum 0.9; accumulated, the first paper's (section 4.3: 20 images, momentum 0.9, mean loss),
+    with as many images in all, whose rate falls from stage to stage as the release's does; with
+    control, on: trained on for as long at the next stage's rate.
+    """
+    heavy = Recipe(base_lr, max_iter=max_iter, pixels=pixels, snapshot=snapshot, note=note)
+    online = replace(heavy, base_lr=summed_rate(base_lr, 0.99, 1, 0.9), momentum=0.9,
+                     suffix='_online', prefix='snapshot/train_online')
+    accumulated = replace(online, base_lr=float(f'{PAPER_RATE * base_lr / 1e-10:.3g}'),
+                          iter_size=20, max_iter=max_iter // 20, snapshot=snapshot // 20,
+                          normalize=True, pixels=0, suffix='_accumulated', net='_mean',
+                          prefix='snapshot/train_accumulated')
+    on = replace(heavy, base_lr=base_lr / 100, suffix='_on', prefix='snapshot/train_on')
+    return (heavy, online, accumulated, *([on] if control else []))

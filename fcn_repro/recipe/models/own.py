@@ -8,7 +8,8 @@ from ...data.scenes import FOLDER
 from ...proto.netspec import L, NetSpec, P
 from ..stage import Stage
 from .model import Model, Recipe, voc_data
-from .vgg import CONVS, PARAM, WIDTHS, python_data, start
+from .parts import PARAM, python_data, start
+from .vgg import CONVS, WIDTHS
 
 RECOLOUR = 0.7                      # measured in docs/own-nets.md
 SMALLEST = 96                       # pixels of a crop's side
