@@ -42,8 +42,8 @@ class Fetched:
     path: Path
 
 
-def fetch(name: str, out: str | os.PathLike, url: str | None = None, say: Callable[[str], None] = print,
-          **options: Any) -> Fetched:
+def fetch(name: str, out: str | os.PathLike, url: str | None = None,
+          say: Callable[[str], None] = print, **options: Any) -> Fetched:
     """Fetch a source below the folder `out`, or go on with it; nothing that is there and right is
     fetched again.
 
@@ -55,7 +55,7 @@ def fetch(name: str, out: str | os.PathLike, url: str | None = None, say: Callab
     if url is not None:
         wanted = replace(wanted, parts=(replace(wanted.parts[0], url=renamed(
             url, wanted.parts[0])), *wanted.parts[1:]))
-    return Fetching(wanted, Path(out), say, options, source(name).parts).run()
+    return Fetching(wanted, Path(out), say, options).run()
 
 
 def renamed(url: str, part: Part) -> str:
@@ -68,12 +68,11 @@ def renamed(url: str, part: Part) -> str:
 
 @dataclass
 class Fetching:
-    """One call of fetch. listed: the parts as sources.json has them."""
+    """One call of fetch."""
     source: Source
     out: Path
     say: Callable[[str], None]
     options: dict[str, Any]
-    listed: tuple[Part, ...]
 
     def run(self) -> Fetched:
         with self.alone():
