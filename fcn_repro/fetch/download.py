@@ -134,9 +134,7 @@ class Download:
                 before = now
                 if idle >= self.tries:
                     kept = f'; {size(now)} are kept' if now else ''
-                    raise FcnError(f'{fault}, {idle} times in a row{kept}', file=self.url,
-                                   code='not-fetched', do='Fetch it again later, which goes on '
-                                   f'from there; or get it elsewhere, as {self.path}.') from None
+                    raise self.failed(f'{fault}, {idle} times in a row{kept}') from None
                 self.say(f'{fault}: once more' + (f', from {size(now)} on' if now else ''))
                 time.sleep(self.pause * 2 ** (idle - 1))
 
@@ -159,14 +157,11 @@ class Download:
                 raise Again('the server has no such part of the file') from None
             if error.code in AGAIN:
                 raise Again(f'the server answers {error.code} {error.reason}') from None
-            raise FcnError(f'the server answers {error.code} {error.reason}', file=self.url,
-                           code='not-fetched', do='See whether its page has another address; get '
-                           f'it from there, as {self.path}.') from None
+            raise self.failed(f'the server answers {error.code} {error.reason}') from None
         except urllib.error.URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
-                raise FcnError(f'the certificate of the server is refused: {error.reason}',
-                               file=self.url, do='Check the clock and the certificates of this '
-                               f'machine, or get the file elsewhere, as {self.path}.') from None
+                raise self.failed(f'the certificate of the server is refused: {error.reason}') \
+                    from None
             raise Again(f'the server cannot be reached ({error.reason})') from None
         except (TimeoutError, ConnectionError, http.client.HTTPException, ssl.SSLError) as error:
             raise Again(f'the connection broke ({first_line(error) or type(error).__name__})'
@@ -177,9 +172,7 @@ class Download:
         """Write an answer to the part. Again where it ends early."""
         kind = answer.headers.get_content_type()
         if kind == 'text/html':
-            raise FcnError('the server sends a web page in place of the file', file=self.url,
-                           code='not-fetched', do='See whether its page has another address; get '
-                           f'it from there, as {self.path}.')
+            raise self.failed('the server sends a web page in place of the file')
         start, total = self.place_of(answer, start, known)
         self.check_room(start, total)
         self.joined = bool(start) or (self.joined and answer.status == 206)
@@ -269,6 +262,12 @@ class Download:
             raise FcnError(f'the disk has {size(free)} free, {size(rest)} are still to come',
                            file=str(self.path), code='no-room-to-fetch',
                            do='Free space, or give another folder.')
+
+    def failed(self, what: str) -> FcnError:
+        """The FcnError for a server that does not give the file."""
+        return FcnError(what, file=self.url, code='not-fetched', facts={'path': str(self.path)},
+                        do='Fetch it again later, which goes on from there, or from another url; '
+                        f'or put the file there yourself, as {self.path}: it is verified.')
 
     def unwritable(self, error: OSError) -> FcnError:
         """The FcnError for a file that cannot be written."""

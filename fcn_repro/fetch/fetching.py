@@ -61,7 +61,7 @@ def fetch(name: str, out: str | os.PathLike, url: str | None = None,
 def renamed(url: str, part: Part) -> str:
     """The address, which must end in a part's file name. FcnError for another one."""
     if replace(part, url=url).file != part.file:
-        raise FcnError(f'{url} is no address of {part.file}', code='other-file',
+        raise FcnError(f'{url} is no address of {part.file}',
                        do=f'Give one that ends in /{part.file}.')
     return url
 
@@ -117,9 +117,8 @@ class Fetching:
             if not there:
                 path.unlink()
             raise FcnError(f'is not the file of {known["at"]}: its SHA-256 is {digest}, recorded '
-                           f'then was {known["sha256"]}', file=str(path), code='changed-since',
-                           facts={'record': str(self.record)}, do=f'Remove {self.record} if the '
-                           'new one is to be taken.')
+                           f'then was {known["sha256"]}', file=str(path),
+                           do=f'Remove {self.record} if the new one is to be taken.')
         how = f'as {part.stated_by} states' if part.hashes else \
             'as recorded at its first use' if known else \
             'recorded: nobody states one, so that it is the right file is not known'
@@ -201,7 +200,7 @@ def root_of(source: Source, made: Path) -> Path:
     raise FcnError(f'the archive has no folder with {" and ".join(source.has)}; it has '
                    f'{", ".join(names[:LEFT_OUT]) or "nothing"}'
                    f'{" and more" * (len(names) > LEFT_OUT)}', file=source.parts[0].file,
-                   code='bad-archive', do='Remove it, and fetch it again.')
+                   do='Remove it, and fetch it again.')
 
 
 def has_all(source: Source, folder: Path) -> bool:

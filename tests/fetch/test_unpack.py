@@ -112,9 +112,8 @@ def test_damaged(tmp_path, kind):
     whole = path.read_bytes()
     for part in 0.02, 0.3, 0.6, 0.9:
         path.write_bytes(whole[:int(part * len(whole))])
-        with pytest.raises(FcnError, match='no whole archive') as error:
+        with pytest.raises(FcnError, match='no whole archive'):
             unpack(path, tmp_path)
-        assert error.value.code == 'bad-archive'
     path.write_bytes(b'<html>not found</html>' * 99)
     with pytest.raises(FcnError, match='no whole archive'):
         unpack(path, tmp_path)
