@@ -1,6 +1,7 @@
 # make build && make train-fcn32s     everything from nothing: data, classifier, FCN-32s, its score
 # make report                         scores a run, as one HTML file to look at
 # make staged                         all stages with their controls: Table 2 in miniature
+# make paper-mini                     all of the paper's experiments in miniature, as one page
 # make test                           the default tests
 #
 # PYTHON  the Python to start from      VENV   folder of the venv; empty: none, PYTHON has torch
@@ -9,7 +10,7 @@
 # NET, ITERATIONS, RESTORE=1, FRESH=1          of train-fcn32s, train-fcn16s, train-fcn8s, eval
 #         and report
 # BATCH, SAMPLES   images per pass and samples per iteration of train-…: another recipe
-# KEEP    number of snapshots to keep   SEEDS  of staged
+# KEEP    number of snapshots to keep   SEEDS  of staged and paper-mini
 # MINUTES, JOBS, SEED of fuzz
 # FAMILY  mini: narrow nets; voc (default with VOC): the release's; scratch: the release's width,
 #         from random weights
@@ -32,8 +33,8 @@ TRAIN = $(OPTIONS) $(if $(M2NIST),--m2nist '$(M2NIST)') $(if $(WEIGHTS),--weight
         $(if $(BATCH),--batch $(BATCH)) $(if $(SAMPLES),--samples $(SAMPLES)) \
         $(if $(RESTORE),--restore) $(if $(FRESH),--fresh) $(if $(KEEP),--keep $(KEEP))
 
-.PHONY: build staged eval report test test-slow lint sanitize kills fuzz cuda-check gpu-check bench wheel \
-        clean
+.PHONY: build staged paper-mini eval report test test-slow lint sanitize kills fuzz cuda-check \
+        gpu-check bench wheel clean
 
 build: $(if $(VENV),$(VENV)/installed)
 	@$(MAKE) --no-print-directory --silent build/built-$$($(PY) tools/build_stamp.py)
@@ -70,6 +71,9 @@ staged: build
 	@$(RUN) staged --family $(FAMILY) $(if $(SEEDS),--seeds $(SEEDS)) $(OPTIONS) \
 	    $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(CLASSES),--classes $(CLASSES)) \
 	    $(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(KEEP),--keep $(KEEP))
+
+paper-mini: build
+	@$(RUN) paper all --mini $(if $(SEEDS),--seeds $(SEEDS))
 
 EVAL = --stage $(NET) $(OPTIONS) $(if $(M2NIST),--m2nist '$(M2NIST)') \
        $(if $(WEIGHTS),--weights '$(WEIGHTS)')

@@ -6,8 +6,9 @@
 
 Rows are runs of `fcn-repro train`: those in --runs are scored and shown, and the others say what
 they need; --train trains them. --mini is the same with narrow nets on generated data, where what is
-missing is trained at once, an hour for all on two cores. Each experiment writes JSON and a picture
-into --out, and all of a call one page. Finished runs are kept, and a stopped one is resumed.
+missing is trained at once, an hour for all on two cores. --released DIR scores the release's own
+weights beside them. Each experiment writes JSON and a picture into --out, and all of a call one
+page. Finished runs are kept, and a stopped one is resumed.
 """
 
 import argparse
@@ -38,10 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                             f'`fcn-repro train --{name}`')
     parser.add_argument('--weights', metavar='FILE', help='what the stages without a parent start '
                         "from: a caffemodel or Caffe's HDF5")
+    parser.add_argument('--released', metavar='DIR', help="folder of the release's caffemodels "
+                        '(fcn8s-heavy-pascal.caffemodel, …), to score them too')
     parser.add_argument('--runs', metavar='DIR', default='runs', help='folder of all runs '
                         '(default: %(default)s)')
     parser.add_argument('--out', metavar='DIR', help='folder of what is written (default: '
                         'RUNS/paper, RUNS/paper-mini)')
+    parser.add_argument('--iterations', type=int, metavar='N', help='of every run, instead of its '
+                        'own: a trial; give it --runs of its own')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, … (default: a GPU if there is one)')
     parser.add_argument('--keep', type=int, metavar='N', default=1, help='snapshots of a run; '
                         'older ones are removed (default: %(default)s)')
@@ -57,11 +62,12 @@ def run(args: argparse.Namespace) -> int | None:
     keep_freed_memory()
     start = time.perf_counter()
     options = Options(**{name: getattr(args, name) for name in FOLDERS}, weights=args.weights,
-                      runs=args.runs, device=args.device, keep=args.keep, workers=args.workers,
-                      pictures=4)
+                      runs=args.runs, iterations=args.iterations, device=args.device,
+                      keep=args.keep, workers=args.workers, pictures=4)
     out = Path(args.out or Path(args.runs, 'paper-mini' if args.mini else 'paper'))
-    outcomes = run_experiments(args.names, Setting(options, args.mini, args.seeds, args.train, out,
-                                                   HINTS))
+    outcomes = run_experiments(args.names, Setting(
+        options, args.mini, args.seeds, args.train, args.released and Path(args.released), out,
+        HINTS))
     if outcomes is None:
         return 130
     print(f'in {human(time.perf_counter() - start)}; page: {out}')

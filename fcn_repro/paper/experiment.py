@@ -48,11 +48,13 @@ class Line:
 class Setting:
     """How experiments are run. options: of all runs, data folders included. mini: on generated
     data with narrow nets. seeds: runs of each row. train: train what is not trained (in miniature
-    always). out: the folder of what they write. hints: as for recipe.training.train."""
+    always). released: folder of the release's caffemodels, to score them. out: the folder of what
+    they write. hints: as for recipe.training.train."""
     options: Options = field(default_factory=Options)
     mini: bool = False
     seeds: int = 1
     train: bool = False
+    released: Path | None = None
     out: Path = Path('runs/paper')
     hints: Mapping[str, str] = field(default_factory=lambda: HINTS)
 
@@ -61,6 +63,8 @@ class Setting:
         stage = line.stage(self.mini)
         row = TableRow(line.label, STAGES[stage].net, line.solver, stage)
         options = replace(options_for(stage, self.options), **line.options)
+        if self.options.iterations:
+            options = replace(options, iterations=self.options.iterations)
         return run_of(options, seed, row)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..data import parse_params, python_layers
+from ..predict.labels import val_file
 from ..proto.prototxt import read_net
-from ..recipe.models import MODELS
 from ..recipe.options import FOLDERS, Options
 from ..recipe.runs import Run
 from ..recipe.stages import STAGES, shipped
@@ -60,10 +60,11 @@ def folders(run: Run, *nets: str) -> Iterator[tuple[str, str]]:
     """(data set, folder) that a run's nets read, but for generated data."""
     if run.stage.miniature or (run.stage.scenes and not run.options.voc):
         return
-    train, val = MODELS[run.name].splits
-    for name in nets or ('val', 'train'):
-        path = shipped(run.name) / f'{train if name == "train" else val}.prototxt'
-        for layer in read_net(path).message.layer if path.exists() else ():
+    folder = shipped(run.name)
+    paths = {'val': (val_file(folder),),
+             'train': (folder / 'train.prototxt', folder / 'trainval.prototxt')}
+    for path in (path for name in nets or paths for path in paths[name] if path.exists()):
+        for layer in read_net(path).message.layer:
             param = layer.python_param
             cls = python_layers.get((param.module, param.layer))
             if layer.type == 'Python' and cls is not None and cls.__name__ in DATA:

@@ -16,6 +16,7 @@ from ..viewer.facts import facts_of_net
 from .claims import Claim, findings
 from .experiment import SHORT, Line, Setting, stated, table_of_runs
 from .outcome import Measured, Outcome, Row, Table
+from .released import released
 from .speed import devices, facts, forward_seconds
 from .tables import CVPR, DIGITS, ITERATIONS
 
@@ -70,7 +71,7 @@ def table1(setting: Setting) -> Outcome:
         more = table_of_runs("trained on SBD's train", 'table1-sbd', SBD, setting, '',
                              more=ITERATIONS)
     return Outcome('table1', 'Table 1: three classifiers as FCNs', CVPR, setting.mini,
-                   (scores, more, graphs(setting)),
+                   (scores, more, *released('table1', setting), graphs(setting)),
                    findings=findings(CLAIMS, (scores, more), setting.mini))
 
 

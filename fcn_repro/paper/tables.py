@@ -8,6 +8,7 @@ from ..recipe.stages import ON
 from .claims import Claim, findings
 from .experiment import Line, Setting, table_of_runs
 from .outcome import Outcome
+from .released import released
 
 DIGITS = 'generated scenes of digits, 600 to train on and 100 to score, 11 classes'
 CVPR = 'CVPR 2015'
@@ -47,7 +48,8 @@ def table2(setting: Setting) -> Outcome:
     """Table 2: fixed, 32s, 16s, 8s, with their controls."""
     table = table_of_runs('', 'table2', STAGED, setting, DIGITS, more=FIGURE,
                           notes=(FIGURE_NOTE,))
-    return Outcome('table2', 'Table 2: skips, stage by stage', CVPR, setting.mini, (table,),
+    return Outcome('table2', 'Table 2: skips, stage by stage', CVPR, setting.mini,
+                   (table, *released('table2', setting)),
                    findings=findings(TABLE2_CLAIMS, (table,), setting.mini))
 
 
@@ -104,7 +106,8 @@ TABLE4_CLAIMS = (
 def table4(setting: Setting) -> Outcome:
     """Table 4: colour, depth, HHA, fused early and late."""
     table = table_of_runs('', 'table4', NYUD, setting, ROOMS + 'NYUDv2', more=ITERATIONS)
-    return Outcome('table4', 'Table 4: colour and depth', CVPR, setting.mini, (table,),
+    return Outcome('table4', 'Table 4: colour and depth', CVPR, setting.mini,
+                   (table, *released('table4', setting)),
                    findings=findings(TABLE4_CLAIMS, (table,), setting.mini))
 
 
@@ -127,7 +130,8 @@ TABLE5_CLAIMS = (
 def table5(setting: Setting) -> Outcome:
     """Table 5: semantic and geometric labels, by two heads and by two nets."""
     table = table_of_runs('', 'table5', SIFTFLOW, setting, ROOMS + 'SIFT Flow', more=ITERATIONS)
-    return Outcome('table5', 'Table 5: two labels by two heads', CVPR, setting.mini, (table,),
+    return Outcome('table5', 'Table 5: two labels by two heads', CVPR, setting.mini,
+                   (table, *released('table5', setting)),
                    findings=findings(TABLE5_CLAIMS, (table,), setting.mini))
 
 
@@ -146,7 +150,8 @@ def table6(setting: Setting) -> Outcome:
     tables = tuple(table_of_runs(f'{task} classes', f'table6-{task}', CONTEXT[task], setting,
                                  f'{ROOMS}PASCAL-Context: {words}', more=ITERATIONS)
                    for task, (_, _, words) in TASKS.items())
-    return Outcome('table6', 'Table 6: everything in an image', CVPR, setting.mini, tables,
+    return Outcome('table6', 'Table 6: everything in an image', CVPR, setting.mini,
+                   (*tables, *released('table6', setting)),
                    findings=tuple(
                        found for task, table in zip(TASKS, tables, strict=True)
                        for found in findings(context_claims(task), (table,), setting.mini)))

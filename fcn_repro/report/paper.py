@@ -102,5 +102,5 @@ def shown(column: str, value: float | None) -> str:
     if unit == 'M':
         return f'{value / 1e6:.3g}M' if value < 1e8 else f'{value / 1e6:.0f}M'
     if unit == 'ms':
-        return f'{value / 1000:.3g} s' if value >= 1e4 else f'{value:.3g} ms'
+        return f'{value / 1000:.3g} s' if value >= 1e3 else f'{value:.3g} ms'
     return f'{value:.1f}' if unit in ('%', 'times') else f'{value:g}'
