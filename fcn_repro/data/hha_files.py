@@ -82,10 +82,10 @@ def encode_folder(folder: str | os.PathLike[str], camera: Camera | None = None,
     if not (math.isfinite(per_metre) and per_metre > 0):
         raise FcnError(f'per_metre is {per_metre}', do='Give what the depth images hold for 1 m: '
                        '1000 for millimetres.')
-    files = depth_images(root)
     if camera is not None:
         camera = checked_camera(camera)
-    elif os.path.lexists(root / CAMERA):
+    files = depth_images(root)
+    if camera is None and os.path.lexists(root / CAMERA):
         camera = read_camera(root / CAMERA)
     try:
         (root / HHA).mkdir(parents=True, exist_ok=True)
