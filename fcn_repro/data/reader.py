@@ -63,6 +63,8 @@ class Reader:
         self._listings: dict[str, dict[str, list[str]]] = {}
         if not os.path.isdir(self.folder):
             raise FcnError('there is no such folder', file=self.folder,
+                           code='no-data-set' if self.standard else '',
+                           facts={'layout': self.layout, 'here': os.getcwd()},
                            do=f'Give {self.layout} (relative paths start at {os.getcwd()}).')
         self.split_file = self.split_path(split)
         self.ids = self.read_split()

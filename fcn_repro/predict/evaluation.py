@@ -29,7 +29,7 @@ from ..formats.atomic import make_folder
 from ..lock import locked
 from ..net.net import Net
 from ..paths import confined
-from ..report import metrics_table, one_class_warning
+from ..report import metrics_table, one_class_warning, rules_line
 from ..report.pictures import Row, make_row, save_rows, shrunk
 from ..report.results import Evaluation, Example, Image, Times, spread_of, write_results
 from ..sizes import size
@@ -468,7 +468,8 @@ def show(found: Evaluation, rows: Sequence[Row], out: Path) -> None:
           f'{1000 * median(times.waited):.0f} ms an image')
     print(times_lines(found))
     print(f'\n{metrics_table(found.metrics, found.names)}')
-    if (line := rules_line(found)):
+    if found.other is not None and (line := rules_line(
+            found.hist, found.metrics, found.other, found.rule, found.names)):
         print(line)
     if found.bound is not None:
         print(bound_line(found.metrics.mean_iu, found.bound, found.stride))
@@ -479,21 +480,6 @@ def show(found: Evaluation, rows: Sequence[Row], out: Path) -> None:
     if rows:
         save_rows(rows, found.names, out / 'pictures.png')
         print(f'pictures (image, ground truth, prediction): {out}/pictures.png')
-
-
-def rules_line(found: Evaluation) -> str:
-    """Both rules beside each other, where classes that the ground truth does not have were
-    predicted; '' where the rules agree."""
-    wrong = (found.hist.sum(1) == 0) & (found.hist.sum(0) > 0)
-    absent = [found.classes[i] for i in np.flatnonzero(wrong)]
-    if not absent or found.other is None:
-        return ''
-    named = ', '.join(absent[:NAMED]) + (f' and {len(absent) - NAMED} more'
-                                         if len(absent) > NAMED else '')
-    by_rule = {found.rule: found.metrics, other_rule(found.rule): found.other}
-    return (f'not in the ground truth, but predicted: {named}. Left out (rule of the paper): mean '
-            f"IU {100 * by_rule['paper'].mean_iu:.1f}; with IU 0 (rule of the release): "
-            f"{100 * by_rule['release'].mean_iu:.1f}")
 
 
 def times_lines(found: Evaluation) -> str:
