@@ -77,6 +77,18 @@ def test_the_remedy_for_images_of_an_unknown_camera(here, capsys):
     assert status == 0 and 'hha: 4 made' in out
 
 
+def test_comparison_with_files_that_are_there(here, capsys):
+    call(MAKE.format('nyud'), capsys)
+    status, out, _ = call('data hha data/digits/nyud --compare', capsys)
+    assert status == 0 and out.startswith('4 images compared, 4 equal\n')
+    assert out.count('100.00 % of the pixels equal, 100.00 % within 1; the most is 0, in ') == 3
+    image = here / 'data/digits/nyud/data/hha/img_5003.png'
+    image.unlink()
+    status, out, _ = call('data hha data/digits/nyud --compare', capsys)
+    assert status == 1 and 'img_5003.png: no such image' in out and '3 images compared' in out
+    assert not image.exists()
+
+
 def test_warnings_of_a_wrong_unit_and_of_a_wall_alone(here, capsys):
     call(MAKE.format('nyud'), capsys)
     status, out, _ = call('data hha data/digits/nyud --overwrite --per-metre 20000', capsys)
