@@ -113,6 +113,15 @@ def test_normals_are_least_squares(radius):
                 rtol=1e-6, atol=1e-7)
 
 
+def test_normals_of_bands_are_those_of_the_whole():
+    rng = np.random.default_rng(1)
+    points = hha.point_cloud(rng.uniform(1, 5, (2 * hha.BAND + 5, 20)), KINECT)
+    missing = rng.random(points.shape[:2]) < 0.2
+    for radius in 3, 10:
+        assert np.array_equal(normals(points, missing, radius),
+                              hha.fitted(points, missing, radius), equal_nan=True)
+
+
 def test_gravity_minimises_what_it_says():
     """The last step's direction is the best of many for its own assignment of floors and walls."""
     rng = np.random.default_rng(0)
@@ -172,6 +181,7 @@ def test_a_hole_has_the_nearest_depth():
     (np.ones((5, 6, 1)), None, r'\(5, 6, 1\)'),
     (np.ones((5, 6)), np.ones((6, 5), bool), r'\(5, 6\).*\(6, 5\)'),
     (np.where(np.eye(40) > 0, 1, 0), None, 'no window'),
+    (np.broadcast_to(1.0, (4096, 4096)), None, '16,777,216 pixels; at most 8,388,608'),
 ])
 def test_depth_that_cannot_be_used(depth, missing, words):
     with pytest.raises(FcnError, match=words):
