@@ -60,7 +60,7 @@ class Nyud(Miniature):
     millimetres), data/hha, segmentation/img_ID.mat; and data/rawdepth, as Gupta et al. have it, in
     which the holes are 0 that are filled in data/depth, and camera.txt.
 
-    The last fifth of trainval is val; test has digits of its own.
+    The last fifth of trainval is val; test has digits of its own. An empty split has no file.
     """
 
     images = 'data/images'
@@ -78,7 +78,7 @@ class Nyud(Miniature):
         write_mat(folder / f'segmentation/img_{id_}.mat', segmentation=from_1(room.label))
 
     def lists(self, train: list[str], val: list[str]) -> dict[str, list[str]]:
-        cut = len(train) - len(train) // 5
+        cut = len(train) - max(len(train) // 5, len(train) > 1)
         return {'train.txt': train[:cut], 'val.txt': train[cut:], 'trainval.txt': train,
                 'test.txt': val}
 
@@ -188,7 +188,8 @@ def write_rooms(folder: Path, stamp: Mapping[str, Any]) -> None:
             rng = np.random.default_rng((stamp['seed'], SPLITS.index(split), i))
             kind.write(folder, id_, draw_room(rng, images, labels, stamp))
     for path, listed in kind.lists(**ids).items():
-        write_lines(folder / path, listed)
+        if listed:
+            write_lines(folder / path, listed)
     kind.finish(folder, stamp['size'])
 
 

@@ -448,6 +448,28 @@ def read_depth(path):
     return grey(depth)
 
 
+def read_camera(path):
+    from fcn_repro.data.hha_files import read_camera
+    return read_camera(path)
+
+
+def encode_depth(path):
+    """HHA of a depth image, written as the command `data hha` does."""
+    from fcn_repro.data.hha import Camera
+    from fcn_repro.data.hha_files import encode_folder
+    with folder_with(path, 'data/depth/img_1.png') as folder:
+        made = encode_folder(folder, Camera(100, 100, 5, 4))
+    if made.faults:
+        raise made.faults[0]
+
+
+def depth_seeds():
+    depth = np.random.default_rng(4).integers(0, 4000, (30, 26)).astype('u2')
+    file = io.BytesIO()
+    Image.fromarray(depth).save(file, 'PNG')
+    return [file.getvalue(), *image_seeds()]
+
+
 def read_context_lists(path):
     """The list of all classes, and that of a task."""
     from fcn_repro.data.context import Task
@@ -768,6 +790,8 @@ TARGETS = {
     'mat': Target(read_mat, mat_seeds, (mutations.mat,)),
     'mat-labels': Target(read_label_mats, label_mat_seeds, (mutations.mat,)),
     'depth': Target(read_depth, image_seeds, (mutations.picture,)),
+    'camera': Target(read_camera, lambda: [b'518.8 519.4 325.5 253.7\n', b'1 2\n3 4'], LINES),
+    'hha': Target(encode_depth, depth_seeds, (mutations.picture,)),
     'context-classes': Target(read_context_lists, lambda: [
         b'1: sky\n2: pole\n', b'1: accordion\n2: air conditioner\n\n3: sky\n'], LINES),
     'idx': Target(read_idx, idx_seeds, (mutations.packed,)),
