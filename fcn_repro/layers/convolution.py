@@ -1,6 +1,7 @@
 """Convolution: N-D, with group, dilation, rectangular kernels, axis (Caffe's conv_layer)."""
 
 import math
+from dataclasses import replace
 
 import torch.nn.functional as F
 
@@ -31,6 +32,19 @@ class Convolution(SpatialLayer):
         _, kernel, stride, pad, dilation = self.geometry((1, 1, 1, 1))
         reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
         return reach, stride, pad
+
+    def spread(self, by):
+        if self.window() is None:
+            return None
+        _, _, _, pad, dilation = self.geometry((1, 1, 1, 1))
+        param = type(self.node.param)()
+        param.CopyFrom(self.node.param)
+        p = param.convolution_param
+        for field in 'stride', 'stride_h', 'stride_w', 'pad', 'pad_h', 'pad_w', 'dilation':
+            p.ClearField(field)
+        p.pad.extend(n * m for n, m in zip(pad, by, strict=True))
+        p.dilation.extend(n * m for n, m in zip(dilation, by, strict=True))
+        return replace(self.node, param=param)
 
     def macs_per_cell(self, channels):
         p, (_, kernel, *_) = self.param, self.geometry((1, 1, 1, 1))

@@ -1,6 +1,7 @@
 """Pooling: MAX (with mask) and AVE, ceil or floor, global (Caffe's pooling_layer)."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -57,6 +58,11 @@ class Pooling(Layer):
 
     def window(self):
         return None if self.param.global_pooling else (self.kernel, self.stride, self.pad)
+
+    def spread(self, by):
+        if self.window() is None or len(self.node.tops) > 1:
+            return None
+        return replace(self.node, type='SpreadPooling', parts=(self.node,), setting=tuple(by))
 
     @classmethod
     def coord_map(cls, settings):

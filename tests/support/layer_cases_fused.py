@@ -75,6 +75,19 @@ def norm(draw):
 
 
 @st.composite
+def spread_pooling(draw):
+    kernel, by = ([ints(draw, 1, 3), ints(draw, 1, 3)] for _ in 'kb')
+    pad = [ints(draw, 0, k - 1) for k in kernel]
+    size = [max(1, (k - 1 - 2 * p) * b + 1) + ints(draw, 0, 3)
+            for k, p, b in zip(kernel, pad, by, strict=True)]
+    part = make_node('Pooling', 1, 1, {'pooling_param': {
+        'pool': draw(st.sampled_from(['MAX', 'AVE'])), 'kernel_h': kernel[0], 'kernel_w': kernel[1],
+        'pad_h': pad[0], 'pad_w': pad[1]}})
+    return Case('SpreadPooling', [distinct([ints(draw, 1, 2), ints(draw, 1, 2), *size])],
+                parts=(part,), setting=tuple(by))
+
+
+@st.composite
 def label_map(draw):
     return Case('LabelMap', [distinct([ints(draw, 1, 3) for _ in 'nchw'])], setting=('lowest',))
 
@@ -93,6 +106,7 @@ CASES = {
     'LabelMap': label_map(),
     'Norm': norm(),
     'RepeatBorder': repeat_border(),
+    'SpreadPooling': spread_pooling(),
     'UpCrop': upcrop(),
     'UpCropAdd': upcrop_add(),
     'UpCropLabels': upcrop('UpCropLabels'),

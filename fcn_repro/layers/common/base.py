@@ -6,6 +6,7 @@ the bottoms' shapes, `forward` of the bottoms and the parameters. Backward is au
 
 import operator
 import zlib
+from typing import Any
 
 import torch
 
@@ -142,6 +143,12 @@ class Layer:
         if window is not None:
             return tuple(coordinates.Reach.sliding(*axis) for axis in zip(*window, strict=True))
         return (coordinates.Reach(),) * 2 if self.local else None
+
+    def spread(self, by: tuple[int, int]) -> Any:
+        """The node of this layer with stride 1, the cells of its window `by` cells (y, x) apart:
+        what it computes for a bottom that has `by` times as many cells a side (net/dense.py). None
+        where the type has no such form."""
+        return None
 
     def macs_per_cell(self, channels: int) -> tuple[float, int]:
         """(multiply-adds of one cell of the top, its channels) for a bottom of `channels`."""
