@@ -27,7 +27,7 @@ from fcn_repro.proto import TEST
 from fcn_repro.proto.prototxt import read_net
 
 ROOT = Path(__file__).parents[2]
-SEVERAL = {'siftflow-fcn16s', 'nyud-fcn32s-color-d', 'nyud-fcn32s-color-hha'}
+SEVERAL = 'siftflow-fcn16s', 'nyud-fcn32s-color-d', 'nyud-fcn32s-color-hha'
 ODD = [(33, 47), (64, 64), (75, 101)]       # the classifiers take their own size alone
 
 
