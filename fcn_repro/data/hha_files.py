@@ -209,9 +209,11 @@ def parted(results: Sequence[Any], kind: type) -> tuple[tuple[Any, ...], tuple[F
 
 def depth_images(root: Path) -> list[Path]:
     """The depth images of a folder, by name; FcnError where there are none."""
-    files = sorted((root / DEPTH).glob('*.png')) if (root / DEPTH).is_dir() else []
+    folder = root / DEPTH
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == '.png') \
+        if folder.is_dir() else []
     if not files:
-        raise FcnError('there are no depth images', file=root / DEPTH, do="Give a folder in "
+        raise FcnError('there are no depth images', file=folder, do="Give a folder in "
                        f"NYUDv2's layout, with the depth images in {DEPTH}/, 16-bit PNG files such "
                        'as img_5001.png.')
     return files
