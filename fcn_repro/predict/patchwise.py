@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -53,7 +54,7 @@ class Patchwise:
 
     def whole(self, image: torch.Tensor) -> torch.Tensor:
         """The scores (K, rows, columns) of an image (C, H, W), by one pass."""
-        return self.net.forward(**{self.input: image[None]})[self.scores][0]
+        return self.net.forward(**self._fed(image[None]))[self.scores][0]
 
     def patches(self, image: torch.Tensor) -> torch.Tensor:
         """The patches of an image (C, H, W), (rows * columns, C, h, w), by rows."""
@@ -73,7 +74,10 @@ class Patchwise:
 
     def classify(self, patches: torch.Tensor) -> torch.Tensor:
         """The scores of some patches, by one pass."""
-        return self.classifier.forward(blobs=self.scores, **{self.input: patches})[self.scores]
+        return self.classifier.forward(blobs=self.scores, **self._fed(patches))[self.scores]
+
+    def _fed(self, data: torch.Tensor) -> dict[str, Any]:
+        return {self.input: data}
 
     def ways(self, image: torch.Tensor) -> dict[str, Callable[[], torch.Tensor]]:
         """{name: function without arguments} of the scores of the whole image, of all patches, and

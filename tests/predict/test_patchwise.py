@@ -19,7 +19,7 @@ CLASSIFIER = (inputs(data=(4, 3, 12, 12)) + conv('c', 'data', num_output=5, kern
               + layer('Softmax', 'prob', 's', 'prob'))
 
 
-@pytest.mark.parametrize('size, grid', [((20, 25), (5, 7)), ((12, 13), (1, 2))])
+@pytest.mark.parametrize('size, grid', [((20, 25), (5, 8)), ((12, 13), (1, 2))])
 @pytest.mark.parametrize('batch', [1, 3])
 def test_both_ways_give_the_same_grid(size, grid, batch):
     """Without padding in the net, for the patches inside the image; the last column of an odd
