@@ -119,8 +119,8 @@ def own_data(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
              largest: tuple[int, int], crops: int, recolour: float | None = None,
              rotate: float = 0) -> dict[str, str]:
     """Data settings of random crops, mirrored, scaled, recoloured and turned, from a folder
-    laid out as VOC's. size: (height, width) of its images; crops: how many of the largest size a pass takes;
-    of smaller ones it takes up to twice as many."""
+    laid out as VOC's. size: (height, width) of its images; crops: how many of the largest size a
+    pass takes; of smaller ones it takes up to twice as many."""
     crop = largest if size is None else crop_of(size, largest)
     batch_size = min(2 * crops, crops * largest[0] * largest[1] // (crop[0] * crop[1]))
     return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
