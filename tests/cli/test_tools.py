@@ -81,7 +81,8 @@ def test_train_then_eval(tmp_path):
     done = wait(start('eval_voc', '--rule', 'release', '--images', 1, '--out', 'one', '--split',
                       'train', '--pictures', 0, cwd=tmp_path))
     assert done.status == 0 and not done.err, done
-    assert done.out.startswith('runs/mini-fcn32s/net/val.prototxt with '
+    assert done.out.startswith('runs/mini-fcn32s: the only finished run\n'
+                               'runs/mini-fcn32s/net/val.prototxt with '
                                'runs/mini-fcn32s/train_iter_3.caffemodel.h5\n')
     assert '\n17 copied, 0 cast, ' in done.out
     assert '1 images, rule of the release' in done.out and 'pictures (' not in done.out
@@ -146,6 +147,26 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def solver(small, tmp_path):
     return Solver(small[0] / 'solver.prototxt', prefix=tmp_path / 'train')
+
+
+def test_an_estimate_that_another_job_disturbs(monkeypatch, capsys):
+    """Nothing is said of the time left before it rests on 5 seconds, or on as much as is left; then
+    the median of the last iterations counts, whatever a few of them took."""
+    clock = SimpleNamespace(now=0., perf_counter=lambda: clock.now)
+    monkeypatch.setattr(progress, 'time', clock)
+    solver = SimpleNamespace(iter=0, param=SimpleNamespace(max_iter=1000), rate=1, smoothed_loss=1,
+                             processes=SimpleNamespace(first=True))
+    said = []
+    with TrainingBar(solver, 2, every=1, announce=said.append) as bar:
+        for solver.iter, seconds in enumerate([9, 2, 2, 60, 2, 2], 1):
+            clock.now += seconds
+            bar.update()
+            if solver.iter == 3:
+                assert not said
+    lines = capsys.readouterr().out.splitlines()
+    assert said == [2 * 996]
+    assert 'left' not in ''.join(lines[:3]) and lines[1].endswith('1.0 images/s')
+    assert lines[-1].endswith('1.0 images/s, 33 min 08 s left')
 
 
 def test_bar_on_a_terminal(solver, monkeypatch):

@@ -1,11 +1,14 @@
 """The HTML report: what it holds, that nothing in it comes from outside, that names from data are
 text, and how it looks and works in a browser."""
 
+import base64
 import csv
+import io
 import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from fcn_repro.data.palette import VOC_CLASSES
+from fcn_repro.data.palette import VOC_CLASSES, palette
 from fcn_repro.errors import FcnError
 from fcn_repro.predict.metrics import Confusion
 from fcn_repro.report import html
@@ -111,7 +114,20 @@ def test_what_it_holds(tmp_path):
     assert len([a for a in page.named('td') if a.get('style', '').startswith('--v')]) == 21 * 21
     same = re.search(r'<tr class="same"><th>(.*?)<small>', text)
     assert same[1] == 'FCN-8s'
-    assert len(re.findall('class=same', text)) == 2     # the paper's and the release's
+    assert len(re.findall('class="same"', text)) == 2     # the paper's and the release's
+
+
+def test_the_users_own_colours_and_a_bound_that_is_passed(tmp_path):
+    """In swatches and pictures; and why a net may pass the bound of nearest neighbour."""
+    own = palette()
+    own[1] = 1, 2, 3
+    write_report(tmp_path / 'a.html', replace(found(), colours=own, bound=0.01), facts())
+    text = (tmp_path / 'a.html').read_text()
+    assert '.swatch.c1{background:#010203}' in text and '.swatch.c2{background:#008000}' in text
+    assert 'of that (it interpolates between cells, which nearest neighbour does not)' in text
+    picture = re.search(r'id="g0"[^>]*href="data:image/png;base64,([^"]+)', text)[1]
+    with Picture.open(io.BytesIO(base64.b64decode(picture))) as image:
+        assert image.getpalette()[3:6] == [1, 2, 3]
 
 
 def test_without_a_run_curves_examples_names(tmp_path):

@@ -88,9 +88,8 @@ class Coloured(Source):
     def label(self, item: Item) -> np.ndarray:
         image, _ = open_image(item.file, 'mask')
         check_lossless(image, item.file, self.other)
-        array = np.asarray(rgb(image)).astype(np.uint32)
-        packed = array[..., 0] << 16 | array[..., 1] << 8 | array[..., 2]
-        label = self.colours.lookup[packed]
+        packed = packed_colours(image)
+        label = self.colours.lookup.take(packed)
         unknown = label < 0
         if unknown.any():
             label = self.completed(label, unknown, packed, item.file)
@@ -266,8 +265,7 @@ def area_colours(paths: Sequence[Path]) -> dict[Colour, int]:
             image, _ = open_image(path, 'mask')
         except FcnError:                        # told when it is converted
             return Counter()
-        array = np.asarray(rgb(image)).astype(np.uint32)
-        packed = array[..., 0] << 16 | array[..., 1] << 8 | array[..., 2]
+        packed = packed_colours(image)
         height, width = (max(0, n - AREA + 1) for n in packed.shape)
         inner, flat = packed[:height, :width], np.ones((height, width), bool)
         for y in range(AREA):
@@ -279,6 +277,12 @@ def area_colours(paths: Sequence[Path]) -> dict[Colour, int]:
     for found in in_threads(areas, paths, 'looking at colours'):
         total.update(found)
     return {(code >> 16, code >> 8 & 255, code & 255): n for code, n in total.items()}
+
+
+def packed_colours(image: Image.Image) -> np.ndarray:
+    """(H, W) uint32: the colour of each pixel as 0xRRGGBB."""
+    pixels = rgb(image).tobytes('raw', 'BGRX')
+    return np.frombuffer(pixels, '<u4').reshape(image.height, image.width) & 0xffffff
 
 
 def apart(colours: Mapping[Colour, int]) -> dict[Colour, int]:
