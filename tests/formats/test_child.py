@@ -203,17 +203,25 @@ def test_h5py_is_looked_for_where_this_process_finds_it(monkeypatch, tmp_path):
         read_solverstate(GOOD)
 
 
-def test_an_interrupt_ends_the_reader(monkeypatch):
+def test_an_interrupt_ends_the_reader(monkeypatch, tmp_path):
     """Ctrl-C while it works: the next call does not get the answer to this one."""
-    monkeypatch.setattr(child, 'SCRIPT', wrapped('__import__("time").sleep(100)'))
+    working = tmp_path / 'working'
+    monkeypatch.setattr(child, 'SCRIPT', wrapped(
+        f'open({str(working)!r}, "w").close() or __import__("time").sleep(100)'))
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
+    def interrupt_when_it_works():
+        while not working.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGALRM)
+
     before = signal.signal(signal.SIGALRM, interrupt)
+    waiting = threading.Thread(target=interrupt_when_it_works, daemon=True)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 1)
         with pytest.raises(KeyboardInterrupt):
+            waiting.start()
             read_solverstate(GOOD)
     finally:
         signal.signal(signal.SIGALRM, before)

@@ -19,6 +19,7 @@ from small_runs import run, small_voc, write_stage
 from fcn_repro.data.order import Share
 from fcn_repro.distributed import ALONE, joined, status_of
 from fcn_repro.errors import FcnError
+from fcn_repro.formats.weights import read_weights
 from fcn_repro.solver.gradients import buckets
 from fcn_repro.solver.snapshot_files import list_snapshots
 
@@ -235,6 +236,29 @@ def test_evaluation_counts_the_same_to_the_last_pixel(tmp_path):
     for path in sorted((tmp_path / 'alone').rglob('*.png')):
         other = tmp_path / 'together' / path.relative_to(tmp_path / 'alone')
         assert path.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_run_of_which_all_processes_are_killed_at_once_is_restored_to_the_same_bits(tmp_path):
+    """A machine goes down: nothing is left that could end in order, or restart."""
+    small_voc(tmp_path / 'voc')
+    for name in 'undisturbed', 'killed':
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'voc').symlink_to(tmp_path / 'voc')
+    ended(start(2, tmp_path / 'undisturbed', 'long', '', 60))
+    processes = start(2, tmp_path / 'killed', 'long', '', 60)
+    reach(processes[0], 40)
+    for process in processes:
+        process.kill()
+    assert [status for status, _, _ in several.wait(processes)] == [-signal.SIGKILL] * 2
+    newest = list_snapshots(tmp_path / 'killed/run', 'solverstate')[-1]
+    assert '_iter_60.' not in newest.name
+    ended(start(2, tmp_path / 'killed', 'long', newest, 60))
+    files = [tmp_path / name / 'run/train_iter_60.caffemodel.h5'
+             for name in ('undisturbed', 'killed')]
+    one, other = map(read_weights, files)
+    assert one.keys() == other.keys() and all(
+        np.array_equal(a, b) for name in one for a, b in zip(one[name], other[name], strict=True))
 
 
 @pytest.mark.slow
