@@ -113,8 +113,9 @@ def lines(found: Source, out: str) -> Iterator[str]:
             yield f'    {size_of(part)}; {hashes_of(part)}'
     yield f'    licence: {found.licence}' + (f'; page: {found.page}' if found.page else '')
     path = path_of(found, out)
-    to = f'unpacks to {path}; ' if found.is_data else f'goes to {path}; '
-    yield f'    {to}checked by: {command(found.check, path)}'
+    inside = '' if found.unpacks_to else f', or what in it has {" and ".join(found.has)}'
+    yield f'    unpacks to {path}{inside}' if found.is_data else f'    goes to {path}'
+    yield f'    checked by: {command(found.check, path)}'
     if found.use:
         use = found.use if found.use.startswith('--') else f'fcn-repro {found.use}'
         yield f'    used as: {filled(use, path)}'

@@ -30,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--list', action='store_true', help='every table and figure with what it '
                         'needs')
     parser.add_argument('--mini', action='store_true', help='narrow nets on generated data')
-    parser.add_argument('--train', action='store_true', help='train the runs that are missing; '
-                        'with --mini they always are')
+    parser.add_argument('--train', action=argparse.BooleanOptionalAction, help='train the runs '
+                        'that are missing, or only show those that are there (default: --train '
+                        'with --mini, else --no-train)')
     parser.add_argument('--seeds', type=int, default=1, metavar='N', help='runs of each row '
                         '(default: %(default)s); tables show their mean and spread')
     for name in FOLDERS:
@@ -65,9 +66,9 @@ def run(args: argparse.Namespace) -> int | None:
                       runs=args.runs, iterations=args.iterations, device=args.device,
                       keep=args.keep, workers=args.workers, pictures=4)
     out = Path(args.out or Path(args.runs, 'paper-mini' if args.mini else 'paper'))
+    train = args.mini if args.train is None else args.train
     outcomes = run_experiments(args.names, Setting(
-        options, args.mini, args.seeds, args.train, args.released and Path(args.released), out,
-        HINTS))
+        options, args.mini, args.seeds, train, args.released and Path(args.released), out, HINTS))
     if outcomes is None:
         return 130
     print(f'in {human(time.perf_counter() - start)}; page: {out}')

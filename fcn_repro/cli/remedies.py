@@ -50,6 +50,17 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'data-no-hha': 'Make it with `fcn-repro data hha {folder}`.',
     'data-no-hha-at-all': 'Make it with `fcn-repro data hha {folder}`.',
     'data-no-pascal': 'Give --pascal DIR, the folder that VOC2010 is in.',
+    # fetching
+    'no-source': '`fcn-repro data list` has their names.',
+    'one-address': 'Give one name with --url.',
+    'bad-tries': 'Give --tries 1 or more, and a --timeout above 0.',
+    'not-fetched': 'Give the same command later, which goes on from there, or --url with another '
+                   'address of this file; or put the file there yourself, as {path}: it is '
+                   'verified and taken.',
+    'wrong-hash': 'Remove it, if it is there, and give the command again, with another --url if it '
+                  'stays so.',
+    'fetch-exists': 'Remove it, or give another --out.',
+    'no-room-to-fetch': 'Free space, or give another --out.',
     'bad-workers': 'Give --workers 0 (no reading ahead) to {most}.',
     'no-camera': 'Give --camera FX FY CX CY, focal lengths and principal point in pixels, or write '
                  'these four numbers into camera.txt of the folder.',

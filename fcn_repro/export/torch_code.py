@@ -23,6 +23,7 @@ from ..net.graph import Node
 from .source import MEAN_LENGTH, Source
 
 FARTHEST, WIDTH = 66, 100       # column of the comments, at most; length of a line
+LONGEST = 120                   # of a statement's line, where it can be broken
 RESERVED = {'self', 'torch', 'F', 'nn', 'np', 'Path', 'preprocess', 'load', 'Net', 'pool',
             'MEAN', 'CLASSES', 'PALETTE', 'float', 'super'}
 HEAD = '''"""{name} as a PyTorch module, without fcn_repro.
@@ -205,8 +206,18 @@ def statements(pairs: list[tuple[str, str]]) -> list[str]:
     for code, comment in pairs:
         beside = f'{"        " + code:<{column}}# {printable(comment)}'
         lines += [beside] if len(code) + 10 <= column and len(beside) <= WIDTH else \
-            [f'        # {printable(comment)}', f'        {code}']
+            [f'        # {printable(comment)}', *(f'        {line}' for line in wrapped(code))]
     return lines
+
+
+def wrapped(code: str) -> list[str]:
+    """A statement on several lines if it is too long for one and they can be broken in brackets."""
+    if len(code) + 8 <= LONGEST:
+        return [code]
+    first, *rest = textwrap.wrap(code, WIDTH - 8, subsequent_indent=' ' * 4,
+                                 break_long_words=False, break_on_hyphens=False)
+    opened = sum(map(first.count, '([{')) - sum(map(first.count, ')]}'))
+    return [first, *rest] if opened > 0 else [code]
 
 
 def packed(items: Iterable[str]) -> str:

@@ -28,7 +28,7 @@ from urllib.parse import urljoin, urlsplit
 
 import fcn_repro
 
-from ..errors import FcnError, short
+from ..errors import FcnError, Stopped, short
 from ..files import open_regular, read_regular
 from ..formats.atomic import first_line, is_full, sync_folder, write_text
 from ..sizes import size
@@ -97,8 +97,10 @@ class Download:
     def fetch(self) -> str:
         """Fetch the file; returns its SHA-256 (hex). FcnError where it cannot be had; what has
         come by then stays for the next call, unless it is wrong."""
+        self.joined = self.so_far() > 0
         for _ in range(2):
-            self.complete()
+            if not self.is_whole():
+                self.complete()
             try:
                 digest = verify(self.part, self.hashes, self.url)
                 break
@@ -126,15 +128,16 @@ class Download:
         while True:
             try:
                 return self.once()
+            except (Stopped, KeyboardInterrupt) as stop:
+                stop.add_note(f'{size(self.so_far())} are kept, from which the next call goes on')
+                raise
             except Again as fault:
                 now = self.so_far()
                 idle = idle + 1 if now <= before else 1
                 before = now
                 if idle >= self.tries:
                     kept = f'; {size(now)} are kept' if now else ''
-                    raise FcnError(f'{fault}, {idle} times in a row{kept}', file=self.url,
-                                   code='not-fetched', do='Fetch it again later, which goes on '
-                                   f'from there; or get it elsewhere, as {self.path}.') from None
+                    raise self.failed(f'{fault}, {idle} times in a row{kept}') from None
                 self.say(f'{fault}: once more' + (f', from {size(now)} on' if now else ''))
                 time.sleep(self.pause * 2 ** (idle - 1))
 
@@ -157,14 +160,11 @@ class Download:
                 raise Again('the server has no such part of the file') from None
             if error.code in AGAIN:
                 raise Again(f'the server answers {error.code} {error.reason}') from None
-            raise FcnError(f'the server answers {error.code} {error.reason}', file=self.url,
-                           code='not-fetched', do='See whether its page has another address; get '
-                           f'it from there, as {self.path}.') from None
+            raise self.failed(f'the server answers {error.code} {error.reason}') from None
         except urllib.error.URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
-                raise FcnError(f'the certificate of the server is refused: {error.reason}',
-                               file=self.url, do='Check the clock and the certificates of this '
-                               f'machine, or get the file elsewhere, as {self.path}.') from None
+                raise self.failed(f'the certificate of the server is refused: {error.reason}') \
+                    from None
             raise Again(f'the server cannot be reached ({error.reason})') from None
         except (TimeoutError, ConnectionError, http.client.HTTPException, ssl.SSLError) as error:
             raise Again(f'the connection broke ({first_line(error) or type(error).__name__})'
@@ -175,20 +175,8 @@ class Download:
         """Write an answer to the part. Again where it ends early."""
         kind = answer.headers.get_content_type()
         if kind == 'text/html':
-            raise FcnError('the server sends a web page in place of the file', file=self.url,
-                           code='not-fetched', do='See whether its page has another address; get '
-                           f'it from there, as {self.path}.')
-        if answer.status == 206:
-            total = total_of(answer.headers.get('Content-Range'), start)
-            if total is None or total != known.get('length', total):
-                self.drop()
-                raise Again('the server sends another part than was asked for')
-        elif answer.status == 200:
-            if start:
-                self.say('the server has another version now, or knows no parts: from the beginning')
-            start, total = 0, length_of(answer.headers)
-        else:
-            raise Again(f'the server answers {answer.status}')
+            raise self.failed('the server sends a web page in place of the file')
+        start, total = self.place_of(answer, start, known)
         self.check_room(start, total)
         self.joined = bool(start) or (self.joined and answer.status == 206)
         try:
@@ -205,6 +193,21 @@ class Download:
             raise Again(f'the connection ended after {size(done)} of {size(total)}')
         if total is None and not self.hashes:
             self.say('the server did not say how long the file is: that it is whole is not known')
+
+    def place_of(self, answer: Any, start: int, known: Mapping[str, Any]) -> tuple[int, int | None]:
+        """(where an answer's body begins in the file, the file's length, None if unknown), for a
+        request of what comes after `start` bytes. Again for another part than that."""
+        if answer.status == 206:
+            total = total_of(answer.headers.get('Content-Range'), start)
+            if total is None or known.get('length') not in (None, total):
+                self.drop()
+                raise Again('the server sends another part than was asked for')
+            return start, total
+        if answer.status != 200:
+            raise Again(f'the server answers {answer.status}')
+        if start:
+            self.say('the server has another version now, or knows no parts: from the beginning')
+        return 0, length_of(answer.headers)
 
     def copy(self, answer: Any, file: BinaryIO, done: int, total: int | None) -> int:
         """Copy an answer's body; returns the length of the file then."""
@@ -227,6 +230,12 @@ class Download:
             return os.stat(self.part).st_size
         return 0
 
+    def is_whole(self) -> bool:
+        """Whether the part is all of the file, by the length that the server said."""
+        known = read_state(self.state) if os.path.lexists(self.state) else {}
+        return known.get('url') == self.url and known.get('length') == self.so_far() and \
+            is_plain(self.part)
+
     def resumable(self) -> tuple[int, dict[str, Any]]:
         """(bytes to go on from, the state of the part); 0 without a part, and where neither the
         server's name for the version nor a stated hash would tell that it has changed."""
@@ -238,8 +247,9 @@ class Download:
             return 0, {}
         length = known.get('length')
         if length is not None and done >= length:
-            done = 0                        # whole, and yet not taken: it was wrong
-        return done, known if done else {}
+            self.drop()                     # longer than it may be
+            return 0, {}
+        return done, known
 
     def drop(self) -> None:
         """Remove the part and its state."""
@@ -255,6 +265,12 @@ class Download:
             raise FcnError(f'the disk has {size(free)} free, {size(rest)} are still to come',
                            file=str(self.path), code='no-room-to-fetch',
                            do='Free space, or give another folder.')
+
+    def failed(self, what: str) -> FcnError:
+        """The FcnError for a server that does not give the file."""
+        return FcnError(what, file=self.url, code='not-fetched', facts={'path': str(self.path)},
+                        do='Fetch it again later, which goes on from there, or from another url; '
+                        f'or put the file there yourself, as {self.path}: it is verified.')
 
     def unwritable(self, error: OSError) -> FcnError:
         """The FcnError for a file that cannot be written."""
@@ -311,11 +327,10 @@ def verify(path: Path, hashes: Mapping[str, str], url: str = '') -> str:
     found = digests(path, {*wanted, 'sha256'})
     for name, value in wanted.items():
         if not found[name].startswith(value):
-            begins = ' that begins with' if BEGINS in hashes and name == 'sha256' else ''
-            raise FcnError(f'this is not the file: its {name.upper()} is {found[name]}, stated is '
-                           f'one{begins} {value}' if begins else
-                           f'this is not the file: its {name.upper()} is {found[name]}, stated is '
-                           f'{value}', file=str(path) if path.suffix != PART else url,
+            begins = 'begins with ' * (BEGINS in hashes)
+            raise FcnError(f'this is not the file: its {name.upper()} is {found[name]}, the stated '
+                           f'one {begins or "is "}{value}',
+                           file=str(path) if path.suffix != PART else url,
                            code='wrong-hash', do='Remove it, and fetch it again, from another '
                            'address if it stays so.')
     return found['sha256']

@@ -42,8 +42,8 @@ class Fetched:
     path: Path
 
 
-def fetch(name: str, out: str | os.PathLike, url: str | None = None, say: Callable[[str], None] = print,
-          **options: Any) -> Fetched:
+def fetch(name: str, out: str | os.PathLike, url: str | None = None,
+          say: Callable[[str], None] = print, **options: Any) -> Fetched:
     """Fetch a source below the folder `out`, or go on with it; nothing that is there and right is
     fetched again.
 
@@ -55,25 +55,24 @@ def fetch(name: str, out: str | os.PathLike, url: str | None = None, say: Callab
     if url is not None:
         wanted = replace(wanted, parts=(replace(wanted.parts[0], url=renamed(
             url, wanted.parts[0])), *wanted.parts[1:]))
-    return Fetching(wanted, Path(out), say, options, source(name).parts).run()
+    return Fetching(wanted, Path(out), say, options).run()
 
 
 def renamed(url: str, part: Part) -> str:
     """The address, which must end in a part's file name. FcnError for another one."""
     if replace(part, url=url).file != part.file:
-        raise FcnError(f'{url} is no address of {part.file}', code='other-file',
+        raise FcnError(f'{url} is no address of {part.file}',
                        do=f'Give one that ends in /{part.file}.')
     return url
 
 
 @dataclass
 class Fetching:
-    """One call of fetch. listed: the parts as sources.json has them."""
+    """One call of fetch."""
     source: Source
     out: Path
     say: Callable[[str], None]
     options: dict[str, Any]
-    listed: tuple[Part, ...]
 
     def run(self) -> Fetched:
         with self.alone():
@@ -118,9 +117,8 @@ class Fetching:
             if not there:
                 path.unlink()
             raise FcnError(f'is not the file of {known["at"]}: its SHA-256 is {digest}, recorded '
-                           f'then was {known["sha256"]}', file=str(path), code='changed-since',
-                           facts={'record': str(self.record)}, do=f'Remove {self.record} if the '
-                           'new one is to be taken.')
+                           f'then was {known["sha256"]}', file=str(path),
+                           do=f'Remove {self.record} if the new one is to be taken.')
         how = f'as {part.stated_by} states' if part.hashes else \
             'as recorded at its first use' if known else \
             'recorded: nobody states one, so that it is the right file is not known'
@@ -145,9 +143,7 @@ class Fetching:
         try:
             with temporary.folder_for(target) as made:
                 root = self.fill(made)
-                for folder, _, files in os.walk(made):
-                    for name in files:
-                        flush(Path(folder, name))
+                os.sync()                   # tens of thousands of small files, one by one: minutes
                 os.rename(made, target)
             sync_folder(self.out)
         except OSError as error:
@@ -176,15 +172,6 @@ class Fetching:
         return str(root)
 
 
-def flush(path: Path) -> None:
-    """Have a file on the disk."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
 def root_of(source: Source, made: Path) -> Path:
     """The folder, relative to `made`, that has all that the data set has: the one that is known,
     or the first of those nearest to the top. FcnError without one."""
@@ -202,7 +189,7 @@ def root_of(source: Source, made: Path) -> Path:
     raise FcnError(f'the archive has no folder with {" and ".join(source.has)}; it has '
                    f'{", ".join(names[:LEFT_OUT]) or "nothing"}'
                    f'{" and more" * (len(names) > LEFT_OUT)}', file=source.parts[0].file,
-                   code='bad-archive', do='Remove it, and fetch it again.')
+                   do='Remove it, and fetch it again.')
 
 
 def has_all(source: Source, folder: Path) -> bool:

@@ -112,7 +112,7 @@ def unpack(archive: Path, folder: Path) -> Unpacked:
 
 def damaged(archive: Path, error: Exception) -> FcnError:
     return FcnError(f'is no whole archive of tar or zip: {first_line(error)}', file=str(archive),
-                    code='bad-archive', do='Remove it, and fetch it again.')
+                    do='Remove it, and fetch it again.')
 
 
 def add(folder: Path, name: str, data: Readable | None, most: int, done: Unpacked) -> None:

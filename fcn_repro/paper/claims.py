@@ -15,14 +15,15 @@ NOTICEABLE = 1.0        # points of a metric: a smaller gain is none
 
 @dataclass(frozen=True)
 class Claim:
-    """A finding about two rows: that `better` is above `than` in a column, or, with no_gain, that
-    it is not noticeably above it. why: what is known about why it may not come out in miniature;
-    shown only if it does not."""
+    """A finding about two rows: that `better` is above `than` in a column; with no_gain, that it is
+    not noticeably above it; with same, that neither is. why: what is known about why it may not
+    come out in miniature; shown only if it does not."""
     text: str
     better: str
     than: str
     column: str = 'mean_iu'
     no_gain: bool = False
+    same: bool = False
     why: str = ''
 
 
@@ -34,36 +35,40 @@ def findings(claims: Sequence[Claim], tables: Sequence[Table], mini: bool) -> tu
 
 
 def judged(claim: Claim, better: Row, than: Row, mini: bool) -> Finding:
-    """Compare the two rows seed by seed. With several seeds a difference counts if it is more than
-    two standard errors of its mean."""
+    """Compare the two rows seed by seed. A difference counts if it is more than two standard errors
+    of its mean; with one seed, which has none, if it is noticeable."""
     pairs = list(zip(better.values(claim.column), than.values(claim.column), strict=False))
     if not pairs:
         return Finding(claim.text, '', None)
     gains = [a - b for a, b in pairs]
     gain = mean(gains)
-    error = stdev(gains) / sqrt(len(gains)) if len(gains) > 1 else 0.
-    holds = no_gain(gain, error) if claim.no_gain else is_gain(gain, error)
+    error = stdev(gains) / sqrt(len(gains)) if len(gains) > 1 else None
+    if claim.no_gain or claim.same:
+        holds = below(abs(gain) if claim.same else gain, error or 0.)
+    else:
+        holds = is_gain(gain, NOTICEABLE if error is None else 2 * error)
     return Finding(claim.text, words(claim, pairs, gain, error), holds,
-                   claim.why if mini and holds is False else '')
+                   claim.why if mini and not holds else '')
 
 
-def is_gain(gain: float, error: float) -> bool | None:
-    """Whether there is a gain; None where twice the error hides it."""
-    return gain > 0 if abs(gain) > 2 * error else None
+def is_gain(gain: float, least: float) -> bool | None:
+    """Whether there is a gain; None for a difference of at most `least`, either way."""
+    return gain > 0 if abs(gain) > least else None
 
 
-def no_gain(gain: float, error: float) -> bool | None:
+def below(gain: float, error: float) -> bool | None:
     """Whether a gain is below what is noticeable; None where twice the error hides it."""
     if gain + 2 * error <= NOTICEABLE:
         return True
     return False if gain - 2 * error > NOTICEABLE else None
 
 
-def words(claim: Claim, pairs: Sequence[tuple[float, float]], gain: float, error: float) -> str:
+def words(claim: Claim, pairs: Sequence[tuple[float, float]], gain: float,
+          error: float | None) -> str:
     """The two numbers and their difference."""
     name, unit = UNITS[claim.column]
     first, second = (mean(values) for values in zip(*pairs, strict=True))
-    seeds = f'{len(pairs)} seeds, standard error {error:.1f}' if len(pairs) > 1 else \
+    seeds = f'{len(pairs)} seeds, standard error {error:.1f}' if error is not None else \
         'one seed, so the spread is not known'
     return (f'{claim.better} {first:.1f}, {claim.than} {second:.1f} ({name}, {unit}): '
             f'{gain:+.1f}; {seeds}.')

@@ -47,8 +47,8 @@ class Line:
 @dataclass(frozen=True)
 class Setting:
     """How experiments are run. options: of all runs, data folders included. mini: on generated
-    data with narrow nets. seeds: runs of each row. train: train what is not trained (in miniature
-    always). released: folder of the release's caffemodels, to score them. out: the folder of what
+    data with narrow nets. seeds: runs of each row. train: train what is not trained.
+    released: folder of the release's caffemodels, to score them. out: the folder of what
     they write. hints: as for recipe.training.train."""
     options: Options = field(default_factory=Options)
     mini: bool = False
@@ -104,7 +104,7 @@ def row_of(line: Line, table: str, setting: Setting) -> Row | None:
         run = setting.run(line, seed)
         if absent := missing(run):
             return replace(row, needs=' and '.join(absent))
-        if not (setting.mini or setting.train or is_scored(run)):
+        if not (setting.train or is_scored(run)):
             return replace(row, needs=f'training: {run.max_iter:,} iterations of {stage}'
                            + (f', seed {seed}' if seed else ''))
         print(f'\n== {line.label}, seed {seed}: {run.folder}', flush=True)

@@ -7,13 +7,14 @@ from os import PathLike
 
 from ..proto.dialects import BVLC, Dialect
 from .describe import Drawn, Shape, describe
+from .facts import NetFacts, facts_of_net
 from .page import page_of
 from .reading import Note, read_source
 from .saving import save
 from .svg import svg_of
 from .table import text_of
 
-__all__ = ['Drawn', 'Note', 'drawn', 'page_of', 'save', 'svg_of', 'text_of']
+__all__ = ['Drawn', 'NetFacts', 'Note', 'drawn', 'facts_of_net', 'page_of', 'save', 'svg_of', 'text_of']
 
 
 def drawn(path: str | PathLike, phase: int | str = 'TEST', size: tuple[int, int] | None = None,

@@ -1,6 +1,7 @@
 """Every deploy net of prototxt/ in every form, with narrow layers; slow: at full width."""
 
 import json
+import re
 import struct
 import time
 from pathlib import Path
@@ -26,13 +27,26 @@ from fcn_repro.proto import TEST
 from fcn_repro.proto.prototxt import read_net
 
 ROOT = Path(__file__).parents[2]
-NETS = sorted(path.parent.name for path in ROOT.glob('prototxt/*/deploy.prototxt'))
-CLASSIFIERS = {'mini-classifier', 'm2nist-classifier'}
+SEVERAL = {'siftflow-fcn16s', 'nyud-fcn32s-color-d', 'nyud-fcn32s-color-hha'}
 ODD = [(33, 47), (64, 64), (75, 101)]       # the classifiers take their own size alone
 
 
 def text_of(name):
     return read_net(ROOT / 'prototxt' / name / 'deploy.prototxt')
+
+
+def of_each_kind():
+    """The names of the shipped nets, one of those that differ in channels and multipliers alone,
+    without those of several inputs or outputs."""
+    found = {}
+    for path in sorted(ROOT.glob('prototxt/*/deploy.prototxt')):
+        if not re.search('siftflow|color-d|color-hha', path.parent.name):
+            text = re.sub(r'(num_output|lr_mult): \d+', '', path.read_text())
+            found.setdefault(text, path.parent.name)
+    return list(found.values())
+
+
+NETS = of_each_kind()
 
 
 @pytest.fixture(scope='module', params=NETS)
@@ -69,6 +83,24 @@ def test_python_has_the_same_bits_in_both_memory_formats(net, inputs, tmp_path):
         with torch.no_grad():
             top = module(x.contiguous(memory_format=torch.channels_last))
         assert torch.equal(top, run_net(net, given)[output])
+
+
+@pytest.mark.parametrize('name', SEVERAL)
+def test_several_inputs_and_outputs(name, tmp_path):
+    net = filled(narrow(text_of(name)))
+    given = {name: image(500, 500)[:, :net.shapes[net.graph.first(name)][1]].contiguous()
+             for name in net.graph.inputs}
+    path, _ = export(net, 'python', tmp_path / 'net.py')
+    with torch.no_grad():
+        wanted = run_net(net, given)
+        tops = imported(path).load()(*given.values())
+    tops = tops if isinstance(tops, dict) else {net.graph.outputs[0]: tops}
+    assert tops.keys() == set(net.graph.outputs)
+    assert all(torch.equal(tops[blob], wanted[blob]) for blob in tops)
+    package('onnx')
+    run = session(export(net, 'onnx', tmp_path / 'net.onnx')[0])
+    for blob, top in run_session(run, given).items():
+        assert_scores(top, wanted[blob])
 
 
 def test_onnx_has_the_scores_and_labels_at_every_size(net, inputs, tmp_path):

@@ -7,7 +7,14 @@ import torch
 from goldens import DATA
 
 from fcn_repro.errors import FcnError
-from fcn_repro.net.surgery import expand_input, expand_score, interp, transplant, upsample_filt
+from fcn_repro.net.surgery import (
+    expand_input,
+    expand_score,
+    interp,
+    rarefy,
+    transplant,
+    upsample_filt,
+)
 
 FILES = DATA / 'surgery'
 
@@ -122,3 +129,16 @@ def test_expanding_rejects():
     for weight, bias in [((4, 6, 1, 1), (4,)), ((5, 7, 1, 1), (5,)), ((4, 7, 1, 1), (5,))]:
         with pytest.raises(FcnError, match='needs more inputs'):
             expand_input({'n': [torch.zeros(weight), torch.zeros(bias)]}, 'n', old, 's')
+
+
+def test_rarefy_needs_twice_the_kernel():
+    old = {'fc6': [torch.ones(4, 2, 3, 3), torch.arange(4.)]}
+    for side in 5, 6:
+        new = {'fc6': [torch.full((4, 2, side, side), 7.), torch.zeros(4)]}
+        rarefy(new, 'fc6', old, 'fc6')
+        assert new['fc6'][0].sum() == 4 * 2 * 9 and torch.equal(new['fc6'][1], old['fc6'][1])
+        assert new['fc6'][0][:, :, 1::2].abs().sum() == 0
+    for shape in (4, 2, 7, 7), (4, 3, 6, 6), (5, 2, 6, 6):
+        new = {'fc6': [torch.zeros(shape), torch.zeros(shape[0])]}
+        with pytest.raises(FcnError, match='2k or 2k - 1'):
+            rarefy(new, 'fc6', old, 'fc6')

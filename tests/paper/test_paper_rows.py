@@ -44,7 +44,8 @@ def small(tmp_path, monkeypatch):
                                          setting.mini))
     monkeypatch.setattr(catalogue, 'EXPERIMENTS', {'small': Experiment(
         'small', 'small nets', 'Table 0', run, LINES, mini='noise')})
-    return Setting(Options(iterations=2, pictures=1, keep=1), mini=True, out=Path('out'))
+    return Setting(Options(iterations=2, pictures=1, keep=1), mini=True, train=True,
+                   out=Path('out'))
 
 
 def test_a_miniature_trains_its_rows(small, tmp_path, capsys):
@@ -81,7 +82,7 @@ def test_seeds_are_runs_of_their_own(small):
 
 def test_in_full_nothing_is_trained_unless_asked_for(small, tmp_path):
     """A row without a run says what it needs, and has no number; with train it is trained."""
-    full = replace(small, mini=False)
+    full = replace(small, mini=False, train=False)
     outcome, = run_experiments(['small'], full)
     assert not (tmp_path / 'runs').exists() and not (tmp_path / 'out/small.png').exists()
     row = outcome.tables[0].row('FCN-32s')
@@ -216,16 +217,23 @@ def row(label, *values):
 
 
 @pytest.mark.parametrize('better, than, no_gain, holds', [
-    ((60.,), (50.,), False, True), ((50.,), (60.,), False, False),
+    ((60.,), (50.,), False, True), ((50.,), (60.,), False, False), ((50.9,), (50.,), False, None),
     ((60., 61.), (50., 50.5), False, True), ((60., 50.), (50., 60.), False, None),
     ((50.5,), (50.,), True, True), ((55.,), (50.,), True, False),
     ((40., 41.), (50., 50.), True, True), ((60., 50.), (50., 60.), True, None)])
 def test_judgement(better, than, no_gain, holds):
-    """A gain counts if it is more than two standard errors; below a point it is none."""
+    """A gain counts if it is more than two standard errors, of one seed if it is more than a point;
+    below a point it is none."""
     found = judged(Claim('c', 'a', 'b', no_gain=no_gain, why='because'), row('a', *better),
                    row('b', *than), True)
-    assert found.holds is holds and (found.why == 'because') == (holds is False)
+    assert found.holds is holds and (found.why == 'because') == (holds is not True)
     assert 'a ' in found.measured and f'{better[0] - than[0]:+.1f}'[0] in '+-'
+
+
+@pytest.mark.parametrize('first, holds', [(50.5, True), (49.5, True), (40., False), (60., False)])
+def test_the_same_is_the_same_both_ways(first, holds):
+    assert judged(Claim('c', 'a', 'b', same=True), row('a', first), row('b', 50.),
+                  True).holds is holds
 
 
 def test_what_was_not_run_is_no_finding():

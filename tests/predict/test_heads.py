@@ -34,6 +34,10 @@ WEIGHTS = {name: [np.random.default_rng(i).normal(size=(i, 3, 1, 1)).astype(np.f
                   np.zeros(i, np.float32)] for name, i in (('score_sem', 33), ('score_geo', 3))}
 
 
+RAMP = (1 - np.abs(np.arange(8) - 3.5) / 4).astype(np.float32)
+BILINEAR = RAMP[:, None] * RAMP
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A working directory with the net, its weights, and data without one semantic class."""
@@ -127,6 +131,40 @@ def test_a_geometric_label_that_is_no_class_is_named(folder, capsys):
     done = call(capsys, 'eval_voc', '--net', 'test.prototxt', '--weights', 'w.h5', '--siftflow',
                 folder, '--out', 'out')
     assert_error(done, f'GeoLabels/{SCENES}/{IDS[1]}.mat', 'holds 4', '-1 to 3')
+
+
+UP = '''layer { name: "score_%(name)s_fr" type: "Convolution" bottom: "pool" top: "%(name)s_fr"
+  convolution_param { num_output: %(n)d kernel_size: 1 } }
+layer { name: "up_%(name)s" type: "Deconvolution" bottom: "%(name)s_fr" top: "up_%(name)s"
+  param { lr_mult: 0 } convolution_param { num_output: %(n)d kernel_size: 8 stride: 4
+    bias_term: false weight_filler { type: "bilinear" } } }
+layer { name: "score_%(name)s" type: "Crop" bottom: "up_%(name)s" bottom: "data"
+  top: "score_%(name)s" crop_param { axis: 2 offset: 2 } }
+layer { name: "loss_%(name)s" type: "SoftmaxWithLoss" bottom: "score_%(name)s" bottom: "%(name)s"
+  top: "loss_%(name)s" loss_param { ignore_label: 255 } }
+'''
+
+
+def test_one_forward_pass_predicts_what_each_head_alone_does(folder, capsys, monkeypatch):
+    """Upsampled and cropped scores, whose label maps come from fused ops where they are alone."""
+    pool = '''layer { name: "pool" type: "Pooling" bottom: "data" top: "pool"
+      pooling_param { pool: AVE kernel_size: 4 stride: 4 } }'''
+    Path('test.prototxt').write_text(NET[:NET.index('layer { name: "score_sem"')] + pool
+                                     + UP % {'name': 'sem', 'n': 33} + UP % {'name': 'geo', 'n': 3})
+    diagonal = {f'up_{name}': [np.eye(n, dtype=np.float32)[:, :, None, None] * BILINEAR]
+                for name, n in (('sem', 33), ('geo', 3))}
+    write_hdf5('w.h5', {f'{name}_fr': blobs for name, blobs in WEIGHTS.items()} | diagonal)
+    words = ['--net', 'test.prototxt', '--weights', 'w.h5', '--siftflow', folder]
+    calls, forward = [], Net.forward
+    with monkeypatch.context() as patch:
+        patch.setattr(Net, 'forward', lambda *args, **words: calls.append(0) or forward(
+            *args, **words))
+        assert call(capsys, 'eval_voc', *words, '--out', 'both').status == 0
+    assert len(calls) == len(IDS)
+    for blob, where in ('score_sem', 'both'), ('score_geo', 'both/score_geo'):
+        assert call(capsys, 'eval_voc', *words, '--out', blob, '--output', blob).status == 0
+        one, other = (json.loads(Path(path, 'metrics.json').read_text()) for path in (blob, where))
+        assert one['confusion'] == other['confusion'] and np.sum(one['confusion']) > 0
 
 
 # NYUDv2 and PASCAL-Context from the command line

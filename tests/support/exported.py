@@ -45,13 +45,16 @@ def net_of(case):
 
 
 def narrow(text, most=21):
-    """The text of a net with a 16th of the channels in each layer of more than `most`."""
+    """The text of a net with a 16th of the channels in each layer of more than `most`, in whole
+    groups."""
     message = type(text.message)()
     message.CopyFrom(text.message)
+    group = max(layer.convolution_param.group for layer in message.layer)
     for layer in message.layer:
-        param = layer.convolution_param
-        if param.num_output > most:
-            param.num_output = max(2, param.num_output // 16)
+        for param in layer.convolution_param, layer.inner_product_param:
+            if param.num_output > most:
+                narrowed = max(2, param.num_output // 16)
+                param.num_output = narrowed + -narrowed % group
     return replace(text, message=message)
 
 

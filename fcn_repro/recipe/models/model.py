@@ -26,7 +26,10 @@ PAPER_RATE = 1e-4       # CVPR 2015 for VGG16: a mean loss, minibatches of 20 im
 
 CLASS_WEIGHTS = 'class_weights.binaryproto'      # in a run's folder of nets
 HEADER = 'written by tools/make_prototxt.py'
-SOLVER = f'# {HEADER}\n' '''\
+RELEASED = ("the release's net and solver; solver_online: at momentum 0.9; solver_accumulated:\n"
+            'CVPR 2015, section 4.3')
+SOLVER = '''\
+# {comment}
 train_net: "{train}{net}.prototxt"
 test_net: "{val}.prototxt"
 test_iter: {val_images}
@@ -72,8 +75,10 @@ class Recipe:
     type: str = 'SGD'
     note: str = ''
 
-    def solver_text(self, val_images: int, splits: tuple[str, str] = ('train', 'val')) -> str:
-        """The solver's prototxt; splits: names of the train and the val net's files."""
+    def solver_text(self, val_images: int, splits: tuple[str, str] = ('train', 'val'),
+                    comment: str = HEADER) -> str:
+        """The solver's prototxt; splits: names of the train and the val net's files; comment: its
+        first lines."""
         loss = f'loss summed over {self.pixels} pixels' if self.pixels else 'mean loss'
         batch = 'one update per batch' if self.iter_size == 1 else \
             f'one update per {self.iter_size} batches'
@@ -81,7 +86,8 @@ class Recipe:
         further += f'type: "{self.type}"\n' * (self.type != 'SGD')
         written = vars(self) | {'note': f'# {self.note}\n' * bool(self.note)}
         return SOLVER.format(val_images=val_images, loss=loss, batch=batch, further=further,
-                             train=splits[0], val=splits[1], **written)
+                             train=splits[0], val=splits[1],
+                             comment=comment.replace('\n', '\n# '), **written)
 
     def for_pixels(self, pixels: int) -> 'Recipe':
         """The recipe with the same step size for images of this many pixels."""
@@ -101,6 +107,7 @@ class Model:
     this size (height, width); None: voc_data, whole images. class_weights: of the loss of training,
     one a class; () for none. A net that takes them has a setting of that name, the file that holds
     their matrix. splits: the names of the train and the val net's files, those of the release.
+    origin: where the net and its recipe come from, for the files' comments.
     """
     net: Callable
     settings: dict
@@ -111,19 +118,25 @@ class Model:
     train_data: Callable[..., dict] | None = None
     class_weights: tuple[float, ...] = ()
     splits: tuple[str, str] = ('train', 'val')
+    origin: str = ''
+
+    @property
+    def comment(self) -> str:
+        """The first lines of every file: who wrote it, and where the net is from."""
+        return '\n'.join(filter(None, (HEADER, self.origin)))
 
     def files(self) -> dict[str, str]:
         """{file name: text} of the folder."""
         if not self.recipes:
-            return {'deploy.prototxt': net_text(self.net(**self.settings), HEADER)}
+            return {'deploy.prototxt': net_text(self.net(**self.settings), self.comment)}
         train, val = self.splits
         files = {'deploy.prototxt': self.net_text(None, self.recipes[0]),
                  f'{val}.prototxt': self.net_text(self.val, self.recipes[0])}
         weighted = {'class_weights': CLASS_WEIGHTS} if self.class_weights else {}
         for recipe in self.recipes:
             files[f'{train}{recipe.net}.prototxt'] = self.net_text(self.train, recipe, **weighted)
-            files[f'solver{recipe.suffix}.prototxt'] = recipe.solver_text(self.val_images,
-                                                                          self.splits)
+            files[f'solver{recipe.suffix}.prototxt'] = recipe.solver_text(
+                self.val_images, self.splits, self.comment)
         return files
 
     def write(self, folder: Path) -> None:
@@ -137,7 +150,7 @@ class Model:
     def net_text(self, data: dict | None, recipe: Recipe, **further) -> str:
         """The prototxt of the net on this data; further: settings of the net."""
         loss = {} if recipe.normalize is None else {'normalize': recipe.normalize}
-        return net_text(self.net(data=data, **self.settings, **loss, **further), HEADER)
+        return net_text(self.net(data=data, **self.settings, **loss, **further), self.comment)
 
     def on_data(self, classes: int | None = None, voc_dir: str | None = None,
                 splits: Sequence[str] = ('train', 'val'), val_images: int | None = None,

@@ -3,7 +3,7 @@ the background, which is 0 (Table 6); and the same for the task of 33, which the
 
 from ..stage import Stage
 from . import vgg
-from .model import Model, release_recipes
+from .model import RELEASED, Model, release_recipes
 from .parts import python_data
 from .voc import PIXELS, VGG16
 
@@ -18,7 +18,10 @@ def context(stride: int, base_lr: float, **task: int) -> Model:
                   for split in ('train', 'val'))
     classes = task.get('task', 59) + 1
     return Model(vgg.fcn, {'stride': stride, 'classes': classes}, train, val, VAL_IMAGES,
-                 release_recipes(base_lr, 300000, PIXELS))
+                 release_recipes(base_lr, 300000, PIXELS), origin=TASK_33 if task else RELEASED)
+
+
+TASK_33 = "not in the release: Table 6's other task; net and solvers as for its 59 classes"
 
 
 MODELS = {

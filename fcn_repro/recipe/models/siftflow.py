@@ -3,7 +3,7 @@
 
 from ..stage import Stage
 from . import vgg
-from .model import Model, release_recipes
+from .model import RELEASED, Model, release_recipes
 from .parts import python_data
 from .voc import VGG16
 
@@ -21,7 +21,7 @@ def siftflow(stride: int, base_lr: float) -> Model:
                    for split in ('trainval', 'test'))
     recipes = release_recipes(base_lr, 300000, PIXELS, snapshot=2000, note=NOTE)
     return Model(vgg.fcn, {'stride': stride, 'heads': HEADS}, train, test, TEST_IMAGES, recipes,
-                 splits=('trainval', 'test'))
+                 splits=('trainval', 'test'), origin=RELEASED)
 
 
 MODELS = {

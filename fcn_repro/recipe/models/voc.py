@@ -10,30 +10,33 @@ from .model import MEAN, Model, Recipe, release_recipes, voc_data
 from .parts import python_data
 
 PIXELS = 375 * 500      # of a VOC image, about
+POOL_ALONE = ('not in the release: CVPR 2015, section 4.2, compares the fusion of FCN-16s with\n'
+              "learning from pool4 alone; the solvers are FCN-32s's, as these scores begin at zero\n"
+              "on VGG16's body, too")
 VGG16 = 'VGG_ILSVRC_16_layers.caffemodel'
 
 
-def voc(net: Callable, recipes: tuple[Recipe, ...], root: str = '../data', **settings) -> Model:
+def voc(net: Callable, recipes: tuple[Recipe, ...], root: str = '../data', origin: str = '',
+        **settings) -> Model:
     """A model that is trained on SBD, and scored on the part of VOC 2011 val that is not in it.
     root: the data folder, relative to the prototxt folder. settings: of the net."""
     train = python_data('voc_layers', 'SBDDSegDataLayer', sbdd_dir=f'{root}/sbdd/dataset',
                         seed=1337, split='train', mean=MEAN)
     return Model(net, settings, train, voc_data(f'{root}/pascal/VOC2011', 'seg11valid'), 736,
-                 recipes)
+                 recipes, origin=origin)
 
 
 def vgg16(stride: int, base_lr: float, root: str = '../data', max_iter: int = 100000,
-          **settings) -> Model:
+          origin: str = '', **settings) -> Model:
     """A model of VGG16 with the release's solvers; settings: of vgg.fcn."""
     recipes = release_recipes(base_lr, max_iter, PIXELS, control=stride > 8)
-    return voc(vgg.fcn, recipes[:1] if settings.get('fixed') else recipes, root, stride=stride,
-               **settings)
+    return voc(vgg.fcn, recipes[:1] if settings.get('fixed') else recipes, root, origin,
+               stride=stride, **settings)
 
 
 def pool_alone(pool: str) -> Model:
-    """A net that learns from one pooling layer alone, by the recipe of the net of its stride; its
-    rate is that of FCN-32s, as its scores begin at zero on VGG16's body, too."""
-    return voc(vgg.pool_fcn, release_recipes(1e-10, 100000, PIXELS), pool=pool)
+    """A net that learns from one pooling layer alone."""
+    return voc(vgg.pool_fcn, release_recipes(1e-10, 100000, PIXELS), origin=POOL_ALONE, pool=pool)
 
 
 # The release's solver of FCN-AlexNet is the first paper's but for its rate
@@ -47,20 +50,24 @@ MODELS = {
     'voc-fcn16s': vgg16(16, 1e-12, '../../data'),     # the release's paths differ by folder
     'voc-fcn8s': vgg16(8, 1e-14),
     'voc-fcn8s-atonce': vgg16(8, 1e-10, max_iter=300000, skip_scales=(0.01, 0.0001)),
-    'voc-fcn-alexnet': voc(alexnet.fcn, (ALEXNET, replace(PAPER, base_lr=1e-3))),
-    # The release promised it and lacks it: see googlenet.fcn
-    'voc-fcn-googlenet': voc(googlenet.fcn, (replace(ALEXNET, base_lr=5e-5),)),
-    # Section 4.2 compares the fusion of FCN-16s with learning from pool4 alone
+    'voc-fcn-alexnet': voc(alexnet.fcn, (ALEXNET, replace(PAPER, base_lr=1e-3)), origin=(
+        "the release's net and solver; solver_accumulated: CVPR 2015, section 4.3")),
+    'voc-fcn-googlenet': voc(googlenet.fcn, (replace(ALEXNET, base_lr=5e-5),), origin=(
+        'promised by the release, and not in it: CVPR 2015, section 4.1 (the final loss alone,\n'
+        'no average pooling) and 4.3 (20 images, momentum 0.9, 5e-5); what is ours:\n'
+        'fcn_repro/recipe/models/googlenet.py')),
     'voc-fcn-pool4': pool_alone('pool4'),
     'voc-fcn-pool3': pool_alone('pool3'),
-    # Section 4.2: pool5 at stride 1 needs a fc6 of 14x14, with 411M weights. Its windows reach 16
-    # pixels further than those of 7x7 at stride 32, and so does the pad
-    'voc-fcn16s-fc6-14x14': vgg16(16, 1e-10, pool5_stride=1, fc6_kernel=14, pad=116),
-    # The first paper learned the upsampling in between; the release's README says that learning
-    # made no difference
-    'voc-fcn32s-learned': vgg16(32, 1e-10, learned_up=('last',)),
-    'voc-fcn16s-learned': vgg16(16, 1e-12, learned_up=('middle', 'last')),
-    'voc-fcn8s-learned': vgg16(8, 1e-14, learned_up=('middle', 'last')),
+    # The 14x14 windows at stride 16 reach 16 pixels further than 7x7 at stride 32: so does the pad
+    'voc-fcn16s-fc6-14x14': vgg16(
+        16, 1e-10, pool5_stride=1, fc6_kernel=14, pad=116, origin=(
+            'not in the release: CVPR 2015, section 4.2, tried pool5 at stride 1, for which fc6\n'
+            "needs 14x14, 411 million weights; the solvers are FCN-32s's")),
+    **{f'voc-fcn{stride}s-learned': vgg16(stride, base_lr, learned_up=learned, origin=(
+        'not in the release, whose README says that learning the upsampling made no difference:\n'
+        "CVPR 2015, section 3.3; the last one is learned, too; the solvers are the release's"))
+       for stride, base_lr, learned in ((32, 1e-10, ('last',)), (16, 1e-12, ('middle', 'last')),
+                                        (8, 1e-14, ('middle', 'last')))},
 }
 
 

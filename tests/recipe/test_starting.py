@@ -1,0 +1,135 @@
+"""The weights that a stage starts from: several streams, expanded and rarefied layers."""
+
+import numpy as np
+import pytest
+import torch
+
+from fcn_repro.errors import FcnError
+from fcn_repro.net import Net
+from fcn_repro.net.graph import build
+from fcn_repro.proto import TEST
+from fcn_repro.proto.netspec import net_text
+from fcn_repro.proto.prototxt import parse_net
+from fcn_repro.recipe.models import googlenet, vgg
+from fcn_repro.recipe.provenance import parentage
+from fcn_repro.recipe.stages import STAGES
+from fcn_repro.recipe.starting import adapted, given
+from fcn_repro.recipe.training import prepare
+
+TINY = {'classes': 4, 'widths': (2, 3, 3, 4, 4), 'fc': 6, 'weight_filler': {'type': 'msra'},
+        'shape': (1, 3, 70, 90)}
+LATE, EARLY, DEEP = (STAGES[name] for name in (
+    'nyud-fcn32s-color-hha', 'nyud-fcn32s-color-d', 'voc-fcn16s-fc6-14x14'))
+
+
+def net_of(stride=32, **settings):
+    text = net_text(vgg.fcn(stride, **{**TINY, **settings}))
+    return Net(build(parse_net(text, 'net.prototxt'), TEST))
+
+
+def saved(net, path):
+    """The net's weights in a file, none of them zero."""
+    generator = torch.Generator().manual_seed(len(str(path)))
+    for blobs in net.params.values():
+        for blob in blobs:
+            blob.data.add_(0.1 * torch.randn(blob.shape, generator=generator))
+    net.save(path, {'stage': path.stem, 'commit': 'c'})
+    return path
+
+
+def blob(net, layer, i=0):
+    return net.params[layer][i].data
+
+
+def test_streams_start_from_a_net_each(tmp_path):
+    """Late fusion: the scores of the first step are the mean of the two nets' scores."""
+    nets = [net_of(), net_of()]
+    files = tuple(saved(net, tmp_path / f'{name}.caffemodel')
+                  for name, net in zip(('color', 'hha-net'), nets, strict=True))
+    late = net_of(inputs={'color': 3, 'hha': 3}, fusion='late')
+    report = prepare(late, LATE.surgeries, adapted(LATE, files, late))
+    assert '0 left at filler' in report or 'upscore made bilinear' in report
+    for suffix, net in zip(('color', 'hha'), nets, strict=True):
+        for layer, blobs in net.params.items():
+            if layer != 'upscore':
+                assert all(torch.equal(a.data, b.data) for a, b in zip(
+                    blobs, late.params[layer + suffix], strict=True))
+    images = torch.randn(2, 1, 3, 70, 90)
+    with torch.no_grad():
+        both = late.forward(color=images[0], hha=images[1], blobs=['score_fused'])['score_fused']
+        one, other = (net.forward(data=image, blobs=['score_fr'])['score_fr']
+                      for net, image in zip(nets, images, strict=True))
+    torch.testing.assert_close(both, (one + other) / 2, rtol=1e-5, atol=1e-6)
+    record = parentage(files)
+    assert record['parent_stage'] == 'color + hha-net'
+    assert record['parent_sha256'].count(' + ') == 1
+
+
+def test_files_of_streams_as_a_user_names_them(tmp_path):
+    assert given('a,b', LATE) == ('a', 'b')
+    assert given('one.caffemodel', LATE) == 'one.caffemodel'        # of the net itself
+    assert given('a,b', EARLY) == 'a,b'                             # a file's name may have one
+    with pytest.raises(FcnError, match='3 files of weights for 2 streams') as error:
+        given('a,b,c', LATE)
+    assert error.value.code == 'weights-of-streams'
+    late = net_of(inputs={'color': 3, 'hha': 3}, fusion='late')
+    own = saved(late, tmp_path / 'late.caffemodel')
+    assert adapted(LATE, own, late) == own
+
+
+def test_depth_starts_from_the_mean_of_the_colours(tmp_path):
+    net, early = net_of(), net_of(inputs={'color': 3, 'depth': 1}, fusion='early')
+    file = saved(net, tmp_path / 'vgg.caffemodel')
+    prepare(early, EARLY.surgeries, adapted(EARLY, file, early))
+    weight = blob(early, 'conv1_1_bgrd')
+    assert torch.equal(weight[:, :3], blob(net, 'conv1_1'))
+    torch.testing.assert_close(weight[:, 3], blob(net, 'conv1_1').mean(1))
+    assert torch.equal(blob(early, 'conv1_1_bgrd', 1), blob(net, 'conv1_1', 1))
+    assert torch.equal(blob(early, 'conv5_3'), blob(net, 'conv5_3'))
+    own = saved(early, tmp_path / 'early.caffemodel')       # goes on from its own weights
+    again = net_of(inputs={'color': 3, 'depth': 1}, fusion='early')
+    again.copy_from(adapted(EARLY, own, again))
+    assert torch.equal(blob(again, 'conv1_1_bgrd'), blob(early, 'conv1_1_bgrd'))
+
+
+@pytest.mark.parametrize('classifier', [False, True])
+def test_a_rarefied_fc6_gives_the_scores_between_those_of_stride_32(classifier, tmp_path):
+    """pool5 at stride 1 and fc6 of 14x14: every second score of stride 16 is one of stride 32.
+    The weights of a classifier, whose fc6 is an InnerProduct, do as well."""
+    net = net_of(pad=116)
+    file = saved(net, tmp_path / 'vgg.caffemodel')
+    if classifier:
+        small = {key: TINY[key] for key in ('widths', 'fc', 'weight_filler')}
+        message = vgg.classifier(classes=4, **small)
+        source = Net(build(parse_net(net_text(message), 'classifier'), TEST))
+        file = saved(source, tmp_path / 'classifier.caffemodel')
+        net.copy_from(file)
+    deep = net_of(16, pool5_stride=1, fc6_kernel=14, pad=116)
+    deep.copy_from(adapted(DEEP, file, deep))
+    if classifier:
+        deep.params['score_fr'][0].data.copy_(net.params['score_fr'][0].data)
+        deep.params['score_fr'][1].data.copy_(net.params['score_fr'][1].data)
+    weight = blob(deep, 'fc6')
+    assert np.count_nonzero(weight.numpy()) == blob(net, 'fc6').numel()
+    image = torch.randn(1, 3, 70, 90)
+    with torch.no_grad():
+        coarse, fine = (each.forward(data=image, blobs=['score_fr'])['score_fr']
+                        for each in (net, deep))
+    assert coarse.abs().max() > 0
+    same = fine[:, :, ::2, ::2]             # pool5 at stride 2 may round up to one more
+    torch.testing.assert_close(same, coarse[:, :, :same.shape[2], :same.shape[3]], rtol=1e-5,
+                               atol=1e-6)
+
+
+@pytest.mark.parametrize('net', [
+    vgg.fcn(16, pool5_stride=1, fc6_kernel=14, pad=116, classes=2, widths=(1,) * 5, fc=1),
+    vgg.pool_fcn('pool4', classes=2, widths=(1,) * 5),
+    vgg.pool_fcn('pool3', classes=2, widths=(1,) * 5),
+    googlenet.fcn(classes=2, width=0.01)], ids=['fc6-14x14', 'pool4', 'pool3', 'googlenet'])
+def test_every_pixel_of_an_image_of_any_size_is_scored(net):
+    """Crop refuses a map that does not reach the image's last pixel."""
+    net = Net(build(parse_net(net_text(net), 'net.prototxt'), TEST))
+    first = 33 if any(node.type == 'Concat' for node in net.graph.nodes) else 1
+    for size in range(first, 70):
+        net.reshape({net.graph.first('data'): (1, 3, size, 133 - size)})
+        assert net.shapes[net.graph.last('score')] == (1, 2, size, 133 - size)
