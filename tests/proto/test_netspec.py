@@ -13,7 +13,7 @@ from fcn_repro.formats.atomic import write_text
 from fcn_repro.proto import LayerParameter
 from fcn_repro.proto.netspec import L, NetSpec, P, net_text, to_proto
 from fcn_repro.proto.prototxt import parse_net, parse_solver, read_net, read_solver
-from fcn_repro.recipe.models import MODELS, classifier, fcn, python_data, summed_rate
+from fcn_repro.recipe.models import MODELS, STAGES, classifier, fcn, python_data, summed_rate
 
 ROOT = Path(__file__).parents[2]
 FACTS = json.loads((ROOT / 'tests/voc_nets.json').read_text())
