@@ -181,11 +181,8 @@ def test_heavy_recipe_keeps_the_step():
         assert not heavy_net.layer[-1].loss_param.normalize
 
 
-MEAN_ALONE = 'voc-fcn-alexnet', 'voc-fcn-googlenet'     # their default is the first paper's recipe
-
-
-@pytest.mark.parametrize('model', [m for m in MODELS if 'fcn' in m and not m.startswith('own')
-                                   and not m.endswith('fixed') and m not in MEAN_ALONE])
+@pytest.mark.parametrize('model', [name for name, model in MODELS.items() if any(
+    recipe.suffix == '_online' for recipe in model.recipes)])
 def test_solver_variants(model):
     """The papers' three: heavy and online take equal steps on one summed loss; accumulated makes
     one update from 20 images, of as many images in all."""
