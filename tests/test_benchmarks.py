@@ -122,6 +122,8 @@ def test_gpu_check_runs_steps_by_name(capsys, monkeypatch, tmp_path):
     ['data', '--images', 8, '--batch', 4, '--batches', 2, '--runs', 1],
     ['reading', '--images', 2, '--batches', 10, '--runs', 1],
     ['precision', '--size', '33x40', '--runs', 1], ['memory', '--size', '33x40'],
+    ['dense', '--size', '64x64', '--stride', 16, '--runs', 1],
+    ['patchwise', '--size', '260x260', '--runs', 1],
     ['evaluation', '--nets', 'own-fcn16s', '--size', '64x80', '--images', 2, '--runs', 1]],
     ids=lambda words: words[0])
 def test_each_runs(tmp_path, words):

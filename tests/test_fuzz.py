@@ -111,6 +111,7 @@ NOT_READ = {        # file or function with such a call: why no file from outsid
     'fcn_repro/recipe/provenance.py:parentage': 'hashes the file that read_extra has read',
     'fcn_repro/doctor/subject.py:is_pytorch': 'looks at two bytes',
     'fcn_repro/doctor/subject.py:mean_of': 'evaluates a param_str that its layer has read',
+    'fcn_repro/fetch/download.py:Download.take': 'opens the part to write it',
     'fcn_repro/memory.py': 'reads and writes /proc',
     'fcn_repro/predict/submission.py': 'reads what it has written itself',
     'fcn_repro/report/curves.py:Curves.add': 'opens its file to write it',

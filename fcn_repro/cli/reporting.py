@@ -37,10 +37,10 @@ def report_errors(parser: argparse.ArgumentParser | None = None) -> Iterator[Non
     except FcnError as error:
         show(error.with_remedy(remedy(error, parser)))
         sys.exit(1)
-    except KeyboardInterrupt:
-        say_stopped(Stopped(signal.SIGINT))
+    except KeyboardInterrupt as stopped:
+        say_stopped(Stopped(signal.SIGINT), stopped)
     except Stopped as stopped:
-        say_stopped(stopped)
+        say_stopped(stopped, stopped)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
@@ -72,10 +72,12 @@ def signals_raise() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def say_stopped(stopped: Stopped) -> NoReturn:
-    """End with a line that names the signal; the terminal may be gone."""
+def say_stopped(stopped: Stopped, raised: BaseException) -> NoReturn:
+    """End with a line that names the signal, and what is left: the notes of what was raised, if it
+    has any. The terminal may be gone."""
+    left = '; '.join(getattr(raised, '__notes__', ())) or 'what was half-written is removed'
     with suppress(OSError):
-        print(f'{stopped}; what was half-written is removed', file=sys.stderr, flush=True)
+        print(f'{stopped}; {left}', file=sys.stderr, flush=True)
     sys.exit(stopped.status)
 
 

@@ -31,6 +31,9 @@ LOWEST = 90.0               # … less than this below the camera: the floor is 
 ANGLE = 38.0                # channel 3 is the angle in degrees + 128 - 90
 NO_NORMAL = 180.0           # degrees where no normal can be fitted: MATLAB's max(-1, NaN) is -1
 
+MOST_PIXELS = 2 ** 23       # of a depth image; they take 1.4 GB
+BAND = 64                   # rows whose normals are computed at once
+
 
 class Camera(NamedTuple):
     """A pinhole camera in pixels: focal lengths and principal point, (1, 1) the first pixel."""
@@ -77,8 +80,8 @@ def encode(depth: np.ndarray, camera: Camera, missing: np.ndarray | None = None)
     depth: (H, W) in metres, along the optical axis. missing: (H, W) bool, where the sensor measured
     nothing: such pixels support no normal, and their depth, filled in by somebody, counts for
     disparity and height. Depth that is 0, negative, infinite or NaN is missing too, and is filled
-    with that of the nearest pixel that has one. FcnError for another shape, and where no pixel, or
-    no window, has depth enough.
+    with that of the nearest pixel that has one. FcnError for another shape, for more than
+    MOST_PIXELS, and where no pixel, or no window, has depth enough.
     """
     depth, missing = checked(depth, missing)
     points = point_cloud(100 * depth, camera)
@@ -100,6 +103,9 @@ def checked(depth: np.ndarray, missing: np.ndarray | None) -> tuple[np.ndarray, 
                                            f'{np.shape(missing)}')
         raise FcnError(f'the shapes are {shapes}, not twice the same height and width',
                        do='Give depth and missing as arrays of the shape (H, W).')
+    if depth.size > MOST_PIXELS:
+        raise FcnError(f'the depth image has {depth.size:,} pixels; at most {MOST_PIXELS:,} are '
+                       'encoded', do='Give a smaller copy, and its camera.')
     invalid = ~(np.isfinite(depth) & (depth > 0))
     missing = invalid if missing is None else np.asarray(missing, bool) | invalid
     if missing.all():
@@ -127,7 +133,19 @@ def point_cloud(depth: np.ndarray, camera: Camera) -> np.ndarray:
 
 def normals(points: np.ndarray, missing: np.ndarray, radius: int) -> np.ndarray:
     """(H, W, 3) unit normals that point away from the camera; NaN where a window of 2 radius + 1
-    holds fewer than 2 radius + 2 measured points, which may all lie on a line.
+    holds fewer than 2 radius + 2 measured points, which may all lie on a line. Computed by fitted,
+    BAND rows at a time."""
+    found = np.empty_like(points)
+    for top in range(0, len(points), BAND):
+        first = max(0, top - radius)
+        rows = np.s_[first:top + BAND + radius]
+        found[top:top + BAND] = fitted(points[rows], missing[rows],
+                                       radius)[top - first:][:BAND]
+    return found
+
+
+def fitted(points: np.ndarray, missing: np.ndarray, radius: int) -> np.ndarray:
+    """What normals() returns.
 
     A plane n·p = 1 is fitted to the points p of a window with the weight 1/z, which turns it into
     n·(x/z, y/z, 1) = 1/z: least squares in the error of the disparity. The normal equations are

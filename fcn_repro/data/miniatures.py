@@ -4,6 +4,7 @@ and files of those data sets, so that their readers, nets and experiments have s
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from fcn_repro.data import hha
 from fcn_repro.data.digits import DIGIT_SIZES, NAMES, SPLITS, load_digits
+from fcn_repro.data.examine import in_threads
 from fcn_repro.data.hha_files import CAMERA, DEPTH, HHA, RAW, write_camera
 from fcn_repro.data.image import VOID
 from fcn_repro.data.rooms import (
@@ -60,7 +62,7 @@ class Nyud(Miniature):
     millimetres), data/hha, segmentation/img_ID.mat; and data/rawdepth, as Gupta et al. have it, in
     which the holes are 0 that are filled in data/depth, and camera.txt.
 
-    The last fifth of trainval is val; test has digits of its own.
+    The last fifth of trainval is val; test has digits of its own. An empty split has no file.
     """
 
     images = 'data/images'
@@ -78,7 +80,7 @@ class Nyud(Miniature):
         write_mat(folder / f'segmentation/img_{id_}.mat', segmentation=from_1(room.label))
 
     def lists(self, train: list[str], val: list[str]) -> dict[str, list[str]]:
-        cut = len(train) - len(train) // 5
+        cut = len(train) - max(len(train) // 5, len(train) > 1)
         return {'train.txt': train[:cut], 'val.txt': train[cut:], 'trainval.txt': train,
                 'test.txt': val}
 
@@ -181,15 +183,23 @@ def write_rooms(folder: Path, stamp: Mapping[str, Any]) -> None:
         (folder / name).mkdir(parents=True)
     ids: dict[str, list[str]] = {}
     for split in SPLITS:
-        images, labels = load_digits(split, stamp['mnist'])
         before = sum(map(len, ids.values()))
         ids[split] = [kind.name(before + i + 1) for i in range(stamp[split])]
-        for i, id_ in enumerate(ids[split]):
-            rng = np.random.default_rng((stamp['seed'], SPLITS.index(split), i))
-            kind.write(folder, id_, draw_room(rng, images, labels, stamp))
+        digits = load_digits(split, stamp['mnist'])
+        in_threads(partial(write_room, folder, stamp, split, digits), list(enumerate(ids[split])),
+                   f'rooms of {split}')
     for path, listed in kind.lists(**ids).items():
-        write_lines(folder / path, listed)
+        if listed:
+            write_lines(folder / path, listed)
     kind.finish(folder, stamp['size'])
+
+
+def write_room(folder: Path, stamp: Mapping[str, Any], split: str,
+               digits: tuple[np.ndarray, np.ndarray], room: tuple[int, str]) -> None:
+    """Draw and write a room, given as its number in the split, from 0 on, and id."""
+    number, id_ = room
+    rng = np.random.default_rng((stamp['seed'], SPLITS.index(split), number))
+    KINDS[stamp['kind']].write(folder, id_, draw_room(rng, *digits, stamp))
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

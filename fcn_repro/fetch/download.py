@@ -28,7 +28,7 @@ from urllib.parse import urljoin, urlsplit
 
 import fcn_repro
 
-from ..errors import FcnError, short
+from ..errors import FcnError, Stopped, short
 from ..files import open_regular, read_regular
 from ..formats.atomic import first_line, is_full, sync_folder, write_text
 from ..sizes import size
@@ -128,6 +128,9 @@ class Download:
         while True:
             try:
                 return self.once()
+            except (Stopped, KeyboardInterrupt) as stop:
+                stop.add_note(f'{size(self.so_far())} are kept, from which the next call goes on')
+                raise
             except Again as fault:
                 now = self.so_far()
                 idle = idle + 1 if now <= before else 1

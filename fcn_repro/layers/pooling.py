@@ -62,7 +62,10 @@ class Pooling(Layer):
     def spread(self, by):
         if self.window() is None or len(self.node.tops) > 1:
             return None
-        return replace(self.node, type='SpreadPooling', parts=(self.node,), setting=tuple(by))
+        param = type(self.node.param)(name=self.node.name, type='SpreadPooling',
+                                      bottom=self.node.param.bottom, top=self.node.param.top)
+        return replace(self.node, type='SpreadPooling', param=param, parts=(self.node,),
+                       setting=tuple(by))
 
     @classmethod
     def coord_map(cls, settings):

@@ -27,6 +27,7 @@ from .tables import (
     table6,
 )
 from .text import text_of
+from .timing import timing
 
 ALL = 'all'
 EXPERIMENTS = {experiment.name: experiment for experiment in (
@@ -53,6 +54,8 @@ EXPERIMENTS = {experiment.name: experiment for experiment in (
                'sections 4.2, 4.3', choices, CHOICES, mini='narrow nets on scenes of digits'),
     Experiment('appendix-a', 'upper bound of mean IU at coarse strides', 'Appendix A', appendix_a,
                needs=('PASCAL VOC 2011',), mini="the scenes' labels"),
+    Experiment('timing', 'a classifier on patches and on the whole image', 'section 3.1', timing,
+               mini='the same: random weights take as long'),
 )}
 
 

@@ -18,7 +18,7 @@ from fcn_repro.errors import FcnError
 
 FILES = {path.stem for path in (ROOT / 'fcn_repro/cli').iterdir()
          if path.suffix == '.py' or (path / '__init__.py').exists()}
-HELPERS = {'__init__', 'main', 'arguments', 'remedies', 'reporting'}
+HELPERS = {'__init__', 'main', 'arguments', 'remedies', 'reporting', 'data_hha', 'data_fetch'}
 
 
 def command_parser(name):

@@ -11,6 +11,7 @@ from fcn_repro.data.hha_files import (
     DEPTH,
     HHA,
     RAW,
+    compare_folder,
     encode_folder,
     read_camera,
     write_camera,
@@ -112,6 +113,15 @@ def test_normals_are_least_squares(radius):
                 rtol=1e-6, atol=1e-7)
 
 
+def test_normals_of_bands_are_those_of_the_whole():
+    rng = np.random.default_rng(1)
+    points = hha.point_cloud(rng.uniform(1, 5, (2 * hha.BAND + 5, 20)), KINECT)
+    missing = rng.random(points.shape[:2]) < 0.2
+    for radius in 3, 10:
+        assert np.array_equal(normals(points, missing, radius),
+                              hha.fitted(points, missing, radius), equal_nan=True)
+
+
 def test_gravity_minimises_what_it_says():
     """The last step's direction is the best of many for its own assignment of floors and walls."""
     rng = np.random.default_rng(0)
@@ -171,6 +181,7 @@ def test_a_hole_has_the_nearest_depth():
     (np.ones((5, 6, 1)), None, r'\(5, 6, 1\)'),
     (np.ones((5, 6)), np.ones((6, 5), bool), r'\(5, 6\).*\(6, 5\)'),
     (np.where(np.eye(40) > 0, 1, 0), None, 'no window'),
+    (np.broadcast_to(1.0, (4096, 4096)), None, '16,777,216 pixels; at most 8,388,608'),
 ])
 def test_depth_that_cannot_be_used(depth, missing, words):
     with pytest.raises(FcnError, match=words):
@@ -202,7 +213,7 @@ def written(folder):
 def test_files_are_the_encoding_of_the_depth_images(tmp_path):
     made = encode_folder(write_folder(tmp_path))
     assert [record.file.name for record in made.written] == ['img_0.png', 'img_1.png']
-    assert made.there == 0 and not made.faults and made.raw
+    assert made.there == 0 and not made.faults and made.folder.raw
     for name, image in written(tmp_path).items():
         depth, raw = (np.array(Image.open(tmp_path / each / name)) for each in (DEPTH, RAW))
         assert (image == encode(depth / 1000, CAMERA_OF_SIZE, raw == 0).image).all()
@@ -229,7 +240,8 @@ def test_without_raw_depth_the_holes_are_those_of_the_depth(tmp_path):
     for i in range(2):
         (tmp_path / 'b' / RAW / f'img_{i}.png').replace(tmp_path / 'a' / DEPTH / f'img_{i}.png')
     made = encode_folder(tmp_path / 'a')
-    assert not made.raw and made.written[0].missing == pytest.approx(100 / (SIZE[0] * SIZE[1]))
+    assert not made.folder.raw
+    assert made.written[0].missing == pytest.approx(100 / (SIZE[0] * SIZE[1]))
 
 
 def test_the_largest_number_is_no_depth(tmp_path):
@@ -312,3 +324,26 @@ def test_a_wrong_unit_is_noticed(tmp_path):
     assert not encode_folder(tmp_path).implausible
     made = encode_folder(tmp_path, per_metre=10_000, overwrite=True)
     assert len(made.implausible) == 2 and made.implausible[0].median < 0.5
+
+
+def test_another_programs_images_are_compared(tmp_path):
+    write_folder(tmp_path, sizes=[SIZE] * 4)
+    encode_folder(tmp_path)
+    images = written(tmp_path)
+    images['img_1.png'][:12, :, 1] ^= 1             # a tenth of the rows, by one
+    images['img_2.png'][0, 0] = images['img_2.png'][0, 0] + np.array((0, 0, 100), np.uint8)
+    for name in 'img_1.png', 'img_2.png':
+        Image.fromarray(images[name]).save(tmp_path / HHA / name)
+    Image.fromarray(images['img_3.png'][1:]).save(tmp_path / HHA / 'img_3.png')
+    before = written(tmp_path)
+    compared, faults = compare_folder(tmp_path)
+    assert [each.file.name for each in compared] == ['img_0.png', 'img_1.png', 'img_2.png']
+    same, height, angle = compared
+    assert same.equal == same.near == (1, 1, 1) and same.most == (0, 0, 0)
+    assert height.equal == (1, 0.9, 1) and height.near == (1, 1, 1) and height.most == (0, 1, 0)
+    assert angle.equal[2] == angle.near[2] < 1 and angle.most[2] in (100, 156)
+    assert [str(error.file) for error in faults] == [str(tmp_path / HHA / 'img_3.png')]
+    assert '119x160' in faults[0].what and '120x160' in faults[0].what
+    assert all((a == before[name]).all() for name, a in written(tmp_path).items())
+    (tmp_path / HHA / 'img_0.png').unlink()
+    assert 'no such image' in str(compare_folder(tmp_path)[1][0])

@@ -7,7 +7,9 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -214,6 +216,17 @@ def test_two_at_once(served):
             quick('voc2011')
         assert 'Wait' in error.value.do and 'snapshot' not in error.value.do
         assert quick('siftflow')[0].path.is_dir()       # another one may
+
+
+@pytest.mark.parametrize(('number', 'expected'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_says_what_is_kept(served, capsys, number, expected):
+    def stop():
+        os.kill(os.getpid(), number)
+        time.sleep(1)                   # the main thread stops meanwhile
+    served.behaviours = [server.TRUNCATE, stop]
+    status, _, err = call('fetch voc2011', capsys)
+    assert status == expected and 'are kept, from which the next call goes on' in err.splitlines()[-1]
+    assert call('fetch voc2011', capsys)[0] == 0
 
 
 # ---- what is listed ------------------------------------------------------------------------------

@@ -88,9 +88,10 @@ def test_it_is_the_net_itself_at_its_own_stride():
     assert torch.equal(dense[:, :, ::4, ::4], plain)
 
 
-def test_the_rarefied_net_has_the_same_parameters():
+def test_the_rarefied_net_has_the_same_parameters(caplog):
     net = build_net(UNPADDED)
     dense = rarefied(net, 'score', 2)
+    assert not caplog.records           # no field without effect
     net.params['score'][0].data.zero_()
     assert not dense.params['score'][0].data.any()
     assert [node.type for node in dense.graph.nodes].count('SpreadPooling') == 1

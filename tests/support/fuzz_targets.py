@@ -10,7 +10,9 @@ import json
 import math
 import os
 import shutil
+import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -448,6 +450,28 @@ def read_depth(path):
     return grey(depth)
 
 
+def read_camera(path):
+    from fcn_repro.data.hha_files import read_camera
+    return read_camera(path)
+
+
+def encode_depth(path):
+    """HHA of a depth image, written as the command `data hha` does."""
+    from fcn_repro.data.hha import Camera
+    from fcn_repro.data.hha_files import encode_folder
+    with folder_with(path, 'data/depth/img_1.png') as folder:
+        made = encode_folder(folder, Camera(100, 100, 5, 4))
+    if made.faults:
+        raise made.faults[0]
+
+
+def depth_seeds():
+    depth = np.random.default_rng(4).integers(0, 4000, (30, 26)).astype('u2')
+    file = io.BytesIO()
+    Image.fromarray(depth).save(file, 'PNG')
+    return [file.getvalue(), *image_seeds()]
+
+
 def read_context_lists(path):
     """The list of all classes, and that of a task."""
     from fcn_repro.data.context import Task
@@ -706,6 +730,55 @@ def read_partial(path):
     return [image_metrics(score, 3) for score in found]
 
 
+def read_archive(path):
+    """An archive that was fetched: hashed, and unpacked."""
+    from fcn_repro.fetch.download import verify
+    from fcn_repro.fetch.unpack import unpack
+    verify(path, {})
+    with folder_with(path, 'in/archive') as folder:
+        (folder / 'out').mkdir()
+        return unpack(folder / 'in/archive', folder / 'out')
+
+
+def archive_seeds():
+    """Small archives of each kind: a folder, a file, an empty one, a link."""
+    made = []
+    for mode in 'w', 'w:gz', 'w:bz2', 'w:xz':
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode=mode, format=tarfile.PAX_FORMAT) as tar:
+            for name, kind, data in (('top', tarfile.DIRTYPE, b''), ('top/ä' * 20, tarfile.REGTYPE,
+                                                                     b'abc' * 300),
+                                     ('top/b', tarfile.REGTYPE, b''), ('c', tarfile.SYMTYPE, b'')):
+                info = tarfile.TarInfo(name)
+                info.type, info.size, info.linkname = kind, len(data), '../top'
+                tar.addfile(info, io.BytesIO(data))
+        made.append(file.getvalue())
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('top/', '')
+        archive.writestr('top/a', 'abc' * 300)
+    return [*made, file.getvalue()]
+
+
+def read_fetched(path):
+    """What fetch keeps of a source and of a file that has come in part."""
+    from fcn_repro.fetch.download import read_state
+    from fcn_repro.fetch.fetching import RECORD, read_record, state_of
+    from fcn_repro.fetch.sources import source
+    read_state(path)
+    with folder_with(path, f'voc2011{RECORD}') as folder:
+        state_of(source('voc2011'), folder)
+    return read_record(path)
+
+
+def fetched_seeds():
+    files = {'a.tar': {'url': 'http://x/a.tar', 'sha256': 'ab' * 32, 'bytes': 7,
+                       'hash': 'recorded at first use', 'at': '2026-01-01 00:00:00'}}
+    return [json.dumps(each).encode() for each in (
+        {'files': files, 'unpacked': 'TrainVal/VOC2011'}, {'files': {}},
+        {'url': 'http://x/a.tar', 'length': 9, 'validator': '"v1"'})]
+
+
 def partial_seeds():
     from fcn_repro.predict.partial import Partial
     from fcn_repro.predict.scoring import Seconds, score_image
@@ -768,6 +841,8 @@ TARGETS = {
     'mat': Target(read_mat, mat_seeds, (mutations.mat,)),
     'mat-labels': Target(read_label_mats, label_mat_seeds, (mutations.mat,)),
     'depth': Target(read_depth, image_seeds, (mutations.picture,)),
+    'camera': Target(read_camera, lambda: [b'518.8 519.4 325.5 253.7\n', b'1 2\n3 4'], LINES),
+    'hha': Target(encode_depth, depth_seeds, (mutations.picture,)),
     'context-classes': Target(read_context_lists, lambda: [
         b'1: sky\n2: pole\n', b'1: accordion\n2: air conditioner\n\n3: sky\n'], LINES),
     'idx': Target(read_idx, idx_seeds, (mutations.packed,)),
@@ -787,6 +862,8 @@ TARGETS = {
     'scenes-json': Target(read_stamp, stamp_seeds, TEXT),
     'metrics-json': Target(read_metrics, metrics_seeds, TEXT),
     'build-json': Target(read_build, build_seeds, TEXT),
+    'archive': Target(read_archive, archive_seeds, (mutations.packed,)),
+    'fetched': Target(read_fetched, fetched_seeds, TEXT),
     'partial-scores': Target(read_partial, partial_seeds, TEXT),
     'curves': Target(read_curves, lambda: [CURVES], LINES),
 }
