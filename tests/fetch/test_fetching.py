@@ -225,7 +225,8 @@ def test_a_signal_says_what_is_kept(served, capsys, number, expected):
         time.sleep(1)                   # the main thread stops meanwhile
     served.behaviours = [server.TRUNCATE, stop]
     status, _, err = call('fetch voc2011', capsys)
-    assert status == expected and 'are kept, from which the next call goes on' in err.splitlines()[-1]
+    assert status == expected
+    assert 'are kept, from which the next call goes on' in err.splitlines()[-1]
     assert call('fetch voc2011', capsys)[0] == 0
 
 
