@@ -79,7 +79,7 @@ def call(words, capsys):
 
 def quick(name, **options):
     lines = []
-    return fetch(name, 'data', say=lines.append, **{'pause': 0.01, 'timeout': 0.3} | options), lines
+    return fetch(name, 'data', say=lines.append, **{'pause': 0.01, 'timeout': 10.} | options), lines
 
 
 def test_a_data_set_as_a_user_does(served, capsys):
