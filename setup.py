@@ -116,6 +116,6 @@ setup(ext_modules=[extension], cmdclass={'build_ext': Build},
       package_dir={'fcn_repro.prototxt': 'prototxt'},
       package_data={'fcn_repro': ['py.typed', 'data/digits.npz', 'data/DIGITS.md',
                                   'viewer/page.*', 'viewer/svg.css', 'report/page/*',
-                                  'report/paper.toml'],
+                                  'report/paper.toml', 'fetch/sources.json'],
                     'fcn_repro.prototxt': ['*/*.prototxt']},
       options={'bdist_wheel': {'py_limited_api': 'cp311'}})

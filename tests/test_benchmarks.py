@@ -120,6 +120,7 @@ def test_gpu_check_runs_steps_by_name(capsys, monkeypatch, tmp_path):
     ['bench', '--short'], ['deconv', '--runs', 1],
     ['update', '--numbers', 10000, '--runs', 1, '--rules', 'SGD', 'Adam', 'RMSProp'],
     ['data', '--images', 8, '--batch', 4, '--batches', 2, '--runs', 1],
+    ['reading', '--images', 2, '--batches', 10, '--runs', 1],
     ['precision', '--size', '33x40', '--runs', 1], ['memory', '--size', '33x40'],
     ['evaluation', '--nets', 'own-fcn16s', '--size', '64x80', '--images', 2, '--runs', 1]],
     ids=lambda words: words[0])

@@ -18,6 +18,7 @@ ORDER = (
     ('proto', 'data'),
     ('formats',),
     ('lock',),
+    ('fetch',),
     ('ops',),
     ('layers',),
     ('net',),

@@ -4,13 +4,16 @@
     fcn-repro data convert photos/ --masks rgb --out voc/ --split 0.8
     fcn-repro data check voc/
     fcn-repro data hha nyud/
+    fcn-repro data list
+    fcn-repro data fetch voc2011
 
 `check` decodes every file of a folder in VOC's layout, or in any that `convert` takes: images/ and
 masks/ with files of the same names, photo.jpg beside photo.png or photo_mask.png, train/ and val/
 around or inside either, JSON files of labelme or COCO, Cityscapes' two folders. It prints all
 faults by kind, what is in the folder, and the next command; the exit status is 1 where training
 would fail. `convert` writes a folder in VOC's layout, whole or not at all. `hha` makes the HHA
-images of a folder in NYUDv2's layout from its depth images.
+images of a folder in NYUDv2's layout from its depth images. `list` has the data sets and weights of
+the papers, and where they are published; `fetch` fetches one by its name.
 """
 
 import argparse
@@ -27,7 +30,7 @@ from ..data.convert.masks import OTHER
 from ..data.examine import Fault
 from ..data.findings import SHOWN, Findings, by_kind, headed
 from ..data.image import VOID
-from . import data_hha
+from . import data_fetch, data_hha
 from .arguments import add_max_pixels, finite
 from .reporting import remedy
 
@@ -44,7 +47,7 @@ STAGES = {'sbd': ('voc-fcn32s', 21, '--sbd'), 'nyud': ('nyud-fcn32s-color', 40, 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest='action', metavar='check|convert|hha', required=True)
+    commands = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
     check = commands.add_parser('check', help='check every file of a data set', description='Check '
                                 'every file of a data set; status 1 where training would fail.')
     check.add_argument('folder', metavar='DIR')
@@ -65,6 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Convert images and masks into a folder in VOC's layout, whole or not at all."))
     data_hha.add_arguments(commands.add_parser('hha', help='HHA images from depth',
                                                description=data_hha.__doc__))
+    data_fetch.add_list(commands.add_parser('list', help='data sets and weights of the papers',
+                                            description=data_fetch.__doc__))
+    data_fetch.add_fetch(commands.add_parser(
+        'fetch', help='fetch one of them', description='Fetch data sets or weights by name, '
+        'resumed where an earlier call stopped; verify and unpack them.'))
     parser.usage = '\n       '.join(' '.join(each.format_usage().split()[1:])
                                     for each in commands.choices.values())
 
@@ -98,7 +106,8 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """1 where training would fail, or where something was left out."""
-    return {'check': run_check, 'convert': run_convert, 'hha': data_hha.run}[args.action](args)
+    return {'check': run_check, 'convert': run_convert, 'hha': data_hha.run,
+            'list': data_fetch.run_list, 'fetch': data_fetch.run_fetch}[args.action](args)
 
 
 def run_check(args: argparse.Namespace) -> int:

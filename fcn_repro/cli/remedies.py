@@ -46,6 +46,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                  'training.',
     'data-ids': 'Give --classes {classes}, or correct the ids; 255 is void.',
     'data-fewer': 'Give --classes {classes}.',
+    'no-data-set': 'Give {layout} (relative paths start at {here}); `fcn-repro data list` says '
+                   'where data sets come from, and `fcn-repro data fetch` gets one.',
     'no-hha': 'Make it with `fcn-repro data hha {folder}`.',
     'data-no-hha': 'Make it with `fcn-repro data hha {folder}`.',
     'data-no-hha-at-all': 'Make it with `fcn-repro data hha {folder}`.',

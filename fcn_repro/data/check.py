@@ -114,7 +114,13 @@ def samples_of(root: Path, splits: tuple[str, ...], sbd: str | Path | None,
     tasks: dict[str, VocFolder] = {}
     for reader in readers:
         tasks |= {id_: reader for id_ in reader.ids if id_ not in tasks}
-    made = in_threads(lambda task: of_voc(task[1], task[0]), list(tasks.items()), 'checking')
+    unlabelled = [reader for reader in readers if 'test' in reader.split
+                  and not reader.has_labels()]
+    faults += [Fault('unlabelled', reader.split_file, f"no image of '{reader.split}' has a label: "
+                     'it can be labelled, but not scored', 'Its labels are not published; label '
+                     'maps for the server are made of it.') for reader in unlabelled]
+    made = in_threads(lambda task: of_voc(task[1], task[0], task[1] not in unlabelled),
+                      list(tasks.items()), 'checking')
     by_id: dict[str, Record] = {}
     for record, found in made:
         faults += found
@@ -123,11 +129,12 @@ def samples_of(root: Path, splits: tuple[str, ...], sbd: str | Path | None,
                  for id_ in dict.fromkeys(reader.ids)), tuple(faults)
 
 
-def of_voc(reader: VocFolder, id_: str) -> tuple[Record, list[Fault]]:
+def of_voc(reader: VocFolder, id_: str,
+           labelled: bool = True) -> tuple[Record, list[Fault]]:
     """The record and the faults of one sample of VOC's layout."""
     faults: list[Fault] = []
     image = opened(reader, reader.images, id_, image_facts, 'no-mask', faults)
-    mask = opened(reader, reader.labels, id_, mask_facts, 'no-mask', faults)
+    mask = opened(reader, reader.labels, id_, mask_facts, 'no-mask', faults) if labelled else None
     file = reader.folder / reader.labels.format(id_)
     if image:
         faults += of_image(reader.image_file(id_), image)

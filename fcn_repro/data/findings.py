@@ -49,6 +49,7 @@ ERRORS = {
 WARNINGS = {
     'partial': 'splits that are a part of the published ones',
     'list': 'splits that are not the published ones',
+    'unlabelled': 'splits without labels',
     'no-hha-at-all': 'no HHA',
     'no-depth-at-all': 'no depth',
     'depth-holes': 'depth maps with holes',

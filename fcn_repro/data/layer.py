@@ -93,6 +93,9 @@ class DataLayer:
         raise FcnError(f'{type(self).__name__} has no label per pixel',
                        do='Give a net for segmentation.')
 
+    def check_files(self) -> None:
+        """FcnError where a file of a sample is missing."""
+
     def classes_of(self, name: str) -> tuple[str, ...] | None:
         """Class names of a further label of the samples (Sample.more); '': of their label."""
         return self.classes
@@ -218,6 +221,11 @@ class SegDataLayer(DataLayer):
     def fingerprint(self) -> str:
         """The Reader's."""
         return self.reader.fingerprint()
+
+    def check_files(self) -> None:
+        """As the Reader's; of a split without labels its images are looked for when read."""
+        if not self.unlabelled:
+            self.reader.check_files()
 
     @property
     def ids(self) -> list[str]:

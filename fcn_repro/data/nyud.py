@@ -3,7 +3,7 @@ colour, depth and HHA as PNG files, labels as .mat files."""
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -110,16 +110,9 @@ class NyudFolder(Reader):
     def read_more(self, name: str, path: Path) -> np.ndarray:
         return read_depth(path) if name == DEPTH else read_image(path)
 
-    def missing(self, name: str) -> Iterator[Path]:
-        """The files of a top that the split's images lack."""
-        for id_ in self.ids:
-            path = self.sample_path(TOPS[name], id_)
-            if not os.path.isfile(path):
-                yield path
-
     def check_all(self, name: str) -> None:
         """FcnError unless there is a file of this top for all images of the split."""
-        lost = list(self.missing(name))
+        lost = self.missing(TOPS[name])
         if lost:
             raise FcnError(f'{name} is missing for {len(lost)} of {len(self)} images of the split '
                            f"'{self.split}', such as {lost[0].name}", file=lost[0].parent,

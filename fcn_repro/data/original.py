@@ -55,7 +55,8 @@ def open_context(folder: Path, split: str, pascal: Path | None) -> Reader:
     if found is None:
         raise FcnError(f"the images of PASCAL-Context are those of {YEAR}, of which there is no "
                        'folder beside it', file=folder,
-                       facts={'kind': 'no-pascal'}, do='Give the folder that VOC2010 is in as pascal.')
+                       facts={'kind': 'no-pascal'},
+                       do='Give the folder that VOC2010 is in as pascal.')
     tasks = tasks_in(folder)
     return ContextFolder(found, folder, split, 59 if 59 in tasks or not tasks else tasks[-1])
 

@@ -64,6 +64,8 @@ class Reader:
         self._listings: dict[str, dict[str, list[str]]] = {}
         if not os.path.isdir(self.folder):
             raise FcnError('there is no such folder', file=self.folder,
+                           code='no-data-set' if self.standard else '',
+                           facts={'layout': self.layout, 'here': os.getcwd()},
                            do=f'Give {self.layout} (relative paths start at {os.getcwd()}).')
         self.split_file = self.split_path(split)
         self.ids = self.read_split()
@@ -210,6 +212,22 @@ class Reader:
     def has_labels(self) -> bool:
         """Whether any sample of the split has a label file."""
         return any(os.path.isfile(self.label_file(id_)) for id_ in self.ids)
+
+    def missing(self, pattern: str) -> list[Path]:
+        """The files of a pattern that the split's samples lack."""
+        paths = [self.sample_path(pattern, id_) for id_ in self.ids]
+        return [path for path in paths if not os.path.isfile(path)]
+
+    def check_files(self) -> None:
+        """FcnError unless all samples of the split have all their files: before a training, which
+        would end at the first one that is missing."""
+        for what, pattern in zip(('images', 'labels', *self.more), self.patterns, strict=True):
+            if lost := self.missing(pattern):
+                raise FcnError(f"{len(lost):,} of {len(self):,} samples of the split "
+                               f"'{self.split}' have no file of the {what}, such as {lost[0].name}",
+                               file=lost[0].parent, do=f'Give {self.layout}.'
+                               if len(lost) == len(self) else 'Add the files, or take the ids out '
+                               f'of {self.split_file}.')
 
     def _path(self, pattern: str, i: int, kind: str) -> Path:
         path = self.sample_path(pattern, self.ids[i])

@@ -29,7 +29,7 @@ from ..formats.atomic import make_folder
 from ..lock import locked
 from ..net.net import Net
 from ..paths import confined
-from ..report import metrics_table, one_class_warning
+from ..report import metrics_table, one_class_warning, rules_line
 from ..report.pictures import Row, make_row, save_rows, shrunk
 from ..report.results import Evaluation, Example, Image, Times, spread_of, write_results
 from ..report.tables import of_bound
@@ -40,7 +40,7 @@ from .metrics import Confusion, Metrics, metrics, other_rule
 from .outputs import Output, find_output
 from .partial import Partial, hash_of_params, stamp_of
 from .scoring import ImageScore, Totals, image_metrics, score_image
-from .sources import GivenSource, Source, ValSource, checked, evaluate, files_of
+from .sources import GivenSource, Source, checked, files_of, val_sources
 from .submission import Submission
 
 log = logging.getLogger(__name__)
@@ -54,23 +54,23 @@ def val_metrics(net: Net, iteration: int, processes: Processes = ALONE) -> Metri
     """Score a val net during training, as the release's solve.py does between its steps: each of
     its heads, one after the other. Logs four lines for each; returns the first one's."""
     heads = find_heads(net)
-    found = [head_metrics(net, head, processes) for head in heads]
-    for head, m in zip(heads, found, strict=True):
+    confusions = [Confusion(head.output.classes) for head in heads]
+    sources = val_sources(net, heads, processes)
+    for k in processes.share(len(sources[0].data)):
+        for head, source, confusion in zip(heads, sources, confusions, strict=True):
+            sample, prediction, _ = checked(source, net, head.output, k)
+            confusion.add(sample.label, prediction)
+    found = []
+    for head, confusion in zip(heads, confusions, strict=True):
+        confusion.hist = processes.add(confusion.hist)
+        m = confusion.metrics()
+        found.append(m)
         of = f'{head.output.blob} ' if len(heads) > 1 else ''
         values = {'overall accuracy': m.pixel_accuracy, 'mean accuracy': m.mean_accuracy,
                   'mean IU': m.mean_iu, 'fwavacc': m.fw_iu}
         for name, value in values.items():
             log.info('Iteration %d, %s%s = %.6g', iteration, of, name, value)
     return found[0]
-
-
-def head_metrics(net: Net, head: Head, processes: Processes = ALONE) -> Metrics:
-    """The Metrics of a head over all images of the val net's split."""
-    confusion = Confusion(head.output.classes)
-    for _ in evaluate(net, confusion, output=head.output, processes=processes, label=head.label):
-        pass
-    confusion.hist = processes.add(confusion.hist)
-    return confusion.metrics()
 
 
 def val_line(m: Metrics, iteration: int) -> str:
@@ -112,11 +112,10 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
     with locked(out) if processes.first else nullcontext():
         processes.gather(None)              # the folder is there now
         found: list[Evaluation] = []
-        for head in heads:
+        given: Sequence[Source] = val_sources(net, heads, processes) if data is None else [
+            GivenSource(net, heads[0].output, data, net.options.workers, processes)]
+        for head, source in zip(heads, given, strict=True):
             print(head.words)
-            source: Source = ValSource(net, head.output, processes, head.label) \
-                if data is None else GivenSource(net, head.output, data, net.options.workers,
-                                                 processes)
             submission = None if submit is None else Submission(
                 submit, out / 'submission', folder_of(source_data), head.output.classes)
             folder = out if head is heads[0] else confined(out, head.output.blob, 'blob')
@@ -471,7 +470,8 @@ def show(found: Evaluation, rows: Sequence[Row], out: Path) -> None:
           f'{1000 * median(times.waited):.0f} ms an image')
     print(times_lines(found))
     print(f'\n{metrics_table(found.metrics, found.names)}')
-    if (line := rules_line(found)):
+    if found.other is not None and (line := rules_line(
+            found.hist, found.metrics, found.other, found.rule, found.names)):
         print(line)
     if found.bound is not None:
         print(bound_line(found.metrics.mean_iu, found.bound, found.stride))
@@ -482,21 +482,6 @@ def show(found: Evaluation, rows: Sequence[Row], out: Path) -> None:
     if rows:
         save_rows(rows, found.names, out / 'pictures.png', colours=found.colours)
         print(f'pictures (image, ground truth, prediction): {out}/pictures.png')
-
-
-def rules_line(found: Evaluation) -> str:
-    """Both rules beside each other, where classes that the ground truth does not have were
-    predicted; '' where the rules agree."""
-    wrong = (found.hist.sum(1) == 0) & (found.hist.sum(0) > 0)
-    absent = [found.classes[i] for i in np.flatnonzero(wrong)]
-    if not absent or found.other is None:
-        return ''
-    named = ', '.join(absent[:NAMED]) + (f' and {len(absent) - NAMED} more'
-                                         if len(absent) > NAMED else '')
-    by_rule = {found.rule: found.metrics, other_rule(found.rule): found.other}
-    return (f'not in the ground truth, but predicted: {named}. Left out (rule of the paper): mean '
-            f"IU {100 * by_rule['paper'].mean_iu:.1f}; with IU 0 (rule of the release): "
-            f"{100 * by_rule['release'].mean_iu:.1f}")
 
 
 def times_lines(found: Evaluation) -> str:

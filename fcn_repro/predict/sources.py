@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from ..data.image import check_label
 from ..data.layer import DataLayer, SegDataLayer
@@ -21,7 +23,7 @@ from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..net.net import Net
 from ..sizes import dims
-from .heads import find_heads
+from .heads import Head, find_heads
 from .labels import data_layer, image_input, python_layer, score_layer, single_sample
 from .metrics import Confusion
 from .outputs import Output
@@ -51,14 +53,70 @@ class ValSource:
         self.layer = python_layer(net)
         net.state.share = Share(processes.rank, processes.size, processes.size)
 
+    def forward(self) -> np.ndarray:
+        """The label map of the image at the net's position."""
+        return self.output.predict(self.net)[0]
+
     def predict(self, k: int) -> tuple[Sample, np.ndarray, Seconds]:
         self.net.seek(k)
         start = time.perf_counter()
-        prediction, _ = self.output.predict(self.net)
+        prediction = self.forward()
         total = time.perf_counter() - start
         reading, waiting = self.layer.seconds
         sample = single_sample(self.layer).labelled(self.label)
         return sample, prediction, Seconds(total - waiting, reading, waiting)
+
+
+class HeadsSource(ValSource):
+    """As ValSource, of the first of several heads: the net runs once for all of them, and what the
+    others predict is kept until an OtherHead takes it."""
+
+    def __init__(self, net: Net, heads: Sequence[Head], processes: Processes = ALONE):
+        super().__init__(net, heads[0].output, processes, heads[0].label)
+        self.outputs = [head.output for head in heads]
+        last = max((net.graph.producer(output.value) for output in self.outputs),
+                   key=list(net.graph.nodes).index)
+        self.last = last.name
+        self.kept: dict[tuple[str, int], tuple[bytes, np.dtype, tuple[int, ...], Seconds]] = {}
+
+    def forward(self) -> np.ndarray:
+        with torch.inference_mode():
+            found = self.net.forward([output.blob for output in self.outputs],
+                                     stop_after=self.last)
+        self.maps = [output.read(found[output.blob][0].float())[0] for output in self.outputs]
+        return self.maps[0]
+
+    def predict(self, k: int) -> tuple[Sample, np.ndarray, Seconds]:
+        sample, prediction, seconds = super().predict(k)
+        for output, made in zip(self.outputs[1:], self.maps[1:], strict=True):
+            self.kept[output.blob, k] = (zlib.compress(made.tobytes(), 1), made.dtype, made.shape,
+                                         seconds)
+        return sample, prediction, seconds
+
+
+class OtherHead(ValSource):
+    """A further head of a net that a HeadsSource has run."""
+
+    def __init__(self, first: HeadsSource, head: Head, processes: Processes = ALONE):
+        super().__init__(first.net, head.output, processes, head.label)
+        self.first = first
+
+    def predict(self, k: int) -> tuple[Sample, np.ndarray, Seconds]:
+        kept = self.first.kept.pop((self.output.blob, k), None)
+        if kept is None:                        # done by an earlier call, or drawn again
+            return super().predict(k)
+        packed, dtype, shape, seconds = kept
+        prediction = np.frombuffer(zlib.decompress(packed), dtype).reshape(shape)
+        return self.data.sample(k).labelled(self.label), prediction, seconds
+
+
+def val_sources(net: Net, heads: Sequence[Head],
+                processes: Processes = ALONE) -> list[ValSource]:
+    """A source for each head of a val net, of which the first is to run first."""
+    if len(heads) == 1:
+        return [ValSource(net, heads[0].output, processes, heads[0].label)]
+    first = HeadsSource(net, heads, processes)
+    return [first, *(OtherHead(first, head, processes) for head in heads[1:])]
 
 
 class GivenSource:

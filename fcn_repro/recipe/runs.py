@@ -153,8 +153,9 @@ class Run:
         return 'class_weights' in self.stage.takes
 
     def check_folders(self) -> None:
-        """FcnError for the user's folders of data that are none, or whose splits and first val
-        image cannot be read: before a parent is trained for them."""
+        """FcnError for the user's folders of data that are none, whose splits and first val image
+        cannot be read, or, of the paper's data sets, that lack a file: before a parent is trained
+        for them."""
         for name in FOLDERS:
             folder = getattr(self.options, name)
             if folder is not None and not os.path.isdir(folder):
@@ -169,7 +170,7 @@ class Run:
                 with located(text.file):
                     for layer in text.message.layer:
                         if layer.type == 'Python':
-                            make_reader(layer.python_param, self.options.overrides)
+                            make_reader(layer.python_param, self.options.overrides).check_files()
 
     @property
     def solver_file(self) -> Path:

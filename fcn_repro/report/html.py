@@ -26,7 +26,7 @@ from fcn_repro.report.curves import METRICS, Point
 from fcn_repro.report.paper import seg11valid, tables
 from fcn_repro.report.pictures import known
 from fcn_repro.report.results import Evaluation, Example, spread_of
-from fcn_repro.report.tables import of_bound
+from fcn_repro.report.tables import of_bound, rules_line
 from fcn_repro.sizes import size
 
 FILE = 'report.html'
@@ -149,6 +149,9 @@ def scores(found: Evaluation, run: RunFacts | None) -> str:
     note = '' if is_voc(found) else ('<p class="note">The paper\'s rows are PASCAL VOC\'s '
                                      'seg11valid: these are other data, so they compare with '
                                      'each other alone.</p>')
+    if found.other is not None and (both := rules_line(found.hist, m, found.other, found.rule,
+                                                       found.names)):
+        note += f'<p class="note">Classes {escape(both)}.</p>'
     if bound := found.bound:
         note += (f'<p class="note">The ground truth itself, sampled at this net\'s stride '
                  f'{found.stride} by nearest neighbour (the paper\'s appendix A): mean IU '

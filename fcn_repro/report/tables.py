@@ -6,6 +6,7 @@ import numpy as np
 
 from fcn_repro.errors import FcnError
 
+NAMED = 5       # classes in a line
 
 def metrics_table(metrics, names: Sequence[str] | None = None) -> str:
     """The four metrics in the paper's order, then the IU of each class, in percent.
@@ -42,6 +43,27 @@ def one_class_warning(hist: np.ndarray, names: Sequence[str] | None = None) -> s
         return None
     return (f'warning: every pixel is predicted as {names[predicted[0]]}, the ground truth has '
             f'{len(there)} classes: the net has not learned yet, or its weights are not loaded')
+
+
+def rules_line(hist: np.ndarray, metrics, other, rule: str,
+               names: Sequence[str] | None = None) -> str:
+    """Both rules of the means beside each other, where classes that the ground truth does not have
+    were predicted; '' where the rules agree.
+
+    hist: confusion matrix (n, n). metrics: by `rule`, 'paper' or 'release'; other: by the other
+    one. names: as for metrics_table.
+    """
+    hist = np.asarray(hist)
+    wrong = np.flatnonzero((hist.sum(1) == 0) & (hist.sum(0) > 0))
+    if not wrong.size:
+        return ''
+    names = _names(names, len(hist))
+    named = ', '.join(names[i] for i in wrong[:NAMED])
+    more = f' and {wrong.size - NAMED} more' if wrong.size > NAMED else ''
+    paper, release = (metrics, other) if rule == 'paper' else (other, metrics)
+    return (f'not in the ground truth, but predicted: {named}{more}. Left out (rule of the paper): '
+            f'mean IU {100 * paper.mean_iu:.1f}; with IU 0 (rule of the release): '
+            f'{100 * release.mean_iu:.1f}')
 
 
 def _names(names: Sequence[str] | None, n: int) -> list[str]:

@@ -171,6 +171,22 @@ def test_the_remedy_for_missing_hha_makes_it(tmp_path, capsys):
     assert call(f'data check {nyud}', capsys)[0] == 0
 
 
+def test_a_test_split_of_voc_has_no_labels(tmp_path, capsys):
+    voc = layouts.make_voc(tmp_path, VOC_IDS | {'test': ['2008_000001', '2008_000006']}, 2012, SIZE)
+    for id_ in '2008_000001', '2008_000006':
+        (voc / f'SegmentationClass/{id_}.png').unlink()
+    found = check_folder(voc, ['train', 'val', 'trainval'])
+    assert [fault.kind for fault in found.errors] == ['split']          # there is no such list
+    found = check_folder(voc, ['train', 'test'])
+    assert not found.errors and kinds(found)['unlabelled'] == ['test.txt']
+    assert found.splits == {'train': 2, 'test': 2}
+    reader = VocFolder(voc, 'test')
+    assert not reader.has_labels() and (reader.load_unlabelled(0).label == 255).all()
+    (voc / 'SegmentationClass/2008_000002.png').unlink()
+    (voc / 'SegmentationClass/2008_000007.png').unlink()
+    assert kinds(check_folder(voc, ['train']))['no-mask'] == ['2008_000002.png', '2008_000007.png']
+
+
 # Published splits
 
 def test_the_facts_of_the_paper():

@@ -1,0 +1,69 @@
+"""Training on the paper's data sets: folders and files are looked at before weights are."""
+
+import original_layouts as layouts
+import pytest
+from data_folders import message
+from small_runs import assert_error, call
+
+from fcn_repro.errors import FcnError
+from fcn_repro.recipe import training
+from fcn_repro.recipe.options import Options
+from fcn_repro.recipe.runs import Run
+
+SIZE = 12, 60
+LOST = {'nyud': 'nyud/segmentation/img_5002.mat',
+        'siftflow': f'sift-flow/GeoLabels/{layouts.SCENES}/coast_art2.mat',
+        'context': 'pascal/VOC2010/JPEGImages/2008_000000.jpg',
+        'sbd': 'sbdd/dataset/cls/2008_000001.mat'}
+GIVEN = {'nyud': ('nyud-fcn32s-color', {'nyud': 'nyud'}),
+         'siftflow': ('siftflow-fcn32s', {'siftflow': 'sift-flow'}),
+         'context': ('pascalcontext-fcn32s', {'context': 'pascal-context', 'pascal': 'pascal'}),
+         'sbd': ('voc-fcn32s', {'sbd': 'sbdd/dataset', 'voc': 'pascal/VOC2011'})}
+
+
+class Weights(Exception):
+    """The training has come as far as to look for weights."""
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.chdir(layouts.make_all(tmp_path))
+
+    def looked_for(*_):
+        raise Weights
+    monkeypatch.setattr(training, 'starting_weights', looked_for)
+    return tmp_path / 'data'
+
+
+@pytest.mark.parametrize('name', GIVEN)
+def test_all_files_are_there_before_weights_are_looked_for(data, name):
+    stage, folders = GIVEN[name]
+    run = Run(stage, Options(**folders, out=str(data / 'run')))
+    with pytest.raises(Weights):
+        training.train(run)
+    (data / LOST[name]).unlink()
+    text = message(training.train, run)
+    assert '1 of ' in text and data.joinpath(LOST[name]).name in text and '.txt' in text
+
+
+def test_hha_is_there_before_weights_are_looked_for(data):
+    (data / 'nyud/data/hha/img_5001.png').unlink()
+    with pytest.raises(FcnError, match='hha is missing for 1 of 3') as error:
+        training.train(Run('nyud-fcn32s-hha', Options(nyud='nyud', out=str(data / 'run'))))
+    assert error.value.code == 'no-hha'
+    with pytest.raises(Weights):
+        training.train(Run('nyud-fcn32s-color', Options(nyud='nyud', out=str(data / 'run'))))
+
+
+@pytest.mark.parametrize('stage, words, parts', [
+    ('nyud-fcn32s-color', ['--siftflow', 'x'], ["takes no 'siftflow'"]),
+    ('nyud-fcn32s-color', ['--nyud', 'nowhere'], ['no such folder', 'Give --nyud']),
+    ('nyud-fcn32s-color', ['--nyud', 'sift-flow'], ['3 of 3 samples', 'with data/images/']),
+    ('siftflow-fcn8s', ['--siftflow', 'nyud'], ['3 of 3 samples', 'SemanticLabels/']),
+    ('pascalcontext-fcn32s', ['--context', 'pascal-context', '--pascal', 'nyud'],
+     ['VOC2010', 'Unpack VOC2010']),
+    ('pascalcontext-fcn32s', ['--context', 'nyud', '--pascal', 'pascal'], ['trainval'])])
+def test_wrong_folders_are_one_message(data, capsys, stage, words, parts):
+    done = call(capsys, 'train', stage, *words, '--out', 'run')
+    assert_error(done, *parts)
+    assert len(done.err.splitlines()) == 1 and not (data / 'run').exists()
