@@ -13,7 +13,7 @@ from fcn_repro.cli.main import main
 
 PAGE = (ROOT / 'docs/tutorial.md').read_text()
 BLOCKS = re.findall(r'```(sh|text|python)\n(.*?)```', PAGE, re.S)
-MEASURED = re.compile(r'[\d.]+')            # numbers of this machine, this run
+MEASURED = re.compile(r'[\d.]+(?: threads?)?')     # numbers of this machine, this run
 TRAINED = 'train own', 'eval', 'infer'      # commands whose numbers depend on them
 
 

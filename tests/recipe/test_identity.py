@@ -99,7 +99,7 @@ def test_other_classes_and_other_folders(narrow, tmp_path, capsys):
                    'has another number of classes: 3, here it is 4')
     shutil.copytree('a', 'b')
     other = [word if word != 'a' else 'b' for word in words]
-    assert_refused(tmp_path, lambda: call(capsys, *other), 'the run here has a, not b')
+    assert_refused(tmp_path, lambda: call(capsys, *other), '/a, not b')
     assert_kept(tmp_path, lambda: call(capsys, *words), 'runs/mini-fcn32s', 1)
 
 
