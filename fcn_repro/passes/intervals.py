@@ -67,7 +67,7 @@ def may_have_border(node):
     """Whether a pad of a Convolution is large enough for has_border: kernel and stride are at least
     1. Most nodes are told apart by this alone."""
     p = node.param.convolution_param
-    return max(p.pad[:] + [p.pad_h, p.pad_w]) > 1
+    return max(*p.pad, p.pad_h, p.pad_w) > 1
 
 
 def has_border(node):

@@ -1,6 +1,7 @@
 """The remedies that commands print: carried out, they help; and each is quoted by a test."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_splits(small, capsys):
 def quoted(code, text, tests):
     """Whether tests have two neighbouring words of a remedy, or its error's code."""
     pieces = [piece.split() for piece in re.split(r'\{[^}]*\}|[`();:.,]', text)]
-    pairs = {' '.join(pair) for words in pieces for pair in zip(words, words[1:], strict=False)}
+    pairs = {' '.join(pair) for words in pieces for pair in pairwise(words)}
     return f"'{code}'" in tests or any(len(pair) > 7 and pair in tests for pair in pairs)
 
 
