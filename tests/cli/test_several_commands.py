@@ -57,7 +57,9 @@ def test_a_run_keeps_its_samples_however_many_processes_go_on(tmp_path):
     assert 'trained already, begun by 2 processes' in together(1, tmp_path, *words, 3)
     found = several.wait(several.start(
         3, ['-m', 'fcn_repro', *map(str, words), '4', '--restore'], tmp_path))
-    assert '3 processes for the 2 passes' in ''.join(err for _, _, err in found), found
+    said = ''.join(err for _, _, err in found)
+    assert '3 processes for the 2 passes' in said, found
+    assert 'Start at most 2 processes, or give --samples.' in said, found
 
 
 def test_an_error_that_all_find_is_printed_once(tmp_path):

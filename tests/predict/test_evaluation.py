@@ -240,7 +240,7 @@ def test_a_deploy_net_has_no_data(scored, capsys, tmp_path):
 def test_no_weights_yet(tmp_path, monkeypatch, capsys):
     small_stage(tmp_path, monkeypatch)
     assert_error(call(capsys, 'eval_voc', '--stage', 'small'), 'runs/small',
-                 'runs/small: ', 'no weights')
+                 'runs/small: ', 'no weights', 'Train it first, or name a file with --weights')
     assert_error(call(capsys, 'eval_voc', '--stage', 'smal'), "unknown stage 'smal'",
                  "Did you mean 'small'?")
 

@@ -113,7 +113,7 @@ def test_bad_grids(tmp_path, capsys):
     x = save(tmp_path / 'x.png', noise(24, 24))
     small = save(tmp_path / 'small.png', noise(12, 10))
     bad(capsys, tmp_path, small, '--heatmap', net=CLASSIFIER, parts=[
-        'small.png', '12x10', 'the classifier is for 17x13', '1.5'])
+        'small.png', '12x10', 'the classifier is for 17x13', '--scale 1.5, or a larger image'])
     bad(capsys, tmp_path, x, '--heatmap', net=INPUT % (24, 24) + CONV, parts=[
         "'pool' is made by a Pooling", 'InnerProduct'])
     bad(capsys, tmp_path, x, '--heatmap', '--top', 6, net=CLASSIFIER, parts=['top 6 of 5'])
