@@ -166,7 +166,10 @@ def test_a_restored_run_keeps_the_positions_of_an_uninterrupted_one(folder):
         assert torch.equal(ours.data, other.data)
 
 
-def test_the_fused_loss_keeps_the_same_positions(folder):
+@pytest.mark.parametrize('void', ['', 'loss_param { ignore_label: 255 } '])
+def test_the_fused_loss_keeps_the_same_positions(folder, void):
+    text = folder / 'net.prototxt'
+    text.write_text(text.read_text().replace('fcn_repro_param', f'{void}fcn_repro_param'))
     plain, quick = solver(folder, 2, ()), solver(folder, 2)
     for _ in range(3):
         plain.step(1)

@@ -36,7 +36,7 @@ def small(tmp_path, monkeypatch):
 
 
 def train_net(name):
-    return read_net(shipped(name) / 'train.prototxt')
+    return read_net(shipped(name) / f'{MODELS[name].splits[0]}.prototxt')
 
 
 def rates(net):

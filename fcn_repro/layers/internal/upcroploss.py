@@ -44,11 +44,13 @@ class UpCropLoss(InternalLayer):
         self.shape([b.shape for b in bottoms])
         (*known, size), like = fixed, self.loss_layer
         inner = (len(x), *size)
+        labels, kept = label.detach().reshape(inner), like.kept(inner, 1, x.device)
+        if kept is not None and like.ignore is not None:    # a third of the time that a mask takes
+            labels, kept = labels.masked_fill(~kept, like.ignore), None
         try:
             loss = ops.upcrop_softmax_loss(
-                x, label.detach().reshape(inner), *known,
-                LossParameter.NormalizationMode.Name(like.normalization), like.ignore,
-                like.weights(ops.tap_dtype(x.dtype), x.device), like.kept(inner, 1, x.device))
+                x, labels, *known, LossParameter.NormalizationMode.Name(like.normalization),
+                like.ignore, like.weights(ops.tap_dtype(x.dtype), x.device), kept)
         except FcnError as error:
             raise error.at(line=like.node.line, layer=like.node.name, type=like.type) from None
         return [loss.to(x.dtype)]
