@@ -142,11 +142,13 @@ def table_of_runs(title: str, name: str, lines: Sequence[Line], setting: Setting
                   columns: tuple[str, ...] | None = None,
                   more: Mapping[str, str] | None = None,
                   notes: tuple[str, ...] = ()) -> Table:
-    """The paper's table `name` beside our runs. ours_on: what those in miniature are on."""
+    """The paper's table `name` beside our runs, with its rows of other methods unless `columns` are
+    chosen. ours_on: what our runs in miniature are on."""
     paper = tables()[name]
     return Table(title, tuple(column for column in paper.columns
                               if columns is None or column in columns),
-                 others(name, lines) + rows_of_lines(lines, name, setting), paper.on,
+                 (() if columns else others(name, lines)) + rows_of_lines(lines, name, setting),
+                 paper.on,
                  ours_on if setting.mini else 'the same', more or {}, notes)
 
 

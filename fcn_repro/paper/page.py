@@ -51,12 +51,12 @@ def heading(outcome: Outcome) -> str:
 def summary(found: Sequence[tuple[Outcome, Finding]]) -> str:
     """All findings as one table."""
     rows = ''.join(
-        f'<tr><td>{VERDICTS[each.holds]}</td><th>{escape(each.claim)}</th>'
-        f'<td>{each.verdict}</td><td>{escape(f"{each.measured} {each.why}")}</td>'
-        f'<td><a href="#{outcome.name}">{escape(heading(outcome))}</a></td></tr>'
+        f'<tr><td class="n">{VERDICTS[each.holds]} {each.verdict}</td>'
+        f'<th>{escape(each.claim)}</th><td>{escape(f"{each.measured} {each.why}")}</td>'
+        f'<td class="n"><a href="#{outcome.name}">{escape(heading(outcome))}</a></td></tr>'
         for outcome, each in found)
-    return ('<div class="wide"><table class="facts"><thead><tr><th></th><th>the paper found</th>'
-            f'<th>here</th><th>measured</th><th></th></tr></thead><tbody>{rows}</tbody></table>'
+    return ('<div class="wide"><table><thead><tr><th></th><th>the paper found</th>'
+            f'<th>measured here</th><th></th></tr></thead><tbody>{rows}</tbody></table>'
             '</div>')
 
 
