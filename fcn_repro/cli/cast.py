@@ -11,6 +11,7 @@ size are the classifier's, those of a larger one a grid.
 import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -86,9 +87,10 @@ def size_of(net: Net) -> tuple[int, ...]:
 def compared(classifier: Net, net: Net) -> tuple[float, float]:
     """(largest difference, largest value) of the outputs of both nets for one random image."""
     generator = torch.Generator().manual_seed(SEED)
-    image = {name: torch.randn(1, *classifier.shapes[classifier.graph.first(name)][1:],
-                               generator=generator) * DEVIATION
-             for name in classifier.graph.inputs}
+    shapes = {name: classifier.shapes[classifier.graph.first(name)]
+              for name in classifier.graph.inputs}
+    image: dict[str, Any] = {name: torch.randn(1, *shape[1:], generator=generator) * DEVIATION
+                             for name, shape in shapes.items()}
     with torch.inference_mode():
         own, cast = classifier.forward(**image), net.forward(**image)
     pairs = [(own[a], cast[b].reshape(own[a].shape))

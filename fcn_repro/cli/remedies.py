@@ -112,9 +112,10 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'no-solver': 'Give --solver with one of {solvers}, or with the path of a solver.',
     'no-stage': 'Write its folder with `fcn-repro make-prototxt`.',
     'no-voc-layout': 'Leave out --voc-dir.',
-    'deploy-alone': 'Leave out --model, or name one that is trained.',
+    'deploy-alone': 'Name another --model, or leave out --classes and the other settings.',
     'weights-needed': 'Give --weights {weights} (make: WEIGHTS=…), or, for a data set of your own, '
                       '--weights none.',
+    'classifier-needed': 'Give --weights {weights} (make: WEIGHTS=…).',
     'weights-not-taken': 'Leave out --weights.',
     'weights-of-streams': 'Give --weights A,B: the files of {parents}, in this order.',
     'weights-unused': 'Leave out --weights.',

@@ -115,9 +115,11 @@ class Run:
                                facts={'stage': self.name,
                                                                 'option': name.replace('_', '-')},
                                do=f'Leave it out; the stages that take it are {", ".join(others)}.')
+        own = 'voc' in stage.takes
         if options.weights == NONE and stage.zero_fillers and not options.own_voc:
             raise FcnError(f'all layers of the shipped net {self.name} start from 0 without '
-                           'weights', code='zero-fillers', facts={'stage': self.name},
+                           'weights', facts={'stage': self.name, 'weights': stage.weights},
+                           code='zero-fillers' if own else 'classifier-needed',
                            do='Give a file as weights; or, for random weights, a voc folder '
                               'without sbd, or a scratch stage.')
         if not os.path.isfile(self.solver_file):

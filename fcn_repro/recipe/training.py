@@ -167,10 +167,12 @@ def starting_weights(run: Run, hints: Mapping[str, str],
     if options.weights is not None:
         return given(options.weights, stage)
     if not parents:
+        own = 'voc' in stage.takes
         raise FcnError(f'{run.name} starts from ImageNet weights, which are not given',
-                       code='weights-needed', facts={'stage': run.name, 'weights': stage.weights},
-                       do=f"Give {stage.weights} as weights, or, for a data set of your own, "
-                          "weights='none'.")
+                       code='weights-needed' if own else 'classifier-needed',
+                       facts={'stage': run.name, 'weights': stage.weights},
+                       do=f'Give {stage.weights} as weights' + (
+                           ", or, for a data set of your own, weights='none'." * own or '.'))
     found = tuple(parent_weights(run, parent, hints, processes) for parent in parents)
     return found if stage.streams else found[0]
 

@@ -14,7 +14,8 @@ from .saving import save
 from .svg import svg_of
 from .table import text_of
 
-__all__ = ['Drawn', 'NetFacts', 'Note', 'drawn', 'facts_of_net', 'page_of', 'save', 'svg_of', 'text_of']
+__all__ = ['Drawn', 'NetFacts', 'Note', 'drawn', 'facts_of_net', 'page_of', 'save', 'svg_of',
+           'text_of']
 
 
 def drawn(path: str | PathLike, phase: int | str = 'TEST', size: tuple[int, int] | None = None,

@@ -13,7 +13,7 @@ from fcn_repro.formats.atomic import write_text
 from fcn_repro.proto import LayerParameter
 from fcn_repro.proto.netspec import L, NetSpec, P, net_text, to_proto
 from fcn_repro.proto.prototxt import parse_net, parse_solver, read_net, read_solver
-from fcn_repro.recipe.models import MODELS, STAGES, classifier, fcn, python_data, summed_rate
+from fcn_repro.recipe.models import MODELS, classifier, fcn, python_data, summed_rate
 
 ROOT = Path(__file__).parents[2]
 FACTS = json.loads((ROOT / 'tests/voc_nets.json').read_text())
@@ -181,12 +181,8 @@ def test_heavy_recipe_keeps_the_step():
         assert not heavy_net.layer[-1].loss_param.normalize
 
 
-MEAN_ALONE = 'voc-fcn-alexnet', 'voc-fcn-googlenet'     # their default is the first paper's recipe
-
-
-@pytest.mark.parametrize('model', [m for m in MODELS if 'fcn' in m and not m.startswith('own')
-                                   and not m.endswith('fixed') and m not in MEAN_ALONE
-                                   and STAGES[m].family != 'minis'])
+@pytest.mark.parametrize('model', [name for name, model in MODELS.items() if any(
+    recipe.suffix == '_online' for recipe in model.recipes)])
 def test_solver_variants(model):
     """The papers' three: heavy and online take equal steps on one summed loss; accumulated makes
     one update from 20 images, of as many images in all."""

@@ -63,7 +63,7 @@ def blobs_of(name):
         while blob not in counts:
             blob = ends[blob]
         return counts[blob]
-    for layer, type, bottom, _, params, settings in rows.values():
+    for layer, type, bottom, _, _, settings in rows.values():
         if type in ('Convolution', 'Deconvolution'):
             n = numbers(settings)
             inputs = channels(bottom) // n.get('group', 1)

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from original_layouts import make_all
 
+from fcn_repro.cli.main import main
 from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.net.graph import build
@@ -133,3 +135,34 @@ def test_every_pixel_of_an_image_of_any_size_is_scored(net):
     for size in range(first, 70):
         net.reshape({net.graph.first('data'): (1, 3, size, 133 - size)})
         assert net.shapes[net.graph.last('score')] == (1, 2, size, 133 - size)
+
+
+@pytest.mark.parametrize('words, parts', [
+    (['train', 'nyud-fcn32s-color-hha', '--weights', 'a,b,c'],
+     ['3 files of weights for 2 streams', '--weights A,B', 'nyud-fcn32s-color, nyud-fcn32s-hha']),
+    (['train', 'nyud-fcn32s-color-hha'], ['nyud-fcn32s-color, which has not been trained',
+                                          'fcn-repro train nyud-fcn32s-color']),
+    (['train', 'siftflow-fcn32s'], ['ImageNet weights', '--weights VGG_ILSVRC_16_layers']),
+    (['train', 'nyud-fcn32s-hha', '--weights', 'none'], ['start from 0', '--weights VGG_ILSVRC']),
+    (['make-prototxt', '--model', 'caffenet', '--classes', '3', '--out', 'x'],
+     ['a deploy net without data', '--model', '--classes'])])
+def test_bad_input_ends_in_one_message(words, parts, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    make_all('.')
+    folder = {'nyud': ['--nyud', 'data/nyud'], 'sift': ['--siftflow', 'data/sift-flow']}
+    words = words + folder.get(words[1][:4], [])
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    said = capsys.readouterr().err
+    assert end.value.code == 1 and said.count('\n') == 1 and said.startswith('error: ')
+    assert all(part in said for part in parts), said
+    assert not (tmp_path / 'runs').exists() or not any((tmp_path / 'runs').rglob('*.caffemodel'))
+
+
+def test_the_remedies_work(tmp_path, monkeypatch, capsys):
+    """A deploy net alone is written without settings; one of another stage with them."""
+    monkeypatch.chdir(tmp_path)
+    main(['make-prototxt', '--model', 'caffenet', '--out', 'a'])
+    assert [path.name for path in (tmp_path / 'a').iterdir()] == ['deploy.prototxt']
+    main(['make-prototxt', '--model', 'voc-fcn-alexnet', '--classes', '3', '--out', 'b'])
+    assert 'num_output: 3\n' in (tmp_path / 'b/deploy.prototxt').read_text()

@@ -162,8 +162,10 @@ class Model:
         classes out of range, and for a model whose data has another layout."""
         model = self
         if not self.recipes:
-            raise FcnError('this model is a deploy net without data', code='deploy-alone',
-                           do='Choose a model that is trained.')
+            if any(setting is not None for setting in (classes, voc_dir, val_images, pixels)):
+                raise FcnError('this model is a deploy net without data', code='deploy-alone',
+                               do='Choose a model that is trained, or give no settings.')
+            return self
         if classes is not None and not 1 <= classes <= 255:
             raise FcnError(f'{classes} classes', code='bad-classes', do='Give 1 to 255 classes.')
         if classes is not None:

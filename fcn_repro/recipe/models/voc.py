@@ -11,8 +11,8 @@ from .parts import python_data
 
 PIXELS = 375 * 500      # of a VOC image, about
 POOL_ALONE = ('not in the release: CVPR 2015, section 4.2, compares the fusion of FCN-16s with\n'
-              "learning from pool4 alone; the solvers are FCN-32s's, as these scores begin at zero\n"
-              "on VGG16's body, too")
+              "learning from pool4 alone; the solvers are FCN-32s's, as these scores begin at\n"
+              "zero on VGG16's body, too")
 VGG16 = 'VGG_ILSVRC_16_layers.caffemodel'
 
 
