@@ -170,8 +170,7 @@ def test_a_folder_is_kept_or_replaced_but_never_another_one(made, tmp_path):
 
 @pytest.mark.parametrize('kind, changes, words', [
     ('nyu', {}, "'nyu'.*'nyud'"), ('nyud', {'train': 0, 'val': 0}, 'both 0'),
-    ('nyud', {'size': (40, 128)}, 'scene height is 40'),
-    ('context', {'digits': (3, 3), 'digit_sizes': (80, 80)}, 'do not fit')])
+    ('nyud', {'size': (40, 128)}, 'scene height is 40')])
 def test_what_cannot_be_made(tmp_path, kind, changes, words):
     with pytest.raises(FcnError, match=words):
         make_miniature(kind, tmp_path / 'out', **{**SMALL, **changes})
