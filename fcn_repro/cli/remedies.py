@@ -99,6 +99,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'option-not-taken': 'Leave out --{option}.',
     'own-data-alone': 'Give --voc DIR, without --sbd, or leave out --{option}.',
     'bad-method': 'Give --{option} {wanted}.',
+    'method-unfit': 'Leave out --{option}.',
     'method-not-taken': 'Leave out --class-weights, --learn, --random-scores, --bias-rate, '
                         '--keep-ratio, --keep-cell, --train-split, --mirror and --jitter.',
     'bad-recolour': 'Give --recolour a fraction from 0 to 1.',

@@ -20,7 +20,7 @@ from ..data import parse_params
 from ..data.augment import MOST_JITTER
 from ..data.image import VOID
 from ..data.own import balanced
-from ..errors import FcnError
+from ..errors import FcnError, located
 from ..formats.atomic import write_text
 from ..layers.common.losses import normalization
 from ..layers.python import make_reader
@@ -119,8 +119,8 @@ class Method:
         scores = [layer for layer in changed.layer
                   if fnmatch.fnmatchcase(layer.name, score_layers) and layer.type == 'Convolution']
         if (self.learn == SCORES or self.random_scores) and not scores:
-            raise FcnError(f"no Convolution is called '{score_layers}'",
-                           do='Name the score layers so, or leave this out.')
+            raise _unfit(f"no Convolution is called '{score_layers}'",
+                         'learn' if self.learn == SCORES else 'random_scores')
         if self.learn == SCORES:
             _freeze(changed, {layer.name for layer in scores})
         if self.random_scores:
@@ -140,9 +140,10 @@ class Method:
     def _set_losses(self, net: Any, class_weights: Sequence[float]) -> None:
         losses = [layer for layer in net.layer if layer.type == LOSS]
         if (class_weights or self.keep_ratio < 1) and not losses:
-            raise FcnError(f'the train net has no {LOSS}', do='Leave out what is its own.')
+            raise _unfit(f'the train net has no {LOSS}',
+                         'class_weights' if class_weights else 'keep_ratio')
         if class_weights and len(losses) > 1:
-            raise FcnError(f'the train net has {len(losses)} losses', do='Leave out class_weights.')
+            raise _unfit(f'the train net has {len(losses)} losses', 'class_weights')
         for layer in losses:
             if class_weights:
                 layer.fcn_repro_param.class_weight[:] = class_weights
@@ -176,14 +177,20 @@ class Method:
         val = read_net(val_file(folder))
         for file in sorted(folder.glob('train*.prototxt')):
             text = read_net(file)
-            weights: Sequence[float] = ()
-            if class_weights:
-                split = self.net(text.message, score_layers, data_layer(val))
-                weights = class_weights_of(split, overrides) \
-                    if isinstance(class_weights, str) else class_weights
-            net = self.net(text.message, score_layers, data_layer(val), weights)
+            with located(text.file):
+                weights = class_weights
+                if isinstance(weights, str):
+                    split = self.net(text.message, score_layers, data_layer(val))
+                    weights = class_weights_of(split, overrides)
+                net = self.net(text.message, score_layers, data_layer(val), weights)
             said = ', '.join(filter(None, (self.words, 'class weights' * bool(weights))))
             write_text(net_text(net, HEADER.format(said)), file)
+
+
+def _unfit(what: str, name: str) -> FcnError:
+    """The error of a net that lacks what an option changes."""
+    return FcnError(what, code='method-unfit', do=f'Leave out {name}.',
+                    facts={'option': name.replace('_', '-')})
 
 
 OWN = Method()      # the stage's own
@@ -207,8 +214,7 @@ def _set_bias_rate(net: Any, rate: float) -> None:
     doubled = [layer for layer in net.layer if len(layer.param) == 2
                and 0 < layer.param[1].lr_mult == 2 * layer.param[0].lr_mult]
     if not doubled:
-        raise FcnError('no layer learns its bias twice as fast as its weights',
-                       do='Leave out bias_rate.')
+        raise _unfit('no layer learns its bias twice as fast as its weights', 'bias_rate')
     for layer in doubled:
         layer.param[1].lr_mult = rate * layer.param[0].lr_mult
 
@@ -223,8 +229,7 @@ def _set_split(net: Any, val: Any, split: str) -> None:
     all else as the val net has it, and the seed of its own."""
     data = next((layer for layer in net.layer if layer.type == 'Python'), None)
     if data is None or val is None:
-        raise FcnError('train and val net need a Python data layer each',
-                       do='Leave out train_split.')
+        raise _unfit('train and val net need a Python data layer each', 'train_split')
     seed = parse_params(data.python_param.param_str).get('seed')
     params = parse_params(val.python_param.param_str) | {'split': split}
     data.python_param.CopyFrom(val.python_param)
@@ -235,7 +240,7 @@ def _set_moves(net: Any, mirror: bool, jitter: int) -> None:
     """Let a train net's data layer mirror and move its images."""
     data = next((layer for layer in net.layer if layer.type == 'Python'), None)
     if data is None:
-        raise FcnError('the train net has no Python data layer', do='Leave out mirror and jitter.')
+        raise _unfit('the train net has no Python data layer', 'mirror' if mirror else 'jitter')
     params = parse_params(data.python_param.param_str)
     moves = {name: value for name, value in (('mirror', mirror), ('jitter', jitter)) if value}
     data.python_param.param_str = str(params | moves)
@@ -247,8 +252,8 @@ def divides_by_all(net: NetText) -> bool:
     found = {normalization(layer.loss_param, LossParameter.VALID) != LossParameter.VALID
              for layer in net.message.layer if layer.type == LOSS}
     if len(found) > 1:
-        raise FcnError('one loss is a mean over the pixels that take part, another is not',
-                       file=net.file, do='Give both the same normalization.')
+        raise _unfit('one loss is a mean over the pixels that take part, another is not',
+                     'keep_ratio').at(file=net.file)
     return found == {True}
 
 
@@ -257,13 +262,11 @@ def class_weights_of(net: Any, overrides: Mapping[str, Mapping[str, Any]]) -> li
     them. FcnError for data without a label for each pixel."""
     data = next((layer for layer in net.layer if layer.type == 'Python'), None)
     if data is None:
-        raise FcnError('the train net has no Python data layer',
-                       do='Give class weights as numbers.')
+        raise _unfit('the train net has no Python data layer', 'class_weights')
     reader = make_reader(data.python_param, overrides)
     samples = getattr(reader, 'reader', None)
     if samples is None:
-        raise FcnError(f'{data.python_param.layer} has no label per pixel',
-                       do='Give class weights as numbers.')
+        raise _unfit(f'{data.python_param.layer} has no label per pixel', 'class_weights')
     pixels = np.zeros(256, np.int64)
     for i in range(len(samples)):
         pixels += np.bincount(samples.label(i).reshape(-1), minlength=256)
@@ -284,5 +287,4 @@ def classes_of(net: Any) -> int:
             if param.num_output:
                 return param.num_output
         blob = layer.bottom[0] if layer.bottom else None
-    raise FcnError(f'the number of classes under the {LOSS} is not in the text',
-                   do='Give class weights as numbers.')
+    raise _unfit(f'the number of classes under the {LOSS} is not in the text', 'class_weights')

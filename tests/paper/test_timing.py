@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_patchwise import CLASSIFIER
+from small_classifier import CLASSIFIER
 from texts import net as build_net
 
 from fcn_repro.net.placement import place

@@ -2,21 +2,12 @@
 
 import pytest
 import torch
-from texts import conv, image, inputs, layer, message
+from small_classifier import CLASSIFIER
+from texts import image, inputs, layer, message
 from texts import net as build_net
 
 from fcn_repro.net.placement import place
 from fcn_repro.predict.patchwise import Patchwise
-
-CLASSIFIER = (inputs(data=(4, 3, 12, 12)) + conv('c', 'data', num_output=5, kernel=3)
-              + layer('ReLU', 'r', 'c', 'c')
-              + layer('Pooling', 'p', 'c', 'p', 'pooling_param { kernel_size: 2 stride: 2 }')
-              + layer('InnerProduct', 'f', 'p', 'f', 'inner_product_param { num_output: 7 '
-                      'weight_filler { type: "gaussian" std: 0.1 } }')
-              + layer('ReLU', 'rf', 'f', 'f')
-              + layer('InnerProduct', 's', 'f', 's', 'inner_product_param { num_output: 6 '
-                      'weight_filler { type: "gaussian" std: 1 } }')
-              + layer('Softmax', 'prob', 's', 'prob'))
 
 
 @pytest.mark.parametrize('size, grid', [((20, 25), (5, 8)), ((12, 13), (1, 2))])
