@@ -79,7 +79,7 @@ def call(words, capsys):
 
 def quick(name, **options):
     lines = []
-    return fetch(name, 'data', say=lines.append, **{'pause': 0.01, 'timeout': 0.3} | options), lines
+    return fetch(name, 'data', say=lines.append, **{'pause': 0.01, 'timeout': 10.} | options), lines
 
 
 def test_a_data_set_as_a_user_does(served, capsys):
@@ -225,7 +225,8 @@ def test_a_signal_says_what_is_kept(served, capsys, number, expected):
         time.sleep(1)                   # the main thread stops meanwhile
     served.behaviours = [server.TRUNCATE, stop]
     status, _, err = call('fetch voc2011', capsys)
-    assert status == expected and 'are kept, from which the next call goes on' in err.splitlines()[-1]
+    assert status == expected
+    assert 'are kept, from which the next call goes on' in err.splitlines()[-1]
     assert call('fetch voc2011', capsys)[0] == 0
 
 
