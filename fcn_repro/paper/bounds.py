@@ -8,12 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..data.layer import SegDataLayer
 from ..data.reader import Reader
 from ..data.voc import VocFolder
 from ..predict.labels import data_layer
 from ..predict.metrics import upper_bounds
 from ..recipe.comparison import FACTORS
 from ..recipe.options import Options
+from ..recipe.runs import Run
 from ..report.paper import tables
 from .experiment import SHORT, Line, Setting
 from .needs import absent_data
@@ -52,7 +54,7 @@ def table_of(name: str, line: Line, setting: Setting) -> Table | None:
     if not absent:
         run.make_data()
         own = reader_of(setting.options) if name == VOC else None
-        reader = own or data_layer(run.val_net()).reader
+        reader = own or reader_of_net(run)
         found = upper_bounds(labels_of(reader), FACTORS, reader.n_classes)
         on = f'{len(reader)} label maps of {reader.folder}, split {reader.split}'
         facts = (('data', f'{reader.folder} (SHA-256 {reader.fingerprint()[:SHORT]})'),)
@@ -69,6 +71,13 @@ def reader_of(options: Options) -> Reader | None:
     there = [split for split in PAPERS if os.path.isfile(
         os.path.join(options.own_voc, VocFolder.splits.format(split)))]
     return VocFolder(options.own_voc, (there or PAPERS[1:])[0])
+
+
+def reader_of_net(run: Run) -> Reader:
+    """What reads the files of a run's val set, which all of SETS have."""
+    data = data_layer(run.val_net())
+    assert isinstance(data, SegDataLayer)
+    return data.reader
 
 
 def labels_of(reader: Reader) -> Iterator[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from ..data import parse_params, python_layers
 from ..predict.labels import val_file
@@ -23,9 +24,9 @@ DATA = {
 
 def options_for(stage: str, options: Options) -> Options:
     """The options that a stage takes, of those that are given for all experiments."""
-    takes = STAGES[stage].takes
-    return replace(options, **{name: None for name in FOLDERS
-                               if name not in takes and getattr(options, name) is not None})
+    dropped: dict[str, Any] = {name: None for name in FOLDERS
+                               if name not in STAGES[stage].takes}
+    return replace(options, **dropped)
 
 
 def needs(stage: str) -> tuple[str, ...]:
@@ -50,7 +51,7 @@ def weights_of(stage: str) -> tuple[str, ...]:
     """The weights that the first of a stage's ancestors starts from, in words; none of a stage that
     starts from random ones."""
     row = STAGES[stage]
-    before = [name for name, _ in row.streams] or [row.parent] * (row.parent is not None)
+    before = [name for name, _ in row.streams] or ([] if row.parent is None else [row.parent])
     if before:
         return tuple(dict.fromkeys(need for name in before for need in weights_of(name)))
     return (f'the weights {row.weights}',) if row.weights else ()

@@ -11,7 +11,6 @@ from ..paths import confined
 from ..predict.evaluation import evaluate_and_report
 from ..predict.labels import data_layer
 from ..recipe.comparison import METRICS, is_full_score, read_metrics
-from ..recipe.optimisations import Optimisations
 from ..report.paper import tables
 from .experiment import SHORT, Line, Setting, stated
 from .needs import absent_data
@@ -61,8 +60,7 @@ def row_of(setting: Setting, label: str, key: str, stage: str, name: str) -> Row
             and is_full_score(read_metrics(scores), data_layer(net))):
         print(f'\n== {label}: {file}', flush=True)
         net.copy_from(file)
-        place(net, pick_device(setting.options.device), workers=setting.options.workers,
-              **Optimisations(setting.options.no_opt).placed)
+        place(net, pick_device(setting.options.device), workers=setting.options.workers)
         evaluate_and_report(net, out, setting.options.pictures, weights=file,
                             provenance=read_extra(file))
     return Row(label, row.stated, (Measured(*scored(scores)),))

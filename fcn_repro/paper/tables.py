@@ -66,16 +66,16 @@ def figure4(setting: Setting) -> Outcome:
     """Figure 4: predictions at stride 32, 16 and 8."""
     table = table_of_runs('', 'table2', REFINED, setting, DIGITS, ('mean_iu',), FIGURE,
                           (FIGURE_NOTE.partition(';')[0] + '.',))
-    pictures, notes = [], ()
+    pictures, notes = [], []
     if all(row.ours for row in table.rows):
         path = setting.out / 'figure4-images.png'
         draw_refinement({line.label: setting.run(line) for line in REFINED}, path, PICTURES)
         pictures.append(path)
     else:
-        notes = ('The pictures need all three nets.',)
+        notes.append('The pictures need all three nets.')
     return Outcome('figure4', 'Figure 4: finer and finer predictions', CVPR, setting.mini,
                    (table,), findings=findings(FIGURE4_CLAIMS, (table,), setting.mini),
-                   notes=notes, pictures=tuple(pictures))
+                   notes=tuple(notes), pictures=tuple(pictures))
 
 
 # ---- Table 4: NYUDv2 -----------------------------------------------------------------------------

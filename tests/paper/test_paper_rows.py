@@ -73,6 +73,14 @@ def test_a_miniature_trains_its_rows(small, tmp_path, capsys):
     assert contents(tmp_path / 'runs') == before
 
 
+def test_rows_of_other_methods_are_left_out_of_chosen_columns(small):
+    """Figure 4 draws its pictures when all of its rows have numbers."""
+    table = table_of_runs('', 'table2', LINES, small, 'noise', ('mean_iu',))
+    assert [row.label for row in table.rows] == ['FCN-32s', 'FCN-16s']
+    assert all(row.ours for row in table.rows) and table.columns == ('mean_iu',)
+    assert len(table_of_runs('', 'table2', LINES, small).rows) == 4
+
+
 def test_seeds_are_runs_of_their_own(small):
     outcome, = run_experiments(['small'], replace(small, seeds=2))
     row = outcome.tables[0].row('FCN-32s')
