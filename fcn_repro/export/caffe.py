@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +31,11 @@ class Exported(NamedTuple):
     @classmethod
     def of(cls, weights: str | PathLike[str]) -> Exported:
         """That of a file of weights; FcnError where it is no such text."""
-        extra = read_extra(weights)
+        return cls.told(read_extra(weights), weights)
+
+    @classmethod
+    def told(cls, extra: Mapping[str, Any], weights: str | PathLike[str]) -> Exported:
+        """That of the metadata of a file of weights; FcnError as `of`."""
         found = {key: read_json(extra[PREFIX + key], weights, key)
                  for key in ('classes', 'mean', 'palette') if PREFIX + key in extra}
         with located(weights):

@@ -19,7 +19,8 @@ from fcn_repro.layers import TYPES
 
 TESTS = Path(__file__).parents[1]
 MODULES = [importlib.import_module(path.stem)          # which fill REFERENCES and REFUSALS
-           for folder in ('layers', 'passes') for path in sorted((TESTS / folder).glob('test_*.py'))
+           for folder in ('layers', 'passes', 'net')
+           for path in sorted((TESTS / folder).glob('test_*.py'))
            if path != Path(__file__)]
 
 

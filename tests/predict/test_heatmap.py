@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from small_runs import ROOT, call, contents
-from tiny_nets import CLASSIFIER, CONV, FC, INPUT, MEAN, PROB, bad, noise, own, save, write_net
+from tiny_nets import CLASSIFIER, CONV, INPUT, MEAN, PROB, bad, noise, own, save, write_net
 
 from fcn_repro.data.image import to_blob
 from fcn_repro.net import Net
@@ -121,9 +121,6 @@ def test_bad_grids(tmp_path, capsys):
     (tmp_path / 'names').write_text('a\nb\n')
     bad(capsys, tmp_path, x, '--heatmap', '--classes', tmp_path / 'names', net=CLASSIFIER,
         parts=['2 class names for the 5 classes'])
-    pooled = CONV.replace('kernel_size: 2 stride: 2', 'global_pooling: true')
-    bad(capsys, tmp_path, x, '--heatmap', net=INPUT % (24, 24) + pooled + FC, parts=[
-        'is unknown', 'global'])
 
 
 def test_the_net_of_another_text_is_not_changed():

@@ -1,11 +1,13 @@
 """Layers that users write in Python, on the blobs of a pycaffe net."""
 
+import shutil
 import sys
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from goldens import DATA
 from texts import assert_facts, conv, inputs, layer, message
 
 import fcn_repro.pycaffe as caffe
@@ -499,6 +501,7 @@ def test_the_commands_refuse_it(folder, packages, words, capsys):
     (folder / 'solver.prototxt').write_text('net: "net.prototxt" base_lr: 1 lr_policy: "fixed"')
     (folder / 'script.py').write_text('import caffe\ncaffe.Net("net.prototxt", caffe.TEST)')
     (folder / 'photo.png').touch()
+    shutil.copy(DATA / 'weights/v1.caffemodel', folder / 'x')
     with pytest.raises(SystemExit):
         main(words)
     told = capsys.readouterr().err

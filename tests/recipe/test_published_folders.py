@@ -51,6 +51,15 @@ def test_all_files_are_there_before_weights_are_looked_for(data, name):
         assert '1 of ' in text and '.txt' in text and '\n' not in text
 
 
+def test_the_remedy_of_missing_weights_names_the_classifier(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(layouts.make_all(tmp_path))
+    with pytest.raises(FcnError) as error:
+        training.train(Run('nyud-fcn32s-color', Options(nyud='nyud')))
+    assert error.value.code == 'classifier-needed'
+    done = call(capsys, 'train', 'nyud-fcn32s-color', '--nyud', 'nyud')
+    assert_error(done, 'Give --weights VGG_ILSVRC_16_layers.caffemodel (make: WEIGHTS=')
+
+
 def test_hha_is_there_before_weights_are_looked_for(data):
     (data / 'nyud/data/hha/img_5001.png').unlink()
     with pytest.raises(FcnError, match='hha is missing for 1 of 3') as error:

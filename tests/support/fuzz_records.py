@@ -98,6 +98,14 @@ def partial_seeds():
         return [Path(folder, 'partial.jsonl').read_bytes()]
 
 
+def read_exported(path):
+    """What a caffemodel that was exported says of classes, mean and colours, a line each."""
+    from fcn_repro.export.caffe import PREFIX, Exported
+    lines = path.read_bytes().decode('utf-8', 'replace').splitlines()
+    return Exported.told(dict(zip((f'{PREFIX}classes', f'{PREFIX}mean', f'{PREFIX}palette'), lines,
+                                  strict=False)), path)
+
+
 def read_curves(path):
     from fcn_repro.report.curves import read_curves, write_curves
     points = read_curves(path)

@@ -61,6 +61,7 @@ from fuzz_records import (
     partial_seeds,
     read_build,
     read_curves,
+    read_exported,
     read_json,
     read_log,
     read_metrics,
@@ -149,5 +150,7 @@ TARGETS = {
     'archive': Target(read_archive, archive_seeds, (mutations.packed,)),
     'fetched': Target(read_fetched, fetched_seeds, TEXT),
     'partial-scores': Target(read_partial, partial_seeds, TEXT),
+    'exported': Target(read_exported, lambda: [
+        b'["a", "b"]\n[104.0, 116.7, 122.7]\n[[0, 0, 0], [1, 2, 3]]\n'], TEXT),
     'curves': Target(read_curves, lambda: [CURVES], LINES),
 }
