@@ -68,8 +68,8 @@ FULL = 'full image'
 LAST = 5                # the last part of the iterations over which losses are averaged, one in …
 MORE = {'loss': 'loss at the end', 'seconds': 'seconds', 'images': 'images', 'mean_iu': 'mean IU'}
 CLOSE = 0.05            # of a loss: less is no gain
-NOISY = ('An iteration has 1 image here and 20 in the paper, so that 2 or 4 images, even in part, are '
-         'worth more than what is left out.')
+NOISY = ('An iteration has 1 image here and 20 in the paper, so that 2 or 4 images, even in part, '
+         'are worth more than what is left out.')
 
 
 def sampled(ratio: float, mini: bool) -> Line:
