@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import FcnError, nearest
-from ..formats.atomic import make_folder, write_text
+from ..formats.atomic import write_text
 from ..lock import locked
 from .bounds import appendix_a
 from .choices import CHOICES, choices, figure5, lines_of
@@ -79,8 +79,7 @@ def run_experiments(names: Sequence[str], setting: Setting) -> list[Outcome] | N
     chosen, outcomes = named(names), []
     if setting.seeds < 1:
         raise FcnError(f'{setting.seeds} seeds', do='Give 1 or more.')
-    make_folder(setting.out)
-    with locked(setting.out / page_name(chosen).removesuffix('.html')):
+    with locked(setting.out):
         for experiment in chosen:
             try:
                 outcomes.append(written(experiment, setting))
