@@ -13,7 +13,7 @@ import fcn_repro
 
 from ..data.image import MEAN
 from ..data.palette import palette
-from ..errors import FcnError
+from ..errors import FcnError, short
 from ..net.graph import Node
 from ..net.net import Net, Shape
 
@@ -157,9 +157,13 @@ def check_classes(classes: Sequence[str] | None) -> tuple[str, ...] | None:
 
 def check_mean(mean: Sequence[float]) -> tuple[float, ...]:
     """The mean as floats; FcnError for other than three finite numbers."""
-    values = tuple(map(float, mean))
+    try:
+        values = tuple(map(float, mean))
+    except (TypeError, ValueError, OverflowError):
+        values = ()
     if len(values) != MEAN_LENGTH or not np.isfinite(values).all():
-        raise FcnError(f'the mean is {values}, not three finite numbers', do='Give (B, G, R).')
+        raise FcnError(f'the mean is {short(str(mean), 60)}, not three finite numbers',
+                       do='Give (B, G, R).')
     return values
 
 
