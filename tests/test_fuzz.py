@@ -119,6 +119,7 @@ NOT_READ = {        # file or function with such a call: why no file from outsid
     'fcn_repro/report/html.py:page': 'reads the parts of its page',
     'fcn_repro/report/html.py:document': 'reads the parts of its page',
     'fcn_repro/report/paper.py': 'reads a file of the package',
+    'fcn_repro/fetch/sources.py:sources': 'reads a file of the package',
     'fcn_repro/paper/nets.py:make_few': 'reads the split that make_scenes has written',
     'fcn_repro/paper/page.py:picture_html': 'reads the picture that it has written itself',
     'fcn_repro/data/convert/masks.py:packed_colours': 'takes the bytes of a decoded image',
