@@ -151,7 +151,7 @@ def test_wrong_arguments(tmp_path):
             (('python', 'net.py'), {'size': (2, 9)}, '3x3'),
             (('python', 'net.py'), {'classes': 'background'}, 'classes'),
             (('python', 'net.py'), {'classes': ['a'] * 257}, 257, 256),
-            (('python', 'net.py'), {'mean': (1, 2)}, '(1.0, 2.0)')]:
+            (('python', 'net.py'), {'mean': (1, 2)}, '(1, 2)')]:
         kind, name = arguments
         assert_facts(message(export, made, kind, tmp_path / name, **options), '', *facts)
     said = message(export, fixed, 'python', tmp_path / 'net.py', size=(9, 9))
