@@ -51,7 +51,7 @@ class ArgMax(Layer):
     def forward(self, bottoms, params):
         x, axis = bottoms[0].detach(), self.along(bottoms[0].shape)
         if axis is None:
-            values, indices = self.largest(x.flatten(1).unsqueeze(1), 2)
+            values, indices = self.largest(x.reshape(len(x), 1, math.prod(x.shape[1:])), 2)
             top = torch.cat([indices, values], 1) if self.param.out_max_val else indices
             return [top.reshape(self.shape([x.shape])[0])]
         return [self.largest(x, axis)[not self.param.out_max_val]]

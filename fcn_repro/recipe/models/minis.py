@@ -73,7 +73,8 @@ def nyud(folder: str, *images: str, stride: int = 32, control: bool = False, **s
     are trained, and so has the rate and length of a later stage."""
     def data(split):
         return python_data('nyud_layers', 'NYUDSegDataLayer', tops=[*images, 'label'], seed=1337,
-                           nyud_dir=str(folder_of('nyud')), split=split)
+                           nyud_dir=str(folder_of('nyud')), split=split,
+                           classes=len(KINDS['nyud'].classes))
     scale = {name: SCALES[name] for name in images} if len(images) > 1 else SCALES[images[0]]
     later = 16 if settings.get('fusion') == vgg.LATE else stride
     return model(vgg.fcn, data, recipes(folder, later, control), ('trainval', 'test'), **{
@@ -85,7 +86,8 @@ def siftflow(folder: str, stride: int, *heads: str) -> Model:
     """A net on the rooms in SIFT Flow's layout, with these heads."""
     def data(split):
         return python_data('siftflow_layers', 'SIFTFlowSegDataLayer', seed=1337,
-                           siftflow_dir=str(folder_of('siftflow')), split=split)
+                           siftflow_dir=str(folder_of('siftflow')), split=split,
+                           classes=SEMANTIC)
     settings = {name: value for name, value in SETTINGS.items() if name != 'classes'}
     return model(siftflow_net, data, recipes(folder, stride), ('trainval', 'test'), stride=stride,
                  only=heads, **settings)
