@@ -42,15 +42,15 @@ class Miniature:
 
     def name(self, number: int) -> str:
         """The id of a room; number: from 1 on, those of val after those of train."""
-        raise NotImplementedError
+        raise NotImplementedError(f'{type(self).__name__} has no name()')
 
     def write(self, folder: Path, id_: str, room: Room) -> None:
         """Write the files of a room."""
-        raise NotImplementedError
+        raise NotImplementedError(f'{type(self).__name__} has no write()')
 
     def lists(self, train: list[str], val: list[str]) -> dict[str, list[str]]:
         """{path of a split file: ids}."""
-        raise NotImplementedError
+        raise NotImplementedError(f'{type(self).__name__} has no lists()')
 
     def finish(self, folder: Path, size: Sequence[int]) -> None:
         """Write what there is once."""

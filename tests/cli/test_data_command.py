@@ -5,28 +5,17 @@ import shlex
 
 import numpy as np
 import pytest
+from commands import call
 from photo_sets import TABLE, as_binary, as_index, as_rgb, make_set, photo, save
 from PIL import Image
 
 from fcn_repro.cli.data import bar, printable, ranges
-from fcn_repro.cli.main import main
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def call(words, capsys):
-    """(status, stdout, stderr) of a command."""
-    try:
-        main(shlex.split(words) if isinstance(words, str) else words)
-        status = 0
-    except SystemExit as end:
-        status = end.code
-    out, err = capsys.readouterr()
-    return status, out, err
 
 
 def next_words(out):

@@ -1,13 +1,12 @@
 """make-scenes --kind and data hha: what they print, their status, and the remedies they name."""
 
 import re
-import shlex
 
 import numpy as np
 import pytest
+from commands import call
 from PIL import Image
 
-from fcn_repro.cli.main import main
 from fcn_repro.data.miniatures import KINDS
 
 MAKE = 'make-scenes --kind {} --train 3 --val 1 --size 96 128 --digit-sizes 40 50'
@@ -17,17 +16,6 @@ MAKE = 'make-scenes --kind {} --train 3 --val 1 --size 96 128 --digit-sizes 40 5
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def call(words, capsys):
-    """(status, stdout, stderr) of a command."""
-    try:
-        main(shlex.split(words))
-        status = 0
-    except SystemExit as end:
-        status = end.code
-    out, err = capsys.readouterr()
-    return status, out, err
 
 
 @pytest.mark.parametrize('kind', KINDS)

@@ -1,16 +1,15 @@
 """data check of the paper's other data sets: what is good, and every kind of fault, by file."""
 
-import shlex
 from pathlib import Path
 
 import numpy as np
 import original_layouts as layouts
 import pytest
 import scipy.io
+from commands import call
 from data_folders import message
 from PIL import Image
 
-from fcn_repro.cli.main import main
 from fcn_repro.data import published
 from fcn_repro.data.check import check_folder
 from fcn_repro.data.nyud import NYUD_CLASSES
@@ -34,17 +33,6 @@ def kinds(found):
     for fault in found.all:
         made.setdefault(fault.kind, []).append(fault.file.name)
     return made
-
-
-def call(words, capsys):
-    """(status, stdout, stderr) of a command."""
-    try:
-        main(shlex.split(words))
-        status = 0
-    except SystemExit as end:
-        status = end.code
-    out, err = capsys.readouterr()
-    return status, out, err
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import tarfile
@@ -13,11 +12,11 @@ import time
 import zipfile
 from pathlib import Path
 
+import commands
 import loopback_server as server
 import pytest
 from data_folders import SIZES, make_voc
 
-from fcn_repro.cli.main import main
 from fcn_repro.errors import FcnError
 from fcn_repro.fetch import fetching, sources
 from fcn_repro.fetch.fetching import fetch, read_record, state_of
@@ -68,13 +67,7 @@ def served(tmp_path, monkeypatch):
 
 def call(words, capsys):
     """(status, stdout, stderr) of fcn-repro data."""
-    try:
-        main(['data', *shlex.split(words)])
-        status = 0
-    except SystemExit as end:
-        status = end.code
-    out, err = capsys.readouterr()
-    return status, out, err
+    return commands.call(f'data {words}', capsys)
 
 
 def quick(name, **options):

@@ -7,7 +7,7 @@ FCN-AlexNet has CaffeNet's body. Crop offsets are computed by net.coord_map.
 from collections.abc import Mapping
 
 from ...proto.netspec import L, NetSpec, P
-from .parts import PARAM, cropped, filled, score, softmax_loss, start, upsample
+from .parts import PARAM, classified, cropped, filled, score, softmax_loss, start, upsample
 from .vgg import scaled
 
 WIDTHS = (96, 256, 384, 384, 256)                   # of the five convolutions
@@ -88,12 +88,7 @@ def classifier(data: dict | None = None, *, classes: int = 1000,
         n['relu' + name] = L.ReLU(n['fc' + name], in_place=True)
         top = n['drop' + name] = L.Dropout(n['relu' + name], dropout_ratio=dropout, in_place=True)
     n[scores] = L.InnerProduct(top, num_output=classes, **settings)
-    if data is None:
-        n.prob = L.Softmax(n[scores])
-    else:
-        n.loss = L.SoftmaxWithLoss(n[scores], n.label)
-        n.accuracy = L.Accuracy(n[scores], n.label)
-    return n.to_proto()
+    return classified(n, scores, data)
 
 
 ALEXNET = {'norm_first': True, 'param': PARAM}      # settings of classifier for BVLC's AlexNet

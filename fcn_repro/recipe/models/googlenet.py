@@ -7,7 +7,7 @@ alone, without the two auxiliary classifiers, and without the 7x7 average poolin
 from ...layers.common.coordinates import IDENTITY
 from ...net.coord_map import coord_map, crop_offset
 from ...proto.netspec import L, NetSpec, P
-from .parts import PARAM, score, softmax_loss, start, upsample
+from .parts import PARAM, classified, score, softmax_loss, start, upsample
 from .vgg import scaled
 
 # Channels of a module: 1x1; 3x3 after its reduction; 5x5 after its reduction; after the pooling
@@ -126,9 +126,4 @@ def classifier(data: dict | None = None, *, classes: int = 1000, width: float = 
     n[scores] = L.InnerProduct(n['pool5/drop_7x7_s1'], num_output=classes, param=PARAM,
                                weight_filler={'type': 'xavier'},
                                bias_filler={'type': 'constant', 'value': 0})
-    if data is None:
-        n.prob = L.Softmax(n[scores])
-    else:
-        n.loss = L.SoftmaxWithLoss(n[scores], n.label)
-        n.accuracy = L.Accuracy(n[scores], n.label)
-    return n.to_proto()
+    return classified(n, scores, data)

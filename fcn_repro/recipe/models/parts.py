@@ -77,3 +77,13 @@ def softmax_loss(scores, label, normalize: bool, ignore_label: int, **further):
     """The loss over all pixels whose label is not ignore_label; further: fields of loss_param."""
     return L.SoftmaxWithLoss(scores, label, loss_param={
         'normalize': normalize, 'ignore_label': ignore_label, **further})
+
+
+def classified(n: NetSpec, scores: str, data: dict | None):
+    """End a classifier: `loss` and `accuracy` of the blob of scores with data, else `prob`."""
+    if data is None:
+        n.prob = L.Softmax(n[scores])
+    else:
+        n.loss = L.SoftmaxWithLoss(n[scores], n.label)
+        n.accuracy = L.Accuracy(n[scores], n.label)
+    return n.to_proto()
