@@ -28,28 +28,26 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t at = (int64_t(blockIdx.x) * kThreads + threadIdx.x) * vec;
   if (at >= width) return;
   const int height_k = k ? k : y.k, width_k = k ? k : x.k;
-  constexpr int unrolled = k ? k : 1;
   const int left = first_cell(x, static_cast<int>(at) / inner), value = static_cast<int>(at) % inner;
   for (int64_t plane = blockIdx.z; plane < planes; plane += gridDim.z)
     for (int64_t row = blockIdx.y; row < y.out; row += gridDim.y) {
       const T* image = source + plane * y.in * below + value;
       const int top = first_cell(y, static_cast<int>(row));
-      Pack<T, vec> largest;
-      int place[vec];
-#pragma unroll unrolled
+      Pack<T, vec> largest{};
+      int place[vec]{};
+#pragma unroll (k ? k : 1)
       for (int dy = 0; dy < height_k; ++dy) {
         const int iy = inside(top + dy, y.in);
         const T* cells = image + iy * below;
-#pragma unroll unrolled
+#pragma unroll (k ? k : 1)
         for (int dx = 0; dx < width_k; ++dx) {
           const int ix = inside(left + dx, x.in);
           const Pack<T, vec> values = load_pack<vec>(cells + ix * inner);
-          for (int v = 0; v < vec; ++v) {
-            const bool takes = (dy == 0 && dx == 0) ||
-                               exceeds(widen(values.values[v]), widen(largest.values[v]));
-            if (takes) largest.values[v] = values.values[v];
-            if (indexed && takes) place[v] = (iy - top) * width_k + ix - left;
-          }
+          for (int v = 0; v < vec; ++v)
+            if (dy + dx == 0 || exceeds(widen(values.values[v]), widen(largest.values[v]))) {
+              largest.values[v] = values.values[v];
+              if (indexed) place[v] = (iy - top) * width_k + ix - left;
+            }
         }
       }
       const int64_t to = (plane * y.out + row) * width + at;
