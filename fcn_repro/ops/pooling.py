@@ -15,7 +15,7 @@ from .upsample import empty
 def max_pool(x: Tensor, kernel: Pair, stride: Pair, pad: Pair, size: Pair) -> Tensor:
     """Max pooling over windows that may reach beyond the edges, where nothing counts.
 
-    x: (N, C, H, W), float32, float64, float16 or bfloat16. kernel (of at most MOST_CELLS cells),
+    x: (N, C, H, W), float32, float64, float16 or bfloat16. kernel (of at most 256 cells),
     stride, pad (below the kernel), size (of the result): pairs (y, x) in cells; each window has a
     cell of x. Returns (N, C, *size), channels_last where x is. NaN wins. The gradient, of any
     order, goes to the first maximum in row order, for which 8 bits per window are kept; without
