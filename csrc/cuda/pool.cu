@@ -21,7 +21,7 @@ __device__ __forceinline__ int inside(int cell, int cells) {
 // neither the maximum nor its first place; so all loads of a window of k x k cells (k = 0: any) are
 // issued at once. Bound: the input is read once, rows that windows share from the cache again.
 template <int k, bool indexed, int vec, typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 8)
     max_pool_kernel(const T* __restrict__ source, Windows y, Windows x, int64_t planes, int inner,
                     T* __restrict__ result, uint8_t* __restrict__ index) {
   const int64_t width = int64_t(x.out) * inner, below = int64_t(x.in) * inner;
