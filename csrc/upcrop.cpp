@@ -85,12 +85,6 @@ Axis check_axis(const char* op, int axis, at::IntArrayRef in, at::IntArrayRef ou
   return a;
 }
 
-// channels_last for channels_last tensors, contiguous for all others, views included
-at::MemoryFormat format_of(const at::Tensor& x) {
-  const bool last = x.is_contiguous(at::MemoryFormat::ChannelsLast) && !x.is_contiguous();
-  return last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-}
-
 Upcrop prepare(const char* op, const at::Tensor& source, const at::Tensor& taps_y,
                const at::Tensor& taps_x, const Axis& y, const Axis& x, int64_t height,
                int64_t width) {

@@ -4,11 +4,7 @@
 
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define FCN_HD __host__ __device__ __forceinline__
-#else
-#define FCN_HD inline
-#endif
+#include "host_device.h"
 
 namespace fcn {
 
@@ -58,10 +54,6 @@ FCN_HD Subpixel subpixel(const Axis& axis, int64_t o) {
   const int64_t u = o + axis.shift;
   return Subpixel{u / axis.stride, u % axis.stride};
 }
-
-// Storage type to the type that sums; the 16-bit types of a backend add overloads of their own.
-FCN_HD float widen(float value) { return value; }
-FCN_HD double widen(double value) { return value; }
 
 // One output of the forward pass. x is one image plane, `inner` elements apart from cell to cell
 // (1, or the channels when they come last), already moved to the channel wanted.

@@ -1,9 +1,10 @@
-// Constants of the CPU kernels that the Python side needs to choose an op or to shape its result,
+// Constants of the kernels that the Python side needs to choose an op or to shape its result,
 // and the probe of the processor. Python has no copies of them.
 #include <torch/library.h>
 
 #include <string>
 
+#include "../pool_math.h"
 #include "common/bf16.h"
 #include "conv/winograd_transforms.h"
 #include "gemm/micro_kernel.h"
@@ -20,6 +21,7 @@ c10::Dict<std::string, int64_t> constants() {
   all.insert("gemm_channels", kVector<float>);  // input channels are multiples of it
   all.insert("gemm_panel", kPanel<float>);      // operands in a row of a packed panel
   all.insert("bf16_channels", sizeof(Bf16Pair) / sizeof(Bf16));  // per operand; 1 for float32
+  all.insert("pool_cells", kWindow);  // of a window of max_pool, at most
   return all;
 }
 

@@ -1,4 +1,4 @@
-// Shared by all kernels: conversion of the 16-bit types, launch sizes.
+// Shared by all kernels: conversion of the 16-bit types, packs of values, launch sizes.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -6,6 +6,8 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+
+#include "../host_device.h"
 
 // torch builds with implicit conversions of the 16-bit types disabled.
 __device__ __forceinline__ float widen(__half value) { return __half2float(value); }
@@ -15,6 +17,44 @@ namespace fcn {
 
 constexpr int64_t kMostRows = 65535;      // gridDim.y
 constexpr int64_t kMostBlocks = 1 << 20;  // gridDim.x
+
+__device__ __forceinline__ void store(float* at, float value) { *at = value; }
+__device__ __forceinline__ void store(double* at, double value) { *at = value; }
+__device__ __forceinline__ void store(__half* at, float value) { *at = __float2half_rn(value); }
+__device__ __forceinline__ void store(__nv_bfloat16* at, float value) {
+  *at = __float2bfloat16_rn(value);
+}
+
+// `vec` values that are loaded and stored with one instruction
+template <typename T, int vec>
+struct alignas(sizeof(T) * vec) Pack {
+  T values[vec];
+};
+
+template <int vec, typename T>
+__device__ __forceinline__ Pack<T, vec> load_pack(const T* at) {
+  return *reinterpret_cast<const Pack<T, vec>*>(at);
+}
+
+// Of 16 bytes the compiler would store the values one by one where they come from a loop
+template <typename T, int vec>
+__device__ __forceinline__ void store_pack(T* at, const Pack<T, vec>& pack) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof pack == 16) {
+    const auto bits = __builtin_bit_cast(uint4, pack);
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(at)),
+                 "r"(bits.x), "r"(bits.y), "r"(bits.z), "r"(bits.w)
+                 : "memory");
+    return;
+  }
+#endif
+  *reinterpret_cast<Pack<T, vec>*>(at) = pack;
+}
+
+// Whether packs of `bytes` may stand at an address
+inline bool is_aligned_to(const void* at, size_t bytes) {
+  return reinterpret_cast<uintptr_t>(at) % bytes == 0;
+}
 
 inline unsigned blocks_for(int64_t n, int64_t each, int64_t most) {
   const int64_t blocks = (n + each - 1) / each;

@@ -12,19 +12,6 @@ constexpr int kThreads = 128;
 constexpr int kRows = 16;  // rows of outputs that a thread walks down
 constexpr int kGather = 256;  // threads of adjoint_kernel
 
-__device__ __forceinline__ void store(float* at, float value) { *at = value; }
-__device__ __forceinline__ void store(double* at, double value) { *at = value; }
-__device__ __forceinline__ void store(__half* at, float value) { *at = __float2half_rn(value); }
-__device__ __forceinline__ void store(__nv_bfloat16* at, float value) {
-  *at = __float2bfloat16_rn(value);
-}
-
-// `vec` values that are stored with one instruction
-template <typename T, int vec>
-struct alignas(sizeof(T) * vec) Pack {
-  T values[vec];
-};
-
 // k = 2 * stride on both axes. A thread keeps `vec` values of a row of the result (a cell holds
 // `inner` of them) and walks down: the two input rows, expanded to its values, stay in registers
 // until the walk passes an input. blockIdx.y walks pieces of kRows rows of all planes.

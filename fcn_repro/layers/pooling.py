@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .. import ops
 from ..proto import PoolingParameter
 from ..sizes import dims
 from .common import coordinates
@@ -123,6 +124,8 @@ class Pooling(Layer):
         x, before, pad = self._padded(x, (h, w), kernel)
         if not self.max:
             return [F.avg_pool2d(x, kernel, self.stride, pad, ceil_mode=True)[:, :, :h, :w]]
+        if len(self.node.tops) == 1 and ops.suits_max_pool(x, kernel):
+            return [ops.max_pool(x, kernel, self.stride, pad, (h, w))]
         if len(self.node.tops) == 1:
             return [F.max_pool2d(x, kernel, self.stride, pad, ceil_mode=True)[:, :, :h, :w]]
         y, index = F.max_pool2d(x, kernel, self.stride, pad, ceil_mode=True, return_indices=True)

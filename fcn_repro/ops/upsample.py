@@ -54,8 +54,9 @@ def upcrop_add_ref(x, taps_y, taps_x, stride, pad, offset, size, skip, skip_offs
     return (up + skip[:, :, top:top + height, left:left + width].to(wide)).to(x.dtype)
 
 
-def _empty(like, size):
-    """An uninitialised (N, C, *size) in the memory format of the kernels' results."""
+def empty(like, size):
+    """An uninitialised (N, C, *size) like another (N, C, H, W), in the memory format of the
+    kernels' results."""
     last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
     return torch.empty(*like.shape[:2], *size, dtype=like.dtype, device=like.device,
                        memory_format=torch.channels_last if last else torch.contiguous_format)
@@ -63,12 +64,12 @@ def _empty(like, size):
 
 @fake_kernel('upcrop')
 def _(x, taps_y, taps_x, stride, pad, offset, size):
-    return _empty(x, size)
+    return empty(x, size)
 
 
 @fake_kernel('upcrop_backward')
 def _(grad, taps_y, taps_x, stride, pad, offset, in_size):
-    return _empty(grad, in_size)
+    return empty(grad, in_size)
 
 
 def _keep(ctx, inputs, output):
@@ -94,7 +95,7 @@ torch.library.register_autograd('fcn_repro::upcrop_backward',
 
 @fake_kernel('upcrop_add')
 def _(x, taps_y, taps_x, stride, pad, offset, size, skip, skip_offset):
-    return _empty(x, size)
+    return empty(x, size)
 
 
 def _keep_add(ctx, inputs, output):

@@ -8,6 +8,13 @@ test_ops_inputs and test_update, imported, so that every case and tolerance is t
 import pytest
 import torch
 from host_kernels import compile_backend, instead_of_cpu_kernels, load
+from test_max_pool import (  # noqa: F401
+    test_any_windows,
+    test_bad_pools,
+    test_layer_as_by_torch,
+    test_pool_twin,
+    test_pool_views,
+)
 from test_ops import (  # noqa: F401
     SAMPLES,
     TOLERANCE,
@@ -44,6 +51,13 @@ from test_ops_reduced import (  # noqa: F401
     test_loss_twin,
     test_nothing_takes_part,
     with_skip,
+)
+from test_repeat_border import (  # noqa: F401
+    test_any_border,
+    test_bad_borders,
+    test_border_bits,
+    test_border_twin,
+    test_border_views,
 )
 from test_update import test_same_bits_as_the_rules  # noqa: F401
 

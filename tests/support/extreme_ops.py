@@ -50,6 +50,11 @@ def samples():
         'conv_gemm': (image, w1, torch.rand(16)),
         'conv_gemm_input': (ones(1, 16, 5, 5), w1),
         'conv_gemm_weight': (ones(1, 16, 5, 5), image),
+        'repeat_border': (x, [0, 1, 2], [1, 0, 1]),
+        'repeat_border_backward': (ones(1, 2, 7, 5), [0, 1, 2], [1, 0, 1]),
+        'max_pool': (x, pair, pair, [1, 1], pair, True),
+        'max_pool_backward': (ones(1, 2, 2, 2), torch.zeros(1, 2, 2, 2, dtype=torch.uint8), pair,
+                              pair, [1, 1], [3, 3]),
         'constants': (), 'has_avx512_bf16': ()}
 
 
@@ -87,7 +92,7 @@ def values(value):
         yield from (float('nan'), float('inf'), -1e308)
     elif isinstance(value, list) and value and isinstance(value[0], int):
         for a, b in itertools.product(NUMBERS, NUMBERS):
-            yield [a, b]
+            yield [a, b, *value[2:]]
     elif isinstance(value, list):
         yield []
         yield value * 3
@@ -107,7 +112,7 @@ def calls(args):
     for i, j in itertools.combinations(pairs, 2):
         for a, b in itertools.product(NUMBERS, NUMBERS):
             changed = list(args)
-            changed[i], changed[j] = [a, a], [b, b]
+            changed[i], changed[j] = [a, a, *args[i][2:]], [b, b, *args[j][2:]]
             yield changed
     large = [i for i, arg in enumerate(args) if isinstance(arg, torch.Tensor)]
     for i, j in itertools.combinations(large, 2):       # two views that may fit each other
