@@ -29,8 +29,24 @@ __device__ __forceinline__ Vec4 load(const float* at) {
   return *reinterpret_cast<const Vec4*>(at);
 }
 __device__ __forceinline__ void store(float* at, const Vec4& value) {
+#if defined(__CUDACC__)  // of many assignments in a row nvcc makes stores of single floats
+  asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(at), "f"(value.a), "f"(value.b),
+               "f"(value.c), "f"(value.d));
+#else
   *reinterpret_cast<Vec4*>(at) = value;
+#endif
 }
+
+// The pixels begin .. end - 1 of a tile's side that lie in an image of `size`
+struct Inside {
+  int begin, end;
+
+  __device__ __forceinline__ Inside(int64_t size, int64_t corner, int64_t side)
+      : begin(static_cast<int>(corner < 0 ? -corner : 0)),
+        end(static_cast<int>(size - corner < side ? size - corner : side)) {}
+  __device__ __forceinline__ bool all(int side) const { return begin == 0 && end == side; }
+  __device__ __forceinline__ bool operator()(int i) const { return i >= begin && i < end; }
+};
 
 __device__ __forceinline__ int64_t thread_index() {
   return static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
@@ -40,24 +56,23 @@ __global__ void __launch_bounds__(kThreads)
     inputs_kernel(const TileGrid g, const float* __restrict__ image, int64_t first, int64_t count,
                   float* __restrict__ points) {
   const int64_t parts = g.channels / kChannels, step = static_cast<int64_t>(gridDim.x) * kThreads;
-  const int64_t point = count * g.channels;
+  const int64_t point = count * g.channels, line = g.width * g.channels;
   for (int64_t i = thread_index(); i < count * parts; i += step) {
     const TileGrid::Corner at = g.corner(first + i / parts);
     const float* from =  // of the tile's corner, which may be before the image
-        image + ((at.image * g.height + at.y) * g.width + at.x) * g.channels + i % parts * kChannels;
+        image + (at.image * g.height + at.y) * line + at.x * g.channels + i % parts * kChannels;
     float* to = points + i * kChannels;
-    transform_tile<Vec4, kInputTile, kInputTile>(
-        [&](int row, int col) {
-          const int64_t y = at.y + row, x = at.x + col;
-          Vec4 value{};
-          if (y >= 0 && y < g.height && x >= 0 && x < g.width)
-            value = load(from + (row * g.width + col) * g.channels);
-          return value;
-        },
-        InputTransform{},
-        [&](int row, int col, const Vec4& value) {
-          store(to + (row * kInputTile + col) * point, value);
-        });
+    const Inside rows(g.height, at.y, kInputTile), cols(g.width, at.x, kInputTile);
+    const auto get = [&](int row, int col) { return load(from + row * line + col * g.channels); };
+    const auto put = [&](int row, int col, const Vec4& value) {
+      store(to + (row * kInputTile + col) * point, value);
+    };
+    if (rows.all(kInputTile) && cols.all(kInputTile))  // most tiles, without a check at each pixel
+      transform_tile<Vec4, kInputTile, kInputTile>(get, InputTransform{}, put);
+    else
+      transform_tile<Vec4, kInputTile, kInputTile>(
+          [&](int row, int col) { return rows(row) && cols(col) ? get(row, col) : Vec4{}; },
+          InputTransform{}, put);
   }
 }
 
@@ -65,19 +80,20 @@ __global__ void __launch_bounds__(kThreads)
     outputs_kernel(const TileGrid g, const float* __restrict__ points, int64_t first,
                    int64_t count, const float* __restrict__ bias, float* __restrict__ image) {
   const int64_t parts = g.channels / kChannels, step = static_cast<int64_t>(gridDim.x) * kThreads;
-  const int64_t point = count * g.channels;
+  const int64_t point = count * g.channels, line = g.width * g.channels;
   for (int64_t i = thread_index(); i < count * parts; i += step) {
     const TileGrid::Corner at = g.corner(first + i / parts);
-    const int64_t c = i % parts * kChannels, rows = g.height - at.y, cols = g.width - at.x;
+    const int64_t c = i % parts * kChannels;
     const float* from = points + i * kChannels;
-    float* to = image + ((at.image * g.height + at.y) * g.width + at.x) * g.channels + c;
+    float* to = image + (at.image * g.height + at.y) * line + at.x * g.channels + c;
+    const Inside rows(g.height, at.y, kOutputTile), cols(g.width, at.x, kOutputTile);
     const Vec4 shift = bias ? load(bias + c) : Vec4{};
     transform_tile<Vec4, kInputTile, kOutputTile>(
         [&](int row, int col) { return load(from + (row * kInputTile + col) * point); },
         OutputTransform{},
         [&](int row, int col, const Vec4& value) {
-          if (row < rows && col < cols)
-            store(to + (row * g.width + col) * g.channels, value + shift);
+          if (rows(row) && cols(col))
+            store(to + row * line + col * g.channels, value + shift);
         });
   }
 }

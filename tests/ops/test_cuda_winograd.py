@@ -1,4 +1,4 @@
-"""Winograd's convolution on CUDA, on the host: the tests of the CPU's, imported, and its own cases."""
+"""Winograd's convolution on CUDA, on the host: the tests of the CPU's, and cases of its own."""
 
 import pytest
 import torch
@@ -85,7 +85,7 @@ def test_unaligned():
 
 
 @pytest.mark.parametrize('change, message', [
-    ({'filters': torch.ones(36, 16, 16)}, r'filters of shape \[36, 16, 16\], expected \[36, 16, 32'),
+    ({'filters': torch.ones(36, 16, 16)}, r'shape \[36, 16, 16\], expected \[36, 16, 32\]'),
     ({'filters': torch.ones(36, 1, 16, 32)}, 'filters is Float of shape .* of 3 axes on cpu'),
     ({'filters': torch.ones(36, 16, 32).half()}, 'filters is Half'),
     ({'outputs': 33}, '33 channels, expected a multiple'), ({'bias': torch.ones(16)}, '16 biases'),
