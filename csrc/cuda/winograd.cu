@@ -55,67 +55,65 @@ __device__ __forceinline__ int64_t thread_index() {
 __global__ void __launch_bounds__(kThreads)
     inputs_kernel(const TileGrid g, const float* __restrict__ image, int64_t first, int64_t count,
                   float* __restrict__ points) {
-  const int64_t parts = g.channels / kChannels, step = static_cast<int64_t>(gridDim.x) * kThreads;
+  const int64_t parts = g.channels / kChannels, i = thread_index();
   const int64_t point = count * g.channels, line = g.width * g.channels;
-  for (int64_t i = thread_index(); i < count * parts; i += step) {
-    const TileGrid::Corner at = g.corner(first + i / parts);
-    const float* from =  // of the tile's corner, which may be before the image
-        image + (at.image * g.height + at.y) * line + at.x * g.channels + i % parts * kChannels;
-    float* to = points + i * kChannels;
-    const Inside rows(g.height, at.y, kInputTile), cols(g.width, at.x, kInputTile);
-    const auto get = [&](int row, int col) { return load(from + row * line + col * g.channels); };
-    const auto put = [&](int row, int col, const Vec4& value) {
-      store(to + (row * kInputTile + col) * point, value);
-    };
-    if (rows.all(kInputTile) && cols.all(kInputTile))  // most tiles, without a check at each pixel
-      transform_tile<Vec4, kInputTile, kInputTile>(get, InputTransform{}, put);
-    else
-      transform_tile<Vec4, kInputTile, kInputTile>(
-          [&](int row, int col) { return rows(row) && cols(col) ? get(row, col) : Vec4{}; },
-          InputTransform{}, put);
-  }
+  if (i >= count * parts) return;
+  const TileGrid::Corner at = g.corner(first + i / parts);
+  const float* from =  // of the tile's corner, which may be before the image
+      image + (at.image * g.height + at.y) * line + at.x * g.channels + i % parts * kChannels;
+  float* to = points + i * kChannels;
+  const Inside rows(g.height, at.y, kInputTile), cols(g.width, at.x, kInputTile);
+  const auto get = [&](int row, int col) { return load(from + row * line + col * g.channels); };
+  const auto put = [&](int row, int col, const Vec4& value) {
+    store(to + (row * kInputTile + col) * point, value);
+  };
+  if (rows.all(kInputTile) && cols.all(kInputTile))  // most tiles, without a check at each pixel
+    transform_tile<Vec4, kInputTile, kInputTile>(get, InputTransform{}, put);
+  else
+    transform_tile<Vec4, kInputTile, kInputTile>(
+        [&](int row, int col) { return rows(row) && cols(col) ? get(row, col) : Vec4{}; },
+        InputTransform{}, put);
 }
 
 __global__ void __launch_bounds__(kThreads)
     outputs_kernel(const TileGrid g, const float* __restrict__ points, int64_t first,
                    int64_t count, const float* __restrict__ bias, float* __restrict__ image) {
-  const int64_t parts = g.channels / kChannels, step = static_cast<int64_t>(gridDim.x) * kThreads;
+  const int64_t parts = g.channels / kChannels, i = thread_index();
   const int64_t point = count * g.channels, line = g.width * g.channels;
-  for (int64_t i = thread_index(); i < count * parts; i += step) {
-    const TileGrid::Corner at = g.corner(first + i / parts);
-    const int64_t c = i % parts * kChannels;
-    const float* from = points + i * kChannels;
-    float* to = image + (at.image * g.height + at.y) * line + at.x * g.channels + c;
-    const Inside rows(g.height, at.y, kOutputTile), cols(g.width, at.x, kOutputTile);
-    const Vec4 shift = bias ? load(bias + c) : Vec4{};
-    transform_tile<Vec4, kInputTile, kOutputTile>(
-        [&](int row, int col) { return load(from + (row * kInputTile + col) * point); },
-        OutputTransform{},
-        [&](int row, int col, const Vec4& value) {
-          if (rows(row) && cols(col))
-            store(to + row * line + col * g.channels, value + shift);
-        });
-  }
+  if (i >= count * parts) return;
+  const TileGrid::Corner at = g.corner(first + i / parts);
+  const int64_t c = i % parts * kChannels;
+  const float* from = points + i * kChannels;
+  float* to = image + (at.image * g.height + at.y) * line + at.x * g.channels + c;
+  const Inside rows(g.height, at.y, kOutputTile), cols(g.width, at.x, kOutputTile);
+  const Vec4 shift = bias ? load(bias + c) : Vec4{};
+  transform_tile<Vec4, kInputTile, kOutputTile>(
+      [&](int row, int col) { return load(from + (row * kInputTile + col) * point); },
+      OutputTransform{},
+      [&](int row, int col, const Vec4& value) {
+        if (rows(row) && cols(col))
+          store(to + row * line + col * g.channels, value + shift);
+      });
 }
 
 __global__ void __launch_bounds__(kThreads)
     filters_kernel(const TapGrid taps, float* __restrict__ points) {
-  const int64_t parts = taps.cols / kChannels, step = static_cast<int64_t>(gridDim.x) * kThreads;
+  const int64_t parts = taps.cols / kChannels, i = thread_index();
   const int64_t point = taps.rows * taps.cols;
-  for (int64_t i = thread_index(); i < taps.rows * parts; i += step) {
-    const float* from = taps.data + i / parts * taps.row + i % parts * kChannels;
-    float* to = points + i * kChannels;
-    transform_tile<Vec4, 3, kInputTile>(
-        [&](int row, int col) { return load(from + row * taps.y + col * taps.x); },
-        FilterTransform{},
-        [&](int row, int col, const Vec4& value) {
-          store(to + (row * kInputTile + col) * point, value);
-        });
-  }
+  if (i >= taps.rows * parts) return;
+  const float* from = taps.data + i / parts * taps.row + i % parts * kChannels;
+  float* to = points + i * kChannels;
+  transform_tile<Vec4, 3, kInputTile>(
+      [&](int row, int col) { return load(from + row * taps.y + col * taps.x); },
+      FilterTransform{},
+      [&](int row, int col, const Vec4& value) {
+        store(to + (row * kInputTile + col) * point, value);
+      });
 }
 
+// A thread for 4 columns of a row. As many as fill the grid would write 158 TB of points.
 dim3 blocks(int64_t rows, int64_t cols) {
-  return dim3(blocks_for(rows * (cols / kChannels), kThreads, kMostBlocks));
+  return dim3(blocks_for(rows * (cols / kChannels), kThreads, int64_t(0x7fffffff)));
 }
 
 }  // namespace

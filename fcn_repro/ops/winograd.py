@@ -2,10 +2,10 @@
 
 A tile of 4x4 outputs takes 36 products per pair of channels, where direct summation takes 144
 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). Its rounding error is
-twice that of summation in order, which torch does in channels_last; see
-csrc/cpu/conv/winograd_transforms.h. It also depends on the position within the tile, whereas direct
-summation gives equal outputs for equal inputs. Therefore the forward pass is a direct sum wherever
-gradients are wanted: ReLU signs and pooling maxima are then decided as in Caffe.
+twice that of summation in order, which torch does in channels_last; see csrc/winograd_math.h. It
+also depends on the position within the tile, whereas direct summation gives equal outputs for equal
+inputs. Therefore the forward pass is a direct sum wherever gradients are wanted: ReLU signs and
+pooling maxima are then decided as in Caffe. On CUDA the gradient of the filters is torch's too.
 """
 
 import torch
