@@ -9,6 +9,9 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "../dense.h"
 #include "../winograd.h"
 #include "glue.h"
