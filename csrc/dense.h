@@ -1,8 +1,9 @@
-// Dense, aligned tensors for the loops.
+// Dense, aligned tensors for the loops, and the check of what they are made of.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty_like.h>
+#include <c10/util/Exception.h>
 
 #include <cstdint>
 
@@ -24,6 +25,15 @@ inline at::Tensor dense(const at::Tensor& tensor,
                         at::MemoryFormat format = at::MemoryFormat::Contiguous) {
   const at::Tensor whole = tensor.contiguous(format);
   return is_aligned(whole) ? whole : at::empty_like(whole).copy_(whole);
+}
+
+// Throw unless a tensor has this many axes, this type (of float32 and bfloat16) and this device
+inline void check_tensor(const char* op, const char* name, const at::Tensor& t, int64_t axes,
+                         at::ScalarType type, at::Device device) {
+  TORCH_CHECK_VALUE(t.device() == device && t.scalar_type() == type && t.dim() == axes, op, ": ",
+                    name, " is ", t.scalar_type(), " of shape ", t.sizes(), " on ", t.device(),
+                    ", expected ", type == at::kFloat ? "float32" : "bfloat16", " of ", axes,
+                    " axes on ", device, ".");
 }
 
 }  // namespace fcn

@@ -10,28 +10,31 @@ from .gemm import CHANNELS as GEMM_CHANNELS
 from .winograd import CHANNELS, MOST_PAD, TILE
 
 TILES = 64          # of TILE x TILE outputs: with fewer, transforming the filters costs too much
+GPU_CHANNELS = 32   # input and output channels on a GPU: with fewer, transforms cost what they save
 PLACES = 1024       # of the top, over all images: with more, repacking filters pays
 
 
 class Conv2d:
-    """F.conv2d for the filters of one layer, on the CPU by whichever op suits its shape.
+    """F.conv2d for the filters of one layer, by whichever op suits its shape.
 
     key: the layer's Node.key. state: a RunState, whose options `winograd` and `gemm` allow them;
     with `prepack`, filters that Winograd's algorithm laid out are kept without autograd, until they
     change. For a part of an image the algorithm is that of the whole (state.whole). Both need
     float32, or bfloat16 on some processors without autograd, channels_last filters, and a stride,
-    dilation and group of 1; else this is F.conv2d itself.
+    dilation and group of 1; else this is F.conv2d itself. On a GPU Winograd's algorithm alone, in
+    the precision fp32.
     """
 
     def __init__(self, state, key=None):
         self.state, self.key, self.filters = state, key, TensorCache()
 
     def __call__(self, x, weight, bias, stride, pad, dilation, group):
-        if ours(x, weight) and group == max(*stride, *dilation) == 1:
-            shape = self.state.whole.get(self.key, x.shape)
-            if self.state.options.winograd and by_winograd(x, weight, pad, shape):
+        if group == max(*stride, *dilation) == 1:
+            options, shape = self.state.options, self.state.whole.get(self.key, x.shape)
+            if options.winograd and by_winograd(x, weight, pad, shape) and \
+                    (ours(x, weight) or gpu_winograd(x, weight, options.precision)):
                 return self.winograd(x, weight, bias, pad)
-            if self.state.options.gemm and by_gemm(weight, pad, shape):
+            if options.gemm and ours(x, weight) and by_gemm(weight, pad, shape):
                 return conv_gemm(x, weight, bias, pad)
         return F.conv2d(x, weight, bias, stride, pad, dilation, group)
 
@@ -52,6 +55,14 @@ def ours(x, weight):
     if x.dtype == torch.bfloat16:
         return not torch.is_grad_enabled() and has_avx512_bf16()
     return x.dtype == torch.float32
+
+
+def gpu_winograd(x, weight, precision):
+    """Whether Winograd's op takes such tensors on a GPU; in TF32 and 16 bits direct sums are
+    faster, and the transforms would lose too many digits."""
+    return x.device.type == 'cuda' and precision == 'fp32' \
+        and x.dtype == weight.dtype == torch.float32 and min(weight.shape[:2]) >= GPU_CHANNELS \
+        and weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def by_winograd(x, weight, pad, shape):

@@ -2,10 +2,10 @@
 
 A tile of 4x4 outputs takes 36 products per pair of channels, where direct summation takes 144
 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). Its rounding error is
-twice that of summation in order, which torch does in channels_last; see
-csrc/cpu/conv/winograd_transforms.h. It also depends on the position within the tile, whereas direct
-summation gives equal outputs for equal inputs. Therefore the forward pass is a direct sum wherever
-gradients are wanted: ReLU signs and pooling maxima are then decided as in Caffe.
+twice that of summation in order, which torch does in channels_last; see csrc/winograd_math.h. It
+also depends on the position within the tile, whereas direct summation gives equal outputs for equal
+inputs. Therefore the forward pass is a direct sum wherever gradients are wanted: ReLU signs and
+pooling maxima are then decided as in Caffe. On CUDA the gradient of the filters is torch's too.
 """
 
 import torch
@@ -25,7 +25,7 @@ BF16_CHANNELS = CONSTANTS['bf16_channels']  # per operand
 
 @checked
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, pad: Pair) -> Tensor:
-    """A convolution with stride 1 of 3x3 filters on the CPU, whose gradients are quick.
+    """A convolution with stride 1 of 3x3 filters, whose gradients are quick.
 
     x: (N, C, H, W), weight (C_out, C, 3, 3), bias (C_out,) or None, of float32; C and C_out are
     multiples of CHANNELS. pad: a pair (y, x), up to MOST_PAD. Returns (N, C_out, H + 2 pad_y - 2,
@@ -41,8 +41,8 @@ def conv3x3_ref(x, weight, bias, pad):
 
 @checked
 def winograd_filters(weight: Tensor) -> Tensor:
-    """Filters (C_out, C, 3, 3) at the 36 points, as winograd takes them: four times as many
-    numbers; of float32, or bfloat16 where the processor multiplies it. FcnError on bad arguments.
+    """Filters (C_out, C, 3, 3) at the 36 points, as winograd takes them on their device: four times
+    as many numbers; of float32, or on a CPU that multiplies it bfloat16. FcnError on bad arguments.
     """
     if weight.dim() != 4:
         raise ValueError(f'winograd_filters: weight has {weight.dim()} axes, expected 4.')
@@ -52,7 +52,7 @@ def winograd_filters(weight: Tensor) -> Tensor:
 @checked
 def winograd(x: Tensor, filters: Tensor, outputs: int, bias: Tensor | None, pad: Pair) -> Tensor:
     """conv3x3 by Winograd's algorithm, of what winograd_filters made of `outputs` filters, and
-    without gradients. x and bias are of their type, float32 or bfloat16."""
+    without gradients. x and bias are of their type and on their device."""
     return torch.ops.fcn_repro.winograd(x, filters, outputs, bias, pad)
 
 
@@ -80,6 +80,8 @@ def _(grad, x, pad):
 
 @fake_kernel('winograd_filters')
 def _(taps):
+    if taps.device.type == 'cuda':
+        return taps.new_empty(POINTS, *taps.shape[2:])
     per = 1 if taps.dtype == torch.float32 else BF16_CHANNELS
     return taps.new_empty(POINTS, -(-taps.shape[3] // PANEL), taps.shape[2] // per, PANEL * per)
 

@@ -8,6 +8,7 @@ from conv_ops import LAST, agree, draws
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from small_runs import VGG, run, solver_maker
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from fcn_repro.layers import ExecutionOptions, RunState
 from fcn_repro.net.placement import place
@@ -144,6 +145,27 @@ def test_switched_off(ways):
     for off, way in ((), 'conv3x3'), (['winograd'], 'conv_gemm'), (['gemm'], 'conv3x3'):
         near(conv2d(**dict.fromkeys(off, False))(x, weight, None, *PLAIN), expected)
         assert ways.pop() == way and not ways
+
+
+GPU = torch.device('cuda:0')
+
+
+@pytest.mark.parametrize('channels, changes, way', [
+    (32, {}, True), (48, {'gemm': False}, True), (16, {}, False),       # channels
+    (32, {'winograd': False}, False), (32, {'precision': 'tf32'}, False),
+    (32, {'precision': 'bf16'}, False)])
+def test_ways_on_a_gpu(ways, monkeypatch, channels, changes, way):
+    """With tensors that have a device and no memory."""
+    options = ExecutionOptions(**{**ON, 'prepack': False, 'device': GPU, **changes})
+    monkeypatch.setattr(module.F, 'conv2d', lambda *args: ways.append('conv2d'))
+    with torch.no_grad(), FakeTensorMode() as mode:
+        x, weight = (FakeTensor(mode, random(*shape).to('meta'), GPU)
+                     for shape in ((1, channels, 32, 32), (64, channels, 3, 3)))
+        y = Conv2d(RunState(TEST, options=options))(x, weight, None, *PLAIN)
+    assert ways == (['winograd_filters', 'winograd'] if way else ['conv2d'])
+    if way:
+        assert y.shape == (1, 64, 30, 30) and y.device == GPU
+        assert y.is_contiguous(memory_format=LAST)
 
 
 def test_nets(ways):

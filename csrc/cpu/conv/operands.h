@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "../../dense.h"
 #include "../common/bf16.h"
 #include "../gemm/micro_kernel.h"
 
@@ -20,9 +21,9 @@ struct OperandOf<Bf16> {
 
 inline int64_t channels_per_operand(at::ScalarType type) { return type == at::kFloat ? 1 : 2; }
 
-// Whether this processor and build multiply it
-inline bool is_supported(at::ScalarType type) {
-  return type == at::kFloat || (type == at::kBFloat16 && has_avx512_bf16());
+// The type if this processor and build multiply it, else the one to ask for
+inline at::ScalarType supported(at::ScalarType type) {
+  return type == at::kBFloat16 && has_avx512_bf16() ? type : at::kFloat;
 }
 
 // The elements of a tensor of T, or of operands packed from T; null for an undefined tensor
@@ -31,11 +32,7 @@ T* data(const at::Tensor& t) { return t.defined() ? static_cast<T*>(t.data_ptr()
 
 inline void check_tensor(const char* op, const char* name, const at::Tensor& t, int64_t axes,
                          at::ScalarType type = at::kFloat) {
-  const bool supported = is_supported(type);
-  TORCH_CHECK_VALUE(t.is_cpu() && t.scalar_type() == type && t.dim() == axes && supported, op, ": ",
-                    name, " is ", t.scalar_type(), " of shape ", t.sizes(), " on ", t.device(),
-                    ", expected ", supported && type != at::kFloat ? "bfloat16" : "float32", " of ",
-                    axes, " axes on cpu.");
+  check_tensor(op, name, t, axes, supported(type), at::kCPU);
 }
 
 }  // namespace fcn

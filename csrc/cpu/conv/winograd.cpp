@@ -1,5 +1,5 @@
-// 3x3 convolution with stride 1, channels last, by Winograd's algorithm (winograd_transforms.h):
-// the ops, the blocking, and the gradients.
+// 3x3 convolution with stride 1, channels last, by Winograd's algorithm on the CPU
+// (winograd_transforms.h): the ops, the blocking, and the gradients.
 //
 // A task is a block of tiles: transform the inputs to the 36 points, multiply (tiles x channels)
 // by (channels x outputs) at each point, transform back. The block is chosen so that its
@@ -9,26 +9,16 @@
 // filters is one product per point over the tiles, accumulated over blocks of kGradientTiles.
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
 #include <optional>
 
-#include "../../counts.h"
 #include "../../dense.h"
+#include "../../winograd.h"
 #include "operands.h"
 #include "winograd_transforms.h"
-
-TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
-  m.def("conv3x3(Tensor x, Tensor weight, Tensor? bias, SymInt[2] pad) -> Tensor");
-  m.def("conv3x3_input(Tensor grad, Tensor weight, SymInt[2] pad) -> Tensor");
-  m.def("conv3x3_weight(Tensor grad, Tensor x, SymInt[2] pad) -> Tensor");
-  m.def("winograd_filters(Tensor taps) -> Tensor");
-  m.def("winograd(Tensor x, Tensor filters, SymInt outputs, Tensor? bias, SymInt[2] pad) "
-        "-> Tensor");
-}
 
 namespace fcn {
 namespace {
@@ -44,48 +34,6 @@ int64_t tiles_per_task(int64_t tiles, int64_t channels) {
   const int64_t threads = at::get_num_threads();
   const int64_t rounds = (tiles + threads * most - 1) / (threads * most);
   return (tiles + threads * rounds - 1) / (threads * rounds);
-}
-
-void check_channels(const char* op, int64_t channels) {
-  TORCH_CHECK_VALUE(channels >= kVecSize && channels % kVecSize == 0 && channels <= kMaxSize, op,
-                    ": ", channels, " channels, expected a multiple of ", kVecSize,
-                    ", at most ", kMaxSize, ".");
-}
-
-void check_pad(const char* op, at::IntArrayRef pad) {
-  TORCH_CHECK_VALUE(
-      pad.size() == 2 && std::min(pad[0], pad[1]) >= 0 && std::max(pad[0], pad[1]) <= kMaxPad, op,
-      ": pad ", pad, ", expected two numbers of 0 to ", kMaxPad, ".");
-}
-
-// The tiles over the output of a convolution, and (input_grid) the same tiles over its input
-TileGrid output_grid(const char* op, const at::Tensor& x, int64_t channels, at::IntArrayRef pad) {
-  check_pad(op, pad);
-  check_sizes(op, "x", x.sizes());
-  check_product(op, {x.size(0), x.size(1), channels, x.size(2) + 2 * pad[0], x.size(3) + 2 * pad[1],
-                     kPoints});
-  const int64_t height = x.size(2) + 2 * pad[0] - 2, width = x.size(3) + 2 * pad[1] - 2;
-  TORCH_CHECK_VALUE(height > 0 && width > 0, op, ": x of ", x.sizes(), " and pad ", pad,
-                    " leave no output.");
-  return {.images = x.size(0),
-          .height = height,
-          .width = width,
-          .channels = channels,
-          .pad_y = 0,
-          .pad_x = 0,
-          .tiles_y = (height + kOutputTile - 1) / kOutputTile,
-          .tiles_x = (width + kOutputTile - 1) / kOutputTile};
-}
-
-TileGrid input_grid(const at::Tensor& x, const TileGrid& out, at::IntArrayRef pad) {
-  return {.images = out.images,
-          .height = x.size(2),
-          .width = x.size(3),
-          .channels = x.size(1),
-          .pad_y = pad[0],
-          .pad_x = pad[1],
-          .tiles_y = out.tiles_y,
-          .tiles_x = out.tiles_x};
 }
 
 int64_t panels(int64_t cols) { return (cols + kPanel<float> - 1) / kPanel<float>; }
@@ -106,15 +54,8 @@ void pack_filters(const at::Tensor& taps, const at::Tensor& result) {
 }
 
 at::Tensor winograd_filters(const at::Tensor& taps) {
-  constexpr const char* op = "winograd_filters";
-  const auto type = taps.scalar_type();
-  check_tensor(op, "taps", taps, 4, type);
-  TORCH_CHECK_VALUE(taps.size(0) == 3 && taps.size(1) == 3 &&
-                        taps.size(2) >= channels_per_operand(type) &&
-                        taps.size(2) % channels_per_operand(type) == 0,
-                    op, ": taps of shape ", taps.sizes(), ", expected (3, 3, C, C_out).");
-  check_channels(op, taps.size(3));
-  check_sizes(op, "taps", taps.sizes());
+  const auto type = supported(taps.scalar_type());
+  check_taps("winograd_filters", taps, type, channels_per_operand(type));
   const at::Tensor from = dense(taps);
   const auto shape = packed_shape(type, taps.size(2), taps.size(3));
   const at::Tensor result = taps.size(3) % kPanel<float> ? at::zeros(shape, taps.options())
@@ -174,24 +115,13 @@ void convolve(const Convolution& op) {
 at::Tensor winograd(const at::Tensor& x, const at::Tensor& filters, int64_t outputs,
                     const std::optional<at::Tensor>& bias, at::IntArrayRef pad) {
   constexpr const char* op = "winograd";
-  const auto type = x.scalar_type();
-  check_tensor(op, "x", x, 4, type);
-  check_tensor(op, "filters", filters, 4, type);
-  check_channels(op, x.size(1));
-  check_channels(op, outputs);
-  const auto shape = packed_shape(type, x.size(1), outputs);
-  TORCH_CHECK_VALUE(filters.sizes() == at::IntArrayRef(shape), op, ": filters of shape ",
-                    filters.sizes(), ", expected ", at::IntArrayRef(shape), ".");
-  if (bias) {
-    check_tensor(op, "bias", *bias, 1, type);
-    TORCH_CHECK_VALUE(bias->numel() == outputs, op, ": ", bias->numel(), " biases for ", outputs,
-                      " channels.");
-  }
-  const TileGrid out = output_grid(op, x, outputs, pad);
+  const auto type = supported(x.scalar_type());
+  const auto [in, out] = check_winograd(op, x, type, outputs, bias, pad);
+  check_points(op, filters, x, packed_shape(type, x.size(1), outputs));
   const at::Tensor result = at::empty({out.images, outputs, out.height, out.width},
                                       x.options().memory_format(at::MemoryFormat::ChannelsLast));
   if (result.numel() == 0) return result;
-  const Convolution all{.in = input_grid(x, out, pad),
+  const Convolution all{.in = in,
                         .out = out,
                         .x = dense(x, at::MemoryFormat::ChannelsLast),
                         .filters = dense(filters),
@@ -201,55 +131,16 @@ at::Tensor winograd(const at::Tensor& x, const at::Tensor& filters, int64_t outp
   return result;
 }
 
-// Check an image against filters (C_out, C, 3, 3) whose axis `axis` is the image's channels
-void check_filters(const char* op, const at::Tensor& image, const at::Tensor& weight,
-                   int64_t axis) {
-  check_tensor(op, axis ? "x" : "grad", image, 4);
-  check_tensor(op, "weight", weight, 4);
-  TORCH_CHECK_VALUE(weight.size(2) == 3 && weight.size(3) == 3 &&
-                        weight.size(axis) == image.size(1), op, ": filters of ", weight.sizes(),
-                    " for ", image.size(1), " channels, expected (C_out, C, 3, 3).");
-  check_channels(op, weight.size(0));
-  check_channels(op, weight.size(1));
-}
-
-// Direct summation by torch. Winograd rounds differently from position to position in a tile; here
-// equal inputs give equal outputs, so ReLU signs and pooling maxima of them are decided as in
-// Caffe.
-at::Tensor conv3x3(const at::Tensor& x, const at::Tensor& weight,
-                   const std::optional<at::Tensor>& bias, at::IntArrayRef pad) {
-  constexpr const char* op = "conv3x3";
-  check_filters(op, x, weight, 1);
-  if (bias) {
-    check_tensor(op, "bias", *bias, 1);
-    TORCH_CHECK_VALUE(bias->numel() == weight.size(0), op, ": ", bias->numel(), " biases for ",
-                      weight.size(0), " channels.");
-  }
-  output_grid(op, x, weight.size(0), pad);
-  return dense(at::conv2d(dense(x, at::MemoryFormat::ChannelsLast),
-                          dense(weight, at::MemoryFormat::ChannelsLast), bias, 1, pad),
-               at::MemoryFormat::ChannelsLast);
-}
-
 // The gradient of x: a convolution with the flipped filters
 at::Tensor conv3x3_input(const at::Tensor& grad, const at::Tensor& weight, at::IntArrayRef pad) {
-  check_filters("conv3x3_input", grad, weight, 0);
-  check_pad("conv3x3_input", pad);
+  check_conv3x3_input(grad, weight, pad);
   return winograd(grad, winograd_filters(weight.flip({2, 3}).permute({2, 3, 0, 1})),
                   weight.size(1), std::nullopt, {2 - pad[0], 2 - pad[1]});
 }
 
 // The gradient of the weight (C_out, C, 3, 3), channels last
 at::Tensor conv3x3_weight(const at::Tensor& grad, const at::Tensor& x, at::IntArrayRef pad) {
-  constexpr const char* op = "conv3x3_weight";
-  check_tensor(op, "grad", grad, 4);
-  check_tensor(op, "x", x, 4);
-  check_channels(op, x.size(1));
-  check_channels(op, grad.size(1));
-  const TileGrid out = output_grid(op, x, grad.size(1), pad), in = input_grid(x, out, pad);
-  TORCH_CHECK_VALUE(grad.size(0) == x.size(0) && grad.size(2) == out.height &&
-                        grad.size(3) == out.width, op, ": grad of ", grad.sizes(), " for x of ",
-                    x.sizes(), " and pad ", pad, ".");
+  const auto [in, out] = check_conv3x3_weight(grad, x, pad);
   const int64_t rows = grad.size(1), cols = x.size(1);
   const at::Tensor image = dense(x, at::MemoryFormat::ChannelsLast);
   const at::Tensor top = dense(grad, at::MemoryFormat::ChannelsLast);
