@@ -16,7 +16,8 @@ Pair = Sequence[int]        # (y, x)
 OPS = ('upcrop', 'upcrop_backward', 'upcrop_add', 'upcrop_argmax', 'upcrop_softmax_loss', 'phases',
        'phases_input', 'phases_filters', 'fused_update', 'conv3x3', 'conv3x3_input',
        'conv3x3_weight', 'winograd_filters', 'winograd', 'conv_gemm', 'conv_gemm_input',
-       'conv_gemm_weight', 'constants', 'has_avx512_bf16')
+       'conv_gemm_weight', 'patches', 'patches_input', 'relu_backward', 'constants',
+       'has_avx512_bf16')
 
 BUILT = '_built.json'             # written by setup.py beside the library
 
