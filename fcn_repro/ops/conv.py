@@ -31,7 +31,8 @@ class Conv2d:
     """
 
     def __init__(self, state, key=None):
-        self.state, self.key, self.filters = state, key, TensorCache()
+        self.state, self.key = state, key
+        self.filters = state.filters.setdefault(key, TensorCache())
 
     def __call__(self, x, weight, bias, stride, pad, dilation, group, relu=False):
         y = None

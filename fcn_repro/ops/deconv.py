@@ -118,13 +118,13 @@ def _by_products(cells, weight, bias, axes, group, size):
     rows = patches(cells, taps)
     places = rows.shape[:3]
     rows = rows.unflatten(3, (math.prod(taps), group, -1)).permute(4, 0, 1, 2, 3, 5)
-    rows = rows.flatten(4).flatten(1, 3)
+    rows = rows.flatten(4).flatten(1, 3)            # (group, patches, taps * C / group)
     if bias is None:
         blocks = torch.bmm(rows, filters)
     else:
         bias = bias.view(group, 1, 1, -1).expand(-1, 1, math.prod(stride), -1)
         blocks = torch.baddbmm(bias.flatten(2), rows, filters)
-    blocks = blocks.view(group, *places, *stride, -1).permute(1, 2, 4, 3, 5, 0, 6)
+    blocks = blocks.view(group, *places, *stride, weight.shape[1]).permute(1, 2, 4, 3, 5, 0, 6)
     whole = blocks.flatten(5).flatten(3, 4).flatten(1, 2)
     margins = [0, 0]
     for axis, cut in zip(axes[::-1], size[::-1], strict=True):

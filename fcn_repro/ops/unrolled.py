@@ -105,7 +105,8 @@ class ConvUnrolled(torch.autograd.Function):
         flat = places.reshape(-1, outputs)
         d_x = d_weight = d_bias = None
         if of_x:
-            held = (flat @ _matrix(weight)).view(*places.shape[:3], -1)
+            filters = _matrix(weight)
+            held = (flat @ filters).view(*places.shape[:3], filters.shape[1])
             d_x = held.permute(0, 3, 1, 2) if _is_view(kernel, ctx.pad) else \
                 torch.ops.fcn_repro.patches_input(held, kernel, ctx.pad)
         if of_weight:

@@ -26,7 +26,7 @@ SANITIZE = ['-fsanitize=address,undefined', '-fno-sanitize=vptr',
             '-fno-sanitize-recover=undefined', '-fno-omit-frame-pointer']
 SANITIZED = 'FCN_REPRO_TEST_SANITIZE'       # environment variable of the test's child process
 OPS = ('upcrop', 'upcrop_backward', 'upcrop_add', 'upcrop_argmax', 'upcrop_softmax_loss',
-       'fused_update')
+       'fused_update', 'patches', 'patches_input', 'relu_backward')
 # The glue is registered for a device that does not exist: real CUDA kernels stay where they are.
 REGISTER = """#include <torch/library.h>
 #undef TORCH_LIBRARY_IMPL
