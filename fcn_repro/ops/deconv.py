@@ -48,8 +48,8 @@ def deconv_crop(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, pa
     and bias (C_out,) or None, of x's type and device. stride, pad (of the deconvolution), offset,
     size (of the crop): pairs (y, x) in cells. Returns (N, C_out, *size) with sums in float32, or
     float64 for float64. From matrix products it is dense, channels_last on GPUs, and on the CPU
-    where x is and group is 1; from conv_transpose2d a view of a slightly larger tensor, on the CPU one in channels_last.
-    Gradients of any order for x, weight and bias.
+    where x is and group is 1; from conv_transpose2d a view of a slightly larger tensor, on the CPU
+    one in channels_last. Gradients of any order for x, weight and bias.
     An infinity or NaN may reach all outputs of the blocks that read it (0 times infinity).
     FcnError on bad arguments, among them a crop that leaves the deconvolution's output of
     (H - 1) * stride + k - 2 * pad cells.

@@ -46,7 +46,7 @@ from test_ops_reduced import (  # noqa: F401
     with_skip,
 )
 from test_unrolled import (  # noqa: F401
-    test_any_geometry as test_any_windows,
+    test_any_windows,
     test_bad_arguments,
     test_bad_arguments_of_sums,
     test_convolution,
