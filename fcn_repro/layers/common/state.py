@@ -75,6 +75,6 @@ class RunState:
     writes: tuple[Path, ...] = ()
     options: ExecutionOptions = field(default_factory=ExecutionOptions)
     whole: dict[tuple[str, int], tuple] = field(default_factory=dict)
-    filters: dict[tuple[str, int], Any] = field(default_factory=dict)
+    filters: dict[tuple[str, int], Any] = field(default_factory=dict, compare=False)
     share: Share = field(default_factory=Share)
     postponed: list[Any] | None = None
