@@ -18,6 +18,7 @@ class Convolution(SpatialLayer):
     functions, blas_functions = CONV, blas.CONV
     exported = 'Conv', 'Conv'
     makes_tops = True
+    rectified = False       # computes the ReLU of its tops, too (internal/convolutionrelu.py)
 
     def weight_shape(self, channels):
         return self.param.num_output, channels // self.param.group
@@ -51,5 +52,8 @@ class Convolution(SpatialLayer):
         return p.num_output * math.prod(kernel) * channels / p.group, p.num_output
 
     def run(self, conv, x, weight, bias, stride, pad, dilation):
-        conv = self.conv2d if conv is F.conv2d else conv
-        return conv(x, weight, bias, stride, pad, dilation, self.param.group)
+        arguments = x, weight, bias, stride, pad, dilation, self.param.group
+        if conv is F.conv2d:
+            return self.conv2d(*arguments, self.rectified)
+        y = conv(*arguments)
+        return y.relu_() if self.rectified else y

@@ -1,17 +1,23 @@
 """Chooses the algorithm of a 2-D convolution: Winograd's, matrix products that read the filters in
-place, or torch's. The results are equal up to rounding."""
+place, or torch's; on GPUs with the ReLU after it in one kernel. The results are equal up to
+rounding."""
 
 import torch
 import torch.nn.functional as F
 
 from . import conv3x3, conv_gemm, has_avx512_bf16, winograd, winograd_filters
 from .cache import TensorCache
+from .conv_relu import conv_relu
 from .gemm import CHANNELS as GEMM_CHANNELS
+from .unrolled import conv_unrolled
 from .winograd import CHANNELS, MOST_PAD, TILE
 
 TILES = 64          # of TILE x TILE outputs: with fewer, transforming the filters costs too much
 GPU_CHANNELS = 32   # input and output channels on a GPU: with fewer, transforms cost what they save
 PLACES = 1024       # of the top, over all images: with more, repacking filters pays
+SMALL = 3           # sides of the kernels that cuDNN is quick with
+NARROW = torch.float16, torch.bfloat16
+WIDTH = 8           # channels that its kernels for those types read at once
 
 
 class Conv2d:
@@ -20,23 +26,40 @@ class Conv2d:
     key: the layer's Node.key. state: a RunState, whose options `winograd` and `gemm` allow them;
     with `prepack`, filters that Winograd's algorithm laid out are kept without autograd, until they
     change. For a part of an image the algorithm is that of the whole (state.whole). Both need
-    float32, or bfloat16 on some processors without autograd, channels_last filters, and a stride,
-    dilation and group of 1; else this is F.conv2d itself. On a GPU Winograd's algorithm alone, in
-    the precision fp32.
+    channels_last filters, and a stride, dilation and group of 1; on the CPU float32, or bfloat16 on
+    some processors without autograd, on a GPU Winograd's in the precision fp32 alone; else this is
+    F.conv2d itself. `relu`: that of the convolution instead, in its memory, or on GPUs in the same
+    kernel.
     """
 
     def __init__(self, state, key=None):
-        self.state, self.key, self.filters = state, key, TensorCache()
+        self.state, self.key = state, key
+        self.filters = state.filters.setdefault(key, TensorCache())
 
-    def __call__(self, x, weight, bias, stride, pad, dilation, group):
+    def __call__(self, x, weight, bias, stride, pad, dilation, group, relu=False):
+        y = None
         if group == max(*stride, *dilation) == 1:
-            options, shape = self.state.options, self.state.whole.get(self.key, x.shape)
-            if options.winograd and by_winograd(x, weight, pad, shape) and \
-                    (ours(x, weight) or gpu_winograd(x, weight, options.precision)):
-                return self.winograd(x, weight, bias, pad)
-            if options.gemm and ours(x, weight) and by_gemm(weight, pad, shape):
-                return conv_gemm(x, weight, bias, pad)
-        return F.conv2d(x, weight, bias, stride, pad, dilation, group)
+            y = self.own(x, weight, bias, pad)
+        if y is None:
+            if x.is_cuda and group == 1:
+                x, weight = aligned(x, weight)
+            if relu and x.is_cuda and in_one_kernel(x, weight, dilation, group):
+                return conv_relu(x, weight, bias, stride, pad, dilation, group)
+            y = F.conv2d(x, weight, bias, stride, pad, dilation, group)
+        return y.relu_() if relu else y
+
+    def own(self, x, weight, bias, pad):
+        """The convolution with stride 1 by one of our own ops, or None."""
+        shape, options = self.state.whole.get(self.key, x.shape), self.state.options
+        if options.winograd and by_winograd(x, weight, pad, shape) and \
+                (ours(x, weight) or gpu_winograd(x, weight, options.precision)):
+            return self.winograd(x, weight, bias, pad)
+        if options.gemm and ours(x, weight) and by_gemm(weight, pad, shape):
+            return conv_gemm(x, weight, bias, pad)
+        if options.gemm and x.is_cuda and by_product(x, weight, pad, shape,
+                                                     options.precision == 'tf32'):
+            return conv_unrolled(x, weight, bias, pad)
+        return None
 
     def winograd(self, x, weight, bias, pad):
         if torch.is_grad_enabled():
@@ -82,7 +105,42 @@ def may_be_winograd(shape):
 def by_gemm(weight, pad, shape):
     """Whether matrix products apply, and pay for an x of this shape: at least as many filters as
     output positions."""
-    places = shape[0]
-    for size, kernel, p in zip(shape[2:], weight.shape[2:], pad, strict=True):
-        places *= size + 2 * p - kernel + 1
-    return weight.shape[1] % GEMM_CHANNELS == 0 and 0 < places <= min(PLACES, weight.shape[0])
+    return weight.shape[1] % GEMM_CHANNELS == 0 \
+        and 0 < places(weight, pad, shape) <= min(PLACES, weight.shape[0])
+
+
+def by_product(x, weight, pad, shape, tf32):
+    """Whether one product of unrolled windows applies, and pays on a GPU: of a 1x1 kernel, where
+    nothing is unrolled, and of a large one with at least as many filters as output positions. In
+    TF32 products want rows of whole 16 bytes."""
+    if x.dtype != weight.dtype or not weight.is_contiguous(memory_format=torch.channels_last):
+        return False
+    kernel, outputs = weight.shape[2:], len(weight)
+    if max(*kernel, *pad) == 1 > max(pad):
+        return x.is_contiguous(memory_format=torch.channels_last) \
+            and not (tf32 and outputs * x.element_size() % 16)
+    return max(kernel) > SMALL and 0 < places(weight, pad, shape) <= outputs
+
+
+def places(weight, pad, shape):
+    """Output positions over all images, with stride 1."""
+    sides = [size + 2 * p - kernel + 1
+             for size, kernel, p in zip(shape[2:], weight.shape[2:], pad, strict=True)]
+    return shape[0] * sides[0] * sides[1] if min(sides) > 0 else 0
+
+
+def in_one_kernel(x, weight, dilation, group):
+    """Whether cuDNN convolves, adds the bias and takes the ReLU at once, and is quick with it."""
+    return torch.backends.cudnn.enabled and torch.backends.cudnn.is_available() \
+        and max(*weight.shape[2:]) <= SMALL and group == max(dilation) == 1 \
+        and x.dtype == weight.dtype and x.dtype in (torch.float32, *NARROW) \
+        and weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def aligned(x, weight):
+    """Bottoms and filters with channels of zeros up to WIDTH in a 16-bit type, for cuDNN: a third
+    of the time of an image's three."""
+    missing = WIDTH - x.shape[1]
+    if x.dtype not in NARROW or missing <= 0:
+        return x, weight
+    return F.pad(x, (0, 0, 0, 0, 0, missing)), F.pad(weight, (0, 0, 0, 0, 0, missing))

@@ -6,9 +6,10 @@
 
 Outputs fall into blocks of s_y x s_x. All outputs of a block read the same inputs, its patch of
 m_y x m_x cells with m = ceil(k / s), each with the taps of its own phase. So this is a correlation
-of stride 1 with C_out * s_y * s_x filters, whose results are then rearranged. The ops `phases`
-(csrc/cpu/deconv/) do it as matrix products that stay in the cache. At stride 1, where nothing
-is rearranged, with very many channels, and on other devices conv_transpose2d does it.
+of stride 1 with C_out * s_y * s_x filters, whose results are then rearranged. On the CPU the ops
+`phases` (csrc/cpu/deconv/) do it as matrix products that stay in the cache, on GPUs it is one large
+product of the unrolled patches. At stride 1, where nothing is rearranged, on the CPU with very many
+channels, and where patches overlap more than the blocks have outputs, conv_transpose2d does it.
 """
 
 import math
@@ -23,6 +24,7 @@ from ..sizes import check_room, dims
 from .extension import Pair
 from .registration import fake_kernel, register_bilinear
 from .taps import tap_dtype
+from .unrolled import patches
 
 TYPES = torch.float32, torch.float64, torch.float16, torch.bfloat16
 LARGE = 512     # inputs and outputs of a group and block: where both are more, torch is as fast
@@ -45,9 +47,9 @@ def deconv_crop(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, pa
     x: (N, C, H, W) of float32, float64, float16 or bfloat16; weight (C, C_out / group, k_y, k_x)
     and bias (C_out,) or None, of x's type and device. stride, pad (of the deconvolution), offset,
     size (of the crop): pairs (y, x) in cells. Returns (N, C_out, *size) with sums in float32, or
-    float64 for float64. From matrix products it is dense, channels_last where x is and group is 1;
-    from conv_transpose2d a view of a slightly larger tensor, on the CPU one in channels_last.
-    Gradients of any order for x, weight and bias.
+    float64 for float64. From matrix products it is dense, channels_last on GPUs, and on the CPU
+    where x is and group is 1; from conv_transpose2d a view of a slightly larger tensor, on the CPU
+    one in channels_last. Gradients of any order for x, weight and bias.
     An infinity or NaN may reach all outputs of the blocks that read it (0 times infinity).
     FcnError on bad arguments, among them a crop that leaves the deconvolution's output of
     (H - 1) * stride + k - 2 * pad cells.
@@ -61,8 +63,12 @@ def deconv_crop(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, pa
         :, :, -margins[2]:x.shape[2] + margins[3], -margins[0]:x.shape[3] + margins[1]]
     columns = weight.shape[1] * axes[0].stride * axes[1].stride
     patch = x.shape[1] // group * axes[0].taps * axes[1].taps
-    tasks = x.is_cpu and max(stride) > 1 and min(patch, columns) <= LARGE
-    run = _by_tasks if tasks else _by_torch
+    run = _by_torch
+    if max(stride) > 1:
+        if x.is_cpu and min(patch, columns) <= LARGE:
+            run = _by_tasks
+        elif x.is_cuda and axes[0].taps * axes[1].taps <= math.prod(stride):
+            run = _by_products
     return run(cells, weight, bias, axes, group, size)
 
 
@@ -100,6 +106,30 @@ def _by_tasks(cells, weight, bias, axes, group, size):
     return torch.ops.fcn_repro.phases(
         cells.permute(0, 2, 3, 1).to(wide), filters.to(wide), None if bias is None else
         bias.to(wide), [axis.lead for axis in axes], size, cells.dtype, last)
+
+
+def _by_products(cells, weight, bias, axes, group, size):
+    """One matrix product for each group, (patches, taps * C / group) times (taps * C / group,
+    s_y * s_x * C_out / group)."""
+    taps, stride = ([getattr(axis, name) for axis in axes] for name in ('taps', 'stride'))
+    # the first cell of a patch has the last tap
+    filters = _phases(weight, axes, group).flip(3, 5).permute(0, 3, 5, 1, 4, 6, 2)
+    filters = filters.flatten(4).flatten(1, 3)
+    rows = patches(cells, taps)
+    places = rows.shape[:3]
+    rows = rows.unflatten(3, (math.prod(taps), group, -1)).permute(4, 0, 1, 2, 3, 5)
+    rows = rows.flatten(4).flatten(1, 3)            # (group, patches, taps * C / group)
+    if bias is None:
+        blocks = torch.bmm(rows, filters)
+    else:
+        bias = bias.view(group, 1, 1, -1).expand(-1, 1, math.prod(stride), -1)
+        blocks = torch.baddbmm(bias.flatten(2), rows, filters)
+    blocks = blocks.view(group, *places, *stride, weight.shape[1]).permute(1, 2, 4, 3, 5, 0, 6)
+    whole = blocks.flatten(5).flatten(3, 4).flatten(1, 2)
+    margins = [0, 0]
+    for axis, cut in zip(axes[::-1], size[::-1], strict=True):
+        margins += [-axis.lead, axis.lead + cut - axis.count * axis.stride]
+    return F.pad(whole, margins).permute(0, 3, 1, 2)
 
 
 def _by_torch(cells, weight, bias, axes, group, size):

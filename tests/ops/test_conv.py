@@ -294,3 +294,41 @@ def test_cache_does_not_take_a_tensor_for_another_in_its_memory():
     del tensor                  # freed memory would be that of one of the next tensors
     others = [torch.zeros(10 ** 5) for _ in range(20)]
     assert place not in [other.data_ptr() for other in others]
+
+
+def last(*shape, dtype=torch.float32):
+    return torch.zeros(shape, dtype=dtype).contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize('x, weight, pad, tf32, wanted', [
+    ((1, 512, 28, 28), (4096, 512, 7, 7), (0, 0), False, True),     # fc6
+    ((1, 512, 80, 80), (4096, 512, 7, 7), (0, 0), False, False),    # more places than filters
+    ((8, 512, 28, 28), (4096, 512, 7, 7), (0, 0), True, True),
+    ((9, 512, 28, 28), (4096, 512, 7, 7), (0, 0), True, False),
+    ((0, 512, 28, 28), (4096, 512, 7, 7), (0, 0), True, False),     # empty batch
+    ((1, 512, 6, 28), (4096, 512, 7, 7), (0, 0), True, False),      # no place
+    ((1, 512, 44, 44), (512, 512, 3, 3), (1, 1), False, False),
+    ((1, 4096, 22, 22), (4096, 4096, 1, 1), (0, 0), True, True),    # fc7
+    ((1, 4096, 22, 22), (21, 4096, 1, 1), (0, 0), False, True),     # scores
+    ((1, 4096, 22, 22), (21, 4096, 1, 1), (0, 0), True, False),
+    ((1, 64, 22, 22), (8, 64, 1, 1), (1, 0), False, False)])
+def test_products_on_gpus(x, weight, pad, tf32, wanted):
+    x, weight = last(*x), torch.empty(weight, memory_format=torch.channels_last)
+    assert module.by_product(x, weight, pad, x.shape, tf32) is wanted
+    assert not module.by_product(x.half(), weight, pad, x.shape, tf32)
+    if max(weight.shape[2:]) > 1:
+        assert not module.by_product(x, torch.empty(weight.shape), pad, x.shape, tf32)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+def test_channels_of_zeros(dtype):
+    """An image's three become eight in 16 bits, for cuDNN, and the sums stay what they are."""
+    x, weight = (torch.randn(shape).to(dtype).contiguous(memory_format=torch.channels_last)
+                 for shape in ((2, 3, 7, 9), (5, 3, 3, 3)))
+    wide = module.aligned(x, weight)
+    count = 3 if dtype == torch.float32 else 8
+    assert all(t.shape[1] == count and t.is_contiguous(memory_format=torch.channels_last)
+               for t in wide)
+    assert torch.allclose(F.conv2d(*(t.float() for t in wide)),
+                          F.conv2d(x.float(), weight.float()), atol=1e-5)
+    assert module.aligned(*wide)[0] is wide[0]

@@ -59,6 +59,18 @@ from test_repeat_border import (  # noqa: F401
     test_border_twin,
     test_border_views,
 )
+from test_unrolled import (  # noqa: F401
+    test_any_windows,
+    test_bad_arguments,
+    test_bad_arguments_of_sums,
+    test_convolution,
+    test_convolution_and_relu,
+    test_patches_are_the_twin,
+    test_relu_backward,
+    test_relu_backward_of_nan_and_views,
+    test_relu_backward_refuses,
+    test_sums_of_patches_are_the_twins_gradient,
+)
 from test_update import test_same_bits_as_the_rules  # noqa: F401
 
 from fcn_repro import ops

@@ -75,6 +75,18 @@ def norm(draw):
 
 
 @st.composite
+def convolution_relu(draw):
+    kernel, size = ([ints(draw, 1, 3) for _ in 'yx'] for _ in 'ks')
+    pad, channels, outputs = ints(draw, 0, 2), ints(draw, 1, 3), ints(draw, 1, 3)
+    part = make_node('Convolution', 1, 1, {'convolution_param': {
+        'num_output': outputs, 'kernel_h': kernel[0], 'kernel_w': kernel[1], 'pad': [pad]}})
+    x = distinct([ints(draw, 1, 2), channels, *(k + n for k, n in zip(kernel, size, strict=True))])
+    return Case('ConvolutionReLU', [x],
+                params=[distinct([outputs, channels, *kernel], 1), distinct([outputs], 2)],
+                parts=(part, make_node('ReLU', 1, 1, {})))
+
+
+@st.composite
 def spread_pooling(draw):
     kernel, by = ([ints(draw, 1, 3), ints(draw, 1, 3)] for _ in 'kb')
     pad = [ints(draw, 0, k - 1) for k in kernel]
@@ -103,6 +115,7 @@ def repeat_border(draw):
 
 
 CASES = {
+    'ConvolutionReLU': convolution_relu(),
     'LabelMap': label_map(),
     'Norm': norm(),
     'RepeatBorder': repeat_border(),

@@ -60,6 +60,8 @@ class RunState:
     Set while a part of a large image runs: whole, {Node.key: shape of the layer's bottom in the
     whole image}, by which convolutions choose their algorithms, so that a part has the bits of the
     whole.
+    filters: {Node.key: a cache of what an algorithm made of the layer's filters}, which the layers
+    that plans make of one node share.
     Set by a solver whose iterations several processes compute: share, the passes of this one, by
     which data are read ahead; postponed, which collects (position, Node.key, values) for
     Layer.write, so that the solver can write all in the order of positions (None: layers write at
@@ -73,5 +75,6 @@ class RunState:
     writes: tuple[Path, ...] = ()
     options: ExecutionOptions = field(default_factory=ExecutionOptions)
     whole: dict[tuple[str, int], tuple] = field(default_factory=dict)
+    filters: dict[tuple[str, int], Any] = field(default_factory=dict, compare=False)
     share: Share = field(default_factory=Share)
     postponed: list[Any] | None = None

@@ -1,0 +1,95 @@
+"""Convolution, bias and ReLU as one kernel on GPUs, and the gradients of all three."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .extension import checked
+from .registration import fake_kernel
+
+aten = torch.ops.aten
+
+
+@checked
+def relu_backward(grad: Tensor, top: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of a ReLU's bottom, and its sums for each channel, in one pass.
+
+    grad, top: (N, C, H, W) of one type (float32, float64, float16 or bfloat16) on one device,
+    copied unless they are in channels_last. Returns grad where top is not at most 0, else 0, in
+    channels_last, and (C,) in float32, or float64 for float64. Has gradients of any order for grad;
+    to top it is constant. FcnError on bad arguments.
+    """
+    return torch.ops.fcn_repro.relu_backward(grad, top)
+
+
+def relu_backward_ref(grad, top):
+    """The twin of relu_backward that defines it."""
+    masked = aten.threshold_backward(grad, top, 0)
+    wide = torch.float64 if grad.dtype == torch.float64 else torch.float32
+    return masked, masked.sum((0, 2, 3), dtype=wide)
+
+
+@fake_kernel('relu_backward')
+def _(grad, top):
+    wide = torch.float64 if grad.dtype == torch.float64 else torch.float32
+    return (torch.empty_like(grad, memory_format=torch.channels_last),
+            grad.new_empty(grad.shape[1], dtype=wide))
+
+
+def _setup(ctx, inputs, output):
+    ctx.save_for_backward(inputs[1])
+
+
+def _backward(ctx, grad, sums):
+    top, = ctx.saved_tensors
+    whole = grad + sums.to(grad.dtype).view(-1, 1, 1)
+    return aten.threshold_backward(whole, top, 0), None
+
+
+torch.library.register_autograd('fcn_repro::relu_backward', _backward, setup_context=_setup)
+
+
+def conv_relu(x, weight, bias, stride, pad, dilation, group):
+    """The ReLU of a convolution; arguments as F.conv2d's. Gradients of any order."""
+    if torch.is_grad_enabled():
+        return ConvRelu.apply(x, weight, bias, (stride, pad, dilation, group))
+    return _forward(x, weight, bias, stride, pad, dilation, group)
+
+
+def conv_relu_ref(x, weight, bias, stride, pad, dilation, group):
+    """The twin of conv_relu that defines it."""
+    return F.relu(F.conv2d(x, weight, bias, stride, pad, dilation, group))
+
+
+def _forward(x, *rest):
+    if x.is_cuda:
+        return torch.cudnn_convolution_relu(x, *rest)
+    return conv_relu_ref(x, *rest)      # for the tests
+
+
+class ConvRelu(torch.autograd.Function):
+    """conv_relu, whose backward pass needs no more than its top."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, how):
+        top = _forward(x, weight, bias, *how)
+        ctx.how = how
+        ctx.save_for_backward(x, weight, top)
+        return top
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight, top = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad[:3]
+        if of_bias:
+            grad, d_bias = relu_backward(grad, top)
+            d_bias = d_bias.to(weight.dtype)
+        else:
+            grad, d_bias = aten.threshold_backward(grad, top, 0), None
+        d_x = d_weight = None
+        if of_x or of_weight:
+            stride, pad, dilation, group = ctx.how
+            d_x, d_weight, _ = aten.convolution_backward(
+                grad, x, weight, None, stride, pad, dilation, False, (0, 0), group,
+                (of_x, of_weight, False))
+        return d_x, d_weight, d_bias, None
