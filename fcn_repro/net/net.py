@@ -225,6 +225,20 @@ class Net(nn.Module):
         forward pass: it frees the activations."""
         self.executor.backward(diffs)
 
+    def forward_backward(self) -> tuple[dict[str, torch.Tensor], float]:
+        """forward() and backward(), as two CUDA graphs where the net was placed on a GPU with them:
+        ({name: output}, total loss). The diffs of params may then be overwritten by the next call;
+        on a GPU the host waits for the forward pass alone."""
+        return self.executor.forward_backward()
+
+    def write(self, postponed: Iterable[tuple[int, tuple[str, int], tuple]]) -> None:
+        """Write what forward passes postponed (RunState.postponed), in the order of positions."""
+        nodes = {node.key: node for node in self.graph.nodes} if postponed else {}
+        for _, key, values in sorted(postponed, key=lambda item: item[0]):
+            params = [blob.data for owner in nodes[key].owners
+                      for blob in self.layer_params[owner]]
+            self.layer(nodes[key]).write(params, tuple(v.to(params[0].device) for v in values))
+
     def clear_param_diffs(self) -> None:
         """Set the diffs of all parameters to zero."""
         self.executor.clear_param_diffs()

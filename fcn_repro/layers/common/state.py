@@ -64,6 +64,9 @@ class RunState:
     which data are read ahead; postponed, which collects (position, Node.key, values) for
     Layer.write, so that the solver can write all in the order of positions (None: layers write at
     once).
+    Set while a training pass is recorded (net/train_graphs.py): unchecked, by which loss layers
+    give NaN for a bad label instead of waiting for the GPU to find it; drawn, which keeps what
+    random layers draw, {layer: (tensor, what fills it)}; postponed, as above.
     """
     phase: int
     seed: int = 0
@@ -75,3 +78,5 @@ class RunState:
     whole: dict[tuple[str, int], tuple] = field(default_factory=dict)
     share: Share = field(default_factory=Share)
     postponed: list[Any] | None = None
+    unchecked: bool = False
+    drawn: dict[Any, Any] | None = None
