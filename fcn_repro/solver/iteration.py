@@ -79,7 +79,8 @@ class Iteration:
         (code 'process-lost') where another process died."""
         net, first = self.net, self.net.state.position
         share = self._share_from(first)
-        mine, outputs = self.processes.share(self.passes), {}
+        mine = self.processes.share(self.passes)
+        outputs: dict[str, torch.Tensor] = {}
         losses = []
         for j in mine:
             net.seek(first + j)

@@ -1,4 +1,4 @@
-"""Training with CUDA graphs: recorded iterations have the bits of others, errors come as without."""
+"""Training with CUDA graphs: recorded iterations have the bits and the errors of others."""
 
 import logging
 from functools import partial

@@ -22,8 +22,8 @@ class ExecutionOptions:
     device: of parameters and activations. channels_last: memory format of 4-D filters and inputs.
     precision: a key of PRECISIONS. winograd, gemm: allow these convolution algorithms on the CPU
     (ops/conv.py); prepack: cache the filters that they lay out while autograd is off. graphs:
-    replay CUDA graphs (net/cuda_graphs.py). workers: reading threads of each data layer. blas:
-    multiply matrices as Caffe does on the CPU (ops/blas.py).
+    replay CUDA graphs (net/cuda_graphs.py, net/train_graphs.py). workers: reading threads of each
+    data layer. blas: multiply matrices as Caffe does on the CPU (ops/blas.py).
     """
     device: torch.device = CPU
     channels_last: bool = False
