@@ -20,7 +20,7 @@ from .debug_info import Trace
 from .graph import AUTOMATIC, Node
 from .plan import Plan, bottoms_of, make_plan, widened
 from .precision import tf32
-from .train_graphs import OnHost, TrainingPass, TrainReplay
+from .train_graphs import TrainingPass, TrainReplay
 
 if TYPE_CHECKING:
     from .net import Net
@@ -217,14 +217,11 @@ class PlannedExecutor:
             tops, grads = zip(*seeds, strict=True)
             torch.autograd.backward(tops, grads)
 
-    def forward_backward(self) -> tuple[dict[str, torch.Tensor], float]:
-        """As Net.forward_backward says."""
+    def train(self) -> tuple[dict[str, torch.Tensor], float] | None:
+        """As Net.forward_backward, by CUDA graphs; None where there may be none."""
         net, plan = self.net, self.plan(frozenset())
         if self.training is None or not self.training.serves(plan):
-            outputs = self.forward((), None, None, {})
-            loss = None if self.total_loss is None else OnHost(self.total_loss)
-            self.backward({})
-            return outputs, loss.item() if loss else 0.0
+            return None
         self._drop_graph()
         with tf32(net.options.precision == 'tf32'):
             values = self.prepare(plan, {})

@@ -28,6 +28,7 @@ from .executor import PlannedExecutor
 from .graph import Graph, Node, build
 from .params import Params, check_unchanged, make_params, own_shapes, share_data
 from .setup_log import log_ignored, log_parameters, log_setup
+from .train_graphs import OnHost
 
 log = logging.getLogger(__name__)
 
@@ -229,7 +230,13 @@ class Net(nn.Module):
         """forward() and backward(), as two CUDA graphs where the net was placed on a GPU with them:
         ({name: output}, total loss). The diffs of params may then be overwritten by the next call;
         on a GPU the host waits for the forward pass alone."""
-        return self.executor.forward_backward()
+        trained = self.executor.train()
+        if trained is not None:
+            return trained
+        outputs = self.forward()
+        loss = None if self.total_loss is None else OnHost(self.total_loss)
+        self.backward()
+        return outputs, loss.item() if loss else 0.0
 
     def write(self, postponed: Iterable[tuple[int, tuple[str, int], tuple]]) -> None:
         """Write what forward passes postponed (RunState.postponed), in the order of positions."""

@@ -236,11 +236,8 @@ class LayerwiseExecutor:
         if self.net.debug_info:
             log_param_norms(self.net)
 
-    def forward_backward(self) -> tuple[dict[str, torch.Tensor], float]:
-        """As Net.forward_backward."""
-        outputs = self.forward((), None, None, {})
-        self.backward({})
-        return outputs, 0.0 if self.total_loss is None else self.total_loss.item()
+    def train(self) -> None:
+        """There are no CUDA graphs: anyone may write between two layers."""
 
     def run_back(self, first: int, last: int) -> None:
         """Backward through the layers first down to last, both included, from their tops' diffs."""
