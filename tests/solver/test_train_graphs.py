@@ -3,12 +3,15 @@
 import logging
 from functools import partial
 
+import numpy as np
 import pytest
 import texts
 import torch
-from small_runs import NET, small_voc, write_stage
+from data_folders import save_palette_png
+from small_runs import NET, label_path, small_voc, write_stage
 from texts import conv, layer
 
+from fcn_repro.data.image import read_label
 from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.net.executor import PlannedExecutor
@@ -289,19 +292,19 @@ def test_graphs_give_the_bits_of_eager(stage, tmp_path, caplog, net, more, preci
     assert state(again) == state(runs[1])
 
 
-@gpu
+@pytest.mark.parametrize('options', [{'net_class': Recorded},
+                                     pytest.param({'device': 'cuda'}, marks=gpu)])
 @pytest.mark.parametrize('passes', [(), DEFAULT])
-def test_a_bad_label_on_a_gpu(tmp_path, stage, passes, caplog):
-    solver = Solver(stage(), device='cuda', passes=passes)
-    iterate(solver, 10)
+def test_a_bad_label_in_a_file(stage, tmp_path, caplog, passes, options):
+    solver = Solver(stage(), passes=passes, **options)
+    iterate(solver, 12)
     assert solver.net.executor.training.recordings, caplog.text
-    reader = solver.net.layer(solver.net.graph.nodes[0])
-    weights = [blob.data.clone() for blob in solver.net.learnable_params]
-    send = reader.sent
-    reader.sent = lambda blobs: send((blobs[0], blobs[1] + 7))
+    for i in range(5):
+        path = label_path(tmp_path / 'voc', f'im{i}')
+        save_palette_png(np.full_like(read_label(path), 7), path)
     with pytest.raises(FcnError) as caught:
         for _ in range(40):         # what was read ahead comes first
             weights = [blob.data.clone() for blob in solver.net.learnable_params]
             solver.iterate()
-    assert caught.value.layer == 'loss'
+    assert caught.value.layer == 'loss' and 'such as 7' in caught.value.what
     assert all(map(torch.equal, weights, (blob.data for blob in solver.net.learnable_params)))
