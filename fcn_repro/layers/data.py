@@ -113,7 +113,7 @@ class Data(BatchSource):
                                'convert_imageset), or set crop_size, or batch_size: 1.')
             data[i] = self.transform(image, position * batch + i)
             labels.append(label)
-        return self.on_host((data, np.float32(labels))[:len(self.node.tops)])
+        return self.sent((data, np.float32(labels))[:len(self.node.tops)])
 
 
 def show(key: bytes) -> str:

@@ -21,12 +21,16 @@ class Dropout(NeuronLayer):
                              'Give the share of the values that is dropped.')
 
     def value(self, x):
-        ratio = self.param.dropout_ratio
         if not self.train:
             return x.expand_as(x)      # a view of its own, strides and all
-        keep = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        keep.bernoulli_(1 - ratio, generator=self.draws(self.state.position, device=x.device))
-        return x * keep.mul_(1 / (1 - ratio))
+        return x * self.random(lambda: torch.empty(x.shape, dtype=x.dtype, device=x.device),
+                               self.draw)
+
+    def draw(self, mask):
+        """Fill a mask for the net's position."""
+        kept = 1 - self.param.dropout_ratio
+        mask.bernoulli_(kept, generator=self.draws(self.state.position, device=mask.device))
+        mask.mul_(1 / kept)
 
     def torch_code(self, code):
         return f'F.dropout({code.bottoms[0]}, {number(self.param.dropout_ratio)}, self.training)'

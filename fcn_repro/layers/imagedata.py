@@ -88,4 +88,4 @@ class ImageData(BatchSource):
                                  'Set new_height and new_width, crop_size, or batch_size: 1.')
             images.append(image)
         labels = np.float32([lines[k][1] for k in picks])
-        return self.on_host((np.stack(images), labels))
+        return self.sent((np.stack(images), labels))

@@ -37,7 +37,7 @@ class Power(NeuronLayer):
 
     def slope(self, bottom, top):
         if self.factor == 0 or self.param.power == 1:
-            return top.new_tensor(self.factor)
+            return top.new_full((), self.factor)
         base = self.base(bottom)
         return self.factor * (base if self.param.power == 2 else top / base)
 

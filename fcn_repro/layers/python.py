@@ -62,22 +62,22 @@ class Python(Source):
         return Prefetch(self.read)
 
     def read(self, k):
-        """(Samples, tensors, seconds that it took) of the k-th batch."""
+        """(Samples, Batch, seconds that it took) of the k-th batch."""
         start = time.perf_counter()
         if hasattr(self.reader, 'samples'):
             samples = self.reader.samples(k)
             blobs = self.reader.blobs(samples)
         else:
             samples, blobs = (), self.reader.batch(k)
-        return samples, self.on_host(blobs), time.perf_counter() - start
+        return samples, self.sent(blobs), time.perf_counter() - start
 
     def shape(self, bottoms):
-        _, tensors, _ = self.located(self.ahead.peek, self.state.position)
-        return [tensor.shape for tensor in tensors]
+        _, batch, _ = self.located(self.ahead.peek, self.state.position)
+        return [tensor.shape for tensor in batch.tensors]
 
     def forward(self, bottoms, params):
         start = time.perf_counter()
-        self.samples, tensors, reading = self.located(
+        self.samples, batch, reading = self.located(
             self.ahead.take, self.state.position, self.state.options.workers, self.state.share)
         self.seconds = reading, time.perf_counter() - start
-        return self.on_device(tensors)
+        return self.on_device(batch)

@@ -9,12 +9,13 @@ positions that take part; weights do not change it.
 """
 
 import math
+from functools import lru_cache
 
 import torch
 
 from ..proto import LossParameter
 from .common.base import Layer
-from .common.labels import label_layout, labels_of
+from .common.labels import label_layout, labels_of, unchecked_labels
 from .common.losses import normalization, normalizer, same_first
 
 FLT_MIN = torch.finfo(torch.float32).tiny
@@ -67,8 +68,7 @@ class SoftmaxWithLoss(Layer):
 
     def weights(self, dtype, device):
         """The class weights as a tensor (C,); None without."""
-        return torch.tensor(self.class_weight, dtype=dtype, device=device) \
-            if self.class_weight else None
+        return constants(tuple(self.class_weight), dtype, device) if self.class_weight else None
 
     def kept(self, inner, axis, device):
         """The positions that take part in this pass, a bool tensor of shape `inner`, that of the
@@ -77,25 +77,42 @@ class SoftmaxWithLoss(Layer):
         if not self.train or self.ratio == 1:
             return None
         cells = [*inner[:axis], *(-(-n // self.cell) for n in inner[axis:])]
-        keep = torch.empty(cells, device=device).bernoulli_(
-            self.ratio, generator=self.draws(self.state.position, device=device)).bool()
+        keep = self.random(lambda: torch.empty(cells, device=device), self.draw).bool()
         for along in range(axis, len(inner)) if self.cell > 1 else ():
             side = min(self.cell, inner[along])
             keep = keep.repeat_interleave(side, along).narrow(along, 0, inner[along])
         return keep
 
+    def draw(self, keep):
+        """Fill a tensor with 1 for what takes part at the net's position, and 0."""
+        keep.bernoulli_(self.ratio, generator=self.draws(self.state.position, device=keep.device))
+
     def forward(self, bottoms, params):
         scores, blob = bottoms
         axis = self.class_axis(scores.shape, blob.shape)
         inner = scores.shape[:axis] + scores.shape[axis + 1:]
-        labels, valid = labels_of(self, blob.reshape(inner), scores.shape[axis], self.ignore,
-                                  self.kept(inner, axis, scores.device))
+        given = (blob.reshape(inner), scores.shape[axis], self.ignore,
+                 self.kept(inner, axis, scores.device))
+        if self.state.unchecked:
+            labels, valid, wrong = unchecked_labels(*given)
+            labels = labels.masked_fill(~valid | wrong, 0)
+        else:
+            (labels, valid), wrong = labels_of(self, *given), None
         norm = normalizer(self.normalization, scores.shape, axis, valid)
         weights = self.weights(scores.dtype, scores.device)
         factor = valid if weights is None else weights[labels] * valid
         loss, prob = SoftmaxLoss.apply(scores, labels.unsqueeze(axis), factor.unsqueeze(axis), axis,
                                        norm)
+        if wrong is not None:
+            loss = loss.masked_fill(wrong.any(), math.nan)
         return [loss, prob][:len(self.node.tops)]
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def constants(numbers, dtype, device):
+    """A tensor of these numbers, to be read alone: copied to a GPU once, not in every pass."""
+    return torch.tensor(numbers, dtype=dtype, device=device)
 
 
 class SoftmaxLoss(torch.autograd.Function):

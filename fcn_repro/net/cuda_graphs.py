@@ -1,4 +1,7 @@
-"""CUDA graphs: the kernels of one forward pass recorded, and launched again as one."""
+"""CUDA graphs: the kernels of a forward pass recorded, and launched again as one.
+
+Those of training are in train_graphs.py.
+"""
 
 import logging
 from collections import OrderedDict
@@ -18,6 +21,8 @@ log = logging.getLogger(__name__)
 
 LIMIT = 8           # recordings that are kept, over all plans of a net; VOC has a handful of sizes
 
+OWN_THREAD = 'thread_local'   # capture_error_mode: reading threads may allocate meanwhile
+
 Values = dict[int, torch.Tensor]            # {value number: tensor}
 Run = Callable[[Plan, Values], list[torch.Tensor]]      # PlannedExecutor.run
 
@@ -31,37 +36,59 @@ class Replay:
     because a layer synchronises with the GPU, runs step by step, and the log says why.
     """
 
+    verb = 'runs'
+
     def __init__(self, net: 'Net', record: 'Callable[..., Any] | None' = None, limit: int = LIMIT):
-        self.net, self.record, self.limit = net, record or Recording, limit
+        self.net, self.record, self.limit = net, record or self.recorder(), limit
         self.recordings: OrderedDict[tuple, Any] = OrderedDict()
-        self.weights: list | None = None
+        self.known: list | None = None
         self.refused: set[int] = set()
 
-    def __call__(self, run: Run, plan: Plan, values: Values) -> list[torch.Tensor]:
+    def recorder(self) -> Callable[..., Any]:
+        """What records, where no other way is given."""
+        return Recording
+
+    def __call__(self, run: Callable[[Plan, Values], Any], plan: Plan, values: Values) -> Any:
         """What run(plan, values) does, replayed where there is a recording."""
         if not self.serves(plan):
             return run(plan, values)
-        weights = [(p.data_ptr(), p._version) for p in self.net.parameters()]
-        if weights != self.weights:
-            self.recordings.clear()
-            self.weights = weights
+        weights = self.weights()
+        if weights != self.known:
+            self.forget()
+            self.known = weights
         key = id(plan), *((v, t.shape, t.stride(), t.dtype) for v, t in values.items())
+        recording = self.recording(key, lambda: self.try_to_record(run, plan, values))
+        return (recording or run)(plan, values)
+
+    def weights(self) -> list:
+        """What tells the parameters that recordings hold for."""
+        return [(p.data_ptr(), p._version) for p in self.net.parameters()]
+
+    def forget(self) -> None:
+        """Discard all recordings."""
+        self.recordings.clear()
+
+    def recording(self, key: tuple, make: Callable[[], Any]) -> Any:
+        """The recording for a plan and size, made at their second occurrence; None without."""
         if key not in self.recordings:
             self.keep(key, None)
-            return run(plan, values)
-        recording = self.recordings.pop(key) or self.try_to_record(run, plan, values)
-        if recording is None:
-            return run(plan, values)
-        self.keep(key, recording)
-        return recording(plan, values)
+            return None
+        found = self.recordings.pop(key) or make()
+        if found is not None:
+            self.keep(key, found)
+        return found
 
     def serves(self, plan: Plan) -> bool:
-        """Whether this pass may be a replay. Layers that are random, a user's own, or continue from
-        the pass before launch no constant list of kernels; debug_info and autograd need every
-        value."""
-        return not (torch.is_grad_enabled() or self.net.debug_info or id(plan) in self.refused
+        """Whether this pass may be a replay: not where layers are random."""
+        return not torch.is_grad_enabled() and self.constant(plan) \
+            and not any(step.layer.train for step in plan.steps)
+
+    def constant(self, plan: Plan) -> bool:
+        """Whether a plan may be a constant list of kernels. A user's layers, and those that
+        continue from the pass before, are not; debug_info needs every value."""
+        return not (self.net.debug_info or id(plan) in self.refused
                     or any(p.is_inference() for p in self.net.parameters())
-                    or any(step.layer.train or not step.layer.replayable for step in plan.steps))
+                    or any(not step.layer.replayable for step in plan.steps))
 
     def keep(self, key: tuple, recording: Any) -> None:
         self.recordings[key] = recording
@@ -75,8 +102,10 @@ class Replay:
             return self.record(run, plan, values, pool)
         except (RuntimeError, FcnError) as error:       # out of memory is an FcnError
             self.refused.add(id(plan))
-            log.warning('%s runs without CUDA graphs: %s', self.net.graph.file,
-                        str(error).splitlines()[0])
+            for key in [key for key in self.recordings if key[0] == id(plan)]:
+                del self.recordings[key]
+            log.warning('%s %s without CUDA graphs: %s', self.net.graph.file, self.verb,
+                        str(error).partition('\n')[0])
             return None
 
 
@@ -91,22 +120,11 @@ class Recording:
         device = next(iter(values.values())).device
         with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(device):
             self.inputs = {v: t.clone() for v, t in values.items()}
-            self.warm_up(run, plan)
+            warm_up(lambda: run(plan, dict(self.inputs)))
             self.graph, self.values = torch.cuda.CUDAGraph(), dict(self.inputs)
-            with torch.cuda.graph(self.graph, pool, capture_error_mode='thread_local'):
+            with torch.cuda.graph(self.graph, pool, capture_error_mode=OWN_THREAD):
                 self.losses = run(plan, self.values)
             self.pool = self.graph.pool()
-
-    def warm_up(self, run: Run, plan: Plan) -> None:
-        """Run on a side stream, as recording requires: once so that proofs, casts and choices of
-        algorithms are made, once more to find synchronisation."""
-        stream, here = torch.cuda.Stream(), torch.cuda.current_stream()
-        stream.wait_stream(here)
-        with torch.cuda.stream(stream):
-            run(plan, dict(self.inputs))
-            with synchronisation_is_an_error():
-                run(plan, dict(self.inputs))
-        here.wait_stream(stream)
 
     def __call__(self, plan: Plan, values: Values) -> list[torch.Tensor]:
         for v, tensor in self.inputs.items():
@@ -114,6 +132,18 @@ class Recording:
         self.graph.replay()
         values.update({v: self.values[v].clone() for pair in plan.deliver.values() for v in pair})
         return [loss.clone() for loss in self.losses]
+
+
+def warm_up(run: Callable[[], Any]) -> None:
+    """Run on a side stream, as recording requires: once so that proofs, casts and choices of
+    algorithms are made, once more to find synchronisation."""
+    stream, here = torch.cuda.Stream(), torch.cuda.current_stream()
+    stream.wait_stream(here)
+    with torch.cuda.stream(stream):
+        run()
+        with synchronisation_is_an_error():
+            run()
+    here.wait_stream(stream)
 
 
 @contextmanager

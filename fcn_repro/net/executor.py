@@ -20,6 +20,7 @@ from .debug_info import Trace
 from .graph import AUTOMATIC, Node
 from .plan import Plan, bottoms_of, make_plan, widened
 from .precision import tf32
+from .train_graphs import TrainingPass, TrainReplay
 
 if TYPE_CHECKING:
     from .net import Net
@@ -31,12 +32,13 @@ Values = dict[int, torch.Tensor]        # {value number: tensor}
 class PlannedExecutor:
     """Runs a net by plans, one for each set of requested blobs, each made once.
 
-    blobs: {name: NetBlob}. total_loss: of the latest forward pass, 0-d, or None. make_replay(net):
-    what runs the plans instead of `run` (None: CUDA graphs, on a GPU and where the options have
-    them).
+    blobs: {name: NetBlob}. total_loss: of the latest forward pass, 0-d, or None. make_replay(net),
+    make_training(net): what runs the plans instead of `run`, and the training passes (None: CUDA
+    graphs, on a GPU and where the options have them).
     """
 
-    def __init__(self, net: Net, make_replay: Callable[[Net], Replay] | None = None):
+    def __init__(self, net: Net, make_replay: Callable[[Net], Replay] | None = None,
+                 make_training: Callable[[Net], TrainReplay] | None = None):
         # the net owns this object: a reference back would keep both past their last use
         self.net: Net = cast('Net', weakref.proxy(net))
         self.blobs = self._make_blobs()
@@ -45,8 +47,9 @@ class PlannedExecutor:
         self._costed: tuple = (None, None, None)    # plan, shapes, autograd of the latest check
         self._spent = False             # whether backward ran after the latest forward pass
         self._trace: Trace | None = None
-        self._make_replay = make_replay
+        self._make_replay, self._make_training = make_replay, make_training
         self.replay = make_replay(self.net) if make_replay else None
+        self.training = make_training(self.net) if make_training else None
 
     def _make_blobs(self):
         graph, inputs = self.net.graph, set(self.net.graph.inputs)
@@ -56,9 +59,11 @@ class PlannedExecutor:
 
     def placed(self) -> None:
         """Follow the net to its device, with its new options."""
-        options = self.net.options
-        make = self._make_replay or (Replay if options.graphs and options.gpu else None)
+        graphs = self.net.options.graphs and self.net.options.gpu
+        make = self._make_replay or (Replay if graphs else None)
         self.replay = make(self.net) if make else None
+        make_training = self._make_training or (TrainReplay if graphs else None)
+        self.training = make_training(self.net) if make_training else None
 
     def reshaped(self) -> None:
         """Follow the net to its new shapes."""
@@ -75,16 +80,21 @@ class PlannedExecutor:
             (blobs,) if isinstance(blobs, str) else blobs
         plan = self.plan(frozenset(names), stop_after, labels_of)
         with tf32(self.net.options.precision == 'tf32'):
-            if self._costed[1] is not self.net.shapes:
-                check_sources(self.net)
-            values = self.feed(inputs)
-            self.net.reshape({v: tuple(t.shape) for v, t in values.items()})
-            self._check_room(plan)
+            values = self.prepare(plan, inputs)
             losses = self.replay(self.run, plan, values) if self.replay else self.run(plan, values)
         self.net.seek(self.net.state.position + 1)
         self.total_loss = cast(torch.Tensor, sum(losses)) if losses else None
         self._spent = False
         return self.deliver(plan, values)
+
+    def prepare(self, plan: Plan, inputs: dict[str, Any]) -> Values:
+        """The fed values of a pass, whose shapes the net then has; FcnError without the memory."""
+        if self._costed[1] is not self.net.shapes:
+            check_sources(self.net)
+        values = self.feed(inputs)
+        self.net.reshape({v: tuple(t.shape) for v, t in values.items()})
+        self._check_room(plan)
+        return values
 
     def _check_room(self, plan):
         """FcnError for a plan beyond the memory there is; for the same shapes it is costed once."""
@@ -206,6 +216,28 @@ class PlannedExecutor:
         if seeds:
             tops, grads = zip(*seeds, strict=True)
             torch.autograd.backward(tops, grads)
+
+    def train(self) -> tuple[dict[str, torch.Tensor], float] | None:
+        """As Net.forward_backward, by CUDA graphs; None where there may be none."""
+        net, plan = self.net, self.plan(frozenset())
+        if self.training is None or not self.training.serves(plan):
+            return None
+        self._drop_graph()
+        with tf32(net.options.precision == 'tf32'):
+            values = self.prepare(plan, {})
+            loss = self.training(TrainingPass(net), plan, values)
+        net.seek(net.state.position + 1)
+        self.total_loss, self._spent = loss.total, True
+        return self.deliver(plan, values), loss.value
+
+    def _drop_graph(self):
+        """Drop autograd's graph of the latest pass: what it keeps for a parameter belongs to the
+        stream of that pass, and would be used by the next one, which may be recorded on another."""
+        self.total_loss = None
+        inputs = set(self.net.graph.inputs)
+        for name, blob in self.blobs.items():
+            if name not in inputs:
+                blob.keep(None, None)
 
     def clear_param_diffs(self) -> None:
         """Drop the parameters' diffs."""

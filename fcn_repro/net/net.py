@@ -28,6 +28,7 @@ from .executor import PlannedExecutor
 from .graph import Graph, Node, build
 from .params import Params, check_unchanged, make_params, own_shapes, share_data
 from .setup_log import log_ignored, log_parameters, log_setup
+from .train_graphs import OnHost
 
 log = logging.getLogger(__name__)
 
@@ -224,6 +225,26 @@ class Net(nn.Module):
         blob name, to the diffs of params and of the blobs that were asked for. Once after each
         forward pass: it frees the activations."""
         self.executor.backward(diffs)
+
+    def forward_backward(self) -> tuple[dict[str, torch.Tensor], float]:
+        """forward() and backward(), as two CUDA graphs where the net was placed on a GPU with them:
+        ({name: output}, total loss). The diffs of params may then be overwritten by the next call;
+        on a GPU the host waits for the forward pass alone."""
+        trained = self.executor.train()
+        if trained is not None:
+            return trained
+        outputs = self.forward()
+        loss = None if self.total_loss is None else OnHost(self.total_loss)
+        self.backward()
+        return outputs, loss.item() if loss else 0.0
+
+    def write(self, postponed: Iterable[tuple[int, tuple[str, int], tuple]]) -> None:
+        """Write what forward passes postponed (RunState.postponed), in the order of positions."""
+        nodes = {node.key: node for node in self.graph.nodes} if postponed else {}
+        for _, key, values in sorted(postponed, key=lambda item: item[0]):
+            params = [blob.data for owner in nodes[key].owners
+                      for blob in self.layer_params[owner]]
+            self.layer(nodes[key]).write(params, tuple(v.to(params[0].device) for v in values))
 
     def clear_param_diffs(self) -> None:
         """Set the diffs of all parameters to zero."""

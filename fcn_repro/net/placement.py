@@ -67,8 +67,8 @@ def place(net: Net, device: str | torch.device = 'cpu', channels_last: bool = Tr
     which make the scores, and all other layers (plan.py). Parameters, their gradients and delivered
     blobs are float32 in any case. winograd, gemm: convolve by these algorithms where they are
     faster (ops/conv.py), on the CPU and by Winograd's on a GPU in fp32; prepack: cache the filters
-    laid out for them while autograd is off. graphs: on a GPU replay CUDA graphs while autograd is
-    off (cuda_graphs.py).
+    laid out for them while autograd is off. graphs: on a GPU replay CUDA graphs, of passes without
+    autograd (cuda_graphs.py) and of training (train_graphs.py).
     Other nets of the process, and torch's own settings, stay as they are. Returns the net.
 
     FcnError as check_precision says, for a net with blas=True in 16 bits or on a GPU, and for

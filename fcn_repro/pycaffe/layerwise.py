@@ -236,6 +236,9 @@ class LayerwiseExecutor:
         if self.net.debug_info:
             log_param_norms(self.net)
 
+    def train(self) -> None:
+        """There are no CUDA graphs: anyone may write between two layers."""
+
     def run_back(self, first: int, last: int) -> None:
         """Backward through the layers first down to last, both included, from their tops' diffs."""
         settle()

@@ -48,7 +48,6 @@ class Iteration:
         self.net, self.passes, self.processes = net, passes, processes
         self.stop = self.agreed = False
         self.gradients: GradientSum | None = None
-        self.nodes = {node.key: node for node in net.graph.nodes}
         if processes.size > 1:
             self._check()
             net.state.postponed = []
@@ -80,15 +79,20 @@ class Iteration:
         (code 'process-lost') where another process died."""
         net, first = self.net, self.net.state.position
         share = self._share_from(first)
-        mine, outputs = self.processes.share(self.passes), {}
+        mine = self.processes.share(self.passes)
+        outputs: dict[str, torch.Tensor] = {}
         losses = []
         for j in mine:
             net.seek(first + j)
-            outputs = net.forward()
-            if share.size > 1 and j == mine[-1]:
-                self._sum_of(params).start()
-            net.backward()
-            losses.append(total_loss(net))
+            if share.size == 1:
+                outputs, loss = net.forward_backward()
+            else:               # gradients are sent while backward runs: no CUDA graph
+                outputs = net.forward()
+                if j == mine[-1]:
+                    self._sum_of(params).start()
+                net.backward()
+                loss = total_loss(net)
+            losses.append(loss)
         net.seek(first + self.passes)
         if self.gradients is not None:
             self.gradients.finish()
@@ -117,24 +121,16 @@ class Iteration:
             return mine.losses, mine.outputs
         results = self.processes.gather(mine)
         self.agreed = any(result.stop for result in results)
-        self.write([item for result in results for item in result.postponed])
+        self.net.write([item for result in results for item in result.postponed])
         self.net.state.postponed = []
         size = self.processes.size
         losses = [results[j % size].losses[j // size] for j in range(self.passes)]
         return losses, results[(self.passes - 1) % size].outputs
 
-    def write(self, postponed: list[Postponed]) -> None:
-        """Write what forward passes postponed, in the order of their positions."""
-        for _, key, values in sorted(postponed, key=lambda item: item[0]):
-            node = self.nodes[key]
-            params = [blob.data for owner in node.owners
-                      for blob in self.net.layer_params[owner]]
-            self.net.layer(node).write(params, tuple(v.to(params[0].device) for v in values))
-
     def write_own(self) -> None:
         """Write what this process's passes postponed, of passes that all processes made."""
         if self.net.state.postponed:
-            self.write(self.net.state.postponed)
+            self.net.write(self.net.state.postponed)
             self.net.state.postponed = []
 
     def check_equal(self, what: tuple) -> None:

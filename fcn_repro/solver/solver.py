@@ -59,9 +59,10 @@ class Solver:
     one of another provenance['data'] is not restored. rule: replaces type. net_class: Net, or a
     subclass. idle_test_nets: make the test nets even where no iteration tests. workers: threads
     that read data ahead, as for place. precision: as for place, except fp16. placed: {further
-    option of place: value}, without prepack and graphs. blas: multiply matrices as Caffe does on
-    the CPU, as in Net. fused: update all parameters in one pass (update.py); False: by the rules,
-    with the same bits. dialect: of caffe.proto, for the solver and its nets.
+    option of place: value}, without prepack; graphs for the train net alone. blas: multiply
+    matrices as Caffe does on the CPU, as in Net. fused: update all parameters in one pass
+    (update.py); False: by the rules, with the same bits. dialect: of caffe.proto, for the solver
+    and its nets.
     processes: those that compute this run together (distributed.joined), each with a solver of its
     own; then iter_size counts the passes of each, as in Caffe on several GPUs, unless
     iter_size_in_all gives those of an iteration over all processes. N processes at iter_size 1 give
@@ -112,12 +113,12 @@ class Solver:
             passes = () if blas else DEFAULT
         options = {'seed': self.seed, 'passes': tuple(passes), 'blas': blas, 'writes': self.writes}
 
-        def make(text, overrides):
+        def make(text, overrides, **more):
             state = text.message.state
             net = net_class.of(text, state.phase, state.level, search=search(text.file),
                                overrides=overrides, **options)
             return place(net, device, workers=workers, precision=precision,
-                         **{**(placed or {}), 'prepack': False, 'graphs': False})
+                         **{**(placed or {}), 'prepack': False, **more})
         self.search = search(self.text.file)
         glog.CAFFE.info('Initializing solver from parameters:\n%s', p,
                         extra=glog.at('solver.cpp', 45))
@@ -126,7 +127,7 @@ class Solver:
         used = sources and (idle_test_nets or self._ever_tests())
         if test_overrides is None:
             test_overrides = overrides
-        self.test_nets = [make(text, test_overrides)
+        self.test_nets = [make(text, test_overrides, graphs=False)
                           for text in test_nets(self.text, self.search)] if used else []
         learned = [blob.parameter.nbytes for blob in self.net.learnable_params
                    if blob.parameter.requires_grad]

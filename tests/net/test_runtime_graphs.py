@@ -203,8 +203,8 @@ def test_a_layer_that_waits_for_the_gpu(caplog):
 
 
 @gpu
-def test_waiting_is_an_error_only_inside():
+def test_synchronisation_is_an_error_only_inside():
     x = torch.ones(3, device='cuda')
-    with pytest.raises(RuntimeError), graphs.waiting_is_an_error():
+    with pytest.raises(RuntimeError), graphs.synchronisation_is_an_error():
         x.sum().item()
     assert x.sum().item() == 3

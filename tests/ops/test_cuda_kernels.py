@@ -60,7 +60,7 @@ from test_repeat_border import (  # noqa: F401
     test_border_views,
 )
 from test_unrolled import (  # noqa: F401
-    test_any_windows,
+    test_any_unrolled_windows,
     test_bad_arguments,
     test_bad_arguments_of_sums,
     test_convolution,

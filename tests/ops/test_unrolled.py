@@ -70,7 +70,7 @@ axis = st.tuples(st.integers(1, 5), st.integers(0, 6), st.integers(1, 7)).filter
 
 @settings(deadline=None, max_examples=40)
 @given(batch=st.integers(1, 3), channels=st.integers(1, 9), y=axis, x=axis)
-def test_any_windows(batch, channels, y, x):
+def test_any_unrolled_windows(batch, channels, y, x):
     """Integers are exact, and the ops are each other's adjoint: one sum of products."""
     kernel, pad, size = zip(y, x, strict=True)
     image = (4 * draws(batch, channels, *size)).round()

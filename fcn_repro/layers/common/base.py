@@ -6,6 +6,7 @@ the bottoms' shapes, `forward` of the bottoms and the parameters. Backward is au
 
 import operator
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class Layer:
     overwritable = False     # backward does not read the tops: an in-place layer may destroy them
     shares_data = False      # the tops are the bottom's memory
     stateful = False         # forward continues from what the forward pass before left
-    replayable = True        # without autograd forward is a fixed sequence of kernels (CUDA graphs)
+    replayable = True        # forward and backward are fixed sequences of kernels (CUDA graphs)
     product = False      # computes in the net's 16-bit type, where it has one (net/plan.py)
     makes_tops = False   # its tops surely have memory of their own (net/cost.py)
     reads_data = False   # its tops depend on files, or on a user's code
@@ -213,6 +214,19 @@ class Layer:
         a name and those after it draw from streams of their own."""
         key = '/'.join(map(str, (self.state.seed, self.node.unique_name, *what)))
         return torch.Generator(device).manual_seed(zlib.crc32(key.encode()))
+
+    def random(self, make: Callable[[], torch.Tensor],
+               fill: Callable[[torch.Tensor], Any]) -> torch.Tensor:
+        """make(), filled in place by fill(tensor) with what this layer draws at the net's position.
+        While a pass is recorded, one tensor that is filled anew before each replay."""
+        kept = self.state.drawn
+        if kept is not None and self in kept:
+            return kept[self][0]
+        tensor = make()
+        fill(tensor)
+        if kept is not None:
+            kept[self] = tensor, fill
+        return tensor
 
     def axis(self, axis: int, shape: tuple, what: str = 'axis') -> int:
         """A possibly negative axis of a blob as a non-negative one. `what`: its name in errors."""

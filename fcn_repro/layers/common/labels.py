@@ -22,11 +22,7 @@ def labels_of(layer, blob, classes, ignore, kept=None):
     kept: a bool mask of the labels that take part at all; None: all of them. Raises FcnError for
     one of these outside 0 … classes - 1 that is not `ignore` (Caffe reads past the blob there).
     """
-    labels = blob.detach().long()
-    valid = labels != ignore if ignore is not None else labels == labels
-    if kept is not None:
-        valid = valid & kept
-    wrong = valid & ((labels < 0) | (labels >= classes))
+    labels, valid, wrong = unchecked_labels(blob, classes, ignore, kept)
     if wrong.any():
         bad = labels[wrong]
         raise layer.error(f'{bad.numel()} labels outside 0 … {classes - 1}, such as '
@@ -34,6 +30,15 @@ def labels_of(layer, blob, classes, ignore, kept=None):
                           f'{ignore if ignore is not None else "not set"}',
                           'Fix the labels, num_output of the scores, or loss_param.ignore_label.')
     return labels.masked_fill(~valid, 0), valid
+
+
+def unchecked_labels(blob, classes, ignore, kept=None):
+    """(labels as int64; mask of those that count; mask of those for which labels_of raises)."""
+    labels = blob.detach().long()
+    valid = labels != ignore if ignore is not None else labels == labels
+    if kept is not None:
+        valid = valid & kept
+    return labels, valid, valid & ((labels < 0) | (labels >= classes))
 
 
 def indices(layer, blob, count, what, do):

@@ -30,7 +30,7 @@ def normalizer(mode, scores, axis, valid):
     outer = math.prod(scores[:axis])
     count = {LossParameter.FULL: outer * math.prod(scores[axis + 1:]),
              LossParameter.BATCH_SIZE: outer, LossParameter.NONE: 1}[mode]
-    return torch.tensor(max(1, count), device=valid.device)
+    return torch.full((), max(1, count), device=valid.device)
 
 
 def same_first(layer, bottoms):

@@ -1,9 +1,21 @@
 """Base classes of layers that read images."""
 
+from functools import lru_cache
+from typing import NamedTuple
+
 import torch
 
 from ...errors import FcnError
 from .base import Layer
+
+SENT_AHEAD = 32 * 2 ** 20       # bytes of a batch, at most, that reading threads copy to a GPU:
+#                                 up to 2 * workers of them wait there
+
+
+class Batch(NamedTuple):
+    """The tops of a forward pass; copied: the event after which they are on a GPU, or None."""
+    tensors: list[torch.Tensor]
+    copied: torch.cuda.Event | None = None
 
 
 class Source(Layer):
@@ -19,16 +31,35 @@ class Source(Layer):
         except FcnError as error:
             raise self.placed(error) from None
 
-    def on_host(self, arrays):
-        """Arrays as tensors, in pinned memory if they are to be copied to a GPU."""
+    def sent(self, arrays):
+        """Arrays as a Batch: if they are for a GPU in pinned memory, or on their way to it. Called
+        by reading threads."""
         tensors = [torch.from_numpy(array) for array in arrays]
-        return [tensor.pin_memory() for tensor in tensors] if self.state.options.gpu else tensors
-
-    def on_device(self, tensors):
-        """Tensors of on_host on the net's device. The copy to a GPU is asynchronous; torch does not
-        reuse the pinned memory until it is complete."""
         gpu = self.state.options.gpu
-        return [tensor.to(gpu, non_blocking=True) for tensor in tensors] if gpu else tensors
+        if not gpu:
+            return Batch(tensors)
+        pinned = [tensor.pin_memory() for tensor in tensors]
+        if sum(tensor.nbytes for tensor in pinned) > SENT_AHEAD:
+            return Batch(pinned)
+        with torch.cuda.stream(copying(gpu)):
+            return Batch([tensor.to(gpu, non_blocking=True) for tensor in pinned],
+                         torch.cuda.current_stream(gpu).record_event())
+
+    def on_device(self, batch):
+        """The tensors of a Batch on the net's device. Copies to a GPU are asynchronous; torch does
+        not reuse the pinned memory until they are complete."""
+        gpu = self.state.options.gpu
+        for tensor in batch.tensors if batch.copied else ():
+            here = torch.cuda.current_stream(tensor.device)
+            here.wait_event(batch.copied)
+            tensor.record_stream(here)          # its memory is the copying stream's
+        return [tensor.to(gpu, non_blocking=True) if gpu else tensor for tensor in batch.tensors]
+
+
+@lru_cache
+def copying(gpu):
+    """The stream on which reading threads copy batches to a GPU, while others compute."""
+    return torch.cuda.Stream(gpu)
 
 
 class BatchSource(Source):
@@ -48,6 +79,6 @@ class BatchSource(Source):
 
     def forward(self, bottoms, params):
         *_, ahead = self.located(self.source, self.state.seed)
-        tensors = self.located(ahead.take, self.state.position, self.state.options.workers,
-                               self.state.share)
-        return self.on_device(tensors)
+        batch = self.located(ahead.take, self.state.position, self.state.options.workers,
+                             self.state.share)
+        return self.on_device(batch)

@@ -22,8 +22,8 @@ class ExecutionOptions:
     device: of parameters and activations. channels_last: memory format of 4-D filters and inputs.
     precision: a key of PRECISIONS. winograd, gemm: allow these convolution algorithms
     (ops/conv.py); prepack: cache the filters that they lay out while autograd is off. graphs:
-    replay CUDA graphs (net/cuda_graphs.py). workers: reading threads of each data layer. blas:
-    multiply matrices as Caffe does on the CPU (ops/blas.py).
+    replay CUDA graphs (net/cuda_graphs.py, net/train_graphs.py). workers: reading threads of each
+    data layer. blas: multiply matrices as Caffe does on the CPU (ops/blas.py).
     """
     device: torch.device = CPU
     channels_last: bool = False
@@ -66,6 +66,9 @@ class RunState:
     which data are read ahead; postponed, which collects (position, Node.key, values) for
     Layer.write, so that the solver can write all in the order of positions (None: layers write at
     once).
+    Set while a training pass is recorded (net/train_graphs.py): unchecked, by which loss layers
+    give NaN for a bad label instead of waiting for the GPU to find it; drawn, which keeps what
+    random layers draw, {layer: (tensor, what fills it)}; postponed, as above.
     """
     phase: int
     seed: int = 0
@@ -78,3 +81,5 @@ class RunState:
     filters: dict[tuple[str, int], Any] = field(default_factory=dict, compare=False)
     share: Share = field(default_factory=Share)
     postponed: list[Any] | None = None
+    unchecked: bool = False
+    drawn: dict[Any, Any] | None = None

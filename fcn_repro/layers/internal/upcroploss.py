@@ -50,7 +50,8 @@ class UpCropLoss(InternalLayer):
         try:
             loss = ops.upcrop_softmax_loss(
                 x, labels, *known, LossParameter.NormalizationMode.Name(like.normalization),
-                like.ignore, like.weights(ops.tap_dtype(x.dtype), x.device), kept)
+                like.ignore, like.weights(ops.tap_dtype(x.dtype), x.device), kept,
+                check=not self.state.unchecked)
         except FcnError as error:
             raise error.at(line=like.node.line, layer=like.node.name, type=like.type) from None
         return [loss.to(x.dtype)]
