@@ -27,6 +27,12 @@ class Limits(NamedTuple):
     params: float = 1e-4            # after iterations of a solver, and its history
 
 
+# By precision (docs/numerics.md). Of the coarse ones they tell a wrong result from a rounded one.
+FP32 = Limits()
+LIMITS = {'fp32': FP32, 'tf32': Limits(1e-2, 1e-1, 1e-2, 1e-1),
+          'bf16': Limits(5e-2, 5e-1, 5e-2, 5e-1), 'fp16': Limits(1e-2, 1e-1, 1e-2, 1e-1)}
+
+
 class Gap(NamedTuple):
     """The error of one array, its limit, and a remark such as 'has shape (2, 3), ...'."""
     what: str

@@ -15,7 +15,7 @@ from ..formats.weights import modern, read_solverstate, read_weights, write_solv
 from ..net.net import Net
 from ..search import SearchPath
 from ..solver.solver import Solver
-from .cases import GoldenCase, case
+from .cases import CPU, GoldenCase, Placement, case
 from .comparison import Comparison, Limits
 from .golden import Group, held, read_golden
 from .layers import compare_params, total_loss
@@ -28,12 +28,14 @@ def find_solvers(folder: Path, names: set[str]) -> Iterator[GoldenCase]:
     """golden.h5 beside solver.prototxt: the run, and each run that resumes from a snapshot."""
     if not {'golden.h5', 'solver.prototxt'} <= names:
         return
-    yield case('.', filter(SOLVER_FILE.fullmatch, names), partial(check_solver, folder=folder))
+    yield case('.', filter(SOLVER_FILE.fullmatch, names), partial(check_solver, folder=folder),
+               computes=True)
     resumed = held(folder / 'golden.h5')
     for name in names:
         start = re.search(r'_iter_(\d+)\.solverstate(\.h5)?$', name)
         if start and f'resume_from_{start[1]}' in resumed:
-            yield case(name, (), partial(check_resumed, folder=folder, state=folder / name))
+            yield case(name, (), partial(check_resumed, folder=folder, state=folder / name),
+                       computes=True)
 
 
 class LossLog(Net):
@@ -49,13 +51,14 @@ class LossLog(Net):
         return out
 
 
-def check_solver(comparison: Comparison, folder: Path, limits: Limits) -> None:
+def check_solver(comparison: Comparison, folder: Path, limits: Limits,
+                 where: Placement = CPU) -> None:
     """Repeat Caffe's run and compare each iteration: its losses and rate, the params and history
     where golden.h5 has them, and Caffe's snapshots. FcnError if a file cannot be read."""
     golden = read_golden(Path(folder, 'golden.h5'))
     with tempfile.TemporaryDirectory() as scratch:
         solver = Solver(Path(folder, 'solver.prototxt'), search=SearchPath.beside,
-                        prefix=Path(scratch, 'run'), net_class=LossLog)
+                        prefix=Path(scratch, 'run'), net_class=LossLog, **where._asdict())
         solver.net.copy_from(initial_weights(folder, 'init'))
         losses, rates = {'loss': [], 'smoothed_loss_log': [], 'loss_sub': []}, []
         for i in range(1, len(golden.need('loss').values) + 1):
@@ -82,14 +85,15 @@ def printed(rates: Iterable[float]) -> list[str]:
     return [f'{rate:.6g}' for rate in rates]
 
 
-def check_resumed(comparison: Comparison, folder: Path, state: Path, limits: Limits) -> None:
+def check_resumed(comparison: Comparison, folder: Path, state: Path, limits: Limits,
+                  where: Placement = CPU) -> None:
     """Resume from a snapshot of Caffe's, with the data at its first sample, and compare the end."""
     golden = read_golden(Path(folder, 'golden.h5'))
     start = re.search(r'_iter_(\d+)\.', Path(state).name)[1]
     golden = golden.need(f'resume_from_{start}', 'group')
     with tempfile.TemporaryDirectory() as scratch:
         solver = Solver(Path(folder, 'solver.prototxt'), search=SearchPath.beside,
-                        prefix=Path(scratch, 'run'))
+                        prefix=Path(scratch, 'run'), **where._asdict())
         solver.restore(state)
         comparison.equal('iter', solver.iter, int(start))
         losses = []
