@@ -33,8 +33,8 @@ def ways_of(rows, group, **case):
 def milliseconds(group, **case):
     """The longest of ours in a group."""
     def value(rows):
-        return max((1e3 * ways[OURS]['median'] for ways in ways_of(rows, group, **case)),
-                   default=None)
+        return max((1e3 * ways[OURS]['median'] for ways in ways_of(rows, group, **case)
+                    if OURS in ways), default=None)
     return value
 
 

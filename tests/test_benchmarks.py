@@ -96,24 +96,70 @@ def test_gpu_check_wants_a_gpu(capsys, monkeypatch):
     assert done.status == 1 and 'no GPU' in done.err
 
 
-def test_gpu_check_runs_steps_by_name(capsys, monkeypatch, tmp_path):
-    """Each by itself and in the order given; one that fails, or is missing, hides no other."""
+@pytest.fixture
+def gpu_check(monkeypatch, tmp_path):
+    """tools/gpu_check.py, where torch sees a GPU; it writes into tmp_path."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr('torch.cuda.is_available', lambda: True)
     monkeypatch.setattr('torch.cuda.get_device_name', lambda: 'a GPU')
-    steps = {'bad': [sys.executable, '-c', 'import sys; sys.exit(3)'], 'absent': ['./no-such-file'],
-             'good': [sys.executable, '-c', 'print("fine")'], 'left': ['./never-run']}
-    check = tool('gpu_check')
-    monkeypatch.setattr(check, 'STEPS', steps)
-    done = call(capsys, 'gpu_check', 'bad', 'absent', 'good', main=check.main)
+    return tool('gpu_check')
+
+
+def python(text):
+    return [sys.executable, '-c', text]
+
+
+def test_gpu_check_ends_in_one_table(gpu_check, capsys, monkeypatch, tmp_path):
+    """One step that fails, hangs or is missing hides no other; those that are timed come last, one
+    after the other."""
+    Step, hang = gpu_check.Step, 'import time; print("began", flush=True); time.sleep(60)'
+    child = f'import subprocess, sys; subprocess.run([sys.executable, "-c", {hang!r}])'
+    note = 'import time; t = open("{0}", "w"); t.write(str(time.time())); print("a 1", "a 2")'
+    steps = {'timed': Step(python(note.format('timed')), 60, (r'a \d',), True),
+             'bad': Step(python('import sys; sys.exit(3)'), 60), 'absent': Step(['./no-such'], 60),
+             'hangs': Step(python(child), 2), 'good': Step(python(note.format('good')), 60),
+             'left': Step(['./never-run'], 60)}
+    monkeypatch.setattr(gpu_check, 'STEPS', steps)
+    done = call(capsys, 'gpu_check', 'timed', 'bad', 'absent', 'hangs', 'good', main=gpu_check.main)
     assert done.status == 1
     page = (tmp_path / 'runs/gpu-check/report.md').read_text()
-    assert 'bad | failed with status 3' in page and 'absent | failed to start' in page
-    assert 'good | passed' in page and 'fine' in page and 'left' not in page
-    done = call(capsys, 'gpu_check', 'good', main=check.main)
-    assert not done.status
-    done = call(capsys, 'gpu_check', 'wrong', main=check.main)
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in done.out.splitlines()
+            if line.startswith('| ')]
+    assert '\n'.join(line for line in done.out.splitlines() if line.startswith('|')) in page
+    assert [row[0] for row in rows] == ['step', 'timed', 'bad', 'absent', 'hangs', 'good']
+    verdicts = {name: (verdict, figure) for name, verdict, _, figure in rows[1:]}
+    assert verdicts['timed'] == ('passed', 'a 2') and verdicts['good'] == ('passed', '')
+    assert verdicts['bad'][0] == 'failed with status 3'
+    assert verdicts['absent'][0].startswith('failed to start: ')
+    assert verdicts['hangs'][0] == 'out of time after 2 s'
+    assert int({row[0]: row[2] for row in rows}['hangs']) < 30
+    assert 'hangs: began' in done.out and 'left' not in page
+    assert float((tmp_path / 'timed').read_text()) > float((tmp_path / 'good').read_text()) + 1
+    assert not call(capsys, 'gpu_check', 'good', main=gpu_check.main).status
+    done = call(capsys, 'gpu_check', 'wrong', main=gpu_check.main)
     assert done.status == 1 and "no step 'wrong'" in done.err
+
+
+def test_gpu_check_takes_goldens(gpu_check, capsys, monkeypatch, tmp_path):
+    own, tests = tmp_path / 'shared', tmp_path / 'tests'
+    monkeypatch.setattr(gpu_check, 'GOLDENS', (own, tests))
+    tests.mkdir()
+    assert gpu_check.chosen([], None)['goldens'].command[-1] == str(tests)
+    assert f'{own} is missing' in capsys.readouterr().out
+    own.mkdir()
+    assert gpu_check.chosen(['goldens'], None)['goldens'].command[-1] == str(own)
+    assert gpu_check.chosen(['goldens'], 'other')['goldens'].command[-1] == 'other'
+    assert not capsys.readouterr().out
+
+
+def test_goldens_without_their_photographs_are_left_out(gpu_check):
+    end = '\n3 cases, 9 arrays: 1 ok, 0 depart, 2 not supported; 1 s\n'
+    lost = 'full/a  NOT SUPPORTED: a.jpg: the photograph of this case is missing. Put it there.'
+    assert gpu_check.judge(1, lost + end) == 'passed, 1 without their photographs left out'
+    for other in 'b   1 arrays  1.0 1e-05  DEPARTS: y', 'b NOT SUPPORTED: c':
+        assert gpu_check.judge(1, f'{lost}\n{other}{end}') == 'failed with status 1'
+    assert gpu_check.judge(1, lost) == 'failed with status 1'
+    assert gpu_check.judge(9, '===== Device not supported\n') == 'refused by this machine'
 
 
 @pytest.mark.slow
@@ -208,7 +254,8 @@ def test_the_page_of_a_gpu():
                'load': 0.5, 'instructions': 'AVX2'}
     rows = [r | {'called': 2e-3, 'timed': 'calls'} for r in gpu_rows()]
     page = report.tables({'machine': machine, 'rows': rows})
-    assert 'On a card;' in page and '| op 1, batch 20: percent of the write bandwidth | >= 85 | 85.100 |' in page
+    assert 'On a card;' in page
+    assert '| op 1, batch 20: percent of the write bandwidth | >= 85 | 85.100 |' in page
     assert 'a call of Python' in page and '| 2.000 ms* |' in page
 
 
