@@ -12,13 +12,12 @@ from pathlib import Path
 from ..errors import FcnError
 from ..formats.solverstate import write_binary
 from ..formats.weights import modern, read_solverstate, read_weights, write_solverstate
-from ..net.net import Net
 from ..search import SearchPath
 from ..solver.solver import Solver
 from .cases import CPU, GoldenCase, Placement, case
 from .comparison import Comparison, Limits
 from .golden import Group, held, read_golden
-from .layers import compare_params, total_loss
+from .layers import compare_params
 
 SOLVER_FILE = re.compile(r'golden\.h5|(train|solver|data|init|weights|snapshot_iter)\w*'
                          r'\.(prototxt|h5|txt|caffemodel|solverstate)(\.h5)?')
@@ -38,19 +37,6 @@ def find_solvers(folder: Path, names: set[str]) -> Iterator[GoldenCase]:
                        computes=True)
 
 
-class LossLog(Net):
-    """A net that records the loss of each forward pass."""
-
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
-        self.recorded: list[float] = []
-
-    def forward(self, *args, **inputs):
-        out = super().forward(*args, **inputs)
-        self.recorded.append(total_loss(self))
-        return out
-
-
 def check_solver(comparison: Comparison, folder: Path, limits: Limits,
                  where: Placement = CPU) -> None:
     """Repeat Caffe's run and compare each iteration: its losses and rate, the params and history
@@ -58,7 +44,7 @@ def check_solver(comparison: Comparison, folder: Path, limits: Limits,
     golden = read_golden(Path(folder, 'golden.h5'))
     with tempfile.TemporaryDirectory() as scratch:
         solver = Solver(Path(folder, 'solver.prototxt'), search=SearchPath.beside,
-                        prefix=Path(scratch, 'run'), net_class=LossLog, **where._asdict())
+                        prefix=Path(scratch, 'run'), **where._asdict())
         solver.net.copy_from(initial_weights(folder, 'init'))
         losses, rates = {'loss': [], 'smoothed_loss_log': [], 'loss_sub': []}, []
         for i in range(1, len(golden.need('loss').values) + 1):
@@ -66,7 +52,7 @@ def check_solver(comparison: Comparison, folder: Path, limits: Limits,
             rates.append(solver.rate)
             losses['loss'].append(solver.loss)
             losses['smoothed_loss_log'].append(solver.smoothed_loss)
-            losses['loss_sub'].append(solver.net.recorded[-solver.param.iter_size:])
+            losses['loss_sub'].append(solver.pass_losses)
             compare_state(comparison, f'iter_{i}', solver, golden.group(f'iter_{i}'),
                           limits.params)
             for path in sorted(Path(folder).glob(f'*_iter_{i}.*')):
@@ -99,7 +85,7 @@ def check_resumed(comparison: Comparison, folder: Path, state: Path, limits: Lim
         losses = []
         for _ in golden.need('loss_last_sub').values:
             solver.iterate()
-            losses.append(total_loss(solver.net))
+            losses.append(solver.pass_losses[-1])
     comparison.compare_numbers('loss_last_sub', losses, golden['loss_last_sub'].values,
                                limits.losses)
     compare_state(comparison, 'end', solver, golden, limits.params)
