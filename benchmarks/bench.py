@@ -34,15 +34,15 @@ def groups(args):
         net.runs = min(args.runs, GPU_ROUNDS)
         net.size = args.size if args.short else gpu.SIZE
     found = {'upsampling': lambda: upcrop.targets(args), 'deconvolution':
-             lambda: deconv.targets(args), 'update': lambda: update.compare('SGD', args),
-             'images': lambda: fcn8s.images(net), 'training': lambda: fcn8s.training(net)}
+             lambda: deconv.targets(args), 'update': lambda: update.compare('SGD', args)}
     if args.device == 'cuda':
         found['online training'] = lambda: gpu.online_training(args)
-    return found | {'curves': lambda: upcrop.curves(args)}
+    return found | fcn8s.groups(net) | {'curves': lambda: upcrop.curves(args)}
 
 
-def gather(groups):
-    """(rows, names of the groups that failed): an error ends its group alone, and is printed."""
+def gather(groups, keep=lambda rows: None):
+    """(rows, names of the groups that failed): an error ends its group alone, and is printed. keep:
+    called with all rows so far after each group, so that little is lost where this is ended."""
     rows, failed = [], []
     for name, run in groups.items():
         try:
@@ -50,6 +50,7 @@ def gather(groups):
         except Exception:
             print(f'\nbenchmark {name} failed:\n{traceback.format_exc()}', flush=True)
             failed.append(name)
+        keep(rows)
     return rows, failed
 
 
@@ -69,8 +70,8 @@ def main():
     for name in args.only or ():
         if name not in wanted:
             raise FcnError(f"no group '{name}'", do=f'Give some of {", ".join(wanted)}.')
-    rows, failed = gather({name: wanted[name] for name in args.only or wanted})
-    write(args.json, machine, rows, short=args.short)
+    rows, failed = gather({name: wanted[name] for name in args.only or wanted},
+                          lambda rows: write(args.json, machine, rows, short=args.short))
     print(f'\n{headline(machine)}')
     print(gpu_targets.summary(rows, machine['processor']) if args.device == 'cuda'
           else summary(rows))

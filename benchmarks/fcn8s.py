@@ -40,7 +40,7 @@ from fcn_repro.recipe.optimisations import NAMES
 SIZE = 375, 500
 REPLAYED = 'reduce-overhead'    # torch.compile with CUDA graphs
 # on a GPU: {precision: the memory format that is compiled}; torch's float32 is slower channels-last
-BEST = {'fp32': 'contiguous', 'tf32': 'channels-last', 'bf16': 'channels-last'}
+BEST = {'bf16': 'channels-last', 'tf32': 'channels-last', 'fp32': 'contiguous'}
 TRAINING_TURN = 0.2     # seconds, of several steps
 OFF = [name for name in NAMES if name not in ('fuse_score', 'fused_update', 'graphs')]
 
@@ -72,23 +72,44 @@ def peers(args, x, precision, compile):
             for name, (_, run) in found.items()}
 
 
-def images(args):
-    """Rows of an image's scores, on a GPU in each precision, and of its label map."""
+def groups(args):
+    """{name: a function that gives rows} of a whole net; on a GPU each precision by itself."""
     if args.device == 'cpu':
-        return scores(args, 'fp32') + label_maps(args)
-    return [row for precision in BEST for row in scores(args, precision)] + label_maps(args)
+        return {'images': lambda: scores(args) + label_maps(args),
+                'training': lambda: training(args)}
+    found = {f'images {p}': lambda p=p: scores(args, p) for p in BEST}
+    found |= {f'training {p}': lambda p=p: training(args, p) for p in ('tf32', 'fp32')}
+    return found | {'label map': lambda: label_maps(args),
+                    'optimisations': lambda: optimisations(args)}
 
 
-def scores(args, precision):
+def without(args, mine, x):
+    """{way: a function that gives scores} of our net with one optimisation off at a time."""
+    found = {}
+    for name in [*OFF, *(['graphs'] if args.device == 'cuda' else [])]:
+        net = ours(args.device, [name], like=None if name == 'channels_last' else mine)
+        found[f'ours without {name}'] = lambda net=net: net(data=x)['score']
+    return found
+
+
+def optimisations(args):
+    """Rows of our net on a GPU, and without each optimisation, in float32."""
+    x, mine = sample(args.size)[0].to(args.device), ours(args.device)
+    functions = {OURS: lambda: mine(data=x)['score'], **without(args, mine, x)}
+    with torch.inference_mode():
+        check(functions, 'values')
+    return measure('FCN-8s scores, optimisations off', {'image': f'{args.size[0]}x{args.size[1]}'},
+                   functions, args, captures=eager)
+
+
+def scores(args, precision='fp32'):
     """Rows of an image's scores in one precision."""
     x, _ = sample(args.size)
     image, case = x.numpy(), {'image': f'{args.size[0]}x{args.size[1]}'}
     cuda, x = args.device == 'cuda', x.to(args.device)
     mine = ours(args.device, precision=precision)
     functions = peers(args, x, precision, args.compile) | {OURS: lambda: mine(data=x)['score']}
-    for name in [*OFF, *(['graphs'] if cuda else [])] if precision == 'fp32' else ():
-        net = ours(args.device, [name], like=None if name == 'channels_last' else mine)
-        functions[f'ours without {name}'] = lambda net=net: net(data=x)['score']
+    functions |= {} if cuda else without(args, mine, x)
     other = opencv(args.threads) if not cuda else None
     if other:
         functions['OpenCV'] = lambda: torch.from_numpy(other(image))
@@ -162,14 +183,8 @@ def our_step(args, x, y, off=(), precision='fp32'):
                                   in of_ours(made.net).items() if not name.startswith('up')}
 
 
-def training(args):
-    """Rows of a training step: forward, loss, backward, update; on a GPU in TF32 as well."""
-    return [row for precision in ('fp32', *(['tf32'] if args.device == 'cuda' else []))
-            for row in step_rows(args, precision)]
-
-
-def step_rows(args, precision):
-    """Rows of a training step in one precision."""
+def training(args, precision='fp32'):
+    """Rows of a training step in one precision: forward, loss, backward, update."""
     x, y = (t.to(args.device) for t in sample(args.size))
     ways = {'eager, contiguous, foreach': ('contiguous', {'foreach': True}),
             'eager, channels-last, foreach': ('channels-last', {'foreach': True}),
@@ -202,7 +217,7 @@ def main():
     parser.add_argument('--compile', action='store_true', help='torch.compile of plain too')
     args = parser.parse_args()
     machine = prepare(args)
-    write(args.json, machine, images(args) + training(args))
+    write(args.json, machine, [row for run in groups(args).values() for row in run()])
 
 
 if __name__ == '__main__':

@@ -48,6 +48,9 @@ SANITISED = [*TESTS, 'tests/ops', 'tests/solver/test_update.py', *ON_HOST, '-k',
              'cuda and (twin or golden or rules or border or pool or col2im or winograd)']
 BENCH = [sys.executable, 'benchmarks/bench.py', '--device', 'cuda', '--compile', 'nets']
 CASES = r'\d+ cases, .*'
+COMPILED = [f'{what} {precision}' for what, precisions in (
+    ('images', ('bf16', 'tf32', 'fp32')), ('training', ('tf32', 'fp32')))
+    for precision in precisions]
 PYTEST = r'\d+ (?:passed|failed|error).* in [\d.]+s.*'
 LINES = 200         # of each step's output in the report
 
@@ -73,7 +76,7 @@ STEPS = {
     'racecheck': Step([SANITIZER, '--tool', 'racecheck', '--error-exitcode', '9', *SANITISED], 180,
                       (r'RACECHECK SUMMARY: .*',)),
     # what torch.compile keeps on disk, so that the benchmarks need not wait for it
-    'compile': Step([*BENCH, '--runs', '1', '--only', 'images', 'training'], 180),
+    'compile': Step([*BENCH, '--runs', '1', '--only', *COMPILED], 180),
     'train': Step([sys.executable, '-m', 'fcn_repro', 'train', 'mini-fcn32s', '--runs', str(RUNS)],
                   90, (r'[\d.]+ images/s', r'mean IU [\d.]+'), True, None),
     'benchmarks': Step([*BENCH, '--json', str(RESULTS)], 200,
