@@ -1,19 +1,18 @@
-"""What is measured on a GPU alone, and what is wanted there (of an H200)."""
+"""What is measured on a GPU alone: FCN-32s trained online, from JPEGs."""
 
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from gpu_targets import ONLINE
 from nets import FOLDER, fill, of_ours
 from PIL import Image
-from targets import cases, seconds
-from timing import OURS, measure
+from timing import OURS, alternate, rows_of, table
 
 from fcn_repro.solver import Solver
 
 SIZE = 500, 500
-FCN32S, ITERATIONS, PHOTOS = FOLDER.parent / 'voc-fcn32s', 60, 20
-BATCH = 20
+FCN32S, ITERATIONS, PHOTOS = FOLDER.parent / 'voc-fcn32s', 100, 20
 
 
 def photos(folder):
@@ -33,8 +32,9 @@ def photos(folder):
 
 
 def online_training(args, iterations=ITERATIONS):
-    """Rows of FCN-32s, one image an iteration, read from JPEGs: a turn is `iterations` of them, a
-    row's seconds are of one."""
+    """Rows of FCN-32s, one image an iteration, read from JPEGs, in TF32 and in float32: a round is
+    `iterations` of Solver.step, after as many that do not count; seconds are of one."""
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         photos(folder / 'voc')
@@ -49,47 +49,12 @@ def online_training(args, iterations=ITERATIONS):
         (folder / 'solver.prototxt').write_text(
             'train_net: "train.prototxt" base_lr: 1e-10 lr_policy: "fixed" momentum: 0.99 '
             'weight_decay: 0.0005 max_iter: 1000000 snapshot_after_train: false')
-        solver = Solver(folder / 'solver.prototxt', device=args.device,
-                        precision='tf32' if args.device == 'cuda' else 'fp32')
-        fill(of_ours(solver.net))
-        rows = measure('FCN-32s online training', {'image': '375x500'},
-                       {OURS: lambda: solver.step(iterations)},
-                       type(args)(**{**vars(args), 'runs': 3}), gradients=True, warm=False)
-    for row in rows:
-        row['seconds'] = [s / iterations for s in row['seconds']]
-        row['median'], row['best'] = row['median'] / iterations, row['best'] / iterations
+        for precision in ('tf32', 'fp32') if args.device == 'cuda' else ('fp32',):
+            solver = Solver(folder / 'solver.prototxt', device=args.device, precision=precision)
+            fill(of_ours(solver.net))
+            taken = alternate({OURS: lambda solver=solver: solver.step(iterations)}, 1, args.device,
+                              warm=False)
+            rows += rows_of(ONLINE, {'image': '375x500', 'precision': precision},
+                            {OURS: [seconds / iterations for seconds in taken[OURS]]})
+            print(table(rows[-1:]), flush=True)
     return rows
-
-
-def inverse(value):
-    """1 / value, None of None."""
-    return None if value is None else 1 / value
-
-
-def summary(rows):
-    """What is wanted of an H200, and what was reached, as text; rows may be missing."""
-    batch = [row['ratio'] for row in rows if row['group'] == 'op 1 forward' and 'curve' not in row
-             and row['case']['batch'] == BATCH and row['way'].startswith('floor')]
-    loss = [row['ratio'] for ways in cases(rows, 'op 5 loss forward + backward').values()
-            for way, row in ways.items() if way.startswith('floor')]
-    figures = [(f'op 1, batch {BATCH}: share of the write bandwidth, percent', 85, 100,
-                min(batch, default=None), True),
-               ('op 5: times the floor of its exponentials', 3, 1,
-                inverse(min(loss, default=None)), False),
-               ('FCN-8s 500x500, TF32: ms', 2.5, 1e3,
-                seconds(rows, 'FCN-8s scores', 'ours, tf32'), False),
-               ('FCN-8s 500x500, bf16: ms', 1.5, 1e3,
-                seconds(rows, 'FCN-8s scores', 'ours, bf16'), False),
-               ('FCN-32s online training, TF32: images/s', 150, 1,
-                inverse(seconds(rows, 'FCN-32s online training')), True)]
-    return '\n'.join(f'{name:58}{">=" if least else "<="} {wanted:<6}'
-                     f'{verdict(wanted, value, scale, least)}'
-                     for name, wanted, scale, value, least in figures)
-
-
-def verdict(wanted, value, scale, least):
-    """scale * value, and whether it is at least, or at most, what is wanted."""
-    if value is None:
-        return f'{"-":>9}  NOT MEASURED'
-    reached = scale * value
-    return f'{reached:9.2f}  {"met" if (reached >= wanted) == least else "NOT MET"}'

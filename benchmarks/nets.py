@@ -40,11 +40,11 @@ def ours(device='cpu', off=(), precision='fp32', like=None):
     return net
 
 
-def plain(form, device='cpu'):
+def plain(form, device='cpu', dtype=torch.float32):
     """The net as one writes it in PyTorch."""
     net = Plain()
     fill(of_plain(net))
-    return net.to(device, memory_format=form)
+    return net.to(device, dtype, memory_format=form)
 
 
 def of_ours(net):
@@ -129,9 +129,14 @@ def sgd(net, **options):
                              'weight_decay': 0}], RATE, MOMENTUM, weight_decay=DECAY, **options)
 
 
+# products of matrices: which argument is the first factor
+MATRICES = {'aten::mm': 0, 'aten::bmm': 0, 'aten::addmm': 1, 'aten::baddbmm': 1}
+
+
 class Count(TorchDispatchMode):
-    """Counts the multiply-adds of convolutions while it is entered, as they are computed: without
-    what collapse_border leaves out, and at Winograd's 36 a tile instead of 144."""
+    """Counts the multiply-adds of convolutions and of products of matrices while it is entered, as
+    they are computed: without what collapse_border leaves out, and at Winograd's 36 a tile instead
+    of 144."""
 
     def __init__(self):
         super().__init__()
@@ -152,6 +157,8 @@ class Count(TorchDispatchMode):
             self.total += by_tiles(out, args[0])
         elif name == 'fcn_repro::conv3x3_weight':
             self.total += by_tiles(*args[:2])
+        elif name in MATRICES:
+            self.total += out.numel() * args[MATRICES[name]].shape[-1]
         return out
 
 

@@ -1,6 +1,8 @@
-"""Fixed bilinear upsampling with a crop, and what follows it: ours and as others write it."""
+"""What ours is compared with, and how: at equal precision, after a look at the results; and fixed
+bilinear upsampling with a crop as others write it."""
 
 import shutil
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import torch
@@ -9,12 +11,15 @@ from timing import OURS
 
 from fcn_repro import ops
 from fcn_repro.errors import FcnError
+from fcn_repro.net.precision import tf32
 
 KERNELS = {2: (4, 5), 8: (16, 31), 32: (64, 19)}    # {stride: (kernel, crop offset)} of FCN
 FORMATS = {'contiguous': torch.contiguous_format, 'channels-last': torch.channels_last}
 # max|a - b| / max|b|; cuDNN chooses among algorithms that round more
 LIMITS = {'cpu': {'values': 1e-5, 'gradients': 1e-4, 'labels': 1e-4},
-          'cuda': {'values': 1e-4, 'gradients': 1e-3, 'labels': 1e-3}}
+          'cuda': {'values': 1e-4, 'gradients': 1e-3, 'labels': 1e-3},
+          'tf32': {'values': 2e-2, 'gradients': 3e-1, 'labels': 2e-2},     # of whole nets: a ReLU
+          'bf16': {'values': 1e-1, 'gradients': 5e-1, 'labels': 1e-1}}     # at 0 goes either way
 DENSE = 2e10        # multiply-adds of the dense kernel from which on that peer is left out
 
 
@@ -76,16 +81,36 @@ class Inputs:
                 if name != 'dense' or self.case.dense_work <= DENSE}
 
 
-def compiled(ways):
-    """{'compiled NAME': …} of functions; none, with the reason printed, without a compiler."""
-    compiler = 'nvcc' if torch.cuda.is_available() else 'g++'
-    if not torch.cuda.is_available() and not shutil.which(compiler):
+def compiled(ways, mode=None):
+    """{'compiled NAME': …} of functions; none, with the reason printed, without a compiler. mode:
+    torch.compile's."""
+    if not torch.cuda.is_available() and not shutil.which('g++'):
         print('torch.compile is left out: it needs g++')
         return {}
-    return {f'compiled {name}': (form, torch.compile(run)) for name, (form, run) in ways.items()}
+    return {f'compiled {name}': (form, torch.compile(run, mode=mode))
+            for name, (form, run) in ways.items()}
 
 
-def check(functions, what):
+@contextmanager
+def cudnn_benchmark():
+    """cuDNN tries its algorithms for each new shape, in this block."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def at(precision, run):
+    """A peer's function with torch's switches for a precision, and with cudnn.benchmark."""
+    def switched():
+        with tf32(precision == 'tf32'), cudnn_benchmark():
+            return run()
+    return switched
+
+
+def check(functions, what, precision='fp32'):
     """FcnError where the results of functions {way: function} differ from ours."""
     expected = functions[OURS]()
     for name, function in functions.items():
@@ -94,7 +119,7 @@ def check(functions, what):
             away = float((result != expected).float().mean())       # the share of pixels
         else:
             away = float((result - expected).abs().max() / expected.abs().max())
-        limit = LIMITS[expected.device.type][what]
+        limit = LIMITS.get(precision, LIMITS[expected.device.type])[what]
         if not away <= limit:
             raise FcnError(f"'{name}' differs from ours in its {what} by {away:.1e}; the limit is "
                            f'{limit:.0e}', do='Time nothing that is not the same.')

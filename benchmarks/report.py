@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+import gpu_targets
 from plot import chart, page
 from targets import verdicts
 from timing import OURS, headline
@@ -37,26 +38,42 @@ def tables(result):
     lines = ['# Figures', '', '<!-- written by benchmarks/report.py -->', '',
              headline(result['machine']) + '.',
              '**A short run: its figures mean nothing.**' if result.get('short') else '', '',
-             '## What is wanted, and what is reached', '',
-             '*Reached*: how many times ours a peer takes, the median over the rounds; of the '
-             'floor for op 6, of float32 for bf16. *Floor*: its share of our time. '
-             '*Below the floor*: the floor by itself takes longer than what is wanted.', '',
-             '| | against | case | wanted | reached | floor | |', '|---|---|---|---|---|---|---|']
-    for v in verdicts(result['rows']):
-        share = '' if v['floor'] is None else f'{v["floor"]:.0f} %'
-        lines.append(f'| {v["what"]} | {v["against"]} | {v["case"]} | {v["wanted"]} | '
-                     f'{v["reached"]:.2f} | {share} | {WORDS[v["verdict"]]} |')
+             '## What is wanted, and what is reached', '', *wanted(result)]
     groups = {}
     for row in result['rows']:
         if 'curve' not in row:
             case = ', '.join(f'{name} {value}' for name, value in row['case'].items())
             groups.setdefault((row['group'], case), []).append(row)
     for (group, case), rows in groups.items():
+        gpu = any('called' in row for row in rows)
         lines += ['', f'## {group[0].upper()}{group[1:]}', '', case + '.', '',
-                  '| | median | best | times ours |', '|---|---|---|---|']
+                  '| | median | best | times ours |' + ' a call of Python |' * gpu,
+                  '|---|---|---|---|' + '---|' * gpu]
         lines += [f'| {row["way"]} | {1e3 * row["median"]:.3f} ms | {1e3 * row["best"]:.3f} ms | '
-                  f'{row["ratio"]:.2f} |' for row in rows]
+                  f'{row["ratio"]:.2f} |' + called(row) * gpu for row in rows]
     return '\n'.join([*lines, '']).replace('\n\n\n', '\n\n')
+
+
+def wanted(result):
+    """The lines of the table of targets: a GPU's, or a processor's."""
+    machine, rows = result['machine'], result['rows']
+    if machine.get('device') == 'cuda':
+        return gpu_targets.table(rows, machine['processor'])
+    lines = ['*Reached*: how many times ours a peer takes, the median over the rounds; of the '
+             'floor for op 6, of float32 for bf16. *Floor*: its share of our time. '
+             '*Below the floor*: the floor by itself takes longer than what is wanted.', '',
+             '| | against | case | wanted | reached | floor | |', '|---|---|---|---|---|---|---|']
+    for v in verdicts(rows):
+        share = '' if v['floor'] is None else f'{v["floor"]:.0f} %'
+        lines.append(f'| {v["what"]} | {v["against"]} | {v["case"]} | {v["wanted"]} | '
+                     f'{v["reached"]:.2f} | {share} | {WORDS[v["verdict"]]} |')
+    return lines
+
+
+def called(row):
+    """The cell of what a call costs; with a star where the GPU's time is that of calls too."""
+    return f' {1e3 * row["called"]:.3f} ms{"*" * (row["timed"] == "calls")} |' \
+        if 'called' in row else ' |'
 
 
 def lines_of(rows, group, curve):

@@ -1,7 +1,5 @@
 """What is to be reached, and what of it was: from the rows of a result to a short table."""
 
-from timing import OURS
-
 EAGER, SCORES, STEP = 'eager', 'FCN-8s scores', 'FCN-8s training step'
 # (what, group, how the peers' ways begin, at least so many times ours)
 CPU = [*((what, group, f'{peer}, {form}', least)
@@ -18,6 +16,7 @@ CPU = [*((what, group, f'{peer}, {form}', least)
        ('FCN-8s, training step', STEP, EAGER, 1.3)]
 NAMES = {EAGER: 'the better eager'}
 BF16, UPDATE = 1.7, 1.2
+TOLD = 'stride', 'format', 'image', 'precision'        # of a case
 
 
 def cases(rows, group):
@@ -25,8 +24,8 @@ def cases(rows, group):
     found = {}
     for row in rows:
         if row['group'] == group and 'curve' not in row:
-            found.setdefault(', '.join(f'{k} {v}' for k, v in row['case'].items()
-                                       if k in ('stride', 'format', 'image')), {})[row['way']] = row
+            case = ', '.join(f'{k} {v}' for k, v in row['case'].items() if k in TOLD)
+            found.setdefault(case, {})[row['way']] = row
     return found
 
 
@@ -74,9 +73,3 @@ def summary(rows):
     return '\n'.join([*lines, "floor: its share of our time; 'wanted' and 'reached' are times ours "
                       'for a peer, of the floor for op 6, of float32 for bf16. BELOW THE FLOOR: '
                       'the floor by itself takes longer than what is wanted'])
-
-
-def seconds(rows, group, way=OURS):
-    """Median seconds of ours in a group's first case, or None."""
-    found = next(iter(cases(rows, group).values()), {})
-    return found[way]['median'] if way in found else None

@@ -2,7 +2,11 @@
 
 A result is {'machine': …, 'rows': […]}. A row is one way of doing a thing: group (the thing), case
 (sizes, threads), way, seconds (one number a round), median, best, and ratio: the median over the
-rounds of this way's time by that of OURS in the same round.
+rounds of this way's time by that of OURS in the same round. On a GPU the seconds are those of CUDA
+events around replays of a CUDA graph, or around calls where a way cannot be captured (timed:
+'graph' or 'calls'), and `called` is the median of what a call costs a Python program that keeps the
+GPU's queue full. The inputs of a replay are always the same tensors: in the L2 cache, where they
+fit.
 """
 
 import argparse
@@ -20,9 +24,14 @@ from fcn_repro.memory import keep_freed_memory
 from fcn_repro.ops import conv_gemm
 
 OURS = 'ours'
-PRODUCT = 1024          # rows, columns and depth of the product that gives the machine's speed
+PRODUCT = {'cpu': 1024, 'cuda': 4096}       # rows, columns and depth of the product that gives the
+                                            # machine's speed
 EXPS = 2 ** 17          # numbers, which stay in the cache and keep several threads busy
 EXP_CHAIN = 256         # on a GPU, in registers
+TURN = 0.01             # about the seconds of a turn on a GPU
+CALLS, SHORT = 10, 1e-3         # calls in one graph, of functions of fewer seconds: launching the
+                                # graph itself takes a few microseconds
+CALLED = 5              # rounds of what a call costs
 
 
 def arguments(doc, runs):
@@ -49,8 +58,9 @@ def prepare(args):
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     keep_freed_memory()
-    machine = {'processor': processor(args.device), 'cores': len(os.sched_getaffinity(0)),
-               'threads': args.threads, 'torch': torch.__version__, 'load': os.getloadavg()[0],
+    machine = {'device': args.device, 'processor': processor(args.device),
+               'cores': len(os.sched_getaffinity(0)), 'threads': args.threads,
+               'torch': torch.__version__, 'load': os.getloadavg()[0],
                'instructions': torch.backends.cpu.get_cpu_capability()}
     print(headline(machine))
     return machine
@@ -71,72 +81,160 @@ def headline(m):
             f'({m["instructions"]}), load before the run {m["load"]:.1f}')
 
 
-def alternate(functions, rounds, device='cpu', repeat=1, warm=True):
+def by_clock(function, repeat=1, device='cpu'):
+    """Seconds of a call, of `repeat` of them without waiting in between."""
+    wait = torch.cuda.synchronize if device == 'cuda' else int
+    wait()
+    start = time.perf_counter()
+    for _ in range(repeat):
+        function()
+    wait()
+    return (time.perf_counter() - start) / repeat
+
+
+def by_events(function, repeat=1):
+    """The GPU's seconds of a call, by CUDA events around `repeat` of them."""
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    first.record()
+    for _ in range(repeat):
+        function()
+    last.record()
+    torch.cuda.synchronize()
+    return first.elapsed_time(last) / 1e3 / repeat
+
+
+def alternate(functions, rounds, device='cpu', repeat=1, warm=True, seconds=None):
     """{key: [seconds]}: the functions take turns, every other round in reverse; one more round
     comes first and does not count.
 
     warm: a turn calls the function once unmeasured, so that none pays for the cache that another
-    left. repeat: calls a turn, so that on a GPU the launches queue up.
+    left. repeat: calls a turn, or {key: calls}, so that on a GPU the launches queue up. seconds:
+    (function, calls) -> seconds of one; the wall's by default.
     """
-    wait = torch.cuda.synchronize if device == 'cuda' else int
+    seconds = seconds or (lambda function, calls: by_clock(function, calls, device))
     taken = {key: [] for key in functions}
     for i in range(rounds + 1):
         for key in list(functions)[::(-1) ** i]:
-            function = functions[key]
             if warm:
-                function()
-            wait()
-            start = time.perf_counter()
-            for _ in range(repeat):
-                function()
-            wait()
+                functions[key]()
+            one = seconds(functions[key], repeat[key] if isinstance(repeat, dict) else repeat)
             if i:
-                taken[key].append((time.perf_counter() - start) / repeat)
+                taken[key].append(one)
     return taken
 
 
-def measure(group, case, functions, args, floor=None, gradients=False, warm=True):
+def captured(function, calls):
+    """A function that replays so many calls of a function as one CUDA graph; the memory of their
+    results is that of the graph. RuntimeError, or a function's own error, for what cannot be."""
+    stream, here = torch.cuda.Stream(), torch.cuda.current_stream()
+    stream.wait_stream(here)
+    with torch.cuda.stream(stream):
+        for _ in range(3):              # proofs, choices of algorithms, states of an optimiser
+            function()
+    here.wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(calls):
+            function()
+    return graph.replay
+
+
+def try_to_capture(way, function, calls):
+    """As `captured`; None, with the reason printed, for what cannot be."""
+    here = torch.cuda.current_stream()
+    try:
+        return captured(function, calls)
+    except Exception as error:
+        torch.cuda.set_stream(here)     # a capture that fails leaves its own
+        torch.cuda.synchronize()
+        print(f"'{way}' is timed by calls, it cannot be captured: {str(error).splitlines()[0]}")
+        return None
+
+
+def on_gpu(functions, rounds, warm, captures, turn):
+    """({way: [the GPU's seconds]}, {way: [seconds of a call to Python]}, {way: 'graph' or
+    'calls'}). captures: way -> whether it may be captured. turn: its seconds, about."""
+    for function in functions.values():
+        function()                      # compiles, fills caches
+    once = {way: by_events(function) for way, function in functions.items()}
+    turns = {way: max(1, min(100, int(turn / max(s, 1e-6)))) for way, s in once.items()}
+    calls = {way: CALLS if s < SHORT else 1 for way, s in once.items()}
+    graphs = {way: captures(way) and try_to_capture(way, function, calls[way])
+              for way, function in functions.items()}
+    taken = alternate({way: graphs[way] or function for way, function in functions.items()}, rounds,
+                      repeat={way: -(-turns[way] // calls[way]) if graphs[way] else turns[way]
+                              for way in functions}, warm=warm, seconds=by_events)
+    taken = {way: [s / calls[way] for s in times] if graphs[way] else times
+             for way, times in taken.items()}
+    called = alternate(functions, min(rounds, CALLED), 'cuda', turns, warm)
+    return taken, called, {way: 'graph' if graphs[way] else 'calls' for way in functions}
+
+
+def measure(group, case, functions, args, floor=None, gradients=False, warm=True,
+            captures=lambda way: True, turn=TURN):
     """Rows of one group, printed as well.
 
     functions: {way: function}, OURS among them. floor: (words, function, how many times of its
-    time the floor is). Under inference_mode unless gradients are wanted.
+    time the floor is). Under inference_mode unless gradients are wanted. captures: of a way on a
+    GPU, whether it may be captured in a CUDA graph: False for what replays graphs of its own,
+    reads files, or waits for the GPU. turn: seconds of one on a GPU, about.
     """
     if floor:
         name, run, scale = floor
         functions = {**functions, f'floor: {name}': run}
-    cuda = args.device == 'cuda'
+    called, timed = {}, {}
     with nullcontext() if gradients else torch.inference_mode():
-        taken = alternate(functions, args.runs, args.device, 20 if cuda and warm else 1, warm)
+        if args.device == 'cuda':
+            taken, called, timed = on_gpu(functions, args.runs, warm, captures, turn)
+        else:
+            taken = alternate(functions, args.runs, args.device, 1, warm)
     if floor:
         taken[f'floor: {name}'] = [scale * t for t in taken[f'floor: {name}']]
-    rows = [{'group': group, 'case': {**case, 'threads': torch.get_num_threads()}, 'way': way,
-             'median': statistics.median(times), 'best': min(times), 'seconds': times,
-             'ratio': statistics.median(t / o for t, o in zip(times, taken[OURS], strict=True))}
-            for way, times in taken.items()]
+    rows = rows_of(group, case, taken)
+    for row in rows:
+        if row['way'] in timed and not row['way'].startswith('floor'):
+            row |= {'timed': timed[row['way']], 'called': statistics.median(called[row['way']])}
     print(table(rows), flush=True)
     return rows
 
 
+def rows_of(group, case, taken):
+    """Rows of {way: [seconds]}, OURS among them."""
+    return [{'group': group, 'case': {**case, 'threads': torch.get_num_threads()}, 'way': way,
+             'median': statistics.median(times), 'best': min(times), 'seconds': times,
+             'ratio': statistics.median(t / o for t, o in zip(times, taken[OURS], strict=True))}
+            for way, times in taken.items()]
+
+
 def table(rows, ratio='times ours'):
     """Rows of one group as text; ratio: the heading of that column."""
-    first = rows[0]
+    first, gpu = rows[0], any('called' in row for row in rows)
     case = ', '.join(f'{name} {value}' for name, value in first['case'].items())
-    lines = [f'\n{first["group"]}: {case}',
-             f'{"":42}{"median":>12}{"best":>12}{ratio:>12}']
-    return '\n'.join([*lines, *(f'{r["way"]:42}{1e3 * r["median"]:9.3f} ms{1e3 * r["best"]:9.3f} ms'
-                                f'{r["ratio"]:12.2f}' for r in rows)])
+    lines = [f'\n{first["group"]}: {case}']
+    if gpu:
+        lines.append("of the GPU, over replays of a CUDA graph (*: over calls), inputs in its L2 "
+                     "cache where they fit; 'a call': of Python, the queue full")
+    lines.append(f'{"":42}{"median":>12}{"best":>12}{ratio:>12}' + (f'{"a call":>12}' * gpu))
+    for r in rows:
+        star = '*' if r.get('timed') == 'calls' else ''
+        called = f'{1e3 * r["called"]:9.3f} ms' if 'called' in r else ''
+        lines.append(f'{r["way"] + star:42}{1e3 * r["median"]:9.3f} ms{1e3 * r["best"]:9.3f} ms'
+                     f'{r["ratio"]:12.2f}{called}')
+    return '\n'.join(lines)
 
 
-def products(multiply_adds, device):
-    """A floor: so many multiply-adds at the rate of one large float32 matrix product; on the CPU
-    our own, as torch's sgemm leaves half of some processors idle."""
-    name = f'its multiply-adds in one product of {PRODUCT}'
-    a, b = torch.randn(2, PRODUCT, PRODUCT, device=device)
+def products(multiply_adds, device, dtype=torch.float32):
+    """A floor: so many multiply-adds at the rate of one large matrix product; on the CPU our own
+    float32 one, as torch's sgemm leaves half of some processors idle."""
+    size = PRODUCT[device]
+    name = f'its multiply-adds in one product of {size}'
+    a, b = torch.randn(2, size, size, device=device, dtype=dtype)
     if device == 'cpu':
-        x = a.view(1, PRODUCT, 32, PRODUCT // 32)
-        weight = b.view(PRODUCT, PRODUCT, 1, 1).contiguous(memory_format=torch.channels_last)
-        return name, lambda: conv_gemm(x, weight, None), multiply_adds / PRODUCT ** 3
-    return name, lambda: a @ b, multiply_adds / PRODUCT ** 3
+        x = a.view(1, size, 32, size // 32)
+        weight = b.view(size, size, 1, 1).contiguous(memory_format=torch.channels_last)
+        return name, lambda: conv_gemm(x, weight, None), multiply_adds / size ** 3
+    return name, lambda: a @ b, multiply_adds / size ** 3
 
 
 def exponentials(count, device):

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 import bench  # noqa: E402
 import gpu  # noqa: E402
+import gpu_targets  # noqa: E402
 import nets  # noqa: E402
 import report  # noqa: E402
 import targets  # noqa: E402
@@ -95,24 +96,70 @@ def test_gpu_check_wants_a_gpu(capsys, monkeypatch):
     assert done.status == 1 and 'no GPU' in done.err
 
 
-def test_gpu_check_runs_steps_by_name(capsys, monkeypatch, tmp_path):
-    """Each by itself and in the order given; one that fails, or is missing, hides no other."""
+@pytest.fixture
+def gpu_check(monkeypatch, tmp_path):
+    """tools/gpu_check.py, where torch sees a GPU; it writes into tmp_path."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr('torch.cuda.is_available', lambda: True)
     monkeypatch.setattr('torch.cuda.get_device_name', lambda: 'a GPU')
-    steps = {'bad': [sys.executable, '-c', 'import sys; sys.exit(3)'], 'absent': ['./no-such-file'],
-             'good': [sys.executable, '-c', 'print("fine")'], 'left': ['./never-run']}
-    check = tool('gpu_check')
-    monkeypatch.setattr(check, 'STEPS', steps)
-    done = call(capsys, 'gpu_check', 'bad', 'absent', 'good', main=check.main)
+    return tool('gpu_check')
+
+
+def python(text):
+    return [sys.executable, '-c', text]
+
+
+def test_gpu_check_ends_in_one_table(gpu_check, capsys, monkeypatch, tmp_path):
+    """One step that fails, hangs or is missing hides no other; those that are timed come last, one
+    after the other."""
+    Step, hang = gpu_check.Step, 'import time; print("began", flush=True); time.sleep(60)'
+    child = f'import subprocess, sys; subprocess.run([sys.executable, "-c", {hang!r}])'
+    note = 'import time; t = open("{0}", "w"); t.write(str(time.time())); print("a 1", "a 2")'
+    steps = {'timed': Step(python(note.format('timed')), 60, (r'a \d',), True),
+             'bad': Step(python('import sys; sys.exit(3)'), 60), 'absent': Step(['./no-such'], 60),
+             'hangs': Step(python(child), 2), 'good': Step(python(note.format('good')), 60),
+             'left': Step(['./never-run'], 60)}
+    monkeypatch.setattr(gpu_check, 'STEPS', steps)
+    done = call(capsys, 'gpu_check', 'timed', 'bad', 'absent', 'hangs', 'good', main=gpu_check.main)
     assert done.status == 1
     page = (tmp_path / 'runs/gpu-check/report.md').read_text()
-    assert 'bad | failed with status 3' in page and 'absent | failed to start' in page
-    assert 'good | passed' in page and 'fine' in page and 'left' not in page
-    done = call(capsys, 'gpu_check', 'good', main=check.main)
-    assert not done.status
-    done = call(capsys, 'gpu_check', 'wrong', main=check.main)
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in done.out.splitlines()
+            if line.startswith('| ')]
+    assert '\n'.join(line for line in done.out.splitlines() if line.startswith('|')) in page
+    assert [row[0] for row in rows] == ['step', 'timed', 'bad', 'absent', 'hangs', 'good']
+    verdicts = {name: (verdict, figure) for name, verdict, _, figure in rows[1:]}
+    assert verdicts['timed'] == ('passed', 'a 2') and verdicts['good'] == ('passed', '')
+    assert verdicts['bad'][0] == 'failed with status 3'
+    assert verdicts['absent'][0].startswith('failed to start: ')
+    assert verdicts['hangs'][0] == 'out of time after 2 s'
+    assert int({row[0]: row[2] for row in rows}['hangs']) < 30
+    assert 'hangs: began' in done.out and 'left' not in page
+    assert float((tmp_path / 'timed').read_text()) > float((tmp_path / 'good').read_text()) + 1
+    assert not call(capsys, 'gpu_check', 'good', main=gpu_check.main).status
+    done = call(capsys, 'gpu_check', 'wrong', main=gpu_check.main)
     assert done.status == 1 and "no step 'wrong'" in done.err
+
+
+def test_gpu_check_takes_goldens(gpu_check, capsys, monkeypatch, tmp_path):
+    own, tests = tmp_path / 'shared', tmp_path / 'tests'
+    monkeypatch.setattr(gpu_check, 'GOLDENS', (own, tests))
+    tests.mkdir()
+    assert gpu_check.chosen([], None)['goldens'].command[-1] == str(tests)
+    assert f'{own} is missing' in capsys.readouterr().out
+    own.mkdir()
+    assert gpu_check.chosen(['goldens'], None)['goldens'].command[-1] == str(own)
+    assert gpu_check.chosen(['goldens'], 'other')['goldens'].command[-1] == 'other'
+    assert not capsys.readouterr().out
+
+
+def test_goldens_without_their_photographs_are_left_out(gpu_check):
+    end = '\n3 cases, 9 arrays: 1 ok, 0 depart, 2 not supported; 1 s\n'
+    lost = 'full/a  NOT SUPPORTED: a.jpg: the photograph of this case is missing. Put it there.'
+    assert gpu_check.judge(1, lost + end) == 'passed, 1 without their photographs left out'
+    for other in 'b   1 arrays  1.0 1e-05  DEPARTS: y', 'b NOT SUPPORTED: c':
+        assert gpu_check.judge(1, f'{lost}\n{other}{end}') == 'failed with status 1'
+    assert gpu_check.judge(1, lost) == 'failed with status 1'
+    assert gpu_check.judge(9, '===== Device not supported\n') == 'refused by this machine'
 
 
 @pytest.mark.slow
@@ -161,17 +208,85 @@ def test_weights_are_filled_on_their_device():
     assert weight[0, 0].sum() == weight[1, 1].sum() == 4 and not weight[0, 1].any()
 
 
-def test_the_gpus_targets():
+def gpu_rows():
+    """Rows that reach all targets of a GPU, each by just what is wanted."""
     def of(group, way, milliseconds, ratio=1, **case):
-        return row(group, way, ratio, CASE | case) | {'median': milliseconds / 1e3}
-    rows = [of('op 1 forward', 'floor: written', 1, 0.9, batch=20),
-            of('op 5 loss forward + backward', 'floor: exponentials', 1, 0.25),
-            of('FCN-8s scores', 'ours, tf32', 2.4), of('FCN-8s scores', 'ours, bf16', 1.6),
-            of('FCN-32s online training', 'ours', 5)]
-    lines = gpu.summary(rows).splitlines()
-    assert [line.endswith('NOT MET') for line in lines] == [False, True, False, True, False]
-    assert [float(line.split()[-3 if 'NOT' in line else -2]) for line in lines] == [
-        90, 4, 2.4, 1.6, 200]
-    for i in range(5):              # any of them may be missing
-        lines = gpu.summary(rows[:i] + rows[i + 1:]).splitlines()
-        assert [line.endswith('NOT MEASURED') for line in lines] == [i == j for j in range(5)]
+        return row(group, way, ratio, CASE | case) | {'median': milliseconds / 1.001e3}
+    rows = [of('op 1 forward', 'floor: written', 1, 0.851, batch=20)]
+    for stride, most in (8, 0.06), (32, 0.1):
+        rows += [of('op 5 loss forward + backward', 'ours', most, stride=stride),
+                 of('op 5 loss forward + backward', 'dense, contiguous', 1, 15, stride=stride),
+                 of('op 5 loss forward + backward', 'dense, channels-last', 1, 16, stride=stride),
+                 of('op 1 forward + backward', 'ours', 0.06, stride=stride)]
+    for op in 'op 2 forward', 'op 2 forward + backward':
+        rows += [of(op, 'conv_transpose2d + slice', 1, 2 + i, format=form)
+                 for i, form in enumerate(('contiguous', 'channels-last'))]
+    for name, most, ratio in ('bf16', 1.2, 1.5), ('tf32', 1.8, 1.4):
+        rows += [of(f'FCN-8s scores, {name}', 'ours', most),
+                 of(f'FCN-8s scores, {name}', 'compiled eager, channels-last', 1, ratio)]
+    rows += [of('FCN-8s scores', 'ours', 5), of('FCN-8s scores', 'eager, contiguous', 1, 2),
+             of('FCN-8s scores', 'eager, channels-last', 1, 3)]
+    for group in 'FCN-8s training step', 'FCN-8s training step, tf32':
+        rows += [of(group, 'ours', 5), of(group, 'eager, contiguous, foreach', 9, 1.5)]
+    return rows + [of('FCN-32s online training', 'ours', 1e3 / rate, precision=name)
+                   for name, rate in (('tf32', 150), ('fp32', 100))]
+
+
+def test_a_gpus_targets():
+    rows = gpu_rows()
+    found = gpu_targets.verdicts(rows)
+    assert [words for *_, words in found] == ['reached'] * len(gpu_targets.TARGETS)
+    assert all(value == pytest.approx(target.wanted, rel=2e-3) for target, value, _ in found
+               if target.wanted != 60)
+    text = gpu_targets.summary(rows, 'a card')
+    assert text.endswith(f'{len(found)} of {len(found)} targets reached on a card')
+    slower = [r | {'median': 1.1 * r['median'], 'ratio': r['ratio'] / 1.1} for r in rows]
+    words = [words for *_, words in gpu_targets.verdicts(slower)]
+    assert words.count('reached') == 1 and words.count('NOT REACHED') == len(words) - 1     # of 60
+    for i in range(len(rows)):              # any of them may be missing
+        left = gpu_targets.verdicts(rows[:i] + rows[i + 1:])
+        assert all(words in ('reached', 'not measured') for *_, words in left)
+    assert [words for *_, words in gpu_targets.verdicts([])] == ['not measured'] * len(found)
+
+
+def test_the_page_of_a_gpu():
+    machine = {'device': 'cuda', 'processor': 'a card', 'cores': 2, 'threads': 1, 'torch': '2',
+               'load': 0.5, 'instructions': 'AVX2'}
+    rows = [r | {'called': 2e-3, 'timed': 'calls'} for r in gpu_rows()]
+    page = report.tables({'machine': machine, 'rows': rows})
+    assert 'On a card;' in page
+    assert '| op 1, batch 20: percent of the write bandwidth | >= 85 | 85.100 |' in page
+    assert 'a call of Python' in page and '| 2.000 ms* |' in page
+
+
+def test_a_gpus_time_is_that_of_replays(monkeypatch, capsys):
+    """Of one call, whatever a graph holds; what cannot be captured is timed by calls, and says
+    so."""
+    seconds = {'ours': 1e-5, 'slow': 2e-3, 'alone': 1e-4, 'broken': 1e-4, 'floor: f': 1e-5}
+    functions = {name: lambda name=name: name for name in seconds}
+
+    def captured(function, calls):
+        if function() == 'broken':
+            raise RuntimeError('not while capturing\nmore')
+        return lambda: (function(), calls)
+
+    def by_events(function, repeat=1):
+        name, calls = found if isinstance(found := function(), tuple) else (found, 1)
+        assert repeat * calls * seconds[name] <= max(timing.TURN, seconds[name]) * 1.1
+        return calls * seconds[name]
+    monkeypatch.setattr(timing, 'captured', captured)
+    monkeypatch.setattr(timing, 'by_events', by_events)
+    monkeypatch.setattr(torch.cuda, 'synchronize', lambda: None)
+    monkeypatch.setattr(torch.cuda, 'current_stream', lambda: None)
+    monkeypatch.setattr(torch.cuda, 'set_stream', lambda stream: None)
+    args = timing.arguments('x', 2).parse_args(['--device', 'cuda'])
+    floor = 'f', functions.pop('floor: f'), 0.5
+    rows = timing.measure('g', {}, functions, args, floor, captures=lambda way: way != 'alone')
+    found = {r['way']: r for r in rows}
+    assert {way: r['median'] for way, r in found.items()} == pytest.approx(
+        seconds | {'floor: f': 0.5e-5})
+    assert {way: r.get('timed') for way, r in found.items()} == {
+        'ours': 'graph', 'slow': 'graph', 'alone': 'calls', 'broken': 'calls', 'floor: f': None}
+    out = capsys.readouterr().out
+    assert "'broken' is timed by calls, it cannot be captured: not while capturing\n" in out
+    assert 'alone* ' in out and 'slow ' in out and 'a call' in out

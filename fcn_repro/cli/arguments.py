@@ -78,6 +78,13 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
                         'too (default: %(default)s)')
 
 
+def add_placement(parser: argparse.ArgumentParser) -> None:
+    """The fields of parity.Placement."""
+    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, … (default: '
+                        '%(default)s)')
+    add_precision(parser)
+
+
 def add_optimisations(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-opt', action='append', default=[], metavar='NAME', help='switch an '
                         f'optimisation off, which changes the time alone: {", ".join(NAMES)}; may '

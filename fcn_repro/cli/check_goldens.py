@@ -6,6 +6,9 @@ One line per case: its number of arrays, the error that is largest relative to i
 (max|a - golden| / max|golden|), the limit, and the verdict. A case is recognised by the set of
 files that it consists of; a file that belongs to no case is listed as not supported.
 
+--device and --precision place the nets and solvers of the goldens; files, texts and Caffe's own
+arithmetic stay on the CPU. Precisions other than fp32 have wider limits (docs/numerics.md).
+
 A folder may have a file known_differences.json, {"case": "reason"} or {"case": {"reason": "...",
 "arrays": ["outputs/*"]}}: these cases are checked and counted apart. The exit status is 1 if a case
 departs, is not supported, or agrees although it is listed as a known difference.
@@ -19,7 +22,8 @@ import time
 from ..errors import FcnError
 from ..parity import (
     KINDS,
-    Limits,
+    LIMITS,
+    Placement,
     check_folder,
     describe,
     find_cases,
@@ -29,6 +33,7 @@ from ..parity import (
 from ..parity.comparison import KNOWN, OK
 from ..parity.fixtures import KINDS as FIXTURES
 from ..parity.fixtures.full_width import OPENBLAS
+from .arguments import add_placement
 
 
 def prepare_process() -> None:
@@ -43,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--bad', action='store_true', help='list only the cases that fail')
     parser.add_argument('--known', metavar='FILE', help='known differences of one FOLDER (default: '
                         'its known_differences.json, if it has one)')
+    add_placement(parser)
 
 
 def run(args: argparse.Namespace) -> int | None:
@@ -50,11 +56,13 @@ def run(args: argparse.Namespace) -> int | None:
     if args.known and len(args.folders) > 1:
         raise FcnError(f'--known is for one folder, {len(args.folders)} are given',
                        do='Give one FOLDER.')
+    where = Placement(args.device, args.precision)
+    where.check()
     known = read_known(args.known) if args.known else None
     kinds, comparisons, start = (*KINDS, *FIXTURES), [], time.perf_counter()
     for folder in args.folders:
         width = max(len(case.name) for case in find_cases(folder, kinds))
-        for comparison in check_folder(folder, Limits(), kinds, known):
+        for comparison in check_folder(folder, LIMITS[where.precision], kinds, known, where):
             comparisons.append(comparison)
             if not args.bad or comparison.verdict not in (OK, KNOWN):
                 print(describe(comparison, width), flush=True)

@@ -7,26 +7,27 @@ a backward pass is compared as well. Columns: the largest difference; the same d
 golden's largest value, which is what the limits apply to; the difference at the largest golden
 value that differs, in units of float32's last place there. A diff marked `ties` exceeds its limit,
 but by no more than the choice among tied maxima of max pooling can change it. The exit status is 1
-if a blob departs.
+if a blob departs. Precisions other than fp32 have wider limits (docs/numerics.md).
 """
 
 import argparse
 
-from ..parity import Limits, compare_blobs
+from ..parity import LIMITS, Placement, compare_blobs
 from ..parity.blobs import DATA
 from ..parity.comparison import DEPARTS, OK
 from ..sizes import dims
-from .arguments import add_writes, finite
+from .arguments import add_placement, add_writes, finite
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('net', help='prototxt')
     parser.add_argument('weights', help="caffemodel or HDF5, or 'none': the golden's own params")
     parser.add_argument('golden', help='HDF5, in the format of the goldens')
-    parser.add_argument('--limit', type=finite, default=Limits().activations, metavar='ERROR',
-                        help='of data (default: %(default)g)')
-    parser.add_argument('--gradients', type=finite, default=Limits().gradients, metavar='ERROR',
-                        help='of diffs (default: %(default)g)')
+    parser.add_argument('--limit', type=finite, metavar='ERROR', help='of data (default: that of '
+                        f'the precision, {LIMITS["fp32"].activations:g} of fp32)')
+    parser.add_argument('--gradients', type=finite, metavar='ERROR', help='of diffs (default: that '
+                        f'of the precision, {LIMITS["fp32"].gradients:g} of fp32)')
+    add_placement(parser)
     parser.add_argument('--blas', action='store_true', help='multiply matrices as Caffe does on '
                         "the CPU, for its very bits (see docs/numerics.md)")
     add_writes(parser)
@@ -34,8 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int | None:
     """1 where an array departs."""
+    where = Placement(args.device, args.precision)
+    where.check()
+    limits = LIMITS[where.precision]
     rows = compare_blobs(args.net, None if args.weights == 'none' else args.weights, args.golden,
-                         args.limit, args.gradients, args.blas, args.writes)
+                         limits.activations if args.limit is None else args.limit,
+                         limits.gradients if args.gradients is None else args.gradients,
+                         args.blas, args.writes, where)
     name = max(len(row.name) for row in rows)
     shape = max(len(dims(row.shape)) for row in rows)
     print(f'{"blob":{name}}  {"":10}  {"shape":{shape}}  max abs  max rel      ULPs')

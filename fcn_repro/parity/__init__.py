@@ -11,8 +11,10 @@ tests/data/README.md describes the format.
 """
 
 from .blobs import BlobRow, compare_blobs
-from .comparison import Comparison, Gap, KnownDifference, Limits, error
+from .cases import Placement
+from .comparison import LIMITS, Comparison, Gap, KnownDifference, Limits, error
 from .folder import KINDS, check_folder, describe, find_cases, read_known, summarize
 
-__all__ = ['KINDS', 'BlobRow', 'Comparison', 'Gap', 'KnownDifference', 'Limits', 'check_folder',
-           'compare_blobs', 'describe', 'error', 'find_cases', 'read_known', 'summarize']
+__all__ = ['KINDS', 'LIMITS', 'BlobRow', 'Comparison', 'Gap', 'KnownDifference', 'Limits',
+           'Placement', 'check_folder', 'compare_blobs', 'describe', 'error', 'find_cases',
+           'read_known', 'summarize']

@@ -27,6 +27,13 @@ class Limits(NamedTuple):
     params: float = 1e-4            # after iterations of a solver, and its history
 
 
+# By precision (docs/numerics.md). Beyond fp32 rounding decides at many maxima and ReLUs of a net,
+# and a run drifts away: of gradients and params these limits tell little more than their size.
+FP32 = Limits()
+COARSE = Limits(1e-2, 3e-1, 1e-2, 5e-1)
+LIMITS = {'fp32': FP32, 'tf32': COARSE, 'fp16': COARSE, 'bf16': Limits(5e-2, 1.0, 1e-1, 2.0)}
+
+
 class Gap(NamedTuple):
     """The error of one array, its limit, and a remark such as 'has shape (2, 3), ...'."""
     what: str

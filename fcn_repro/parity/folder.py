@@ -10,8 +10,18 @@ from functools import partial
 from pathlib import Path, PurePath
 
 from ..errors import FcnError
-from .cases import GoldenCase, Kind, case
-from .comparison import AGREES, DEPARTS, KNOWN, OK, UNSUPPORTED, Comparison, KnownDifference, Limits
+from .cases import CPU, GoldenCase, Kind, Placement, case
+from .comparison import (
+    AGREES,
+    DEPARTS,
+    FP32,
+    KNOWN,
+    OK,
+    UNSUPPORTED,
+    Comparison,
+    KnownDifference,
+    Limits,
+)
 from .files import find_pairs, find_upgrades
 from .golden import read_golden, read_json
 from .layers import find_layers
@@ -21,7 +31,6 @@ from .solvers import find_solvers
 # What a user compares. parity/fixtures has the kinds that only this project's own goldens need.
 KINDS: tuple[Kind, ...] = (find_layers, find_nets, find_pairs, find_solvers, find_upgrades)
 KNOWN_FILE = 'known_differences.json'
-LIMITS = Limits()
 SHOWN = 400         # characters of a remark in a listing
 
 
@@ -35,9 +44,9 @@ def find_cases(root: str | Path, kinds: Sequence[Kind] = KINDS) -> list[GoldenCa
         names = {path.name for path in folder.iterdir() if path.is_file()}
         taken = {name for name in names if name.endswith('.md') or name == KNOWN_FILE}
         for kind in kinds:
-            for name, files, check in kind(folder, names):
-                found.append(case(label(root, folder, name), files, check))
-                taken |= files
+            for each in kind(folder, names):
+                found.append(each._replace(name=label(root, folder, each.name)))
+                taken |= each.files
         found += [case(label(root, folder, name), (name,), partial(refuse, path=folder / name))
                   for name in names - taken]
     if not found:
@@ -97,18 +106,20 @@ def default_known(root: str | Path) -> dict[str, KnownDifference]:
     return read_known(path) if path.exists() else {}
 
 
-def check_folder(root: str | Path, limits: Limits = LIMITS, kinds: Sequence[Kind] = KINDS,
-                 known: Mapping[str, KnownDifference] | None = None) -> Iterator[Comparison]:
+def check_folder(root: str | Path, limits: Limits = FP32, kinds: Sequence[Kind] = KINDS,
+                 known: Mapping[str, KnownDifference] | None = None,
+                 where: Placement = CPU) -> Iterator[Comparison]:
     """Check all cases below a folder, in the order of their names, and then refuse each known
     difference that is not a case there.
 
-    known: {case: KnownDifference}; None for those of the folder's known_differences.json.
-    FcnError if there are no cases, or if the known differences cannot be read.
+    known: {case: KnownDifference}; None for those of the folder's known_differences.json. where:
+    the device and precision of the cases that run nets. FcnError if there are no cases, or if the
+    known differences cannot be read.
     """
     known = default_known(root) if known is None else known
     cases = find_cases(root, kinds)
     for found in cases:
-        yield found.run(limits, known.get(found.name))
+        yield found.run(limits, known.get(found.name), where)
     for name in sorted(known.keys() - {found.name for found in cases}):
         missing = Comparison(name, known[name])
         missing.refusal = 'listed as a known difference, but there is no such case'

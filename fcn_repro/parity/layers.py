@@ -13,7 +13,7 @@ from ..errors import FcnError
 from ..net.net import Net
 from ..proto import TEST, TRAIN
 from ..search import SearchPath
-from .cases import GoldenCase, case
+from .cases import CPU, GoldenCase, Placement, case
 from .comparison import Comparison, Limits
 from .golden import Array, Group, read_golden
 
@@ -25,16 +25,17 @@ def find_layers(folder: Path, names: set[str]) -> Iterator[GoldenCase]:
     for name in (name[:-3] for name in names if name.endswith('.h5')):
         if f'{name}.prototxt' in names:
             yield case(name, (f'{name}.h5', f'{name}.prototxt'),
-                       partial(check_layer, path=folder / f'{name}.h5'))
+                       partial(check_layer, path=folder / f'{name}.h5'), computes=True)
 
 
-def check_layer(comparison: Comparison, path: str | Path, limits: Limits, **options) -> None:
+def check_layer(comparison: Comparison, path: str | Path, limits: Limits,
+                where: Placement = CPU, **options) -> None:
     """Compare everything that a NET.h5 holds, forward and backward. options: as for Net.
 
     FcnError if a file cannot be read, or if the golden's params are not those of the net.
     """
     golden, limit = read_golden(path), limits.activations
-    net = golden_net(Path(path).with_suffix('.prototxt'), golden, **options)
+    net = golden_net(Path(path).with_suffix('.prototxt'), golden, where=where, **options)
     fill_params(net, golden)
     for _ in range(golden.count('nforward', 1)):
         net.forward(blobs='all', **fed_arrays(golden, 'inputs'))
@@ -56,9 +57,10 @@ def check_layer(comparison: Comparison, path: str | Path, limits: Limits, **opti
     compare_param_diffs(comparison, net, golden, limit)
 
 
-def golden_net(path: str | Path, golden: Group, net_class: type[Net] = Net, **options) -> Net:
-    """The net of a golden, in its phase and with its force_backward. options: as for Net.
-    FcnError for a phase other than TRAIN and TEST."""
+def golden_net(path: str | Path, golden: Group, net_class: type[Net] = Net,
+               where: Placement = CPU, **options) -> Net:
+    """The net of a golden, in its phase and with its force_backward, in its place. options: as for
+    Net. FcnError for a phase other than TRAIN and TEST, and as for placement.place."""
     phase = str(golden.attrs.get('phase', 'TEST'))
     if phase not in PHASES:
         raise FcnError(f"unknown phase '{phase}' of the golden", file=str(golden.file),
@@ -67,7 +69,7 @@ def golden_net(path: str | Path, golden: Group, net_class: type[Net] = Net, **op
     net = net_class.read(path, PHASES[phase], **options)
     if golden.attrs.get('force_backward', False) and not net.graph.force_backward:
         net = net_class(replace(net.graph, force_backward=True), **options)
-    return net
+    return where.place(net)
 
 
 def total_loss(net: Net) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from .cases import GoldenCase, case
+from .cases import CPU, GoldenCase, Placement, case
 from .comparison import Comparison, Limits
 from .golden import Group, read_golden
 from .layers import (
@@ -27,20 +27,21 @@ def find_nets(folder: Path, names: set[str]) -> Iterator[GoldenCase]:
     if 'net.prototxt' in names and weights:
         for name in (name for name in names if re.fullmatch(r'golden_.*\.h5', name)):
             yield case(name[:-3], ('net.prototxt', name, *weights), partial(
-                check_net, path=folder / name, weights=folder / weights[0]))
+                check_net, path=folder / name, weights=folder / weights[0]), computes=True)
 
 
 def check_net(comparison: Comparison, path: str | Path, weights: str | Path, limits: Limits,
-              **options) -> None:
+              where: Placement = CPU, **options) -> None:
     """Compare net.prototxt, beside `path`, with a golden_*.h5: a forward pass, and a backward pass
     if it has diffs. options: as for Net. FcnError if a file cannot be read or does not fit."""
     golden = read_golden(path)
-    compare_net(comparison, run_net(path, golden, weights, **options), golden, limits)
+    compare_net(comparison, run_net(path, golden, weights, where, **options), golden, limits)
 
 
-def run_net(path: str | Path, golden: Group, weights: str | Path, **options) -> WatchedNet:
+def run_net(path: str | Path, golden: Group, weights: str | Path, where: Placement = CPU,
+            **options) -> WatchedNet:
     """The net of a golden after a forward pass, and a backward pass if the golden has diffs."""
-    net = golden_net(Path(path).with_name('net.prototxt'), golden, WatchedNet, **options)
+    net = golden_net(Path(path).with_name('net.prototxt'), golden, WatchedNet, where, **options)
     net.copy_from(weights)
     net.forward(blobs='all', **fed_arrays(golden, 'inputs'))
     if has_diffs(golden):

@@ -12,13 +12,12 @@ from pathlib import Path
 from ..errors import FcnError
 from ..formats.solverstate import write_binary
 from ..formats.weights import modern, read_solverstate, read_weights, write_solverstate
-from ..net.net import Net
 from ..search import SearchPath
 from ..solver.solver import Solver
-from .cases import GoldenCase, case
+from .cases import CPU, GoldenCase, Placement, case
 from .comparison import Comparison, Limits
 from .golden import Group, held, read_golden
-from .layers import compare_params, total_loss
+from .layers import compare_params
 
 SOLVER_FILE = re.compile(r'golden\.h5|(train|solver|data|init|weights|snapshot_iter)\w*'
                          r'\.(prototxt|h5|txt|caffemodel|solverstate)(\.h5)?')
@@ -28,34 +27,24 @@ def find_solvers(folder: Path, names: set[str]) -> Iterator[GoldenCase]:
     """golden.h5 beside solver.prototxt: the run, and each run that resumes from a snapshot."""
     if not {'golden.h5', 'solver.prototxt'} <= names:
         return
-    yield case('.', filter(SOLVER_FILE.fullmatch, names), partial(check_solver, folder=folder))
+    yield case('.', filter(SOLVER_FILE.fullmatch, names), partial(check_solver, folder=folder),
+               computes=True)
     resumed = held(folder / 'golden.h5')
     for name in names:
         start = re.search(r'_iter_(\d+)\.solverstate(\.h5)?$', name)
         if start and f'resume_from_{start[1]}' in resumed:
-            yield case(name, (), partial(check_resumed, folder=folder, state=folder / name))
+            yield case(name, (), partial(check_resumed, folder=folder, state=folder / name),
+                       computes=True)
 
 
-class LossLog(Net):
-    """A net that records the loss of each forward pass."""
-
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
-        self.recorded: list[float] = []
-
-    def forward_backward(self):
-        outputs, loss = super().forward_backward()
-        self.recorded.append(loss)
-        return outputs, loss
-
-
-def check_solver(comparison: Comparison, folder: Path, limits: Limits) -> None:
+def check_solver(comparison: Comparison, folder: Path, limits: Limits,
+                 where: Placement = CPU) -> None:
     """Repeat Caffe's run and compare each iteration: its losses and rate, the params and history
     where golden.h5 has them, and Caffe's snapshots. FcnError if a file cannot be read."""
     golden = read_golden(Path(folder, 'golden.h5'))
     with tempfile.TemporaryDirectory() as scratch:
         solver = Solver(Path(folder, 'solver.prototxt'), search=SearchPath.beside,
-                        prefix=Path(scratch, 'run'), net_class=LossLog)
+                        prefix=Path(scratch, 'run'), **where._asdict())
         solver.net.copy_from(initial_weights(folder, 'init'))
         losses, rates = {'loss': [], 'smoothed_loss_log': [], 'loss_sub': []}, []
         for i in range(1, len(golden.need('loss').values) + 1):
@@ -63,7 +52,7 @@ def check_solver(comparison: Comparison, folder: Path, limits: Limits) -> None:
             rates.append(solver.rate)
             losses['loss'].append(solver.loss)
             losses['smoothed_loss_log'].append(solver.smoothed_loss)
-            losses['loss_sub'].append(solver.net.recorded[-solver.param.iter_size:])
+            losses['loss_sub'].append(solver.pass_losses)
             compare_state(comparison, f'iter_{i}', solver, golden.group(f'iter_{i}'),
                           limits.params)
             for path in sorted(Path(folder).glob(f'*_iter_{i}.*')):
@@ -82,20 +71,21 @@ def printed(rates: Iterable[float]) -> list[str]:
     return [f'{rate:.6g}' for rate in rates]
 
 
-def check_resumed(comparison: Comparison, folder: Path, state: Path, limits: Limits) -> None:
+def check_resumed(comparison: Comparison, folder: Path, state: Path, limits: Limits,
+                  where: Placement = CPU) -> None:
     """Resume from a snapshot of Caffe's, with the data at its first sample, and compare the end."""
     golden = read_golden(Path(folder, 'golden.h5'))
     start = re.search(r'_iter_(\d+)\.', Path(state).name)[1]
     golden = golden.need(f'resume_from_{start}', 'group')
     with tempfile.TemporaryDirectory() as scratch:
         solver = Solver(Path(folder, 'solver.prototxt'), search=SearchPath.beside,
-                        prefix=Path(scratch, 'run'))
+                        prefix=Path(scratch, 'run'), **where._asdict())
         solver.restore(state)
         comparison.equal('iter', solver.iter, int(start))
         losses = []
         for _ in golden.need('loss_last_sub').values:
             solver.iterate()
-            losses.append(total_loss(solver.net))
+            losses.append(solver.pass_losses[-1])
     comparison.compare_numbers('loss_last_sub', losses, golden['loss_last_sub'].values,
                                limits.losses)
     compare_state(comparison, 'end', solver, golden, limits.params)

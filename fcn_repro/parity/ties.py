@@ -11,6 +11,8 @@ import torch.nn.functional as F
 
 from ..net.executor import PlannedExecutor
 from ..net.net import Net
+from ..net.plan import widened
+from ..net.precision import tf32
 
 CLOSE = 1e-5        # of a blob's largest value: further apart than float32 rounding
 
@@ -54,12 +56,14 @@ def freedom(net: WatchedNet) -> dict[int, torch.Tensor]:
     """
     free = {}
     for node in reversed([node for node in net.graph.nodes if node.bottoms]):
-        bottoms = [net.seen[v].detach() for v in node.bottoms]
-        tops = [free.get(v, torch.zeros_like(net.seen[v])) for v in node.tops]
+        bottoms = [widened(net.seen[v].detach()) for v in node.bottoms]
+        tops = [free.get(v, torch.zeros_like(widened(net.seen[v]))) for v in node.tops]
         rule = RULES.get(node.type, linear if net.layer(node).linear else determined)
         if rule is linear and not any(top.any() for top in tops):
             continue
-        for v, more in zip(node.bottoms, rule(net, node, bottoms, tops), strict=True):
+        with tf32(False):
+            found = rule(net, node, bottoms, tops)
+        for v, more in zip(node.bottoms, found, strict=True):
             if more is not None and net.seen[v].requires_grad and more.any():
                 free[v] = free[v] + more if v in free else more
     return free
@@ -67,8 +71,8 @@ def freedom(net: WatchedNet) -> dict[int, torch.Tensor]:
 
 def top_gradient(net, node):
     """The magnitude of the gradient of a node's first top."""
-    grad = net.seen[node.tops[0]].grad
-    return torch.zeros_like(net.seen[node.tops[0]]) if grad is None else grad.abs()
+    top = net.seen[node.tops[0]]
+    return widened(torch.zeros_like(top) if top.grad is None else top.grad.abs())
 
 
 def pooling(net, node, bottoms, free):

@@ -141,6 +141,7 @@ class Solver:
         self.iteration = Iteration(self.net, p.iter_size, processes)
         self.speed = glog.Speed()
         self.losses: deque[float] = deque(maxlen=p.average_loss)
+        self.pass_losses: list[float] = []      # of the latest iteration, in the order of passes
         self.loss, self.smoothed_loss, self.rate = 0.0, 0.0, 0.0
         self._load_weights()
         for net in self.test_nets:
@@ -264,7 +265,7 @@ class Solver:
         display = bool(p.display) and self.iter % p.display == 0
         self.net.set_debug_info(display and p.debug_info)
         losses, outputs = self.iteration.run(self.net.learnable_params, display)
-        self.loss = sum(losses) / p.iter_size
+        self.pass_losses, self.loss = losses, sum(losses) / p.iter_size
         if not math.isfinite(self.loss):
             raise snapshots.diverged(self, f'the loss became {self.loss} at iteration {self.iter}')
         self.losses.append(self.loss)
