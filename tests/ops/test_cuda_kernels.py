@@ -2,7 +2,8 @@
 
 csrc/cuda is compiled as it is, the glue to torch included, for a runtime that runs the threads of
 a block as fibers (tests/ops/cuda_shim). The tests are those of test_ops, test_ops_reduced,
-test_ops_inputs and test_update, imported, so that every case and tolerance is theirs.
+test_ops_inputs, test_update, test_repeat_border and test_max_pool, imported, so that every case and
+tolerance is theirs.
 """
 
 import pytest
@@ -74,6 +75,7 @@ from test_unrolled import (  # noqa: F401
 from test_update import test_same_bits_as_the_rules  # noqa: F401
 
 from fcn_repro import ops
+from fcn_repro.ops.pooling import max_pool_backward_ref
 
 # Geometry as in SAMPLES, of more than one tile of the kernels
 TILES = [
@@ -112,6 +114,20 @@ def test_tiles(sample, dtype):
     test_loss_twin(sample, dtype, 'VALID', 'cpu')
     if dtype == torch.float32:
         test_layouts(sample, 'cpu')
+
+
+@pytest.mark.parametrize('shape', [(1, 1, 65539, 2), (1, 65539, 2, 2)])
+def test_more_rows_and_planes_than_a_grid_has(shape):
+    x = torch.rand(shape)
+    borders = (1, 0, 1 if shape[2] > 2 else 0), (0, 0, 1)
+    assert torch.equal(ops.repeat_border(x, *borders), ops.repeat_border_ref(x, *borders))
+    grad = ops.repeat_border_ref(x, *borders)
+    assert torch.equal(torch.ops.fcn_repro.repeat_border_backward(grad, (0, 0, 0), (0, 0, 0)), grad)
+    windows = (1, 2), (1, 1), (0, 0), (shape[2], 1)
+    top, index = torch.ops.fcn_repro.max_pool(x, *windows, True)
+    assert torch.equal(top, ops.max_pool_ref(x, *windows))
+    back = top, index, *windows[:3], shape[2:]
+    assert torch.equal(torch.ops.fcn_repro.max_pool_backward(*back), max_pool_backward_ref(*back))
 
 
 def bits(sample, dtype):
