@@ -43,10 +43,10 @@ class LossLog(Net):
         super().__init__(*args, **options)
         self.recorded: list[float] = []
 
-    def forward_backward(self):
-        outputs, loss = super().forward_backward()
-        self.recorded.append(loss)
-        return outputs, loss
+    def forward(self, *args, **inputs):
+        out = super().forward(*args, **inputs)
+        self.recorded.append(total_loss(self))
+        return out
 
 
 def check_solver(comparison: Comparison, folder: Path, limits: Limits) -> None:
