@@ -5,7 +5,7 @@ Those of training are in train_graphs.py.
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LIMIT = 8           # recordings that are kept, over all plans of a net; VOC has a handful of sizes
-
-OWN_THREAD = 'thread_local'   # capture_error_mode: reading threads may allocate meanwhile
 
 Values = dict[int, torch.Tensor]            # {value number: tensor}
 Run = Callable[[Plan, Values], list[torch.Tensor]]      # PlannedExecutor.run
@@ -104,8 +102,9 @@ class Replay:
             self.refused.add(id(plan))
             for key in [key for key in self.recordings if key[0] == id(plan)]:
                 del self.recordings[key]
+            reason = error.__context__ or error     # the end of a failed recording fails too
             log.warning('%s %s without CUDA graphs: %s', self.net.graph.file, self.verb,
-                        str(error).partition('\n')[0])
+                        str(reason).partition('\n')[0])
             return None
 
 
@@ -120,9 +119,9 @@ class Recording:
         device = next(iter(values.values())).device
         with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(device):
             self.inputs = {v: t.clone() for v, t in values.items()}
-            warm_up(lambda: run(plan, dict(self.inputs)))
+            warm_up(lambda: run(plan, dict(self.inputs)), torch.cuda.Stream())
             self.graph, self.values = torch.cuda.CUDAGraph(), dict(self.inputs)
-            with torch.cuda.graph(self.graph, pool, capture_error_mode=OWN_THREAD):
+            with capturing(self.graph, pool):
                 self.losses = run(plan, self.values)
             self.pool = self.graph.pool()
 
@@ -134,16 +133,25 @@ class Recording:
         return [loss.clone() for loss in self.losses]
 
 
-def warm_up(run: Callable[[], Any]) -> None:
+def warm_up(run: Callable[[], Any], stream: torch.cuda.Stream) -> None:
     """Run on a side stream, as recording requires: once so that proofs, casts and choices of
     algorithms are made, once more to find synchronisation."""
-    stream, here = torch.cuda.Stream(), torch.cuda.current_stream()
+    here = torch.cuda.current_stream()
     stream.wait_stream(here)
     with torch.cuda.stream(stream):
         run()
         with synchronisation_is_an_error():
             run()
     here.wait_stream(stream)
+
+
+@contextmanager
+def capturing(graph: torch.cuda.CUDAGraph, pool: Any,
+              stream: torch.cuda.Stream | None = None) -> Iterator[None]:
+    """Record what is launched in this block, while other threads may allocate memory."""
+    with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(
+            graph, pool, stream, capture_error_mode='thread_local'):
+        yield           # torch.cuda.graph alone leaves its stream current where recording fails
 
 
 @contextmanager

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 
 from ..layers import Layer
 from .cost import room
-from .cuda_graphs import OWN_THREAD, Replay, Values, warm_up
+from .cuda_graphs import Replay, Values, capturing, warm_up
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -153,6 +155,13 @@ class TrainReplay(Replay):
         return True
 
 
+@lru_cache
+def recording_stream(device: torch.device) -> torch.cuda.Stream:
+    """One stream for all recordings of a device: only so do they share a pool's memory, and a node
+    that autograd keeps from the passes before a recording belongs to it."""
+    return torch.cuda.Stream(device)
+
+
 class TrainRecording:
     """A training pass at one size, as two CUDA graphs: the host has the loss when the first one
     ends.
@@ -180,14 +189,17 @@ class TrainRecording:
 
     def capture(self) -> None:
         """Record both graphs; sets the tensors `total` and, in `values`, those delivered."""
-        with torch.cuda.device(next(iter(self.inputs.values())).device):
-            warm_up(lambda: self.backward(self.forward(self.fed())))
+        gc.collect()            # a cycle may keep autograd's nodes of a parameter on another stream
+        device = next(iter(self.inputs.values())).device
+        with torch.cuda.device(device):
+            stream = recording_stream(device)
+            warm_up(lambda: self.backward(self.forward(self.fed())), stream)
             self.graphs = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
             values = self.fed()
-            with torch.cuda.graph(self.graphs[0], self.pool, capture_error_mode=OWN_THREAD):
+            with capturing(self.graphs[0], self.pool, stream):
                 total = self.forward(values)
             self.pool = self.graphs[0].pool()
-            with torch.cuda.graph(self.graphs[1], self.pool, capture_error_mode=OWN_THREAD):
+            with capturing(self.graphs[1], self.pool, stream):
                 self.backward(total)
         self.keep(total, values)
 

@@ -115,13 +115,17 @@ def test_graphs_reach_the_net():
         assert net.options.graphs is wanted
 
 
-def test_training_neither_prepacks_nor_replays(tmp_path, monkeypatch):
-    """Weights change in each iteration, so a solver leaves both off whatever is switched."""
+def test_training_never_prepacks(tmp_path, monkeypatch):
+    """Weights change in each iteration. Graphs are for its train net: test nets check labels."""
     monkeypatch.chdir(tmp_path)
     file = write_stage(tmp_path / 'net', small_voc(tmp_path / 'voc'))
-    options = Solver(file, placed=Optimisations().placed).net.options
-    assert options.winograd and options.gemm and options.channels_last
-    assert not options.prepack and not options.graphs
+    file.write_text(file.read_text() + 'test_net: "val.prototxt" test_iter: 1 test_interval: 2')
+    for off, graphs in ([], True), (['graphs'], False):
+        solver = Solver(file, placed=Optimisations(off).placed)
+        options = solver.net.options
+        assert options.winograd and options.gemm and options.channels_last
+        assert not options.prepack and options.graphs is graphs
+        assert not solver.test_nets[0].options.graphs
 
 
 @pytest.fixture
