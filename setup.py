@@ -2,8 +2,8 @@
 
 Local builds use this machine's instructions, and record which. A wheel, or FCN_REPRO_PORTABLE=1,
 picks them when it runs instead. FCN_REPRO_SANITIZE=1 puts AddressSanitizer and UBSan in.
-TORCH_CUDA_ARCH_LIST names other GPUs; whether one is present does not matter. FCN_REPRO_LINK
-replaces the linker's flags for stack unwinding. Metadata is in pyproject.toml.
+TORCH_CUDA_ARCH_LIST names other GPUs; whether one is present does not matter. Metadata is in
+pyproject.toml.
 
 Compilers: g++ 12 or later (12.2 is tested), or clang++ 16 or later (16.0 compiles the CPU sources;
 not tested further), named by $CXX.
@@ -46,10 +46,18 @@ if portable:
 else:
     cxx.append(NATIVE)
 
-# A header of the unwind tables and the shared unwinder: with other defaults of gcc or its linker,
-# an exception thrown here can kill the process (tools/check_build.py).
-UNWINDING = os.environ.get('FCN_REPRO_LINK', '-Wl,--eh-frame-hdr -shared-libgcc')
-link = ['-fopenmp', *shlex.split(UNWINDING)]
+
+def loaded(name):
+    """Paths of the shared libraries of this process, torch's among them, that begin with `name`."""
+    maps = Path('/proc/self/maps')
+    paths = {line.split()[-1] for line in maps.read_text().splitlines()} if maps.exists() else ()
+    return sorted(path for path in paths if os.path.basename(path).startswith(name))
+
+
+# torch's own C++ library, ahead of the compiler's: a gcc that has only a static one, as some have
+# that stand outside the system, would put a second copy of it into the extension, whose streams
+# crash or lose the numbers when an error is put into words (tools/check_build.py).
+link = ['-fopenmp', *loaded('libstdc++.so')]
 if os.environ.get('FCN_REPRO_SANITIZE', '0') == '1':   # torch's types have no vptr to look into
     checks = ['-fsanitize=address,undefined', '-fno-sanitize=vptr',
               '-fno-sanitize-recover=undefined']

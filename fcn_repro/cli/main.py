@@ -64,6 +64,7 @@ def run_command(name: str, argv: Sequence[str] | None = None, prog: str | None =
     with report_errors(commands):
         if any('\0' in word for word in argv or ()):
             raise FcnError('an argument has a NUL character', do='Remove it.')
+        yield_cores()
         module = load(name)
         check_processes(name, module)
         if own_process and hasattr(module, 'prepare_process'):
@@ -97,6 +98,14 @@ def set_limits(args: argparse.Namespace) -> argparse.Namespace:
         limit_pixels(args.max_pixels)
         del args.max_pixels
     return args
+
+
+def yield_cores() -> None:
+    """Have threads that wait for others of this process sleep instead of spin, unless the user's
+    OMP_WAIT_POLICY says otherwise: where other programs want the cores too, spinning takes them
+    from the very threads that are waited for. OpenMP reads it when torch is imported."""
+    if 'torch' not in sys.modules:
+        os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 
 def load(name: str) -> ModuleType:

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -51,6 +52,24 @@ def test_help_and_version_do_not_load_torch():
     assert done.returncode == 0 and all(f'\n  {name} ' in done.stdout for name in COMMANDS), done
     done = subprocess.run([sys.executable, '-c', code, '--version'], capture_output=True, text=True)
     assert done.stdout == f'fcn-repro {fcn_repro.__version__}\n', done
+
+
+POLICY = """
+import os
+from fcn_repro.cli.main import main
+try:
+    main(['convert', '--list', 'no-such-file'])
+except SystemExit:
+    print(os.environ['OMP_WAIT_POLICY'])
+"""
+
+
+@pytest.mark.parametrize('given', [None, 'ACTIVE'])
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(given):
+    environment = {k: v for k, v in os.environ.items() if k != 'OMP_WAIT_POLICY'}
+    done = subprocess.run([sys.executable, '-c', POLICY], capture_output=True, text=True,
+                          env=environment | ({'OMP_WAIT_POLICY': given} if given else {}))
+    assert done.stdout == f'{given or "PASSIVE"}\n', done.stderr
 
 
 @pytest.mark.parametrize('words, parts', [

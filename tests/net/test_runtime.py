@@ -263,13 +263,17 @@ def test_caffes_own_arithmetic_is_float32():
         place(net, precision='bf16')
 
 
-def test_slow_bf16_is_said(monkeypatch, caplog):
-    monkeypatch.setattr(placement, 'has_avx512_bf16', lambda: False)
+@pytest.mark.parametrize(('supported', 'name', 'said'), [
+    (False, 'AMD EPYC', 'without AVX512-BF16 is slower'), (True, 'AMD EPYC', ''),
+    (True, 'Intel(R) Xeon(R)', 'on the Xeon')])
+def test_slow_bf16_is_said(supported, name, said, monkeypatch, caplog):
+    monkeypatch.setattr(placement, 'has_avx512_bf16', lambda: supported)
+    monkeypatch.setattr(placement, 'processor_name', lambda: name)
     with caplog.at_level(logging.WARNING):
         made()
         assert not caplog.messages
         made(precision='bf16')
-    assert 'AVX512-BF16' in caplog.text
+    assert said in caplog.text and bool(said) == bool(caplog.messages)
 
 
 def test_infer_in_bf16(tmp_path, capsys):
