@@ -28,7 +28,7 @@ from nets import (
     sgd,
     solver,
 )
-from peers import FORMATS, at, check, compiled
+from peers import BEHIND, FORMATS, at, check, compiled
 from timing import OURS, arguments, measure, parse_size, prepare, products, write
 
 from fcn_repro.cli.reporting import report_errors
@@ -200,10 +200,10 @@ def training(args, precision='fp32'):
     for name, step in run.items():
         if name != OURS:
             step()
-    for layer in 'fc7', 'score_fr':     # before these, a ReLU at 0 may go either way
+    for layer, what in ('score_fr', 'gradients'), ('fc7', BEHIND):
         learned = {name: lambda f=found, layer=layer: f()[layer]
                    for name, (_, found) in steps.items()}
-        check(learned, 'gradients', precision)
+        check(learned, what, precision)
     return measure(group('FCN-8s training step', precision),
                    {'image': f'{args.size[0]}x{args.size[1]}'}, run, args,
                    floor(work, args, precision), gradients=True, warm=False,

@@ -31,7 +31,7 @@ EXP_CHAIN = 256         # on a GPU, in registers
 TURN = 0.01             # about the seconds of a turn on a GPU
 CALLS, SHORT = 10, 1e-3         # calls in one graph, of functions of fewer seconds: launching the
                                 # graph itself takes a few microseconds
-CALLED = 5              # rounds of what a call costs
+CALLED = 3              # rounds of what a call costs
 
 
 def arguments(doc, runs):

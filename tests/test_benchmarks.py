@@ -112,12 +112,12 @@ def python(text):
 def test_gpu_check_ends_in_one_table(gpu_check, capsys, monkeypatch, tmp_path):
     """One step that fails, hangs or is missing hides no other; those that are timed come last, one
     after the other."""
-    Step, hang = gpu_check.Step, 'import time; print("began", flush=True); time.sleep(60)'
-    child = f'import subprocess, sys; subprocess.run([sys.executable, "-c", {hang!r}])'
+    Step = gpu_check.Step
     note = 'import time; t = open("{0}", "w"); t.write(str(time.time())); print("a 1", "a 2")'
     steps = {'timed': Step(python(note.format('timed')), 60, (r'a \d',), True),
              'bad': Step(python('import sys; sys.exit(3)'), 60), 'absent': Step(['./no-such'], 60),
-             'hangs': Step(python(child), 2), 'good': Step(python(note.format('good')), 60),
+             'hangs': Step(['sh', '-c', 'echo began; (sleep 60); true'], 4),
+             'good': Step(python(note.format('good')), 60),
              'left': Step(['./never-run'], 60)}
     monkeypatch.setattr(gpu_check, 'STEPS', steps)
     done = call(capsys, 'gpu_check', 'timed', 'bad', 'absent', 'hangs', 'good', main=gpu_check.main)
@@ -131,7 +131,7 @@ def test_gpu_check_ends_in_one_table(gpu_check, capsys, monkeypatch, tmp_path):
     assert verdicts['timed'] == ('passed', 'a 2') and verdicts['good'] == ('passed', '')
     assert verdicts['bad'][0] == 'failed with status 3'
     assert verdicts['absent'][0].startswith('failed to start: ')
-    assert verdicts['hangs'][0] == 'out of time after 2 s'
+    assert verdicts['hangs'][0] == 'out of time after 4 s'
     assert int({row[0]: row[2] for row in rows}['hangs']) < 30
     assert 'hangs: began' in done.out and 'left' not in page
     assert float((tmp_path / 'timed').read_text()) > float((tmp_path / 'good').read_text()) + 1
