@@ -87,7 +87,7 @@ cudaError_t launch_patches(const void* image, Windows w, int unit, void* windows
 template <typename T>
 cudaError_t launch_sums(const T* windows, Windows w, bool wide, T* image, cudaStream_t stream) {
   using Acc = typename Wide<T>::type;
-  constexpr int most = kUnit / sizeof(T);
+  constexpr int most = sizeof(T) < sizeof(double) ? kUnit / sizeof(T) : 1;  // two would spill
   const int count = wide ? most : 1;
   const dim3 grid(blocks_for(w.cells() * (w.channels / count), kThreads, kMostBlocks));
   return launch(wide ? sums_kernel<most, Acc, T> : sums_kernel<1, Acc, T>, grid, kThreads, 0,

@@ -37,7 +37,7 @@ int lanes_of(int64_t pieces) {
 // is one. Of a block's threads, `lanes` stand along pieces of `count` channels, the others along
 // rows; blockIdx.y walks the channels.
 template <int count, typename Acc, typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     sums_kernel(const T* __restrict__ grad, const T* __restrict__ top, Pixels size, int lanes,
                 T* __restrict__ result, Acc* __restrict__ sums) {
   Acc* shared = shared_memory<Acc>();

@@ -27,11 +27,15 @@ PLAIN = (1, 1), (0, 0), (1, 1), 1
 @pytest.fixture
 def ways(monkeypatch):
     """The names of the ops that a convolution calls, as it happens."""
+    return spied(monkeypatch, 'conv3x3', 'conv_gemm', 'winograd', 'winograd_filters')
+
+
+def spied(monkeypatch, *names):
     calls = []
 
     def spy(name, op):
         return lambda *args: calls.append(name) or op(*args)
-    for name in 'conv3x3', 'conv_gemm', 'winograd', 'winograd_filters':
+    for name in names:
         monkeypatch.setattr(module, name, spy(name, getattr(module, name)))
     return calls
 
@@ -318,6 +322,65 @@ def test_products_on_gpus(x, weight, pad, tf32, wanted):
     assert not module.by_product(x.half(), weight, pad, x.shape, tf32)
     if max(weight.shape[2:]) > 1:
         assert not module.by_product(x, torch.empty(weight.shape), pad, x.shape, tf32)
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor of the CPU that says it is on a GPU."""
+    is_cuda = property(lambda self: True)
+    is_cpu = property(lambda self: False)
+
+
+DEVICES = ['elsewhere'] + ['cuda'] * torch.cuda.is_available()
+GPU_CASES = [    # x, weight, stride, pad, dilation, group, the way
+    ((1, 16, 10, 11), (130, 16, 7, 7), (1, 1), (0, 0), (1, 1), 1, 'conv_unrolled'),
+    ((1, 16, 10, 11), (130, 16, 5, 7), (1, 1), (2, 1), (1, 1), 1, 'conv_unrolled'),
+    ((2, 24, 6, 5), (21, 24, 1, 1), (1, 1), (0, 0), (1, 1), 1, 'conv_unrolled'),
+    ((2, 24, 6, 5), (21, 24, 1, 1), (2, 1), (0, 0), (1, 1), 1, 'conv_relu'),
+    ((2, 24, 6, 5), (8, 12, 1, 1), (1, 1), (0, 0), (1, 1), 2, None),
+    ((2, 3, 12, 9), (16, 3, 3, 3), (1, 1), (1, 2), (1, 1), 1, 'conv_relu'),
+    ((2, 3, 12, 9), (16, 3, 3, 3), (1, 1), (1, 2), (2, 1), 1, None),
+    ((0, 16, 10, 11), (130, 16, 7, 7), (1, 1), (0, 0), (1, 1), 1, None)]
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('relu', [False, True], ids=['', 'relu'])
+@pytest.mark.parametrize('shape, filters, stride, pad, dilation, group, way', GPU_CASES)
+def test_on_gpus(shape, filters, stride, pad, dilation, group, way, relu, dtype, device,
+                 monkeypatch):
+    """Which way each takes, with and without autograd, and its values and gradients."""
+    called = spied(monkeypatch, 'conv_unrolled', 'conv_relu')
+    if device == 'elsewhere':
+        monkeypatch.setattr(torch.backends.cudnn, 'is_available', lambda: True)
+        monkeypatch.setattr(torch, 'cudnn_convolution_relu',
+                            lambda *args: F.relu(F.conv2d(*args)), raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
+    whole = [draws(*size, seed=i).double() for i, size in enumerate((shape, filters, filters[:1]))]
+    whole[1] /= max(1, whole[1][0].numel()) ** 0.5
+    rest = stride, pad, dilation, group
+
+    def placed(t):
+        t = t.to(dtype).contiguous(memory_format=LAST if t.dim() == 4 else
+                                     torch.contiguous_format)
+        t = t.cuda() if device == 'cuda' else t.as_subclass(Elsewhere)
+        return t.requires_grad_()
+    ours = list(map(placed, whole))
+    theirs = [t.detach().cpu().as_subclass(torch.Tensor).double().requires_grad_() for t in ours]
+    conv = conv2d(winograd=False)
+    y, wanted = conv(*ours, *rest, relu), F.conv2d(*theirs, *rest)
+    wanted = wanted.relu() if relu else wanted
+    top = draws(*y.shape, seed=4).to(dtype)
+    got = [y, *torch.autograd.grad(y, ours, top.to(y.device))]
+    wanted = [wanted, *torch.autograd.grad(wanted, theirs, top.double())]
+    close = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}[dtype]
+    for a, b in zip(got, wanted, strict=True):
+        assert a.dtype == dtype and a.shape == b.shape
+        gap = (a.cpu().double() - b).abs().max() if b.numel() else 0
+        assert gap <= close * (b.abs().max() if b.numel() else 1)
+    with torch.no_grad():
+        again = conv(*ours, *rest, relu)
+    assert again.shape == y.shape and (device == 'cuda' or torch.equal(again, y))
+    assert set(called) == ({way} if way and (relu or way == 'conv_unrolled') else set())
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])

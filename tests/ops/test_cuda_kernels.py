@@ -153,3 +153,16 @@ def test_same_bits_in_any_order_of_threads(sample, dtype, backend):
         found.append(bits(sample, dtype))
     backend.cuda_shim_reverse(False)
     assert all(map(torch.equal, *found))
+
+
+@pytest.mark.parametrize('shape', [(1, 64, 50, 61), (2, 5, 9, 11), (1, 1100, 3, 5)])
+def test_sums_in_any_order_of_threads(shape, backend):
+    grad, top = (torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    found = []
+    for reverse in False, True:
+        backend.cuda_shim_reverse(reverse)
+        held = torch.ops.fcn_repro.patches(grad, (2, 3), (1, 0))
+        found.append([held, torch.ops.fcn_repro.patches_input(held, (2, 3), (1, 0)),
+                      *torch.ops.fcn_repro.relu_backward(grad, top)])
+    backend.cuda_shim_reverse(False)
+    assert all(map(torch.equal, *found))

@@ -283,3 +283,25 @@ def test_bad_arguments_of_the_op():
             torch.ops.fcn_repro.phases_filters(grad, x, (1, 1), stride, taps, 1, last)
     with pytest.raises(ValueError, match='expected 1 to 2147483647'):
         torch.ops.fcn_repro.phases_input(grad, filters, (1, 1), (-2 ** 63, 5), last)
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor of the CPU that says it is on a GPU."""
+    is_cuda = property(lambda self: True)
+    is_cpu = property(lambda self: False)
+
+
+@pytest.mark.parametrize('sample', SAMPLES)
+def test_the_way_on_gpus(sample, monkeypatch):
+    """Products, but at stride 1."""
+    called = []
+
+    def spy(name, op):
+        return lambda *args: called.append(name) or op(*args)
+    for name in '_by_products', '_by_tasks', '_by_torch':
+        monkeypatch.setattr(deconv, name, spy(name, getattr(deconv, name)))
+    args = example(sample, last=True)
+    ours = [t.detach().as_subclass(Elsewhere).requires_grad_() if torch.is_tensor(t) else t
+            for t in args]
+    agree(gradients(deconv_crop, *ours), gradients(deconv_crop_ref, *args), torch.float64)
+    assert called == ['_by_torch' if max(sample[3]) == 1 else '_by_products']
