@@ -28,11 +28,11 @@ int checked(const char* op, const char* name, at::IntArrayRef pair, int axis, in
   return static_cast<int>(pair[axis]);
 }
 
-Windows check_windows(const char* op, int axis, at::IntArrayRef in, at::IntArrayRef out,
+PoolAxis check_windows(const char* op, int axis, at::IntArrayRef in, at::IntArrayRef out,
                       at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef pad) {
   const int k = checked(op, "kernel", kernel, axis, 1, kWindow);
   const int pads = checked(op, "pad", pad, axis, 0, k - 1);
-  const Windows w{.in = checked(op, "input size", in, axis, 1, kMaxSize - 2 * pads),
+  const PoolAxis w{.in = checked(op, "input size", in, axis, 1, kMaxSize - 2 * pads),
                   .out = checked(op, "size", out, axis, 1, kMaxSize),
                   .k = k,
                   .stride = checked(op, "stride", stride, axis, 1, kMaxSize),
@@ -56,7 +56,7 @@ void check_tensor(const char* op, const char* name, const at::Tensor& x) {
 
 // index: undefined in the forward pass; shape: of the result's spatial axes
 Pool prepare(const char* op, const at::Tensor& source, at::IntArrayRef kernel,
-             const Windows& y, const Windows& x, at::IntArrayRef shape) {
+             const PoolAxis& y, const PoolAxis& x, at::IntArrayRef shape) {
   TORCH_CHECK_VALUE(int64_t(y.k) * x.k <= kWindow, op, ": the kernel of ", kernel, " has ",
                     int64_t(y.k) * x.k, " cells, expected at most ", kWindow, ".");
   const auto format = format_of(source);
@@ -84,8 +84,8 @@ Pool prepare_pool(const at::Tensor& x, at::IntArrayRef kernel, at::IntArrayRef s
   const char* op = "max_pool";
   check_tensor(op, "x", x);
   const auto in = x.sizes().slice(2);
-  const Windows wy = check_windows(op, 0, in, size, kernel, stride, pad);
-  const Windows wx = check_windows(op, 1, in, size, kernel, stride, pad);
+  const PoolAxis wy = check_windows(op, 0, in, size, kernel, stride, pad);
+  const PoolAxis wx = check_windows(op, 1, in, size, kernel, stride, pad);
   Pool pool = prepare(op, x, kernel, wy, wx, size);
   const auto options = x.options().dtype(at::kByte);
   pool.index = index ? at::empty(pool.result.sizes(), options.memory_format(format_of(x)))
@@ -104,8 +104,8 @@ Pool prepare_pool_backward(const at::Tensor& grad, const at::Tensor& index,
                     index.device(), ", expected Byte of shape ", grad.sizes(), " on ",
                     grad.device(), ".");
   const auto out = grad.sizes().slice(2);
-  const Windows wy = check_windows(op, 0, in_size, out, kernel, stride, pad);
-  const Windows wx = check_windows(op, 1, in_size, out, kernel, stride, pad);
+  const PoolAxis wy = check_windows(op, 0, in_size, out, kernel, stride, pad);
+  const PoolAxis wx = check_windows(op, 1, in_size, out, kernel, stride, pad);
   Pool pool = prepare(op, grad, kernel, wy, wx, in_size);
   pool.index = dense(index, format_of(grad));
   return pool;

@@ -11,7 +11,7 @@ struct Pool {
   at::Tensor source;      // dense
   at::Tensor result;      // dense in the same format, not yet written
   at::Tensor index;       // of Byte, in the windows' shape and that format; (0) if not wanted
-  Windows y, x;
+  PoolAxis y, x;
   int64_t planes, inner;  // N * C planes with 1, or N planes with C values per cell
 };
 

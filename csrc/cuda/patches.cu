@@ -14,11 +14,6 @@ constexpr int kThreads = 128;
 constexpr int kWarp = 32;
 constexpr int kLines = kThreads / kWarp;  // of a block at once
 
-template <typename T, int count>
-struct alignas(sizeof(T) * count) Several {
-  T values[count];
-};
-
 // A warp copies a line
 template <typename Unit>
 __global__ void __launch_bounds__(kThreads)
@@ -37,13 +32,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-__device__ __forceinline__ void store(float* at, float value) { *at = value; }
-__device__ __forceinline__ void store(double* at, double value) { *at = value; }
-__device__ __forceinline__ void store(__half* at, float value) { *at = __float2half_rn(value); }
-__device__ __forceinline__ void store(__nv_bfloat16* at, float value) {
-  *at = __float2bfloat16_rn(value);
-}
-
 // A thread sums `count` channels of a cell, in Acc
 template <int count, typename Acc, typename T>
 __global__ void __launch_bounds__(kThreads)
@@ -54,12 +42,12 @@ __global__ void __launch_bounds__(kThreads)
     Acc sums[count] = {};
     const T* channel = windows + i % pieces * count;
     each_window(w, i / pieces, [&](int64_t at) {
-      const auto held = *reinterpret_cast<const Several<T, count>*>(channel + at);
+      const auto held = *reinterpret_cast<const Pack<T, count>*>(channel + at);
       for (int c = 0; c < count; ++c) sums[c] += Acc(widen(held.values[c]));
     });
-    Several<T, count> result;
+    Pack<T, count> result;
     for (int c = 0; c < count; ++c) store(result.values + c, sums[c]);
-    reinterpret_cast<Several<T, count>*>(image)[i] = result;
+    reinterpret_cast<Pack<T, count>*>(image)[i] = result;
   }
 }
 
@@ -77,8 +65,8 @@ template <> struct Wide<double> { using type = double; };
 cudaError_t launch_patches(const void* image, Windows w, int unit, void* windows,
                            cudaStream_t stream) {
   switch (unit) {
-    case 16: return launch_units<Several<uint32_t, 4>>(image, w, windows, stream);
-    case 8: return launch_units<Several<uint32_t, 2>>(image, w, windows, stream);
+    case 16: return launch_units<Pack<uint32_t, 4>>(image, w, windows, stream);
+    case 8: return launch_units<Pack<uint32_t, 2>>(image, w, windows, stream);
     case 4: return launch_units<uint32_t>(image, w, windows, stream);
     default: return launch_units<uint16_t>(image, w, windows, stream);
   }

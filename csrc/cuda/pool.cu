@@ -22,13 +22,14 @@ __device__ __forceinline__ int inside(int cell, int cells) {
 // issued at once. Bound: the input is read once, rows that windows share from the cache again.
 template <int k, bool indexed, int vec, typename T>
 __global__ void __launch_bounds__(kThreads, 8)
-    max_pool_kernel(const T* __restrict__ source, Windows y, Windows x, int64_t planes, int inner,
+    max_pool_kernel(const T* __restrict__ source, PoolAxis y, PoolAxis x, int64_t planes, int inner,
                     T* __restrict__ result, uint8_t* __restrict__ index) {
   const int64_t width = int64_t(x.out) * inner, below = int64_t(x.in) * inner;
   const int64_t at = (int64_t(blockIdx.x) * kThreads + threadIdx.x) * vec;
   if (at >= width) return;
   const int height_k = k ? k : y.k, width_k = k ? k : x.k;
-  const int left = first_cell(x, static_cast<int>(at) / inner), value = static_cast<int>(at) % inner;
+  const int left = first_cell(x, static_cast<int>(at) / inner);
+  const int value = static_cast<int>(at) % inner;
   for (int64_t plane = blockIdx.z; plane < planes; plane += gridDim.z)
     for (int64_t row = blockIdx.y; row < y.out; row += gridDim.y) {
       const T* image = source + plane * y.in * below + value;
@@ -66,18 +67,18 @@ __global__ void __launch_bounds__(kThreads, 8)
 template <int vec, typename T>
 __global__ void __launch_bounds__(kThreads)
     max_pool_backward_kernel(const T* __restrict__ source, const uint8_t* __restrict__ index,
-                             Windows y, Windows x, int64_t planes, int inner,
+                             PoolAxis y, PoolAxis x, int64_t planes, int inner,
                              T* __restrict__ result) {
   using Acc = std::conditional_t<std::is_same_v<T, double>, double, float>;
   const int64_t width = int64_t(x.in) * inner;
   const int64_t at = (int64_t(blockIdx.x) * kThreads + threadIdx.x) * vec;
   if (at >= width) return;
   const int ix = static_cast<int>(at) / inner, value = static_cast<int>(at) % inner;
-  const Range columns = windows_of(x, ix);
+  const PoolSpan columns = windows_of(x, ix);
   for (int64_t plane = blockIdx.z; plane < planes; plane += gridDim.z)
     for (int64_t row = blockIdx.y; row < y.in; row += gridDim.y) {
       const int iy = static_cast<int>(row);
-      const Range rows = windows_of(y, iy);
+      const PoolSpan rows = windows_of(y, iy);
       Acc sum[vec];
       for (int v = 0; v < vec; ++v) sum[v] = 0;
 #pragma unroll 1
@@ -111,7 +112,7 @@ bool has_packs(int vec, int inner, const T* source, const T* result, const uint8
 }
 
 template <bool indexed, int vec, typename T>
-cudaError_t launch_windows(const T* source, Windows y, Windows x, int64_t planes, int inner,
+cudaError_t launch_windows(const T* source, PoolAxis y, PoolAxis x, int64_t planes, int inner,
                            T* result, uint8_t* index, cudaStream_t stream) {
   const bool square = y.k == x.k;
   const auto kernel = square && x.k == 2   ? max_pool_kernel<2, indexed, vec, T>
@@ -124,7 +125,7 @@ cudaError_t launch_windows(const T* source, Windows y, Windows x, int64_t planes
 }  // namespace
 
 template <typename T>
-cudaError_t launch_max_pool(const T* source, Windows y, Windows x, int64_t planes, int inner,
+cudaError_t launch_max_pool(const T* source, PoolAxis y, PoolAxis x, int64_t planes, int inner,
                             T* result, uint8_t* index, cudaStream_t stream) {
   if (planes == 0 || inner == 0) return cudaSuccess;
   constexpr int vec = 16 / sizeof(T);
@@ -135,7 +136,7 @@ cudaError_t launch_max_pool(const T* source, Windows y, Windows x, int64_t plane
 }
 
 template <typename T>
-cudaError_t launch_max_pool_backward(const T* source, const uint8_t* index, Windows y, Windows x,
+cudaError_t launch_max_pool_backward(const T* source, const uint8_t* index, PoolAxis y, PoolAxis x,
                                      int64_t planes, int inner, T* result, cudaStream_t stream) {
   if (planes == 0 || inner == 0) return cudaSuccess;
   constexpr int vec = 16 / sizeof(T);
@@ -146,9 +147,9 @@ cudaError_t launch_max_pool_backward(const T* source, const uint8_t* index, Wind
 }
 
 #define INSTANTIATE(T)                                                                         \
-  template cudaError_t launch_max_pool(const T*, Windows, Windows, int64_t, int, T*, uint8_t*, \
+  template cudaError_t launch_max_pool(const T*, PoolAxis, PoolAxis, int64_t, int, T*, uint8_t*, \
                                        cudaStream_t);                                          \
-  template cudaError_t launch_max_pool_backward(const T*, const uint8_t*, Windows, Windows,    \
+  template cudaError_t launch_max_pool_backward(const T*, const uint8_t*, PoolAxis, PoolAxis,    \
                                                 int64_t, int, T*, cudaStream_t);
 INSTANTIATE(float)
 INSTANTIATE(double)

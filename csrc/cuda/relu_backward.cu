@@ -14,18 +14,6 @@ constexpr int64_t kBlocks = 528;      // 4 for each of 132 multiprocessors
 constexpr int64_t kRowsOfThread = 8;  // at least, where there are as many
 constexpr int kLastLanes = 8;         // of the sums of sums, whose rows are few
 
-template <typename T, int count>
-struct alignas(sizeof(T) * count) Several {
-  T values[count];
-};
-
-__device__ __forceinline__ void store(float* at, float value) { *at = value; }
-__device__ __forceinline__ void store(double* at, double value) { *at = value; }
-__device__ __forceinline__ void store(__half* at, float value) { *at = __float2half_rn(value); }
-__device__ __forceinline__ void store(__nv_bfloat16* at, float value) {
-  *at = __float2bfloat16_rn(value);
-}
-
 // Threads of a block along the channels: a power of two, so that it divides kThreads
 int lanes_of(int64_t pieces) {
   int lanes = 1;
@@ -52,12 +40,12 @@ __global__ void __launch_bounds__(kThreads, 4)
       for (int64_t i = static_cast<int64_t>(blockIdx.x) * rows + row; i < size.pixels;
            i += static_cast<int64_t>(gridDim.x) * rows) {
         const int64_t at = i * pieces + piece;
-        auto values = reinterpret_cast<const Several<T, count>*>(grad)[at];
+        auto values = reinterpret_cast<const Pack<T, count>*>(grad)[at];
         if (top) {
-          const auto mask = reinterpret_cast<const Several<T, count>*>(top)[at];
+          const auto mask = reinterpret_cast<const Pack<T, count>*>(top)[at];
           for (int c = 0; c < count; ++c)
             if (widen(mask.values[c]) <= 0) store(values.values + c, Acc(0));
-          reinterpret_cast<Several<T, count>*>(result)[at] = values;
+          reinterpret_cast<Pack<T, count>*>(result)[at] = values;
         }
         for (int c = 0; c < count; ++c) held[c] += Acc(widen(values.values[c]));
       }

@@ -161,8 +161,8 @@ struct Run {
     const Acc above = far >= 0 ? column.blend(x + far * width) : Acc(0);
     const Acc below = near < from.y.in ? column.blend(x + near * width) : Acc(0);
     for (int q = 0; q < kRun<Acc>; ++q) {
-      const Acc score = has_near[q] ? near_tap[q] * below : Acc(0);
-      to[q] = has_far[q] ? far_tap[q] * above + score : score;
+      const Acc near = has_near[q] ? below : Acc(0);
+      to[q] = has_far[q] ? of_pair(far_tap[q], above, near_tap[q], near) : near_tap[q] * near;
     }
   }
 };
@@ -363,8 +363,8 @@ __global__ void __launch_bounds__(kThreads, 4)
             const Acc weight = weight_of(args, pixel[q]);
             for (int c = 0; c < kClasses; ++c) {
               const int v = q * kClasses + c;
-              const Acc low = near * below[v];
-              const Acc score = has_far ? far * above[v] + low : low;
+              const Acc score =
+                  has_far ? of_pair(far, above[v], near, below[v]) : near * below[v];
               slopes[v] = pixel[q].label >= 0 ? slope(pixel[q], weight, c0 + c, score) : Acc(0);
             }
           }

@@ -16,6 +16,16 @@ namespace fcn {
 
 inline bool has_two_taps(const Axis& axis) { return axis.k <= 2 * axis.stride; }
 
+__device__ __forceinline__ float fused(float a, float b, float c) { return fmaf(a, b, c); }
+__device__ __forceinline__ double fused(double a, double b, double c) { return fma(a, b, c); }
+
+// Far plus near input by their taps. Each sum of two is this one, in which the compiler has no
+// choice of what to fuse: a score has the same bits in all kernels that compute it.
+template <typename Acc>
+__device__ __forceinline__ Acc of_pair(Acc far_tap, Acc far, Acc near_tap, Acc near) {
+  return fused(far_tap, far, near_tap * near);
+}
+
 // The inputs of one output along a row: offsets of both, -1 where there is none, and their taps
 template <typename Acc>
 struct Column {
@@ -39,7 +49,7 @@ struct Column {
   __device__ __forceinline__ Acc blend(const T* row) const {
     const Acc a = far >= 0 ? Acc(widen(row[far])) : Acc(0);
     const Acc b = near >= 0 ? Acc(widen(row[near])) : Acc(0);
-    return far_tap * a + near_tap * b;
+    return of_pair(far_tap, a, near_tap, b);
   }
 };
 

@@ -233,9 +233,9 @@ class TrainRecording:
             tensor.copy_(values[v])
         for tensor, fill in self.drawn.values():
             fill(tensor)
-        for p, grad in zip(self.leaves, self.grads, strict=True):
-            if grad is not None and p.grad is grad:         # of the pass before: the sum goes on
-                p.grad = grad.clone()
+        for p in self.leaves:
+            if p.grad is not None:      # of the pass before, in memory that this replay may write
+                p.grad = p.grad.clone()
         self.launch(0)
         number = OnHost(self.total)
         self.launch(1)

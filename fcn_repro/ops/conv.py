@@ -37,13 +37,15 @@ class Conv2d:
         self.filters = state.filters.setdefault(key, TensorCache())
 
     def __call__(self, x, weight, bias, stride, pad, dilation, group, relu=False):
-        y = None
-        if group == max(*stride, *dilation) == 1:
-            y = self.own(x, weight, bias, pad)
+        simple = group == max(*stride, *dilation) == 1
+        fused = relu and x.is_cuda and in_one_kernel(x, weight, dilation, group)
+        if fused and simple and torch.is_grad_enabled() and self.winograd_on_gpu(x, weight, pad):
+            return conv_relu(x, weight, bias, stride, pad, dilation, group, winograd=True)
+        y = self.own(x, weight, bias, pad) if simple else None
         if y is None:
             if x.is_cuda and group == 1:
                 x, weight = aligned(x, weight)
-            if relu and x.is_cuda and in_one_kernel(x, weight, dilation, group):
+            if fused:
                 return conv_relu(x, weight, bias, stride, pad, dilation, group)
             y = F.conv2d(x, weight, bias, stride, pad, dilation, group)
         return y.relu_() if relu else y
@@ -51,15 +53,21 @@ class Conv2d:
     def own(self, x, weight, bias, pad):
         """The convolution with stride 1 by one of our own ops, or None."""
         shape, options = self.state.whole.get(self.key, x.shape), self.state.options
-        if options.winograd and by_winograd(x, weight, pad, shape) and \
-                (ours(x, weight) or gpu_winograd(x, weight, options.precision)):
+        if self.winograd_on_gpu(x, weight, pad) or \
+                (options.winograd and ours(x, weight) and by_winograd(x, weight, pad, shape)):
             return self.winograd(x, weight, bias, pad)
-        if options.gemm and ours(x, weight) and by_gemm(weight, pad, shape):
+        if options.gemm and x.is_cpu and ours(x, weight) and by_gemm(weight, pad, shape):
             return conv_gemm(x, weight, bias, pad)
         if options.gemm and x.is_cuda and by_product(x, weight, pad, shape,
                                                      options.precision == 'tf32'):
             return conv_unrolled(x, weight, bias, pad)
         return None
+
+    def winograd_on_gpu(self, x, weight, pad):
+        """Whether Winograd's op applies, and pays, on a GPU."""
+        options, shape = self.state.options, self.state.whole.get(self.key, x.shape)
+        return options.winograd and gpu_winograd(x, weight, options.precision) \
+            and by_winograd(x, weight, pad, shape)
 
     def winograd(self, x, weight, bias, pad):
         if torch.is_grad_enabled():

@@ -49,10 +49,11 @@ def _backward(ctx, grad, sums):
 torch.library.register_autograd('fcn_repro::relu_backward', _backward, setup_context=_setup)
 
 
-def conv_relu(x, weight, bias, stride, pad, dilation, group):
-    """The ReLU of a convolution; arguments as F.conv2d's. Gradients of any order."""
+def conv_relu(x, weight, bias, stride, pad, dilation, group, winograd=False):
+    """The ReLU of a convolution; arguments as F.conv2d's. Gradients of any order. winograd: that of
+    x by Winograd's algorithm, of what conv3x3 takes."""
     if torch.is_grad_enabled():
-        return ConvRelu.apply(x, weight, bias, (stride, pad, dilation, group))
+        return ConvRelu.apply(x, weight, bias, (stride, pad, dilation, group), winograd)
     return _forward(x, weight, bias, stride, pad, dilation, group)
 
 
@@ -71,9 +72,9 @@ class ConvRelu(torch.autograd.Function):
     """conv_relu, whose backward pass needs no more than its top."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, how):
+    def forward(ctx, x, weight, bias, how, winograd):
         top = _forward(x, weight, bias, *how)
-        ctx.how = how
+        ctx.how, ctx.winograd = how, winograd
         ctx.save_for_backward(x, weight, top)
         return top
 
@@ -87,9 +88,12 @@ class ConvRelu(torch.autograd.Function):
         else:
             grad, d_bias = aten.threshold_backward(grad, top, 0), None
         d_x = d_weight = None
+        stride, pad, dilation, group = ctx.how
+        if of_x and ctx.winograd:
+            d_x, of_x = torch.ops.fcn_repro.conv3x3_input(grad, weight, pad), False
         if of_x or of_weight:
-            stride, pad, dilation, group = ctx.how
-            d_x, d_weight, _ = aten.convolution_backward(
+            other, d_weight, _ = aten.convolution_backward(
                 grad, x, weight, None, stride, pad, dilation, False, (0, 0), group,
                 (of_x, of_weight, False))
-        return d_x, d_weight, d_bias, None
+            d_x = other if of_x else d_x
+        return d_x, d_weight, d_bias, None, None

@@ -211,3 +211,11 @@ def test_convolution_and_relu(how, bias):
               TOLERANCE)
     with torch.no_grad():
         assert torch.equal(conv_relu(*tensors, *how), conv_relu_ref(*tensors, *how))
+
+
+@pytest.mark.parametrize('pad', [(1, 1), (0, 2)])
+def test_convolution_and_relu_with_winograds_gradient(pad):
+    tensors, how = example((2, 16, 9, 10), 16), ((1, 1), pad, (1, 1), 1)
+    for compare in gradients, second:
+        agree(compare(lambda *args: conv_relu(*args[:3], *how, winograd=True), tensors, None),
+              compare(lambda *args: conv_relu_ref(*args[:3], *how), exact(tensors), None), 4e-6)

@@ -25,14 +25,14 @@ void for_rows(int64_t planes, int64_t rows, int64_t row_values, const Body& body
 template <typename T>
 void pool_forward(const Pool& op) {
   using Acc = at::opmath_type<T>;
-  const Windows &y = op.y, &x = op.x;
+  const PoolAxis &y = op.y, &x = op.x;
   const T* source = op.source.const_data_ptr<T>();
   T* result = op.result.mutable_data_ptr<T>();
   uint8_t* index = op.index.numel() ? op.index.mutable_data_ptr<uint8_t>() : nullptr;
   for_rows(op.planes, y.out, x.out * op.inner, [&](int64_t plane, int oy) {
-    const Range rows = cells_of(y, oy);
+    const PoolSpan rows = cells_of(y, oy);
     for (int ox = 0; ox < x.out; ++ox) {
-      const Range columns = cells_of(x, ox);
+      const PoolSpan columns = cells_of(x, ox);
       for (int64_t c = 0; c < op.inner; ++c) {
         const auto at = [&](int iy, int ix) {
           return source[((plane * y.in + iy) * x.in + ix) * op.inner + c];
@@ -56,14 +56,14 @@ void pool_forward(const Pool& op) {
 template <typename T>
 void pool_backward(const Pool& op) {
   using Acc = at::opmath_type<T>;
-  const Windows &y = op.y, &x = op.x;
+  const PoolAxis &y = op.y, &x = op.x;
   const T* source = op.source.const_data_ptr<T>();
   const uint8_t* index = op.index.const_data_ptr<uint8_t>();
   T* result = op.result.mutable_data_ptr<T>();
   for_rows(op.planes, y.in, x.in * op.inner, [&](int64_t plane, int iy) {
-    const Range rows = windows_of(y, iy);
+    const PoolSpan rows = windows_of(y, iy);
     for (int ix = 0; ix < x.in; ++ix) {
-      const Range columns = windows_of(x, ix);
+      const PoolSpan columns = windows_of(x, ix);
       for (int64_t c = 0; c < op.inner; ++c) {
         Acc sum = 0;
         for (int oy = rows.begin; oy < rows.end; ++oy)
