@@ -106,6 +106,45 @@ def test_colours_without_a_table(tmp_path):
     assert again.names == made.names
 
 
+CHOSEN = (10, 20, 30), (250, 200, 10), (10, 200, 250), (200, 10, 250)
+
+
+def in_palette(colours):
+    """Masks of indices with these colours in their palettes."""
+    def mask(label):
+        image = Image.fromarray(label, 'P')
+        image.putpalette(np.ravel(colours).tolist())
+        return image
+    return mask
+
+
+def test_index_masks_keep_the_colours_of_their_palettes(tmp_path):
+    made = convert(make_set(tmp_path / 'p', mask=in_palette(CHOSEN)), tmp_path / 'voc', 'index')
+    assert 'the colours are those of the palettes' in made.decided
+    assert_same(labels(tmp_path / 'voc'), expected())
+    own = palette()
+    own[:4] = CHOSEN
+    assert (VocFolder(tmp_path / 'voc', 'train').colours == own).all()
+    void = tmp_path / 'void'
+    convert(tmp_path / 'p', void, 'index', void=3)
+    assert VocFolder(void, 'val').colours[[2, 3, 255]].tolist() == [
+        list(CHOSEN[2]), palette()[3].tolist(), list(CHOSEN[3])]
+
+
+@pytest.mark.parametrize('colours', [
+    [(i, i, i) for i in range(4)], [(9, 9, 9), (250, 0, 0), (0, 0, 9), (250, 0, 0)], palette(4)],
+    ids=['grey', 'one colour twice', 'VOC'])
+def test_palettes_that_tell_no_classes_apart(tmp_path, colours):
+    made = convert(make_set(tmp_path / 'p', mask=in_palette(colours)), tmp_path / 'voc', 'index')
+    assert not made.decided
+    assert (VocFolder(tmp_path / 'voc', 'train').colours == palette()).all()
+
+
+def test_palettes_that_differ_by_file(tmp_path):
+    convert(make_set(tmp_path / 'p', mask=palette_anew), tmp_path / 'voc', 'index')
+    assert (VocFolder(tmp_path / 'voc', 'train').colours == palette()).all()
+
+
 def test_grey_levels_are_colours(tmp_path):
     made = convert(make_set(tmp_path / 'p', mask=grey), tmp_path / 'voc')
     assert made.masks == 'rgb'
