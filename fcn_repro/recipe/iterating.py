@@ -1,16 +1,19 @@
 """The iterations of a training run: what is printed, scored and written while they go on."""
 
+import logging
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from ..distributed import Processes
 from ..errors import FcnError
+from ..lock import RunLock
 from ..net.net import Net
 from ..net.placement import pick_device, place
 from ..predict.val import val_line, val_metrics
@@ -25,15 +28,27 @@ from .optimisations import Optimisations
 from .rate_rule import changes, doubts
 from .runs import Run
 
+log = logging.getLogger(__name__)
+
 LONG = 2 * 3600          # seconds of training from which on a hint goes with the estimate
 AGAIN = 30               # seconds between two tries to write to a full disk
 
 
-def iterate(run: Run, solver: Solver, val: Net, report: str,
-            hints: Mapping[str, str]) -> Path | None:
+@dataclass(frozen=True)
+class Session:
+    """What a run is trained in: the words of a front end, the processes, and, in the first of them,
+    the lock of its folder."""
+
+    hints: Mapping[str, str]
+    processes: Processes
+    lock: RunLock | None = None
+
+
+def iterate(run: Run, solver: Solver, val: Net, report: str, session: Session) -> Path | None:
     """Run the solver to its end, scoring `val` now and then; returns the final weights, None if a
     signal stopped it. report: what was done to the net."""
     options, every, processes = run.options, run.score_every, solver.processes
+    hints = session.hints
     device = device_of(run, processes)
     introduce(run, solver, device, hints)
     print(report)
@@ -46,10 +61,12 @@ def iterate(run: Run, solver: Solver, val: Net, report: str,
 
     def announce(seconds: float) -> None:
         hours = f'. {hint(hints, "long-training", run)}' if seconds > LONG else ''
-        print(f'{run.name}: about {human(seconds)} left at the speed of the first iterations'
-              f'{hours}')
+        print(f'{run.name}: about {human(seconds)} left{hours}')
+        log.info('about %s left', human(seconds))
+        if session.lock is not None:
+            session.lock.expect(seconds)
     with stopped_by_signals(solver), TrainingBar(
-            solver, batch, announce=announce if processes.first else None) as bar:
+            solver, batch, announce=announce if processes.first else None, pause=every) as bar:
         for _ in solver.run():
             bar.update()
             scores: dict[str, float] = {}

@@ -33,7 +33,7 @@ from ..solver.snapshot_files import iteration
 from ..solver.solver import Solver
 from .finished import keep_classes
 from .folders import set_aside
-from .iterating import WaitForRoom, by, device_of, hint, iterate
+from .iterating import Session, WaitForRoom, by, device_of, hint, iterate
 from .optimisations import Optimisations
 from .options import NONE
 from .provenance import (
@@ -83,7 +83,7 @@ def train(run: Run, hints: Mapping[str, str] = HINTS,
 def train_locked(run: Run, lock: RunLock | None, hints: Mapping[str, str],
                  processes: Processes) -> Path | None:
     """`train` in a folder whose lock is held, by the first process."""
-    options = run.options
+    options, session = run.options, Session(hints, processes, lock)
 
     # Is there a run already?
     fresh = options.fresh and bool(run.snapshots())
@@ -118,9 +118,9 @@ def train_locked(run: Run, lock: RunLock | None, hints: Mapping[str, str],
               f'{iteration(weights)} '
               f'({hint(hints, "trained-already", run)})')
     elif state:
-        weights = resume(run, prototxt, val, state, mine, hints, processes)
+        weights = resume(run, prototxt, val, state, mine, session)
     else:
-        weights = learn(run, prototxt, val, source, mine, hints, processes)
+        weights = learn(run, prototxt, val, source, mine, session)
     if weights is not None:
         score(run, val, weights, processes)
     return weights
@@ -211,8 +211,9 @@ def check_source(run: Run, val: Net | None, source: Source | None) -> None:
 # ---- iterations ----------------------------------------------------------------------------------
 
 def learn(run: Run, prototxt: Path, val: Net, source: Source | None, mine: dict,
-          hints: Mapping[str, str], processes: Processes) -> Path | None:
+          session: Session) -> Path | None:
     """Train from `source` (None: from the fillers); as iterate."""
+    processes = session.processes
     solver = make_solver(run, prototxt, mine | parentage(source), processes)
     if source is not None and run.options.weights is None and run.parent and \
             not run.parent.stage.classifier:            # a classifier has other data
@@ -223,18 +224,19 @@ def learn(run: Run, prototxt: Path, val: Net, source: Source | None, mine: dict,
                      run.stage.up_layers, run.options.verbose)
     if source is not None and processes.first:
         report += other_mean(solver.net, source)
-    return iterate(run, solver, val, report, hints)
+    return iterate(run, solver, val, report, session)
 
 
 def resume(run: Run, prototxt: Path, val: Net, state: Path, mine: dict,
-           hints: Mapping[str, str], processes: Processes) -> Path | None:
+           session: Session) -> Path | None:
     """Train from a solver state, which knows its parent; as iterate."""
+    processes = session.processes
     solver = make_solver(run, prototxt, mine, processes)
     open_folder(run, val, processes)
     changed = solver.restore(state, run.options.force)
     report = f'restored {state}{by(run, processes)}' + \
         (f', although it differs:\n{changed}' if changed else '')
-    return iterate(run, solver, val, report, hints)
+    return iterate(run, solver, val, report, session)
 
 
 def make_solver(run: Run, prototxt: Path, mine: dict, processes: Processes) -> Solver:

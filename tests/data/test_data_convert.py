@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -141,7 +142,9 @@ def test_palettes_that_tell_no_classes_apart(tmp_path, colours):
 
 
 def test_palettes_that_differ_by_file(tmp_path):
-    convert(make_set(tmp_path / 'p', mask=palette_anew), tmp_path / 'voc', 'index')
+    palettes = cycle([in_palette(CHOSEN), in_palette(CHOSEN[::-1])])
+    convert(make_set(tmp_path / 'p', mask=lambda label: next(palettes)(label)), tmp_path / 'voc',
+            'index')
     assert (VocFolder(tmp_path / 'voc', 'train').colours == palette()).all()
 
 
