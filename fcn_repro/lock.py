@@ -1,8 +1,8 @@
 """The lock of a run's folder: two runs in one folder would overwrite each other's files.
 
 The lock is the kernel's (flock) on the file .lock in the folder, so it ends with its process,
-however that ends; the file's text, {host, pid, start, since}, only says to another run who is
-there. Over NFS the lock holds between machines (NFSv4, or NFSv3 with its lock daemon). On a file
+however that ends; the file's text, {host, pid, start, since, until}, only says to another run who
+is there. Over NFS the lock holds between machines (NFSv4, or NFSv3 with its lock daemon). On a file
 system without locks the text takes its place: a process of this host that is gone has left the
 folder; of one of another host that cannot be known.
 """
@@ -55,6 +55,7 @@ class RunLock:
         self.file = self.folder / (FILE if prefix is None else f'.{prefix}{FILE}')
         self._opened: int | None = None
         self._made = missing(self.folder)
+        self._text: dict[str, Any] = {}
 
     def take(self) -> None:
         """Take the lock; FcnError as in `locked`."""
@@ -80,6 +81,11 @@ class RunLock:
             self.take()
         finally:
             self._drop(before, where / self.file.name)
+
+    def expect(self, seconds: float) -> None:
+        """Have the lock say that its run will take so many seconds more, about."""
+        self._text['until'] = time.strftime('%Y-%m-%d %H:%M', time.localtime(time.time() + seconds))
+        self._write()
 
     def release(self) -> None:
         """Give the lock back, if it is held, and remove its file and the empty folders that `take`
@@ -131,13 +137,20 @@ class RunLock:
     def _keep(self, opened: int) -> None:
         _held.add(opened)
         self._opened = opened
-        text = {'host': processes.host(), 'pid': os.getpid(),
-                'start': processes.started(os.getpid()),
-                'since': time.strftime('%Y-%m-%d %H:%M:%S')}
-        with suppress(OSError):             # a full disk: the lock itself is the kernel's
-            os.ftruncate(opened, 0)
-            os.pwrite(opened, json.dumps(text).encode(), 0)
+        self._text = {'host': processes.host(), 'pid': os.getpid(),
+                      'start': processes.started(os.getpid()),
+                      'since': time.strftime('%Y-%m-%d %H:%M:%S')}
+        self._write()
         temporary.sweep(self.folder)        # of the run that was killed here
+
+    def _write(self) -> None:
+        """Write the lock's text, if it is held."""
+        if self._opened is None or self._opened not in _held:
+            return
+        text = json.dumps(self._text).encode()
+        with suppress(OSError):             # a full disk: the lock itself is the kernel's
+            os.pwrite(self._opened, text, 0)
+            os.ftruncate(self._opened, len(text))
 
     @staticmethod
     def _drop(opened: int | None, file: Path) -> bool:
@@ -167,8 +180,9 @@ class RunLock:
 
 
 def holder(folder: str | os.PathLike) -> dict[str, Any]:
-    """{host, pid, start, since} of the run that is using a folder; {} where there is none. Of
-    another host, where its process cannot be seen, the text of its lock is believed."""
+    """{host, pid, start, since, and until where it is known} of the run that is using a folder; {}
+    where there is none. Of another host, where its process cannot be seen, the text of its lock is
+    believed."""
     try:
         opened = os.open(Path(folder, FILE),
                          os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -183,15 +197,19 @@ def holder(folder: str | os.PathLike) -> dict[str, Any]:
 
 def named(other: dict[str, Any]) -> str:
     """The run of a lock's text in words."""
-    return f"process {other['pid']} on {other['host']}, since {other['since']}"
+    until = f", until about {other['until']}" if other.get('until') else ''
+    return f"process {other['pid']} on {other['host']}, since {other['since']}{until}"
 
 
 def read(opened: int) -> dict[str, Any]:
-    """{host, pid, start, since} of an open lock file; {} where they are not there (yet)."""
+    """{host, pid, start, since, and until where it is known} of an open lock file; {} where they
+    are not there (yet)."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         found = json.loads(os.pread(opened, MOST, 0))
         texts = {name: ''.join(filter(str.isprintable, str(found[name])[:64]))
                  for name in ('host', 'start', 'since')}
+        if 'until' in found:
+            texts['until'] = ''.join(filter(str.isprintable, str(found['until'])[:64]))
         return {**texts, 'pid': int(found['pid'])}
     return {}
 

@@ -125,7 +125,7 @@ NOT_READ = {        # file or function with such a call: why no file from outsid
     'fcn_repro/data/convert/masks.py:packed_colours': 'takes the bytes of a decoded image',
     'fcn_repro/predict/sources.py:OtherHead.predict': 'unpacks what it has kept in memory',
     'fcn_repro/recipe/runs.py:Run.write_prototxt': 'copies prototxts of the package',
-    'fcn_repro/recipe/runs.py:same_text': 'compares bytes',
+    'fcn_repro/recipe/folders.py:same_text': 'compares bytes',
     'fcn_repro/viewer/saving.py:save': 'looks for one line',
 }
 

@@ -76,7 +76,6 @@ def prepare() -> None:
     """Write the stages below the working directory. Nothing that starts threads runs in this
     process, so that it can be forked."""
     torch.set_num_threads(1)
-    training.training_seconds = lambda net, device: 0.01
     training.commit = lambda: 'c0ffee'
     stages.PROTOTXT = Path('prototxt').resolve()
     voc = small_voc(Path('voc').resolve())

@@ -161,8 +161,9 @@ def finish(faults: Sequence[FcnError], count: int, out: str | Path, processes: P
     if len(faults) > SHOWN:
         print(f'and {len(faults) - SHOWN} more errors')
     if faults:
-        print(f'{count - len(faults)} of {count} images are written to {out}; {len(faults)} have '
-              'errors' if len(faults) < count else f'none of {count} images could be done')
+        have = 'has an error' if len(faults) == 1 else 'have errors'
+        print(f'{count - len(faults)} of {count} images are written to {out}; {len(faults)} {have}'
+              if len(faults) < count else f'none of {count} images could be done')
         return 1
     print(f'written to {out}')
     return 0

@@ -23,8 +23,7 @@ from ..proto import TEST, TRAIN
 from ..proto.prototxt import NetText, SolverText, parse_net, parse_solver, read_net, read_solver
 from ..recipe.finished import opened
 from ..recipe.stages import SOLVER, STAGES, Stage, shipped
-from ..recipe.starting import adapted
-from ..recipe.training import prepare
+from ..recipe.starting import adapted, prepare
 from ..report.caffelog import TrainingLog, read_log
 from ..search import SearchPath
 from ..solver.nets import train_net

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.fx.experimental import _config
 
 from ..errors import FcnError
 from ..formats.atomic import replacing, write_text
@@ -65,7 +66,9 @@ def exported_program(source: Source) -> torch.export.ExportedProgram:
                      if size is None} for v in source.inputs)
     try:
         with torch.no_grad():
-            return torch.export.export(module, examples, dynamic_shapes=dynamic)
+            # else a free axis that becomes 1 inside of the net is taken for one that never is
+            with _config.patch(backed_size_oblivious=True):
+                return torch.export.export(module, examples, dynamic_shapes=dynamic)
     except (RuntimeError, ValueError) as error:
         raise FcnError('torch.export does not take this net: ' + str(error).strip().split('\n')[0],
                        file=source.net.graph.file, do='Export it for one size, or as Python.') \

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,55 +27,22 @@ from ..formats.atomic import make_folder
 from ..lock import locked
 from ..net.net import Net
 from ..paths import confined
-from ..report import metrics_table, one_class_warning, rules_line
-from ..report.pictures import Row, make_row, save_rows, shrunk
-from ..report.results import Evaluation, Example, Image, Times, spread_of, write_results
-from ..report.tables import of_bound
-from ..sizes import counted, size
+from ..report.pictures import Row, make_row, save_rows
+from ..report.results import Evaluation, Image, Times, write_results
+from ..sizes import counted
+from .extremes import Done, Extremes, result_of
 from .heads import Head, find_heads
 from .labels import data_layer
-from .metrics import Confusion, Metrics, metrics, other_rule
+from .metrics import metrics, other_rule
 from .outputs import Output, find_output
 from .partial import Partial, hash_of_params, stamp_of
+from .printing import show
 from .scoring import ImageScore, Totals, image_metrics, score_image
 from .sources import GivenSource, Source, checked, files_of, val_sources
 from .submission import Submission
 
-log = logging.getLogger(__name__)
-
-EXTREMES = 8            # best images, and worst ones, that an Evaluation has
 NAMED = 5               # files that an error lists
 ROUNDED = 0.5           # by what a mean pixel may differ from Caffe's: it is often given rounded
-
-
-def val_metrics(net: Net, iteration: int, processes: Processes = ALONE) -> Metrics:
-    """Score a val net during training, as the release's solve.py does between its steps: each of
-    its heads, one after the other. Logs four lines for each; returns the first one's."""
-    heads = find_heads(net)
-    confusions = [Confusion(head.output.classes) for head in heads]
-    sources = val_sources(net, heads, processes)
-    for k in processes.share(len(sources[0].data)):
-        for head, source, confusion in zip(heads, sources, confusions, strict=True):
-            sample, prediction, _ = checked(source, net, head.output, k)
-            confusion.add(sample.label, prediction)
-    found = []
-    for head, confusion in zip(heads, confusions, strict=True):
-        confusion.hist = processes.add(confusion.hist)
-        m = confusion.metrics()
-        found.append(m)
-        of = f'{head.output.blob} ' if len(heads) > 1 else ''
-        values = {'overall accuracy': m.pixel_accuracy, 'mean accuracy': m.mean_accuracy,
-                  'mean IU': m.mean_iu, 'fwavacc': m.fw_iu}
-        for name, value in values.items():
-            log.info('Iteration %d, %s%s = %.6g', iteration, of, name, value)
-    return found[0]
-
-
-def val_line(m: Metrics, iteration: int) -> str:
-    """val_metrics as a line for the screen."""
-    return (f'val at iteration {iteration}: pixel acc. {100 * m.pixel_accuracy:.1f}, mean acc. '
-            f'{100 * m.mean_accuracy:.1f}, mean IU {100 * m.mean_iu:.1f}, f.w. IU '
-            f'{100 * m.fw_iu:.1f}')
 
 
 def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int | None = None,
@@ -152,19 +117,6 @@ def stride(net: Net) -> int:
 
 
 # ---- one pass over the images --------------------------------------------------------------------
-
-class Done(NamedTuple):
-    """An image that has been run: its number, sample, label map and score."""
-    k: int
-    sample: Sample
-    prediction: np.ndarray
-    score: ImageScore
-
-
-def result_of(k: int, sample: Sample, prediction: np.ndarray, task: Future) -> Done:
-    """The Done of an image that is being scored."""
-    return Done(k, sample, prediction, task.result())
-
 
 @dataclass
 class Pass:
@@ -388,48 +340,6 @@ class Pass:
             colours=data.colours)
 
 
-class Extremes:
-    """Examples of the images with the highest and the lowest mean IU so far, of n classes."""
-
-    def __init__(self, n: int):
-        self.n = n
-        self.examples: dict[int, Example] = {}
-
-    def add(self, done: Done) -> None:
-        """Keep an image if it is among them; one that no longer is goes."""
-        iu = image_metrics(done.score, self.n)[1]
-        if iu != iu:
-            return
-        if len(self.examples) == 2 * EXTREMES:
-            worst, best = halves({k: example.mean_iu for k, example in self.examples.items()})
-            if iu < self.examples[worst[-1]].mean_iu:
-                del self.examples[worst[-1]]
-            elif iu > self.examples[best[-1]].mean_iu:
-                del self.examples[best[-1]]
-            else:
-                return
-        self.examples[done.k] = self.example(done)
-
-    def example(self, done: Done) -> Example:
-        """The Example of an image."""
-        sample = done.sample
-        return Example(sample.id, *shrunk(sample.image, sample.label, done.prediction),
-                       *image_metrics(done.score, self.n))
-
-    def chosen(self, scores: Mapping[int, ImageScore]) -> tuple[list[int], list[int]]:
-        """(the worst images, worst first; the best ones, best first), none in both."""
-        known = {k: image_metrics(score, self.n)[1] for k, score in scores.items()}
-        return halves({k: iu for k, iu in known.items() if iu == iu})
-
-
-def halves(values: Mapping[int, float]) -> tuple[list[int], list[int]]:
-    """(numbers of the lowest values, lowest first; of the highest others, highest first), at most
-    EXTREMES each."""
-    count = min(EXTREMES, (len(values) + 1) // 2)
-    lowest = sorted(values, key=lambda k: (values[k], k))[:count]
-    return lowest, sorted(values.keys() - set(lowest), key=lambda k: (-values[k], k))[:EXTREMES]
-
-
 def fields_of(error: FcnError) -> dict[str, Any]:
     """What an FcnError is made from, to send it to another process."""
     return {'what': error.what, 'do': error.do, 'code': error.code, 'facts': error.facts,
@@ -459,43 +369,3 @@ def doubts(mean: Any, provenance: Mapping[str, Any], own: Any = None) -> list[st
     if source := provenance.get('source') or provenance.get('converted_from'):
         found.append(f"the weights are not Caffe's: they were converted from {source}")
     return found
-
-
-# ---- what is printed -----------------------------------------------------------------------------
-
-def show(found: Evaluation, rows: Sequence[Row], out: Path) -> None:
-    """Print the tables, and write the sheet of pictures."""
-    times = found.times
-    print(f'\n{len(found.images)} images, rule of the {found.rule}; median '
-          f'{1000 * median(times.waited):.0f} ms an image')
-    print(times_lines(found))
-    print(f'\n{metrics_table(found.metrics, found.names)}')
-    if found.other is not None and (line := rules_line(
-            found.hist, found.metrics, found.other, found.rule, found.names)):
-        print(line)
-    if found.bound is not None:
-        print(bound_line(found.metrics.mean_iu, found.bound, found.stride))
-    if (warning := one_class_warning(found.hist, found.names)):
-        print(warning)
-    for doubt in found.warnings:
-        print(f'warning: {doubt}')
-    if rows:
-        save_rows(rows, found.names, out / 'pictures.png', colours=found.colours)
-        print(f'pictures (image, ground truth, prediction): {out}/pictures.png')
-
-
-def times_lines(found: Evaluation) -> str:
-    """Inference times, and memory."""
-    net, whole = (spread_of(seconds) for seconds in (found.times.net, found.times.whole))
-    rows = [f'{name}  median {1000 * values["median"]:.1f} ms, 95 % within '
-            f'{1000 * values["p95"]:.1f} ms' for name, values in
-            (('net alone ', net), ('end to end', whole))]
-    rate = f'; {len(found.images) / found.times.wall:.1f} images/s' if found.times.wall else ''
-    return (f'{rows[0]}  ({found.device}, {found.precision})\n{rows[1]}  (with reading the files)'
-            f'{rate}\npeak memory {size(found.memory)}')
-
-
-def bound_line(mean_iu: float, most: float, factor: int) -> str:
-    """The line that compares a mean IU with its upper bound at a stride, both fractions."""
-    return (f'the ground truth itself at stride {factor}, by nearest neighbour (appendix A): mean '
-            f'IU {100 * most:.1f}; {of_bound(mean_iu, most)}')

@@ -21,7 +21,8 @@ from ..formats.atomic import write_text
 from ..formats.weights import read_extra
 from ..predict.labels import data_params, names_of_data, val_file
 from ..solver.snapshot_files import iteration, list_snapshots
-from .runs import Run, newest_weights, recorded_length
+from .folders import newest_weights, recorded_length
+from .runs import Run
 from .stages import STAGES, Stage, shipped
 
 CLASSES = 'classes.txt'         # in a run's folder: its class names, one a line

@@ -1,7 +1,7 @@
 """Run: one training run of a stage, its folder, its parent, and how far it has got."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
@@ -28,6 +28,7 @@ from ..search import SearchPath
 from ..sizes import LARGEST
 from ..solver.nets import train_net
 from ..solver.snapshot_files import iteration, list_snapshots
+from .folders import newest_state, newest_weights, recorded_folder, recorded_length, same_text
 from .models import MODELS, Model
 from .optimisations import Optimisations
 from .options import AUTO, BALANCED, FOLDERS, NEWEST, NONE, PUBLISHED, Options, own_data_alone
@@ -36,51 +37,6 @@ from .stages import ON, SHORT, SLOW, STAGES, Stage, shipped
 
 CROPS = 'recolour', 'rotate'        # options of the crops of one's own data
 OWN_RECIPE = "the stage's own"
-
-# ---- snapshot files of a folder ------------------------------------------------------------------
-
-def newest_weights(folder: str | Path) -> Path:
-    """The latest weights in a folder; FcnError if there are none."""
-    found = list_snapshots(folder)
-    if not found:
-        other = holder(folder)
-        raise FcnError(f'the run has no weights yet: it is being trained, by {named(other)}'
-                       if other else 'the run has no weights', file=str(folder),
-                       code='no-weights-yet' if other else 'no-weights',
-                       do='Wait for its first snapshot, or give a file as weights.' if other else
-                       'Train it first, or give a file as weights.')
-    return found[-1]
-
-
-def newest_state(folder: str | Path) -> Path:
-    """The latest solver state in a folder; FcnError if there is none."""
-    found = list_snapshots(folder, 'solverstate')
-    if not found:
-        raise FcnError('the run has no snapshot to restore', file=str(folder), code='no-snapshot',
-                       do='Train without restore.')
-    return found[-1]
-
-
-def recorded_length(extra: Mapping[str, Any]) -> int | None:
-    """The iteration that a run was to reach, as its weights record; None where they do not."""
-    recorded = str(extra.get('max_iter', ''))
-    return int(recorded) if recorded.isdecimal() and int(recorded[:10]) else None
-
-
-def set_aside(folder: Path) -> Path:
-    """Rename a run's folder to FOLDER.oldN, so that nothing in it is lost; returns that."""
-    n = 1
-    while (old := folder.parent / f'{folder.name}.old{n}').exists():
-        n += 1
-    try:
-        folder.rename(old)
-    except OSError as error:
-        raise FcnError(f'the earlier run cannot be renamed to {old}: {error.strerror}',
-                       file=str(folder), code='run-immovable',
-                       do='Give another folder as out.') from None
-    print(f'{folder}: the run that was there is now {old}')
-    return old
-
 
 # ---- a run ---------------------------------------------------------------------------------------
 
@@ -533,19 +489,3 @@ class Run:
         return self.newest_state()
 
 
-def same_text(one: Path, other: Path) -> bool:
-    """Whether two prototxt files hold the same; no file is like none."""
-    return os.path.isfile(other) and \
-        read_regular(one, 'a prototxt') == read_regular(other, 'a prototxt')
-
-
-def recorded_folder(val: Path) -> str:
-    """The VOC folder that a val net written for a run reads. FcnError where it names none."""
-    layers = read_net(val).message.layer
-    with located(val):
-        params = parse_params(layers[0].python_param.param_str) if layers else {}
-        found = params.get('voc_dir')
-        if not isinstance(found, str) or '\0' in found:
-            raise FcnError("the first layer's param_str names no voc_dir", code='run-differs',
-                           do='Give another folder as out, or fresh=True to set it aside.')
-    return found

@@ -18,7 +18,7 @@ class Stage:
     the source's with zeros between its weights, for an input of half the stride.
     surgeries: what is done to the net before its first iteration, in this order: 'transplant'
     (weights by name), 'zero scores' (score layers that the source lacks) and 'interp' (bilinear
-    upsampling layers); see training.prepare.
+    upsampling layers); see starting.prepare.
     score_layers, up_layers: glob patterns for the names of these layers; by default those of the
     release's solve.py and surgery.py.
     zero_fillers: the shipped net has no weight fillers, so every layer would start from 0.

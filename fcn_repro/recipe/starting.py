@@ -1,13 +1,24 @@
-"""The weights that training starts from: files, and what a stage makes of them for its net."""
+"""The weights that training starts from: files, what a stage makes of them for its net, and what is
+done to the net before its first iteration."""
 
+import fnmatch
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..errors import FcnError
-from ..formats.weights import LayerBlobs, Weights, modern, read_weights
+from ..formats.weights import (
+    FILLER,
+    LayerBlobs,
+    Weights,
+    format_rows,
+    modern,
+    read_extra,
+    read_weights,
+)
 from ..net import surgery
 from ..net.net import Net
 from .stage import Stage
@@ -76,3 +87,55 @@ def made_layer(net: Net, layer: str, weights: Weights, old: str) -> LayerBlobs:
     blobs = [torch.tensor(blob, dtype=torch.float32) for blob in weights[old]]
     make(new, layer, {old: blobs}, old)
     return LayerBlobs(layer, [blob.numpy() for blob in new[layer]], 'Convolution')
+
+
+def prepare(net: Net, surgeries: Sequence[str], source: str | Path | Weights | None,
+            score_layers: str = Stage.score_layers, up_layers: str = Stage.up_layers,
+            every: bool = False) -> str:
+    """Do surgeries on a net before its first iteration; returns a text of what was done, to `every`
+    layer or to those that are not simply copied.
+
+    'transplant': weights by name, InnerProduct cast into Convolution; without a source every layer
+    keeps its filler. 'zero scores': zeros in the layers of the glob pattern score_layers that the
+    source lacks. 'interp': bilinear weights in those of up_layers. FcnError for a source that the
+    surgeries do not take, and as in Net.copy_from."""
+    if source is None:
+        report, fresh = 'every layer starts from its filler', list(net.params)
+    elif 'transplant' in surgeries:
+        rows = net.copy_from(source)
+        report = format_rows(rows, every)
+        fresh = [row.layer for row in rows if row.action == FILLER]
+    else:
+        file = source.file if isinstance(source, Weights) else str(source)
+        raise FcnError('this stage takes no weights', file=file, code='weights-not-taken',
+                       do='Leave out weights.')
+    if 'zero scores' in surgeries:
+        for layer in (name for name in fresh if fnmatch.fnmatchcase(name, score_layers)):
+            for blob in net.params[layer]:
+                blob.data.zero_()
+    if 'interp' in surgeries:
+        ups = [name for name in net.params if fnmatch.fnmatchcase(name, up_layers)]
+        surgery.interp(tensors(net), ups)
+        report += ''.join(f'\n{up} made bilinear' for up in ups)
+    return report
+
+
+def other_mean(net: Net, source: Source) -> str:
+    """A warning, on a line of its own, where a data layer of the net subtracts another mean pixel
+    than the one that the weights say they expect (those converted from torchvision do); else ''."""
+    source = files_of(source)[0]
+    wanted = np.asarray(read_extra(source).get('mean', ()), float).reshape(-1)
+    readers = [net.layer(node).reader for node in net.graph.nodes if node.type == 'Python']
+    for reader in readers:
+        has = getattr(reader, 'mean', None)
+        if len(wanted) == 3 and has is not None and np.abs(wanted - has).max() > 0.05:
+            return (f'\nwarning: {source} expects images less the mean pixel '
+                    f'({", ".join(f"{v:g}" for v in wanted)}), BGR; the data layer subtracts '
+                    f'({", ".join(f"{v:g}" for v in has)}). Training makes up for that; to use the '
+                    'weights as they are, write their mean into the param_str of the nets')
+    return ''
+
+
+def tensors(net: Net) -> dict[str, list[torch.Tensor]]:
+    """{layer: its parameter tensors}, as surgery takes them."""
+    return {name: [blob.data for blob in blobs] for name, blobs in net.params.items()}

@@ -1,11 +1,7 @@
 """Training of one stage, its steps in the order of time."""
 
-import fnmatch
-import signal
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,25 +16,24 @@ from ..data.palette import VOC_CLASSES, palette
 from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..formats.atomic import make_folder
-from ..formats.weights import FILLER, Weights, format_rows, read_extra
+from ..formats.weights import read_extra
 from ..lock import RunLock, locked
-from ..net import surgery
 from ..net.net import Net
-from ..net.placement import check_precision, hardware, pick_device, place
+from ..net.placement import check_precision, hardware, place
 from ..predict.channels import channel_pictures
-from ..predict.evaluation import evaluate_and_report, val_line, val_metrics
+from ..predict.evaluation import evaluate_and_report
 from ..predict.sources import TABLE_3
-from ..proto.prototxt import read_solver
 from ..report.curves import FILE as CURVES
-from ..report.curves import METRICS, POINTS, Curves, complete_curves
+from ..report.curves import METRICS, complete_curves
 from ..report.html import FILE as REPORT
 from ..report.html import write_report
-from ..report.progress import TrainingBar, human, log_to
-from ..sizes import counted
+from ..report.progress import log_to
 from ..solver.iteration import test_passes
 from ..solver.snapshot_files import iteration
 from ..solver.solver import Solver
 from .finished import keep_classes
+from .folders import set_aside
+from .iterating import Session, WaitForRoom, by, device_of, hint, iterate
 from .optimisations import Optimisations
 from .options import NONE
 from .provenance import (
@@ -50,12 +45,10 @@ from .provenance import (
     parentage,
     parentage_now,
 )
-from .rate_rule import changes, doubts
 from .run_facts import facts_of_run
-from .runs import Run, set_aside
-from .stage import Stage
+from .runs import Run
 from .stages import shipped
-from .starting import Source, adapted, files_of, given
+from .starting import Source, adapted, given, other_mean, prepare
 
 LONG = 2 * 3600          # seconds of training from which on a hint goes with the estimate
 AGAIN = 30               # seconds between two tries to write to a full disk
@@ -90,7 +83,7 @@ def train(run: Run, hints: Mapping[str, str] = HINTS,
 def train_locked(run: Run, lock: RunLock | None, hints: Mapping[str, str],
                  processes: Processes) -> Path | None:
     """`train` in a folder whose lock is held, by the first process."""
-    options = run.options
+    options, session = run.options, Session(hints, processes, lock)
 
     # Is there a run already?
     fresh = options.fresh and bool(run.snapshots())
@@ -125,22 +118,12 @@ def train_locked(run: Run, lock: RunLock | None, hints: Mapping[str, str],
               f'{iteration(weights)} '
               f'({hint(hints, "trained-already", run)})')
     elif state:
-        weights = resume(run, prototxt, val, state, mine, hints, processes)
+        weights = resume(run, prototxt, val, state, mine, session)
     else:
-        weights = learn(run, prototxt, val, source, mine, hints, processes)
+        weights = learn(run, prototxt, val, source, mine, session)
     if weights is not None:
         score(run, val, weights, processes)
     return weights
-
-
-def device_of(run: Run, processes: Processes) -> torch.device:
-    """The device of the options, or of this process."""
-    return pick_device(run.options.device or processes.device())
-
-
-def hint(hints: Mapping[str, str], code: str, run: Run) -> str:
-    """A hint's text; '' if the front end has none."""
-    return hints.get(code, '').format(stage=run.name)
 
 
 # ---- data and weights to start from --------------------------------------------------------------
@@ -225,63 +208,12 @@ def check_source(run: Run, val: Net | None, source: Source | None) -> None:
         val.copy_from(adapted(run.stage, source, val))
 
 
-def prepare(net: Net, surgeries: Sequence[str], source: str | Path | Weights | None,
-            score_layers: str = Stage.score_layers, up_layers: str = Stage.up_layers,
-            every: bool = False) -> str:
-    """Do surgeries on a net before its first iteration; returns a text of what was done, to `every`
-    layer or to those that are not simply copied.
-
-    'transplant': weights by name, InnerProduct cast into Convolution; without a source every layer
-    keeps its filler. 'zero scores': zeros in the layers of the glob pattern score_layers that the
-    source lacks. 'interp': bilinear weights in those of up_layers. FcnError for a source that the
-    surgeries do not take, and as in Net.copy_from."""
-    if source is None:
-        report, fresh = 'every layer starts from its filler', list(net.params)
-    elif 'transplant' in surgeries:
-        rows = net.copy_from(source)
-        report = format_rows(rows, every)
-        fresh = [row.layer for row in rows if row.action == FILLER]
-    else:
-        file = source.file if isinstance(source, Weights) else str(source)
-        raise FcnError('this stage takes no weights', file=file, code='weights-not-taken',
-                       do='Leave out weights.')
-    if 'zero scores' in surgeries:
-        for layer in (name for name in fresh if fnmatch.fnmatchcase(name, score_layers)):
-            for blob in net.params[layer]:
-                blob.data.zero_()
-    if 'interp' in surgeries:
-        ups = [name for name in net.params if fnmatch.fnmatchcase(name, up_layers)]
-        surgery.interp(tensors(net), ups)
-        report += ''.join(f'\n{up} made bilinear' for up in ups)
-    return report
-
-
-def other_mean(net: Net, source: Source) -> str:
-    """A warning, on a line of its own, where a data layer of the net subtracts another mean pixel
-    than the one that the weights say they expect (those converted from torchvision do); else ''."""
-    source = files_of(source)[0]
-    wanted = np.asarray(read_extra(source).get('mean', ()), float).reshape(-1)
-    readers = [net.layer(node).reader for node in net.graph.nodes if node.type == 'Python']
-    for reader in readers:
-        has = getattr(reader, 'mean', None)
-        if len(wanted) == 3 and has is not None and np.abs(wanted - has).max() > 0.05:
-            return (f'\nwarning: {source} expects images less the mean pixel '
-                    f'({", ".join(f"{v:g}" for v in wanted)}), BGR; the data layer subtracts '
-                    f'({", ".join(f"{v:g}" for v in has)}). Training makes up for that; to use the '
-                    'weights as they are, write their mean into the param_str of the nets')
-    return ''
-
-
-def tensors(net: Net) -> dict[str, list[torch.Tensor]]:
-    """{layer: its parameter tensors}, as surgery takes them."""
-    return {name: [blob.data for blob in blobs] for name, blobs in net.params.items()}
-
-
 # ---- iterations ----------------------------------------------------------------------------------
 
 def learn(run: Run, prototxt: Path, val: Net, source: Source | None, mine: dict,
-          hints: Mapping[str, str], processes: Processes) -> Path | None:
+          session: Session) -> Path | None:
     """Train from `source` (None: from the fillers); as iterate."""
+    processes = session.processes
     solver = make_solver(run, prototxt, mine | parentage(source), processes)
     if source is not None and run.options.weights is None and run.parent and \
             not run.parent.stage.classifier:            # a classifier has other data
@@ -292,18 +224,19 @@ def learn(run: Run, prototxt: Path, val: Net, source: Source | None, mine: dict,
                      run.stage.up_layers, run.options.verbose)
     if source is not None and processes.first:
         report += other_mean(solver.net, source)
-    return iterate(run, solver, val, report, hints)
+    return iterate(run, solver, val, report, session)
 
 
 def resume(run: Run, prototxt: Path, val: Net, state: Path, mine: dict,
-           hints: Mapping[str, str], processes: Processes) -> Path | None:
+           session: Session) -> Path | None:
     """Train from a solver state, which knows its parent; as iterate."""
+    processes = session.processes
     solver = make_solver(run, prototxt, mine, processes)
     open_folder(run, val, processes)
     changed = solver.restore(state, run.options.force)
     report = f'restored {state}{by(run, processes)}' + \
         (f', although it differs:\n{changed}' if changed else '')
-    return iterate(run, solver, val, report, hints)
+    return iterate(run, solver, val, report, session)
 
 
 def make_solver(run: Run, prototxt: Path, mine: dict, processes: Processes) -> Solver:
@@ -346,129 +279,6 @@ def colours_of(val: Net) -> np.ndarray:
     """The colours of the classes of the data that a val net reads, (256, 3) uint8 RGB."""
     return next((val.layer(node).reader.colours for node in val.graph.nodes
                  if node.type == 'Python'), palette())
-
-
-def iterate(run: Run, solver: Solver, val: Net, report: str,
-            hints: Mapping[str, str]) -> Path | None:
-    """Run the solver to its end, scoring `val` now and then; returns the final weights, None if a
-    signal stopped it. report: what was done to the net."""
-    options, every, processes = run.options, run.score_every, solver.processes
-    device = device_of(run, processes)
-    introduce(run, solver, device, hints)
-    print(report)
-    placed = Optimisations(options.no_opt).placed | {'prepack': False}  # training needs the memory
-    place(val, device, workers=options.workers, precision=options.precision, **placed)
-    val.share_with(solver.net)
-    batch = next(iter(solver.net.shapes.values()))[0] * solver.param.iter_size
-    curves = Curves(run.folder / CURVES if processes.first else None, solver.iter)
-    start = time.perf_counter()
-
-    def announce(seconds: float) -> None:
-        hours = f'. {hint(hints, "long-training", run)}' if seconds > LONG else ''
-        print(f'{run.name}: about {human(seconds)} left at the speed of the first iterations'
-              f'{hours}')
-    with stopped_by_signals(solver), TrainingBar(
-            solver, batch, announce=announce if processes.first else None) as bar:
-        for _ in solver.run():
-            bar.update()
-            scores: dict[str, float] = {}
-            if every and solver.iter % every == 0 and solver.iter < solver.param.max_iter:
-                bar.print_line(val_score, val, solver.iter, processes, scores)
-            if scores or solver.iter % max(1, solver.param.max_iter // POINTS) == 0:
-                curves.add(solver.iter, time.perf_counter() - start, loss=solver.smoothed_loss,
-                           lr=solver.rate, **scores)
-    processes.gather(None)          # the last snapshot is there now
-    if solver.stop_requested:
-        print(f'stopped at iteration {solver.iter} with a snapshot; '
-              f'{hint(hints, "run-interrupted", run)}')
-        return None
-    last = [path for path in run.snapshots() if iteration(path) == solver.iter]
-    return last[-1] if last else run.newest_weights()
-
-
-def val_score(val: Net, iteration: int, processes: Processes, scores: dict[str, float]) -> str:
-    """Score the val net between two iterations: a line for the screen; the four metrics are put
-    into `scores`."""
-    m = val_metrics(val, iteration, processes)
-    scores |= {name: getattr(m, name) for name in METRICS}
-    return val_line(m, iteration)
-
-
-def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str, str]) -> None:
-    """Print what is trained."""
-    p, net = solver.param, solver.net
-    count = sum(blob.parameter.numel() for blob in net.learnable_params)
-    size = f'{count / 1e6:.1f}M' if count >= 1e5 else f'{count / 1e3:.1f}k'
-    print(f'{run.name}: {len(net.graph.nodes)} layers, {size} parameters, '
-          f'{p.max_iter} iterations of {p.iter_size} x {next(iter(net.shapes.values()))[0]} '
-          f'images, base_lr {p.base_lr:g}, momentum {p.momentum:g}, torch {torch.__version__} on '
-          f'{together(solver.processes)}{device}, {counted(torch.get_num_threads(), "thread")}')
-    if run.batches:
-        own, new = run.batches
-        written = read_solver(solver.text.file).message
-        print(f"another recipe than the stage's own: {new}, instead of {own}: "
-              f'{changes(written, p)}')
-        for doubt in doubts(p, own, new):
-            print(f'warning: {doubt}')
-    elif run.options.method.changes:
-        print(f"another method than the stage's own: {run.options.method.words}")
-    elif run.multiplied:
-        print(f"another recipe than the stage's own: {p.iter_size} passes an iteration, instead of "
-              f'{p.iter_size // run.options.processes}, at the rates of these. '
-              f'{hint(hints, "several-processes", run)}')
-
-
-def by(run: Run, processes: Processes) -> str:
-    """The number of processes that a run was begun with, in words, where that says what an
-    iteration has and there are not as many now; else ''."""
-    count = run.options.processes
-    return '' if count == processes.size or run.options.samples else \
-        f', begun by {count} process{"es" * (count > 1)}: as many samples an iteration as then'
-
-
-def together(processes: Processes) -> str:
-    """The number of processes in words; '' for one."""
-    return f'{processes.size} processes, the first on ' if processes.size > 1 else ''
-
-
-class WaitForRoom:
-    """Waits, with the state of a run in memory, before a snapshot is tried again that a full disk
-    prevented: a Solver's `when_full`. It says so once; a signal ends the run with the error."""
-
-    def __init__(self) -> None:
-        self.told = ''
-
-    def __call__(self, error: FcnError) -> None:
-        def end(number, frame):
-            raise error
-        if error.file != self.told:
-            print(f'{error}\nThe run is kept in memory and tries again every {AGAIN} seconds; '
-                  'Ctrl-C ends it without this snapshot.', file=sys.stderr, flush=True)
-            self.told = error.file
-        with handled(end):
-            time.sleep(AGAIN)
-
-
-@contextmanager
-def handled(handler: Callable) -> Iterator[None]:
-    """Have a handler take SIGINT, SIGTERM and SIGHUP. An ignored SIGHUP stays so: that is what
-    nohup is for."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
-
-
-def stopped_by_signals(solver: Solver) -> AbstractContextManager[None]:
-    """Have a signal stop the solver after the current iteration, with a snapshot."""
-    def stop(number, frame):
-        solver.request_stop()
-    return handled(stop)
 
 
 # ---- afterwards ----------------------------------------------------------------------------------

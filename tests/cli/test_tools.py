@@ -15,6 +15,7 @@ from PIL import Image
 from small_runs import ROOT, assert_error, call, contents, small_stage, small_voc, start, wait
 
 from fcn_repro.formats.weights import read_weights, write_hdf5
+from fcn_repro.lock import RunLock, holder, named
 from fcn_repro.report import progress
 from fcn_repro.report.progress import TrainingBar, human
 from fcn_repro.solver import Solver
@@ -104,16 +105,27 @@ class Clock:
 
 
 @pytest.mark.parametrize(('seconds', 'words'), [
-    (3, 'about 6 s left at the speed of the first iterations\n'),
-    (7200, 'about 6 h 00 min left at the speed of the first iterations. Use a GPU, or '
-           '--iterations for a trial (make: ITERATIONS=…).\n')])
-def test_the_estimate_is_measured_while_it_runs(small, capsys, monkeypatch, seconds, words):
-    """From the second iteration on, once, as soon as it rests on 5 seconds; the bar's lines agree
-    with it."""
+    (3, 'about 6 s left\n'),
+    (7200, 'about 4 h 00 min left. Use a GPU, or --iterations for a trial (make: '
+           'ITERATIONS=…).\n')])
+def test_the_estimate_is_measured_while_it_runs(small, tmp_path, capsys, monkeypatch, seconds,
+                                                words):
+    """Once, as soon as it rests on as much time as is left; the bar's lines and the log agree with
+    it, and who asks for the folder is told."""
     monkeypatch.setattr(progress, 'time', SimpleNamespace(perf_counter=Clock(seconds)))
+    seen, expect = [], RunLock.expect
+
+    def expects(lock, left):
+        expect(lock, left)
+        seen.append((left, named(holder('runs/small'))))
+    monkeypatch.setattr(RunLock, 'expect', expects)
     done = call(capsys, 'train', 'small', '--iterations', 5)
     assert done.status == 0 and done.out.count('small: about ') == 1
     assert f'\nsmall: {words}' in done.out
+    assert f'] {words.partition(" left")[0]} left\n' in (
+        tmp_path / 'runs/small/train.log').read_text()
+    (left, told), = seen
+    assert left == 2 * seconds and re.search(r', until about \d{4}-\d\d-\d\d \d\d:\d\d$', told)
     assert '5/5: loss ' in done.out and f'{2 / seconds:.1f} images/s, 0 s left\n' in done.out
 
 
@@ -149,24 +161,65 @@ def solver(small, tmp_path):
     return Solver(small[0] / 'solver.prototxt', prefix=tmp_path / 'train')
 
 
-def test_an_estimate_that_another_job_disturbs(monkeypatch, capsys):
-    """Nothing is said of the time left before it rests on 5 seconds, or on as much as is left; then
-    the median of the last iterations counts, whatever a few of them took."""
-    clock = SimpleNamespace(now=0., perf_counter=lambda: clock.now)
-    monkeypatch.setattr(progress, 'time', clock)
-    solver = SimpleNamespace(iter=0, param=SimpleNamespace(max_iter=1000), rate=1, smoothed_loss=1,
-                             processes=SimpleNamespace(first=True))
-    said = []
-    with TrainingBar(solver, 2, every=1, announce=said.append) as bar:
-        for solver.iter, seconds in enumerate([9, 2, 2, 60, 2, 2], 1):
-            clock.now += seconds
-            bar.update()
-            if solver.iter == 3:
-                assert not said
+@pytest.fixture
+def training(monkeypatch):
+    """A function that has a bar see iterations of these seconds, of `last`; None: a score of val
+    that takes a minute. [(iteration, seconds announced)]."""
+    def training(seconds, last, pause=0):
+        clock = SimpleNamespace(now=0., perf_counter=lambda: clock.now)
+        monkeypatch.setattr(progress, 'time', clock)
+        solver = SimpleNamespace(iter=0, param=SimpleNamespace(max_iter=last), rate=1,
+                                 smoothed_loss=1, processes=SimpleNamespace(first=True))
+        said = []
+
+        def score():
+            clock.now += 60
+            return 'val'
+        with TrainingBar(solver, 2, every=1, pause=pause, announce=lambda left: said.append(
+                (solver.iter, left))) as bar:
+            for each in seconds:
+                if each is None:
+                    bar.print_line(score)
+                    continue
+                solver.iter, clock.now = solver.iter + 1, clock.now + each
+                bar.update()
+        return said
+    return training
+
+
+def test_the_first_iterations_are_slow(training, capsys):
+    """Of 700 iterations of 0.17 s the first ones take 8 s each: nothing is said of the time left
+    before they are as fast as those before; the bar and the line say the same."""
+    said = training([30, *6 * [8.], *693 * [0.17]], 700)
+    assert said == [(15, pytest.approx(0.17 * 685))]
     lines = capsys.readouterr().out.splitlines()
-    assert said == [2 * 996]
-    assert 'left' not in ''.join(lines[:3]) and lines[1].endswith('1.0 images/s')
-    assert lines[-1].endswith('1.0 images/s, 33 min 08 s left')
+    assert not [line for line in lines[:14] if 'left' in line]
+    assert lines[14].endswith('1 min 56 s left') and lines[-1].endswith(', 0 s left')
+
+
+def test_slow_iterations_are_believed_after_a_minute(training, capsys):
+    """Whatever one of them took, and from three of them on."""
+    assert training([9, *2 * [25.], 90, *6 * [25.]], 1000) == [(4, 25. * 996)]
+    assert 'left' not in ''.join(capsys.readouterr().out.splitlines()[:3])
+
+
+def test_an_estimate_that_is_wrong_is_corrected(training):
+    """Another job ends: a second line, and not one for each iteration; what few iterations took
+    changes nothing."""
+    said = training([*200 * [2.], 300, *300 * [0.5]], 1000)
+    assert said[0] == (11, 2. * 989)
+    (when, left), = said[1:]
+    assert 201 < when < 301 and left == 0.5 * (1000 - when)
+    assert len(training([*20 * [2.], *9 * [9.], *60 * [2.]], 1000)) == 1
+
+
+def test_scores_between_iterations_take_time(training):
+    """Of 400 iterations of a second, with a score of a minute after each 100th: from the first on
+    those that are to come count, and the estimate is corrected."""
+    said = training([*100 * [1.], None, *100 * [1.]], 400, pause=100)
+    assert said == [(11, 389.), (101, 299. + 2 * 60)]
+    said = training([*10 * [1.], None, *30 * [1.]], 400, pause=10)
+    assert said[0] == (11, 389. + 38 * 60)
 
 
 def test_bar_on_a_terminal(solver, monkeypatch):

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -104,6 +105,47 @@ def test_colours_without_a_table(tmp_path):
     shown = (tmp_path / 'voc/colours.txt').read_text().splitlines()[1:]
     assert shown == [*rows, '224 224 192 void']
     assert again.names == made.names
+
+
+CHOSEN = (10, 20, 30), (250, 200, 10), (10, 200, 250), (200, 10, 250)
+
+
+def in_palette(colours):
+    """Masks of indices with these colours in their palettes."""
+    def mask(label):
+        image = Image.fromarray(label, 'P')
+        image.putpalette(np.ravel(colours).tolist())
+        return image
+    return mask
+
+
+def test_index_masks_keep_the_colours_of_their_palettes(tmp_path):
+    made = convert(make_set(tmp_path / 'p', mask=in_palette(CHOSEN)), tmp_path / 'voc', 'index')
+    assert 'the colours are those of the palettes' in made.decided
+    assert_same(labels(tmp_path / 'voc'), expected())
+    own = palette()
+    own[:4] = CHOSEN
+    assert (VocFolder(tmp_path / 'voc', 'train').colours == own).all()
+    void = tmp_path / 'void'
+    convert(tmp_path / 'p', void, 'index', void=3)
+    assert VocFolder(void, 'val').colours[[2, 3, 255]].tolist() == [
+        list(CHOSEN[2]), palette()[3].tolist(), list(CHOSEN[3])]
+
+
+@pytest.mark.parametrize('colours', [
+    [(i, i, i) for i in range(4)], [(9, 9, 9), (250, 0, 0), (0, 0, 9), (250, 0, 0)], palette(4)],
+    ids=['grey', 'one colour twice', 'VOC'])
+def test_palettes_that_tell_no_classes_apart(tmp_path, colours):
+    made = convert(make_set(tmp_path / 'p', mask=in_palette(colours)), tmp_path / 'voc', 'index')
+    assert not made.decided
+    assert (VocFolder(tmp_path / 'voc', 'train').colours == palette()).all()
+
+
+def test_palettes_that_differ_by_file(tmp_path):
+    palettes = cycle([in_palette(CHOSEN), in_palette(CHOSEN[::-1])])
+    convert(make_set(tmp_path / 'p', mask=lambda label: next(palettes)(label)), tmp_path / 'voc',
+            'index')
+    assert (VocFolder(tmp_path / 'voc', 'train').colours == palette()).all()
 
 
 def test_grey_levels_are_colours(tmp_path):

@@ -13,8 +13,8 @@ from small_runs import assert_error, call
 from fcn_repro.data.siftflow import GEOMETRIC_CLASSES, SCENES, SEMANTIC_CLASSES
 from fcn_repro.formats.weights import write_hdf5
 from fcn_repro.net import Net
-from fcn_repro.predict.evaluation import val_metrics
 from fcn_repro.predict.heads import find_heads
+from fcn_repro.predict.val import val_metrics
 
 IDS = ['coast_art1', 'street_par9']
 SIZE = 20, 24

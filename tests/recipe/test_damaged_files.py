@@ -7,8 +7,8 @@ from fcn_repro.data.image import check_mean
 from fcn_repro.errors import FcnError
 from fcn_repro.predict.labels import names_of_data
 from fcn_repro.recipe.comparison import METRICS, read_metrics
+from fcn_repro.recipe.folders import recorded_folder
 from fcn_repro.recipe.options import Options
-from fcn_repro.recipe.runs import recorded_folder
 
 LAYER = 'layer {{ name: "d" type: "Python" top: "d" python_param {{ module: "voc_layers" ' \
         'layer: "VOCSegDataLayer" param_str: "{}" }} }}'

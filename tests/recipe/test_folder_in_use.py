@@ -11,9 +11,10 @@ from fcn_repro.errors import FcnError
 from fcn_repro.lock import locked
 from fcn_repro.recipe import comparison, training
 from fcn_repro.recipe.comparison import compare
+from fcn_repro.recipe.iterating import stopped_by_signals
 from fcn_repro.recipe.options import Options
 from fcn_repro.recipe.runs import Run
-from fcn_repro.recipe.training import stopped_by_signals, train
+from fcn_repro.recipe.training import train
 
 
 @pytest.fixture

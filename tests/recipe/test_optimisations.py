@@ -19,7 +19,7 @@ from fcn_repro.ops import conv
 from fcn_repro.passes import DEFAULT, PASSES
 from fcn_repro.proto import TEST
 from fcn_repro.recipe.optimisations import NAMES, Optimisations
-from fcn_repro.recipe.training import tensors
+from fcn_repro.recipe.starting import tensors
 from fcn_repro.solver import Solver
 from fcn_repro.solver import solver as solver_module
 

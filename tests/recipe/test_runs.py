@@ -27,8 +27,9 @@ from fcn_repro.net import Net
 from fcn_repro.predict.evaluation import evaluate_and_report
 from fcn_repro.proto import TEST
 from fcn_repro.recipe import training
+from fcn_repro.recipe.folders import recorded_folder
 from fcn_repro.recipe.options import Options
-from fcn_repro.recipe.runs import Run, recorded_folder
+from fcn_repro.recipe.runs import Run
 from fcn_repro.solver import Solver
 
 

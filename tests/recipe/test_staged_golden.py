@@ -12,7 +12,7 @@ from fcn_repro.errors import FcnError
 from fcn_repro.formats.weights import write_hdf5
 from fcn_repro.net.surgery import upsample_filt
 from fcn_repro.recipe.stages import STAGES
-from fcn_repro.recipe.training import prepare, tensors
+from fcn_repro.recipe.starting import prepare, tensors
 from fcn_repro.solver import Solver
 
 CASE = DATA / 'solvers/staged_32s_16s_8s'

@@ -15,8 +15,7 @@ from fcn_repro.proto.prototxt import parse_net
 from fcn_repro.recipe.models import googlenet, vgg
 from fcn_repro.recipe.provenance import parentage
 from fcn_repro.recipe.stages import STAGES
-from fcn_repro.recipe.starting import adapted, given
-from fcn_repro.recipe.training import prepare
+from fcn_repro.recipe.starting import adapted, given, prepare
 
 TINY = {'classes': 4, 'widths': (2, 3, 3, 4, 4), 'fc': 6, 'weight_filler': {'type': 'msra'},
         'shape': (1, 3, 70, 90)}

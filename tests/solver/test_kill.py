@@ -17,7 +17,7 @@ from small_runs import ROOT, SOLVER, contents, small_voc, write_stage
 from fcn_repro import temporary
 from fcn_repro.formats.weights import read_solverstate, read_weights
 from fcn_repro.processes import take_lock
-from fcn_repro.recipe.runs import newest_state
+from fcn_repro.recipe.folders import newest_state
 from fcn_repro.solver import Solver
 from fcn_repro.solver.snapshot_files import iteration, list_snapshots
 

@@ -31,7 +31,7 @@ from fcn_repro.formats.weights import read_solverstate, write_solverstate
 from fcn_repro.parity import Comparison, Limits
 from fcn_repro.parity.comparison import OK
 from fcn_repro.parity.solvers import check_resumed
-from fcn_repro.recipe.training import stopped_by_signals
+from fcn_repro.recipe.iterating import stopped_by_signals
 from fcn_repro.solver import Solver
 from fcn_repro.solver.snapshot_files import iteration
 

@@ -29,7 +29,7 @@ from fcn_repro.data.order import SampleOrder
 from fcn_repro.errors import FcnError
 from fcn_repro.formats import atomic
 from fcn_repro.formats.weights import read_weights, write_hdf5
-from fcn_repro.recipe import training
+from fcn_repro.recipe import iterating
 from fcn_repro.report import progress
 from fcn_repro.report.progress import log_to
 from fcn_repro.solver import Solver
@@ -294,12 +294,12 @@ def test_a_full_disk_is_waited_for(small, tmp_path, capsys, monkeypatch):
             return function(*args)
         return full
     undisturbed = call(capsys, 'train', 'small', '--out', 'other')
-    monkeypatch.setattr(training, 'time', SimpleNamespace(sleep=naps.append,
+    monkeypatch.setattr(iterating, 'time', SimpleNamespace(sleep=naps.append,
                                                           perf_counter=time.perf_counter))
     monkeypatch.setattr(atomic.os, 'fsync', fills(os.fsync))
     monkeypatch.setattr(progress.LogFile, 'flush', fills(progress.LogFile.flush))
     done = call(capsys, 'train', 'small')
-    assert done.status == undisturbed.status == 0 and naps == 3 * [training.AGAIN]
+    assert done.status == undisturbed.status == 0 and naps == 3 * [iterating.AGAIN]
     first, then, *rest = done.err.splitlines()
     assert first == f'{tmp_path}/runs/small/train.log: No space left on device; lines will be ' \
         'missing here until there is room'
@@ -315,7 +315,7 @@ def test_a_full_disk_is_waited_for(small, tmp_path, capsys, monkeypatch):
 def test_a_signal_ends_the_wait_for_room(small, capsys, monkeypatch):
     def full(*args):
         raise FULL
-    monkeypatch.setattr(training, 'time', SimpleNamespace(
+    monkeypatch.setattr(iterating, 'time', SimpleNamespace(
         sleep=lambda seconds: signal.raise_signal(signal.SIGINT), perf_counter=time.perf_counter))
     monkeypatch.setattr(atomic.os, 'fsync', full)
     before = signal.getsignal(signal.SIGINT)

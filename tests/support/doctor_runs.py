@@ -10,7 +10,7 @@ from fcn_repro import doctor
 from fcn_repro.net.net import Net
 from fcn_repro.recipe.models.model import Model, Recipe, summed_rate, voc_data
 from fcn_repro.recipe.models.vgg import fcn
-from fcn_repro.recipe.training import prepare
+from fcn_repro.recipe.starting import prepare
 from fcn_repro.solver import Solver
 
 SIZE = 48, 64

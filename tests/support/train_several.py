@@ -21,7 +21,7 @@ from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.predict.evaluation import evaluate_and_report
 from fcn_repro.proto import TEST
-from fcn_repro.recipe.training import stopped_by_signals
+from fcn_repro.recipe.iterating import stopped_by_signals
 from fcn_repro.solver import Solver, gradients
 from fcn_repro.solver.snapshot_files import list_snapshots
 

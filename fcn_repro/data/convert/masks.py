@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from fcn_repro.data.examine import (
 )
 from fcn_repro.data.image import VOID, open_image
 from fcn_repro.data.layouts import Pair
+from fcn_repro.data.palette import palette
 from fcn_repro.errors import FcnError
 
 from .colours import derived
@@ -40,11 +42,20 @@ def wrong(kind: str, what: str, do: str, path: Path) -> FcnError:
 @dataclass
 class Indices(Source):
     """Masks of class indices, whatever the format: a palette's, grey of 8 or 16 bits, RGB of three
-    equal channels. void: another index that stands for no label."""
+    equal channels. void: another index that stands for no label. palette: {index: colour} of the
+    masks' palettes, in which the classes go on to be shown."""
 
     void: int | None = None
     other: str = 'error'
+    palette: Mapping[int, Colour] = field(default_factory=dict)
     kind = 'index'
+
+    @cached_property
+    def shown(self) -> np.ndarray:
+        colours = super().shown.copy()
+        for index, colour in self.palette.items():
+            colours[index] = colour
+        return colours
 
     def label(self, item: Item) -> np.ndarray:
         label = values_of(item.file, self.other).copy()
@@ -203,18 +214,32 @@ class Masks:
             return 'binary'
         return 'rgb' if len(used) <= SMOOTH else 'index'
 
-    def palettes_differ(self) -> bool:
-        """Whether palettes give one index several colours in several files: an editor made them
-        anew for each."""
-        seen: dict[int, Colour] = {}
+    @property
+    def palettes(self) -> dict[int, set[Colour]]:
+        """{index: its colours} by the palettes of all files."""
+        seen: dict[int, set[Colour]] = {}
         for facts in self.facts:
             if facts.mode == 'P' and facts.counts is not None and facts.colours:
                 used = [int(value) for value in np.flatnonzero(facts.counts)]
                 if len(used) == len(facts.colours):
                     for value, colour in zip(used, facts.colours, strict=True):
-                        if seen.setdefault(value, colour) != colour:
-                            return True
-        return False
+                        seen.setdefault(value, set()).add(colour)
+        return seen
+
+    def palettes_differ(self) -> bool:
+        """Whether palettes give one index several colours in several files: an editor made them
+        anew for each."""
+        return any(len(colours) > 1 for colours in self.palettes.values())
+
+    def palette(self) -> dict[int, Colour]:
+        """{index: colour} by the palettes; {} where they are VOC's, or no colours to tell classes
+        apart: greys, one for several indices, or others in each file."""
+        found = {value: min(colours) for value, colours in self.palettes.items()}
+        good = not self.palettes_differ() and len(set(found.values())) == len(found)
+        coloured = any(len(set(colour)) > 1 for colour in found.values())
+        voc = palette()
+        other = any(colour != tuple(voc[value]) for value, colour in found.items())
+        return found if good and coloured and other else {}
 
     def bright(self) -> int:
         """The value that stands for the object in binary masks."""
@@ -327,8 +352,12 @@ def mask_source(folder: Path, pairs: Sequence[Pair], faults: list[Fault], kind: 
 def indices(folder: Path, items: list[Item], faults: list[Fault], masks: Masks,
             table: Table | None, names: Sequence[str], other: str, void: int | None) -> Source:
     used = [value for value in np.flatnonzero(masks.grey) if value not in (VOID, void)]
-    return Indices(folder, items, named(names, int(max(used, default=0)) + 1), faults, void=void,
-                   other=other)
+    colours = masks.palette()
+    if void is not None and void in colours:
+        colours[VOID] = colours.pop(void)
+    return Indices(folder, items, named(names, int(max(used, default=0)) + 1), faults,
+                   ['the colours are those of the palettes'] if colours else [], void=void,
+                   other=other, palette=colours)
 
 
 def binary(folder: Path, items: list[Item], faults: list[Fault], masks: Masks,
