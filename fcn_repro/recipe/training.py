@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from ..net.net import Net
 from ..net.placement import check_precision, hardware, pick_device, place
 from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report, val_line, val_metrics
+from ..predict.labels import data_layer, python_layers_of
 from ..predict.sources import TABLE_3
 from ..proto.prototxt import read_solver
 from ..report.curves import FILE as CURVES
@@ -98,8 +100,8 @@ def train_locked(run: Run, lock: RunLock | None, hints: Mapping[str, str],
     if not fresh:
         run.check_data()
     weights = None if state or fresh else run.complete()
-    if state or weights:
-        run = run.as_recorded(state or weights)
+    if there := state or weights:
+        run = run.as_recorded(there)
 
     # Data, weights to start from, nets
     if weights is None:
@@ -261,9 +263,8 @@ def other_mean(net: Net, source: Source) -> str:
     than the one that the weights say they expect (those converted from torchvision do); else ''."""
     source = files_of(source)[0]
     wanted = np.asarray(read_extra(source).get('mean', ()), float).reshape(-1)
-    readers = [net.layer(node).reader for node in net.graph.nodes if node.type == 'Python']
-    for reader in readers:
-        has = getattr(reader, 'mean', None)
+    for layer in python_layers_of(net):
+        has = getattr(layer.reader, 'mean', None)
         if len(wanted) == 3 and has is not None and np.abs(wanted - has).max() > 0.05:
             return (f'\nwarning: {source} expects images less the mean pixel '
                     f'({", ".join(f"{v:g}" for v in wanted)}), BGR; the data layer subtracts '
@@ -336,16 +337,14 @@ def open_folder(run: Run, val: Net, processes: Processes) -> None:
 def class_names(val: Net) -> Sequence[str] | None:
     """The class names of the data that a val net reads, if it has one for each class; else the
     labels themselves: what labels images without the data must not take other names."""
-    found = next((val.layer(node).reader.classes for node in val.graph.nodes
-                  if node.type == 'Python'), None)
+    found = next((layer.reader.classes for layer in python_layers_of(val)), None)
     count = classes_of(val)
     return found if found and len(found) == count else tuple(map(str, range(count)))
 
 
 def colours_of(val: Net) -> np.ndarray:
     """The colours of the classes of the data that a val net reads, (256, 3) uint8 RGB."""
-    return next((val.layer(node).reader.colours for node in val.graph.nodes
-                 if node.type == 'Python'), palette())
+    return next((layer.reader.colours for layer in python_layers_of(val)), palette())
 
 
 def iterate(run: Run, solver: Solver, val: Net, report: str,
@@ -436,7 +435,7 @@ class WaitForRoom:
     prevented: a Solver's `when_full`. It says so once; a signal ends the run with the error."""
 
     def __init__(self) -> None:
-        self.told = ''
+        self.told: str | PathLike | None = ''
 
     def __call__(self, error: FcnError) -> None:
         def end(number, frame):
@@ -499,7 +498,7 @@ def score(run: Run, val: Net, weights: Path, processes: Processes) -> None:
 def check_accuracy(net: Net, least: float, weights: Path, name: str,
                    processes: Processes) -> None:
     """Run a classifier's val net over all its data; FcnError if its accuracy is below `least`."""
-    data = next(net.layer(node).reader for node in net.graph.nodes if node.type == 'Python')
+    data = data_layer(net)
     with torch.no_grad():
         accuracy = sum(outputs['accuracy'].item() for outputs, _ in
                        test_passes(net, len(data), processes)) / len(data)
