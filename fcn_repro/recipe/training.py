@@ -4,7 +4,7 @@ import fnmatch
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from os import PathLike
@@ -16,7 +16,7 @@ import torch
 from ..data.check import check_folder
 from ..data.findings import Findings, by_kind, headed
 from ..data.layouts import is_voc
-from ..data.original import layout_of
+from ..data.original import layout_of, read_by
 from ..data.palette import VOC_CLASSES, palette
 from ..distributed import ALONE, Processes
 from ..errors import FcnError
@@ -28,7 +28,7 @@ from ..net.net import Net
 from ..net.placement import check_precision, hardware, pick_device, place
 from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report, val_line, val_metrics
-from ..predict.labels import data_layer, python_layers_of
+from ..predict.labels import data_layer, data_params, python_layers_of, val_file
 from ..predict.sources import TABLE_3
 from ..proto.prototxt import read_solver
 from ..report.curves import FILE as CURVES
@@ -104,9 +104,7 @@ def train_locked(run: Run, lock: RunLock | None, hints: Mapping[str, str],
         run = run.as_recorded(there)
 
     # Data, weights to start from, nets
-    if weights is None:
-        processes.by_first(lambda: check_labels(run, hints))
-    run.check_folders()
+    check_data(run, hints, processes, decode=weights is None)
     source = None if state or weights else starting_weights(run, hints, processes)
     processes.by_first(run.make_data)
     val = run.val_net(shipped(run.name)) if run.model is None else None     # finds missing data
@@ -147,11 +145,20 @@ def hint(hints: Mapping[str, str], code: str, run: Run) -> str:
 
 # ---- data and weights to start from --------------------------------------------------------------
 
-def check_labels(run: Run, hints: Mapping[str, str]) -> None:
-    """FcnError for faults in the user's own data set, or in SBD and VOC, for which training would
-    fail or learn nothing, all in one list; prints what else is to be said about it. Every file of
-    train and val is decoded."""
-    for found in checked(run):
+def check_data(run: Run, hints: Mapping[str, str], processes: Processes, decode: bool) -> None:
+    """FcnError for folders of data that lack what a run reads; with `decode` also for faults in
+    their files, all of which are then looked at."""
+    if decode:
+        processes.by_first(lambda: check_labels(checked(run), hints))
+    run.check_folders()
+    if decode:
+        processes.by_first(lambda: check_labels(published(run), hints))
+
+
+def check_labels(findings: Iterable[Findings], hints: Mapping[str, str]) -> None:
+    """FcnError for faults in a data set for which training would fail or learn nothing, all in one
+    list; prints what else is to be said about it."""
+    for found in findings:
         found.raise_for_training()
         for kind, faults in by_kind(found.warnings).items():
             do = hints.get(f'data-{kind}', '').format(**faults[0].facts)
@@ -160,8 +167,9 @@ def check_labels(run: Run, hints: Mapping[str, str]) -> None:
 
 
 def checked(run: Run) -> Iterator[Findings]:
-    """What is in the folders of data that a run trains and is scored on; of folders that are not
-    laid out so, nothing: Run.check_folders tells that."""
+    """What is in the user's own data set, or in SBD and VOC, which a run trains and is scored on:
+    every file of train and val is decoded. Of folders that are not laid out so, nothing:
+    Run.check_folders tells that."""
     options = run.options
     if options.own_voc is not None:
         found = check_folder(options.own_voc, classes=options.classes)
@@ -173,6 +181,19 @@ def checked(run: Run) -> Iterator[Findings]:
             yield check_folder(options.sbd, ('train',))
         if options.voc is not None and is_voc(Path(options.voc)):
             yield check_folder(options.voc, (TABLE_3,), len(VOC_CLASSES), sbd=options.sbd)
+
+
+def published(run: Run) -> Iterator[Findings]:
+    """What is in the folder of NYUDv2, SIFT Flow or PASCAL-Context that a run trains and is scored
+    on, whose files are there: as far as its nets read them, all are decoded."""
+    options, folder = run.options, shipped(run.name)
+    for root in filter(None, (options.nyud, options.siftflow, options.context)):
+        nets = [data_params(net)[1] for net in (min(folder.glob('train*.prototxt')),
+                                                val_file(folder))]
+        splits = [params['split'] for params in nets]
+        splits[0] = options.method.train_split or splits[0]
+        yield read_by(check_folder(root, splits, pascal=options.pascal),
+                      {top for params in nets for top in params.get('tops', ())})
 
 
 def starting_weights(run: Run, hints: Mapping[str, str],
