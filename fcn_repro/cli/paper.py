@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from ..memory import keep_freed_memory
-from ..paper.catalogue import ALL, EXPERIMENTS, listing, run_experiments
+from ..paper.catalogue import ALL, EXPERIMENTS, listing, named, page_name, run_experiments
 from ..paper.experiment import Setting
 from ..recipe.options import FOLDERS, Options
 from ..report.progress import human
@@ -71,5 +71,7 @@ def run(args: argparse.Namespace) -> int | None:
         options, args.mini, args.seeds, train, args.released and Path(args.released), out, HINTS))
     if outcomes is None:
         return 130
-    print(f'in {human(time.perf_counter() - start)}; page: {out}')
+    if any(row.needs for outcome in outcomes for table in outcome.tables for row in table.rows):
+        print('where data sets and weights are from: fcn-repro data list')
+    print(f'in {human(time.perf_counter() - start)}; page: {out / page_name(named(args.names))}')
     return 1 if any(outcome.failed for outcome in outcomes) else None

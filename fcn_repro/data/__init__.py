@@ -3,6 +3,7 @@
 import ast
 import importlib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ..errors import FcnError, short
 
@@ -11,21 +12,21 @@ DATA_SETS = 'voc', 'own', 'sbd', 'nyud', 'siftflow', 'context', 'digits', 'm2nis
 LONGEST = 100_000       # characters of a param_str: Python reads some hundred thousand a second
 
 
-class _PythonLayers(Mapping):
+class _PythonLayers(Mapping[tuple[str, str], type[Any]]):
     """{(module, class name), as a prototxt's python_param has them: DataLayer class}, imported when
     first asked for."""
 
     def __init__(self) -> None:
-        self._classes: dict[tuple[str, str], type] = {}
+        self._classes: dict[tuple[str, str], type[Any]] = {}
 
-    def _loaded(self) -> dict[tuple[str, str], type]:
+    def _loaded(self) -> dict[tuple[str, str], type[Any]]:
         if not self._classes:
             modules = [importlib.import_module(f'.{name}', __name__) for name in DATA_SETS]
             self._classes = {(layer.module, layer.__name__): layer
                              for module in modules for layer in module.LAYERS}
         return self._classes
 
-    def __getitem__(self, key: tuple[str, str]) -> type:
+    def __getitem__(self, key: tuple[str, str]) -> type[Any]:
         return self._loaded()[key]
 
     def __iter__(self) -> Iterator[tuple[str, str]]:

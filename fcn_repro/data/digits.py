@@ -12,7 +12,7 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
@@ -135,8 +135,7 @@ def render(image: np.ndarray, height: int) -> np.ndarray:
     ink = image[rows.min():rows.max() + 1, cols.min():cols.max() + 1].astype(np.float32) / 255
     ink = np.pad(ink, 2)
     scale = 1.05 * height / (ink.shape[0] - 4)
-    shape = tuple(round(n * scale) for n in ink.shape)
-    smooth = resize(ink, *shape)
+    smooth = resize(ink, *(round(n * scale) for n in ink.shape))
     alpha = np.clip((smooth - 0.33) * (0.25 * scale) + 0.5, 0, 1)
     rows, cols = np.nonzero(alpha > 0.5)
     alpha = alpha[rows.min():rows.max() + 1, cols.min():cols.max() + 1]
@@ -145,15 +144,17 @@ def render(image: np.ndarray, height: int) -> np.ndarray:
 
 def resize(field: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize a float32 field (h,w) with PIL's bicubic filter."""
-    return np.asarray(Image.fromarray(field).resize((width, height), Image.BICUBIC))
+    return np.asarray(Image.fromarray(field).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def texture(rng: np.random.Generator, height: int, width: int, colour: np.ndarray,
+def texture(rng: np.random.Generator, size: Sequence[int], colour: np.ndarray,
             strength: float) -> np.ndarray:
-    """An RGB texture (height,width,3) float32 around `colour`: two octaves of noise and stripes.
+    """An RGB texture (height,width,3) float32 of this size around `colour`: two octaves of noise
+    and stripes.
 
     strength 0 gives the plain colour, 1 a variation of about +-40 grey levels.
     """
+    height, width = size
     field = np.zeros((height, width), np.float32)
     for cell, weight in ((40, 0.7), (12, 0.35)):
         grid = rng.standard_normal((height // cell + 3, width // cell + 3)).astype(np.float32)
@@ -213,6 +214,13 @@ class DigitDataLayer(DataLayer):
     module = 'digit_layers'
     options: ClassVar = {'mnist': 'mnist'}
     batch_size = 32
+    split: str                              # the params, under their names
+    size: int
+    seed: int
+    mean: Any
+    curriculum: float
+    digit_sizes: tuple[int, int]
+    mnist: str | Path | None
 
     def __init__(self, params: Mapping[str, Any]):
         known = {'split': None, 'batch_size': self.batch_size, 'size': 224, 'seed': 1337,
@@ -270,8 +278,8 @@ class DigitDataLayer(DataLayer):
         room = np.array((self.size, self.size)) - alpha.shape
         top, left = (int(n) for n in room // 2 + hard * rng.uniform(-0.5, 0.5, 2) * (room - 1))
         ground, ink = colours(rng, hard)
-        canvas = texture(rng, self.size, self.size, ground, hard)
-        paint(canvas, alpha, top, left, texture(rng, *alpha.shape, ink, hard))
+        canvas = texture(rng, (self.size, self.size), ground, hard)
+        paint(canvas, alpha, top, left, texture(rng, alpha.shape, ink, hard))
         return to_blob(to_uint8(canvas), self.mean)
 
 

@@ -115,15 +115,15 @@ def as_rgb(image: Image.Image, path: str | Path | None) -> tuple[np.ndarray, str
     return np.array(image.convert('RGB')), '' if mode == 'RGB' else KINDS.get(mode, mode)
 
 
-def image_size(path: str | Path | None) -> tuple[int, int]:
+def image_size(path: str | Path) -> tuple[int, int]:
     """(height, width) of an image file from its header, without decoding its pixels; FcnError as
     open_image."""
     try:
         with Image.open(path) as image:
             return image.height, image.width
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        image, _ = open_image(path, 'image')        # which says what is wrong
-        return image.height, image.width
+        opened, _ = open_image(path, 'image')       # which says what is wrong
+        return opened.height, opened.width
 
 
 def copy_in_rgb(image: Image.Image) -> str:

@@ -170,7 +170,7 @@ class SegDataLayer(DataLayer):
         """(3,) float64, BGR: the param, or the data set's own. The release has the latter as
         float32."""
         mean = params.get('mean')
-        return check_mean(np.float32(cls.own_mean) if mean is None else mean)
+        return check_mean(np.asarray(cls.own_mean, np.float32) if mean is None else mean)
 
     def open(self, params: Mapping[str, Any]) -> Reader:
         """The data set's Reader."""
@@ -233,7 +233,7 @@ class SegDataLayer(DataLayer):
         return self.reader.ids
 
     @property
-    def classes(self) -> tuple[str, ...] | None:
+    def classes(self) -> tuple[str, ...] | None:    # type: ignore[override]
         """Class names by label index, or None."""
         return self.reader.classes
 

@@ -34,7 +34,8 @@ TRIES = 30                                  # positions tried for a digit before
 THIN = 5            # quarter pixels, window of the filter that thins strokes to MNIST's
 SHIFT = 3                                   # maximum shift of the classifier's digits, pixels
 VERSION = 1         # of the drawing; raise it when the same seed gives other scenes
-PARAMS = {'split': None, 'batch_size': 16, 'seed': 1337, 'order_seed': None, 'mnist': None}
+PARAMS: dict[str, Any] = {'split': None, 'batch_size': 16, 'seed': 1337, 'order_seed': None,
+                          'mnist': None}
 
 
 class Digits:
@@ -45,7 +46,7 @@ class Digits:
 
     def __init__(self, split: str, mnist: str | Path | None = None):
         self.images, self.labels = digits.load_digits(split, mnist, bold=False)
-        self.drawn = {}
+        self.drawn: dict[tuple[int, int], np.ndarray] = {}
         if mnist is not None and self.images.shape[1:] != (BOX, BOX):
             height, width = self.images.shape[1:]
             raise FcnError(f'the images are {height}x{width} instead of {BOX}x{BOX}', file=mnist,
@@ -74,7 +75,8 @@ def boxed(image: np.ndarray, height: int) -> np.ndarray:
     width = max(1, round(alpha.shape[1] / 4))
     large = Image.fromarray(digits.to_uint8(255 * alpha)).filter(ImageFilter.MinFilter(THIN))
     box, top, left = np.zeros((BOX, BOX), np.uint8), (BOX - height) // 2, (BOX - width) // 2
-    box[top:top + height, left:left + width] = large.resize((width, height), Image.BOX)
+    box[top:top + height, left:left + width] = np.asarray(
+        large.resize((width, height), Image.Resampling.BOX))
     return box
 
 
@@ -84,7 +86,7 @@ def draw_scene(rng: np.random.Generator, source: Digits) -> tuple[np.ndarray, np
     digit that does not fit is left out."""
     image, label = np.zeros(SIZE, np.uint8), np.full(SIZE, BACKGROUND, np.uint8)
     for _ in range(rng.integers(1, 4)):
-        index = rng.integers(len(source))
+        index = int(rng.integers(len(source)))
         box = source.box(rng, index)
         for _ in range(TRIES):
             top, left = (int(rng.integers(n - BOX + 1)) for n in SIZE)
@@ -188,7 +190,7 @@ def sha256(*parts: bytes | np.ndarray) -> str:
     """SHA-256 (hex) of bytes and arrays."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part)
+        digest.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part)
     return digest.hexdigest()
 
 

@@ -34,9 +34,10 @@ HEADER = b'MATLAB 5.0 MAT-file, written by fcn_repro'.ljust(116)
 
 class Miniature:
     """The layout of a data set. classes: by label index. size: (height, width) by default.
-    folders: those of its files."""
+    folders: those of its files. tasks: the classes of each task, of a data set with several."""
 
     classes: tuple[str, ...] = CLASSES
+    tasks: tuple[tuple[str, ...], ...] = ()
     size = (256, 320)
     folders: tuple[str, ...] = ()
 

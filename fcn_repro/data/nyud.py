@@ -172,7 +172,7 @@ class NYUDSegDataLayer(SegDataLayer):
         if name == DEPTH:
             return round(math.exp(MEAN_LOG_DEPTH))
         shown = self.reader.shown if name == 'image' else name      # type: ignore[attr-defined]
-        means = {COLOR: self.mean[::-1], HHA: MEAN_HHA, DEPTH: (0, 0, 0)}
+        means: dict[str, Any] = {COLOR: self.mean[::-1], HHA: MEAN_HHA, DEPTH: (0, 0, 0)}
         return np.rint(means[shown]) if shown in means else VOID
 
     def top(self, sample: Sample, name: str) -> np.ndarray:
@@ -182,7 +182,8 @@ class NYUDSegDataLayer(SegDataLayer):
             return log_depth(sample.more[DEPTH])
         if name == COLOR:
             return to_blob(sample.image, self.mean)
-        return to_blob(sample.more.get(HHA, sample.image)[:, :, ::-1], np.float32(MEAN_HHA))
+        return to_blob(sample.more.get(HHA, sample.image)[:, :, ::-1],
+                       np.asarray(MEAN_HHA, np.float32))
 
 
 def checked_tops(tops: Any) -> tuple[str, ...]:

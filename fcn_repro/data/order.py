@@ -74,7 +74,7 @@ class BatchOrder:
     """
 
     def __init__(self, sizes: Sequence[tuple[int, int]], seed: int, batch: int):
-        numbers: dict[tuple[int, int], int] = {}
+        numbers: dict[tuple[int, ...], int] = {}
         codes = [numbers.setdefault(tuple(size), len(numbers)) for size in sizes]
         self.sizes, self.groups = np.array(codes, np.int32).tobytes(), len(numbers)
         self.seed, self.batch = seed, batch

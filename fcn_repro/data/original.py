@@ -3,7 +3,7 @@ PASCAL-Context."""
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -193,6 +193,17 @@ def without_folder(readers: Sequence[Reader]) -> Iterator[Fault]:
         if not os.path.isdir(folder):
             yield Fault(f'no-{name}-at-all', folder, f'nets that read {name} cannot be trained',
                         do, {'folder': str(readers[0].folder)})
+
+
+def read_by(found: Findings, tops: Collection[str]) -> Findings:
+    """The findings of NYUDv2's folder without those about images that nets of these tops do not
+    read; others as they are."""
+    if found.layout != 'nyud':
+        return found
+    unread = {found.folder / Path(pattern).parent for top, pattern in TOPS.items()
+              if top not in tops}
+    return replace(found, faults=[fault for fault in found.faults
+                                  if fault.file not in unread and fault.file.parent not in unread])
 
 
 def notes_of(readers: Sequence[Reader]) -> tuple[str, ...]:

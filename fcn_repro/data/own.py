@@ -85,7 +85,7 @@ class OwnDataLayer(SegDataLayer):
         turn = _turned(rng.uniform(-self.rotate, self.rotate), box, (x, y, columns, rows)) \
             if self.rotate else None
         if turn is not None:
-            part = np.s_[:, :]
+            part = slice(None), slice(None)
         for canvas, array, how, fill in (
                 (image, whole.image, Image.Resampling.BILINEAR, grey),
                 (label, whole.label, Image.Resampling.NEAREST, VOID)):

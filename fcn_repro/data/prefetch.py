@@ -37,7 +37,9 @@ class Prefetch:
     """
 
     def __init__(self, load: Callable):
-        self.load, self.tasks, self.pool = load, {}, None
+        self.load = load
+        self.tasks: dict[int, Future] = {}
+        self.pool: ThreadPoolExecutor | None = None
         self.workers, self.process = 0, os.getpid()
 
     def take(self, k: int, workers: int, share: Share = ALL):
@@ -59,6 +61,7 @@ class Prefetch:
         return self.load(k) if task is None else task.result()
 
     def _start(self, k: int) -> Future:
+        assert self.pool is not None        # with workers
         try:
             return self.pool.submit(self.load, k)
         except RuntimeError as error:       # a limit on threads, or on the space of their stacks
@@ -71,8 +74,8 @@ class Prefetch:
         thread."""
         self._drop_after_fork()
         if k not in self.tasks:
-            loaded, task = self.load(k), Future()
-            task.set_result(loaded)
+            task: Future = Future()
+            task.set_result(self.load(k))
             self.tasks[k] = task
         return self.tasks[k].result()
 

@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from fcn_repro.errors import FcnError
 
 
-class Known(NamedTuple):
+@dataclass(frozen=True)
+class Known:
     """A split as it was published. count: of its ids; digest: of them (`digest_of`), '' where no
     list of it is at hand."""
 

@@ -88,7 +88,7 @@ def draw_room(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray,
         behind = grounds[planes.surface[place][middle(inside)]]
         hidden = PAINTED <= kind < PAINTED + HIDDEN
         ink = behind + rng.choice((-CONTRAST, CONTRAST)) if hidden else ink_on(rng, behind)
-        paint(canvas, alpha, top, left, texture(rng, *alpha.shape, ink, 0.5))
+        paint(canvas, alpha, top, left, texture(rng, alpha.shape, ink, 0.5))
     label = solid.copy()
     label[placed_label == VOID] = VOID
     surface = np.where(solid < len(SURFACES), planes.surface, 0).astype(np.uint8)
@@ -129,7 +129,8 @@ class Geometry(NamedTuple):
 def drawn_geometry(rng: np.random.Generator) -> Geometry:
     """A geometry within the limits above."""
     ranges = PITCH, ROLL, YAW, CAMERA_HEIGHT, CEILING, WALL, SIDE
-    return Geometry(*(float(rng.uniform(*limits)) for limits in ranges), int(rng.choice((-1, 1))))
+    drawn = [float(rng.uniform(*limits)) for limits in ranges]
+    return Geometry._make((*drawn, int(rng.choice((-1, 1)))))
 
 
 def empty_room(geometry: Geometry, camera: Camera, size: tuple[int, int]) -> Planes:
@@ -168,10 +169,11 @@ def painted_surfaces(rng: np.random.Generator, planes: Planes) -> tuple[np.ndarr
     position = planes.rays * planes.depth[..., None]
     canvas = np.zeros((*planes.depth.shape, 3), np.float32)
     for i, ground in enumerate(grounds):
-        picture = texture(rng, *planes.depth.shape, ground, 0.5)
+        picture = texture(rng, planes.depth.shape, ground, 0.5)
         direction, period = rng.standard_normal(3), rng.uniform(0.25, 0.6)
         boards = np.sin(2 * np.pi / period * position @ (direction / np.linalg.norm(direction)))
-        picture += np.float32(rng.uniform(6, 18) * boards / np.maximum(planes.depth, 1))[..., None]
+        picture += (rng.uniform(6, 18) * boards / np.maximum(planes.depth, 1)).astype(
+            np.float32)[..., None]
         canvas[planes.surface == i] = picture[planes.surface == i]
     return canvas, grounds
 

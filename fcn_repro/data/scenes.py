@@ -166,9 +166,9 @@ def draw_scene(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray,
     """One scene: image (H,W,3) uint8 RGB and label (H,W) uint8."""
     label, placed = digits_of_scene(rng, images, labels, stamp)
     ground, *inks = colours(rng, 1, len(placed))
-    canvas = texture(rng, *stamp['size'], ground, 1)
+    canvas = texture(rng, stamp['size'], ground, 1)
     for (alpha, top, left, _), ink in zip(placed, inks, strict=True):
-        paint(canvas, alpha, top, left, texture(rng, *alpha.shape, ink, 1))
+        paint(canvas, alpha, top, left, texture(rng, alpha.shape, ink, 1))
     return to_uint8(canvas), label
 
 

@@ -5,10 +5,10 @@ import json
 import struct
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch.fx.experimental import _config
+from torch.fx.experimental import _config as symbolic
 
 from ..errors import FcnError
 from ..formats.atomic import replacing, write_text
@@ -65,10 +65,10 @@ def exported_program(source: Source) -> torch.export.ExportedProgram:
     dynamic = tuple({i: torch.export.Dim.DYNAMIC for i, size in enumerate(source.dims[v])
                      if size is None} for v in source.inputs)
     try:
-        with torch.no_grad():
-            # else a free axis that becomes 1 inside of the net is taken for one that never is
-            with _config.patch(backed_size_oblivious=True):
-                return torch.export.export(module, examples, dynamic_shapes=dynamic)
+        # oblivious: a free axis that becomes 1 inside of the net is not taken for one that never is
+        oblivious = cast(Any, symbolic).patch(backed_size_oblivious=True)
+        with torch.no_grad(), oblivious:
+            return torch.export.export(module, examples, dynamic_shapes=dynamic)
     except (RuntimeError, ValueError) as error:
         raise FcnError('torch.export does not take this net: ' + str(error).strip().split('\n')[0],
                        file=source.net.graph.file, do='Export it for one size, or as Python.') \

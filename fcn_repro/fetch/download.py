@@ -137,7 +137,8 @@ class Download:
                 before = now
                 if idle >= self.tries:
                     kept = f'; {size(now)} are kept' if now else ''
-                    raise self.failed(f'{fault}, {idle} times in a row{kept}') from None
+                    times = f', {idle} times in a row' if idle > 1 else ''
+                    raise self.failed(f'{fault}{times}{kept}') from None
                 self.say(f'{fault}: once more' + (f', from {size(now)} on' if now else ''))
                 time.sleep(self.pause * 2 ** (idle - 1))
 

@@ -142,7 +142,7 @@ def tar_members(file: BinaryIO, most: int) -> Iterator[tuple[str, Readable | Non
         limited = cast(BinaryIO, Limited(plain, most))
         with tarfile.open(fileobj=limited, mode='r:', errorlevel=2) as tar:
             for member in tar:
-                tar.members = []                    # type: ignore[assignment]  # else all are kept
+                tar.members = []                    # type: ignore[attr-defined]  # else all are kept
                 name = member.name.rstrip('/')
                 if member.isdir():
                     yield f'{name}/', None

@@ -16,6 +16,7 @@ from .page import write_page
 from .picture import draw
 from .tables import (
     CONTEXT,
+    CVPR,
     NYUD,
     REFINED,
     SIFTFLOW,
@@ -99,8 +100,8 @@ def written(experiment: Experiment, setting: Setting) -> Outcome:
     try:
         outcome = experiment.run(setting)
     except FcnError as error:
-        outcome = Outcome(experiment.name, experiment.title, experiment.source, setting.mini,
-                          failed=str(error))
+        outcome = Outcome(experiment.name, f'{experiment.source}: {experiment.title}', CVPR,
+                          setting.mini, failed=str(error))
     print(f'\n{text_of(outcome)}\n', flush=True)
     write_text(as_json(outcome), setting.out / f'{experiment.name}.json')
     made = [f'{experiment.name}.json']

@@ -59,7 +59,7 @@ def not_run(table: Table) -> list[str]:
     for row in table.rows:
         if row.needs:
             missing.setdefault(row.needs, []).append(row.label)
-    return [f'not run: {", ".join(labels)}: needs {needs}' for needs, labels in missing.items()]
+    return [f'not run: {"; ".join(labels)}: needs {needs}' for needs, labels in missing.items()]
 
 
 def facts(rows: Sequence[Row]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from statistics import mean, median
 
 import torch
@@ -60,7 +61,7 @@ def measured(classifier: Net, device: torch.device, size: tuple[int, int] = SIZE
     runs['single'] = lambda: ways.classify(patches[:1])
     with torch.inference_mode():
         taken = turns({name: (lambda: None, run) for name, run in runs.items()}, device)
-    back = turns({way: (runs[way], lambda way=way: ways.backward(way)) for way in ROWS.values()},
+    back = turns({way: (runs[way], partial(ways.backward, way)) for way in ROWS.values()},
                  device)
     inputs = {'batch': len(patches), 'whole': 1}
     found = {row: {'milliseconds': 1000 * mean(taken[way]) / inputs[way],

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from ..net.graph import Graph, Node
+from .replacing import replaced
 
 
 def fuse_norm(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
@@ -13,17 +14,13 @@ def fuse_norm(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
     learned scale and bias for each channel (axis 1, one axis); the BatchNorm's top is not in `keep`
     unless the Scale overwrites it. Neither has a loss weight or propagate_down.
     """
-    pairs = {}
+    fused, gone = {}, set()
     for node in graph.nodes:
         scale = _scale_behind(graph, node, keep)
         if scale is not None:
-            pairs[scale] = node
-    if not pairs:
-        return graph
-    gone = set(pairs.values())
-    nodes = tuple(replace(node, type='Norm', bottoms=pairs[node].bottoms, parts=(pairs[node], node))
-                  if node in pairs else node for node in graph.nodes if node not in gone)
-    return replace(graph, nodes=nodes)
+            fused[scale] = replace(scale, type='Norm', bottoms=node.bottoms, parts=(node, scale))
+            gone.add(node)
+    return replaced(graph, fused, gone)
 
 
 def _scale_behind(graph: Graph, node: Node, keep: Collection[str]) -> Node | None:

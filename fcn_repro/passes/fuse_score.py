@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from ..net.graph import Graph
+from .replacing import replaced
 
 
 def fuse_score(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
@@ -20,10 +21,7 @@ def fuse_score(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
                     and not any(up.param.loss_weight):
                 gone.add(up)
                 fused[node] = _fused(up, node)
-    if not fused:
-        return graph
-    return replace(graph, nodes=tuple(fused.get(node, node) for node in graph.nodes
-                                      if node not in gone))
+    return replaced(graph, fused, gone)
 
 
 def _plain(loss):

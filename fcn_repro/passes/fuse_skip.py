@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ..net.graph import Graph
 from ..proto import EltwiseParameter
+from .replacing import replaced
 
 
 def fuse_skip(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
@@ -23,10 +24,7 @@ def fuse_skip(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
             gone |= set(found)
             fused[add] = replace(add, type='UpCropAdd', parts=(up, cut, add),
                                      bottoms=(up.bottoms[0], cut.bottoms[0]))
-    if not fused:
-        return graph
-    return replace(graph, nodes=tuple(fused.get(node, node) for node in graph.nodes
-                                      if node not in gone))
+    return replaced(graph, fused, gone)
 
 
 def _skip_before(graph, add, keep):

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from ..net.graph import Graph
+from .replacing import replaced
 
 
 def fuse_upcrop(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
@@ -13,17 +14,14 @@ def fuse_upcrop(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
     alone, as the first bottom, and is not in `keep`; the Crop cuts from axis 2 on. Whether the
     weights are bilinear is tested when the net runs.
     """
-    pairs = {}
+    fused, gone = {}, set()
     for node in graph.nodes:
         crop = _crop_behind(graph, node, keep)
         if crop is not None:
-            pairs[crop] = node
-    if not pairs:
-        return graph
-    ups = set(pairs.values())
-    nodes = tuple(_fused(pairs[node], node) if node in pairs else node
-                  for node in graph.nodes if node not in ups)
-    return replace(graph, nodes=nodes)
+            fused[crop] = replace(crop, type='UpCrop', parts=(node, crop),
+                                  bottoms=(node.bottoms[0], crop.bottoms[1]))
+            gone.add(node)
+    return replaced(graph, fused, gone)
 
 
 def _crop_behind(graph, node, keep):
@@ -39,7 +37,3 @@ def _crop_behind(graph, node, keep):
         and crop.param.crop_param.axis in (2, -2) and not node.param.propagate_down \
         and not crop.param.propagate_down
     return crop if fits else None
-
-
-def _fused(up, crop):
-    return replace(crop, type='UpCrop', bottoms=(up.bottoms[0], crop.bottoms[1]), parts=(up, crop))

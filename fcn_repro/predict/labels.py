@@ -32,11 +32,15 @@ def data_layer(net: Net) -> DataLayer:
 
 def python_layer(net: Net) -> Python:
     """The net's Python layer that reads data; FcnError for a net without one."""
-    for node in net.graph.nodes:
-        if node.type == 'Python':
-            return cast(Python, net.layer(node))
+    for layer in python_layers_of(net):
+        return layer
     raise FcnError('the net has no Python data layer', file=net.graph.file,
                    do='Give a val net; a deploy net has no data to be scored on.')
+
+
+def python_layers_of(net: Net) -> list[Python]:
+    """The net's Python layers, which read data."""
+    return [cast(Python, net.layer(node)) for node in net.graph.nodes if node.type == 'Python']
 
 
 def score_layer(net: Net, score: str) -> str:

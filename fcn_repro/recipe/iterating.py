@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -146,7 +147,7 @@ class WaitForRoom:
     prevented: a Solver's `when_full`. It says so once; a signal ends the run with the error."""
 
     def __init__(self) -> None:
-        self.told = ''
+        self.told: str | PathLike | None = ''
 
     def __call__(self, error: FcnError) -> None:
         def end(number, frame):

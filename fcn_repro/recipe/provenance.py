@@ -96,8 +96,9 @@ def parentage_now(run: Run) -> dict[str, str]:
         return parentage(None)
     if options.weights:
         return parentage(given(options.weights, run.stage))
-    finished = tuple(parent.finished for parent in run.parents)
-    if not finished or None in finished:
+    found = [parent.finished for parent in run.parents]
+    finished = tuple(weights for weights in found if weights is not None)
+    if not finished or len(finished) < len(found):
         return {}
     return parentage(finished if run.stage.streams else finished[0])
 

@@ -21,6 +21,7 @@ from ..formats.weights import (
 )
 from ..net import surgery
 from ..net.net import Net
+from ..predict.labels import python_layers_of
 from .stage import Stage
 
 Source = str | Path | tuple[str | Path, ...]        # a file, or one for each stream of a stage
@@ -125,9 +126,8 @@ def other_mean(net: Net, source: Source) -> str:
     than the one that the weights say they expect (those converted from torchvision do); else ''."""
     source = files_of(source)[0]
     wanted = np.asarray(read_extra(source).get('mean', ()), float).reshape(-1)
-    readers = [net.layer(node).reader for node in net.graph.nodes if node.type == 'Python']
-    for reader in readers:
-        has = getattr(reader, 'mean', None)
+    for layer in python_layers_of(net):
+        has = getattr(layer.reader, 'mean', None)
         if len(wanted) == 3 and has is not None and np.abs(wanted - has).max() > 0.05:
             return (f'\nwarning: {source} expects images less the mean pixel '
                     f'({", ".join(f"{v:g}" for v in wanted)}), BGR; the data layer subtracts '

@@ -1,6 +1,6 @@
 """Training of one stage, its steps in the order of time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from ..data.check import check_folder
 from ..data.findings import Findings, by_kind, headed
 from ..data.layouts import is_voc
-from ..data.original import layout_of
+from ..data.original import layout_of, read_by
 from ..data.palette import VOC_CLASSES, palette
 from ..distributed import ALONE, Processes
 from ..errors import FcnError
@@ -22,6 +22,7 @@ from ..net.net import Net
 from ..net.placement import check_precision, hardware, place
 from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report
+from ..predict.labels import data_layer, data_params, python_layers_of, val_file
 from ..predict.sources import TABLE_3
 from ..report.curves import FILE as CURVES
 from ..report.curves import METRICS, complete_curves
@@ -91,13 +92,11 @@ def train_locked(run: Run, lock: RunLock | None, hints: Mapping[str, str],
     if not fresh:
         run.check_data()
     weights = None if state or fresh else run.complete()
-    if state or weights:
-        run = run.as_recorded(state or weights)
+    if there := state or weights:
+        run = run.as_recorded(there)
 
     # Data, weights to start from, nets
-    if weights is None:
-        processes.by_first(lambda: check_labels(run, hints))
-    run.check_folders()
+    check_data(run, hints, processes, decode=weights is None)
     source = None if state or weights else starting_weights(run, hints, processes)
     processes.by_first(run.make_data)
     val = run.val_net(shipped(run.name)) if run.model is None else None     # finds missing data
@@ -128,11 +127,20 @@ def train_locked(run: Run, lock: RunLock | None, hints: Mapping[str, str],
 
 # ---- data and weights to start from --------------------------------------------------------------
 
-def check_labels(run: Run, hints: Mapping[str, str]) -> None:
-    """FcnError for faults in the user's own data set, or in SBD and VOC, for which training would
-    fail or learn nothing, all in one list; prints what else is to be said about it. Every file of
-    train and val is decoded."""
-    for found in checked(run):
+def check_data(run: Run, hints: Mapping[str, str], processes: Processes, decode: bool) -> None:
+    """FcnError for folders of data that lack what a run reads; with `decode` also for faults in
+    their files, all of which are then looked at."""
+    if decode:
+        processes.by_first(lambda: check_labels(checked(run), hints))
+    run.check_folders()
+    if decode:
+        processes.by_first(lambda: check_labels(published(run), hints))
+
+
+def check_labels(findings: Iterable[Findings], hints: Mapping[str, str]) -> None:
+    """FcnError for faults in a data set for which training would fail or learn nothing, all in one
+    list; prints what else is to be said about it."""
+    for found in findings:
         found.raise_for_training()
         for kind, faults in by_kind(found.warnings).items():
             do = hints.get(f'data-{kind}', '').format(**faults[0].facts)
@@ -141,8 +149,9 @@ def check_labels(run: Run, hints: Mapping[str, str]) -> None:
 
 
 def checked(run: Run) -> Iterator[Findings]:
-    """What is in the folders of data that a run trains and is scored on; of folders that are not
-    laid out so, nothing: Run.check_folders tells that."""
+    """What is in the user's own data set, or in SBD and VOC, which a run trains and is scored on:
+    every file of train and val is decoded. Of folders that are not laid out so, nothing:
+    Run.check_folders tells that."""
     options = run.options
     if options.own_voc is not None:
         found = check_folder(options.own_voc, classes=options.classes)
@@ -154,6 +163,19 @@ def checked(run: Run) -> Iterator[Findings]:
             yield check_folder(options.sbd, ('train',))
         if options.voc is not None and is_voc(Path(options.voc)):
             yield check_folder(options.voc, (TABLE_3,), len(VOC_CLASSES), sbd=options.sbd)
+
+
+def published(run: Run) -> Iterator[Findings]:
+    """What is in the folder of NYUDv2, SIFT Flow or PASCAL-Context that a run trains and is scored
+    on, whose files are there: as far as its nets read them, all are decoded."""
+    options, folder = run.options, shipped(run.name)
+    for root in filter(None, (options.nyud, options.siftflow, options.context)):
+        nets = [data_params(net)[1] for net in (min(folder.glob('train*.prototxt')),
+                                                val_file(folder))]
+        splits = [params['split'] for params in nets]
+        splits[0] = options.method.train_split or splits[0]
+        yield read_by(check_folder(root, splits, pascal=options.pascal),
+                      {top for params in nets for top in params.get('tops', ())})
 
 
 def starting_weights(run: Run, hints: Mapping[str, str],
@@ -269,16 +291,14 @@ def open_folder(run: Run, val: Net, processes: Processes) -> None:
 def class_names(val: Net) -> Sequence[str] | None:
     """The class names of the data that a val net reads, if it has one for each class; else the
     labels themselves: what labels images without the data must not take other names."""
-    found = next((val.layer(node).reader.classes for node in val.graph.nodes
-                  if node.type == 'Python'), None)
+    found = next((layer.reader.classes for layer in python_layers_of(val)), None)
     count = classes_of(val)
     return found if found and len(found) == count else tuple(map(str, range(count)))
 
 
 def colours_of(val: Net) -> np.ndarray:
     """The colours of the classes of the data that a val net reads, (256, 3) uint8 RGB."""
-    return next((val.layer(node).reader.colours for node in val.graph.nodes
-                 if node.type == 'Python'), palette())
+    return next((layer.reader.colours for layer in python_layers_of(val)), palette())
 
 
 # ---- afterwards ----------------------------------------------------------------------------------
@@ -309,7 +329,7 @@ def score(run: Run, val: Net, weights: Path, processes: Processes) -> None:
 def check_accuracy(net: Net, least: float, weights: Path, name: str,
                    processes: Processes) -> None:
     """Run a classifier's val net over all its data; FcnError if its accuracy is below `least`."""
-    data = next(net.layer(node).reader for node in net.graph.nodes if node.type == 'Python')
+    data = data_layer(net)
     with torch.no_grad():
         accuracy = sum(outputs['accuracy'].item() for outputs, _ in
                        test_passes(net, len(data), processes)) / len(data)

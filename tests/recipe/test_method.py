@@ -4,19 +4,22 @@ import numpy as np
 import pytest
 import torch
 from data_folders import write_split
+from original_layouts import make_siftflow
 from PIL import Image
-from small_runs import NET, SOLVER, assert_error, call, contents, label_path, small_stage
+from small_runs import NET, SIZE, SOLVER, assert_error, call, contents, label_path, small_stage
 from texts import message
 
 from fcn_repro.cli.remedies import REMEDIES
 from fcn_repro.errors import FcnError
 from fcn_repro.formats.weights import read_extra, write_hdf5
+from fcn_repro.passes import DEFAULT
 from fcn_repro.proto.prototxt import parse_net, parse_solver, read_net
 from fcn_repro.recipe.method import Method, classes_of, divides_by_all
 from fcn_repro.recipe.models import MODELS
 from fcn_repro.recipe.options import Options
 from fcn_repro.recipe.runs import Run
 from fcn_repro.recipe.stages import STAGES, shipped
+from fcn_repro.solver import Solver
 
 TRAIN = 'train', 'small', '--pictures', 0, '--workers', 0
 FCNS = sorted(name for name, stage in STAGES.items() if not stage.classifier)
@@ -171,6 +174,73 @@ def test_a_sampled_run_resumes_to_the_same_bits(small, tmp_path, capsys):
     assert (run / 'net/val.prototxt').read_text() == (small / 'val.prototxt').read_text()
     assert 'keeps' not in read_extra(run / name)['recipe']
     assert '0.5 of the cells' in read_extra(run / name)['recipe']
+
+
+HEADS = {'sem': 5, 'geo': 3}
+TWO_HEADS = NET[:NET.index('layer { name: "score_fr"')] + ''.join(
+    NET[NET.index('layer { name: "score_fr"'):].replace('num_output: 3', f'num_output: {count}')
+    .replace('"label"', f'"{head}"').replace('name: "loss"', f'name: "loss_{head}"')
+    .replace('top: "loss"', f'top: "loss_{head}"').replace('"score_fr"', f'"score_fr_{head}"')
+    .replace('type: "gaussian" std: 1 }', 'type: "bilinear" }')
+    .replace('kernel_size: 4', f'group: {count} kernel_size: 4')
+    .replace('"upscore"', f'"upscore_{head}"').replace('"score"', f'"score_{head}"')
+    for head, count in HEADS.items())
+SIFT_FLOW = """layer { name: "data" type: "Python" top: "data" top: "sem" top: "geo" python_param {
+  module: "siftflow_layers" layer: "SIFTFlowSegDataLayer"
+  param_str: "{'siftflow_dir': 'sift-flow', 'classes': 5, 'seed': 1337, 'split': '%s'}" } }
+"""
+
+
+@pytest.fixture
+def two_heads(tmp_path, monkeypatch):
+    """The small stage with two heads, as SIFT Flow's nets are, and its files."""
+    folder, _ = small_stage(tmp_path, monkeypatch, surgeries=())
+    make_siftflow(tmp_path, {'trainval': ['a', 'b', 'c'], 'test': ['d']}, SIZE, HEADS['sem'])
+    (folder / 'val.prototxt').unlink()
+    for name, split in ('train', 'trainval'), ('test', 'test'):
+        (folder / f'{name}.prototxt').write_text(SIFT_FLOW % split + TWO_HEADS)
+    return folder
+
+
+def test_both_losses_of_two_heads_are_sampled(two_heads, tmp_path, capsys):
+    """A run of them ends, resumes to the same bits, and is scored by both labels."""
+    sampled = '--keep-ratio', 0.5, '--keep-cell', 3
+    done = call(capsys, *TRAIN, *sampled, '--out', 'whole')
+    assert done.status == 0, done
+    assert '6 iterations of 4 x 1 images' in done.out
+    net = read_net(tmp_path / 'whole/net/train.prototxt').message
+    assert [(layer.name, layer.fcn_repro_param.keep_ratio, layer.fcn_repro_param.keep_cell)
+            for layer in net.layer if layer.type == 'SoftmaxWithLoss'] == [
+        ('loss_sem', 0.5, 3), ('loss_geo', 0.5, 3)]
+    assert {path.name for path in (tmp_path / 'whole/eval').iterdir()} >= {
+        'metrics.json', 'score_geo'}
+    assert call(capsys, *TRAIN, *sampled, '--iterations', 3).status == 0
+    assert call(capsys, *TRAIN, *sampled, '--iterations', 6, '--restore').status == 0
+    name = 'train_iter_6.caffemodel.h5'
+    assert (tmp_path / 'runs/small-keep0.5-cell3' / name).read_bytes() == (
+        tmp_path / 'whole' / name).read_bytes()
+
+
+def test_sampled_losses_of_two_heads_are_the_same_when_fused(two_heads, tmp_path):
+    Method(keep_ratio=0.5, keep_cell=3).write(two_heads, 'score*', {})
+    plain, fused = (Solver(two_heads / 'solver.prototxt', prefix=tmp_path / 's', seed=3,
+                           passes=passes) for passes in ((), DEFAULT))
+    for _ in range(3):
+        plain.step(1)
+        fused.step(1)
+        assert fused.loss == pytest.approx(plain.loss, rel=1e-5)
+    kinds = [step.node.type for plan in fused.net.executor.plans.values() for step in plan.steps]
+    assert kinds.count('UpCropLoss') == 2
+    for name, blobs in plain.net.params.items():
+        for ours, other in zip(fused.net.params[name], blobs, strict=True):
+            torch.testing.assert_close(ours.data, other.data, rtol=1e-4, atol=1e-6)
+
+
+def test_class_weights_are_for_one_label(two_heads, capsys):
+    for weights in 'balanced', '1,2,3':
+        done = call(capsys, *TRAIN, '--class-weights', weights)
+        assert_error(done, 'train.prototxt', 'the train net has 2 losses',
+                     'Leave out --class-weights')
 
 
 def test_what_does_not_learn_stays_as_it_was(small, tmp_path, capsys):

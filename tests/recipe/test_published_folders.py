@@ -1,7 +1,9 @@
 """Training on the paper's data sets: folders and files are looked at before weights are."""
 
+import numpy as np
 import original_layouts as layouts
 import pytest
+import scipy.io
 from small_runs import assert_error, call
 
 from fcn_repro.errors import FcnError
@@ -58,6 +60,30 @@ def test_the_remedy_of_missing_weights_names_the_classifier(tmp_path, monkeypatc
     assert error.value.code == 'classifier-needed'
     done = call(capsys, 'train', 'nyud-fcn32s-color', '--nyud', 'nyud')
     assert_error(done, 'Give --weights VGG_ILSVRC_16_layers.caffemodel (make: WEIGHTS=')
+
+
+@pytest.mark.parametrize('name, file, label, said', [
+    ('nyud', 'nyud/segmentation/img_5002.mat', {'label': np.ones(layouts.SIZE)},
+     'has no segmentation; it holds label'),
+    ('siftflow', f'sift-flow/SemanticLabels/{layouts.SCENES}/coast_art2.mat',
+     {'S': np.full((256, 256), 77, np.uint8)}, 'S holds 77'),
+    ('context', 'pascal-context/trainval/2008_000002.mat',
+     {'LabelMap': np.full(layouts.SIZE, 500, np.uint16)}, 'LabelMap holds 500')])
+def test_all_labels_are_decoded_before_weights_are_looked_for(data, name, file, label, said):
+    """As those of VOC and SBD are: a fault in the last file does not end a long training."""
+    stage, folders = GIVEN[name]
+    scipy.io.savemat(data / file, label)
+    with pytest.raises(FcnError, match='training would fail') as error:
+        training.train(Run(stage, Options(**folders, out=str(data / 'run'))))
+    assert said in str(error.value) and data.joinpath(file).name in str(error.value)
+
+
+def test_images_that_a_net_does_not_read_may_be_damaged(data):
+    (data / 'nyud/data/hha/img_5001.png').write_bytes(b'no picture')
+    with pytest.raises(FcnError, match=r'training would fail[^$]*img_5001.png'):
+        training.train(Run('nyud-fcn32s-hha', Options(nyud='nyud', out=str(data / 'run'))))
+    with pytest.raises(Weights):
+        training.train(Run('nyud-fcn32s-color', Options(nyud='nyud', out=str(data / 'run'))))
 
 
 def test_hha_is_there_before_weights_are_looked_for(data):

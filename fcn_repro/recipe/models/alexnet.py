@@ -81,14 +81,14 @@ def classifier(data: dict | None = None, *, classes: int = 1000,
     deploy net of BVLC's model zoo: an Input of `batch` images and prob, a Softmax. The scores,
     (N,classes), have the name `scores`. param: multipliers; None: Caffe's defaults."""
     n = start(data, (batch, 3, size, size), input_layer='data')
-    settings = {**filled(weight_filler), **({'param': param} if param else {})}
+    settings = filled(weight_filler) | ({'param': param} if param else {})
     top = body(n, scaled(n, n.data, input_scale), widths, norm_first=norm_first, **settings)
     for name in '67':
         n['fc' + name] = L.InnerProduct(top, num_output=fc, **settings)
         n['relu' + name] = L.ReLU(n['fc' + name], in_place=True)
         top = n['drop' + name] = L.Dropout(n['relu' + name], dropout_ratio=dropout, in_place=True)
     n[scores] = L.InnerProduct(top, num_output=classes, **settings)
-    return classified(n, scores, data)
+    return classified(n, scores, data, prob=True)
 
 
 ALEXNET = {'norm_first': True, 'param': PARAM}      # settings of classifier for BVLC's AlexNet

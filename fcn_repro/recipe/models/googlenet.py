@@ -126,4 +126,4 @@ def classifier(data: dict | None = None, *, classes: int = 1000, width: float = 
     n[scores] = L.InnerProduct(n['pool5/drop_7x7_s1'], num_output=classes, param=PARAM,
                                weight_filler={'type': 'xavier'},
                                bias_filler={'type': 'constant', 'value': 0})
-    return classified(n, scores, data)
+    return classified(n, scores, data, prob=True)

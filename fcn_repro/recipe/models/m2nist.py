@@ -4,7 +4,7 @@ body that labels scenes of them. All convolutions are valid ones, so nothing is 
 from ...proto.netspec import L, NetSpec, P
 from ..stage import Stage
 from .model import Model, Recipe, summed_rate
-from .parts import PARAM, conv_relu, python_data, start
+from .parts import PARAM, classified, conv_relu, python_data, start
 
 MSRA = {'type': 'msra'}
 PIXELS = 64 * 84
@@ -29,10 +29,7 @@ def classifier(data: dict | None = None):
     n.ip3 = L.InnerProduct(body(n), num_output=32, param=PARAM, weight_filler=MSRA)
     n.relu3 = L.ReLU(n.ip3, in_place=True)
     n.score_cls = L.InnerProduct(n.relu3, num_output=10, param=PARAM, weight_filler=MSRA)
-    if data is not None:
-        n.loss = L.SoftmaxWithLoss(n.score_cls, n.label)
-        n.accuracy = L.Accuracy(n.score_cls, n.label)
-    return n.to_proto()
+    return classified(n, 'score_cls', data)
 
 
 def upsample(bottom, kernel: int, name: str):
@@ -62,11 +59,11 @@ def fcn(data: dict | None = None, normalize: bool = False):
 
 
 def model(net, layer: str, folder: str, batch_sizes: tuple[int, int], val_images: int,
-          **recipe) -> Model:
+          **settings) -> Model:
     """A Model of this net on its data layer; batch_sizes: of train and of val."""
     train, val = (python_data('m2nist_layers', layer, split=split, seed=1337, batch_size=size)
                   for split, size in zip(('train', 'val'), batch_sizes, strict=True))
-    recipe = Recipe(momentum=0.9, weight_decay=0.001, prefix=f'runs/{folder}/train', **recipe)
+    recipe = Recipe(momentum=0.9, weight_decay=0.001, prefix=f'runs/{folder}/train', **settings)
     return Model(net, {}, train, val, val_images, (recipe,))
 
 

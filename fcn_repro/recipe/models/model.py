@@ -145,7 +145,8 @@ class Model:
         for file, text in self.files().items():
             write_text(text, folder / file)
         if self.class_weights:
-            write_mean(np.diag(np.float32(self.class_weights))[None], folder / CLASS_WEIGHTS)
+            write_mean(np.diag(np.asarray(self.class_weights, np.float32))[None],
+                       folder / CLASS_WEIGHTS)
 
     def net_text(self, data: dict | None, recipe: Recipe, **further) -> str:
         """The prototxt of the net on this data; further: settings of the net."""

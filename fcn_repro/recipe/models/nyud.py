@@ -1,6 +1,8 @@
 """Nets on NYUDv2 (40 classes): the reference release's nyud-fcn32s-color, -hha, -color-d (early
 fusion), -color-hha (late fusion), and FCN-16s RGB-HHA of Table 4, which it lacks."""
 
+from typing import Any
+
 from ..stage import Stage
 from . import vgg
 from .model import RELEASED, Model, release_recipes
@@ -9,7 +11,7 @@ from .voc import VGG16
 
 CLASSES, TEST_IMAGES = 40, 654
 PIXELS = 425 * 560      # of an image as Gupta et al. crop it
-LATE = {'inputs': {'color': 3, 'hha': 3}, 'fusion': vgg.LATE}
+LATE: dict[str, Any] = {'inputs': {'color': 3, 'hha': 3}, 'fusion': vgg.LATE}
 
 
 def nyud(*images: str, stride: int = 32, base_lr: float = 1e-10, origin: str = RELEASED,

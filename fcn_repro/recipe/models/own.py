@@ -8,7 +8,7 @@ from ...data.scenes import FOLDER
 from ...proto.netspec import L, NetSpec, P
 from ..stage import Stage
 from .model import Model, Recipe, voc_data
-from .parts import PARAM, python_data, start
+from .parts import PARAM, classified, python_data, start
 from .vgg import CONVS, WIDTHS
 
 RECOLOUR = 0.7                      # measured in docs/own-nets.md
@@ -97,10 +97,7 @@ def classifier(data: dict | None = None, *, classes: int, widths: tuple[int, ...
     n.pool6 = L.Pooling(body(n, widths), pool=P.Pooling.AVE, global_pooling=True)
     n.score_cls = L.InnerProduct(n.pool6, num_output=classes, param=PARAM,
                                  weight_filler={'type': 'gaussian', 'std': 0.01})
-    if data is not None:
-        n.loss = L.SoftmaxWithLoss(n.score_cls, n.label)
-        n.accuracy = L.Accuracy(n.score_cls, n.label)
-    return n.to_proto()
+    return classified(n, 'score_cls', data)
 
 
 LAPTOP = {'widths': (16, 32, 64, 128, 192), 'last': 16}
@@ -111,8 +108,9 @@ def crop_of(size: tuple[int, int], largest: tuple[int, int]) -> tuple[int, int]:
     """The size of crops from images of this size: 0.7 of each side in whole cells of pool4, at
     least SMALLEST (or the whole side) and at most `largest`. Crops and not whole images, so that a
     pass has many images, whose statistics batch normalisation takes for those of all."""
-    return tuple(min(most, side, max(SMALLEST, 16 * round(0.7 * side / 16)))
-                 for side, most in zip(size, largest, strict=True))
+    height, width = (min(most, side, max(SMALLEST, 16 * round(0.7 * side / 16)))
+                     for side, most in zip(size, largest, strict=True))
+    return height, width
 
 
 def own_data(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,

@@ -1,6 +1,7 @@
 """What the nets of all families share: data layers, convolutions, scores, upsampling, loss."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ...net.coord_map import crop
 from ...proto.netspec import L, NetSpec, P
@@ -41,7 +42,7 @@ def conv_relu(bottom, num_output: int, weight_filler: dict | None, kernel_size: 
     return conv, L.ReLU(conv, in_place=True)
 
 
-def filled(weight_filler: dict | None) -> dict[str, dict]:
+def filled(weight_filler: dict | None) -> dict[str, Any]:
     """The setting weight_filler of a layer; none for None."""
     return {'weight_filler': weight_filler} if weight_filler else {}
 
@@ -79,11 +80,12 @@ def softmax_loss(scores, label, normalize: bool, ignore_label: int, **further):
         'normalize': normalize, 'ignore_label': ignore_label, **further})
 
 
-def classified(n: NetSpec, scores: str, data: dict | None):
-    """End a classifier: `loss` and `accuracy` of the blob of scores with data, else `prob`."""
-    if data is None:
-        n.prob = L.Softmax(n[scores])
-    else:
+def classified(n: NetSpec, scores: str, data: dict | None, prob: bool = False):
+    """End a classifier: with data `loss` and `accuracy` of the blob of scores; without, nothing, or
+    `prob`."""
+    if data is not None:
         n.loss = L.SoftmaxWithLoss(n[scores], n.label)
         n.accuracy = L.Accuracy(n[scores], n.label)
+    elif prob:
+        n.prob = L.Softmax(n[scores])
     return n.to_proto()

@@ -12,6 +12,7 @@ from ...proto.netspec import L, NetSpec, P
 from .parts import (
     FIXED,
     PARAM,
+    classified,
     conv_relu,
     cropped,
     filled,
@@ -256,10 +257,7 @@ def classifier(data: dict | None = None, *, classes: int, widths: tuple[int, ...
             top = n['drop' + name] = L.Dropout(top, dropout_ratio=dropout, in_place=True)
     n.score_cls = L.InnerProduct(top, num_output=classes, param=PARAM,
                                  weight_filler={'type': 'gaussian', 'std': 0.01})
-    if data is not None:
-        n.loss = L.SoftmaxWithLoss(n.score_cls, n.label)
-        n.accuracy = L.Accuracy(n.score_cls, n.label)
-    return n.to_proto()
+    return classified(n, 'score_cls', data)
 
 
 def ilsvrc(*, classes: int = 1000, widths: tuple[int, ...] = WIDTHS, fc: int = 4096,
