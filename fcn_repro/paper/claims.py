@@ -11,13 +11,15 @@ from ..report.paper import UNITS
 from .outcome import Finding, Row, Table
 
 NOTICEABLE = 1.0        # points of a metric: a smaller gain is none
+UNKNOWN = 'Why is not known.'
 
 
 @dataclass(frozen=True)
 class Claim:
     """A finding about two rows: that `better` is above `than` in a column; with no_gain, that it is
     not noticeably above it; with same, that neither is. why: what is known about why it may not
-    come out in miniature; shown only if it does not."""
+    come out in miniature; shown only if it does not. Without it a finding that does not hold says
+    that nothing is known."""
     text: str
     better: str
     than: str
@@ -47,8 +49,9 @@ def judged(claim: Claim, better: Row, than: Row, mini: bool) -> Finding:
         holds = below(abs(gain) if claim.same else gain, error or 0.)
     else:
         holds = is_gain(gain, NOTICEABLE if error is None else 2 * error)
+    why = claim.why or (UNKNOWN if holds is False else '')
     return Finding(claim.text, words(claim, pairs, gain, error), holds,
-                   claim.why if mini and not holds else '')
+                   why if mini and not holds else '')
 
 
 def is_gain(gain: float, least: float) -> bool | None:

@@ -1,6 +1,7 @@
 """Experiments: rows that are runs, what is missing, findings, files, the page, the command."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -216,6 +217,16 @@ def test_listing_names_all():
         assert f'\n{name} ' in f'\n{text}'
     assert 'needs NYUDv2, the weights' in text
     assert [each.name for each in named(['all'])] == list(EXPERIMENTS)
+
+
+def test_the_page_names_rows_that_there_are():
+    """docs/paper.md says which rows test which finding."""
+    page = (Path(__file__).parents[2] / 'docs/paper.md').read_text()
+    page = page.partition('## Which rows test')[2].partition('\nBeside')[0]
+    named = set(re.findall(r'(?<!\*)\*([^*]+)\*', page.partition('|---')[2]))
+    short = {'50 %': '50 % of the cells'}
+    labels = {line.label for each in EXPERIMENTS.values() for line in each.lines}
+    assert len(named) > 10 and {short.get(label, label) for label in named} <= labels
 
 
 # ---- findings ------------------------------------------------------------------------------------

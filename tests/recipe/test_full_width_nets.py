@@ -4,6 +4,7 @@ iterations and an evaluation on files in the original layouts. Slow; up to 9 GB 
 import json
 import math
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from fcn_repro.formats.caffemodel import write_caffemodel
 from fcn_repro.net import Net
 from fcn_repro.predict.labels import val_file
 from fcn_repro.proto import TEST, LayerParameter
-from fcn_repro.recipe.models import MODELS, googlenet
+from fcn_repro.recipe.models import MODELS
 from fcn_repro.recipe.options import Options
 from fcn_repro.recipe.runs import Run
 from fcn_repro.recipe.stages import STAGES, shipped
@@ -103,32 +104,41 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def classifiers(tmp_path_factory):
-    """{name: a file of random weights} of VGG16, CaffeNet and GoogLeNet."""
-    folder, files = tmp_path_factory.mktemp('classifiers'), {}
+def sources(tmp_path_factory):
+    """A function of a word to a file of random weights, made once: those of VGG16, CaffeNet and
+    GoogLeNet, and of both streams of NYUDv2's late fusion."""
+    folder = tmp_path_factory.mktemp('sources')
+    trained = {'vgg16': 'voc-fcn32s', 'caffenet': 'voc-fcn-alexnet',
+               'streams': 'nyud-fcn32s-color-hha'}
     rng = np.random.default_rng(0)
 
     def drawn(shape):
         scale = math.sqrt(2 / math.prod(shape[1:])) if len(shape) > 1 else 0
         return rng.standard_normal(shape, np.float32) * np.float32(scale)
-    sources = {'vgg16': 'voc-fcn32s', 'caffenet': 'voc-fcn-alexnet'}
-    for classifier, fcn in sources.items():
-        files[classifier] = folder / f'{classifier}.caffemodel'
-        write_caffemodel(files[classifier], classifier, [
-            (LayerParameter(name=name, type=type), [drawn(shape) for shape in shapes])
-            for name, type, shapes in blobs_of(fcn) if not re.search('score', name)])
-    files['googlenet'] = folder / 'googlenet.caffemodel'
-    text = folder / 'googlenet.prototxt'
-    write_text(MODELS['googlenet'].files()['deploy.prototxt'], text)
-    Net.read(text, TEST).save(files['googlenet'])
-    assert googlenet.INCEPTIONS
-    return files
+
+    @cache
+    def source(kind):
+        path = folder / f'{kind}.caffemodel'
+        if kind in trained:
+            write_caffemodel(path, kind, [
+                (LayerParameter(name=name, type=type), [drawn(shape) for shape in shapes])
+                for name, type, shapes in blobs_of(trained[kind]) if 'score' not in name])
+        else:
+            text = folder / f'{kind}.prototxt'
+            write_text(MODELS[kind].files()['deploy.prototxt'], text)
+            Net.read(text, TEST).save(path)
+        return path
+    return source
 
 
-def source_of(name, classifiers):
-    """The weights that the stage starts from: a classifier's, which lack its scores."""
+def source_of(name, sources):
+    """The weights that the stage starts from: a classifier's, or of a net of two streams its
+    parent's, which lack the scores."""
+    streams = STAGES[name].streams
+    if not streams and name.endswith('color-hha'):
+        return str(sources('streams'))
     kind = 'caffenet' if 'alexnet' in name else 'googlenet' if 'googlenet' in name else 'vgg16'
-    return ','.join([str(classifiers[kind])] * max(1, len(STAGES[name].streams)))
+    return ','.join([str(sources(kind))] * max(1, len(streams)))
 
 
 def folders_of(name, data):
@@ -141,9 +151,9 @@ def folders_of(name, data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', PAPERS)
-def test_ten_iterations_and_an_evaluation(name, data, classifiers, tmp_path, monkeypatch):
+def test_ten_iterations_and_an_evaluation(name, data, sources, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = Run(name, Options(weights=source_of(name, classifiers), iterations=10, pictures=0,
+    run = Run(name, Options(weights=source_of(name, sources), iterations=10, pictures=0,
                             keep=1, workers=1, **folders_of(name, data)))
     weights = train(run)
     assert weights is not None and weights.name.startswith('train_iter_10.')
