@@ -5,10 +5,9 @@ import json
 import struct
 import tempfile
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch.fx.experimental import _config as symbolic
 
 from ..errors import FcnError
 from ..formats.atomic import replacing, write_text
@@ -57,17 +56,18 @@ def write_torch_export(source: Source, path: Path) -> list[Path]:
 
 
 def exported_program(source: Source) -> torch.export.ExportedProgram:
-    """torch.export's program of the module; the axes that may have any length are dynamic."""
+    """torch.export's program of the module; the axes that may have any length are dynamic, of
+    a net with a global pooling the batch alone."""
     module = module_of(source)
     examples = tuple(torch.zeros([      # a free axis of 1 would be taken for a fixed one
         max(2, n) if free is None else n
         for n, free in zip(source.shapes[v], source.dims[v], strict=True)]) for v in source.inputs)
+    fixed = any(node.type == 'Pooling' and node.param.pooling_param.global_pooling
+                for node in source.net.graph.nodes)     # torch takes its window for a constant
     dynamic = tuple({i: torch.export.Dim.DYNAMIC for i, size in enumerate(source.dims[v])
-                     if size is None} for v in source.inputs)
+                     if size is None and (i == 0 or not fixed)} for v in source.inputs)
     try:
-        # oblivious: a free axis that becomes 1 inside of the net is not taken for one that never is
-        oblivious = cast(Any, symbolic).patch(backed_size_oblivious=True)
-        with torch.no_grad(), oblivious:
+        with torch.no_grad():
             return torch.export.export(module, examples, dynamic_shapes=dynamic)
     except (RuntimeError, ValueError) as error:
         raise FcnError('torch.export does not take this net: ' + str(error).strip().split('\n')[0],

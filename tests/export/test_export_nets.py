@@ -164,9 +164,19 @@ def test_torch_export_has_the_same_bits(net, inputs, tmp_path):
     program = torch.export.load(str(path)).module()
     place(net, channels_last=False, winograd=False, gemm=False, prepack=False)
     output, = net.graph.outputs
+    same = 0
     for given in inputs:
-        with torch.no_grad():
-            assert torch.equal(program(*given.values()), run_net(net, given)[output])
+        wanted = run_net(net, given)[output]
+        thin = any(1 in shape[2:] for shape in net.shapes.values() if len(shape) == 4)
+        try:
+            with torch.no_grad():
+                found = program(*given.values())
+        except AssertionError as error:     # as docs/export.md says
+            assert 'Guard failed' in str(error) and thin
+        else:
+            assert torch.equal(found, wanted)
+            same += 1
+    assert same
 
 
 @pytest.mark.slow
