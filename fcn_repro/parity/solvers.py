@@ -18,7 +18,7 @@ from ..solver.solver import Solver
 from .cases import GoldenCase, case
 from .comparison import Comparison, Limits
 from .golden import Group, held, read_golden
-from .layers import compare_params, total_loss
+from .layers import compare_params, dialect_of_golden, fed_arrays, total_loss
 
 SOLVER_FILE = re.compile(r'golden\.h5|(train|solver|data|init|weights|snapshot_iter)\w*'
                          r'\.(prototxt|h5|txt|caffemodel|solverstate)(\.h5)?')
@@ -37,13 +37,16 @@ def find_solvers(folder: Path, names: set[str]) -> Iterator[GoldenCase]:
 
 
 class LossLog(Net):
-    """A net that records the loss of each forward pass."""
+    """A net that records the loss of each forward pass, and is fed the batches `fed` in turn."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
         self.recorded: list[float] = []
+        self.fed: list[dict] = []
 
     def forward(self, *args, **inputs):
+        if self.fed:
+            inputs = {**self.fed[len(self.recorded) % len(self.fed)], **inputs}
         out = super().forward(*args, **inputs)
         self.recorded.append(total_loss(self))
         return out
@@ -55,7 +58,10 @@ def check_solver(comparison: Comparison, folder: Path, limits: Limits) -> None:
     golden = read_golden(Path(folder, 'golden.h5'))
     with tempfile.TemporaryDirectory() as scratch:
         solver = Solver(Path(folder, 'solver.prototxt'), search=SearchPath.beside,
-                        prefix=Path(scratch, 'run'), net_class=LossLog)
+                        prefix=Path(scratch, 'run'), net_class=LossLog,
+                        dialect=dialect_of_golden(golden))
+        batches = golden.group('batches')
+        solver.net.fed = [fed_arrays(batches, k) for k in sorted(batches, key=int)]
         solver.net.copy_from(initial_weights(folder, 'init'))
         losses, rates = {'loss': [], 'smoothed_loss_log': [], 'loss_sub': []}, []
         for i in range(1, len(golden.need('loss').values) + 1):
