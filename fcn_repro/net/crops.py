@@ -18,17 +18,16 @@ CELL = (1, 1, 1, 1)     # a shape of four axes, all that the maps of these layer
 
 
 def align_crops(graph: Graph, types: dict[str, Any], layer_of: Callable[[Node], Any]) -> Graph:
-    """The graph with the offset of each aligned Crop in its crop_param. layer_of: the layer of a
-    node. FcnError, with the layer, where the bottoms cannot be aligned."""
-    nodes, made = list(graph.nodes), {}
+    """The graph with the offset of each aligned Crop without crop_param in one. layer_of: the layer
+    of a node. FcnError, with the layer, where the bottoms cannot be aligned."""
+    nodes = list(graph.nodes)
+    made: dict[Node, Node] = {}
     with located(graph.file) as place:
         for i, node in enumerate(nodes):
             place.node = node
-            if not getattr(types[node.type], 'aligned', False) or len(node.bottoms) != 2:
+            if not getattr(types.get(node.type), 'aligned', False) or len(node.bottoms) != 2 \
+                    or node.param.HasField('crop_param'):       # given, or found before
                 continue
-            if node.param.HasField('crop_param'):
-                raise FcnError('crop_param is set, which the fork of this dialect does not have',
-                               do="Remove it, or name the dialect 'bvlc'.")
             param = type(node.param)()
             param.CopyFrom(node.param)
             offsets = offset_of(graph, node, lambda node: layer_of(made.get(node, node)))

@@ -67,7 +67,8 @@ def check_schema(comparison: Comparison, path: Path, limits: Limits) -> None:
     added |= golden.get('messages_new', {})
     for message, change in golden.get('messages_changed', {}).items():
         added[message] = added.get(message, {}) | change.get('added', {})
-    for message, fields in (added or golden['messages']).items():
+    for message, fields in added.items() if any(added.values()) else golden.get(
+            'messages', {}).items():
         ours = dialect[message].DESCRIPTOR.fields_by_name if message in dialect.schema else {}
         for name, field in fields.items():
             if name not in ours:

@@ -1,5 +1,5 @@
-"""Goldens of one layer or a few: NET.prototxt with Input layers, NET.h5 with all its arrays; or with
-a data layer, NET.h5 with its first batches."""
+"""Goldens of one layer or a few: NET.prototxt with Input layers, NET.h5 with all its arrays; with a
+data layer, NET.h5 with its first batches."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping

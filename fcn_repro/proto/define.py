@@ -20,8 +20,9 @@ def defined(text: str, define: Mapping[str, object], file: str) -> str:
         return text
     for name, value in define.items():
         if not VALUE.fullmatch(str(value)):
-            raise FcnError(f"the value of '{name}', {str(value)!r}, has a quote, a brace, a comment "
-                           'or a line end', file=file, do='Give a number or a plain word.')
+            raise FcnError(f"the value of '{name}', {str(value)!r}, has a quote, a brace, a "
+                           'comment or a line end', file=file,
+                           do='Give a number or a plain word.')
     missing: dict[str, int] = {}
 
     def value(match: re.Match, start: int = 0) -> str:

@@ -6,13 +6,14 @@ them; where several do and mean the same by them, of the first. Where they mean 
 of several forks in one net make the union's dialect, if each of them has one meaning.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..errors import FcnError
 from .dialects import BVLC, Dialect, added_fields, dialects, dialects_with_type
 from .union import fits, has, union
 
+Blobs = Callable[[], Mapping[str, int]]
 ORDER = ('deeplab-v2', 'pspnet', 'segnet', 'enet', 'crfasrnn-master', 'crfasrnn', 'hed',
          'deeplab-public', 'deeplab-v1')       # where several forks mean the same
 
@@ -35,9 +36,9 @@ def words(net: Any) -> tuple[set[str], dict[str, list[Any]]]:
     return set(added_fields(net)), types
 
 
-def detect(raw: Any, net: Any, blobs: Mapping[str, int] | None = None) -> Dialect:
+def detect(raw: Any, net: Any, blobs: Blobs | None = None) -> Dialect:
     """The dialect of a net. raw: the text's NetParameter as written, of the union; net: the same in
-    the current form. blobs: {layer name: number of its blobs} of the weights it will get.
+    the current form. blobs: returns {layer name: number of its blobs} of the weights it will get.
 
     FcnError, which says what comes from which fork, where no dialect or no single one fits.
     """
@@ -45,11 +46,14 @@ def detect(raw: Any, net: Any, blobs: Mapping[str, int] | None = None) -> Dialec
     _, types = words(net)
     if not paths and not types:
         return BVLC
-    found = [fork for fork in forks() if fits(fork, paths, set(types))]
+    found = [fork for fork in forks() if fits(fork, paths, set(types))
+             and (raw.layers or not fork.old)]
     if not found:
         return mixture(paths, types)
     if len(found) > 1 and blobs:
-        found = by_blobs(found, types, blobs) or found
+        differing = {meaning(fork, net) for fork in found}
+        if len(differing) > 1:
+            found = by_blobs(found, types, blobs()) or found
     meanings: dict[tuple, Dialect] = {}
     for fork in found:
         meanings.setdefault(meaning(fork, net), fork)
@@ -61,7 +65,7 @@ def detect(raw: Any, net: Any, blobs: Mapping[str, int] | None = None) -> Dialec
 def meaning(fork: Dialect, net: Any) -> tuple:
     """What a fork computes the types of a net by; two forks with the same mean the same net."""
     used = sorted({layer.type for layer in net.layer})
-    return tuple((name, fork.types.get(name, fork.name if name in fork.lacking else ''))
+    return tuple((name, fork.types.get(name) or fork.lacking[name])
                  for name in used if name in fork.types or name in fork.lacking)
 
 
@@ -74,8 +78,10 @@ def by_blobs(found: list[Dialect], types: Mapping[str, list[Any]],
     return [fork for fork in found if agrees(fork)]
 
 
-def ambiguous(some: list[Dialect], found: list[Dialect], types: Mapping[str, list[Any]]) -> FcnError:
-    differing = [name for name in types if len({fork.types.get(name, fork.name)
+def ambiguous(some: list[Dialect], found: list[Dialect],
+              types: Mapping[str, list[Any]]) -> FcnError:
+    """The error for a net whose words several forks have in different meanings."""
+    differing = [name for name in types if len({fork.types.get(name) or fork.lacking.get(name)
                                                 for fork in some}) > 1]
     layer = types[differing[0]][0] if differing else None
     names = ', '.join(fork.name for fork in found)

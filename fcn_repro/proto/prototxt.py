@@ -15,7 +15,7 @@ from ..memory import collector_paused
 from ..sniff import check_text
 from . import TEST, TRAIN
 from .define import defined
-from .detect import detect, words
+from .detect import Blobs, detect, words
 from .dialects import BVLC, Dialect, dialect_of, dialects_with, find_dialect, use_dialect
 from .plain import parse_plain
 from .scan import LAYER, Occurrence, check_utf8, scan
@@ -75,12 +75,12 @@ class SolverText:
 
 def read_net(path: str | os.PathLike, dialect: Dialect | str | None = None,
              define: Mapping[str, object] = MappingProxyType({}),
-             blobs: Mapping[str, int] | None = None) -> NetText:
+             blobs: Blobs | None = None) -> NetText:
     """The net of a prototxt file; old formats are upgraded. FcnError with the line.
 
-    dialect: or the name of one; None: found by what the text holds (detect.py), if need be by
-    blobs, {layer name: number of its blobs} of the weights that the net will get. define: values of
-    the ${NAME} in the text.
+    dialect: or the name of one; None: found by what the text holds (detect.py), if need be by what
+    blobs returns, {layer name: number of its blobs} of the weights that the net will get. define:
+    values of the ${NAME} in the text.
     """
     return parse_net(read_text(path), str(path), dialect, define, blobs)
 
@@ -88,7 +88,7 @@ def read_net(path: str | os.PathLike, dialect: Dialect | str | None = None,
 @collector_paused()
 def parse_net(text: str, file: str = '<text>', dialect: Dialect | str | None = None,
               define: Mapping[str, object] = MappingProxyType({}),
-              blobs: Mapping[str, int] | None = None) -> NetText:
+              blobs: Blobs | None = None) -> NetText:
     """The net of a prototxt text; file is only named in errors. As read_net."""
     text = defined(text, define, file)
     if dialect is not None:
@@ -116,7 +116,7 @@ def _net_in(text: str, file: str, dialect: Dialect) -> tuple[NetText, Any]:
     return NetText(message, file, layer_lines), raw
 
 
-def _detected(text: str, file: str, blobs: Mapping[str, int] | None,
+def _detected(text: str, file: str, blobs: Blobs | None,
               error: FcnError | None = None) -> Dialect:
     """The dialect of a net's text. error: of reading it as BVLC's, raised again if no schema reads
     it."""

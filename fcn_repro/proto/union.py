@@ -74,8 +74,7 @@ def lines(name: str, message: Message) -> list[str]:
 
 
 def fits(dialect: Dialect, paths: set[str], types: set[str]) -> bool:
-    """Whether a dialect has all these paths of fields and enum values, and all these types of forks.
-    """
+    """Whether a dialect has all these fields and enum values, by path, and these types of forks."""
     return types <= {*dialect.types, *dialect.lacking} and \
         all(has(dialect, path) for path in paths)
 

@@ -26,8 +26,8 @@ def drawn(path: str | PathLike, phase: int | str = 'TEST', size: tuple[int, int]
     """The net of a prototxt file, described for a drawing; nothing is allocated or run.
 
     size: (H, W) of the images that it reads; shapes: {blob: shape} of inputs, data, and blobs that
-    layers of unknown types make. dialect, define: as for read_net. FcnError with file and line for a text that is no net, for a
-    bottom that no layer before makes, for a blob that two layers make, and for a name in `shapes`
-    that no blob has; all other faults are in `notes`.
+    layers of unknown types make. dialect, define: as for read_net. FcnError with file and line for
+    a text that is no net, for a bottom that no layer before makes, for a blob that two layers make,
+    and for a name in `shapes` that no blob has; all other faults are in `notes`.
     """
     return describe(read_source(path, dialect, define), phase, level, stages, size, shapes)

@@ -8,6 +8,7 @@ again; the layer they were in is remembered, since nobody here knows what it com
 
 import re
 from bisect import bisect
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from types import MappingProxyType

@@ -25,7 +25,8 @@ class AdaptiveBiasChannel(Layer):
     type = 'AdaptiveBiasChannel'
     bottoms = 2
     fields = 'adaptive_bias_channel_param'
-    dialect_fields = ('adaptive_bias_channel_param',)
+    dialect_fields = tuple(f'adaptive_bias_channel_param.{name}' for name in (
+        'num_iter', 'bg_portion', 'fg_portion', 'suppress_others', 'margin_others'))
     makes_tops = keeps_coordinates = True
     replayable = False
 

@@ -22,7 +22,8 @@ class BiasChannel(Layer):
     type = 'BiasChannel'
     bottoms = 2
     fields = 'bias_channel_param'
-    dialect_fields = ('bias_channel_param',)
+    dialect_fields = tuple(f'bias_channel_param.{name}' for name in (
+        'bg_bias', 'fg_bias', 'ignore_label', 'label_type', 'background_label'))
     makes_tops = keeps_coordinates = True
 
     def setup(self):

@@ -21,7 +21,8 @@ class DomainTransform(Layer):
     type = 'DomainTransform'
     bottoms = 3
     fields = 'domain_transform_param'
-    dialect_fields = ('domain_transform_param',)
+    dialect_fields = tuple(f'domain_transform_param.{name}' for name in (
+        'num_iter', 'spatial_sigma', 'range_sigma', 'min_weight'))
     makes_tops = keeps_coordinates = True
     replayable = False                      # the size is read from a blob
 
@@ -66,6 +67,15 @@ class DomainTransform(Layer):
             math.sqrt(4 ** p.num_iter - 1)
         return Weight.apply(gradient, -math.sqrt(2) / sigma, p.spatial_sigma / p.range_sigma,
                             p.min_weight)
+
+
+class DomainTransformForwardOnly(DomainTransform):
+    """The same without a gradient."""
+
+    type = 'DomainTransformForwardOnly'
+
+    def forward(self, bottoms, params):
+        return super().forward([bottom.detach() for bottom in bottoms], params)
 
 
 def along(x, weight, axis):

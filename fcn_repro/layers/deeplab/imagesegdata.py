@@ -26,8 +26,8 @@ class ImageSegData(BatchSource):
     and one label for all of it; NONE: an image alone, labels are ignore_label. Image and map are
     resized bilinearly to new_height and new_width; then the image bilinearly and the map to the
     nearest by one of scale_factors; then what is smaller than the crop gets a margin at the right
-    and at the bottom, of the mean and of ignore_label; then both are cut to crop_size, or crop_height
-    and crop_width, at random in TRAIN and in the middle in TEST, and possibly mirrored.
+    and at the bottom, of the mean and of ignore_label; then both are cut to crop_size, or to
+    crop_height and crop_width, at random in TRAIN and in the middle in TEST, and possibly mirrored.
 
     Random choices are functions of the net's seed, the layer's name and the number of images
     before.

@@ -15,17 +15,21 @@ class Interp(Layer):
 
     pad_beg and pad_end, not above 0, cut rows and columns off first. Then shrink_factor s alone
     makes (n - 1) / s + 1 of n, zoom_factor z alone n + (n - 1)(z - 1), and both the one after the
-    other; height and width count where neither is given.
+    other; height and width count where neither or both are given.
     """
 
     type = 'Interp'
     fields = 'interp_param'
-    dialect_fields = ('interp_param',)
+    dialect_fields = tuple(f'interp_param.{name}' for name in (
+        'height', 'width', 'zoom_factor', 'shrink_factor', 'pad_beg', 'pad_end'))
     linear = makes_tops = True
 
     def setup(self):
         p = self.param
+        given = p.HasField('height') and p.HasField('width')
         self.shrinks, self.zooms = p.HasField('shrink_factor'), p.HasField('zoom_factor')
+        if self.shrinks and self.zooms and given:
+            self.shrinks = self.zooms = False
         for name in 'pad_beg', 'pad_end':
             if getattr(p, name) > 0:
                 raise self.error(f'{name} {getattr(p, name)} is above 0',
@@ -33,7 +37,6 @@ class Interp(Layer):
         for name in 'shrink_factor', 'zoom_factor':
             if getattr(p, name) < 1:
                 raise self.error(f'{name} {getattr(p, name)} is not positive', 'Fix the field.')
-        given = p.HasField('height') and p.HasField('width')
         if not (self.shrinks or self.zooms or given):
             raise self.error('no size is given',
                              'Give height and width, zoom_factor or shrink_factor.')

@@ -12,7 +12,8 @@ class Padding(Layer):
 
     type = 'Padding'
     fields = 'padding_param'
-    dialect_fields = ('padding_param',)
+    dialect_fields = tuple(f'padding_param.{name}' for name in (
+        'pad_beg', 'pad_end'))
     linear = makes_tops = True
 
     def shape(self, bottoms):

@@ -12,7 +12,8 @@ class UniqueLabel(Layer):
 
     type = 'UniqueLabel'
     fields = 'unique_label_param'
-    dialect_fields = ('unique_label_param',)
+    dialect_fields = tuple(f'unique_label_param.{name}' for name in (
+        'max_labels', 'ignore_label', 'force_label'))
 
     def setup(self):
         forced = set(self.param.force_label)

@@ -22,9 +22,10 @@ overlays: tables as in table.py, laid over BVLC's with the fork's own numbers: a
 place of the one with its name; the one that has its number moves to a number of no Caffe, so that
 texts can still set it. types: what each layer type that the fork adds or means differently is
 computed by, as 'module:Class'; the class is imported when a net first has such a layer, so this
-package imports no layers. as_bvlc: those of them that BVLC has too. lacking: the fork's types that
-are not computed here. blobs: {type: number of its parameters} where other forks' has another.
-detected: whether texts that name no dialect may be of this one. A class that reads fields which the
+package imports no layers. as_bvlc: those of them that BVLC has too. lacking: {type: whose layer it
+is} of the fork's types that are not computed here. blobs: {type: number of its parameters} where
+that of another fork has another. detected: whether texts that name no dialect may be of this one;
+old: only if their layers are old (V1) ones. A class that reads fields which the
 overlay adds names them in its `dialect_fields`; a net refuses all others. v1_types: the current
 name of each V1 enum value that the fork adds. upgrades: functions that each get every current
 layer's message when a text has been read, and change it in place (`hole` into `dilation`); an
@@ -78,9 +79,10 @@ class Dialect:
     upgrades: tuple[Callable[[Any], None], ...] = ()
     aliases: tuple[str, ...] = ()
     as_bvlc: tuple[str, ...] = ()
-    lacking: tuple[str, ...] = ()
+    lacking: Mapping[str, str] = field(default_factory=dict)
     blobs: Mapping[str, int] = field(default_factory=dict)
     detected: bool = False
+    old: bool = False
 
     def __post_init__(self):
         if self.name in _registry:
@@ -96,7 +98,7 @@ class Dialect:
         return self.schema[message]
 
 
-BVLC = Dialect('bvlc')
+BVLC = Dialect('bvlc', aliases=('bvlc-caffe',))
 
 
 def dialects() -> dict[str, Dialect]:

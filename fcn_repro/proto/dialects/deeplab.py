@@ -97,13 +97,15 @@ TYPES = {
     'SegAccuracy': 'fcn_repro.layers.deeplab.segaccuracy:SegAccuracy',
     'ImageSegData': 'fcn_repro.layers.deeplab.imagesegdata:ImageSegData',
     'DomainTransform': 'fcn_repro.layers.deeplab.domaintransform:DomainTransform',
+    'DomainTransformForwardOnly':
+        'fcn_repro.layers.deeplab.domaintransform:DomainTransformForwardOnly',
     'BiasChannel': 'fcn_repro.layers.deeplab.biaschannel:BiasChannel',
     'AdaptiveBiasChannel':
         'fcn_repro.layers.deeplab.adaptivebiaschannel:AdaptiveBiasChannel',
     'UniqueLabel': 'fcn_repro.layers.deeplab.uniquelabel:UniqueLabel',
     'SpatialProduct': 'fcn_repro.layers.deeplab.spatialproduct:SpatialProduct',
 }
-LACKING = 'DenseCRF', 'MatRead', 'MatWrite'
+LACKING = dict.fromkeys(('DenseCRF', 'MatRead', 'MatWrite'), 'DeepLab')
 
 
 def statistics_as_ever(layer):
@@ -145,13 +147,15 @@ def loss_labels(layer):
     layer.ClearField('softmaxloss_param')
 
 
-V2 = Dialect('deeplab-v2', (MESSAGES, REWRITE), detected=True, types=TYPES, lacking=LACKING,
-             upgrades=(statistics_as_ever,), aliases=('deeplab',))
-PUBLIC_V2 = Dialect('deeplab-public', (MESSAGES, PUBLIC), detected=True, types=TYPES, lacking=LACKING,
-                    upgrades=(statistics_as_ever,), aliases=('deeplab-public-ver2',))
+V2 = Dialect('deeplab-v2', (MESSAGES, REWRITE), types=TYPES, lacking=LACKING,
+             upgrades=(statistics_as_ever,), aliases=('deeplab',), detected=True)
+PUBLIC_V2 = Dialect('deeplab-public', (MESSAGES, PUBLIC), types=TYPES, lacking=LACKING,
+                    upgrades=(statistics_as_ever,), detected=True,
+                    aliases=('deeplab-public-ver2', 'deeplab-public-ver2-drsleep'))
 V1 = Dialect('deeplab-v1', (MESSAGES, OLD), detected=True,
              types={**TYPES, 'Padding': 'fcn_repro.layers.deeplab.padding:Padding'},
-             lacking=(*LACKING, 'DominantChannel', 'CensorLabel', 'ChannelAggregator'),
+             lacking=LACKING | dict.fromkeys(
+                 ('DominantChannel', 'CensorLabel', 'ChannelAggregator'), 'DeepLab'), old=True,
              upgrades=(statistics_as_ever, hole_to_dilation, any_shape_by_count, loss_labels),
              v1_types={'IMAGE_SEG_DATA': 'ImageSegData', 'SEG_ACCURACY': 'SegAccuracy',
                        'INTERP': 'Interp', 'PADDING': 'Padding', 'MAT_WRITE': 'MatWrite',

@@ -43,9 +43,10 @@ MultiStageMeanfieldParameter
 ALIGNED = {'Crop': 'fcn_repro.layers.hed.crop:AlignedCrop'}
 HED = Dialect('hed', (CROP_V1,), detected=True, v1_types={'CROP': 'Crop'}, types={
     **ALIGNED, 'SigmoidCrossEntropyLoss': 'fcn_repro.layers.hed.balancedloss:BalancedLoss'},
-    lacking=('ImageLabelmapData',), as_bvlc=('Crop', 'SigmoidCrossEntropyLoss'))
-CRFRNN = Dialect('crfasrnn', (STRINGS,), detected=True, lacking=('MultiStageMeanfield',),
+    lacking={'ImageLabelmapData': 'HED'}, as_bvlc=('Crop', 'SigmoidCrossEntropyLoss'))
+CRFRNN = Dialect('crfasrnn', (STRINGS,), detected=True,
+                 lacking={'MultiStageMeanfield': 'CRF-RNN (crfrnn)'},
                  aliases=('crfasrnn-crfrnn',))
 MASTER = Dialect('crfasrnn-master', (MEANFIELD_V1, FILES), detected=True, types=ALIGNED,
-                 lacking=('MultiStageMeanfield',), as_bvlc=('Crop',), v1_types={
+                 lacking={'MultiStageMeanfield': 'CRF-RNN (master)'}, as_bvlc=('Crop',), v1_types={
                      'CROP': 'Crop', 'MULTI_STAGE_MEANFIELD': 'MultiStageMeanfield'})

@@ -57,8 +57,10 @@ V1LayerParameter
     RELU=18 SIGMOID SIGMOID_CROSS_ENTROPY_LOSS=27 SILENCE=36 SOFTMAX=20 SOFTMAX_LOSS SPLIT
     SLICE=33 TANH=23 WINDOW_DATA THRESHOLD=31 CROP=40 PARSE_OUTPUT PARSE_EVALUATE
 '''
-PARSENET = Dialect('parsenet', (TABLE,), detected=True, as_bvlc=('Crop',),
+PARSENET = Dialect('parsenet', (TABLE,), detected=True, aliases=('parsenet-fcn',),
+                   as_bvlc=('Crop',),
                    types={'Crop': 'fcn_repro.layers.hed.crop:AlignedCrop'},
-                   lacking=('BN', 'Normalize', 'UnPooling', 'ParseOutput', 'ParseEvaluate'),
+                   lacking=dict.fromkeys(('BN', 'Normalize', 'UnPooling', 'ParseOutput',
+                                          'ParseEvaluate'), 'ParseNet'),
                    v1_types={'CROP': 'Crop', 'PARSE_OUTPUT': 'ParseOutput',
                              'PARSE_EVALUATE': 'ParseEvaluate'})

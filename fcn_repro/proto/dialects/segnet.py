@@ -62,15 +62,16 @@ V1LayerParameter
   43 eltwise_accuracy_param EltwiseAccuracyParameter, 44 unpooling_param UnPoolingParameter,
   45 bn_param BNParameter
 '''
-LACKING = 'BN', 'Upsample', 'DenseImageData'
+LACKING = dict.fromkeys(('BN', 'Upsample', 'DenseImageData'), 'SegNet')
 SEGNET = Dialect('segnet', (MESSAGES, NUMBERS), detected=True, lacking=LACKING, blobs={'BN': 2},
                  aliases=('caffe-segnet',))
 ENET = Dialect('enet', (MESSAGES, ENET_TABLE), detected=True, lacking=LACKING, blobs={'BN': 2},
                aliases=('caffe-enet',))
 DECONVNET = Dialect('deconvnet', (DECONVNET_TABLE,), detected=True, blobs={'BN': 2},
                     types={'Crop': 'fcn_repro.layers.hed.crop:AlignedCrop'},
-                    lacking=('BN', 'Unpooling', 'ImageSegData', 'WindowSegData',
-                             'EltwiseAccuracy'), as_bvlc=('Crop',),
+                    lacking={'BN': 'SegNet', **dict.fromkeys(
+                        ('Unpooling', 'ImageSegData', 'WindowSegData', 'EltwiseAccuracy'),
+                        'DeconvNet')}, as_bvlc=('Crop',), old=True,
                     v1_types={'CROP': 'Crop', 'ELTWISE_ACCURACY': 'EltwiseAccuracy',
                               'UNPOOLING': 'Unpooling', 'BN': 'BN',
                               'IMAGE_SEG_DATA': 'ImageSegData',
