@@ -106,24 +106,30 @@ def parse_net(text: str, file: str = '<text>', dialect: Dialect | str | None = N
 def _net_in(text: str, file: str, dialect: Dialect) -> tuple[NetText, Any]:
     """(net, its message as written) of a text in a dialect."""
     raw = dialect['NetParameter']()
-    found = _parse(text, raw, file)
+    return _current(raw, _parse(text, raw, file), file), raw
+
+
+def _current(raw: Any, found: list[Occurrence], file: str) -> NetText:
+    """The net of a message as written, old formats upgraded. found: the places of its fields."""
     lines = [f.line for f in found if f.path in (('layer',), ('layers',))]
     input_line = next((f.line for f in found if f.path == ('input',)), None)
     try:
         message, layer_lines = upgrade_net(raw, lines, input_line)
     except FcnError as error:
         raise error.at(file=file) from None
-    return NetText(message, file, layer_lines), raw
+    return NetText(message, file, layer_lines)
 
 
 def _detected(text: str, file: str, blobs: Blobs | None,
               error: FcnError | None = None) -> Dialect:
     """The dialect of a net's text. error: of reading it as BVLC's, raised again if no schema reads
     it."""
+    raw = union()['NetParameter']()
     try:
-        net, raw = _net_in(text, file, union())
+        places = _parse(text, raw, file)
     except FcnError as other:
         raise error or other from None
+    net = _current(raw, places, file)
     try:
         found = detect(raw, net.message, blobs)
     except FcnError as ambiguity:

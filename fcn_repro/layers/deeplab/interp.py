@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from ...sizes import dims
 from ..common.base import Layer
 
+LAST = 2 ** 31 - 1      # of a Slice: to the end
+
 
 class Interp(Layer):
     """(N, C, H, W) -> (N, C, h, w): the first and the last row and column keep their places, and
@@ -100,20 +102,29 @@ class Interp(Layer):
         return f"F.interpolate({x}, {size}, mode='bilinear', align_corners=True)"
 
     def onnx_nodes(self, nodes):
-        x, (n, c, *sides) = nodes.bottoms[0], nodes.shapes[0]
-        begin, left = -self.param.pad_beg, [self.cut(side) for side in sides]
-        free = None in nodes.dims[0][2:]
-        if free and (self.shrinks or self.zooms):
-            raise self.error('its size depends on the input, which cannot be exported as ONNX '
-                             'with a free size', 'Export the net at one size.')
-        if begin or self.param.pad_end:
-            ends = [begin + side for side in left]
-            x = nodes.op('Slice', x, nodes.ints([begin] * 2), nodes.ints(ends), nodes.ints([2, 3]))
-        size = list(map(self.extent, left, (self.param.height, self.param.width)))
-        batch = nodes.extents(0, 0, 2) if None in nodes.dims[0][:2] else nodes.ints([n, c])
-        sizes = nodes.op('Concat', batch, nodes.ints(size), axis=0)
+        p, x = self.param, nodes.bottoms[0]
+        if p.pad_beg or p.pad_end:
+            x = nodes.op('Slice', x, nodes.ints([-p.pad_beg] * 2),
+                         nodes.ints([p.pad_end or LAST] * 2), nodes.ints([2, 3]))
+        size = self.exported_size(nodes) if None in nodes.dims[0][2:] else nodes.ints(
+            self.shape(nodes.shapes)[0][2:])
+        batch = nodes.extents(0, 0, 2) if None in nodes.dims[0][:2] else nodes.ints(
+            nodes.shapes[0][:2])
+        sizes = nodes.op('Concat', batch, size, axis=0)
         return [nodes.op('Resize', x, '', '', sizes, mode='linear',
                          coordinate_transformation_mode='align_corners')]
+
+    def exported_size(self, nodes):
+        """The name of an int64 vector: height and width of the top, for a bottom of any size."""
+        p, one = self.param, nodes.ints([1, 1])
+        if not (self.shrinks or self.zooms):
+            return nodes.ints([p.height, p.width])
+        size = nodes.op('Add', nodes.extents(0, 2, 4), nodes.ints([p.pad_beg + p.pad_end - 1] * 2))
+        if self.shrinks:
+            size = nodes.op('Div', size, nodes.ints([p.shrink_factor] * 2))
+        if self.zooms:
+            size = nodes.op('Mul', size, nodes.ints([p.zoom_factor] * 2))
+        return nodes.op('Add', size, one)
 
 
 def resized(x, shrink, zoom):

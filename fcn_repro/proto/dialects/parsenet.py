@@ -58,7 +58,7 @@ V1LayerParameter
     SLICE=33 TANH=23 WINDOW_DATA THRESHOLD=31 CROP=40 PARSE_OUTPUT PARSE_EVALUATE
 '''
 PARSENET = Dialect('parsenet', (TABLE,), detected=True, aliases=('parsenet-fcn',),
-                   as_bvlc=('Crop',),
+                   as_bvlc=('Crop',), blobs={'BN': 2},
                    types={'Crop': 'fcn_repro.layers.hed.crop:AlignedCrop'},
                    lacking=dict.fromkeys(('BN', 'Normalize', 'UnPooling', 'ParseOutput',
                                           'ParseEvaluate'), 'ParseNet'),
