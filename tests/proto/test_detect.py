@@ -139,6 +139,8 @@ def test_a_bare_crop_is_never_silently_the_wrong_one():
     assert offset('bvlc') == [0, 0] and offset('hed') == offset('crfasrnn-master') == [5, 5]
     error = refused(lambda: Net.of(parse_net(CROP, FILE), 'TEST'))
     assert error.layer == 'y' and error.line == 3 and 'offset 5, 5' in error.what
+    given = CROP.replace('top: "y" ', 'top: "y" crop_param { offset: 0 }')
+    assert Net.of(parse_net(given, FILE), 'TEST').graph.dialect is BVLC
     same = CROP.replace('pad: 6', 'pad: 1')
     assert Net.of(parse_net(same, FILE), 'TEST').graph.dialect is BVLC
 
@@ -186,6 +188,7 @@ def test_hole_is_dilation():
                             ('hole_w: 5', [1, 5])):
         layers = parse_net(text % holes, FILE).message.layer
         assert list(layers[1].convolution_param.dilation) == dilation
+        assert not layers[0].HasField('convolution_param')
         Net.of(parse_net(text % holes, FILE), 'TEST')
     error = refused(parse_net, text % 'hole: 2 hole_h: 3', FILE)
     assert 'both hole and hole_h' in error.what and error.line == 2

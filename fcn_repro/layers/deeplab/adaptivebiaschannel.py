@@ -62,7 +62,7 @@ class AdaptiveBiasChannel(Layer):
             present = sorted(labels[labels >= 0].tolist())
             if present:
                 self.raise_labels(image.flatten(1), present, n)
-        return [top + 0 * bottoms[0]]
+        return [WithoutGradient.apply(bottoms[0], top)]
 
     def raise_labels(self, scores, labels, n):
         """Change the scores (C, H W) of image n, in place, for the labels that it has."""
@@ -84,3 +84,15 @@ class AdaptiveBiasChannel(Layer):
                 scores[label] += (most - scores[label]).sort().values[nth]
                 most = torch.maximum(most, scores[label])
         scores += (before - most.double().mean()).to(scores.dtype)
+
+
+class WithoutGradient(torch.autograd.Function):
+    """The second argument, whose gradient to the first is 0."""
+
+    @staticmethod
+    def forward(ctx, x, top):
+        return top.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return torch.zeros_like(grad), None

@@ -20,6 +20,7 @@ class BiasChannel(Layer):
     """
 
     type = 'BiasChannel'
+    replayable = False
     bottoms = 2
     fields = 'bias_channel_param'
     dialect_fields = tuple(f'bias_channel_param.{name}' for name in (

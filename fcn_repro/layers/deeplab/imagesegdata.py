@@ -1,7 +1,6 @@
 """ImageSegData: batches of images with label maps that a text file lists (DeepLab's
 image_seg_data_layer)."""
 
-import os
 from functools import partial
 
 import numpy as np
@@ -93,11 +92,9 @@ class ImageSegData(BatchSource):
 
     def read(self, name, color):
         """The image file of a line, resized to new_height and new_width."""
-        root, field = self.param.root_folder, f'root_folder or {self.param.source}'
-        path = root + name
-        if root and os.path.isabs(name) and not root.strip('./'):
-            path = os.path.join(root, name.lstrip('/'))     # "." + "/a.png", as the fork joins them
-        image = load_image(self.state.search.find(path, 'image', field), color)
+        path = self.state.search.find(self.param.root_folder + name, 'image',
+                                      f'root_folder or {self.param.source}')
+        image = load_image(path, color)
         return resize_linear(image, self.size) if self.size else image
 
     def pair(self, lines, k):

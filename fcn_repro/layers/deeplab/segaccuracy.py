@@ -17,6 +17,7 @@ class SegAccuracy(Layer):
     """
 
     type = 'SegAccuracy'
+    replayable = False
     bottoms = 2
     fields = 'seg_accuracy_param'
     dialect_fields = ('seg_accuracy_param.ignore_label', 'seg_accuracy_param.reset',

@@ -11,6 +11,7 @@ class UniqueLabel(Layer):
     ignore_label left out and those of force_label added, in ascending order, then -1."""
 
     type = 'UniqueLabel'
+    replayable = False
     fields = 'unique_label_param'
     dialect_fields = tuple(f'unique_label_param.{name}' for name in (
         'max_labels', 'ignore_label', 'force_label'))

@@ -110,7 +110,7 @@ LACKING = dict.fromkeys(('DenseCRF', 'MatRead', 'MatWrite'), 'DeepLab')
 
 def statistics_as_ever(layer):
     """An upgrade rule: the running statistics are updated whatever update_global_stats says."""
-    if layer.type == 'BatchNorm':
+    if layer.batch_norm_param.HasField('update_global_stats'):
         layer.batch_norm_param.ClearField('update_global_stats')
 
 
@@ -119,12 +119,13 @@ def hole_to_dilation(layer):
     p = layer.convolution_param
     if p.hole and (p.HasField('hole_h') or p.HasField('hole_w')):
         raise FcnError('both hole and hole_h / hole_w', do='Give one of the two.')
+    found = list(p.hole)
     if p.HasField('hole_h') or p.HasField('hole_w'):
-        p.dilation[:] = [p.hole_h or 1, p.hole_w or 1]
-    elif p.hole:
-        p.dilation[:] = p.hole
-    for name in 'hole', 'hole_h', 'hole_w':
-        p.ClearField(name)
+        found = [p.hole_h or 1, p.hole_w or 1]
+    if found:
+        p.dilation[:] = found
+        for name in 'hole', 'hole_h', 'hole_w':
+            p.ClearField(name)
 
 
 def any_shape_by_count(layer):
