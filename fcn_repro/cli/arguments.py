@@ -8,10 +8,12 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from typing import Any
 
 from ..data.image import MOST_PIXELS
 from ..distributed import Processes, joined
 from ..errors import FcnError, short
+from ..proto.dialects import dialects
 from ..recipe.optimisations import NAMES
 from ..sizes import check_shape
 
@@ -60,6 +62,28 @@ def add_published(parser: argparse.ArgumentParser) -> None:
             'pascal': 'the folder that VOC2010 is in, for PASCAL-Context'}.items():
         parser.add_argument(f'--{name}', metavar='DIR',
                             help=f'{what} (default: the one that the net names)')
+
+
+def add_dialect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--dialect', metavar='NAME', help='the fork of Caffe that the net was '
+                        f'written for: {", ".join(dialects())} (default: the one that its fields '
+                        'and layer types tell)')
+    parser.add_argument('--define', action='append', default=[], metavar='NAME=VALUE',
+                        help='the value of ${NAME} in the net, as in DeepLab\'s files; may be '
+                        'repeated')
+
+
+def dialect_of_args(args: argparse.Namespace) -> dict[str, Any]:
+    """What --dialect and --define give, as read_net takes it. FcnError for a --define without a
+    name or a value."""
+    define = {}
+    for text in args.define:
+        name, equals, value = text.partition('=')
+        if not name.isidentifier() or not equals:
+            raise FcnError(f"--define '{text}' is not NAME=VALUE",
+                           do='Give it as --define NUM_LABELS=21.')
+        define[name] = value
+    return {'dialect': args.dialect, 'define': define}
 
 
 def add_user_code(parser: argparse.ArgumentParser) -> None:

@@ -16,12 +16,11 @@ import sys
 from pathlib import Path
 
 from ..errors import FcnError
-from ..proto.dialects import dialects
 from ..recipe.finished import opened
 from ..sizes import check_shape
 from ..viewer import drawn, page_of, save, svg_of, text_of
 from ..viewer.words import gathered
-from .arguments import as_size
+from .arguments import add_dialect, as_size, dialect_of_args
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--level', type=int, default=0, metavar='N', help='of include rules')
     parser.add_argument('--stage', action='append', default=[], metavar='NAME',
                         help='of include rules; may be repeated')
-    parser.add_argument('--dialect', default='bvlc', metavar='NAME', help='of caffe.proto: '
-                        f'{", ".join(dialects())} (default: %(default)s)')
+    add_dialect(parser)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument('--text', action='store_true', help='print a table, write nothing')
     kind.add_argument('--svg', action='store_true', help='write the picture alone')
@@ -52,7 +50,8 @@ def run(args: argparse.Namespace) -> None:
         raise FcnError('--text prints, and --out names a file', do='Leave out one of them.')
     path = deploy_of(args.net)
     net = drawn(path, args.phase.upper(), as_size(args.size) if args.size else None,
-                dict(map(as_shape, args.shape)), args.level, args.stage, args.dialect)
+                dict(map(as_shape, args.shape)), args.level, args.stage,
+                **dialect_of_args(args))
     if args.text:
         print(printable(text_of(net)), end='')
         return

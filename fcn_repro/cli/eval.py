@@ -37,6 +37,7 @@ from ..recipe.runs import Run
 from ..report.html import FILE as REPORT
 from ..report.html import check_report, write_report
 from .arguments import (
+    add_dialect,
     add_max_pixels,
     add_optimisations,
     add_precision,
@@ -44,6 +45,7 @@ from .arguments import (
     add_user_code,
     add_workers,
     add_writes,
+    dialect_of_args,
     finite,
     processes_of_command,
 )
@@ -86,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--verbose', action='store_true', help='list every layer that takes '
                         'weights, not only those that are not simply copied')
     add_max_pixels(parser)
+    add_dialect(parser)
     add_writes(parser)
     add_user_code(parser)
     add_workers(parser)
@@ -109,7 +112,7 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
     options = Options(**{name: getattr(args, name) for name in FOLDERS}, runs=args.runs,
                       pictures=args.pictures)
     source = choose(args, options)
-    net = UserNet.read(source.net, TEST, passes=optimisations.passes,
+    net = UserNet.read(source.net, TEST, passes=optimisations.passes, **dialect_of_args(args),
                        overrides=options.in_order(args.split, bool(args.submit)),
                        writes=args.writes)
     data = given_data(net, args, source.weights)

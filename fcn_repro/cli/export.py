@@ -22,7 +22,7 @@ from ..formats.weights import FILLER
 from ..net import Net
 from ..predict.labels import class_names, read_deploy
 from ..recipe.finished import FinishedRun, opened
-from .arguments import finite
+from .arguments import add_dialect, dialect_of_args, finite
 
 HELP = {
     'onnx': 'ONNX of standard operators, opset 13 (needs the package onnx)',
@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'infer finds them)')
     parser.add_argument('--mean', type=finite, nargs=3, metavar=('B', 'G', 'R'),
                         help="default: the run's, else that of the VGG16 nets")
+    add_dialect(parser)
     parser.add_argument('--force', action='store_true', help='write over files that are there')
 
 
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int | None:
         for kind, path in targets.items():
             check_free(kind, path)
     print(f'{deploy} with {weights}')
-    net = read_deploy(deploy)
+    net = read_deploy(deploy, weights=weights, **dialect_of_args(args))
     warn_unset(net, weights)
     said = Exported.of(weights) if found is None else Exported(found.classes, found.mean,
                                                                found.colours)

@@ -39,11 +39,13 @@ from ..recipe.optimisations import Optimisations
 from ..recipe.stages import PROTOTXT, SHORT
 from ..solver.snapshot_files import list_snapshots
 from .arguments import (
+    add_dialect,
     add_max_pixels,
     add_optimisations,
     add_precision,
     add_user_code,
     add_writes,
+    dialect_of_args,
     finite,
     processes_of_command,
 )
@@ -90,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         '(default: where the memory that is free would not do)')
     parser.add_argument('--device')
     add_max_pixels(parser)
+    add_dialect(parser)
     add_writes(parser)
     add_user_code(parser)
     add_precision(parser)
@@ -121,7 +124,8 @@ def label(args: argparse.Namespace, processes: Processes) -> int:
     optimisations = Optimisations(args.no_opt)
     source = choose(args, photos)
     print(f'{source.net} with {source.weights}')
-    net = read_deploy(source.net, UserNet, passes=optimisations.passes, writes=args.writes)
+    net = read_deploy(source.net, UserNet, weights=source.weights, **dialect_of_args(args),
+                      passes=optimisations.passes, writes=args.writes)
     size = net.shapes[image_input(net)][2:]
     if args.heatmap:
         net = cast_net(net)

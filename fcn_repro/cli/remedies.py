@@ -21,6 +21,9 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                            'Start at most {passes} processes.'),
     # paths
     'write-not-allowed': 'Give --allow-writes {folder}, or another name in the text.',
+    # forks
+    'which-dialect': 'Give --dialect NAME, one of {dialects}.',
+    'undefined': 'Give each of them as --define {name}=VALUE.',
     # user code
     'user-code-off': 'If you trust it, leave out --no-user-code.',
     # data

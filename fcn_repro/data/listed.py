@@ -18,23 +18,19 @@ from .image import copy_in_rgb, open_image
 LIST_WANTED = "Give a text file with 'image label' lines."
 
 
-class ImageList:
-    """list[k] is the (image, label) of the k-th consumed line of a text file, cyclically.
+class Lines:
+    """lines[k] is the k-th consumed entry of a list, cyclically; see ImageList."""
 
-    shuffle: use a new order in each epoch; rand_skip: skip a random number of lines below this at
-    the start. Both are functions of `key`, a text. Several threads may read at once. FcnError for
-    a file that is not such a list, and for a rand_skip that skips all of it.
-    """
-
-    def __init__(self, path: Path, key: str, shuffle: bool = False, rand_skip: int = 0):
-        self.lines, self.key, self.shuffle = read_list(path), key, shuffle
+    def __init__(self, entries: list, path: Path, key: str, shuffle: bool = False,
+                 rand_skip: int = 0):
+        self.lines, self.key, self.shuffle = entries, key, shuffle
         self._cached = lru_cache(2)(self.order)
         self.skip = int(torch.randint(rand_skip or 1, (), generator=self._draws('skip')))
         if self.skip >= len(self.lines):
             raise FcnError(f'rand_skip {rand_skip} for {len(self.lines)} images', file=path,
                            do='Lower rand_skip.')
 
-    def __getitem__(self, k: int) -> tuple[str, int]:
+    def __getitem__(self, k: int) -> tuple:
         epoch, i = divmod(self.skip + k, len(self.lines))
         if self.shuffle:
             i = self._cached(epoch)[i]
@@ -48,19 +44,62 @@ class ImageList:
         return torch.Generator().manual_seed(zlib.crc32(f'{self.key}/{what}'.encode()))
 
 
+class ImageList(Lines):
+    """list[k] is the (image, label) of the k-th consumed line of a text file, cyclically.
+
+    shuffle: use a new order in each epoch; rand_skip: skip a random number of lines below this at
+    the start. Both are functions of `key`, a text. Several threads may read at once. FcnError for
+    a file that is not such a list, and for a rand_skip that skips all of it.
+    """
+
+    def __init__(self, path: Path, key: str, shuffle: bool = False, rand_skip: int = 0):
+        super().__init__(read_list(path), path, key, shuffle, rand_skip)
+
+
+class PairList(Lines):
+    """list[k] is the (image, label) of the k-th consumed line of a text file with names separated
+    by blanks, as ImageList; labelled: each line has a second name, '' without."""
+
+    def __init__(self, path: Path, key: str, shuffle: bool = False, rand_skip: int = 0,
+                 labelled: bool = True):
+        super().__init__(read_pairs(path, labelled), path, key, shuffle, rand_skip)
+
+
+def read_pairs(path: Path, labelled: bool) -> list[tuple[str, str]]:
+    """[(image, label), …] of a text file with one 'image label' per line, both without blanks;
+    label '' where they are not labelled. Empty lines at the end are no lines. FcnError with file
+    and line for anything else."""
+    found = []
+    for i, line in enumerate(text_lines(path, "Give a text file with one image a line."), 1):
+        words = line.split()
+        if len(words) < 1 + labelled:
+            raise FcnError(f"'{line}' is not an image{' and a label' * labelled}", file=path,
+                           line=i, do="Write 'image.jpg label.png'." if words else
+                           'Remove the empty line.')
+        found.append((words[0], words[1] if labelled else ''))
+    return found
+
+
+def text_lines(path: Path, wanted: str) -> list[str]:
+    """The lines of a list, without empty ones at the end. FcnError for a file without any, or that
+    is not text: then it says what is wanted."""
+    data = read_regular(path, 'a list of images', do='Correct the path of the list.')
+    try:
+        if data:
+            check_text(data[:512], path, wanted)
+        lines = data.decode('utf-8-sig').rstrip().splitlines()
+    except UnicodeDecodeError:
+        raise FcnError('is not text', file=path, do=wanted) from None
+    if not lines:
+        raise FcnError('lists no image', file=path, do="Write one 'image label' per line.")
+    return lines
+
+
 def read_list(path: Path) -> list[tuple[str, int]]:
     """[(image, label), …] of a text file with one 'image label' per line; the label is a whole
     number after the last space. Empty lines at the end are no lines, nor is a byte order mark text.
     FcnError with file and line for anything else."""
-    data = read_regular(path, 'a list of images', do='Correct the path of the list.')
-    try:
-        if data:
-            check_text(data[:512], path, LIST_WANTED)
-        lines = data.decode('utf-8-sig').rstrip().splitlines()
-    except UnicodeDecodeError:
-        raise FcnError('is not text', file=path, do=LIST_WANTED) from None
-    if not lines:
-        raise FcnError('lists no image', file=path, do="Write one 'image label' per line.")
+    lines = text_lines(path, LIST_WANTED)
     return [_entry(line.rstrip(), path, i + 1) for i, line in enumerate(lines)]
 
 

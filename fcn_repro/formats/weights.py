@@ -102,6 +102,11 @@ def read_weights(path: str | os.PathLike, dialect: Dialect | str = BVLC) -> Weig
     return Weights(layers, str(path), 'binary', read_private_data(path)[0])
 
 
+def blob_counts(path: str | os.PathLike) -> dict[str, int]:
+    """{layer name: number of its blobs} of a file of weights."""
+    return {layer.name: len(layer.blobs) for layer in read_weights(path).layers}
+
+
 def modern(weights: Weights) -> Weights:
     """The weights with legacy 4-D shapes in the form that current layers have.
 

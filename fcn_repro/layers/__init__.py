@@ -8,7 +8,14 @@ import pkgutil
 from functools import lru_cache
 
 from ..errors import FcnError, nearest
-from ..proto.dialects import BVLC, Dialect, dialect_of, dialects, use_dialect
+from ..proto.dialects import (
+    BVLC,
+    Dialect,
+    dialect_of,
+    dialects,
+    dialects_with_type,
+    use_dialect,
+)
 from ..proto.upgrade import TYPES as V1_ROWS
 from . import internal
 from .common.base import Layer
@@ -60,8 +67,19 @@ def unknown_type(node, types):
                         line=node.line, layer=node.name, type=node.type,
                         do='Cut the windows out once, list them in a text file and use ImageData; '
                            'or for a deploy net an Input layer.')
-    homes = [dialect.name for dialect in dialects().values()
-             if dialect is not dialect_of(node.param) and node.type in dialect.types]
+    mine = dialect_of(node.param)
+    if node.type in mine.lacking:
+        return FcnError(f"the layer type '{node.type}' of the dialect '{mine.name}' is not "
+                        'supported', line=node.line, layer=node.name,
+                        do='Write it as a Python layer, or cut the net before it.')
+    homes = [name for name, dialect in dialects().items()
+             if dialect is not mine and node.type in dialect.types]
+    lacking = [name for name in dialects_with_type(node.type) if name not in homes]
+    if lacking and not homes:
+        return FcnError(f"unknown layer type '{node.type}'", line=node.line, layer=node.name,
+                        do=foreign_remedy(node.type) or f'It is a layer of the '
+                        f'{"dialects" if len(lacking) > 1 else "dialect"} {", ".join(lacking)}, '
+                        'and is not supported: write it as a Python layer.')
     known = [name for name, layer in types.items() if not layer.internal]
     return FcnError(f"unknown layer type '{node.type}'", line=node.line, layer=node.name,
                     do=use_dialect(homes) or foreign_remedy(node.type)

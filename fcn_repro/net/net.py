@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from os import PathLike
+from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
 import torch
@@ -18,12 +19,13 @@ from ..layers import TYPES, ExecutionOptions, Layer, RunState, types_of, unknown
 from ..layers.common.fields import check_fields
 from ..memory import collector_paused
 from ..paths import as_folders
-from ..proto import BVLC, dialect_of
+from ..proto import dialect_of
 from ..proto.dialects import Dialect
 from ..proto.prototxt import NetText, read_net
 from ..search import SearchPath, as_search_path
 from ..sizes import check_memory, check_shapes
 from .blob import ParamBlob
+from .crops import align_crops, check_bare_crops
 from .executor import PlannedExecutor
 from .graph import Graph, Node, build
 from .params import Params, check_unchanged, make_params, own_shapes, share_data
@@ -72,6 +74,7 @@ class Net(nn.Module):
         self._check_fields()
         self.debug_info = graph.debug_info
         self._layers: dict[int, tuple[Layer, Node]] = {}        # by id of the node
+        self.graph = graph = align_crops(graph, self.types, self.layer)
         self.shapes, self.declared = self.infer_shapes()
         with located(graph.file):
             check_memory(own_shapes(graph, self.declared),
@@ -83,9 +86,11 @@ class Net(nn.Module):
 
     @classmethod
     def read(cls, path: str | PathLike, phase: int | str, level: int = 0,
-             stages: Sequence[str] = (), dialect: Dialect | str = BVLC, **options) -> Net:
-        """The net of a prototxt file in a dialect, for a phase; options as for Net."""
-        return cls.of(read_net(path, dialect), phase, level, stages, **options)
+             stages: Sequence[str] = (), dialect: Dialect | str | None = None,
+             define: Mapping[str, object] = MappingProxyType({}), **options) -> Net:
+        """The net of a prototxt file, for a phase; dialect and define as for read_net, options as
+        for Net."""
+        return cls.of(read_net(path, dialect, define), phase, level, stages, **options)
 
     @classmethod
     @collector_paused()
@@ -97,6 +102,8 @@ class Net(nn.Module):
         log_parameters(text, phase, level, stages)
         graph = build(text, phase, level, stages, auto_tops)
         net = cls(graph, **{'search': SearchPath.of(text.file), **options})
+        if not text.named:
+            check_bare_crops(net)
         log_setup(net)
         return net
 

@@ -13,7 +13,7 @@ from ..search import SearchPath
 from .cases import CPU, Placement
 from .comparison import DEPARTS, OK, error, to_array
 from .golden import Array, Group, read_golden
-from .layers import caffe_diff, fed_arrays, fill_params, golden_net
+from .layers import caffe_diff, fed_arrays, fill_params, golden_net, run_passes
 from .ties import WatchedNet, freedom
 
 DATA, DIFF, PARAM_DIFF = 'data', 'diff', 'param diff'
@@ -58,8 +58,8 @@ def compare_blobs(net_file: str | Path, weights: str | Path | None, golden_file:
     if weights is not None:
         net.copy_from(weights)
     fill_params(net, golden)
-    for _ in range(golden.count('nforward', 1)):
-        net.forward(blobs='all', **fed_arrays(golden, 'inputs'))
+    for _ in run_passes(net, golden):
+        pass                            # of several passes the last one is compared
     data = golden.blobs('blobs') | golden.blobs('outputs')
     diffs = golden.blobs('blob_diffs') | golden.blobs('input_diffs')
     if not data and not diffs and not golden.group('param_diffs'):

@@ -23,13 +23,15 @@ from .comparison import (
     Limits,
 )
 from .files import find_pairs, find_upgrades
+from .forks import find_offsets, find_schemas, find_statistics
 from .golden import read_golden, read_json
 from .layers import find_layers
 from .nets import find_nets
 from .solvers import find_solvers
 
 # What a user compares. parity/fixtures has the kinds that only this project's own goldens need.
-KINDS: tuple[Kind, ...] = (find_layers, find_nets, find_pairs, find_solvers, find_upgrades)
+KINDS: tuple[Kind, ...] = (find_layers, find_nets, find_offsets, find_pairs, find_schemas,
+                           find_solvers, find_statistics, find_upgrades)
 KNOWN_FILE = 'known_differences.json'
 SHOWN = 400         # characters of a remark in a listing
 
@@ -40,13 +42,16 @@ def find_cases(root: str | Path, kinds: Sequence[Kind] = KINDS) -> list[GoldenCa
     if not os.path.isdir(root):
         raise FcnError('is not a folder' if os.path.exists(root) else 'there is no such folder',
                        file=str(root), do='Give a folder of goldens.')
+    claimed: set[Path] = set()          # files in folders below that of their case
     for folder in (root, *sorted(path for path in root.rglob('*') if path.is_dir())):
         names = {path.name for path in folder.iterdir() if path.is_file()}
-        taken = {name for name in names if name.endswith('.md') or name == KNOWN_FILE}
+        taken = {name for name in names if name.endswith('.md') or name == KNOWN_FILE
+                 or folder / name in claimed}
         for kind in kinds:
             for each in kind(folder, names):
                 found.append(each._replace(name=label(root, folder, each.name)))
                 taken |= each.files
+                claimed |= {folder / file for file in each.files}
         found += [case(label(root, folder, name), (name,), partial(refuse, path=folder / name))
                   for name in names - taken]
     if not found:

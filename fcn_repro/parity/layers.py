@@ -1,5 +1,7 @@
-"""Goldens of one layer or a few: NET.prototxt with Input layers, NET.h5 with all its arrays."""
+"""Goldens of one layer or a few: NET.prototxt with Input layers, NET.h5 with all its arrays; with a
+data layer, NET.h5 with its first batches."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -10,21 +12,24 @@ import numpy as np
 import torch
 
 from ..errors import FcnError
+from ..files import read_regular
 from ..net.net import Net
-from ..proto import TEST, TRAIN
+from ..proto import BVLC, TEST, TRAIN, Dialect, find_dialect
 from ..search import SearchPath
 from .cases import CPU, GoldenCase, Placement, case
 from .comparison import Comparison, Limits
 from .golden import Array, Group, read_golden
 
 PHASES = {'TRAIN': TRAIN, 'TEST': TEST}
+FIXED_FILES = {'MultiStageMeanfield': ('spatial.par', 'bilateral.par')}
 
 
 def find_layers(folder: Path, names: set[str]) -> Iterator[GoldenCase]:
-    """NET.h5 beside NET.prototxt."""
+    """NET.h5 beside NET.prototxt, with the files that the net reads."""
     for name in (name[:-3] for name in names if name.endswith('.h5')):
         if f'{name}.prototxt' in names:
-            yield case(name, (f'{name}.h5', f'{name}.prototxt'),
+            yield case(name, (f'{name}.h5', f'{name}.prototxt',
+                              *files_read(folder / f'{name}.prototxt')),
                        partial(check_layer, path=folder / f'{name}.h5'), computes=True)
 
 
@@ -36,14 +41,15 @@ def check_layer(comparison: Comparison, path: str | Path, limits: Limits,
     """
     golden, limit = read_golden(path), limits.activations
     net = golden_net(Path(path).with_suffix('.prototxt'), golden, where=where, **options)
+    if 'batches' in golden:
+        return compare_batches(comparison, net, golden, limit)
     fill_params(net, golden)
-    for _ in range(golden.count('nforward', 1)):
-        net.forward(blobs='all', **fed_arrays(golden, 'inputs'))
-    outputs = {name for name in net.graph.outputs if name in net.blobs}
     golden.need('outputs', 'group')
-    stored = golden.blobs('outputs')
-    for name in comparison.common('outputs', outputs, stored):
-        comparison.compare(f'outputs/{name}', net.blobs[name].data, stored[name], limit)
+    for group in run_passes(net, golden):
+        outputs = {name for name in net.graph.outputs if name in net.blobs}
+        stored = golden.blobs(group)
+        for name in comparison.common(group, outputs, stored):
+            comparison.compare(f'{group}/{name}', net.blobs[name].data, stored[name], limit)
     for name, array in stored_blobs(comparison, 'blobs', net, golden):
         comparison.compare(f'blobs/{name}', net.blobs[name].data, array, limit)
     comparison.compare_numbers('loss', total_loss(net), golden.number('loss'), limits.losses)
@@ -57,6 +63,47 @@ def check_layer(comparison: Comparison, path: str | Path, limits: Limits,
     compare_param_diffs(comparison, net, golden, limit)
 
 
+def run_passes(net: Net, golden: Group) -> Iterator[str]:
+    """Run the `nforward` forward passes of a golden; after each of them the group of its results,
+    if the golden has it. Pass k takes inputs_<k>, or else what pass 0 takes, `inputs`; its results
+    are outputs_<k>, those of the last pass outputs."""
+    last = golden.count('nforward', 1) - 1
+    for k in range(last + 1):
+        fed = f'inputs_{k}' if k and f'inputs_{k}' in golden else 'inputs'
+        net.forward(blobs='all', **fed_arrays(golden, fed))
+        group = 'outputs' if k == last else f'outputs_{k}'
+        if group in golden:
+            yield group
+
+
+def compare_batches(comparison: Comparison, net: Net, golden: Group, limit: float) -> None:
+    """Compare the batches that a data layer gives in the first forward passes: batches/<k>/<top>,
+    k from 0."""
+    batches = golden.need('batches', 'group')
+    for k in sorted(batches, key=int):
+        net.forward(blobs='all')
+        stored = batches.blobs(k)
+        for name in comparison.common(f'batches/{k}', set(net.graph.outputs), stored):
+            comparison.compare(f'batches/{k}/{name}', net.blobs[name].data, stored[name], limit)
+
+
+def files_read(prototxt: Path) -> Iterator[str]:
+    """The files below a prototxt's folder that its net reads: those that it names, those that a
+    list so named names, and the ones that a layer type reads by a fixed name."""
+    text = read_regular(prototxt, 'a prototxt').decode(errors='replace')
+    roots = ['', *re.findall(r'root_folder:\s*"([^"]*)"', text)]
+    for name in re.findall(r'"([^"\n]+)"', text):
+        if name != prototxt.name and (prototxt.parent / name).is_file():
+            yield name
+            if name.endswith('.txt'):
+                words = read_regular(prototxt.parent / name, 'a list').decode(errors='replace')
+                yield from (root + word for root in roots for word in words.split()
+                            if (prototxt.parent / (root + word)).is_file())
+    for type, names in FIXED_FILES.items():
+        if f'"{type}"' in text:
+            yield from (name for name in names if (prototxt.parent / name).is_file())
+
+
 def golden_net(path: str | Path, golden: Group, net_class: type[Net] = Net,
                where: Placement = CPU, **options) -> Net:
     """The net of a golden, in its phase and with its force_backward, in its place. options: as for
@@ -65,11 +112,19 @@ def golden_net(path: str | Path, golden: Group, net_class: type[Net] = Net,
     if phase not in PHASES:
         raise FcnError(f"unknown phase '{phase}' of the golden", file=str(golden.file),
                        do='Set the attribute phase to TRAIN or TEST.')
-    options = {'search': SearchPath.beside(path), **options}    # a golden belongs to its folder
+    options = {'search': SearchPath.beside(path),       # a golden belongs to its folder
+               'dialect': dialect_of_golden(golden), **options}
     net = net_class.read(path, PHASES[phase], **options)
     if golden.attrs.get('force_backward', False) and not net.graph.force_backward:
+        options.pop('dialect')
         net = net_class(replace(net.graph, force_backward=True), **options)
     return where.place(net)
+
+
+def dialect_of_golden(golden: Group) -> Dialect:
+    """The dialect of the fork that made a golden (its attribute `fork`); BVLC's without. FcnError
+    for one that is not known."""
+    return find_dialect(str(golden.attrs.get('fork', BVLC.name)))
 
 
 def total_loss(net: Net) -> float:

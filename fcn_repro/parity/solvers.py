@@ -12,12 +12,13 @@ from pathlib import Path
 from ..errors import FcnError
 from ..formats.solverstate import write_binary
 from ..formats.weights import modern, read_solverstate, read_weights, write_solverstate
+from ..net.net import Net
 from ..search import SearchPath
 from ..solver.solver import Solver
 from .cases import CPU, GoldenCase, Placement, case
 from .comparison import Comparison, Limits
 from .golden import Group, held, read_golden
-from .layers import compare_params
+from .layers import compare_params, dialect_of_golden, fed_arrays
 
 SOLVER_FILE = re.compile(r'golden\.h5|(train|solver|data|init|weights|snapshot_iter)\w*'
                          r'\.(prototxt|h5|txt|caffemodel|solverstate)(\.h5)?')
@@ -37,6 +38,18 @@ def find_solvers(folder: Path, names: set[str]) -> Iterator[GoldenCase]:
                        computes=True)
 
 
+class FedNet(Net):
+    """A net that is fed the batches `fed` in turn."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.fed: list[dict] = []
+
+    def forward(self, *args, **inputs):
+        batch = self.fed[self.state.position % len(self.fed)] if self.fed else {}
+        return super().forward(*args, **{**batch, **inputs})
+
+
 def check_solver(comparison: Comparison, folder: Path, limits: Limits,
                  where: Placement = CPU) -> None:
     """Repeat Caffe's run and compare each iteration: its losses and rate, the params and history
@@ -44,7 +57,11 @@ def check_solver(comparison: Comparison, folder: Path, limits: Limits,
     golden = read_golden(Path(folder, 'golden.h5'))
     with tempfile.TemporaryDirectory() as scratch:
         solver = Solver(Path(folder, 'solver.prototxt'), search=SearchPath.beside,
-                        prefix=Path(scratch, 'run'), **where._asdict())
+                        prefix=Path(scratch, 'run'), dialect=dialect_of_golden(golden),
+                        net_class=FedNet if 'batches' in golden else Net, **where._asdict())
+        if isinstance(solver.net, FedNet):
+            batches = golden.group('batches')
+            solver.net.fed = [fed_arrays(batches, k) for k in sorted(batches, key=int)]
         solver.net.copy_from(initial_weights(folder, 'init'))
         losses, rates = {'loss': [], 'smoothed_loss_log': [], 'loss_sub': []}, []
         for i in range(1, len(golden.need('loss').values) + 1):

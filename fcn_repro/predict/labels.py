@@ -1,9 +1,10 @@
 """Label maps: of one image, and of photographs as files; the data of val nets."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -15,10 +16,11 @@ from ..data.layer import DataLayer
 from ..data.palette import VOC_CLASSES
 from ..data.reader import Sample, read_class_names
 from ..errors import FcnError, located
+from ..formats.weights import blob_counts
 from ..layers.python import Python
 from ..net.graph import LABELS
 from ..net.net import Net
-from ..proto import TEST
+from ..proto import TEST, Dialect
 from ..proto.prototxt import filter_net, read_net
 from ..sizes import dims
 
@@ -67,10 +69,15 @@ def single_sample(layer: Python) -> Sample:
 
 # ---- deploy nets ---------------------------------------------------------------------------------
 
-def read_deploy(path: str | PathLike, net_class: type[Net] = Net, **options) -> Net:
-    """The Net of a deploy prototxt for the phase TEST; options as for Net. FcnError for a net that
-    reads its data itself, before it looks for them."""
-    text = read_net(path)
+def read_deploy(path: str | PathLike, net_class: type[Net] = Net,
+                dialect: Dialect | str | None = None,
+                define: Mapping[str, object] = MappingProxyType({}),
+                weights: str | PathLike | None = None, **options) -> Net:
+    """The Net of a deploy prototxt for the phase TEST; dialect and define as for read_net, options
+    as for Net. weights: the file that it will get, which tells the dialect where the text does not.
+    FcnError for a net that reads its data itself, before it looks for them."""
+    text = read_net(path, dialect, define,
+                    None if weights is None or dialect else lambda: blob_counts(weights))
     layers = list(filter_net(text, TEST).message.layer)
     sources = [layer for layer in layers if not layer.bottom and layer.top]
     if sources and not any(layer.type == 'Input' for layer in layers):

@@ -80,7 +80,7 @@ def net_with_weights(net: str | PathLike[str], weights: str | PathLike[str],
     """The net of a deploy prototxt with its weights, placed on a device."""
     target = pick_device(device)
     check_precision(precision, target)
-    loaded = read_deploy(net, passes=DEFAULT)
+    loaded = read_deploy(net, weights=weights, passes=DEFAULT)
     rows = loaded.copy_from(weights)
     unset = [row.layer for row in rows if row.action == FILLER]
     if unset:

@@ -2,7 +2,9 @@
 
 import os
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf import text_format
@@ -12,9 +14,12 @@ from ..files import read_regular
 from ..memory import collector_paused
 from ..sniff import check_text
 from . import TEST, TRAIN
+from .define import defined
+from .detect import Blobs, detect, words
 from .dialects import BVLC, Dialect, dialect_of, dialects_with, find_dialect, use_dialect
 from .plain import parse_plain
 from .scan import LAYER, Occurrence, check_utf8, scan
+from .union import union
 from .upgrade import apply_rules, upgrade_net, upgrade_solver
 
 PROTOTXT_HERE = 'Give the .prototxt here; pass a .caffemodel or .h5 as weights.'
@@ -25,20 +30,24 @@ PHASES: dict[int | str, int] = {'TRAIN': TRAIN, 'TEST': TEST}
 @dataclass(frozen=True)
 class NetText:
     """A net as current (V2) layers. message: a NetParameter; lines[i]: the line in file of
-    message.layer[i]."""
+    message.layer[i]; named: whether the dialect was given, not found by what the text holds."""
     message: Any
     file: str
     lines: tuple[int | None, ...]
+    named: bool = True
 
 
 @dataclass(frozen=True)
 class SolverText:
     """A solver with `type` as a name. message: a SolverParameter; lines: first line of each
-    top-level field; text: as read."""
+    top-level field; text: as read; dialect: that was given, None: each net's own; define: values of
+    the ${NAME} in its nets."""
     message: Any
     file: str
     lines: dict[str, int]
     text: str
+    dialect: Dialect | None = BVLC
+    define: Mapping[str, object] = field(default_factory=dict)
 
     def inline_nets(self, field: str) -> list[NetText]:
         """The nets written in the solver file itself; field: 'net_param', 'train_net_param' or
@@ -61,34 +70,83 @@ class SolverText:
             apply_rules(net, lines)
         except FcnError as error:
             raise error.at(file=self.file) from None
-        return NetText(net, self.file, tuple(lines))
+        return NetText(net, self.file, tuple(lines), self.dialect is not None)
 
 
-def read_net(path: str | os.PathLike, dialect: Dialect | str = BVLC) -> NetText:
-    """The net of a prototxt file in a dialect, or that of a name; old formats are upgraded.
-    FcnError with the line."""
-    return parse_net(read_text(path), str(path), dialect)
+def read_net(path: str | os.PathLike, dialect: Dialect | str | None = None,
+             define: Mapping[str, object] = MappingProxyType({}),
+             blobs: Blobs | None = None) -> NetText:
+    """The net of a prototxt file; old formats are upgraded. FcnError with the line.
+
+    dialect: or the name of one; None: found by what the text holds (detect.py), if need be by what
+    blobs returns, {layer name: number of its blobs} of the weights that the net will get. define:
+    values of the ${NAME} in the text.
+    """
+    return parse_net(read_text(path), str(path), dialect, define, blobs)
 
 
 @collector_paused()
-def parse_net(text: str, file: str = '<text>', dialect: Dialect | str = BVLC) -> NetText:
+def parse_net(text: str, file: str = '<text>', dialect: Dialect | str | None = None,
+              define: Mapping[str, object] = MappingProxyType({}),
+              blobs: Blobs | None = None) -> NetText:
     """The net of a prototxt text; file is only named in errors. As read_net."""
-    message = find_dialect(dialect)['NetParameter']()
-    found = _parse(text, message, file)
+    text = defined(text, define, file)
+    if dialect is not None:
+        return _net_in(text, file, find_dialect(dialect))[0]
+    try:
+        net, _ = _net_in(text, file, BVLC)
+        found = BVLC if not words(net.message)[1] else _detected(text, file, blobs)
+    except FcnError as error:
+        found = _detected(text, file, blobs, error)
+    if found is not BVLC:
+        net, _ = _net_in(text, file, found)
+    return replace(net, named=False)
+
+
+def _net_in(text: str, file: str, dialect: Dialect) -> tuple[NetText, Any]:
+    """(net, its message as written) of a text in a dialect."""
+    raw = dialect['NetParameter']()
+    return _current(raw, _parse(text, raw, file), file), raw
+
+
+def _current(raw: Any, found: list[Occurrence], file: str) -> NetText:
+    """The net of a message as written, old formats upgraded. found: the places of its fields."""
     lines = [f.line for f in found if f.path in (('layer',), ('layers',))]
     input_line = next((f.line for f in found if f.path == ('input',)), None)
     try:
-        message, layer_lines = upgrade_net(message, lines, input_line)
+        message, layer_lines = upgrade_net(raw, lines, input_line)
     except FcnError as error:
         raise error.at(file=file) from None
     return NetText(message, file, layer_lines)
 
 
-def read_solver(path: str | os.PathLike, dialect: Dialect | str = BVLC) -> SolverText:
-    """The solver of a prototxt file in a dialect. As in Caffe, a snapshot_prefix that is missing
-    becomes the path without its extension, and one that is a folder gets the file's stem.
-    FcnError with the line."""
-    solver = parse_solver(read_text(path), str(path), dialect)
+def _detected(text: str, file: str, blobs: Blobs | None,
+              error: FcnError | None = None) -> Dialect:
+    """The dialect of a net's text. error: of reading it as BVLC's, raised again if no schema reads
+    it."""
+    raw = union()['NetParameter']()
+    try:
+        places = _parse(text, raw, file)
+    except FcnError as other:
+        raise error or other from None
+    net = _current(raw, places, file)
+    try:
+        found = detect(raw, net.message, blobs)
+    except FcnError as ambiguity:
+        line = next((line for layer, line in zip(net.message.layer, net.lines, strict=True)
+                     if layer.name == ambiguity.layer), None)
+        raise ambiguity.at(file=file, line=line) from None
+    if found is BVLC and error:
+        raise error
+    return found
+
+
+def read_solver(path: str | os.PathLike, dialect: Dialect | str | None = None,
+                define: Mapping[str, object] = MappingProxyType({})) -> SolverText:
+    """The solver of a prototxt file. As in Caffe, a snapshot_prefix that is missing becomes the
+    path without its extension, and one that is a folder gets the file's stem. dialect, define: as
+    for read_net, for the solver and its nets. FcnError with the line."""
+    solver = parse_solver(read_text(path), str(path), dialect, define)
     root = os.path.splitext(str(path))[0]
     message = solver.message
     if not message.HasField('snapshot_prefix'):
@@ -98,18 +156,56 @@ def read_solver(path: str | os.PathLike, dialect: Dialect | str = BVLC) -> Solve
     return solver
 
 
-def parse_solver(text: str, file: str = '<text>', dialect: Dialect | str = BVLC) -> SolverText:
+def parse_solver(text: str, file: str = '<text>', dialect: Dialect | str | None = None,
+                 define: Mapping[str, object] = MappingProxyType({})) -> SolverText:
     """The solver of a prototxt text, its solver_type turned into type; as read_solver."""
-    message = find_dialect(dialect)['SolverParameter']()
-    lines: dict[str, int] = {}
-    for found in _parse(text, message, file):
-        if len(found.path) == 1:
-            lines.setdefault(found.path[0], found.line)
+    text = defined(text, define, file)
+    named = None if dialect is None else find_dialect(dialect)
+    message, lines = _solver_in(text, file, named or BVLC, named)
     try:
         message = upgrade_solver(message, lines.get('solver_type'))
     except FcnError as error:
         raise error.at(file=file) from None
-    return SolverText(message, file, lines, text)
+    return SolverText(message, file, lines, text, named, dict(define))
+
+
+def _solver_in(text: str, file: str, dialect: Dialect,
+               named: Dialect | None) -> tuple[Any, dict[str, int]]:
+    """(message as written, lines) of a solver's text; where no dialect is named, in that of the
+    nets written in it."""
+    message = dialect['SolverParameter']()
+    try:
+        found = _parse(text, message, file)
+        if named or not any(words(net)[1] for net in _written_nets(message)):
+            return message, _first_lines(found)
+        error = None
+    except FcnError as refusal:
+        if named:
+            raise
+        error = refusal
+    raw = union()['SolverParameter']()
+    try:
+        _parse(text, raw, file)
+    except FcnError as other:
+        raise error or other from None
+    kinds = {detect(net, net) for net in _written_nets(raw)} - {BVLC}
+    if len(kinds) != 1:
+        raise error or FcnError('the nets in the solver are of several dialects', file=file,
+                                do='Name one as dialect.')
+    return _solver_in(text, file, found := kinds.pop(), found)
+
+
+def _written_nets(solver: Any) -> list[Any]:
+    """The NetParameters in a SolverParameter."""
+    return [solver.net_param, solver.train_net_param, *solver.test_net_param]
+
+
+def _first_lines(found: list[Occurrence]) -> dict[str, int]:
+    lines: dict[str, int] = {}
+    for place in found:
+        if len(place.path) == 1:
+            lines.setdefault(place.path[0], place.line)
+    return lines
 
 
 def read_message(path: str | os.PathLike, name: str, dialect: Dialect | str = BVLC) -> Any:

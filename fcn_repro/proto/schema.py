@@ -9,6 +9,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from ..errors import FcnError
 
 PACKAGE = 'caffe'
+MOVED = 60000       # in protobuf's range for private use, with room for all of Caffe's numbers
 SCALARS = ('int32', 'int64', 'uint32', 'float', 'double', 'bool', 'string', 'bytes')
 FIELD = re.compile(r'(\d+) (\w+) (\w+)(\[\]|\[packed\]|!)?(?:=(.*))?')
 FieldProto = descriptor_pb2.FieldDescriptorProto
@@ -28,22 +29,24 @@ class Schema(dict):
     def __init__(self, *tables: str, file: str = 'fcn_repro/caffe.proto'):
         """Compile Caffe's table and its overlays, later ones over earlier ones.
 
-        In an overlay a field replaces the one with its number and the one with its name, `-name`
-        removes one, an enum replaces that of its name, and a new message or enum is added.
+        In an overlay a field replaces the one with its name and takes the number from the one that
+        has it, which moves to MOVED + number: what a fork lacks can still be written in its texts.
+        `-name` removes a field, an enum replaces that of its name, and a new message or enum is
+        added.
         file: the name of the descriptors' file. Raises FcnError for another kind of line,
         TypeError for a field of an unknown type.
         """
         messages: dict[str, Message] = {}
         self.enums: dict[str, Enum] = {}
         for table in tables:
-            _read(table, messages, self.enums)
+            read_table(table, messages, self.enums)
         pool = descriptor_pool.DescriptorPool()
         pool.AddSerializedFile(_descriptors(file, messages, self.enums).SerializeToString())
         super().__init__((name, message_factory.GetMessageClass(
             pool.FindMessageTypeByName(f'{PACKAGE}.{name}'))) for name in messages)
 
 
-def _read(table: str, messages: dict[str, Message], enums: dict[str, Enum]) -> None:
+def read_table(table: str, messages: dict[str, Message], enums: dict[str, Enum]) -> None:
     """Add a table's messages and top-level enums to `messages` and `enums`."""
     message: Message | None = None
     for line in re.sub(r'\n {4,}', ' ', table).split('\n'):   # deeper lines continue an enum
@@ -85,8 +88,9 @@ def _read_field(item: str, fields: dict) -> None:
     if match is None:
         raise FcnError(f'schema table: {item!r} is not `number name type`')
     number, name, type, kind, default = match.groups()
-    for old in [n for n, f in fields.items() if f[0] == int(number) or n == name]:
-        del fields[old]
+    fields.pop(name, None)
+    for old in [n for n, f in fields.items() if f[0] == int(number)]:
+        fields[old] = (MOVED + int(number), *fields[old][1:])
     fields[name] = (int(number), type, kind, default)
 
 

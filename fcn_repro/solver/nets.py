@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import glog
 from ..errors import FcnError
-from ..proto import TEST, TRAIN, dialect_of
+from ..proto import TEST, TRAIN
 from ..proto.prototxt import NetText, SolverText, read_net
 from ..search import SearchPath
 
@@ -81,7 +81,7 @@ def read(solver: SolverText, search: SearchPath, field: str, i: int = 0) -> NetT
             path = search.find(names if isinstance(names, str) else names[i], 'net', field)
         except FcnError as error:
             raise error.at(file=solver.file, line=solver.lines.get(field)) from None
-        return read_net(path, dialect_of(solver.message))
+        return read_net(path, solver.dialect, solver.define)
     net = solver.inline_nets(field)[i]
     old = [name for name in ('layers', 'input') if len(getattr(net.message, name))]
     if old:

@@ -7,10 +7,11 @@ gradients, clipping, division by iter_size, weight decay, update (rules.py).
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -24,7 +25,6 @@ from ..net.net import Net, Pass
 from ..net.placement import check_precision, place
 from ..passes import DEFAULT
 from ..paths import as_folders
-from ..proto import BVLC
 from ..proto.dialects import Dialect, added_fields
 from ..proto.prototxt import SolverText, read_solver
 from ..search import SearchPath
@@ -61,8 +61,8 @@ class Solver:
     that read data ahead, as for place. precision: as for place, except fp16. placed: {further
     option of place: value}, without prepack; graphs for the train net alone. blas: multiply
     matrices as Caffe does on the CPU, as in Net. fused: update all parameters in one pass
-    (update.py); False: by the rules, with the same bits. dialect: of caffe.proto, for the solver
-    and its nets.
+    (update.py); False: by the rules, with the same bits. dialect, define: as for read_net, for the
+    solver and its nets.
     processes: those that compute this run together (distributed.joined), each with a solver of its
     own; then iter_size counts the passes of each, as in Caffe on several GPUs, unless
     iter_size_in_all gives those of an iteration over all processes. N processes at iter_size 1 give
@@ -84,10 +84,12 @@ class Solver:
                  rule: str | None = None, net_class: type[Net] = Net,
                  idle_test_nets: bool = False, workers: int | None = None,
                  precision: str = 'fp32', blas: bool = False, fused: bool = True,
-                 dialect: Dialect | str = BVLC, writes: Iterable[str | PathLike] = (),
+                 dialect: Dialect | str | None = None,
+                 define: Mapping[str, object] = MappingProxyType({}),
+                 writes: Iterable[str | PathLike] = (),
                  processes: Processes = ALONE, iter_size_in_all: int | None = None,
                  when_full: Callable[[FcnError], None] | None = None):
-        text = path if isinstance(path, SolverText) else read_solver(path, dialect)
+        text = path if isinstance(path, SolverText) else read_solver(path, dialect, define)
         own = type(text.message)()
         own.CopyFrom(text.message)
         self.text = replace(text, message=own)          # a caller's own stays as it is

@@ -8,12 +8,22 @@ again; the layer they were in is remembered, since nobody here knows what it com
 
 import re
 from bisect import bisect
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import FcnError, nearest
-from ..proto.dialects import BVLC, Dialect, dialects_with, find_dialect, use_dialect
+from ..proto.define import defined
+from ..proto.dialects import (
+    BVLC,
+    Dialect,
+    dialect_of,
+    dialects_with,
+    find_dialect,
+    use_dialect,
+)
 from ..proto.prototxt import NetText, filter_net, parse_net, read_text
 from ..proto.scan import TOKEN
 
@@ -47,14 +57,21 @@ class Source:
     notes: tuple[Note, ...]
 
 
-def read_source(path: str | PathLike, dialect: Dialect | str = BVLC) -> Source:
+def read_source(path: str | PathLike, dialect: Dialect | str | None = None,
+                define: Mapping[str, object] = MappingProxyType({})) -> Source:
     """The net of a prototxt file, as parse_source."""
-    return parse_source(read_text(path), str(path), dialect)
+    return parse_source(defined(read_text(path), define, str(path)), str(path), dialect)
 
 
-def parse_source(text: str, file: str = '<text>', dialect: Dialect | str = BVLC) -> Source:
-    """The net of a prototxt text in a dialect. FcnError with file and line for a text that is not
-    prototxt, for one without a layer, and for what no reader can leave out."""
+def parse_source(text: str, file: str = '<text>', dialect: Dialect | str | None = None) -> Source:
+    """The net of a prototxt text in a dialect (None: the one that its words tell, else BVLC's).
+    FcnError with file and line for a text that is not prototxt, for one without a layer, and for
+    what no reader can leave out."""
+    if dialect is None:
+        try:
+            dialect = dialect_of(parse_net(text, file).message)
+        except FcnError:                # what follows says which words, and leaves them out
+            dialect = BVLC
     outline = Outline(text, find_dialect(dialect))
     try:
         net = parse_net(text, file, dialect)

@@ -111,14 +111,14 @@ def test_recurrent_products():
 
 def test_a_type_that_nobody_knows():
     """Its tops and all that follows are unknown; what it overwrites is assumed to stay."""
-    text = X + conv('a', 'x') + layer('BN', 'bn', 'a', 'a') + conv('b', 'a') \
-        + layer('Interp', 'i', 'b', 'i') + conv('c', 'i')
+    text = X + conv('a', 'x') + layer('SyncBN', 'bn', 'a', 'a') + conv('b', 'a') \
+        + layer('ROIPooling', 'i', 'b', 'i') + conv('c', 'i')
     drawn = of(text)
     assert shapes(drawn) == {'x': '1x3x8x8', 'a': '~1x2x6x6', 'b': '~1x2x4x4', 'i': '?', 'c': '?'}
     assert [item.kind for item in drawn.items] == ['source', 'weights', 'unknown', 'weights',
                                                    'unknown', 'weights']
     assert drawn.unknown == 2 and not drawn.whole and drawn.inference is None
-    assert any(line == 3 and "unknown layer type 'BN'" in what for line, _, what in said(drawn))
+    assert any(line == 3 and "unknown layer type 'SyncBN'" in what for line, _, what in said(drawn))
     given = of(text, shapes={'i': (1, 2, 12, 12)})
     assert shapes(given)['c'] == '1x2x10x10'
 
@@ -135,7 +135,7 @@ def test_faults_are_notes_on_their_layer():
 
 def test_a_field_that_nobody_knows():
     """The layer is computed without it, and what follows is marked."""
-    drawn = of(X + conv('a', 'x', 'hole: 2') + conv('b', 'x'))
+    drawn = of(X + conv('a', 'x', 'tied: 2') + conv('b', 'x'))
     assert shapes(drawn) == {'x': '1x3x8x8', 'a': '~1x2x6x6', 'b': '1x2x6x6'}
 
 

@@ -35,7 +35,7 @@ def test_fields_that_no_schema_has():
     source = parse_source(
         DATA + 'mem_param { optimize: true }\nlayer { name: "c" type: "Convolution" bottom: "data" '
         'top: "c"\n convolution_param { num_output: 2 kernal_size: 3 } }\nlayer { name: "i" '
-        'type: "Interp" bottom: "c" top: "i"\n interp_param {\n height: 3 more < a: [1, 2] > } '
+        'type: "Permute" bottom: "c" top: "i"\n permute_param {\n order: 3 more < a: [1, 2] > } '
         'odd: "x" "y" }\nlayer { name: "p" type: "Pooling" bottom: "i" top: "p" pooling_param {\n'
         ' pool: MEDIAN kernel_size: 2 } }')
     assert [layer.name for layer in source.net.message.layer] == ['data', 'c', 'i', 'p']
@@ -43,7 +43,7 @@ def test_fields_that_no_schema_has():
     assert source.net.message.layer[3].pooling_param.kernel_size == 2
     assert odd(source) == {
         1: [(4, "ConvolutionParameter has no field 'kernal_size'. Did you mean 'kernel_size'?")],
-        2: [(6, "LayerParameter has no field 'interp_param'"),
+        2: [(6, "LayerParameter has no field 'permute_param'"),
             (7, "LayerParameter has no field 'odd'")],
         3: [(9, 'pool has no value MEDIAN')]}
     assert [(note.line, note.what) for note in source.notes] == [

@@ -19,15 +19,21 @@ To add a dialect, write one file in this folder that makes a `Dialect`; it is fo
         upgrades=(hole_to_dilation,))
 
 overlays: tables as in table.py, laid over BVLC's with the fork's own numbers: a field takes the
-place of the one with its number and of the one with its name. types: what each layer type that the
-fork adds or means differently is computed by, as 'module:Class'; the class is imported when a net
-first has such a layer, so this package imports no layers. A class that reads fields which the
+place of the one with its name; the one that has its number moves to a number of no Caffe, so that
+texts can still set it. types: what each layer type that the fork adds or means differently is
+computed by, as 'module:Class'; the class is imported when a net first has such a layer, so this
+package imports no layers. as_bvlc: those of them that BVLC has too. lacking: {type: whose layer it
+is} of the fork's types that are not computed here. blobs: {type: number of its parameters} where
+that of another fork has another. detected: whether texts that name no dialect may be of this one;
+old: only if their layers are old (V1) ones. A class that reads fields which the
 overlay adds names them in its `dialect_fields`; a net refuses all others. v1_types: the current
 name of each V1 enum value that the fork adds. upgrades: functions that each get every current
 layer's message when a text has been read, and change it in place (`hole` into `dilation`); an
 FcnError of theirs gets file, line and layer.
 
-A reader of text, NetSpec, weights, nets or solvers takes the dialect as `dialect=`. From then on
+A reader of text, NetSpec, weights, nets or solvers takes the dialect as `dialect=`, by its name or
+an alias, in upper or lower case; readers of text find it by what the text holds (detect.py) where
+none is given. From then on
 the message carries it: `dialect_of(message)`. So code that copies a message writes
 `type(message)()`, and code that needs a message of another kind
 `dialect_of(message)['ParamSpec']()`; neither names BVLC's classes.
@@ -55,6 +61,8 @@ from ..table import CAFFE_PROTO, OWN_PROTO
 
 FILE = 'fcn_repro/{}.proto'         # the file that a dialect's descriptors belong to
 
+UNION = 'union'     # of all forks (union.py), which is no fork's
+
 _registry: dict[str, 'Dialect'] = {}
 
 
@@ -69,6 +77,12 @@ class Dialect:
     types: Mapping[str, str] = field(default_factory=dict)
     v1_types: Mapping[str, str] = field(default_factory=dict)
     upgrades: tuple[Callable[[Any], None], ...] = ()
+    aliases: tuple[str, ...] = ()
+    as_bvlc: tuple[str, ...] = ()
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    blobs: Mapping[str, int] = field(default_factory=dict)
+    detected: bool = False
+    old: bool = False
 
     def __post_init__(self):
         if self.name in _registry:
@@ -84,14 +98,14 @@ class Dialect:
         return self.schema[message]
 
 
-BVLC = Dialect('bvlc')
+BVLC = Dialect('bvlc', aliases=('bvlc-caffe',))
 
 
 def dialects() -> dict[str, Dialect]:
     """{name: dialect} of all that there are."""
     for info in pkgutil.iter_modules(__path__, f'{__name__}.'):
         importlib.import_module(info.name)
-    return dict(_registry)
+    return {name: dialect for name, dialect in _registry.items() if name != UNION}
 
 
 def find_dialect(name: str | Dialect) -> Dialect:
@@ -99,10 +113,12 @@ def find_dialect(name: str | Dialect) -> Dialect:
     if isinstance(name, Dialect):
         return name
     known = dialects()
-    if name not in known:
+    names = {alias: dialect for dialect in known.values()
+             for alias in (*dialect.aliases, dialect.name)}
+    if name.lower() not in names:
         raise FcnError(f"unknown dialect '{name}'",
-                       do=nearest(name, known) or f"Known: {', '.join(known)}.")
-    return known[name]
+                       do=nearest(name, names) or f"Known: {', '.join(known)}.")
+    return names[name.lower()]
 
 
 def dialect_of(message: Message) -> Dialect:
@@ -132,6 +148,13 @@ def use_dialect(names: list[str]) -> str:
         return ''
     mine = ' or '.join(repr(name) for name in names)
     return f'It belongs to the dialect {mine}, which Net.read and Solver take as dialect.'
+
+
+def dialects_with_type(name: str) -> list[str]:
+    """Names of the dialects that have a layer type of their own of this name, computed here or
+    not."""
+    return [dialect.name for dialect in dialects().values()
+            if name in dialect.types or name in dialect.lacking]
 
 
 def added_fields(message: Message, path: str = '') -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Layer types of DeepLab's forks, which PSPNet and ICNet use too."""

@@ -1,0 +1,134 @@
+"""BN of PSPNet's fork: batch normalisation with scale, shift and moving averages in one layer
+(bn_layer)."""
+
+import torch
+
+from ...sizes import dims
+from ..common.base import Layer, constant
+
+
+class BN(Layer):
+    """(N, C, H, W) -> slope (x - mean) / sqrt(variance + eps) + bias, per channel.
+
+    Parameters, each (1, C, 1, 1): slope, bias, moving mean, moving variance. TRAIN takes the
+    batch's statistics (variance over m, not m - 1), and each such pass makes a moving one momentum
+    times itself + (1 - momentum) times the batch's; TEST and frozen take the moving ones. The
+    lr_mult and decay_mult of those two are always 0, of all four if frozen.
+
+    Backward is the derivative for batch statistics also in TEST, with the normalised values of the
+    moving ones, as in the fork; frozen, it is the plain derivative, and slope and bias get none.
+    """
+
+    type = 'BN'
+    keeps_coordinates = in_place = True
+    fields = 'bn_param'
+    dialect_fields = tuple(f'bn_param.{name}' for name in (
+        'slope_filler', 'bias_filler', 'momentum', 'eps', 'frozen', 'engine'))
+    ignored = ('engine',)
+
+    @property
+    def local(self):
+        return self.stored
+
+    def setup(self):
+        p = self.param
+        self.stored = p.frozen or not self.train
+        specs = self.node.param.param
+        while len(specs) < 4:               # as the fork does, in the layer's own message
+            specs.add()
+        for spec in specs[0 if p.frozen else 2:4]:
+            spec.lr_mult = spec.decay_mult = 0
+
+    def parameters(self, bottoms):
+        shape = (1, self.shape(bottoms)[0][1], 1, 1)
+        return [(shape, self.param.slope_filler), (shape, self.param.bias_filler),
+                (shape, constant()), (shape, constant(1 if self.param.frozen else 0))]
+
+    def shape(self, bottoms):
+        if len(bottoms[0]) != 4:
+            raise self.error(f'a bottom of shape {dims(bottoms[0])}', 'BN takes (N, C, H, W).')
+        return list(bottoms)
+
+    def forward(self, bottoms, params):
+        x, (slope, bias, *stored) = bottoms[0], params
+        if self.stored:
+            mean, variance = (param.detach() for param in stored)
+        else:
+            variance, mean = torch.var_mean(x.detach(), (0, 2, 3), correction=0, keepdim=True)
+            self.add(params, mean, variance)
+        if self.param.frozen:
+            scale = slope.detach() * (variance + self.param.eps).rsqrt()
+            return [(x - mean) * scale + bias.detach()]
+        return [Normalise.apply(x, slope, bias, mean, variance, self.param.eps)]
+
+    def add(self, params, mean, variance):
+        """Add a batch's statistics to the moving ones."""
+        if self.state.postponed is None:
+            self.write(params, (mean, variance))
+        else:
+            self.state.postponed.append((self.state.position, self.node.key, (mean, variance)))
+
+    @torch.no_grad()
+    def write(self, params, values):
+        momentum = self.param.momentum
+        for param, value in zip(params[2:], values, strict=True):
+            param.mul_(momentum).add_(value, alpha=1 - momentum)
+
+    # ---- export --------------------------------------------------------------------------------
+
+    def torch_code(self, code):
+        if not self.stored:
+            raise self.error('it normalises by the statistics of its batch, which cannot be '
+                             'exported', 'Export the net in phase TEST.')
+        scale, shift = self.folded(code.blobs)
+        module = code.module(f'{code.helper(ScaleShift)}({len(scale)})', scale=scale, shift=shift)
+        return f'{module}({code.bottoms[0]})'
+
+    def folded(self, blobs):
+        """Scale and shift (C, 1, 1) that the four blobs amount to."""
+        slope, bias, mean, variance = (blob.reshape(-1, 1, 1) for blob in blobs)
+        scale = slope / (variance + self.param.eps) ** 0.5
+        return scale.astype('float32'), (bias - mean * scale).astype('float32')
+
+    def onnx_nodes(self, nodes):
+        if not self.stored:
+            raise self.error('it normalises by the statistics of its batch, which cannot be '
+                             'exported as ONNX', 'Export the net in phase TEST.')
+        return [nodes.op('BatchNormalization', nodes.bottoms[0],
+                         *(nodes.floats(blob.reshape(-1)) for blob in nodes.blobs),
+                         epsilon=self.param.eps)]
+
+
+class Normalise(torch.autograd.Function):
+    """slope (x - mean) / sqrt(variance + eps) + bias, whose gradient takes mean and variance for
+    the batch's own."""
+
+    @staticmethod
+    def forward(ctx, x, slope, bias, mean, variance, eps):
+        inverse = (variance + eps).rsqrt()
+        normal = (x - mean) * inverse
+        ctx.save_for_backward(normal, slope, inverse)
+        return normal * slope + bias
+
+    @staticmethod
+    def backward(ctx, grad):
+        normal, slope, inverse = ctx.saved_tensors
+        axes, count = (0, 2, 3), max(1, normal.numel() // max(1, normal.shape[1]))
+        shifts = grad.sum(axes, keepdim=True)
+        slopes = (grad * normal).sum(axes, keepdim=True)
+        x = (grad - (shifts + normal * slopes) / count) * (slope * inverse)
+        return x, slopes, shifts, None, None, None
+
+
+class ScaleShift(torch.nn.Module):
+    """A factor and a summand for each channel."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.register_buffer('scale', torch.ones(channels, 1, 1))
+        self.register_buffer('shift', torch.zeros(channels, 1, 1))
+
+    def forward(self, x):
+        return x * self.scale + self.shift
+
+
