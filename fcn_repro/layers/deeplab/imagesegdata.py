@@ -145,8 +145,8 @@ class ImageSegData(BatchSource):
                                  'Set new_height and new_width, crop_size, or batch_size: 1.')
             images.append(image)
             maps.append(labels)
-        return self.on_host((np.stack(images), np.stack(maps),
-                             np.float32(sizes).reshape(count, 1, 1, 2)))
+        return self.sent((np.stack(images), np.stack(maps),
+                          np.float32(sizes).reshape(count, 1, 1, 2)))
 
     def transformed(self, image, labels, k):
         """Image k and its label map, scaled, with margins, cut, minus the mean, mirrored."""
