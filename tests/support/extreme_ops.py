@@ -55,6 +55,9 @@ def samples():
         'max_pool': (x, pair, pair, [1, 1], pair, True),
         'max_pool_backward': (ones(1, 2, 2, 2), torch.zeros(1, 2, 2, 2, dtype=torch.uint8), pair,
                               pair, [1, 1], [3, 3]),
+        'patches': (x, pair, [1, 1]),
+        'patches_input': (ones(1, 4, 4, 8), pair, [1, 1]),
+        'relu_backward': (ones(1, 2, 3, 3), x),
         'constants': (), 'has_avx512_bf16': ()}
 
 
