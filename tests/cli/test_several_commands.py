@@ -2,10 +2,11 @@
 
 import json
 
+import numpy as np
 import several
 from small_runs import image_path, small_voc
 
-from fcn_repro.formats.weights import read_extra
+from fcn_repro.formats.weights import modern, read_extra, read_weights
 
 
 def together(size, folder, *words):
@@ -60,6 +61,22 @@ def test_a_run_keeps_its_samples_however_many_processes_go_on(tmp_path):
     said = ''.join(err for _, _, err in found)
     assert '3 processes for the 2 passes' in said, found
     assert 'Start at most 2 processes, or give --samples.' in said, found
+
+
+def test_batches_of_two_processes_have_the_bits_of_one(tmp_path):
+    """Passes of two images each, of one size, divided among the processes."""
+    small_voc(tmp_path / 'voc')
+    words = ['train', 'mini-fcn32s', '--voc', 'voc', '--classes', 3, '--weights', 'none',
+             '--device', 'cpu', '--pictures', 0, '--iterations', 2, '--batch', 2, '--samples', 4,
+             '--runs']
+    files = []
+    for size in 1, 2:
+        together(size, tmp_path, *words, f'runs{size}')
+        file, = tmp_path.glob(f'runs{size}/mini-fcn32s-batch2-samples4/*.caffemodel.h5')
+        files.append(modern(read_weights(file)))
+    assert files[0].keys() == files[1].keys() and len(files[0]) > 10
+    for layer, blobs in files[0].items():
+        assert all(map(np.array_equal, blobs, files[1][layer])), layer
 
 
 def test_an_error_that_all_find_is_printed_once(tmp_path):
