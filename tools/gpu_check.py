@@ -38,7 +38,8 @@ SANITIZER = 'compute-sanitizer'
 REFUSALS = ('Device not supported', 'Unable to find injection')
 MISSING = 'the photograph of this case is missing'
 TESTS = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider']
-ON_HOST = [f'--ignore=tests/ops/test_{name}.py' for name in ('cuda_kernels', 'cuda_shim')]
+ON_HOST = [f'--ignore=tests/ops/test_{name}.py' for name in (
+    'cuda_kernels', 'cuda_shim', 'cuda_winograd')]
 ERRORS = [*TESTS, '-n', '4', 'tests/ops', 'tests/solver/test_update.py',
           'tests/passes/test_fuse_score.py', 'tests/layers/test_sampled_loss.py',
           'tests/layers/test_loss_layers.py', *ON_HOST, '-k',
