@@ -106,6 +106,7 @@ NOT_READ = {        # file or function with such a call: why no file from outsid
     'fcn_repro/data/order.py:_batches': 'opens no file',
     'fcn_repro/pycaffe/userlayer.py:file_without': 'reads the source of code that is to run',
     'fcn_repro/cli/reporting.py:report_errors': 'opens /dev/null',
+    'fcn_repro/parity/layers.py:files_read': 'looks for the names of files',
     'fcn_repro/parity/solvers.py:compare_written': 'compares bytes with what has been read',
     'fcn_repro/cli/convert.py:digest_of_file': 'hashes the file that read_weights has read',
     'fcn_repro/recipe/provenance.py:parentage': 'hashes the file that read_extra has read',

@@ -94,9 +94,13 @@ def message_of(source: Source):
     """The NetParameter of the net, its input at the export's size."""
     net, graph = source.net, source.net.graph
     message = graph.dialect['NetParameter'](name=graph.name)
+    made = {node.key: node for node in graph.nodes}
     for node in graph.written:
         layer = message.layer.add()
         layer.CopyFrom(node.param)
+        if node.type == 'Crop' and not layer.HasField('crop_param'):
+            layer.crop_param.CopyFrom(made[node.key].param.crop_param)
+            layer.crop_param.axis = 2       # without it, what the file means depends on the Caffe
         if node.type == 'Input':
             del layer.input_param.shape[:]
             for v in node.tops:
