@@ -19,6 +19,7 @@ MEAN = (104.00699, 116.66877, 122.67892)    # BGR, the mean pixel that the VGG16
 # 8192 x 8192: of so many pixels a net's first 64 channels alone take 17 GB. Decoded and converted
 # they take at most 1.5 GB in any reader.
 MOST_PIXELS = 2 ** 26
+BAND = 256          # rows that are converted at a time
 
 _MODES = {'1': 'black and white', 'L': 'grey', 'LA': 'grey with alpha', 'P': 'indexed colour',
           'CMYK': 'CMYK', 'RGBA': 'RGB with alpha', 'I': '32-bit grey', 'I;16': '16-bit grey'}
@@ -112,7 +113,18 @@ def as_rgb(image: Image.Image, path: str | Path | None) -> tuple[np.ndarray, str
         image = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
         mode = mode if mode in KINDS else 'RGBA'
-    return np.array(image.convert('RGB')), '' if mode == 'RGB' else KINDS.get(mode, mode)
+    return pixels_of(image), '' if mode == 'RGB' else KINDS.get(mode, mode)
+
+
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """The pixels of a Pillow image in RGB, (H, W, 3) uint8; in bands, of which Pillow makes further
+    copies."""
+    out = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, BAND):
+        below = min(top + BAND, image.height)
+        band = image.crop((0, top, image.width, below))
+        out[top:below] = np.asarray(band.convert('RGB'))
+    return out
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
