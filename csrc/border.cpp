@@ -41,13 +41,7 @@ Border check_border(const char* op, const char* name, int64_t cells, at::IntArra
 
 RepeatBorder prepare(const char* op, const char* name, const at::Tensor& source,
                      at::IntArrayRef rows, at::IntArrayRef columns, bool backward) {
-  TORCH_CHECK_VALUE(source.dim() == 4, op, ": ", name, " has ", source.dim(),
-                    " axes with shape ", source.sizes(), ", expected 4 (N, C, H, W).");
-  const auto type = source.scalar_type();
-  TORCH_CHECK_VALUE(type == at::kFloat || type == at::kDouble || type == at::kHalf ||
-                        type == at::kBFloat16, op, ": ", name, " is ", type,
-                    ", expected Float, Double, Half or BFloat16. Convert it first.");
-  check_sizes(op, name, source.sizes());
+  check_blob(op, name, source);
   const Border y = check_border(op, "rows", source.size(2), rows, backward);
   const Border x = check_border(op, "columns", source.size(3), columns, backward);
   const int64_t n = source.size(0), c = source.size(1);

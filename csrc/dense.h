@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "counts.h"
+
 namespace fcn {
 
 // Whether the data are aligned to their type; views of foreign memory need not be
@@ -25,6 +27,17 @@ inline at::Tensor dense(const at::Tensor& tensor,
                         at::MemoryFormat format = at::MemoryFormat::Contiguous) {
   const at::Tensor whole = tensor.contiguous(format);
   return is_aligned(whole) ? whole : at::empty_like(whole).copy_(whole);
+}
+
+// Throw unless a tensor is a blob (N, C, H, W) of a type that the ops take, of countable sizes
+inline void check_blob(const char* op, const char* name, const at::Tensor& x) {
+  TORCH_CHECK_VALUE(x.dim() == 4, op, ": ", name, " has ", x.dim(), " axes with shape ",
+                    x.sizes(), ", expected 4 (N, C, H, W).");
+  const auto type = x.scalar_type();
+  TORCH_CHECK_VALUE(type == at::kFloat || type == at::kDouble || type == at::kHalf ||
+                        type == at::kBFloat16, op, ": ", name, " is ", type,
+                    ", expected Float, Double, Half or BFloat16. Convert it first.");
+  check_sizes(op, name, x.sizes());
 }
 
 // Throw unless a tensor has this many axes, this type (of float32 and bfloat16) and this device

@@ -44,16 +44,6 @@ PoolAxis check_windows(const char* op, int axis, at::IntArrayRef in, at::IntArra
   return w;
 }
 
-void check_tensor(const char* op, const char* name, const at::Tensor& x) {
-  TORCH_CHECK_VALUE(x.dim() == 4, op, ": ", name, " has ", x.dim(), " axes with shape ",
-                    x.sizes(), ", expected 4 (N, C, H, W).");
-  const auto type = x.scalar_type();
-  TORCH_CHECK_VALUE(type == at::kFloat || type == at::kDouble || type == at::kHalf ||
-                        type == at::kBFloat16, op, ": ", name, " is ", type,
-                    ", expected Float, Double, Half or BFloat16. Convert it first.");
-  check_sizes(op, name, x.sizes());
-}
-
 // index: undefined in the forward pass; shape: of the result's spatial axes
 Pool prepare(const char* op, const at::Tensor& source, at::IntArrayRef kernel,
              const PoolAxis& y, const PoolAxis& x, at::IntArrayRef shape) {
@@ -82,7 +72,7 @@ Pool prepare(const char* op, const at::Tensor& source, at::IntArrayRef kernel,
 Pool prepare_pool(const at::Tensor& x, at::IntArrayRef kernel, at::IntArrayRef stride,
                   at::IntArrayRef pad, at::IntArrayRef size, bool index) {
   const char* op = "max_pool";
-  check_tensor(op, "x", x);
+  check_blob(op, "x", x);
   const auto in = x.sizes().slice(2);
   const PoolAxis wy = check_windows(op, 0, in, size, kernel, stride, pad);
   const PoolAxis wx = check_windows(op, 1, in, size, kernel, stride, pad);
@@ -97,7 +87,7 @@ Pool prepare_pool_backward(const at::Tensor& grad, const at::Tensor& index,
                            at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef pad,
                            at::IntArrayRef in_size) {
   const char* op = "max_pool_backward";
-  check_tensor(op, "grad", grad);
+  check_blob(op, "grad", grad);
   TORCH_CHECK_VALUE(index.sizes() == grad.sizes() && index.scalar_type() == at::kByte &&
                         index.device() == grad.device(),
                     op, ": index is ", index.scalar_type(), " of shape ", index.sizes(), " on ",

@@ -40,13 +40,7 @@ constexpr int64_t kMaxPhases = 65536;  // per score tile
 
 void check_tensors(const char* op, const char* name, const at::Tensor& x,
                    const at::Tensor& taps_y, const at::Tensor& taps_x) {
-  TORCH_CHECK_VALUE(x.dim() == 4, op, ": ", name, " has ", x.dim(), " axes with shape ",
-                    x.sizes(), ", expected 4 (N, C, H, W).");
-  const auto type = x.scalar_type();
-  TORCH_CHECK_VALUE(type == at::kFloat || type == at::kDouble || type == at::kHalf ||
-                        type == at::kBFloat16, op, ": ", name, " is ", type,
-                    ", expected Float, Double, Half or BFloat16. Convert it first.");
-  check_sizes(op, name, x.sizes());
+  check_blob(op, name, x);
   check_taps(op, "taps_y", taps_y, x);
   check_taps(op, "taps_x", taps_x, x);
 }

@@ -5,9 +5,8 @@ import math
 import torch.nn.functional as F
 
 from ..proto import LossParameter
-from ..sizes import dims
 from .common.base import Layer
-from .common.losses import normalization, normalizer, same_first
+from .common.losses import normalization, normalizer, one_target_each
 
 
 class SigmoidCrossEntropyLoss(Layer):
@@ -28,12 +27,7 @@ class SigmoidCrossEntropyLoss(Layer):
         self.normalization = normalization(self.param, LossParameter.BATCH_SIZE)
 
     def shape(self, bottoms):
-        same_first(self, bottoms)
-        scores, targets = bottoms
-        if math.prod(scores) != math.prod(targets):
-            raise self.error(f'{math.prod(targets)} targets ({dims(targets)}) for '
-                             f'{math.prod(scores)} scores ({dims(scores)})',
-                             'Give one target for each score.')
+        one_target_each(self, bottoms)
         return [()]
 
     def forward(self, bottoms, params):

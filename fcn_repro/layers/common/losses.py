@@ -41,6 +41,16 @@ def same_first(layer, bottoms):
                           'Their first axes, the batch, must agree.')
 
 
+def one_target_each(layer, bottoms):
+    """FcnError unless the bottoms of a loss layer are scores and as many targets."""
+    same_first(layer, bottoms)
+    scores, targets = bottoms
+    if math.prod(scores) != math.prod(targets):
+        raise layer.error(f'{math.prod(targets)} targets ({dims(targets)}) for '
+                          f'{math.prod(scores)} scores ({dims(scores)})',
+                          'Give one target for each score.')
+
+
 def own_label(layer, scores, labels):
     """(scores as N rows of K, their N labels (N, 1) as int64) of blobs (N, …). Labels beyond the
     first N values are not read, as in Caffe."""

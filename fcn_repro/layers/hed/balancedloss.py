@@ -6,9 +6,8 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ...sizes import dims
 from ..common.base import Layer
-from ..common.losses import same_first
+from ..common.losses import one_target_each
 
 
 class BalancedLoss(Layer):
@@ -28,12 +27,7 @@ class BalancedLoss(Layer):
     instead = "The loss of the dialect 'hed' does not read it; remove it."
 
     def shape(self, bottoms):
-        same_first(self, bottoms)
-        scores, targets = bottoms
-        if math.prod(scores) != math.prod(targets):
-            raise self.error(f'{math.prod(targets)} targets ({dims(targets)}) for '
-                             f'{math.prod(scores)} scores ({dims(scores)})',
-                             'Give one target for each score.')
+        one_target_each(self, bottoms)
         return [()]
 
     def forward(self, bottoms, params):
