@@ -45,8 +45,13 @@ ERRORS = [*TESTS, '-n', '4', 'tests/ops', 'tests/solver/test_update.py',
           'tests/layers/test_loss_layers.py', *ON_HOST, '-k',
           'bad or refus or wrong or errors or out_of_range or mixed or empty_crops or beyond '
           'or requires']
-SANITISED = [*TESTS, 'tests/ops', 'tests/solver/test_update.py', *ON_HOST, '-k',
-             'cuda and (twin or golden or rules or border or pool or col2im or winograd)']
+SANITISED = [*TESTS, '-n', '6', 'tests/ops', 'tests/solver/test_update.py', *ON_HOST, '-k',
+             'cuda and (twin or golden or rules or border or pool or col2im or winograd or image '
+             'or unrolled or relu_backward)']
+# of the kernels whose threads share memory
+RACES = [*TESTS, '-n', '4', 'tests/ops/test_ops.py', 'tests/ops/test_ops_reduced.py',
+         'tests/ops/test_unrolled.py', '-k',
+         'cuda and float32 and (twin or golden or image or relu_backward)']
 BENCH = [sys.executable, 'benchmarks/bench.py', '--device', 'cuda', '--compile', 'nets']
 CASES = r'\d+ cases, .*'
 COMPILED = [f'{what} {precision}' for what, precisions in (
@@ -74,7 +79,7 @@ STEPS = {
     'tests': Step([*TESTS, '-n', '8', '--continue-on-collection-errors'], 180, (PYTEST,)),
     'memcheck': Step([SANITIZER, '--tool', 'memcheck', '--error-exitcode', '9', *SANITISED], 180,
                      (r'ERROR SUMMARY: .*',)),
-    'racecheck': Step([SANITIZER, '--tool', 'racecheck', '--error-exitcode', '9', *SANITISED], 180,
+    'racecheck': Step([SANITIZER, '--tool', 'racecheck', '--error-exitcode', '9', *RACES], 180,
                       (r'RACECHECK SUMMARY: .*',)),
     # what torch.compile keeps on disk, so that the benchmarks need not wait for it
     'compile': Step([*BENCH, '--runs', '1', '--only', *COMPILED], 180),

@@ -36,19 +36,36 @@ __device__ __forceinline__ Pack<T, vec> load_pack(const T* at) {
   return *reinterpret_cast<const Pack<T, vec>*>(at);
 }
 
-// Of 16 bytes the compiler would store the values one by one where they come from a loop
-template <typename T, int vec>
-__device__ __forceinline__ void store_pack(T* at, const Pack<T, vec>& pack) {
+// Of 16 bytes the compiler would store the values one by one where they come from a loop. through:
+// they leave the L2 cache first, which writes more than it holds an eighth faster.
+template <bool through, typename T, int vec>
+__device__ __forceinline__ void store_bits(T* at, const Pack<T, vec>& pack) {
 #if defined(__CUDA_ARCH__)
   if constexpr (sizeof pack == 16) {
     const auto bits = __builtin_bit_cast(uint4, pack);
-    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(at)),
-                 "r"(bits.x), "r"(bits.y), "r"(bits.z), "r"(bits.w)
-                 : "memory");
+    const size_t to = __cvta_generic_to_global(at);
+    if constexpr (through)
+      asm volatile("st.global.cs.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(bits.x),
+                   "r"(bits.y), "r"(bits.z), "r"(bits.w)
+                   : "memory");
+    else
+      asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(bits.x), "r"(bits.y),
+                   "r"(bits.z), "r"(bits.w)
+                   : "memory");
     return;
   }
 #endif
   *reinterpret_cast<Pack<T, vec>*>(at) = pack;
+}
+
+template <typename T, int vec>
+__device__ __forceinline__ void store_pack(T* at, const Pack<T, vec>& pack) {
+  store_bits<false>(at, pack);
+}
+
+template <typename T, int vec>
+__device__ __forceinline__ void store_through(T* at, const Pack<T, vec>& pack) {
+  store_bits<true>(at, pack);
 }
 
 // Whether packs of `bytes` may stand at an address

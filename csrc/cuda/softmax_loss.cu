@@ -1,29 +1,29 @@
 // Upsample + crop + softmax loss on the GPU. A first kernel keeps each pixel's label and the
-// logarithm of its sum; the gradient gathers from them at the input's resolution. All sums are in
-// an order that depends on the sizes alone.
+// logarithm of its sum. The gradient takes a few planes of scores at a time, of one class and image
+// each: a kernel writes the slope of the loss for each score, and the adjoint of the upsampling sums
+// them. All sums are in an order that depends on the sizes alone.
 //
-// Where at most two inputs an axis feed a pixel (FCN's kernels), for each score, a pixel's value
-// of a class, computed from a blend of the inputs along x that a thread keeps for several rows:
-//   loss_kernel      2 times 2 multiply-adds, maximum, exponential
-//   gradient_kernel  1 + 1 / rows of a tile times: 2 multiply-adds, exponential, 2 multiply-adds
-//                    down; and 2 / stride across
-// Bytes of DRAM are the inputs, their gradient, the labels, and 8 a pixel between the kernels,
-// against 21 scores. So the bound is arithmetic, about 25 instructions a
-// score in all, not bandwidth.
+// For each score, where at most two inputs an axis feed a pixel (FCN's kernels):
+//   loss_kernel   a pixel's value of a class, computed from a blend of the inputs along x, twice: 2
+//                 multiply-adds each; maximum; exponential
+//   slope_kernel  the same once, exponential, 4 bytes written, to the L2 cache, from which
+//   the adjoint   reads them, 2 multiply-adds down, and 2 / stride across
+// Bytes of DRAM are the inputs, their gradient, the labels, and 8 a pixel between the kernels.
 #include "softmax_loss.h"
 
 #include "../epilogue.h"
 #include "device.h"
 #include "launch.h"
 #include "two_taps.h"
+#include "upcrop.h"
 
 namespace fcn {
 namespace {
 
-constexpr int kThreads = 128, kWarp = 32;
+constexpr int kThreads = 128;
 constexpr int64_t kLossImages = 4;  // of a launch's blocks, for any geometry
 constexpr int kOutside = -2;        // a label
-constexpr int kClasses = 4;         // classes that a thread takes at a time in the gradient
+constexpr int kClasses = 4;         // planes of slopes that a thread writes
 constexpr size_t kSumBytes = kThreads * sizeof(LossSum);
 
 __device__ __forceinline__ float exp_of(float x) { return expf(x); }
@@ -138,7 +138,7 @@ constexpr int kRun = sizeof(Acc) == 8 ? 2 : 4;
 template <typename Acc>
 struct Run {
   int64_t first;          // row of pixels, maybe above the image
-  int64_t far, near;      // input rows; far may be -1, near one behind the last
+  int64_t far, near;      // input rows; far may be -1, near one end the last
   Acc far_tap[kRun<Acc>], near_tap[kRun<Acc>];
   bool has_far[kRun<Acc>], has_near[kRun<Acc>];
 
@@ -154,12 +154,16 @@ struct Run {
     }
   }
 
-  // The scores of class plane x at a column
-  __device__ __forceinline__ void scores(const Source<Acc>& from, const Acc* x,
-                                         const Column<Acc>& column, Acc* to) const {
+  // The inputs of a plane above and below, blended along x at a column
+  __device__ __forceinline__ void blend(const Source<Acc>& from, const Acc* plane,
+                                        const Column<Acc>& column, Acc& above, Acc& below) const {
     const int64_t width = from.x_axis.in;
-    const Acc above = far >= 0 ? column.blend(x + far * width) : Acc(0);
-    const Acc below = near < from.y.in ? column.blend(x + near * width) : Acc(0);
+    above = far >= 0 ? column.blend(plane + far * width) : Acc(0);
+    below = near < from.y.in ? column.blend(plane + near * width) : Acc(0);
+  }
+
+  // The scores at the pixels of the run
+  __device__ __forceinline__ void scores(Acc above, Acc below, Acc* to) const {
     for (int q = 0; q < kRun<Acc>; ++q) {
       const Acc near = has_near[q] ? below : Acc(0);
       to[q] = has_far[q] ? of_pair(far_tap[q], above, near_tap[q], near) : near_tap[q] * near;
@@ -167,56 +171,92 @@ struct Run {
   }
 };
 
-// A launch's work: runs of rows, a block's width of pixels each
-template <typename Acc>
-struct Runs {
-  int64_t first, inputs;  // input rows that are the lower one of two
-  int64_t each, pieces;   // runs between two input rows; blocks along a row of pixels
+// body(c, scores) for the classes [begin, end) of an image. The inputs of kClasses are read at once:
+// one after the other, their latency would be most of the kernel's time.
+template <typename Acc, typename Body>
+__device__ __forceinline__ void each_class(const Source<Acc>& from, const Run<Acc>& run,
+                                           const Column<Acc>& column, const Acc* image, int begin,
+                                           int end, Body body) {
+  const int64_t plane = from.y.in * from.x_axis.in;
+#pragma unroll 1
+  for (int first = begin; first < end; first += kClasses) {
+    Acc above[kClasses], below[kClasses], score[kRun<Acc>];
+    for (int k = 0; k < kClasses; ++k) {
+      const int c = first + k < end ? first + k : end - 1;
+      run.blend(from, image + c * plane, column, above[k], below[k]);
+    }
+    for (int k = 0; k < kClasses; ++k) {
+      if (first + k >= end) break;
+      run.scores(above[k], below[k], score);
+      body(first + k, score);
+    }
+  }
+}
 
-  FCN_HD Runs(const Axis& y, const Axis& x)
-      : first(subpixel(y, 0).i), inputs(subpixel(y, y.out - 1).i - first + 1),
-        each((y.stride + kRun<Acc> - 1) / kRun<Acc>), pieces((x.out + kThreads - 1) / kThreads) {}
+// The blocks of an image: runs of rows, a block's width of pixels each. In 32 bits, whose divisions
+// are quick: those of 64 took longer than the scores.
+struct Runs {
+  uint32_t first, inputs;  // input rows that are the lower one of two
+  uint32_t each, pieces;   // runs between two input rows; blocks along a row of pixels
+
+  Runs(const Axis& y, const Axis& x, int64_t rows)
+      : first(static_cast<uint32_t>(subpixel(y, 0).i)),
+        inputs(static_cast<uint32_t>(subpixel(y, y.out - 1).i - first + 1)),
+        each(static_cast<uint32_t>((y.stride + rows - 1) / rows)),
+        pieces(static_cast<uint32_t>((x.out + kThreads - 1) / kThreads)) {}
+
+  FCN_HD uint32_t blocks() const { return inputs * each * pieces; }
+};
+
+// The pixels of one thread: a run of rows at a column of an image. `at` counts blocks of images.
+template <typename Acc>
+struct Place {
+  int64_t ox, n, r, m;
+
+  __device__ __forceinline__ Place(const Runs& runs, uint32_t at) {
+    ox = at % runs.pieces * kThreads + threadIdx.x, at /= runs.pieces;
+    r = at % runs.each, at /= runs.each;
+    m = at % runs.inputs + runs.first, n = at / runs.inputs;
+  }
+
+  // Whether row q of the run is in the image and belongs to it
+  __device__ __forceinline__ bool has(const Axis& y, const Run<Acc>& run, int q) const {
+    return r * kRun<Acc> + q < y.stride && run.first + q >= 0 && run.first + q < y.out;
+  }
 };
 
 // Where at most two inputs an axis feed a pixel: a thread has the pixels of a run at a column.
 template <typename Acc>
 __global__ void __launch_bounds__(kThreads, 4)
-    loss_kernel(const LossArgs<Acc> args, Pixel<Acc>* pixels, LossSum* partial) {
+    loss_kernel(const LossArgs<Acc> args, const Runs runs, Pixel<Acc>* pixels,
+                LossSum* partial) {
   const Source<Acc>& source = args.source;
   const Axis &y = source.y, &x = source.x_axis;
-  const Runs<Acc> runs(y, x);
-  const int64_t count = source.batch * runs.inputs * runs.each * runs.pieces;
-  const int64_t plane = y.in * x.in;
+  const uint32_t count = static_cast<uint32_t>(source.batch) * runs.blocks();
+  const int classes = static_cast<int>(source.classes);
   LossSum sum{0, 0, 0, 0};
-  for (int64_t at = blockIdx.x; at < count; at += gridDim.x) {
-    const int64_t ox = at % runs.pieces * kThreads + threadIdx.x;
-    const int64_t r = at / runs.pieces % runs.each;
-    const int64_t m = at / runs.pieces / runs.each % runs.inputs + runs.first;
-    const int64_t n = at / runs.pieces / runs.each / runs.inputs;
-    const Run<Acc> run(source, m, r);
-    if (ox >= x.out) continue;
-    const Column<Acc> column(x, source.taps_x, ox);
-    const Acc* image = source.x + n * source.classes * plane;
-    const int64_t pixel = (n * y.out + run.first) * x.out + ox;
+  for (uint32_t at = blockIdx.x; at < count; at += gridDim.x) {
+    const Place<Acc> place(runs, at);
+    if (place.ox >= x.out) continue;
+    const Run<Acc> run(source, place.m, place.r);
+    const Column<Acc> column(x, source.taps_x, place.ox);
+    const Acc* image = source.x + place.n * source.classes * y.in * x.in;
+    const int64_t pixel = (place.n * y.out + run.first) * x.out + place.ox;
     int label[kRun<Acc>];  // -1 where the pixel takes no part, kOutside where it is not in the image
-    Acc largest[kRun<Acc>], own[kRun<Acc>], exps[kRun<Acc>], score[kRun<Acc>];
+    Acc largest[kRun<Acc>], own[kRun<Acc>], exps[kRun<Acc>];
     for (int q = 0; q < kRun<Acc>; ++q) {
-      const bool inside =
-          r * kRun<Acc> + q < y.stride && run.first + q >= 0 && run.first + q < y.out;
-      label[q] = inside ? class_at(args, pixel + q * x.out, sum) : kOutside;
+      label[q] = place.has(y, run, q) ? class_at(args, pixel + q * x.out, sum) : kOutside;
       largest[q] = static_cast<Acc>(-INFINITY), own[q] = 0, exps[q] = 0;
     }
-    for (int64_t c = 0; c < source.classes; ++c) {
-      run.scores(source, image + c * plane, column, score);
+    each_class(source, run, column, image, 0, classes, [&](int c, const Acc* score) {
       for (int q = 0; q < kRun<Acc>; ++q) {
         largest[q] = score[q] > largest[q] ? score[q] : largest[q];
         own[q] = c == label[q] ? score[q] : own[q];
       }
-    }
-    for (int64_t c = 0; c < source.classes; ++c) {
-      run.scores(source, image + c * plane, column, score);
+    });
+    each_class(source, run, column, image, 0, classes, [&](int, const Acc* score) {
       for (int q = 0; q < kRun<Acc>; ++q) exps[q] += exp_of(score[q] - largest[q]);
-    }
+    });
     for (int q = 0; q < kRun<Acc>; ++q)
       if (label[q] != kOutside)
         pixels[pixel + q * x.out] = add_pixel(args, label[q], largest[q], own[q], exps[q], sum);
@@ -245,142 +285,99 @@ __global__ void __launch_bounds__(kThreads)
                   : static_cast<Acc>(sum.loss / divisor(args, sum.valid));
 }
 
-// The slope of the loss for class c's score at a pixel that takes part, not yet divided
+// The slope of the loss for the score of class c at a pixel, over `scale`
 template <typename Acc>
-__device__ __forceinline__ Acc slope(const Pixel<Acc>& pixel, Acc weight, int64_t c, Acc score) {
-  return weight * (exp_of(score - pixel.log_sum) - (c == pixel.label ? Acc(1) : Acc(0)));
+__device__ __forceinline__ Acc slope(const LossArgs<Acc>& args, const Pixel<Acc>& pixel, Acc scale,
+                                     int c, Acc score) {
+  if (pixel.label < 0) return Acc(0);
+  const Acc weight = args.weight ? args.weight[pixel.label] : Acc(1);
+  return scale * (weight * (exp_of(score - pixel.log_sum) - (c == pixel.label ? Acc(1) : Acc(0))));
 }
 
-// The weight of a pixel's class
-template <typename Acc>
-__device__ __forceinline__ Acc weight_of(const LossArgs<Acc>& args, const Pixel<Acc>& pixel) {
-  return args.weight && pixel.label >= 0 ? args.weight[pixel.label] : Acc(1);
-}
+// Groups of planes of scores, at most kClasses of one image each: `count` of them from `first` on
+struct Groups {
+  uint32_t first, count, classes;
 
-// Any geometry: a warp gathers one input's gradient from the outputs that it feeds.
-template <typename Acc>
-__global__ void __launch_bounds__(kThreads, 4)
-    any_gradient_kernel(const LossArgs<Acc> args, const Pixel<Acc>* pixels, const LossSum* total,
-                        Acc* grad) {
-  const Source<Acc>& source = args.source;
-  const Axis &y = source.y, &x = source.x_axis;
-  const int lane = threadIdx.x % kWarp;
-  const int64_t warps = static_cast<int64_t>(gridDim.x) * (kThreads / kWarp);
-  const int64_t inputs = source.batch * y.in * x.in * source.classes;
-  const Acc scale = static_cast<Acc>(1 / divisor(args, total->valid));
-  for (int64_t warp = static_cast<int64_t>(blockIdx.x) * (kThreads / kWarp) +
-                      threadIdx.x / kWarp; warp < inputs; warp += warps) {
-    const int64_t c = warp % source.classes, j = warp / source.classes % x.in;
-    const int64_t i = warp / source.classes / x.in % y.in;
-    const int64_t n = warp / source.classes / x.in / y.in;
-    const Acc* plane = source.x + (n * source.classes + c) * y.in * x.in;
-    const Span rows = targets(y, i), cols = targets(x, j);
-    const int64_t wide = cols.end - cols.begin, count = (rows.end - rows.begin) * wide;
-    Acc sum = 0;
-    for (int64_t at = lane; at < count; at += kWarp) {
-      const int64_t oy = rows.begin + at / wide, ox = cols.begin + at % wide;
-      const Pixel<Acc> pixel = pixels[(n * y.out + oy) * x.out + ox];
-      if (pixel.label < 0) continue;
-      const Acc score =
-          output_at(plane, source.taps_y, source.taps_x, y, x, int64_t(1), oy, ox);
-      sum += source.taps_y[tap(y, oy, i)] * source.taps_x[tap(x, ox, j)] *
-             slope(pixel, weight_of(args, pixel), c, score);
-    }
-    for (int half = kWarp / 2; half > 0; half /= 2) sum += __shfl_down_sync(~0u, sum, half);
-    if (lane == 0) grad[((n * source.classes + c) * y.in + i) * x.in + j] = sum * scale;
+  FCN_HD uint32_t each() const { return (classes + kClasses - 1) / kClasses; }  // of an image
+  FCN_HD int64_t image(uint32_t group) const { return (first + group) / each(); }
+  FCN_HD int begin(uint32_t group) const {
+    return static_cast<int>((first + group) % each() * kClasses);
   }
-}
+  FCN_HD int end(uint32_t group) const {
+    const int to = begin(group) + kClasses, all = static_cast<int>(classes);
+    return to < all ? to : all;
+  }
+  // The first plane of a group, counted over all images
+  FCN_HD int64_t plane(uint32_t group) const { return image(group) * classes + begin(group); }
+};
 
-// How many pixels of a row, kThreads apart, a thread of gradient_kernel has
-template <typename Acc>
-constexpr int kColumns = sizeof(Acc) == 8 ? 1 : 2;
-
-// Where at most two inputs an axis feed a pixel: the slopes of kClasses classes at once, as the
-// values of a gradient that two_taps.h gathers.
+// Any geometry. blockIdx.y walks the groups of planes, blockIdx.x the rows of one.
 template <typename Acc>
 __global__ void __launch_bounds__(kThreads, 4)
-    gradient_kernel(const LossArgs<Acc> args, const Pixel<Acc>* pixels, const LossSum* total,
-                    TileSize size, Acc* grad) {
-  constexpr int columns = kColumns<Acc>, vec = columns * kClasses;
-  Acc* shared = shared_memory<Acc>();
+    any_slope_kernel(const LossArgs<Acc> args, const Pixel<Acc>* pixels, const LossSum* total,
+                     const Groups groups, Acc* slopes) {
   const Source<Acc>& source = args.source;
-  const Axis &y = source.y, &x = source.x_axis;
-  const int64_t groups = (source.classes + kClasses - 1) / kClasses, plane = y.in * x.in;
-  const int64_t tiles = source.batch * size.bands * groups * size.strips;
+  const int64_t width = source.x_axis.out, height = source.y.out;
+  const int64_t first = groups.plane(0);
   const Acc scale = static_cast<Acc>(1 / divisor(args, total->valid));
-  for (int64_t at = blockIdx.x; at < tiles; at += gridDim.x) {
-    const int64_t left = at % size.strips * size.columns;
-    const int64_t c0 = at / size.strips % groups * kClasses;
-    const int64_t top = at / size.strips / groups % size.bands * size.rows;
-    const int64_t n = at / size.strips / groups / size.bands;
-    const auto least = [](int64_t a, int64_t b) { return a < b ? a : b; };
-    const Tile tile(x, top, least(top + size.rows, y.in), left,
-                    least(left + size.columns, x.in), kClasses);
-    const Acc* image = source.x + (n * source.classes + c0) * plane;
-    Acc* result = grad + (n * source.classes + c0) * plane;
-    const int classes = static_cast<int>(least(kClasses, source.classes - c0));
-    Column<Acc> column[columns];
-    bool inside[columns];
-    for (int v = 0; v < columns; ++v) {
-      const int o = v * kThreads + static_cast<int>(threadIdx.x);
-      inside[v] = o < tile.columns;
-      if (inside[v]) column[v] = Column<Acc>(x, source.taps_x, tile.first + o);
-    }
-    const int64_t first = n * y.out * x.out + tile.first + threadIdx.x;  // pixel of row 0
-    int64_t ahead = -1;   // the row of `next`, which is read while the one before is computed
-    Pixel<Acc> next[columns];
-    const auto read = [&](int64_t oy) {
-      ahead = oy;
-      for (int q = 0; q < columns; ++q)
-        next[q] = inside[q] && oy < y.out ? pixels[first + oy * x.out + q * kThreads]
-                                          : Pixel<Acc>{0, -1};
-    };
-    Acc above[vec], below[vec];  // inputs of rows m - 1 and m, blended along x
-    const auto blend = [&](int64_t m, Acc* to) {
-      for (int v = 0; v < vec; ++v) {
-        const int c = v % kClasses;
-        const bool there = m >= 0 && m < y.in && c < classes;
-        to[v] = there ? column[v / kClasses].blend(image + c * plane + m * x.in) : Acc(0);
+  for (uint32_t group = blockIdx.y; group < groups.count; group += gridDim.y) {
+    const int64_t n = groups.image(group);
+    const int end = groups.end(group);
+    for (int64_t oy = blockIdx.x; oy < height; oy += gridDim.x)
+      for (int64_t ox = threadIdx.x; ox < width; ox += kThreads) {
+        const Pixel<Acc> pixel = pixels[(n * height + oy) * width + ox];
+        const PixelScore<false, Acc> score(source, n, oy, ox);
+        for (int c = groups.begin(group); c < end; ++c)
+          slopes[((n * source.classes + c - first) * height + oy) * width + ox] =
+              slope(args, pixel, scale, c, score(c));
       }
-    };
-    blend(tile.top - 1, below);
-    gather<vec, 1>(
-        y, x, source.taps_y, source.taps_x, tile, shared,
-        [](int v) {
-          return (v / kClasses * kThreads + static_cast<int>(threadIdx.x)) * kClasses +
-                 v % kClasses;
-        },
-        [&](int64_t m) {
-          for (int v = 0; v < vec; ++v) above[v] = below[v];
-          blend(m, below);
-        },
-        [&](int64_t oy, Acc far, Acc near, bool has_far, Acc* slopes) {
-          if (ahead != oy) read(oy);
-          Pixel<Acc> pixel[columns];
-          for (int q = 0; q < columns; ++q) pixel[q] = next[q];
-          read(oy + 1);
-          for (int q = 0; q < columns; ++q) {
-            const Acc weight = weight_of(args, pixel[q]);
-            for (int c = 0; c < kClasses; ++c) {
-              const int v = q * kClasses + c;
-              const Acc score =
-                  has_far ? of_pair(far, above[v], near, below[v]) : near * below[v];
-              slopes[v] = pixel[q].label >= 0 ? slope(pixel[q], weight, c0 + c, score) : Acc(0);
-            }
-          }
-        },
-        [&](int64_t i, int64_t j, int c, Acc sum) {
-          if (c < classes) result[c * plane + i * x.in + j] = sum * scale;
-        });
   }
 }
 
-// Whether a geometry suits loss_kernel and gradient_kernel, a row of whose tiles has the pixels
-// of an input
+// Where at most two inputs an axis feed a pixel: a thread has the pixels of a run at a column, and
+// a group of planes. blockIdx.y walks the groups, blockIdx.x the runs of one.
+template <typename Acc>
+__global__ void __launch_bounds__(kThreads, 5)
+    slope_kernel(const LossArgs<Acc> args, const Runs runs, const Pixel<Acc>* pixels,
+                 const LossSum* total, const Groups groups, Acc* slopes) {
+  const Source<Acc>& source = args.source;
+  const Axis &y = source.y, &x = source.x_axis;
+  const int64_t first = groups.plane(0), size = y.out * x.out;
+  const Acc scale = static_cast<Acc>(1 / divisor(args, total->valid));
+  for (uint32_t group = blockIdx.y; group < groups.count; group += gridDim.y) {
+    const int64_t n = groups.image(group);
+    for (uint32_t at = blockIdx.x; at < runs.blocks(); at += gridDim.x) {
+      const Place<Acc> place(runs, at);
+      if (place.ox >= x.out) continue;
+      const Run<Acc> run(source, place.m, place.r);
+      const Column<Acc> column(x, source.taps_x, place.ox);
+      const int64_t in_plane = run.first * x.out + place.ox;
+      Pixel<Acc> pixel[kRun<Acc>];
+      bool inside[kRun<Acc>];
+      for (int q = 0; q < kRun<Acc>; ++q) {
+        inside[q] = place.has(y, run, q);
+        pixel[q] = inside[q] ? pixels[n * size + in_plane + q * x.out] : Pixel<Acc>{0, -1};
+      }
+      each_class(source, run, column, source.x + n * source.classes * y.in * x.in,
+                 groups.begin(group), groups.end(group), [&](int c, const Acc* score) {
+                   Acc* to = slopes + (n * source.classes + c - first) * size + in_plane;
+                   for (int q = 0; q < kRun<Acc>; ++q)
+                     if (inside[q]) to[q * x.out] = slope(args, pixel[q], scale, c, score[q]);
+                 });
+    }
+  }
+}
+
+// Whether a geometry suits loss_kernel and slope_kernel, whose blocks count to 32 bits
 template <typename Acc>
 bool suits_two_taps(const Source<Acc>& s) {
-  return has_two_taps(s.y) && has_two_taps(s.x_axis) && s.y.stride <= kThreads &&
-         s.x_axis.k <= kThreads * kColumns<Acc>;
+  const auto below = [](int64_t size) { return size < int64_t(1) << 30; };
+  const auto short_axis = [&](const Axis& axis) {
+    return below(axis.out + axis.shift + axis.k) && below(axis.in);
+  };
+  return has_two_taps(s.y) && has_two_taps(s.x_axis) && short_axis(s.y) && short_axis(s.x_axis) &&
+         s.y.stride <= kThreads && below(s.batch * (s.y.out + 2 * s.y.stride)) &&
+         below((s.x_axis.out / kThreads + 1) * s.batch * (s.y.out + 2 * s.y.stride));
 }
 
 }  // namespace
@@ -391,44 +388,69 @@ cudaError_t launch_loss(const LossArgs<Acc>& args, Pixel<Acc>* pixels, LossSum* 
   const Source<Acc>& s = args.source;
   dim3 blocks(0);
   if (s.batch > 0) {
-    const Runs<Acc> runs(s.y, s.x_axis);
-    const bool suits = suits_two_taps(s);
-    blocks = suits ? dim3(blocks_for(s.batch * runs.inputs * runs.each * runs.pieces, 1,
-                                     kLossBlocks))
-                   : dim3(blocks_for(s.y.out, 1, kLossBlocks / kLossImages),
-                          blocks_for(s.batch, 1, kLossImages));
-    const cudaError_t error = launch(suits ? loss_kernel<Acc> : any_loss_kernel<Acc>, blocks,
-                                     kThreads, kSumBytes, stream, args, pixels, partial);
+    cudaError_t error;
+    if (suits_two_taps(s)) {
+      const Runs runs(s.y, s.x_axis, kRun<Acc>);
+      blocks = dim3(blocks_for(s.batch * runs.blocks(), 1, kLossBlocks));
+      error = launch(loss_kernel<Acc>, blocks, kThreads, kSumBytes, stream, args, runs, pixels,
+                     partial);
+    } else {
+      blocks = dim3(blocks_for(s.y.out, 1, kLossBlocks / kLossImages),
+                    blocks_for(s.batch, 1, kLossImages));
+      error = launch(any_loss_kernel<Acc>, blocks, kThreads, kSumBytes, stream, args, pixels,
+                     partial);
+    }
     if (error != cudaSuccess) return error;
   }
   return launch(total_kernel<Acc>, dim3(1), kThreads, kSumBytes, stream, args, partial,
                 static_cast<int>(blocks.x * blocks.y), total, loss);
 }
 
+int64_t slope_planes(int64_t pixels, int64_t batch, int64_t classes, int64_t width) {
+  const int64_t most = kSlopeBytes / width / (pixels > 0 ? pixels : 1) / kClasses * kClasses;
+  const int64_t least = kClasses < classes ? kClasses : classes, all = batch * classes;
+  return most > all ? all : most > least ? most : least;
+}
+
 template <typename Acc>
 cudaError_t launch_loss_gradient(const LossArgs<Acc>& args, const Pixel<Acc>* pixels,
-                                 const LossSum* total, Acc* grad, cudaStream_t stream) {
+                                 const LossSum* total, Acc* slopes, Acc* grad,
+                                 cudaStream_t stream) {
   const Source<Acc>& s = args.source;
-  const int64_t inputs = s.batch * s.y.in * s.x_axis.in * s.classes;
-  if (inputs == 0) return cudaSuccess;
-  if (!suits_two_taps(s))
-    return launch(any_gradient_kernel<Acc>,
-                  dim3(blocks_for(inputs, kThreads / kWarp, kMostBlocks)), kThreads, 0, stream,
-                  args, pixels, total, grad);
-  constexpr int64_t columns = kThreads * kColumns<Acc>;
-  const int64_t groups = (s.classes + kClasses - 1) / kClasses;
-  const TileSize size(s.y, s.x_axis, columns, s.batch * groups);
-  const int64_t tiles = s.batch * size.bands * groups * size.strips;
-  return launch(gradient_kernel<Acc>, dim3(blocks_for(tiles, 1, kMostBlocks)), kThreads,
-                (padded(columns * kClasses) + 1) * sizeof(Acc), stream, args, pixels, total,
-                size, grad);
+  const int64_t plane = s.y.in * s.x_axis.in;
+  if (s.batch * s.classes * plane == 0) return cudaSuccess;
+  const int64_t room = slope_planes(s.y.out * s.x_axis.out, s.batch, s.classes, sizeof(Acc));
+  Groups groups{.first = 0, .count = 0, .classes = static_cast<uint32_t>(s.classes)};
+  const uint32_t all = static_cast<uint32_t>(s.batch) * groups.each();
+  for (; groups.first < all; groups.first += groups.count) {
+    const int64_t first = groups.plane(0);
+    groups.count = 1;
+    while (groups.first + groups.count < all && groups.plane(groups.count + 1) - first <= room)
+      ++groups.count;
+    const unsigned many = blocks_for(groups.count, 1, kMostRows);
+    cudaError_t error;
+    if (suits_two_taps(s)) {
+      const Runs runs(s.y, s.x_axis, kRun<Acc>);
+      error = launch(slope_kernel<Acc>, dim3(blocks_for(runs.blocks(), 1, kMostBlocks), many),
+                     kThreads, 0, stream, args, runs, pixels, total, groups, slopes);
+    } else {
+      error = launch(any_slope_kernel<Acc>, dim3(blocks_for(s.y.out, 1, kMostBlocks), many),
+                     kThreads, 0, stream, args, pixels, total, groups, slopes);
+    }
+    if (error == cudaSuccess)
+      error = launch_upcrop_backward(static_cast<const Acc*>(slopes), s.taps_y, s.taps_x, s.y,
+                                     s.x_axis, groups.plane(groups.count) - first, int64_t(1),
+                                     grad + first * plane, stream);
+    if (error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
 }
 
 #define INSTANTIATE(Acc)                                                                       \
   template cudaError_t launch_loss(const LossArgs<Acc>&, Pixel<Acc>*, LossSum*, LossSum*,      \
                                    Acc*, cudaStream_t);                                        \
   template cudaError_t launch_loss_gradient(const LossArgs<Acc>&, const Pixel<Acc>*,           \
-                                            const LossSum*, Acc*, cudaStream_t);
+                                            const LossSum*, Acc*, Acc*, cudaStream_t);
 INSTANTIATE(float)
 INSTANTIATE(double)
 #undef INSTANTIATE

@@ -63,9 +63,14 @@ std::tuple<at::Tensor, at::Tensor> softmax_loss_cuda(
     auto* pixels = reinterpret_cast<Pixel<scalar_t>*>(kept.mutable_data_ptr<uint8_t>());
     C10_CUDA_CHECK(launch_loss(args, pixels, total + 1, total,
                                op.loss.mutable_data_ptr<scalar_t>(), stream));
-    if (gradient)
-      C10_CUDA_CHECK(launch_loss_gradient(args, pixels, total,
+    if (gradient) {
+      const Source<scalar_t>& source = args.source;
+      const int64_t size = source.y.out * source.x_axis.out;
+      const at::Tensor slopes = at::empty(
+          {slope_planes(size, source.batch, source.classes, sizeof(scalar_t)) * size}, options);
+      C10_CUDA_CHECK(launch_loss_gradient(args, pixels, total, slopes.mutable_data_ptr<scalar_t>(),
                                           op.grad.mutable_data_ptr<scalar_t>(), stream));
+    }
   });
   if (check) check_total(op, total, stream);
   return {op.loss, gradient_like(op, x)};

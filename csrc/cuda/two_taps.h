@@ -105,14 +105,13 @@ __device__ __forceinline__ Acc across(const Axis& x, const Acc* taps_x, const Ti
 
 // The sums of a tile; all threads of the block call it. A thread has `vec` values of each row of
 // outputs, of which value v stands at slot(v) of the tile's columns * inner, or beyond them.
-//   enter(m): called before the rows whose near input is m
-//   row(output row, far tap, near tap, whether there is a far input, values): reads a row
+//   row(output row, values): reads a row
 //   store(i, j, channel, sum): takes a result
 // shared: padded(columns * inner) values. `ahead` rows are read at a time. The sums are in the order of the outputs, y then x.
-template <int vec, int ahead, typename Acc, typename Slot, typename Enter, typename Row, typename Store>
+template <int vec, int ahead, typename Acc, typename Slot, typename Row, typename Store>
 __device__ __forceinline__ void gather(const Axis& y, const Axis& x, const Acc* taps_y,
                                        const Acc* taps_x, const Tile& tile, Acc* shared,
-                                       Slot slot, Enter enter, Row row, Store store) {
+                                       Slot slot, Row row, Store store) {
   const int64_t stride = y.stride, both = y.k > stride ? y.k - stride : 0;
   const int64_t some = y.k < stride ? y.k : stride;
   const int count = tile.columns * tile.inner;
@@ -122,14 +121,13 @@ __device__ __forceinline__ void gather(const Axis& y, const Axis& x, const Acc* 
   for (int v = 0; v < vec; ++v) near_sum[v] = 0;
   for (int64_t m = tile.top; m <= tile.bottom; ++m) {
     for (int v = 0; v < vec; ++v) far_sum[v] = near_sum[v], near_sum[v] = 0;
-    enter(m);
     const int64_t start = m * stride - y.shift;  // the row of phase 0
     const int64_t middle = inside(start + both), end = inside(start + some);
 #pragma unroll ahead
     for (int64_t oy = inside(start); oy < middle; ++oy) {
       const Acc near = taps_y[oy - start], far = taps_y[oy - start + stride];
       Acc values[vec];
-      row(oy, far, near, true, values);
+      row(oy, values);
       for (int v = 0; v < vec; ++v) {
         far_sum[v] += far * values[v];
         near_sum[v] += near * values[v];
@@ -139,7 +137,7 @@ __device__ __forceinline__ void gather(const Axis& y, const Axis& x, const Acc* 
     for (int64_t oy = middle; oy < end && m < tile.bottom; ++oy) {
       Acc values[vec];
       const Acc near = taps_y[oy - start];
-      row(oy, Acc(0), near, false, values);
+      row(oy, values);
       for (int v = 0; v < vec; ++v) near_sum[v] += near * values[v];
     }
     if (m == tile.top) continue;

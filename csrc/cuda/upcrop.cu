@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kThreads)
         if (added.values) sum += Acc(widen(added.row(plane, row, inner)[column + v]));
         store(pack.values + v, sum);
       }
-      *reinterpret_cast<Pack<T, vec>*>(out) = pack;
+      store_through(out, pack);
       if (++phase < stride_y) continue;
       phase = 0, ++i;
       for (int v = 0; v < vec; ++v) above[v] = below[v];
@@ -133,8 +133,8 @@ __global__ void __launch_bounds__(kGather, vec > 2 ? 2 : 4)
     }
     const T* image = grad + plane * y.out * x.out * inner;
     gather<vec, 8 / vec>(
-        y, x, taps_y, taps_x, tile, shared, slot, [](int64_t) {},
-        [&](int64_t oy, Acc, Acc, bool, Acc* values) {
+        y, x, taps_y, taps_x, tile, shared, slot,
+        [&](int64_t oy, Acc* values) {
           const T* row = image + oy * x.out * inner;
           for (int v = 0; v < vec; ++v) values[v] = Acc(widen(row[offset[v]]));
         },

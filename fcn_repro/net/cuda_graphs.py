@@ -108,6 +108,11 @@ class Replay:
             return None
 
 
+def delivered(plan: Plan) -> set[int]:
+    """The values that a plan delivers."""
+    return {v for pair in plan.deliver.values() for v in pair}
+
+
 class Recording:
     """One plan at one size as a CUDA graph.
 
@@ -129,7 +134,7 @@ class Recording:
         for v, tensor in self.inputs.items():
             tensor.copy_(values[v])
         self.graph.replay()
-        values.update({v: self.values[v].clone() for pair in plan.deliver.values() for v in pair})
+        values.update({v: self.values[v].clone() for v in delivered(plan)})
         return [loss.clone() for loss in self.losses]
 
 

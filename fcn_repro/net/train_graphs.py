@@ -14,7 +14,7 @@ import torch
 
 from ..layers import Layer
 from .cost import room
-from .cuda_graphs import Replay, Values, capturing, warm_up
+from .cuda_graphs import Replay, Values, capturing, delivered, warm_up
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -73,11 +73,6 @@ class TrainingPass:
         with torch.no_grad(), collecting(self.net, {}, []):
             self.net.state.unchecked = False
             self.net.executor.run(plan, dict(values))
-
-
-def delivered(plan: Plan) -> set[int]:
-    """The values that a plan delivers."""
-    return {v for pair in plan.deliver.values() for v in pair}
 
 
 @contextmanager

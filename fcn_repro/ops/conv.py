@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from . import conv3x3, conv_gemm, has_avx512_bf16, winograd, winograd_filters
 from .cache import TensorCache
-from .conv_relu import conv_relu
+from .conv_relu import by_image, by_products, conv_relu
 from .gemm import CHANNELS as GEMM_CHANNELS
 from .unrolled import conv_unrolled
 from .winograd import CHANNELS, MOST_PAD, TILE
@@ -18,6 +18,7 @@ PLACES = 1024       # of the top, over all images: with more, repacking filters 
 SMALL = 3           # sides of the kernels that cuDNN is quick with
 NARROW = torch.float16, torch.bfloat16
 WIDTH = 8           # channels that its kernels for those types read at once
+IMAGE_CHANNELS = 4  # of an image at most, and what outputs are a multiple of
 
 
 class Conv2d:
@@ -39,15 +40,19 @@ class Conv2d:
     def __call__(self, x, weight, bias, stride, pad, dilation, group, relu=False):
         simple = group == max(*stride, *dilation) == 1
         fused = relu and x.is_cuda and in_one_kernel(x, weight, dilation, group)
-        if fused and simple and torch.is_grad_enabled() and self.winograd_on_gpu(x, weight, pad):
-            return conv_relu(x, weight, bias, stride, pad, dilation, group, winograd=True)
+        how = stride, pad, dilation, group
+        if fused and simple:
+            if of_image(x, weight):
+                return conv_relu(x, weight, bias, *how, by_image)
+            if torch.is_grad_enabled() and self.winograd_on_gpu(x, weight, pad):
+                return conv_relu(x, weight, bias, *how, by_products, winograd=True)
         y = self.own(x, weight, bias, pad) if simple else None
         if y is None:
             if x.is_cuda and group == 1:
                 x, weight = aligned(x, weight)
             if fused:
-                return conv_relu(x, weight, bias, stride, pad, dilation, group)
-            y = F.conv2d(x, weight, bias, stride, pad, dilation, group)
+                return conv_relu(x, weight, bias, *how)
+            y = F.conv2d(x, weight, bias, *how)
         return y.relu_() if relu else y
 
     def own(self, x, weight, bias, pad):
@@ -135,6 +140,15 @@ def places(weight, pad, shape):
     sides = [size + 2 * p - kernel + 1
              for size, kernel, p in zip(shape[2:], weight.shape[2:], pad, strict=True)]
     return shape[0] * sides[0] * sides[1] if min(sides) > 0 else 0
+
+
+def of_image(x, weight):
+    """Whether the op for images of few channels applies on a GPU, and is quick. Training in 16 bits
+    takes cuDNN's, whose gradient of the filters wants more channels."""
+    (outputs, channels, *kernel) = weight.shape
+    return kernel == [3, 3] and channels <= IMAGE_CHANNELS and outputs % IMAGE_CHANNELS == 0 \
+        and x.is_contiguous(memory_format=torch.channels_last) \
+        and not (torch.is_grad_enabled() and x.dtype in NARROW)
 
 
 def in_one_kernel(x, weight, dilation, group):

@@ -1,11 +1,12 @@
-"""Convolution, bias and ReLU as one kernel on GPUs, and the gradients of all three."""
+"""Convolution, bias and ReLU at once on GPUs, and the gradients of all three."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .extension import checked
+from .extension import Pair, checked
 from .registration import fake_kernel
+from .unrolled import conv_relu_unrolled
 
 aten = torch.ops.aten
 
@@ -49,12 +50,70 @@ def _backward(ctx, grad, sums):
 torch.library.register_autograd('fcn_repro::relu_backward', _backward, setup_context=_setup)
 
 
-def conv_relu(x, weight, bias, stride, pad, dilation, group, winograd=False):
-    """The ReLU of a convolution; arguments as F.conv2d's. Gradients of any order. winograd: that of
-    x by Winograd's algorithm, of what conv3x3 takes."""
+@checked
+def image_conv_relu(x: Tensor, weight: Tensor, bias: Tensor | None, pad: Pair) -> Tensor:
+    """The ReLU of a 3x3 convolution with stride 1 of an image, of few channels.
+
+    x: (N, C, H, W) with C at most 4, weight (O, C, 3, 3) with O a multiple of 4 and bias (O,) or
+    None, of one type (float32, float64, float16 or bfloat16) on one device; x and weight are copied
+    unless they are in channels_last. pad: a pair (y, x). Returns (N, O, H + 2 pad_y - 2,
+    W + 2 pad_x - 2) in channels_last, summed in float32, or float64 for float64. Has gradients.
+    FcnError on bad arguments.
+    """
+    return torch.ops.fcn_repro.image_conv_relu(x, weight, bias, pad)
+
+
+def image_conv_relu_ref(x, weight, bias, pad):
+    """The twin of image_conv_relu that defines it."""
+    return F.relu(F.conv2d(x, weight, bias, padding=tuple(pad)))
+
+
+@fake_kernel('image_conv_relu')
+def _(x, weight, bias, pad):
+    return torch.empty(x.shape[0], len(weight), x.shape[2] + 2 * pad[0] - 2,
+                       x.shape[3] + 2 * pad[1] - 2, dtype=x.dtype, device=x.device,
+                       memory_format=torch.channels_last)
+
+
+def _keep(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[:2], output)
+    ctx.pad = inputs[3]
+
+
+def _image_backward(ctx, grad):
+    x, weight, top = ctx.saved_tensors
+    masked = aten.threshold_backward(grad, top, 0)
+    return *aten.convolution_backward(masked, x, weight, [len(weight)], (1, 1), ctx.pad, (1, 1),
+                                      False, (0, 0), 1, ctx.needs_input_grad[:3]), None
+
+
+torch.library.register_autograd('fcn_repro::image_conv_relu', _image_backward, setup_context=_keep)
+
+
+def by_image(x, weight, bias, stride, pad, dilation, group):
+    """conv_relu's forward pass for an image."""
+    return image_conv_relu(x, weight, bias, pad)
+
+
+def by_products(x, weight, bias, stride, pad, dilation, group):
+    """conv_relu's forward pass as products of unrolled windows, at stride 1."""
+    return conv_relu_unrolled(x, weight, bias, pad)
+
+
+def by_cudnn(x, *rest):
+    """conv_relu's forward pass as one of cuDNN's kernels."""
+    if x.is_cuda:
+        return torch.cudnn_convolution_relu(x, *rest)
+    return conv_relu_ref(x, *rest)      # for the tests
+
+
+def conv_relu(x, weight, bias, stride, pad, dilation, group, forward=by_cudnn, winograd=False):
+    """The ReLU of a convolution; arguments as F.conv2d's. Gradients of any order. forward: by_cudnn
+    or another of these. winograd: the gradient of x by Winograd's algorithm, of what conv3x3
+    takes."""
     if torch.is_grad_enabled():
-        return ConvRelu.apply(x, weight, bias, (stride, pad, dilation, group), winograd)
-    return _forward(x, weight, bias, stride, pad, dilation, group)
+        return ConvRelu.apply(x, weight, bias, (stride, pad, dilation, group), forward, winograd)
+    return forward(x, weight, bias, stride, pad, dilation, group)
 
 
 def conv_relu_ref(x, weight, bias, stride, pad, dilation, group):
@@ -62,18 +121,12 @@ def conv_relu_ref(x, weight, bias, stride, pad, dilation, group):
     return F.relu(F.conv2d(x, weight, bias, stride, pad, dilation, group))
 
 
-def _forward(x, *rest):
-    if x.is_cuda:
-        return torch.cudnn_convolution_relu(x, *rest)
-    return conv_relu_ref(x, *rest)      # for the tests
-
-
 class ConvRelu(torch.autograd.Function):
     """conv_relu, whose backward pass needs no more than its top."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, how, winograd):
-        top = _forward(x, weight, bias, *how)
+    def forward(ctx, x, weight, bias, how, forward, winograd):
+        top = forward(x, weight, bias, *how)
         ctx.how, ctx.winograd = how, winograd
         ctx.save_for_backward(x, weight, top)
         return top
@@ -96,4 +149,4 @@ class ConvRelu(torch.autograd.Function):
                 grad, x, weight, None, stride, pad, dilation, False, (0, 0), group,
                 (of_x, of_weight, False))
             d_x = other if of_x else d_x
-        return d_x, d_weight, d_bias, None, None
+        return d_x, d_weight, d_bias, None, None, None

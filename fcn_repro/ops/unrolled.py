@@ -12,6 +12,9 @@ from torch import Tensor
 from .extension import Pair, checked
 from .registration import fake_kernel
 
+FEW, DEEP, PARTS = 64, 2048, 16     # a product of few outputs and so many factors, in parts
+PIECE = 32 << 20        # bytes of unrolled windows at a time: less than an L2 cache
+
 
 @checked
 def patches(x: Tensor, kernel: Pair, pad: Pair = (0, 0)) -> Tensor:
@@ -91,11 +94,7 @@ class ConvUnrolled(torch.autograd.Function):
         (n, height, width, _), rows = held.shape, held.flatten(0, 2)
         top = torch.empty(n, len(weight), height, width, dtype=x.dtype, device=x.device,
                           memory_format=torch.channels_last)    # no view: a ReLU may overwrite it
-        flat = top.permute(0, 2, 3, 1).view(-1, len(weight))
-        if bias is None:
-            torch.mm(rows, filters.t(), out=flat)
-        else:
-            torch.addmm(bias, rows, filters.t(), out=flat)
+        _product(rows, filters, bias, top.permute(0, 2, 3, 1).view(-1, len(weight)))
         return top
 
     @staticmethod
@@ -115,6 +114,66 @@ class ConvUnrolled(torch.autograd.Function):
         if of_bias:
             d_bias = flat.sum(0)
         return d_x, d_weight, d_bias, None
+
+
+def conv_relu_unrolled(x, weight, bias, pad):
+    """The ReLU of conv_unrolled, for images of any size, without gradients.
+
+    The windows are unrolled in pieces of whole rows that fit into a GPU's L2 cache. All pieces of
+    an image have equally many rows, the last one some of the one before: so all products have one
+    shape, and equal windows, as those of a constant border, give equal bits.
+    """
+    kernel, (images, _, height, _) = weight.shape[2:], x.shape
+    filters = _matrix(weight)
+    rows, columns = (size + 2 * p - k + 1 for size, p, k in
+                     zip(x.shape[2:], pad, kernel, strict=True))
+    top = torch.empty(images, len(weight), rows, columns, dtype=x.dtype, device=x.device,
+                      memory_format=torch.channels_last)
+    places = top.permute(0, 2, 3, 1)
+    most = max(1, PIECE // (columns * filters.shape[1] * x.element_size()))     # rows of a piece
+    pieces = -(-rows // most)
+    step = -(-rows // pieces)
+    for n in range(images):
+        for piece in range(pieces):
+            first = min(piece * step, rows - step)
+            part = places[n, first:first + step].view(-1, len(weight))
+            held = _windows_of_rows(x[n:n + 1], kernel, pad, first, step)
+            _product(held.view(-1, filters.shape[1]), filters, bias, part)
+            part.relu_()
+    return top
+
+
+def _windows_of_rows(x, kernel, pad, first, count):
+    """The windows of `count` rows of places, the first of them `first`, of one image."""
+    high, above = count + kernel[0] - 1, first - pad[0]     # rows of the image, with its pad
+    begin, end = (min(max(row, 0), x.shape[2]) for row in (above, above + high))
+    rows = x[:, :, begin:end]
+    if end - begin < high:
+        before = min(max(-above, 0), high)
+        rows = F.pad(rows, (0, 0, before, high - (end - begin) - before))
+    return patches(rows, kernel, (0, pad[1]))
+
+
+def _product(rows, filters, bias, out):
+    """out = rows (places, K) times filters (outputs, K) transposed, and the bias."""
+    outputs, deep = filters.shape
+    wide = rows.dtype in (torch.float32, torch.float64)     # whose partial sums lose nothing
+    if rows.is_cuda and wide and outputs <= FEW and deep >= DEEP and deep % PARTS == 0:
+        sums = in_parts(rows, filters)
+        out.copy_(sums) if bias is None else torch.add(sums, bias, out=out)
+    elif bias is None:
+        torch.mm(rows, filters.t(), out=out)
+    else:
+        torch.addmm(bias, rows, filters.t(), out=out)
+
+
+def in_parts(rows, filters):
+    """rows (places, K) times filters (outputs, K) transposed. So few outputs occupy few of a GPU's
+    processors, so K is cut into PARTS, which are summed side by side."""
+    outputs, deep = filters.shape
+    each = deep // PARTS
+    return torch.bmm(rows.view(len(rows), PARTS, each).transpose(0, 1),
+                     filters.view(outputs, PARTS, each).permute(1, 2, 0)).sum(0)
 
 
 def _is_view(kernel, pad):

@@ -66,11 +66,15 @@ from test_unrolled import (  # noqa: F401
     test_bad_arguments_of_sums,
     test_convolution,
     test_convolution_and_relu,
+    test_image_convolution,
+    test_image_convolution_of_nan,
+    test_image_convolution_refuses,
     test_patches_are_the_twin,
     test_relu_backward,
     test_relu_backward_of_nan_and_views,
     test_relu_backward_refuses,
     test_sums_of_patches_are_the_twins_gradient,
+    test_unrolled_in_pieces,
 )
 from test_update import test_same_bits_as_the_rules  # noqa: F401
 

@@ -17,10 +17,28 @@ from conv_ops import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_ops import DEVICES
 from test_ops_inputs import views
 
-from fcn_repro.ops.conv_relu import conv_relu, conv_relu_ref, relu_backward, relu_backward_ref
-from fcn_repro.ops.unrolled import conv_unrolled, conv_unrolled_ref, patches, patches_ref
+from fcn_repro.net.precision import tf32
+from fcn_repro.ops import unrolled
+from fcn_repro.ops.conv_relu import (
+    by_image,
+    by_products,
+    conv_relu,
+    conv_relu_ref,
+    image_conv_relu,
+    image_conv_relu_ref,
+    relu_backward,
+    relu_backward_ref,
+)
+from fcn_repro.ops.unrolled import (
+    conv_relu_unrolled,
+    conv_unrolled,
+    conv_unrolled_ref,
+    patches,
+    patches_ref,
+)
 
 RUN = torch.ops.fcn_repro
 TYPES = torch.float32, torch.float64, torch.float16, torch.bfloat16
@@ -41,19 +59,21 @@ SAMPLES = [
 ]
 
 
+@pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('dtype', TYPES)
 @pytest.mark.parametrize('shape, outputs, kernel, pad', SAMPLES)
-def test_patches_are_the_twin(shape, outputs, kernel, pad, dtype):
-    x = draws(*shape).to(dtype)
+def test_patches_are_the_twin(shape, outputs, kernel, pad, dtype, device):
+    x = draws(*shape).to(device, dtype)
     for view in views(x).values() if x.numel() else [x]:
         held = patches(view, kernel, pad)
         assert torch.equal(held, patches_ref(x, kernel, pad)) and held.is_contiguous()
 
 
+@pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('dtype', TYPES)
 @pytest.mark.parametrize('shape, outputs, kernel, pad', SAMPLES)
-def test_sums_of_patches_are_the_twins_gradient(shape, outputs, kernel, pad, dtype):
-    x = draws(*shape).double().requires_grad_()
+def test_sums_of_patches_are_the_twins_gradient(shape, outputs, kernel, pad, dtype, device):
+    x = draws(*shape).double().to(device).requires_grad_()
     held = patches_ref(x, kernel, pad)
     top = top_of(held).to(dtype)
     wanted, = torch.autograd.grad(held, x, top.double())
@@ -158,11 +178,12 @@ def test_mixed_devices():
     check_devices(lambda *args: relu_backward(*args)[0], 'relu_backward', (ONES, ONES))
 
 
+@pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('dtype', TYPES)
 @pytest.mark.parametrize('shape', [(1, 1, 1, 1), (2, 16, 9, 11), (1, 64, 50, 61), (3, 3, 40, 7),
                                    (1, 600, 3, 5), (0, 4, 2, 2), (2, 0, 3, 3), (2, 4, 0, 3)])
-def test_relu_backward(shape, dtype):
-    grad, top = draws(*shape).to(dtype), draws(*shape, seed=1).relu().to(dtype)
+def test_relu_backward(shape, dtype, device):
+    grad, top = draws(*shape).to(device, dtype), draws(*shape, seed=1).relu().to(device, dtype)
     for placed in [(grad, top), (grad.contiguous(memory_format=LAST), top)]:
         masked, sums = relu_backward(*placed)
         wanted, totals = relu_backward_ref(grad.double(), top.double())
@@ -219,3 +240,93 @@ def test_convolution_and_relu_with_winograds_gradient(pad):
     for compare in gradients, second:
         agree(compare(lambda *args: conv_relu(*args[:3], *how, winograd=True), tensors, None),
               compare(lambda *args: conv_relu_ref(*args[:3], *how), exact(tensors), None), 4e-6)
+
+
+@pytest.mark.parametrize('forward', [by_image, by_products])
+def test_convolution_and_relu_by_other_ways(forward):
+    """First and second derivatives."""
+    tensors, how = example((2, 3, 9, 10), 8, (3, 3)), ((1, 1), (1, 2), (1, 1), 1)
+    for compare in gradients, second:
+        agree(compare(lambda *args: conv_relu(*args[:3], *how, forward), tensors, None),
+              compare(lambda *args: conv_relu_ref(*args[:3], *how), exact(tensors), None),
+              TOLERANCE)
+
+
+@pytest.mark.parametrize('bias', [True, False], ids=['bias', 'no bias'])
+@pytest.mark.parametrize('piece', [1, 2000, 1 << 30])
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('shape, outputs, kernel, pad', [
+    sample for sample in SAMPLES if min(sample[0][:2])])
+def test_unrolled_in_pieces(shape, outputs, kernel, pad, device, piece, bias, monkeypatch):
+    monkeypatch.setattr(unrolled, 'PIECE', piece)
+    x, weight, b = (t.detach().to(device) for t in example(shape, outputs, kernel))
+    with torch.no_grad(), tf32(False):
+        found = conv_relu_unrolled(x, weight, b if bias else None, pad)
+        x, weight, b = exact((x, weight, b))
+        wanted = conv_unrolled_ref(x, weight, b if bias else None, pad).relu()
+    assert found.shape == wanted.shape and found.is_contiguous(memory_format=LAST)
+    assert torch.allclose(found.double(), wanted, rtol=0, atol=2e-6 * float(wanted.max() + 1))
+
+
+def test_equal_windows_have_equal_bits_in_all_pieces(monkeypatch):
+    x = draws(1, 8, 1, 9).expand(1, 8, 23, 9).contiguous(memory_format=LAST)
+    weight = draws(16, 8, 3, 3).contiguous(memory_format=LAST)
+    monkeypatch.setattr(unrolled, 'PIECE', 4 * 9 * 72 * 4)          # of 4 rows: the last overlaps
+    top = conv_relu_unrolled(x, weight, None, (1, 1))[:, :, 1:-1]
+    assert torch.equal(top, top[:, :, :1].expand_as(top))
+
+
+@pytest.mark.parametrize('places', [0, 1, 35])
+def test_product_in_parts(places):
+    rows, filters = draws(places, 2048), draws(21, 2048, seed=1)
+    found, wanted = unrolled.in_parts(rows, filters), rows.double() @ filters.double().t()
+    assert found.shape == wanted.shape
+    assert torch.allclose(found.double(), wanted, rtol=0, atol=2e-6 * 100)
+
+
+IMAGES = [((1, 3, 5, 7), 64, (1, 1)), ((2, 1, 4, 33), 4, (0, 0)), ((1, 2, 9, 40), 72, (2, 0)),
+          ((1, 4, 3, 3), 128, (0, 0)), ((2, 3, 1, 2), 8, (100, 1)), ((0, 3, 4, 4), 64, (1, 1))]
+
+
+@pytest.mark.parametrize('bias', [True, False], ids=['bias', 'no bias'])
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('dtype', TYPES)
+@pytest.mark.parametrize('shape, outputs, pad', IMAGES)
+def test_image_convolution(shape, outputs, pad, dtype, device, bias):
+    x, weight, b = (t.detach().to(device, dtype) for t in example(shape, outputs, (3, 3)))
+    b = b if bias else None
+    wanted = image_conv_relu_ref(x.double(), weight.double(), b if b is None else b.double(), pad)
+    rounding = {torch.float16: 1e-3, torch.bfloat16: 8e-3}.get(dtype, TOLERANCE)
+    for view in views(x).values() if x.numel() else [x]:
+        top = image_conv_relu(view, weight, b, pad)
+        assert top.dtype == dtype and top.is_contiguous(memory_format=LAST)
+        assert top.shape == wanted.shape
+        assert torch.allclose(top.double(), wanted, rtol=0,
+                              atol=rounding * float(wanted.max() if len(wanted) else 1))
+
+
+def test_image_convolution_of_nan():
+    x, weight = draws(1, 3, 6, 7), draws(8, 3, 3, 3)
+    x[0, 1, 2, 3] = torch.nan
+    assert torch.equal(image_conv_relu(x, weight, None, (1, 1)).isnan(),
+                       image_conv_relu_ref(x, weight, None, (1, 1)).isnan())
+
+
+FILTERS = torch.ones(8, 3, 3, 3)
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'x': torch.ones(2, 5, 4, 5)}, '5 channels, expected 1 to 4'), ({'x': ONES[0]}, '3 axes'),
+    ({'x': ONES[:, :3].long()}, 'x is Long'), ({'weight': FILTERS[:7]}, 'O a multiple of 4'),
+    ({'weight': FILTERS[:, :2]}, r'of shape \[8, 2, 3, 3\]'), ({'weight': FILTERS.half()}, 'Half'),
+    ({'weight': torch.ones(8, 3, 1, 3)}, r'expected Float of \(O, 3, 3, 3\)'),
+    ({'bias': torch.ones(7)}, r'bias, expected Float of \(8,\)'), ({'pad': (-1, 0)}, 'of 0 to'),
+    ({'x': ONES[:, :3, :1]}, 'must be positive')])
+def test_image_convolution_refuses(change, message):
+    check_refused(image_conv_relu, {'x': ONES[:, :3], 'weight': FILTERS, 'bias': None,
+                                    'pad': (0, 0)}, change, f'image_conv_relu: .*{message}')
+
+
+def test_image_convolution_opcheck():
+    torch.library.opcheck(RUN.image_conv_relu, (draws(2, 3, 5, 6).requires_grad_(), draws(
+        8, 3, 3, 3, seed=1).requires_grad_(), draws(8, seed=2).requires_grad_(), (1, 0)))

@@ -58,6 +58,7 @@ def samples():
         'patches': (x, pair, [1, 1]),
         'patches_input': (ones(1, 4, 4, 8), pair, [1, 1]),
         'relu_backward': (ones(1, 2, 3, 3), x),
+        'image_conv_relu': (x, ones(4, 2, 3, 3), None, [1, 1]),
         'constants': (), 'has_avx512_bf16': ()}
 
 
