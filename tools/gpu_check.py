@@ -76,7 +76,7 @@ STEPS = {
     'errors': Step(ERRORS, 90, (PYTEST,)),
     'goldens': Step([sys.executable, '-m', 'fcn_repro', 'check-goldens', '--device', 'cuda',
                      '--bad'], 150, (CASES,)),
-    'tests': Step([*TESTS, '-n', '8', '--continue-on-collection-errors'], 180, (PYTEST,)),
+    'tests': Step([*TESTS, '-n', '8', '--continue-on-collection-errors'], 230, (PYTEST,)),
     'memcheck': Step([SANITIZER, '--tool', 'memcheck', '--error-exitcode', '9', *SANITISED], 180,
                      (r'ERROR SUMMARY: .*',)),
     'racecheck': Step([SANITIZER, '--tool', 'racecheck', '--error-exitcode', '9', *RACES], 180,

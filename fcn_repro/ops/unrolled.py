@@ -119,32 +119,31 @@ class ConvUnrolled(torch.autograd.Function):
 def conv_relu_unrolled(x, weight, bias, pad):
     """The ReLU of conv_unrolled, for images of any size, without gradients.
 
-    The windows are unrolled in pieces of whole rows that fit into a GPU's L2 cache. All pieces of
-    an image have equally many rows, the last one some of the one before: so all products have one
-    shape, and equal windows, as those of a constant border, give equal bits.
+    The windows are unrolled in pieces that fit into a GPU's L2 cache: several images, or rows of
+    one. All pieces of an image have equally many rows, the last one some of the one before: so all
+    products have one shape, and equal windows, as those of a constant border, give equal bits.
     """
-    kernel, (images, _, height, _) = weight.shape[2:], x.shape
-    filters = _matrix(weight)
+    kernel, images, filters = weight.shape[2:], len(x), _matrix(weight)
     rows, columns = (size + 2 * p - k + 1 for size, p, k in
                      zip(x.shape[2:], pad, kernel, strict=True))
     top = torch.empty(images, len(weight), rows, columns, dtype=x.dtype, device=x.device,
                       memory_format=torch.channels_last)
     places = top.permute(0, 2, 3, 1)
-    most = max(1, PIECE // (columns * filters.shape[1] * x.element_size()))     # rows of a piece
-    pieces = -(-rows // most)
-    step = -(-rows // pieces)
-    for n in range(images):
+    fit = PIECE // (columns * filters.shape[1] * x.element_size())      # rows of windows
+    pieces = -(-rows // max(1, fit))                                    # of an image
+    step, each = -(-rows // pieces), max(1, fit // rows)
+    for n in range(0, images, each):
         for piece in range(pieces):
             first = min(piece * step, rows - step)
-            part = places[n, first:first + step].view(-1, len(weight))
-            held = _windows_of_rows(x[n:n + 1], kernel, pad, first, step)
+            part = places[n:n + each, first:first + step].view(-1, len(weight))
+            held = _windows_of_rows(x[n:n + each], kernel, pad, first, step)
             _product(held.view(-1, filters.shape[1]), filters, bias, part)
             part.relu_()
     return top
 
 
 def _windows_of_rows(x, kernel, pad, first, count):
-    """The windows of `count` rows of places, the first of them `first`, of one image."""
+    """The windows of `count` rows of places, the first of them `first`."""
     high, above = count + kernel[0] - 1, first - pad[0]     # rows of the image, with its pad
     begin, end = (min(max(row, 0), x.shape[2]) for row in (above, above + high))
     rows = x[:, :, begin:end]
