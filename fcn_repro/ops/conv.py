@@ -7,13 +7,14 @@ import torch.nn.functional as F
 
 from . import conv3x3, conv_gemm, has_avx512_bf16, winograd, winograd_filters
 from .cache import TensorCache
-from .conv_relu import by_image, by_products, conv_relu
+from .conv_relu import by_cudnn, by_image, by_products, conv_relu
 from .gemm import CHANNELS as GEMM_CHANNELS
 from .unrolled import conv_unrolled
 from .winograd import CHANNELS, MOST_PAD, TILE
 
 TILES = 64          # of TILE x TILE outputs: with fewer, transforming the filters costs too much
 GPU_CHANNELS = 32   # input and output channels on a GPU: with fewer, transforms cost what they save
+DEEP = 256          # input channels from which unrolled products are quicker than cuDNN's sums
 PLACES = 1024       # of the top, over all images: with more, repacking filters pays
 SMALL = 3           # sides of the kernels that cuDNN is quick with
 NARROW = torch.float16, torch.bfloat16
@@ -45,7 +46,8 @@ class Conv2d:
             if of_image(x, weight):
                 return conv_relu(x, weight, bias, *how, by_image)
             if torch.is_grad_enabled() and self.winograd_on_gpu(x, weight, pad):
-                return conv_relu(x, weight, bias, *how, by_products, winograd=True)
+                way = by_products if weight.shape[1] >= DEEP else by_cudnn
+                return conv_relu(x, weight, bias, *how, way, winograd=True)
         y = self.own(x, weight, bias, pad) if simple else None
         if y is None:
             if x.is_cuda and group == 1:

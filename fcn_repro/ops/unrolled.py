@@ -13,7 +13,7 @@ from .extension import Pair, checked
 from .registration import fake_kernel
 
 FEW, DEEP, PARTS = 64, 2048, 16     # a product of few outputs and so many factors, in parts
-PIECE = 32 << 20        # bytes of unrolled windows at a time: less than an L2 cache
+PIECE = 64 << 20        # bytes of unrolled windows at a time: about an L2 cache
 
 
 @checked
