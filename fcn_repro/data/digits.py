@@ -165,7 +165,9 @@ def texture(rng: np.random.Generator, size: Sequence[int], colour: np.ndarray,
     field += np.float32(rng.uniform(0, 0.6)) * np.sin((rows + cols) * np.float32(6.2832 / period)
                                                       + np.float32(phase))
     tint = (rng.uniform(8, 32, 3) * rng.choice((-1, 1), 3)).astype(np.float32)
-    return np.float32(colour) + field[..., None] * (tint * np.float32(strength))
+    planes = np.multiply.outer(tint * np.float32(strength), field)      # a channel at a time: quicker
+    planes += np.float32(colour)[:, None, None]
+    return planes.transpose(1, 2, 0)
 
 
 def colours(rng: np.random.Generator, strength: float, inks: int = 1) -> np.ndarray:
@@ -189,7 +191,8 @@ def paint(canvas: np.ndarray, alpha: np.ndarray, top: int, left: int, ink: np.nd
 
 def to_uint8(canvas: np.ndarray) -> np.ndarray:
     """Round and clip to 0..255."""
-    return np.clip(np.round(canvas), 0, 255).astype(np.uint8)
+    rounded = np.rint(canvas)
+    return np.clip(rounded, 0, 255, out=rounded).astype(np.uint8)
 
 
 class DigitDataLayer(DataLayer):
@@ -264,7 +267,9 @@ class DigitDataLayer(DataLayer):
             hard = min(1.0, k / self.curriculum) if self.curriculum else 1.0
         else:
             chosen = (k * self.batch_size + np.arange(self.batch_size)) % len(self.images)
-        data = np.stack([self.draw(rng, self.images[i], hard) for i in chosen])
+        data = np.empty((len(chosen), 3, self.size, self.size), np.float32)
+        for place, i in zip(data, chosen, strict=True):
+            place[:] = self.draw(rng, self.images[i], hard)
         return data, self.labels[chosen].astype(np.float32)
 
     def draw(self, rng: np.random.Generator, image: np.ndarray, hard: float) -> np.ndarray:
