@@ -45,19 +45,23 @@ ERRORS = [*TESTS, '-n', '4', 'tests/ops', 'tests/solver/test_update.py',
           'tests/layers/test_loss_layers.py', *ON_HOST, '-k',
           'bad or refus or wrong or errors or out_of_range or mixed or empty_crops or beyond '
           'or requires']
+# those that compute on the GPU; the others are what `make test` is for
+GPU_TESTS = [*TESTS, '-n', '6', '--continue-on-collection-errors', '-k',
+             'cuda or gpu or graphs or device']
 SANITISED = [*TESTS, '-n', '6', 'tests/ops', 'tests/solver/test_update.py', *ON_HOST, '-k',
              'cuda and (twin or golden or rules or border or pool or col2im or winograd or image '
              'or unrolled or relu_backward)']
 # of the kernels whose threads share memory
 RACES = [*TESTS, '-n', '4', 'tests/ops/test_ops.py', 'tests/ops/test_ops_reduced.py',
          'tests/ops/test_unrolled.py', '-k',
-         'cuda and float32 and (twin or golden or image or relu_backward)']
+         'cuda and dtype0 and (twin or golden or image or relu_backward)']     # float32
 BENCH = [sys.executable, 'benchmarks/bench.py', '--device', 'cuda', '--compile', 'nets']
 CASES = r'\d+ cases, .*'
 COMPILED = [f'{what} {precision}' for what, precisions in (
     ('images', ('bf16', 'tf32', 'fp32')), ('training', ('tf32', 'fp32')))
     for precision in precisions]
 PYTEST = r'\d+ (?:passed|failed|error).* in [\d.]+s.*'
+SUMMARY = 10        # seconds that a step has to say what failed, when its time is over
 LINES = 200         # of each step's output in the report
 
 
@@ -73,16 +77,16 @@ class Step(NamedTuple):
 
 
 STEPS = {
-    'errors': Step(ERRORS, 90, (PYTEST,)),
+    'errors': Step(ERRORS, 120, (PYTEST,)),
     'goldens': Step([sys.executable, '-m', 'fcn_repro', 'check-goldens', '--device', 'cuda',
-                     '--bad'], 150, (CASES,)),
-    'tests': Step([*TESTS, '-n', '8', '--continue-on-collection-errors'], 230, (PYTEST,)),
-    'memcheck': Step([SANITIZER, '--tool', 'memcheck', '--error-exitcode', '9', *SANITISED], 180,
+                     '--bad'], 200, (CASES,)),
+    'tests': Step(GPU_TESTS, 200, (PYTEST,)),
+    'memcheck': Step([SANITIZER, '--tool', 'memcheck', '--error-exitcode', '9', *SANITISED], 200,
                      (r'ERROR SUMMARY: .*',)),
     'racecheck': Step([SANITIZER, '--tool', 'racecheck', '--error-exitcode', '9', *RACES], 180,
                       (r'RACECHECK SUMMARY: .*',)),
     # what torch.compile keeps on disk, so that the benchmarks need not wait for it
-    'compile': Step([*BENCH, '--runs', '1', '--only', *COMPILED], 180),
+    'compile': Step([*BENCH, '--runs', '1', '--only', *COMPILED], 200),
     'train': Step([sys.executable, '-m', 'fcn_repro', 'train', 'mini-fcn32s', '--runs', str(RUNS)],
                   90, (r'[\d.]+ images/s', r'mean IU [\d.]+'), True, None),
     'benchmarks': Step([*BENCH, '--json', str(RESULTS)], 200,
@@ -120,8 +124,9 @@ def run(name: str, step: Step) -> Outcome:
     except OSError as error:
         return Outcome(f'failed to start: {error}')
     over = threading.Event()
-    clock = threading.Timer(step.seconds, lambda: (over.set(), end(process)))
-    clock.start()
+    clock = threading.Timer(step.seconds, lambda: (over.set(), end(process, signal.SIGINT)))
+    last = threading.Timer(step.seconds + SUMMARY, lambda: end(process))
+    clock.start(), last.start()
     lines = []
     try:
         for line in process.stdout:
@@ -129,7 +134,7 @@ def run(name: str, step: Step) -> Outcome:
             print(f'{name}: {line}', end='', flush=True)
         status = process.wait()
     finally:
-        clock.cancel()
+        clock.cancel(), last.cancel()
         end(process)
     output = ''.join(lines)
     found = [re.findall(pattern, output, re.MULTILINE)[-1:] for pattern in step.figures]
@@ -138,10 +143,10 @@ def run(name: str, step: Step) -> Outcome:
                    '; '.join(each for last in found for each in last))
 
 
-def end(process) -> None:
-    """Kill a step with all that it has started."""
+def end(process, by: int = signal.SIGKILL) -> None:
+    """End a step with all that it has started."""
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, by)
 
 
 def judge(status: int, output: str) -> str:
