@@ -68,6 +68,17 @@ __device__ __forceinline__ void store_through(T* at, const Pack<T, vec>& pack) {
   store_bits<true>(at, pack);
 }
 
+// The same pointer, which the compiler keeps in a register: it would compute it anew, from the
+// kernel's arguments, for each of the loads that a condition guards.
+template <typename T>
+__device__ __forceinline__ T* kept(T* at) {
+#if defined(__CUDA_ARCH__)
+  asm("" : "+l"(at));
+  __builtin_assume(__isGlobal(at));
+#endif
+  return at;
+}
+
 // Whether packs of `bytes` may stand at an address
 inline bool is_aligned_to(const void* at, size_t bytes) {
   return reinterpret_cast<uintptr_t>(at) % bytes == 0;

@@ -138,59 +138,92 @@ constexpr int kRun = sizeof(Acc) == 8 ? 2 : 4;
 template <typename Acc>
 struct Run {
   int64_t first;          // row of pixels, maybe above the image
-  int64_t far, near;      // input rows; far may be -1, near one end the last
+  int64_t far, near;      // input rows; far may be -1, near one behind the last
   Acc far_tap[kRun<Acc>], near_tap[kRun<Acc>];
   bool has_far[kRun<Acc>], has_near[kRun<Acc>];
+  bool whole;             // whether all rows have both; the same in all threads of a block
 
   // Run r of those between two input rows, of which `near` is the lower one
   __device__ __forceinline__ Run(const Source<Acc>& from, int64_t near, int64_t r)
-      : first(near * from.y.stride + r * kRun<Acc> - from.y.shift), far(near - 1), near(near) {
+      : first(near * from.y.stride + r * kRun<Acc> - from.y.shift), far(near - 1), near(near),
+        whole(true) {
     for (int q = 0; q < kRun<Acc>; ++q) {
       const int64_t phase = r * kRun<Acc> + q;
       has_near[q] = near < from.y.in && phase < from.y.stride && phase < from.y.k;
       has_far[q] = far >= 0 && phase < from.y.stride && phase + from.y.stride < from.y.k;
       near_tap[q] = has_near[q] ? from.taps_y[phase] : Acc(0);
       far_tap[q] = has_far[q] ? from.taps_y[phase + from.y.stride] : Acc(0);
+      whole = whole && has_near[q] && has_far[q];
     }
   }
 
-  // The inputs of a plane above and below, blended along x at a column
-  __device__ __forceinline__ void blend(const Source<Acc>& from, const Acc* plane,
-                                        const Column<Acc>& column, Acc& above, Acc& below) const {
-    const int64_t width = from.x_axis.in;
-    above = far >= 0 ? column.blend(plane + far * width) : Acc(0);
-    below = near < from.y.in ? column.blend(plane + near * width) : Acc(0);
-  }
-
-  // The scores at the pixels of the run
+  // The scores at the pixels of the run, from the inputs above and below, blended along x
+  template <bool all>
   __device__ __forceinline__ void scores(Acc above, Acc below, Acc* to) const {
     for (int q = 0; q < kRun<Acc>; ++q) {
-      const Acc near = has_near[q] ? below : Acc(0);
-      to[q] = has_far[q] ? of_pair(far_tap[q], above, near_tap[q], near) : near_tap[q] * near;
+      if constexpr (all) {
+        to[q] = of_pair(far_tap[q], above, near_tap[q], below);
+      } else {
+        const Acc near = has_near[q] ? below : Acc(0);
+        to[q] = has_far[q] ? of_pair(far_tap[q], above, near_tap[q], near) : near_tap[q] * near;
+      }
+    }
+  }
+};
+
+// The four inputs of a run's pixels at a column: offsets in a plane of scores, in 32 bits
+template <typename Acc>
+struct Corners {
+  uint32_t offset[4];     // above far, above near, below far, below near
+  bool there[4];
+  uint32_t plane;
+
+  __device__ __forceinline__ Corners(const Source<Acc>& from, const Run<Acc>& run,
+                                     const Column<Acc>& column)
+      : plane(static_cast<uint32_t>(from.y.in * from.x_axis.in)) {
+    const bool rows[] = {run.far >= 0, run.near < from.y.in};
+    const int columns[] = {column.far, column.near};
+    for (int i = 0; i < 4; ++i) {
+      there[i] = rows[i / 2] && columns[i % 2] >= 0;
+      const int64_t at = (run.far + i / 2) * from.x_axis.in + columns[i % 2];
+      offset[i] = there[i] ? static_cast<uint32_t>(at) : 0;
     }
   }
 };
 
 // body(c, scores) for the classes [begin, end) of an image. The inputs of kClasses are read at once:
 // one after the other, their latency would be most of the kernel's time.
-template <typename Acc, typename Body>
-__device__ __forceinline__ void each_class(const Source<Acc>& from, const Run<Acc>& run,
+template <bool all, typename Acc, typename Body>
+__device__ __forceinline__ void each_class(const Corners<Acc>& corners, const Run<Acc>& run,
                                            const Column<Acc>& column, const Acc* image, int begin,
                                            int end, Body body) {
-  const int64_t plane = from.y.in * from.x_axis.in;
 #pragma unroll 1
   for (int first = begin; first < end; first += kClasses) {
     Acc above[kClasses], below[kClasses], score[kRun<Acc>];
     for (int k = 0; k < kClasses; ++k) {
-      const int c = first + k < end ? first + k : end - 1;
-      run.blend(from, image + c * plane, column, above[k], below[k]);
+      const uint32_t at = static_cast<uint32_t>(first + k < end ? first + k : end - 1) * corners.plane;
+      Acc value[4];
+      for (int i = 0; i < 4; ++i)
+        value[i] = corners.there[i] ? image[at + corners.offset[i]] : Acc(0);
+      above[k] = of_pair(column.far_tap, value[0], column.near_tap, value[1]);
+      below[k] = of_pair(column.far_tap, value[2], column.near_tap, value[3]);
     }
     for (int k = 0; k < kClasses; ++k) {
       if (first + k >= end) break;
-      run.scores(above[k], below[k], score);
+      run.template scores<all>(above[k], below[k], score);
       body(first + k, score);
     }
   }
+}
+
+template <typename Acc, typename Body>
+__device__ __forceinline__ void each_class(const Corners<Acc>& corners, const Run<Acc>& run,
+                                           const Column<Acc>& column, const Acc* image, int begin,
+                                           int end, Body body) {
+  if (run.whole)
+    each_class<true>(corners, run, column, image, begin, end, body);
+  else
+    each_class<false>(corners, run, column, image, begin, end, body);
 }
 
 // The blocks of an image: runs of rows, a block's width of pixels each. In 32 bits, whose divisions
@@ -240,7 +273,8 @@ __global__ void __launch_bounds__(kThreads, 4)
     if (place.ox >= x.out) continue;
     const Run<Acc> run(source, place.m, place.r);
     const Column<Acc> column(x, source.taps_x, place.ox);
-    const Acc* image = source.x + place.n * source.classes * y.in * x.in;
+    const Corners<Acc> corners(source, run, column);
+    const Acc* image = kept(source.x + place.n * source.classes * y.in * x.in);
     const int64_t pixel = (place.n * y.out + run.first) * x.out + place.ox;
     int label[kRun<Acc>];  // -1 where the pixel takes no part, kOutside where it is not in the image
     Acc largest[kRun<Acc>], own[kRun<Acc>], exps[kRun<Acc>];
@@ -248,13 +282,13 @@ __global__ void __launch_bounds__(kThreads, 4)
       label[q] = place.has(y, run, q) ? class_at(args, pixel + q * x.out, sum) : kOutside;
       largest[q] = static_cast<Acc>(-INFINITY), own[q] = 0, exps[q] = 0;
     }
-    each_class(source, run, column, image, 0, classes, [&](int c, const Acc* score) {
+    each_class(corners, run, column, image, 0, classes, [&](int c, const Acc* score) {
       for (int q = 0; q < kRun<Acc>; ++q) {
         largest[q] = score[q] > largest[q] ? score[q] : largest[q];
         own[q] = c == label[q] ? score[q] : own[q];
       }
     });
-    each_class(source, run, column, image, 0, classes, [&](int, const Acc* score) {
+    each_class(corners, run, column, image, 0, classes, [&](int, const Acc* score) {
       for (int q = 0; q < kRun<Acc>; ++q) exps[q] += exp_of(score[q] - largest[q]);
     });
     for (int q = 0; q < kRun<Acc>; ++q)
@@ -285,13 +319,19 @@ __global__ void __launch_bounds__(kThreads)
                   : static_cast<Acc>(sum.loss / divisor(args, sum.valid));
 }
 
-// The slope of the loss for the score of class c at a pixel, over `scale`
+// What the slopes of a pixel are multiplied by
 template <typename Acc>
-__device__ __forceinline__ Acc slope(const LossArgs<Acc>& args, const Pixel<Acc>& pixel, Acc scale,
-                                     int c, Acc score) {
-  if (pixel.label < 0) return Acc(0);
-  const Acc weight = args.weight ? args.weight[pixel.label] : Acc(1);
-  return scale * (weight * (exp_of(score - pixel.log_sum) - (c == pixel.label ? Acc(1) : Acc(0))));
+__device__ __forceinline__ Acc weight_of(const LossArgs<Acc>& args, const Pixel<Acc>& pixel,
+                                         Acc scale) {
+  return args.weight && pixel.label >= 0 ? scale * args.weight[pixel.label] : scale;
+}
+
+// The slope of the loss for the score of class c at a pixel; 0 where it takes no part
+template <typename Acc>
+__device__ __forceinline__ Acc slope(const Pixel<Acc>& pixel, Acc weight, int c, Acc score) {
+  const Acc value =
+      weight * (exp_of(score - pixel.log_sum) - (c == pixel.label ? Acc(1) : Acc(0)));
+  return pixel.label >= 0 ? value : Acc(0);
 }
 
 // Groups of planes of scores, at most kClasses of one image each: `count` of them from `first` on
@@ -326,10 +366,11 @@ __global__ void __launch_bounds__(kThreads, 4)
     for (int64_t oy = blockIdx.x; oy < height; oy += gridDim.x)
       for (int64_t ox = threadIdx.x; ox < width; ox += kThreads) {
         const Pixel<Acc> pixel = pixels[(n * height + oy) * width + ox];
+        const Acc weight = weight_of(args, pixel, scale);
         const PixelScore<false, Acc> score(source, n, oy, ox);
         for (int c = groups.begin(group); c < end; ++c)
           slopes[((n * source.classes + c - first) * height + oy) * width + ox] =
-              slope(args, pixel, scale, c, score(c));
+              slope(pixel, weight, c, score(c));
       }
   }
 }
@@ -337,7 +378,7 @@ __global__ void __launch_bounds__(kThreads, 4)
 // Where at most two inputs an axis feed a pixel: a thread has the pixels of a run at a column, and
 // a group of planes. blockIdx.y walks the groups, blockIdx.x the runs of one.
 template <typename Acc>
-__global__ void __launch_bounds__(kThreads, 5)
+__global__ void __launch_bounds__(kThreads, sizeof(Acc) == 8 ? 4 : 5)
     slope_kernel(const LossArgs<Acc> args, const Runs runs, const Pixel<Acc>* pixels,
                  const LossSum* total, const Groups groups, Acc* slopes) {
   const Source<Acc>& source = args.source;
@@ -352,17 +393,22 @@ __global__ void __launch_bounds__(kThreads, 5)
       const Run<Acc> run(source, place.m, place.r);
       const Column<Acc> column(x, source.taps_x, place.ox);
       const int64_t in_plane = run.first * x.out + place.ox;
+      const Corners<Acc> corners(source, run, column);
       Pixel<Acc> pixel[kRun<Acc>];
+      Acc weight[kRun<Acc>];
       bool inside[kRun<Acc>];
       for (int q = 0; q < kRun<Acc>; ++q) {
         inside[q] = place.has(y, run, q);
         pixel[q] = inside[q] ? pixels[n * size + in_plane + q * x.out] : Pixel<Acc>{0, -1};
+        weight[q] = weight_of(args, pixel[q], scale);
       }
-      each_class(source, run, column, source.x + n * source.classes * y.in * x.in,
+      each_class(corners, run, column, kept(source.x + n * source.classes * y.in * x.in),
                  groups.begin(group), groups.end(group), [&](int c, const Acc* score) {
-                   Acc* to = slopes + (n * source.classes + c - first) * size + in_plane;
-                   for (int q = 0; q < kRun<Acc>; ++q)
-                     if (inside[q]) to[q * x.out] = slope(args, pixel[q], scale, c, score[q]);
+                   Acc* to = kept(slopes + (n * source.classes + c - first) * size + in_plane);
+                   for (int q = 0; q < kRun<Acc>; ++q, to += x.out) {
+                     const Acc value = slope(pixel[q], weight[q], c, score[q]);
+                     if (inside[q]) *to = value;
+                   }
                  });
     }
   }
@@ -376,7 +422,8 @@ bool suits_two_taps(const Source<Acc>& s) {
     return below(axis.out + axis.shift + axis.k) && below(axis.in);
   };
   return has_two_taps(s.y) && has_two_taps(s.x_axis) && short_axis(s.y) && short_axis(s.x_axis) &&
-         s.y.stride <= kThreads && below(s.batch * (s.y.out + 2 * s.y.stride)) &&
+         s.y.stride <= kThreads && below(s.classes * s.y.in * s.x_axis.in) &&
+         below(s.batch * (s.y.out + 2 * s.y.stride)) &&
          below((s.x_axis.out / kThreads + 1) * s.batch * (s.y.out + 2 * s.y.stride));
 }
 
