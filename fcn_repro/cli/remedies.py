@@ -130,6 +130,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'no-weights': 'Train it first, or name a file with --weights.',
     'no-finished-run': 'Train one (`fcn-repro train {stage}`), or give --run, or --net and '
                        '--weights.',
+    'only-stopped-runs': 'Go on with it (`fcn-repro train {stage} --restore`), or take its newest '
+                         'weights: --run {run}.',
     'no-weights-yet': 'Wait for its first snapshot, or name a file with --weights.',
     'no-snapshot': 'Train without --restore.',
     'run-immovable': 'Give another --out.',

@@ -31,6 +31,12 @@ def choose_run(images: Sequence[Path] = (), runs: str | PathLike[str] = 'runs',
     fitting = [run for run in found if (run.stage is not None and run.stage.classifier)
                == classifier]
     finished = sorted((run for run in fitting if run.finished), key=age, reverse=True)
+    if not finished and fitting:
+        last = max(fitting, key=age)
+        raise FcnError(f'no finished run is in {runs}{listed(found)}{told(broken)}',
+                       code='only-stopped-runs', facts={'stage': last.stage_name,
+                                                        'run': str(last.folder)},
+                       do='Train one to its end, or name one that has weights.')
     if not finished:
         kind = 'of a classifier ' if classifier else ''
         raise FcnError(f'no finished run {kind}is in {runs}{listed(found)}{told(broken)}',

@@ -16,11 +16,30 @@ from .reading import Note
 @dataclass(frozen=True)
 class Fusion:
     """One change that a pass made. request: what the pass served ('outputs', "labels of 'score'");
-    layers: keys of the layers of the net that it is about; what: the change in words."""
+    layers: keys of the layers of the net that it is about; what: the change in words; kind: these
+    words without the layers' names."""
     request: str
     of: str
     layers: tuple[tuple[str, int], ...]
     what: str
+    kind: str
+
+
+MANY = 3        # changes of one kind that are still told one by one
+
+
+def alike(fusions: Sequence[Fusion]) -> list[list[int]]:
+    """The numbers of the fusions, together where one pass made more than MANY of one kind."""
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for k, fusion in enumerate(fusions):
+        groups.setdefault((fusion.of, fusion.request, fusion.kind), []).append(k)
+    return sorted(part for group in groups.values()
+                  for part in ([group] if len(group) > MANY else [[k] for k in group]))
+
+
+def summary(fusions: Sequence[Fusion]) -> str:
+    """Several of one kind in a few words."""
+    return f'{len(fusions)} times {fusions[0].kind}'
 
 
 def fusions_of(graph: Graph, notes: list[Note], passes: Sequence[Pass] = DEFAULT) -> list[Fusion]:
@@ -61,15 +80,18 @@ def change(of: str, request: str, node: Node, old: Node | None, graph: Graph) ->
         if node.setting:
             cells = f', which restores {max(count for *_, count in node.setting)} equal rows and ' \
                     'columns at each side'
-        return Fusion(request, of, (made.key,), f"after '{made.unique_name}' a {node.type} is "
-                                                f'inserted{cells}')
+        what = f'a {node.type} is inserted{cells}'
+        return Fusion(request, of, (made.key,), f"after '{made.unique_name}' {what}", what)
     if node.type == old.type:
         pads = [make_layer(each).window()[2] for each in (old, node)]
         was, now = ('x'.join(map(str, dict.fromkeys(pad))) for pad in pads)
-        return Fusion(request, of, (node.key,), f"'{node.unique_name}': pad {was} becomes {now}; "
-                      'the rows and columns that are left out are all equal, and restored later')
+        what = f'pad {was} becomes {now}; the rows and columns that are left out are all equal, ' \
+               'and restored later'
+        return Fusion(request, of, (node.key,), f"'{node.unique_name}': {what}", what)
     parts = [part for part in node.parts if part.type != 'Split'] or [old]
     if old not in parts and not old.parts:
         parts.append(old)
     names = ' + '.join(f"'{part.unique_name}' ({part.type})" for part in parts)
-    return Fusion(request, of, tuple(part.key for part in parts), f'{names} become one {node.type}')
+    types = ' + '.join(part.type for part in parts)
+    return Fusion(request, of, tuple(part.key for part in parts),
+                  *(f'{words} become one {node.type}' for words in (names, types)))

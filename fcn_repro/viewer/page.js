@@ -108,7 +108,7 @@
   }
   function fusions() {
     if (!data.fusions.length) return;
-    const list = data.fusions.map((each, k) => {
+    const items = data.fusions.map((each, k) => {
       const item = make('li', [make('b', `${k + 1} `), `${each.of}: ${each.what}`,
         each.request === 'outputs' ? '' : ` (for ${each.request})`]);
       item.addEventListener('mouseenter', () => mates(each.layers));
@@ -116,7 +116,13 @@
       item.addEventListener('click', () => { if (each.layers.length) select(each.layers[0], true); });
       return item;
     });
-    $('fusions').append(make('h2', ['What passes make of it ', make('small', String(list.length))]),
+    const list = data.alike.map(([words, group]) => {
+      if (group.length === 1) return items[group[0]];
+      const many = make('details', [make('summary', `${data.fusions[group[0]].of}: ${words}`),
+        make('ul', group.map(k => items[k]))]);
+      return make('li', [many]);
+    });
+    $('fusions').append(make('h2', ['What passes make of it ', make('small', String(items.length))]),
       make('ul', list));
   }
   function mates(numbers) {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .describe import FLOAT, KINDS, Blob, Drawn, Item
+from .fusions import alike, summary
 from .svg import MARGIN, MARKER, STYLE, Picture, draw
 from .words import (
     bytes_of,
@@ -118,6 +119,8 @@ def data_of(drawn: Drawn, picture: Picture) -> dict[str, Any]:
     return {'file': plain(Path(drawn.graph.file).name), 'macs': drawn.macs, 'params': drawn.params,
             'width': round(picture.width), 'height': round(picture.height), 'margin': MARGIN,
             'boxes': boxes, 'fusions': fusions,
+            'alike': [[plain(summary([drawn.fusions[k] for k in group])), group]
+                      for group in alike(drawn.fusions)],
             'layers': [layer_data(i, item, drawn, makers, readers)
                        for i, item in enumerate(drawn.items)]}
 

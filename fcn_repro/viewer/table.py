@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .describe import Drawn, Item
+from .fusions import Fusion, alike, summary
 from .words import (
     bytes_of,
     field_size,
@@ -32,10 +33,18 @@ def text_of(drawn: Drawn) -> str:
     lines += ['', *aligned_pairs(totals(drawn))]
     lines += section('crops', [f'{named(drawn.items[i].name)}: {plain(cut.words)}'
                                for i, cut in drawn.cuts.items()])
-    lines += section('passes', [f'{fusion.of} ({plain(fusion.request)}): {plain(fusion.what)}'
-                                for fusion in drawn.fusions])
+    lines += section('passes', [told([drawn.fusions[k] for k in group])
+                                for group in alike(drawn.fusions)])
     lines += section('notes', gathered(drawn.notes, drawn.graph.file))
     return '\n'.join(line.rstrip() for line in lines) + '\n'
+
+
+def told(group: list[Fusion]) -> str:
+    """Fusions of one kind as a line: of many the names of their first layers."""
+    first = group[0]
+    what = first.what if len(group) == 1 else \
+        f"{summary(group)}: {', '.join(fusion.layers[0][0] for fusion in group)}"
+    return f'{first.of} ({plain(first.request)}): {plain(what)}'
 
 
 def rows(item: Item, drawn: Drawn) -> list[tuple[str, ...]]:

@@ -55,6 +55,18 @@ def test_overlay_leaves_the_background_and_names_what_is_there():
     assert (road[:60, :80][labels == 0] != image[labels == 0]).any()
 
 
+def test_only_a_stopped_run(tmp_path, capsys, monkeypatch):
+    """The remedies are about that run, and the second one works."""
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / 'x.png', noise(40, 50))
+    (tmp_path / 'runs/mini-fcn16s').mkdir(parents=True)
+    Net.read(ROOT / 'prototxt/mini-fcn16s/deploy.prototxt', TEST).save_hdf5(
+        tmp_path / 'runs/mini-fcn16s/train_iter_1.caffemodel.h5')
+    assert_error(call(capsys, 'infer', 'x.png'), 'no finished run',
+                 'fcn-repro train mini-fcn16s --restore', '--run runs/mini-fcn16s')
+    assert call(capsys, 'infer', 'x.png', '--run', 'runs/mini-fcn16s')[0] == 0
+
+
 def test_the_finest_finished_stage(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save(tmp_path / 'x.png', noise(40, 50))

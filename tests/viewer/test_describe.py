@@ -14,6 +14,7 @@ from fcn_repro.net import Net
 from fcn_repro.passes import DEFAULT
 from fcn_repro.proto import TEST
 from fcn_repro.proto.prototxt import parse_net
+from fcn_repro.viewer import fusions
 from fcn_repro.viewer.describe import describe
 from fcn_repro.viewer.reading import parse_source
 
@@ -239,6 +240,20 @@ def test_what_passes_fuse():
         ('fuse_score', ['upscore8', 'score', '(labels)'])]
     assert 'pad 100 becomes 8' in drawn.fusions[0].what
     assert 'become one UpCropAdd' in drawn.fusions[-2].what
+
+
+def test_many_fusions_of_a_kind_are_one_line():
+    """VOC-FCN8s' ReLUs: fifteen lines would hide the rest."""
+    drawn = viewer.drawn(FCN8S)
+    many = [line for line in viewer.text_of(drawn).splitlines()
+            if 'times Convolution + ReLU become one ConvolutionReLU' in line]
+    fused = [name for name, _ in (fusion.layers[0] for fusion in drawn.fusions
+                                  if fusion.kind.endswith('one ConvolutionReLU'))]
+    assert len(many) == 1 and f'{len(fused)} times' in many[0] and len(fused) == 15
+    assert many[0].endswith(', '.join(fused))
+    groups = fusions.alike(drawn.fusions)
+    assert sorted(k for group in groups for k in group) == list(range(len(drawn.fusions)))
+    assert [len(group) for group in groups if len(group) > 1] == [15]
 
 
 def test_passes_in_training():
