@@ -14,7 +14,7 @@ from ..proto.dialects import (
     dialect_of,
     dialects,
     dialects_with_type,
-    use_dialect,
+    of_dialects,
 )
 from ..proto.upgrade import TYPES as V1_ROWS
 from . import internal
@@ -80,9 +80,12 @@ def unknown_type(node, types):
                         do=foreign_remedy(node.type) or f'It is a layer of the '
                         f'{"dialects" if len(lacking) > 1 else "dialect"} {", ".join(lacking)}, '
                         'and is not supported: write it as a Python layer.')
+    if homes:
+        return FcnError(f"the dialect '{mine.name}' has no layer type '{node.type}'",
+                        line=node.line, layer=node.name, **of_dialects(homes))
     known = [name for name, layer in types.items() if not layer.internal]
     return FcnError(f"unknown layer type '{node.type}'", line=node.line, layer=node.name,
-                    do=use_dialect(homes) or foreign_remedy(node.type)
+                    do=foreign_remedy(node.type)
                     or f'{nearest(v1_name(node.type), known)} Known types: '
                        f'{", ".join(sorted(known))}.'.lstrip())
 

@@ -79,6 +79,24 @@ def fits(dialect: Dialect, paths: set[str], types: set[str]) -> bool:
         all(has(dialect, path) for path in paths)
 
 
+def lacks(dialect: Dialect, net: Any) -> bool:
+    """Whether a net in the current form has a layer type or a field that a fork's Caffe is known
+    not to have (Dialect.without)."""
+    return any(layer.type in dialect.without or is_set(layer, path)
+               for layer in net.layer for path in dialect.without)
+
+
+def is_set(message: Any, path: str) -> bool:
+    """Whether the field at a dotted path is set in a message."""
+    for name in path.split('.'):
+        fields = message.DESCRIPTOR.fields_by_name
+        if name not in fields or not (getattr(message, name) if fields[name].is_repeated
+                                      else message.HasField(name)):
+            return False
+        message = getattr(message, name)
+    return True
+
+
 def has(dialect: Dialect, path: str) -> bool:
     """Whether a dialect's NetParameter has the field or enum value at a dotted path."""
     message = dialect['NetParameter'].DESCRIPTOR

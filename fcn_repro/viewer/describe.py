@@ -398,7 +398,10 @@ class _Describer:
     # ---- the whole net -----------------------------------------------------------------------
 
     def all_notes(self) -> list[Note]:
-        return [*self.source.notes, *(note for item in self.items for note in item.notes)]
+        net = self.source.net
+        found = [Note(f"read in the dialect '{dialect_of(net.message).name}', found {net.found}")] \
+            if net.found else []
+        return [*found, *self.source.notes, *(note for item in self.items for note in item.notes)]
 
     def layer_of(self, node: Node) -> Layer:
         if id(node) not in self.layers:

@@ -67,9 +67,11 @@ def parse_source(text: str, file: str = '<text>', dialect: Dialect | str | None 
     """The net of a prototxt text in a dialect (None: the one that its words tell, else BVLC's).
     FcnError with file and line for a text that is not prototxt, for one without a layer, and for
     what no reader can leave out."""
+    found = ''
     if dialect is None:
         try:
-            dialect = dialect_of(parse_net(text, file).message)
+            net = parse_net(text, file)
+            dialect, found = dialect_of(net.message), net.found
         except FcnError:                # what follows says which words, and leaves them out
             dialect = BVLC
     outline = Outline(text, find_dialect(dialect))
@@ -80,7 +82,7 @@ def parse_source(text: str, file: str = '<text>', dialect: Dialect | str | None 
         if not outline.blocks or not (outline.odd or outline.types):
             raise
         net = parse_net(outline.blanked(), file, dialect)
-    net = outline.typed(net)
+    net = replace(outline.typed(net), found=found)
     count = len(net.message.layer)
     first = count - len(outline.blocks)         # Input layers that the upgrade made of `input`
     inputs = '\n'.join(text[a:b] for a, b in outline.inputs)

@@ -39,7 +39,8 @@ def test_an_undefined_name(capsys):
 def test_a_dialect_that_the_text_does_not_tell(here, capsys):
     words = 'export', '--net', 'n.prototxt', '--weights', 'w.caffemodel', '--python', '--out', \
         'net.py', '--force', '--define', 'EXP=a'
-    assert_error(call(capsys, *words), 'Give --dialect NAME, one of bvlc, hed, crfasrnn-master.')
+    assert_error(call(capsys, *words), 'Give --dialect NAME, one of bvlc, future, crfasrnn-master, '
+                 'hed, parsenet.')
     for name in 'hed', 'bvlc':
         assert call(capsys, *words, '--dialect', name).status == 0
         assert ('5:5 + ' in (here / 'net.py').read_text()) == (name == 'hed')

@@ -61,6 +61,7 @@ class Layer:
     linear = False                  # in the bottoms, but for a bias
     passes_values = False           # the top's values are some or all of the first bottom's
     aligned = False                 # a Crop without crop_param aligns its bottoms (net/crops.py)
+    balanced = False                # a loss that weighs targets by their shares (net/lookalikes.py)
     decision = None                 # of a one-channel top: the value above which it means yes
     keeps_ranking = False           # TEST: ranks the classes of a position as its bottom does
 

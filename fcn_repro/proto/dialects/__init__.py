@@ -24,8 +24,10 @@ texts can still set it. types: what each layer type that the fork adds or means 
 computed by, as 'module:Class'; the class is imported when a net first has such a layer, so this
 package imports no layers. as_bvlc: those of them that BVLC has too. lacking: {type: whose layer it
 is} of the fork's types that are not computed here. blobs: {type: number of its parameters} where
-that of another fork has another. detected: whether texts that name no dialect may be of this one;
-old: only if their layers are old (V1) ones. A class that reads fields which the
+that of another fork has another. without: types, and dotted fields of a layer, of BVLC that the
+fork lacks, so that a text with one of them is not the fork's; for a fork of one commit only.
+detected: whether texts that name no dialect may be of this one; old: only if their layers are old
+(V1) ones. A class that reads fields which the
 overlay adds names them in its `dialect_fields`; a net refuses all others. v1_types: the current
 name of each V1 enum value that the fork adds. upgrades: functions that each get every current
 layer's message when a text has been read, and change it in place (`hole` into `dilation`); an
@@ -81,6 +83,7 @@ class Dialect:
     as_bvlc: tuple[str, ...] = ()
     lacking: Mapping[str, str] = field(default_factory=dict)
     blobs: Mapping[str, int] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
     detected: bool = False
     old: bool = False
 
@@ -148,6 +151,12 @@ def use_dialect(names: list[str]) -> str:
         return ''
     mine = ' or '.join(repr(name) for name in names)
     return f'It belongs to the dialect {mine}, which Net.read and Solver take as dialect.'
+
+
+def of_dialects(names: list[str]) -> dict[str, Any]:
+    """What an FcnError says about something that only the dialects of these names know."""
+    return {'code': 'which-dialect', 'facts': {'dialects': ', '.join(names)},
+            'do': use_dialect(names)}
 
 
 def dialects_with_type(name: str) -> list[str]:
