@@ -15,6 +15,7 @@ from .. import pycaffe
 from ..errors import FcnError
 from ..pycaffe.mode import init_log, set_dialect, set_user_code
 from .arguments import add_dialect, add_max_pixels, add_user_code, dialect_of_args
+from .reporting import remedy
 
 CONVERT = 'python -m lib2to3 -w FOLDER, with a Python up to 3.12'
 
@@ -55,5 +56,7 @@ def run(args: argparse.Namespace) -> None:
         raise FcnError(f'not valid Python 3: {error.msg}', file=error.filename, line=error.lineno,
                        do=f'Convert it from Python 2 first: {CONVERT}.') from None
     except FcnError as error:
-        where = place_of(error.__traceback__, folder)
-        raise FcnError(f'{error} (called at {where})' if where else str(error)) from error
+        where, parser = place_of(error.__traceback__, folder), argparse.ArgumentParser()
+        add_arguments(parser)
+        text = str(error.with_remedy(remedy(error, parser)))
+        raise FcnError(f'{text} (called at {where})' if where else text) from error

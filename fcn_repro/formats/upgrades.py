@@ -76,7 +76,8 @@ def dialect_of_binary(source: FilePath) -> Dialect:
     names = [each.name for each in found] or list(dialects())
     what = ', '.join(sorted(own or map(str, numbers)))
     raise FcnError(f'{"several dialects have" if found else "no dialect has"} the types of its '
-                   f'layers: {what}', file=str(source), code='which-dialect', facts={'dialects': ', '.join(names)},
+                   f'layers: {what}', file=str(source),
+                   code='which-dialect', facts={'dialects': ', '.join(names)},
                    do=f'Give the dialect, one of {", ".join(names)}.')
 
 

@@ -38,13 +38,14 @@ def check_lookalikes(net: Any, text: NetText) -> None:
 
 def readings(net: Any, node: Node, text: NetText) -> Iterator[tuple[Dialect, str]]:
     """(fork, how it differs from BVLC's Caffe) of each fork that may have written a text and
-    computes a node of it otherwise."""
+    computes a node of it otherwise. Crops are aligned in more forks than those known here, so what
+    one fork lacks says nothing of them."""
     for fork in forks():
-        if node.type not in fork.as_bvlc or fork.old or lacks(fork, text.message):
+        if node.type not in fork.as_bvlc or fork.old:
             continue
         cls = types_of(fork)[node.type]
         what = moved_crop(net, node) if cls.aligned else \
-            one_map(net, node) if cls.balanced else ''
+            one_map(net, node) if cls.balanced and not lacks(fork, text.message) else ''
         if what:
             yield fork, what
 

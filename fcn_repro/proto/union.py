@@ -82,8 +82,10 @@ def fits(dialect: Dialect, paths: set[str], types: set[str]) -> bool:
 def lacks(dialect: Dialect, net: Any) -> bool:
     """Whether a net in the current form has a layer type or a field that a fork's Caffe is known
     not to have (Dialect.without)."""
+    layers = [layer for layer in net.layer          # upgrade_net makes one of the net's `input`
+              if (layer.name, layer.type) != ('input', 'Input')]
     return any(layer.type in dialect.without or is_set(layer, path)
-               for layer in net.layer for path in dialect.without)
+               for layer in layers for path in dialect.without)
 
 
 def is_set(message: Any, path: str) -> bool:

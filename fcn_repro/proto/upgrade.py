@@ -114,7 +114,8 @@ def dialects_of_v1(numbers: Collection[int], full: Collection[int]) -> list[Dial
         types = v1_types(dialect)
         return all(number in types and (number not in full or types[number] in
                                         {*V1_WITH_BLOBS, *dialect.blobs}) and
-                   (number in full or types[number] != 'Deconvolution' or not full)
+                   (number in full or types[number] not in ('Deconvolution', *dialect.blobs)
+                    or not full)
                    for number in numbers)
     found = [dialect for dialect in dialects().values() if wrote(dialect)]
     return [BVLC] if BVLC in found else found

@@ -229,8 +229,9 @@ def test_placeholders_are_replaced_in_names_and_numbers():
 
 # ---- losses that look like BVLC's --------------------------------------------------------------
 
-EDGES = X + inputs(label=(1, 1, 8, 8)) + conv('c', 'data').replace('num_output: 3',
-                                                                   'num_output: %d') \
+EDGES = ''.join(f'input: "{name}" input_shape {{ dim: 1 dim: {channels} dim: 8 dim: 8 }}\n'
+                for name, channels in (('data', 3), ('label', 1))) \
+    + conv('c', 'data').replace('num_output: 3', 'num_output: %d') \
     + layer('SigmoidCrossEntropyLoss', 'l', 'c label', 'l')
 
 
@@ -250,8 +251,8 @@ def test_a_loss_of_edges_is_never_silently_the_wrong_one():
 
 
 @pytest.mark.parametrize('text', [
-    EDGES.replace('label=(1, 1', 'label=(1, 2').replace('dim: 1 dim: 1 dim: 8', 'dim: 1 dim: 2 '
-                                                        'dim: 8') % 2,      # several maps
+    EDGES.replace('dim: 1 dim: 1 dim: 8', 'dim: 1 dim: 2 dim: 8') % 2,      # several maps
+    EDGES % 1 + inputs(x=(1, 2)),                                           # HED's has no Input
     EDGES % 1 + layer('BatchNorm', 'n', 'c', 'n'),                          # HED's Caffe has none
     EDGES.replace('top: "l" ', 'top: "l" loss_param { normalization: FULL } ') % 1,
     EDGES.replace('num_output: %d', 'num_output: 1 dilation: 2'),

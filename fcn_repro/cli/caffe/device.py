@@ -24,7 +24,7 @@ USER_CODE = Flag('user_code', True, "let nets have Python layers of one's own; "
 DIALECT = (Flag('dialect', '', 'the fork of Caffe that the net was written for '
                 '(found by what it holds without it)'),
            Flag('define', '', 'values of the ${NAME} in nets and solvers, NAME=VALUE with commas '
-                'between them'))
+                'between them, or several times', repeats=True))
 ITERATIONS = Flag('iterations', 50, 'how many to run')
 
 

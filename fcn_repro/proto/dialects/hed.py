@@ -46,10 +46,10 @@ FUTURE = Dialect('future', (CROP_V1,), detected=True, v1_types={'CROP': 'Crop'},
 HED = Dialect('hed', (CROP_V1,), detected=True, v1_types={'CROP': 'Crop'}, types={
     **ALIGNED, 'SigmoidCrossEntropyLoss': 'fcn_repro.layers.hed.balancedloss:BalancedLoss'},
     lacking={'ImageLabelmapData': 'HED'}, as_bvlc=('Crop', 'SigmoidCrossEntropyLoss'), without=(
-        'BatchNorm', 'Bias', 'Clip', 'ELU', 'LSTM', 'Parameter', 'RNN', 'Scale', 'Swish',
-        'crop_param', 'argmax_param.axis', 'convolution_param.axis', 'convolution_param.dilation',
-        'infogain_loss_param.axis', 'inner_product_param.transpose', 'loss_param.normalization',
-        'pooling_param.round_mode'))
+        'BatchNorm', 'Bias', 'Clip', 'ELU', 'Input', 'LSTM', 'Parameter', 'RNN', 'Scale',
+        'Swish', 'crop_param', 'argmax_param.axis', 'convolution_param.axis',
+        'convolution_param.dilation', 'infogain_loss_param.axis', 'inner_product_param.transpose',
+        'loss_param.normalization', 'pooling_param.round_mode'))
 CRFRNN = Dialect('crfasrnn', (STRINGS,), detected=True,
                  lacking={'MultiStageMeanfield': 'CRF-RNN (crfrnn)'},
                  aliases=('crfasrnn-crfrnn',))
