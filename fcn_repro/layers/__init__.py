@@ -5,6 +5,7 @@ Caffe's types are in this folder, those that passes make in internal/, shared co
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from functools import lru_cache
 
 from ..errors import FcnError, nearest
@@ -22,8 +23,8 @@ from .common.base import Layer
 from .common.foreign import foreign_remedy
 from .common.state import PRECISIONS, ExecutionOptions, RunState
 
-__all__ = ['PRECISIONS', 'TYPES', 'ExecutionOptions', 'Layer', 'RunState', 'layer_class',
-           'types_of', 'unknown_type']
+__all__ = ['PRECISIONS', 'TYPES', 'ExecutionOptions', 'Layer', 'RunState', 'auto_tops',
+           'layer_class', 'types_of', 'unknown_type']
 
 
 def _find():
@@ -55,6 +56,13 @@ def types_of(dialect: Dialect) -> dict[str, type[Layer]]:
 def layer_class(type_name: str, dialect: Dialect = BVLC) -> type[Layer]:
     """The class of a type; for an unknown one Layer itself, which claims nothing."""
     return types_of(dialect).get(type_name, Layer)
+
+
+def auto_tops(types: Mapping[str, type[Layer]]) -> dict[str, int]:
+    """{type: number of tops} of the types whose tops a text may leave out, as graph.build takes
+    it."""
+    return {name: cls.auto_tops or int(cls.loss) for name, cls in types.items()
+            if cls.auto_tops or cls.loss}
 
 
 V1_NAMES = {row[0]: row[1] for row in V1_ROWS}

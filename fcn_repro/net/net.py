@@ -16,7 +16,15 @@ from ..errors import FcnError, located
 from ..formats import weights
 from ..formats.caffemodel import layer_of, write_caffemodel
 from ..formats.weights import counter
-from ..layers import TYPES, ExecutionOptions, Layer, RunState, types_of, unknown_type
+from ..layers import (
+    TYPES,
+    ExecutionOptions,
+    Layer,
+    RunState,
+    auto_tops,
+    types_of,
+    unknown_type,
+)
 from ..layers.common.fields import check_fields
 from ..memory import collector_paused
 from ..paths import as_folders
@@ -104,9 +112,8 @@ class Net(nn.Module):
            **options) -> Net:
         """The net of a NetText, for a phase; options as for Net."""
         types = cls.types_for(dialect_of(text.message))
-        auto_tops = {name: 1 for name, layer in types.items() if layer.loss}
         log_parameters(text, phase, level, stages)
-        graph = build(text, phase, level, stages, auto_tops)
+        graph = build(text, phase, level, stages, auto_tops(types))
         net = cls(graph, **{'search': SearchPath.of(text.file), **options})
         net.found = text.found
         check_lookalikes(net, text)

@@ -17,7 +17,7 @@ from ..sniff import check_text
 from . import TEST, TRAIN
 from .define import defined
 from .detect import Blobs, detect, words
-from .dialects import BVLC, Dialect, dialect_of, dialects_with, find_dialect, of_dialects
+from .dialects import BVLC, UNION, Dialect, dialect_of, dialects_with, find_dialect, of_dialects
 from .plain import parse_plain
 from .scan import LAYER, Occurrence, check_utf8, scan
 from .union import union
@@ -350,7 +350,11 @@ def _unknown_field(dialect, message, name):
         net = message == 'SolverParameter'
         return f"'{name}' belongs to a {'net' if net else 'solver'}: give the " \
                f"{'solver, which names its net' if net else 'net that the solver names'}."
-    return nearest_or_all(name, list(dialect[message].DESCRIPTOR.fields_by_name))
+    known = list(dialect[message].DESCRIPTOR.fields_by_name)
+    if dialect.name == UNION:
+        return nearest(name, known) or 'No dialect that is known here has it: remove it, or cut ' \
+            'out the layer that it is in.'
+    return nearest_or_all(name, known)
 
 
 def _unknown_value(dialect, enum, name):

@@ -17,12 +17,14 @@ FIRST = 2 * MOVED       # number of the first field that a fork adds
 @cache
 def union() -> Dialect:
     """The dialect of the union of all forks. Its types are those that mean the same in every fork
-    that has them; upgrade rules are all forks'. FcnError where a field has two types."""
+    that has them, of forks that know old (V1) layers alone only where no other has them; upgrade
+    rules are all forks'. FcnError where a field has two types."""
     forks = [dialect for dialect in dialects().values() if dialect.detected]
     types: dict[str, str] = {}
     for name in {name for fork in forks for name in (*fork.types, *fork.lacking)}:
-        found = {fork.types.get(name) for fork in forks
-                 if name in fork.types or name in fork.lacking}
+        having = [fork for fork in forks if name in fork.types or name in fork.lacking]
+        found = {fork.types.get(name) for fork in having
+                 if not fork.old or all(each.old for each in having)}
         meaning = found.pop()
         if not found and meaning and not any(name in fork.as_bvlc for fork in forks):
             types[name] = meaning

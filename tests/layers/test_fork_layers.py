@@ -150,6 +150,18 @@ def test_what_image_seg_data_refuses(param, parts, monkeypatch):
     assert error.line == 1 and error.do and all(part in str(error) for part in parts)
 
 
+@pytest.mark.parametrize('tops', ['data', 'data label', 'data label dim'])
+def test_tops_of_image_seg_data_may_be_left_out(tops, monkeypatch):
+    """Its AutoTopBlobs in Caffe: DeepLab's own files have one, two or three."""
+    monkeypatch.chdir(FORKS / 'deeplab-v2/data')
+    text = layer('ImageSegData', 'd', '', tops, 'image_data_param { source: "pixel.txt" batch_size:'
+                 ' 1 label_type: PIXEL }') + layer('Power', 'p', 'data', 'y')
+    net = Net.of(parse_net(text, FILE), 'TEST')
+    out = net.forward()
+    left = sorted({*tops.split()[1:], 'y'})
+    assert list(net.graph.outputs) == left == sorted(out) and out['y'].shape[:2] == (1, 3)
+
+
 @pytest.mark.parametrize('label, more, what', [
     (7, layer('SegAccuracy', 's', 'x l', 'y'), '60 labels outside 0 … 2, such as 7'),
     (7, layer('BiasChannel', 'b', 'x l', 'y', 'bias_channel_param { label_type: PIXEL }'),

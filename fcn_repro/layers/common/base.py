@@ -32,6 +32,7 @@ class Layer:
     bottoms = 1          # how many, or (least, most)
     tops = 1
     loss = False         # Caffe's LossLayer: the first top has loss weight 1 unless given
+    auto_tops = 0        # tops that are made where a text gives fewer (AutoTopBlobs); a loss: 1
     internal = False     # unknown to Caffe: made by passes (common/internal.py)
     fields = None        # name of its message in LayerParameter
     further_messages = ()   # other messages of LayerParameter that it reads
