@@ -45,12 +45,13 @@ TYPES = _find()
 
 @lru_cache
 def types_of(dialect: Dialect) -> dict[str, type[Layer]]:
-    """{type name: class} of a dialect: BVLC's types and those that it adds or replaces."""
+    """{type name: class} of a dialect: BVLC's types, but for those that the fork computes otherwise,
+    and those that it adds or replaces."""
     added = {}
     for name, path in dialect.types.items():
         module, _, cls = path.partition(':')
         added[name] = getattr(importlib.import_module(module), cls)
-    return TYPES | added
+    return {name: cls for name, cls in TYPES.items() if name not in dialect.older} | added
 
 
 def layer_class(type_name: str, dialect: Dialect = BVLC) -> type[Layer]:
@@ -80,6 +81,11 @@ def unknown_type(node, types):
         return FcnError(f"the layer type '{node.type}' of the dialect '{mine.name}' is not "
                         'supported', line=node.line, layer=node.name,
                         do='Write it as a Python layer, or cut the net before it.')
+    if node.type in mine.older:
+        return FcnError(f"the layer type '{node.type}' of the dialect '{mine.name}' is not "
+                        f'supported: {mine.older[node.type]}', line=node.line, layer=node.name,
+                        do="Name the dialect 'bvlc' if it is meant as there, or write it as a "
+                           'Python layer.')
     homes = [name for name, dialect in dialects().items()
              if dialect is not mine and node.type in dialect.types]
     lacking = [name for name in dialects_with_type(node.type) if name not in homes]

@@ -41,7 +41,7 @@ def readings(net: Any, node: Node, text: NetText) -> Iterator[tuple[Dialect, str
     computes a node of it otherwise. Crops are aligned in more forks than those known here, so what
     one fork lacks says nothing of them."""
     for fork in forks():
-        if node.type not in fork.as_bvlc or fork.old:
+        if node.type not in fork.as_bvlc or node.type not in fork.types or fork.old:
             continue
         cls = types_of(fork)[node.type]
         what = moved_crop(net, node) if cls.aligned else \

@@ -78,8 +78,9 @@ def some_words(types: Iterable[str], paths: Iterable[str]) -> str:
 def meaning(fork: Dialect, net: Any) -> tuple:
     """What a fork computes the types of a net by; two forks with the same mean the same net."""
     used = sorted({layer.type for layer in net.layer})
-    return tuple((name, fork.types.get(name) or fork.lacking[name])
-                 for name in used if name in fork.types or name in fork.lacking)
+    return tuple((name, fork.types.get(name) or fork.lacking.get(name) or fork.older[name])
+                 for name in used
+                 if name in fork.types or name in fork.lacking or name in fork.older)
 
 
 def by_blobs(found: list[Dialect], types: Mapping[str, list[Any]],

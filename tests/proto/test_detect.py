@@ -310,3 +310,32 @@ def test_a_word_of_another_fork_names_it():
                                    'TEST'))
     assert "the dialect 'hed' has no layer type 'Interp'" in error.what and error.line == 2
     assert 'pspnet' in error.facts['dialects']
+
+
+# ---- types that all have and mean otherwise ------------------------------------------------------
+
+OLD_INPUT = 'input: "x" input_dim: 1 input_dim: 4 input_dim: 3 input_dim: 2\n'
+OLD_ARGMAX = OLD_INPUT + 'layers { name: "a" type: ARGMAX bottom: "x" top: "a" argmax_param { ' \
+    'out_max_val: %s top_k: 2 } }'
+
+
+def test_the_first_deeplabs_argmax_is_of_channels():
+    x = image(1, 4, 3, 2)
+    net = Net.of(parse_net(OLD_ARGMAX % 'false', FILE, 'deeplab-v1'), 'TEST')
+    assert (net.forward(x=x)['a'] == x.argsort(1, descending=True)[:, :2]).all()
+    assert Net.of(parse_net(OLD_ARGMAX % 'false', FILE), 'TEST').forward(x=x)['a'].shape == \
+        (1, 1, 2, 1)
+    error = refused(lambda: Net.of(parse_net(OLD_ARGMAX % 'true', FILE, 'deeplab-v1'), 'TEST'))
+    assert error.layer == 'a' and 'out_max_val' in error.what
+
+
+def test_what_bvlc_changed_since_is_refused_in_forks():
+    text = X + inputs(y=(1, 1), h=(1, 1, 3, 3)) + conv('c', 'data', kernel=8) \
+        + layer('InfogainLoss', 'l', 'c y h', 'l')
+    for name in ('bvlc', 'crfasrnn'):
+        Net.of(parse_net(text, FILE, name), 'TRAIN')
+    error = refused(lambda: Net.of(parse_net(text, FILE, 'hed'), 'TRAIN'))
+    assert error.layer == 'l' and 'takes probabilities there' in error.what and error.line == 5
+    mvn = X + layer('MVN', 'm', 'data', 'm')
+    assert 'its eps' in str(refused(lambda: Net.of(parse_net(mvn, FILE, 'parsenet'), 'TEST')))
+    Net.of(parse_net(mvn, FILE, 'pspnet'), 'TEST')

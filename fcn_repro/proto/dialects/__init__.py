@@ -26,6 +26,7 @@ package imports no layers. as_bvlc: those of them that BVLC has too. lacking: {t
 is} of the fork's types that are not computed here. blobs: {type: number of its parameters} where
 that of another fork has another. without: types, and dotted fields of a layer, of BVLC that the
 fork lacks, so that a text with one of them is not the fork's; for a fork of one commit only.
+older: {type of BVLC's: how the fork's, written alike, differs} of those that are not computed here.
 detected: whether texts that name no dialect may be of this one; old: only if their layers are old
 (V1) ones. A class that reads fields which the
 overlay adds names them in its `dialect_fields`; a net refuses all others. v1_types: the current
@@ -68,6 +69,10 @@ UNION = 'union'     # of all forks (union.py), which is no fork's
 _registry: dict[str, 'Dialect'] = {}
 
 
+# Layers that BVLC's Caffe changed after nearly all forks had left it
+OLDER = {'InfogainLoss': 'it takes probabilities there, scores in BVLC Caffe'}
+
+
 @dataclass(frozen=True, eq=False)
 class Dialect:
     """A fork's caffe.proto, layer types and upgrade rules; `dialect['NetParameter']` is a class.
@@ -84,6 +89,7 @@ class Dialect:
     lacking: Mapping[str, str] = field(default_factory=dict)
     blobs: Mapping[str, int] = field(default_factory=dict)
     without: tuple[str, ...] = ()
+    older: Mapping[str, str] = field(default_factory=lambda: OLDER)
     detected: bool = False
     old: bool = False
 
@@ -101,7 +107,7 @@ class Dialect:
         return self.schema[message]
 
 
-BVLC = Dialect('bvlc', aliases=('bvlc-caffe',))
+BVLC = Dialect('bvlc', aliases=('bvlc-caffe',), older={})
 
 
 def dialects() -> dict[str, Dialect]:

@@ -52,7 +52,7 @@ HED = Dialect('hed', (CROP_V1,), detected=True, v1_types={'CROP': 'Crop'}, types
         'loss_param.normalization', 'pooling_param.round_mode'))
 CRFRNN = Dialect('crfasrnn', (STRINGS,), detected=True,
                  lacking={'MultiStageMeanfield': 'CRF-RNN (crfrnn)'},
-                 aliases=('crfasrnn-crfrnn',))
+                 aliases=('crfasrnn-crfrnn',), older={})
 MASTER = Dialect('crfasrnn-master', (MEANFIELD_V1, FILES), detected=True, types=ALIGNED,
                  lacking={'MultiStageMeanfield': 'CRF-RNN (master)'}, as_bvlc=('Crop',), v1_types={
                      'CROP': 'Crop', 'MULTI_STAGE_MEANFIELD': 'MultiStageMeanfield'})
