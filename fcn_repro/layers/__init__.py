@@ -45,8 +45,8 @@ TYPES = _find()
 
 @lru_cache
 def types_of(dialect: Dialect) -> dict[str, type[Layer]]:
-    """{type name: class} of a dialect: BVLC's types, but for those that the fork computes otherwise,
-    and those that it adds or replaces."""
+    """{type name: class} of a dialect: BVLC's types, but for those that the fork computes
+    otherwise, and those that it adds or replaces."""
     added = {}
     for name, path in dialect.types.items():
         module, _, cls = path.partition(':')
