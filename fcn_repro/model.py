@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, overload
 
 import numpy as np
@@ -20,6 +21,7 @@ from .predict.labels import class_colours
 from .predict.outputs import find_output
 from .predict.segment import Picture, net_with_weights, pixels_of
 from .predict.segmenter import Prediction, Segmenter
+from .proto.dialects import Dialect
 from .recipe.finished import FinishedRun, opened
 
 
@@ -101,7 +103,8 @@ def load(source: str | PathLike[str], weights: str | PathLike[str] | None = None
          device: str | None = None, precision: str = 'fp32',
          classes: str | Path | Sequence[str] | None = None, mean: Sequence[float] | None = None,
          output: str | None = None, threshold: float | None = None, tile: int | None = None,
-         runs: str | PathLike[str] = 'runs') -> Model:
+         runs: str | PathLike[str] = 'runs', dialect: Dialect | str | None = None,
+         define: Mapping[str, object] = MappingProxyType({})) -> Model:
     """The Model of a run, or of a deploy prototxt and weights.
 
         model = fcn_repro.load('runs/own-fcn16s')
@@ -115,7 +118,8 @@ def load(source: str | PathLike[str], weights: str | PathLike[str] | None = None
     net's val.prototxt reads, or VOC's for 21 classes, or the bare indices). mean: the pixel to
     subtract, BGR (None: the run's, else VGG's). output, threshold: of fcn_repro.segment. tile: side
     in pixels of the tiles in which larger images are run, with the same results (None: where memory
-    lacks; 0: never).
+    lacks; 0: never). dialect, define: of the prototxt, where it is of a fork of Caffe and does not
+    tell which, or has a ${NAME}, as for proto.prototxt.read_net.
 
     FcnError for a run, net or weights that are missing or do not fit; a warning names layers that
     the weights lack.
@@ -131,6 +135,6 @@ def load(source: str | PathLike[str], weights: str | PathLike[str] | None = None
         run = opened(source, runs)
         deploy, pixel, weights = run.deploy, run.mean, weights or run.weights
         classes, colours = run.classes if classes is None else classes, run.colours
-    net = net_with_weights(deploy, weights, device, precision)
+    net = net_with_weights(deploy, weights, device, precision, dialect, define)
     return Model(net, deploy, Path(weights), pixel if mean is None else mean, classes, output,
                  threshold, tile, colours, run)

@@ -6,14 +6,14 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from ..data.image import MOST_PIXELS
 from ..distributed import Processes, joined
 from ..errors import FcnError, short
-from ..proto.dialects import dialects
+from ..proto.dialects import Dialect, dialects, find_dialect
 from ..recipe.optimisations import NAMES
 from ..sizes import check_shape
 
@@ -64,26 +64,44 @@ def add_published(parser: argparse.ArgumentParser) -> None:
                             help=f'{what} (default: the one that the net names)')
 
 
-def add_dialect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--dialect', metavar='NAME', help='the fork of Caffe that the net was '
-                        f'written for: {", ".join(dialects())} (default: the one that its fields '
-                        'and layer types tell)')
-    parser.add_argument('--define', action='append', default=[], metavar='NAME=VALUE',
-                        help='the value of ${NAME} in the net, as in DeepLab\'s files; may be '
-                        'repeated')
+def add_dialect(parser: argparse.ArgumentParser, texts: bool = True) -> None:
+    """The fork of the nets that a command reads; texts: it reads prototxt files, not weights
+    alone."""
+    group = parser.add_argument_group("nets of Caffe's forks")
+    group.add_argument('--dialect', metavar='NAME', help='the fork of Caffe that the net was '
+                       f'written for: {", ".join(dialects())} (default: the one that its fields '
+                       'and layer types tell)' if texts else 'the fork of Caffe that wrote the '
+                       f'file: {", ".join(dialects())} (default: the one that its numbers tell)')
+    if texts:
+        group.add_argument('--define', action='append', default=[], metavar='NAME=VALUE',
+                           help='the value of ${NAME} in nets and solvers, as in DeepLab\'s files; '
+                           'may be repeated')
 
 
 def dialect_of_args(args: argparse.Namespace) -> dict[str, Any]:
-    """What --dialect and --define give, as read_net takes it. FcnError for a --define without a
-    name or a value."""
+    """What --dialect and --define give, as read_net takes it. FcnError for an unknown dialect, and
+    as defines_of."""
+    return {'dialect': args.dialect and find_dialect(args.dialect),
+            'define': defines_of(args.define)}
+
+
+def say_dialect(file: object, dialect: Dialect, found: str) -> None:
+    """Print which fork's dialect a net is read in, where it was found (Net.found) and not named."""
+    if found:
+        print(f"{file} is read in the dialect '{dialect.name}', found {found}; --dialect names "
+              'another')
+
+
+def defines_of(texts: Sequence[str]) -> dict[str, str]:
+    """{name: value} of texts NAME=VALUE. FcnError for one without a name or a value."""
     define = {}
-    for text in args.define:
+    for text in texts:
         name, equals, value = text.partition('=')
         if not name.isidentifier() or not equals:
             raise FcnError(f"--define '{text}' is not NAME=VALUE",
                            do='Give it as --define NUM_LABELS=21.')
         define[name] = value
-    return {'dialect': args.dialect, 'define': define}
+    return define
 
 
 def add_user_code(parser: argparse.ArgumentParser) -> None:

@@ -26,7 +26,7 @@ from ..predict.labels import read_deploy
 from ..proto import TEST
 from ..proto.netspec import net_text
 from ..sizes import dims
-from .arguments import as_size
+from .arguments import add_dialect, as_size, dialect_of_args, say_dialect
 
 SEED, DEVIATION = 0, 50.        # of the image on which both nets are compared
 
@@ -38,12 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'NAME.caffemodel are written, or NAME.caffemodel.h5 from HDF5')
     parser.add_argument('--size', metavar='HxW', help="of the new net's "
                         "input (default: the classifier's own)")
+    add_dialect(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     keep_freed_memory()
     size = as_size(args.size) if args.size else None
-    classifier = read_deploy(args.net)
+    classifier = read_deploy(args.net, weights=args.weights, **dialect_of_args(args))
+    say_dialect(args.net, classifier.graph.dialect, classifier.found)
     if not any(node.type == 'InnerProduct' for node in classifier.graph.nodes):
         raise FcnError('the net has no InnerProduct, so it is fully convolutional already',
                        file=args.net, do='Use it as it is.')

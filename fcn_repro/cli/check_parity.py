@@ -16,7 +16,7 @@ from ..parity import LIMITS, Placement, compare_blobs
 from ..parity.blobs import DATA
 from ..parity.comparison import DEPARTS, OK
 from ..sizes import dims
-from .arguments import add_placement, add_writes, finite
+from .arguments import add_dialect, add_placement, add_writes, dialect_of_args, finite
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         f'the precision, {LIMITS["fp32"].activations:g} of fp32)')
     parser.add_argument('--gradients', type=finite, metavar='ERROR', help='of diffs (default: that '
                         f'of the precision, {LIMITS["fp32"].gradients:g} of fp32)')
+    add_dialect(parser)
     add_placement(parser)
     parser.add_argument('--blas', action='store_true', help='multiply matrices as Caffe does on '
                         "the CPU, for its very bits (see docs/numerics.md)")
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int | None:
     rows = compare_blobs(args.net, None if args.weights == 'none' else args.weights, args.golden,
                          limits.activations if args.limit is None else args.limit,
                          limits.gradients if args.gradients is None else args.gradients,
-                         args.blas, args.writes, where)
+                         args.blas, args.writes, where, **dialect_of_args(args))
     name = max(len(row.name) for row in rows)
     shape = max(len(dims(row.shape)) for row in rows)
     print(f'{"blob":{name}}  {"":10}  {"shape":{shape}}  max abs  max rel      ULPs')

@@ -33,6 +33,9 @@ from ..formats.weights import (
     write_hdf5,
 )
 from ..proto import LayerParameter
+from ..proto.dialects import dialects, of_dialects
+from ..proto.upgrade import v1_types
+from .arguments import add_dialect
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         '--inspect also a binaryproto or a solverstate')
     parser.add_argument('output', metavar='OUT', nargs='?', help='file to write')
     parser.add_argument('--inspect', action='store_true', help='print the table, write nothing')
+    add_dialect(parser, texts=False)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -56,7 +60,8 @@ def run(args: argparse.Namespace) -> None:
     if kind != 'weights':
         show_other(kind, args.input)
         return
-    weights = read_weights(args.input)
+    weights = read_weights(args.input, args.dialect)
+    check_numbers(weights, args.dialect)
     layers = modern(weights)
     show_layers(layers, args.inspect)
     if args.inspect:
@@ -67,6 +72,23 @@ def run(args: argparse.Namespace) -> None:
     else:
         write_hdf5(args.output, layers.pairs())
         print(f'wrote {args.output}')
+
+
+def check_numbers(weights: Weights, dialect: str | None) -> None:
+    """FcnError for weights in an old file under a number without a meaning, or with several."""
+    for layer in weights.layers:
+        number = layer.number
+        if not layer.blobs or number is None or layer.type != f'V1 type {number}':
+            continue
+        homes = {each.name: types[number] for each in dialects().values()
+                 if number in (types := v1_types(each))}
+        if not homes:
+            raise FcnError(f'no dialect has the type number {number} of the old (V1) format',
+                           file=weights.file, layer=layer.name, do='Copy the file again.')
+        means = ', '.join(f'{type} in {name}' for name, type in homes.items())
+        why = f"not in the dialect '{dialect}'" if dialect else 'and the file does not tell which'
+        raise FcnError(f'type number {number} of the old (V1) format is {means}, {why}',
+                       file=weights.file, layer=layer.name, **of_dialects(list(homes)))
 
 
 def convert_torchvision(path: str, output: str | None) -> None:

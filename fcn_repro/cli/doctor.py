@@ -5,7 +5,7 @@ import argparse
 
 from .. import doctor
 from ..errors import FcnError
-from .arguments import add_max_pixels
+from .arguments import add_dialect, add_max_pixels, dialect_of_args, say_dialect
 from .remedies import REMEDIES
 
 
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--runs', metavar='DIR', default='runs', help='folder of all runs '
                         '(default: %(default)s)')
     add_max_pixels(parser)
+    add_dialect(parser)
 
 
 def run(args: argparse.Namespace) -> int | None:
@@ -36,6 +37,8 @@ def run(args: argparse.Namespace) -> int | None:
         raise FcnError(f'iterations is {args.iterations}', code='negative',
                        facts={'option': 'iterations'}, do='Give 0 or more.')
     subject = subject_of(args)
+    if subject.usable:
+        say_dialect(subject.text.file, subject.net.graph.dialect, subject.net.found)
     report = doctor.examine(subject, 0 if args.static else args.iterations)
     for number, finding in enumerate(report.findings, 1):
         place = f'{finding.place}: ' if finding.place else ''
@@ -53,13 +56,14 @@ def run(args: argparse.Namespace) -> int | None:
 def subject_of(args: argparse.Namespace) -> doctor.Subject:
     """What the options name."""
     if args.run:
-        other = next((name for name in ('solver', 'net', 'log', 'interp')
+        other = next((name for name in ('solver', 'net', 'log', 'interp', 'dialect', 'define')
                       if getattr(args, name)), None)
         if other:
             raise FcnError(f'the folder of a run has its own {other}', code='option-not-taken',
                            facts={'option': other}, do=f'Leave out {other}.')
         return doctor.of_run(args.run, args.voc, args.weights, args.runs)
-    return doctor.of_files(args.solver, args.net, args.weights, args.voc, args.log, args.interp)
+    return doctor.of_files(args.solver, args.net, args.weights, args.voc, args.log, args.interp,
+                           **dialect_of_args(args))
 
 
 def count(number: int, what: str) -> str:

@@ -48,6 +48,7 @@ from .arguments import (
     dialect_of_args,
     finite,
     processes_of_command,
+    say_dialect,
 )
 from .which_run import add_run_options, check_named, results_of, run_meant
 
@@ -112,9 +113,10 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
     options = Options(**{name: getattr(args, name) for name in FOLDERS}, runs=args.runs,
                       pictures=args.pictures)
     source = choose(args, options)
-    net = UserNet.read(source.net, TEST, passes=optimisations.passes, **dialect_of_args(args),
+    net = UserNet.read(source.net, TEST, passes=optimisations.passes, weights=source.weights,
                        overrides=options.in_order(args.split, bool(args.submit)),
-                       writes=args.writes)
+                       writes=args.writes, **dialect_of_args(args))
+    say_dialect(source.net, net.graph.dialect, net.found)
     data = given_data(net, args, source.weights)
     weights = source.weights
     print(f'{source.net} with {weights}')

@@ -22,7 +22,7 @@ from ..formats.weights import FILLER
 from ..net import Net
 from ..predict.labels import class_names, read_deploy
 from ..recipe.finished import FinishedRun, opened
-from .arguments import add_dialect, dialect_of_args, finite
+from .arguments import add_dialect, dialect_of_args, finite, say_dialect
 
 HELP = {
     'onnx': 'ONNX of standard operators, opset 13 (needs the package onnx)',
@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int | None:
             check_free(kind, path)
     print(f'{deploy} with {weights}')
     net = read_deploy(deploy, weights=weights, **dialect_of_args(args))
+    say_dialect(deploy, net.graph.dialect, net.found)
     warn_unset(net, weights)
     said = Exported.of(weights) if found is None else Exported(found.classes, found.mean,
                                                                found.colours)

@@ -48,6 +48,7 @@ from .arguments import (
     dialect_of_args,
     finite,
     processes_of_command,
+    say_dialect,
 )
 from .reporting import remedy, show
 from .which_run import add_run_options, check_named, results_of, run_meant
@@ -126,6 +127,7 @@ def label(args: argparse.Namespace, processes: Processes) -> int:
     print(f'{source.net} with {source.weights}')
     net = read_deploy(source.net, UserNet, weights=source.weights, **dialect_of_args(args),
                       passes=optimisations.passes, writes=args.writes)
+    say_dialect(source.net, net.graph.dialect, net.found)
     size = net.shapes[image_input(net)][2:]
     if args.heatmap:
         net = cast_net(net)

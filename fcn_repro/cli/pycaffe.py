@@ -13,8 +13,9 @@ from types import TracebackType
 
 from .. import pycaffe
 from ..errors import FcnError
-from ..pycaffe.mode import init_log, set_user_code
-from .arguments import add_max_pixels, add_user_code
+from ..pycaffe.mode import init_log, set_dialect, set_user_code
+from .arguments import add_dialect, add_max_pixels, add_user_code, dialect_of_args
+from .reporting import remedy
 
 CONVERT = 'python -m lib2to3 -w FOLDER, with a Python up to 3.12'
 
@@ -32,6 +33,7 @@ def place_of(trace: TracebackType | None, folder: Path) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_max_pixels(parser)
+    add_dialect(parser)
     add_user_code(parser)
     parser.add_argument('script', type=Path)
     parser.add_argument('args', nargs=argparse.REMAINDER, help="the script's own arguments")
@@ -45,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
     pycaffe.install()
     init_log()
     set_user_code(not args.no_user_code)
+    set_dialect(**dialect_of_args(args))
     sys.argv = [str(args.script), *args.args]
     sys.path.insert(0, str(folder))
     try:
@@ -53,5 +56,7 @@ def run(args: argparse.Namespace) -> None:
         raise FcnError(f'not valid Python 3: {error.msg}', file=error.filename, line=error.lineno,
                        do=f'Convert it from Python 2 first: {CONVERT}.') from None
     except FcnError as error:
-        where = place_of(error.__traceback__, folder)
-        raise FcnError(f'{error} (called at {where})' if where else str(error)) from error
+        where, parser = place_of(error.__traceback__, folder), argparse.ArgumentParser()
+        add_arguments(parser)
+        text = str(error.with_remedy(remedy(error, parser)))
+        raise FcnError(f'{text} (called at {where})' if where else text) from error

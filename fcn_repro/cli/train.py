@@ -11,11 +11,13 @@ from ..recipe.runs import Run
 from ..recipe.stages import SHORT, STAGES
 from ..recipe.training import train
 from .arguments import (
+    add_dialect,
     add_max_pixels,
     add_optimisations,
     add_published,
     add_workers,
     add_writes,
+    dialect_of_args,
     finite,
     processes_of_command,
 )
@@ -76,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--verbose', action='store_true', help='list every layer that takes '
                         'weights, not only those that are not simply copied')
     add_max_pixels(parser)
+    add_dialect(parser)
     add_writes(parser)
     add_workers(parser)
     add_optimisations(parser)
@@ -105,7 +108,7 @@ def add_method(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int | None:
     """130 where a signal stopped the training."""
     keep_freed_memory()
-    options = vars(args)
+    options = {**vars(args), **dialect_of_args(args)}
     stage = options.pop('stage')
     options['method'] = Method(**{field.name: options.pop(field.name) for field in fields(Method)})
     with processes_of_command() as processes:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -17,9 +18,18 @@ from google.protobuf import text_format
 from ..data.image import MEAN, VOID, to_blob
 from ..data.voc import VocFolder
 from ..errors import FcnError
-from ..formats.weights import FILLER, IGNORED, LayerCopy, Weights, read_solverstate, read_weights
+from ..formats.weights import (
+    FILLER,
+    IGNORED,
+    LayerCopy,
+    Weights,
+    counter,
+    read_solverstate,
+    read_weights,
+)
 from ..net.net import Net
 from ..proto import TEST, TRAIN
+from ..proto.dialects import Dialect
 from ..proto.prototxt import NetText, SolverText, parse_net, parse_solver, read_net, read_solver
 from ..recipe.finished import opened
 from ..recipe.stages import SOLVER, STAGES, Stage, shipped
@@ -359,20 +369,22 @@ def of_begun(folder: Path, voc: str | None, runs: str | Path) -> Subject:
 
 def of_files(solver: str | Path | None = None, net: str | Path | None = None,
              weights: str | Path | None = None, voc: str | None = None,
-             log: str | Path | None = None, surgery: bool = False) -> Subject:
+             log: str | Path | None = None, surgery: bool = False,
+             dialect: Dialect | str | None = None,
+             define: Mapping[str, object] = MappingProxyType({})) -> Subject:
     """The Subject of files: a solver (its train net, the weights that it names), or a net alone,
     which is read as one for inference. net, weights: in the place of the solver's own. voc: the
     folder in the place of that which data layers of VOC's layout name. surgery: bilinear weights
     and zero scores come before the first iteration, as in the release's solve.py; of a stage of the
-    recipe they do in any case. FcnError where neither is given, and for a file that cannot be
-    read."""
+    recipe they do in any case. dialect, define: of solver and net, as for read_net. FcnError where
+    neither is given, and for a file that cannot be read."""
     if solver is None and net is None:
         raise FcnError('neither a solver nor a net', do='Give the folder of a run, a solver, or a '
                        'net with weights.', code='nothing-to-examine')
     if solver is not None:
-        sources = of_solver(Path(solver), net)
+        sources = of_solver(Path(solver), net, dialect, define)
     else:
-        sources = Sources(read_net(str(net)))
+        sources = Sources(read_net(str(net), dialect, define, counter(weights)))
     sources.surgery, sources.log = sources.surgery or surgery, Path(log) if log else None
     sources.overrides = overrides_of(voc, {})
     sources.voc = voc
@@ -386,11 +398,12 @@ def of_files(solver: str | Path | None = None, net: str | Path | None = None,
     return Subject(sources)
 
 
-def of_solver(path: Path, net: str | Path | None) -> Sources:
+def of_solver(path: Path, net: str | Path | None, dialect: Dialect | str | None = None,
+              define: Mapping[str, object] = MappingProxyType({})) -> Sources:
     """The Sources of a solver's file; net: in the place of its own."""
-    solver, stage = read_solver(path), stage_of(path)
+    solver, stage = read_solver(path, dialect, define), stage_of(path)
     search = SearchPath.beside if stage else SearchPath.of
-    text = read_net(net) if net else train_net(solver, search(path))
+    text = read_net(net, dialect, define) if net else train_net(solver, search(path))
     text.message.state.phase = TRAIN
 
     def both(file: str | os.PathLike) -> SearchPath:

@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf import text_format
@@ -9,11 +11,12 @@ from google.protobuf.message import DecodeError
 
 from .. import glog
 from ..errors import FcnError, located
-from ..proto import NetParameter
-from ..proto.prototxt import read_message
-from ..proto.upgrade import upgrade_net, upgrade_solver
+from ..proto.detect import forks
+from ..proto.dialects import BVLC, Dialect, dialect_of, dialects, find_dialect
+from ..proto.prototxt import read_message, read_net, read_solver
+from ..proto.upgrade import dialects_of_v1, upgrade_net, upgrade_solver
 from .atomic import write_bytes, write_text
-from .wire import Reader
+from .wire import Reader, read_caffemodel
 
 log = logging.getLogger(__name__)
 
@@ -23,19 +26,24 @@ V1_WITH_TRANSFORM = {'DATA': 'data_param', 'IMAGE_DATA': 'image_data_param',
 FUTURE = 'Note that future Caffe releases will '
 
 
-def upgrade_net_text(source: FilePath, target: FilePath) -> bool:
+def upgrade_net_text(source: FilePath, target: FilePath, dialect: Dialect | str | None = None,
+                     define: Mapping[str, object] = MappingProxyType({})) -> bool:
     """Write the net of a prototxt in today's form; returns whether it was an old one. Comments are
-    lost. FcnError, and no file, where a part has no meaning in today's form: Caffe drops it."""
-    net, old = upgraded_net(read_message(source, 'NetParameter'), source)
+    lost. dialect, define: as for read_net. FcnError, and no file, where a part has no meaning in
+    today's form: Caffe drops it."""
+    found = dialect_of(read_net(source, dialect, define).message)
+    net, old = upgraded_net(read_message(source, 'NetParameter', found, define), source)
     write_text(text_format.MessageToString(net), target)
     log.info('Wrote upgraded NetParameter text proto to %s', target,
              extra=glog.at('upgrade_net_proto_text.cpp', 49))
     return old
 
 
-def upgrade_net_binary(source: FilePath, target: FilePath) -> bool:
-    """Write a caffemodel in today's form; otherwise as upgrade_net_text."""
-    message = NetParameter()
+def upgrade_net_binary(source: FilePath, target: FilePath,
+                       dialect: Dialect | str | None = None) -> bool:
+    """Write a caffemodel in today's form; otherwise as upgrade_net_text, but that the layers' types
+    tell the dialect alone."""
+    message = (find_dialect(dialect) if dialect else dialect_of_binary(source))['NetParameter']()
     try:
         message.ParseFromString(Reader(source).map[:])
     except DecodeError:
@@ -51,10 +59,34 @@ def upgrade_net_binary(source: FilePath, target: FilePath) -> bool:
     return old
 
 
-def upgrade_solver_text(source: FilePath, target: FilePath) -> bool:
+def dialect_of_binary(source: FilePath) -> Dialect:
+    """The dialect of the numbers in a caffemodel, by its layers' types. FcnError where several
+    dialects have all of them, or none."""
+    layers = read_caffemodel(source)
+    numbers = {layer.number for layer in layers if layer.number is not None}
+    own = {layer.type for layer in layers} & {name for fork in forks() for name in (
+        *fork.types, *fork.lacking) if name not in fork.as_bvlc}
+    if not numbers and not own:
+        return BVLC
+    full = {layer.number for layer in layers if layer.blobs and layer.number is not None}
+    found = dialects_of_v1(numbers, full) if numbers else [
+        fork for fork in forks() if own <= {*fork.types, *fork.lacking}]
+    if len(found) == 1:
+        return found[0]
+    names = [each.name for each in found] or list(dialects())
+    what = ', '.join(sorted(own or map(str, numbers)))
+    raise FcnError(f'{"several dialects have" if found else "no dialect has"} the types of its '
+                   f'layers: {what}', file=str(source),
+                   code='which-dialect', facts={'dialects': ', '.join(names)},
+                   do=f'Give the dialect, one of {", ".join(names)}.')
+
+
+def upgrade_solver_text(source: FilePath, target: FilePath, dialect: Dialect | str | None = None,
+                        define: Mapping[str, object] = MappingProxyType({})) -> bool:
     """Write the solver of a prototxt with its type as a name; otherwise as upgrade_net_text. Nets
     inside it stay as they are."""
-    solver = read_message(source, 'SolverParameter')
+    found = dialect_of(read_solver(source, dialect, define).message)
+    solver = read_message(source, 'SolverParameter', found, define)
     old = solver.HasField('solver_type')
     if old:
         log.info("Attempting to upgrade input file specified using deprecated 'solver_type' field "

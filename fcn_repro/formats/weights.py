@@ -14,14 +14,16 @@ layers of a name those without blobs take no part here; Caffe stops at them.
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from ..errors import FcnError
-from ..proto.dialects import BVLC, Dialect, find_dialect
+from ..proto.dialects import Dialect, dialects, find_dialect
+from ..proto.upgrade import dialects_of_v1, v1_types
 from .hdf5_read import is_hdf5, kind_of, read_extra, read_hdf5, read_solverstate
 from .hdf5_write import storage_key, write_hdf5, write_solverstate
 from .solverstate import SolverState, read_private_data
@@ -81,11 +83,12 @@ class Weights(Mapping[str, list[Any]]):
         return {name: layer.type for name, layer in self._by_name.items()}
 
 
-def read_weights(path: str | os.PathLike, dialect: Dialect | str = BVLC) -> Weights:
+def read_weights(path: str | os.PathLike, dialect: Dialect | str | None = None) -> Weights:
     """Read a caffemodel (V0, V1, V2) or Caffe's HDF5 layout; the content decides which.
 
-    dialect: of the numbers of V1's layer types. FcnError names the file, and for a damaged binary
-    one the byte; a solver state and a mean file are refused as such.
+    dialect: of the numbers of V1's layer types (None: those that have all of the file's). A number
+    without one meaning becomes the type 'V1 type N'. FcnError names the file, and for a damaged
+    binary one the byte; a solver state and a mean file are refused as such.
     """
     kind = kind_of(path)
     if kind == 'solverstate':
@@ -98,13 +101,33 @@ def read_weights(path: str | os.PathLike, dialect: Dialect | str = BVLC) -> Weig
     if is_hdf5(path):
         layers, extra = read_hdf5(path)
         return Weights(layers, str(path), 'hdf5', extra)
-    layers = read_caffemodel(path, find_dialect(dialect))
+    layers = named(read_caffemodel(path), None if dialect is None else find_dialect(dialect))
     return Weights(layers, str(path), 'binary', read_private_data(path)[0])
 
 
-def blob_counts(path: str | os.PathLike) -> dict[str, int]:
-    """{layer name: number of its blobs} of a file of weights."""
-    return {layer.name: len(layer.blobs) for layer in read_weights(path).layers}
+def named(layers: list[LayerBlobs], dialect: Dialect | None) -> list[LayerBlobs]:
+    """The layers of a V1 file with the types that their numbers mean in a dialect; None: in all
+    that may have written the file."""
+    numbers = {layer.number for layer in layers if layer.number is not None}
+    if not numbers:
+        return layers
+    full = {layer.number for layer in layers if layer.blobs and layer.number is not None}
+    wrote = [dialect] if dialect else dialects_of_v1(numbers, full)
+    meanings = {number: {v1_types(each).get(number) for each in wrote} for number in numbers}
+    types = {number: next(iter(names)) or '' if len(names) == 1 and None not in names
+             else f'V1 type {number}' for number, names in meanings.items()}
+    return [layer if layer.number is None else replace(layer, type=types[layer.number])
+            for layer in layers]
+
+
+def blob_counts(*paths: str | os.PathLike) -> dict[str, int]:
+    """{layer name: number of its blobs} of files of weights."""
+    return {layer.name: len(layer.blobs) for path in paths for layer in read_weights(path).layers}
+
+
+def counter(weights: str | os.PathLike | None) -> Callable[[], dict[str, int]] | None:
+    """What read_net takes as blobs, for a file of weights or none."""
+    return None if weights is None else lambda: blob_counts(weights)
 
 
 def modern(weights: Weights) -> Weights:
@@ -165,8 +188,13 @@ def check_count(target: LayerBlobs, source: LayerBlobs, weights: Weights,
         missing = [i for i in missing if i not in shared]
     if missing or len(blobs) > count:
         held = sum(blob is not None for blob in blobs)
-        raise FcnError(f'has {held} blobs in the file, {count} in the net', layer=target.name,
-                       file=weights.file, do=REMEDY)
+        others = [name for name, dialect in dialects().items()
+                  if held and dialect.blobs.get(target.type) == held]
+        also = f', as a {target.type} of {", ".join(others)}' if others else ''
+        raise FcnError(f'has {held} blobs in the file{also}, {count} in the net', layer=target.name,
+                       type=target.type or None, file=weights.file,
+                       do=f'{REMEDY} Or read the net in the dialect of these weights, if its text '
+                          'allows.' if others else REMEDY)
 
 
 def plan_layer(target: LayerBlobs, source: LayerBlobs, weights: Weights,

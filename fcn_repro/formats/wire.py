@@ -17,8 +17,7 @@ import numpy as np
 
 from ..errors import FcnError
 from ..files import open_regular, unreadable
-from ..proto.dialects import BVLC, Dialect
-from ..proto.upgrade import V0_TO_V2, v1_types
+from ..proto.upgrade import V0_TO_V2
 from ..sizes import AXES, check_shape
 from ..sniff import recognise
 
@@ -66,12 +65,13 @@ class LayerBlobs:
 
     blobs: arrays of a file, None for one that the file has under another layer; or tensors of a
     net. legacy: indices of the blobs whose shape is num, channels, height, width, padded with ones
-    in front.
+    in front. number: that of a V1 layer's type, whose meaning depends on the dialect.
     """
     name: str
     blobs: list[Any]
     type: str = ''
     legacy: frozenset[int] = frozenset()
+    number: int | None = None
 
 
 def map_file(path: FilePath) -> mmap.mmap:
@@ -96,18 +96,19 @@ def check_begin(path: FilePath, data: mmap.mmap) -> None:
                        file=path, do='Give the .caffemodel; pass a prototxt as the net.')
 
 
-def read_caffemodel(path: FilePath, dialect: Dialect = BVLC) -> list[LayerBlobs]:
-    """The layers of a caffemodel (V0, V1 or V2) in file order, with arrays that are views of it.
+def read_caffemodel(path: FilePath) -> list[LayerBlobs]:
+    """The layers of a caffemodel (V0, V1 or V2) in file order, with arrays that are views of it; a
+    V1 layer has a number in the place of its type.
 
-    dialect: of the numbers of V1's layer types. FcnError names the byte where a file is damaged.
+    FcnError names the byte where a file is damaged.
     """
     reader = Reader(path)
     new, old = [], []
     for field in reader.fields(0, reader.size):
         if (field.number, field.kind) == (LAYER, BYTES):
-            new.append(reader.layer(field, V2, dialect))
+            new.append(reader.layer(field, V2))
         elif (field.number, field.kind) == (LAYERS, BYTES):
-            old.append(reader.layer(field, V1, dialect))
+            old.append(reader.layer(field, V1))
     if new and old:
         raise FcnError(f"has {len(new)} 'layer' and {len(old)} 'layers' fields; Caffe refuses both "
                        'in one file', file=path, do='Write the model again in one format.')
@@ -237,28 +238,27 @@ class Reader:
         except UnicodeDecodeError:
             self.fail(field.start, f'the text of field {field.number} is not UTF-8')
 
-    def layer(self, message: Field, ids: Ids, dialect: Dialect) -> LayerBlobs:
+    def layer(self, message: Field, ids: Ids) -> LayerBlobs:
         """A LayerParameter, V1LayerParameter or V0LayerParameter, told apart by its field ids."""
-        name, type, blobs = '', '', []
+        name, type, number, blobs = '', '', None, []
         for field in self.fields(message.start, message.end):
             if ids is V1 and (field.number, field.kind) == (V0_LAYER, BYTES):
-                return self.layer(field, V0, dialect)
+                return self.layer(field, V0)
             if field.number == ids.name and field.kind == BYTES:
                 name = self.text(field)
             elif field.number == ids.type:
-                type = self.type(field, ids, dialect)
+                type, number = self.type(field, ids)
             elif field.number == ids.blobs and field.kind == BYTES:
                 blobs.append(self.blob(field))
         return LayerBlobs(name, [blob.array for blob in blobs], type,
-                          frozenset(i for i, blob in enumerate(blobs) if blob.legacy))
+                          frozenset(i for i, blob in enumerate(blobs) if blob.legacy), number)
 
-    def type(self, field: Field, ids: Ids, dialect: Dialect) -> str:
-        """The current name of a layer's type: V1 counts its types, V0 has names of its own."""
+    def type(self, field: Field, ids: Ids) -> tuple[str, int | None]:
+        """(the current name of a layer's type, None), or ('', V1's number of it)."""
         if field.kind == VARINT:
-            number = self.number(field)
-            return v1_types(dialect).get(number, f'V1 type {number}')
+            return '', self.number(field)
         text = self.text(field) if field.kind == BYTES else ''
-        return V0_TO_V2.get(text, text) if ids is V0 else text
+        return V0_TO_V2.get(text, text) if ids is V0 else text, None
 
     def blob(self, message: Field) -> BlobArray:
         """A BlobProto: data as a view (float32, or float64 for double_data) in its own shape."""

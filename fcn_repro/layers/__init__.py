@@ -5,6 +5,7 @@ Caffe's types are in this folder, those that passes make in internal/, shared co
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from functools import lru_cache
 
 from ..errors import FcnError, nearest
@@ -14,7 +15,7 @@ from ..proto.dialects import (
     dialect_of,
     dialects,
     dialects_with_type,
-    use_dialect,
+    of_dialects,
 )
 from ..proto.upgrade import TYPES as V1_ROWS
 from . import internal
@@ -22,8 +23,8 @@ from .common.base import Layer
 from .common.foreign import foreign_remedy
 from .common.state import PRECISIONS, ExecutionOptions, RunState
 
-__all__ = ['PRECISIONS', 'TYPES', 'ExecutionOptions', 'Layer', 'RunState', 'layer_class',
-           'types_of', 'unknown_type']
+__all__ = ['PRECISIONS', 'TYPES', 'ExecutionOptions', 'Layer', 'RunState', 'auto_tops',
+           'layer_class', 'types_of', 'unknown_type']
 
 
 def _find():
@@ -44,17 +45,25 @@ TYPES = _find()
 
 @lru_cache
 def types_of(dialect: Dialect) -> dict[str, type[Layer]]:
-    """{type name: class} of a dialect: BVLC's types and those that it adds or replaces."""
+    """{type name: class} of a dialect: BVLC's types, but for those that the fork computes
+    otherwise, and those that it adds or replaces."""
     added = {}
     for name, path in dialect.types.items():
         module, _, cls = path.partition(':')
         added[name] = getattr(importlib.import_module(module), cls)
-    return TYPES | added
+    return {name: cls for name, cls in TYPES.items() if name not in dialect.older} | added
 
 
 def layer_class(type_name: str, dialect: Dialect = BVLC) -> type[Layer]:
     """The class of a type; for an unknown one Layer itself, which claims nothing."""
     return types_of(dialect).get(type_name, Layer)
+
+
+def auto_tops(types: Mapping[str, type[Layer]]) -> dict[str, int]:
+    """{type: number of tops} of the types whose tops a text may leave out, as graph.build takes
+    it."""
+    return {name: cls.auto_tops or int(cls.loss) for name, cls in types.items()
+            if cls.auto_tops or cls.loss}
 
 
 V1_NAMES = {row[0]: row[1] for row in V1_ROWS}
@@ -72,6 +81,11 @@ def unknown_type(node, types):
         return FcnError(f"the layer type '{node.type}' of the dialect '{mine.name}' is not "
                         'supported', line=node.line, layer=node.name,
                         do='Write it as a Python layer, or cut the net before it.')
+    if node.type in mine.older:
+        return FcnError(f"the layer type '{node.type}' of the dialect '{mine.name}' is not "
+                        f'supported: {mine.older[node.type]}', line=node.line, layer=node.name,
+                        do="Name the dialect 'bvlc' if it is meant as there, or write it as a "
+                           'Python layer.')
     homes = [name for name, dialect in dialects().items()
              if dialect is not mine and node.type in dialect.types]
     lacking = [name for name in dialects_with_type(node.type) if name not in homes]
@@ -80,9 +94,12 @@ def unknown_type(node, types):
                         do=foreign_remedy(node.type) or f'It is a layer of the '
                         f'{"dialects" if len(lacking) > 1 else "dialect"} {", ".join(lacking)}, '
                         'and is not supported: write it as a Python layer.')
+    if homes:
+        return FcnError(f"the dialect '{mine.name}' has no layer type '{node.type}'",
+                        line=node.line, layer=node.name, **of_dialects(homes))
     known = [name for name, layer in types.items() if not layer.internal]
     return FcnError(f"unknown layer type '{node.type}'", line=node.line, layer=node.name,
-                    do=use_dialect(homes) or foreign_remedy(node.type)
+                    do=foreign_remedy(node.type)
                     or f'{nearest(v1_name(node.type), known)} Known types: '
                        f'{", ".join(sorted(known))}.'.lstrip())
 

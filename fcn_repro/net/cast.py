@@ -3,14 +3,14 @@
 from typing import Any
 
 from ..errors import FcnError
+from ..layers import auto_tops
 from ..proto.prototxt import NetText
 from .graph import Graph, build
 
 
 def cast_classifier(net) -> Graph:
     """The graph of cast_text."""
-    auto_tops = {name: 1 for name, layer in net.types.items() if layer.loss}
-    return build(cast_text(net), net.graph.phase, auto_tops=auto_tops)
+    return build(cast_text(net), net.graph.phase, auto_tops=auto_tops(net.types))
 
 
 def cast_text(net) -> NetText:

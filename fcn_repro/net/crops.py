@@ -1,5 +1,5 @@
 """Offsets of Crop layers that align their bottoms: those of Caffe's branch `future`, whose texts
-give none, and what they would be in a net whose text may be of that branch.
+give none.
 
 The map of a bottom is composed of those of the layers that it comes from, along first bottoms, up
 to the last value that both bottoms come from.
@@ -85,26 +85,3 @@ def composed(graph: Graph, values: list[int], layer_of: Callable[[Node], Any]) -
 
 def shown(values: Any) -> str:
     return ', '.join(f'{float(v):g}' for v in values)
-
-
-def check_bare_crops(net: Any) -> None:
-    """FcnError for a Crop without crop_param whose text, read without a named dialect, means one
-    thing in BVLC's Caffe, the top left, and another where crops align their bottoms."""
-    graph = net.graph
-    if graph.dialect.name != 'bvlc':
-        return
-    for node in graph.nodes:
-        if node.type != 'Crop' or node.param.HasField('crop_param') or len(node.bottoms) != 2:
-            continue
-        try:
-            offsets = offset_of(graph, node, net.layer)
-        except FcnError:
-            continue                    # no fork aligns it either
-        if any(offsets):
-            raise FcnError('a Crop without crop_param cuts the top left corner out in BVLC Caffe, '
-                           f'but at offset {offsets[0]}, {offsets[1]} in HED, CRF-RNN and others '
-                           'that align its bottoms', file=graph.file, line=node.line,
-                           layer=node.name, type=node.type, code='which-dialect',
-                           facts={'dialects': 'bvlc, hed, crfasrnn-master'},
-                           do="Name the dialect: 'bvlc', 'hed' or 'crfasrnn-master'; or give the "
-                              'offset as crop_param.')

@@ -157,7 +157,7 @@ def build(net: NetText, phase, level=0, stages=(), auto_tops=None) -> Graph:
     """Filter `net` for the state, resolve its blobs and insert Splits.
 
     phase: TRAIN or TEST, number or name.
-    auto_tops: {type: number of tops} of the types whose tops may be left out (loss layers).
+    auto_tops: {type: number of tops} of the types whose tops may be left out (layers.auto_tops).
     Raises FcnError for a bottom that no layer before makes and for a blob made twice.
     """
     net = filter_net(net, phase, level, stages)

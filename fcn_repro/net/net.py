@@ -15,7 +15,16 @@ from torch import nn
 from ..errors import FcnError, located
 from ..formats import weights
 from ..formats.caffemodel import layer_of, write_caffemodel
-from ..layers import TYPES, ExecutionOptions, Layer, RunState, types_of, unknown_type
+from ..formats.weights import counter
+from ..layers import (
+    TYPES,
+    ExecutionOptions,
+    Layer,
+    RunState,
+    auto_tops,
+    types_of,
+    unknown_type,
+)
 from ..layers.common.fields import check_fields
 from ..memory import collector_paused
 from ..paths import as_folders
@@ -25,9 +34,10 @@ from ..proto.prototxt import NetText, read_net
 from ..search import SearchPath, as_search_path
 from ..sizes import check_memory, check_shapes
 from .blob import ParamBlob
-from .crops import align_crops, check_bare_crops
+from .crops import align_crops
 from .executor import PlannedExecutor
 from .graph import Graph, Node, build
+from .lookalikes import check_lookalikes
 from .params import Params, check_unchanged, make_params, own_shapes, share_data
 from .setup_log import log_ignored, log_parameters, log_setup
 from .train_graphs import OnHost
@@ -59,6 +69,7 @@ class Net(nn.Module):
     """
 
     own_types: ClassVar[dict[str, Any]] = {}    # {type name: class} in place of the dialect's
+    found = ''          # by what the dialect was found, in words, where none was named
     executor_type: ClassVar[Callable[[Net], Any]] = PlannedExecutor
 
     @collector_paused()
@@ -87,10 +98,13 @@ class Net(nn.Module):
     @classmethod
     def read(cls, path: str | PathLike, phase: int | str, level: int = 0,
              stages: Sequence[str] = (), dialect: Dialect | str | None = None,
-             define: Mapping[str, object] = MappingProxyType({}), **options) -> Net:
+             define: Mapping[str, object] = MappingProxyType({}),
+             weights: str | PathLike | None = None, **options) -> Net:
         """The net of a prototxt file, for a phase; dialect and define as for read_net, options as
-        for Net."""
-        return cls.of(read_net(path, dialect, define), phase, level, stages, **options)
+        for Net. weights: the file that it will get, which tells the dialect where the text does
+        not."""
+        text = read_net(path, dialect, define, counter(weights))
+        return cls.of(text, phase, level, stages, **options)
 
     @classmethod
     @collector_paused()
@@ -98,12 +112,11 @@ class Net(nn.Module):
            **options) -> Net:
         """The net of a NetText, for a phase; options as for Net."""
         types = cls.types_for(dialect_of(text.message))
-        auto_tops = {name: 1 for name, layer in types.items() if layer.loss}
         log_parameters(text, phase, level, stages)
-        graph = build(text, phase, level, stages, auto_tops)
+        graph = build(text, phase, level, stages, auto_tops(types))
         net = cls(graph, **{'search': SearchPath.of(text.file), **options})
-        if not text.named:
-            check_bare_crops(net)
+        net.found = text.found
+        check_lookalikes(net, text)
         log_setup(net)
         return net
 

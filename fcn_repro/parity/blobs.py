@@ -1,14 +1,16 @@
 """One net compared with one golden, blob by blob: which blob departs first, and which layer made
 it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import FcnError, nearest
+from ..proto.dialects import Dialect
 from ..search import SearchPath
 from .cases import CPU, Placement
 from .comparison import DEPARTS, OK, error, to_array
@@ -42,19 +44,22 @@ class BlobRow(NamedTuple):
 def compare_blobs(net_file: str | Path, weights: str | Path | None, golden_file: str | Path,
                   limit: float = 1e-5, gradients: float = 1e-4,
                   blas: bool = False,
-                  writes: Iterable[str | PathLike] = (), where: Placement = CPU) -> list[BlobRow]:
+                  writes: Iterable[str | PathLike] = (), where: Placement = CPU,
+                  dialect: Dialect | str | None = None,
+                  define: Mapping[str, object] = MappingProxyType({})) -> list[BlobRow]:
     """Compare the data of every blob, in the order of the net; then, if the golden has them, the
     diffs of blobs and of parameters, from the top of the net down.
 
     weights: a caffemodel or HDF5 file; None for the golden's own params. limit, gradients: the
     largest error of data and of diffs. blas: compute in Caffe's own arithmetic, writes: folders in
     which layers may write, both as for Net. where: the device and the precision of the net.
+    dialect, define: as for read_net; without a dialect it is that of the golden.
     FcnError if a file cannot be read, or if the golden names blobs that the net lacks or has in
     another shape.
     """
     golden = read_golden(golden_file)
     net = golden_net(net_file, golden, WatchedNet, where, blas=blas, search=SearchPath.of(net_file),
-                     writes=writes)
+                     writes=writes, dialect=dialect, define=define, weights=weights)
     if weights is not None:
         net.copy_from(weights)
     fill_params(net, golden)

@@ -107,18 +107,33 @@ def files_read(prototxt: Path) -> Iterator[str]:
 def golden_net(path: str | Path, golden: Group, net_class: type[Net] = Net,
                where: Placement = CPU, **options) -> Net:
     """The net of a golden, in its phase and with its force_backward, in its place. options: as for
-    Net. FcnError for a phase other than TRAIN and TEST, and as for placement.place."""
+    Net.read; without a dialect it is that of the golden. FcnError for a phase other than TRAIN and
+    TEST, for another dialect than that of the fork that made the golden, and as for
+    placement.place."""
     phase = str(golden.attrs.get('phase', 'TEST'))
     if phase not in PHASES:
         raise FcnError(f"unknown phase '{phase}' of the golden", file=str(golden.file),
                        do='Set the attribute phase to TRAIN or TEST.')
-    options = {'search': SearchPath.beside(path),       # a golden belongs to its folder
-               'dialect': dialect_of_golden(golden), **options}
-    net = net_class.read(path, PHASES[phase], **options)
+    options = {'search': SearchPath.beside(path), **options}    # a golden belongs to its folder
+    text = {name: options.pop(name) for name in ('dialect', 'define', 'weights') if name in options}
+    net = net_class.read(path, PHASES[phase], **options,
+                         **{**text, 'dialect': agreed(golden, text.get('dialect'))})
     if golden.attrs.get('force_backward', False) and not net.graph.force_backward:
-        options.pop('dialect')
         net = net_class(replace(net.graph, force_backward=True), **options)
     return where.place(net)
+
+
+def agreed(golden: Group, named: Dialect | str | None) -> Dialect:
+    """The dialect of a golden's net, which may be named as well. FcnError for another one than that
+    of the fork that made it."""
+    made = dialect_of_golden(golden)
+    if named is None:
+        return made
+    given = find_dialect(named)
+    if 'fork' in golden.attrs and given is not made:
+        raise FcnError(f"the golden was made by a fork of the dialect '{made.name}', not "
+                       f"'{given.name}'", file=str(golden.file), do='Leave out the dialect.')
+    return given
 
 
 def dialect_of_golden(golden: Group) -> Dialect:

@@ -16,7 +16,7 @@ from ..data.layer import DataLayer
 from ..data.palette import VOC_CLASSES
 from ..data.reader import Sample, read_class_names
 from ..errors import FcnError, located
-from ..formats.weights import blob_counts
+from ..formats.weights import counter
 from ..layers.python import Python
 from ..net.graph import LABELS
 from ..net.net import Net
@@ -76,8 +76,7 @@ def read_deploy(path: str | PathLike, net_class: type[Net] = Net,
     """The Net of a deploy prototxt for the phase TEST; dialect and define as for read_net, options
     as for Net. weights: the file that it will get, which tells the dialect where the text does not.
     FcnError for a net that reads its data itself, before it looks for them."""
-    text = read_net(path, dialect, define,
-                    None if weights is None or dialect else lambda: blob_counts(weights))
+    text = read_net(path, dialect, define, counter(weights))
     layers = list(filter_net(text, TEST).message.layer)
     sources = [layer for layer in layers if not layer.bottom and layer.top]
     if sources and not any(layer.type == 'Input' for layer in layers):

@@ -1,9 +1,10 @@
 """segment(): one image to its label map, in one call."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,7 @@ from ..formats.weights import FILLER
 from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place
 from ..passes import DEFAULT
+from ..proto.dialects import Dialect
 from .labels import read_deploy
 from .outputs import find_output
 from .photos import read_photo, upright_rgb
@@ -25,7 +27,8 @@ Picture = str | PathLike[str] | np.ndarray | Image.Image
 def segment(image: Picture, net: str | PathLike[str] | Net,
             weights: str | PathLike[str] | None = None, *, mean: Sequence[float] = MEAN,
             device: str | None = None, precision: str = 'fp32', output: str | None = None,
-            threshold: float | None = None) -> np.ndarray:
+            threshold: float | None = None, dialect: Dialect | str | None = None,
+            define: Mapping[str, object] = MappingProxyType({})) -> np.ndarray:
     """Label every pixel of an image: the class index of its highest score, (H, W) uint8; of a net
     that ends in ArgMax its index, of a net with one channel 1 where that is above `threshold`.
 
@@ -37,7 +40,7 @@ def segment(image: Picture, net: str | PathLike[str] | Net,
     pixels, BGR. device: cpu, cuda, … (None: a GPU if there is one). precision: of placement.place.
     Ties go to the lowest class.
     output: the blob to take, where the net has several outputs; threshold: of a one-channel output
-    (None: 0.5 after a Sigmoid).
+    (None: 0.5 after a Sigmoid). dialect, define: of the prototxt, as for proto.prototxt.read_net.
 
     FcnError for a file that cannot be read, an array of another shape or type, a net that does not
     map an image to scores of its size, and weights of other shapes. A warning names layers that the
@@ -53,7 +56,7 @@ def segment(image: Picture, net: str | PathLike[str] | Net,
         raise FcnError('no weights are given for this net', file=net,
                        do='Give the path of its caffemodel as weights.')
     else:
-        ready = net_with_weights(net, weights, device, precision)
+        ready = net_with_weights(net, weights, device, precision, dialect, define)
     one = Segmenter(ready, mean, [find_output(ready, output, threshold)])
     one.check(*pixels.shape[:2])
     return one.predict(pixels)[0].labels
@@ -76,11 +79,13 @@ def pixels_of(image: Picture) -> np.ndarray:
 
 
 def net_with_weights(net: str | PathLike[str], weights: str | PathLike[str],
-                     device: str | None = None, precision: str = 'fp32') -> Net:
+                     device: str | None = None, precision: str = 'fp32',
+                     dialect: Dialect | str | None = None,
+                     define: Mapping[str, object] = MappingProxyType({})) -> Net:
     """The net of a deploy prototxt with its weights, placed on a device."""
     target = pick_device(device)
     check_precision(precision, target)
-    loaded = read_deploy(net, weights=weights, passes=DEFAULT)
+    loaded = read_deploy(net, dialect=dialect, define=define, weights=weights, passes=DEFAULT)
     rows = loaded.copy_from(weights)
     unset = [row.layer for row in rows if row.action == FILLER]
     if unset:

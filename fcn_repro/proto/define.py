@@ -41,7 +41,8 @@ def defined(text: str, define: Mapping[str, object], file: str) -> str:
     if missing:
         line = min(missing.values())
         names = [f'${{{name}}} (line {at})' for name, at in missing.items()]
-        raise FcnError(f'{len(missing)} names of the text have no value', file=file, line=line,
+        raise FcnError('a name of the text has no value' if len(missing) == 1 else
+                       f'{len(missing)} names of the text have no value', file=file, line=line,
                        items=names, code='undefined', facts={'name': next(iter(missing))},
                        do="Give them as define, such as {'" + next(iter(missing)) + "': …}.")
     return out

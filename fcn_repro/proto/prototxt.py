@@ -1,5 +1,6 @@
 """Read nets and solvers from prototxt text: parse, upgrade, filter for a phase."""
 
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -16,11 +17,13 @@ from ..sniff import check_text
 from . import TEST, TRAIN
 from .define import defined
 from .detect import Blobs, detect, words
-from .dialects import BVLC, Dialect, dialect_of, dialects_with, find_dialect, use_dialect
+from .dialects import BVLC, UNION, Dialect, dialect_of, dialects_with, find_dialect, of_dialects
 from .plain import parse_plain
 from .scan import LAYER, Occurrence, check_utf8, scan
 from .union import union
 from .upgrade import apply_rules, upgrade_net, upgrade_solver
+
+log = logging.getLogger(__name__)
 
 PROTOTXT_HERE = 'Give the .prototxt here; pass a .caffemodel or .h5 as weights.'
 BACKSLASHES = 100 * '\\'
@@ -30,11 +33,13 @@ PHASES: dict[int | str, int] = {'TRAIN': TRAIN, 'TEST': TEST}
 @dataclass(frozen=True)
 class NetText:
     """A net as current (V2) layers. message: a NetParameter; lines[i]: the line in file of
-    message.layer[i]; named: whether the dialect was given, not found by what the text holds."""
+    message.layer[i]; named: whether the dialect was given, not found by what the text holds;
+    found: by what, in words, where that is a fork's."""
     message: Any
     file: str
     lines: tuple[int | None, ...]
     named: bool = True
+    found: str = ''
 
 
 @dataclass(frozen=True)
@@ -95,12 +100,13 @@ def parse_net(text: str, file: str = '<text>', dialect: Dialect | str | None = N
         return _net_in(text, file, find_dialect(dialect))[0]
     try:
         net, _ = _net_in(text, file, BVLC)
-        found = BVLC if not words(net.message)[1] else _detected(text, file, blobs)
+        found, why = (BVLC, '') if not words(net.message)[1] else _detected(text, file, blobs)
     except FcnError as error:
-        found = _detected(text, file, blobs, error)
+        found, why = _detected(text, file, blobs, error)
     if found is not BVLC:
         net, _ = _net_in(text, file, found)
-    return replace(net, named=False)
+        log.info("%s is read in the dialect '%s', found %s", file, found.name, why)
+    return replace(net, named=False, found=why)
 
 
 def _net_in(text: str, file: str, dialect: Dialect) -> tuple[NetText, Any]:
@@ -121,24 +127,24 @@ def _current(raw: Any, found: list[Occurrence], file: str) -> NetText:
 
 
 def _detected(text: str, file: str, blobs: Blobs | None,
-              error: FcnError | None = None) -> Dialect:
-    """The dialect of a net's text. error: of reading it as BVLC's, raised again if no schema reads
-    it."""
+              error: FcnError | None = None) -> tuple[Dialect, str]:
+    """The dialect of a net's text, and by what it was found. error: of reading it as BVLC's, raised
+    again if no schema reads it, unless that of all forks gets further."""
     raw = union()['NetParameter']()
     try:
         places = _parse(text, raw, file)
     except FcnError as other:
-        raise error or other from None
+        raise (other if error is None or (other.line or 0) > (error.line or 0) else error) from None
     net = _current(raw, places, file)
     try:
-        found = detect(raw, net.message, blobs)
+        found, why = detect(raw, net.message, blobs)
     except FcnError as ambiguity:
         line = next((line for layer, line in zip(net.message.layer, net.lines, strict=True)
                      if layer.name == ambiguity.layer), None)
         raise ambiguity.at(file=file, line=line) from None
     if found is BVLC and error:
         raise error
-    return found
+    return found, why
 
 
 def read_solver(path: str | os.PathLike, dialect: Dialect | str | None = None,
@@ -188,7 +194,10 @@ def _solver_in(text: str, file: str, dialect: Dialect,
         _parse(text, raw, file)
     except FcnError as other:
         raise error or other from None
-    kinds = {detect(net, net) for net in _written_nets(raw)} - {BVLC}
+    try:
+        kinds = {detect(net, net)[0] for net in _written_nets(raw)} - {BVLC}
+    except FcnError as ambiguity:
+        raise ambiguity.at(file=file) from None
     if len(kinds) != 1:
         raise error or FcnError('the nets in the solver are of several dialects', file=file,
                                 do='Name one as dialect.')
@@ -208,11 +217,12 @@ def _first_lines(found: list[Occurrence]) -> dict[str, int]:
     return lines
 
 
-def read_message(path: str | os.PathLike, name: str, dialect: Dialect | str = BVLC) -> Any:
+def read_message(path: str | os.PathLike, name: str, dialect: Dialect | str = BVLC,
+                 define: Mapping[str, object] = MappingProxyType({})) -> Any:
     """The message `name` ('NetParameter') of a prototxt file as it is written, not upgraded.
-    FcnError with the line."""
+    define: values of the ${NAME} in it. FcnError with the line."""
     message = find_dialect(dialect)[name]()
-    _parse(read_text(path), message, str(path))
+    _parse(defined(read_text(path), define, str(path)), message, str(path))
     return message
 
 
@@ -313,12 +323,14 @@ def _error(error: text_format.ParseError, file: str, dialect: Dialect) -> FcnErr
     """text_format's error as ours: its line, and for an unknown name the dialects that have it or
     the nearest known one."""
     text = re.sub(r"^\d+:\d+ : |'': ", '', str(error)).replace('caffe.', '').rstrip('.')
-    do = ''
+    do, homes = '', []
     if match := re.search(r'Message type "(\w+)" has no field named "(\w+)"', text):
+        homes = dialects_with(*match.groups())
         text, do = f"{match[1]} has no field '{match[2]}'", _unknown_field(dialect, *match.groups())
     elif match := re.search(r'Enum type "([\w.]+)" has no value \w+ (?:number )?("?)(\w+)', text):
         quote = match[2] or "'"
         text = f'{match[1]} has no value {quote}{match[3]}{quote}'
+        homes = [] if match[2] else dialects_with(match[1].rpartition('.')[0], match[3])
         do = 'Write it without quotes.' if match[2] else _unknown_value(dialect, match[1], match[3])
     elif match := re.search(r'type "(\w+)" should not have multiple "(\w+)"', text):
         text, do = f"{match[1]} has '{match[2]}' more than once", 'Keep one.'
@@ -326,6 +338,9 @@ def _error(error: text_format.ParseError, file: str, dialect: Dialect) -> FcnErr
         do = 'Write the text in double quotes.'
     elif text.endswith('Expected "}"'):
         do = 'A { before this line is not closed.'
+    if homes:
+        return FcnError(f"{text} in the dialect '{dialect.name}'", file=file, line=error.GetLine(),
+                        **of_dialects(homes))
     return FcnError(text, do=do, file=file, line=error.GetLine())
 
 
@@ -335,8 +350,11 @@ def _unknown_field(dialect, message, name):
         net = message == 'SolverParameter'
         return f"'{name}' belongs to a {'net' if net else 'solver'}: give the " \
                f"{'solver, which names its net' if net else 'net that the solver names'}."
-    return use_dialect(dialects_with(message, name)) \
-        or nearest_or_all(name, list(dialect[message].DESCRIPTOR.fields_by_name))
+    known = list(dialect[message].DESCRIPTOR.fields_by_name)
+    if dialect.name == UNION:
+        return nearest(name, known) or 'No dialect that is known here has it: remove it, or cut ' \
+            'out the layer that it is in.'
+    return nearest_or_all(name, known)
 
 
 def _unknown_value(dialect, enum, name):
@@ -345,7 +363,7 @@ def _unknown_value(dialect, enum, name):
     if not message:
         return nearest_or_all(name, list(dialect.schema.enums[enum]))
     known = dialect[message].DESCRIPTOR.enum_types_by_name[enum].values_by_name
-    return use_dialect(dialects_with(message, name)) or nearest_or_all(name, list(known))
+    return nearest_or_all(name, list(known))
 
 
 def nearest_or_all(name: str, known: list[str]) -> str:

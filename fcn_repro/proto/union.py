@@ -17,12 +17,14 @@ FIRST = 2 * MOVED       # number of the first field that a fork adds
 @cache
 def union() -> Dialect:
     """The dialect of the union of all forks. Its types are those that mean the same in every fork
-    that has them; upgrade rules are all forks'. FcnError where a field has two types."""
+    that has them, of forks that know old (V1) layers alone only where no other has them; upgrade
+    rules are all forks'. FcnError where a field has two types."""
     forks = [dialect for dialect in dialects().values() if dialect.detected]
     types: dict[str, str] = {}
     for name in {name for fork in forks for name in (*fork.types, *fork.lacking)}:
-        found = {fork.types.get(name) for fork in forks
-                 if name in fork.types or name in fork.lacking}
+        having = [fork for fork in forks if name in fork.types or name in fork.lacking]
+        found = {fork.types.get(name) for fork in having
+                 if not fork.old or all(each.old for each in having)}
         meaning = found.pop()
         if not found and meaning and not any(name in fork.as_bvlc for fork in forks):
             types[name] = meaning
@@ -77,6 +79,26 @@ def fits(dialect: Dialect, paths: set[str], types: set[str]) -> bool:
     """Whether a dialect has all these fields and enum values, by path, and these types of forks."""
     return types <= {*dialect.types, *dialect.lacking} and \
         all(has(dialect, path) for path in paths)
+
+
+def lacks(dialect: Dialect, net: Any) -> bool:
+    """Whether a net in the current form has a layer type or a field that a fork's Caffe is known
+    not to have (Dialect.without)."""
+    layers = [layer for layer in net.layer          # upgrade_net makes one of the net's `input`
+              if (layer.name, layer.type) != ('input', 'Input')]
+    return any(layer.type in dialect.without or is_set(layer, path)
+               for layer in layers for path in dialect.without)
+
+
+def is_set(message: Any, path: str) -> bool:
+    """Whether the field at a dotted path is set in a message."""
+    for name in path.split('.'):
+        fields = message.DESCRIPTOR.fields_by_name
+        if name not in fields or not (getattr(message, name) if fields[name].is_repeated
+                                      else message.HasField(name)):
+            return False
+        message = getattr(message, name)
+    return True
 
 
 def has(dialect: Dialect, path: str) -> bool:

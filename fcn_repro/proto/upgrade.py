@@ -6,12 +6,12 @@ then drops (a V0 field that its layer type does not have) is an error here. Ever
 is of the dialect of the one that is upgraded, and the dialect's own rules come last.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
 from ..errors import FcnError
-from .dialects import Dialect, dialect_of
+from .dialects import BVLC, Dialect, dialect_of, dialects
 
 # V1 enum = V2 type, and the V0 spelling where there is one
 TYPES = [row.split() for row in '''
@@ -54,6 +54,7 @@ TYPES = [row.split() for row in '''
     TANH TanH tanh
     THRESHOLD Threshold
     WINDOW_DATA WindowData window_data'''.strip().split('\n')]
+V1_WITH_BLOBS = 'Convolution', 'Deconvolution', 'InnerProduct'     # V1 has no other in BVLC's Caffe
 V0_TO_V1 = {row[2]: row[0] for row in TYPES if len(row) == 3}
 V0_TO_V2 = {row[2]: row[1] for row in TYPES if len(row) == 3}
 
@@ -104,6 +105,20 @@ def v1_types(dialect: Dialect) -> dict[int, str]:
     names = {'NONE': ''} | {row[0]: row[1] for row in TYPES} | dict(dialect.v1_types)
     return {number: names[name] for name, number in
             dialect['V1LayerParameter'].LayerType.items() if name in names}
+
+
+def dialects_of_v1(numbers: Collection[int], full: Collection[int]) -> list[Dialect]:
+    """The dialects that may have written a V1 file whose layer types have these numbers; full:
+    those of layers with blobs. BVLC's alone if it has all of them."""
+    def wrote(dialect: Dialect) -> bool:
+        types = v1_types(dialect)
+        return all(number in types and (number not in full or types[number] in
+                                        {*V1_WITH_BLOBS, *dialect.blobs}) and
+                   (number in full or types[number] not in ('Deconvolution', *dialect.blobs)
+                    or not full)
+                   for number in numbers)
+    found = [dialect for dialect in dialects().values() if wrote(dialect)]
+    return [BVLC] if BVLC in found else found
 
 
 def upgrade_net(net: Any, lines: Sequence[int | None],

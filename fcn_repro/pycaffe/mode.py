@@ -4,12 +4,14 @@ of its training on several GPUs, which is not available: one process, one device
 import logging
 import time
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 
 from .. import glog
 from ..errors import FcnError
+from ..proto.dialects import Dialect, find_dialect
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,8 @@ class Mode:
     seed: int | None = None
     blas: bool = False
     user_code: bool = True
+    dialect: Dialect | None = None
+    define: Mapping[str, object] = field(default_factory=dict)
 
 
 _mode = Mode()
@@ -61,6 +65,18 @@ def set_user_code(allowed=True):
     """Whether nets made from now on may have Python layers of the user's own, whose modules are
     imported and run; without, those of fcn_repro.data remain. Not in pycaffe."""
     _mode.user_code = bool(allowed)
+
+
+def set_dialect(dialect=None, define=None):
+    """The fork of Caffe that nets and solvers read from now on were written for (None: found by
+    their texts), and the values of the ${NAME} in them; not in pycaffe."""
+    _mode.dialect = None if dialect is None else find_dialect(dialect)
+    _mode.define = dict(define or {})
+
+
+def fork():
+    """{'dialect': …, 'define': …} of set_dialect, as read_net takes them."""
+    return {'dialect': _mode.dialect, 'define': _mode.define}
 
 
 def device():

@@ -43,7 +43,8 @@ class Net:
                           f'{level}, weights={phase!r})', DeprecationWarning, stacklevel=2)
             phase, level, weights = level, 0, phase
         net = LayerwiseNet.read(network_file, phase, level, tuple(stages or ()),
-                                seed=mode.seed() or 0, blas=mode.blas(), writes=ANYWHERE)
+                                seed=mode.seed() or 0, blas=mode.blas(), writes=ANYWHERE,
+                                weights=weights, **mode.fork())
         place(net, pick_device(mode.device()), channels_last=False, prepack=False,
               graphs=False)             # caching and replay would miss what is written by arrays
         self._wrap(net)

@@ -23,11 +23,11 @@ class LayerwiseSolver(solver.Solver):
 
     def __init__(self, path, rule=None):
         self.callbacks = []
-        given = read_solver(path).message.random_seed
+        given = read_solver(path, **mode.fork()).message.random_seed
         super().__init__(path, seed=int(given) if given >= 0 else mode.seed(), passes=(),
                          device=pick_device(mode.device()), placed={'channels_last': False},
                          rule=rule, net_class=LayerwiseNet, idle_test_nets=True,
-                         blas=mode.blas(), writes=ANYWHERE)
+                         blas=mode.blas(), writes=ANYWHERE, **mode.fork())
 
     def step(self, count):
         """`count` iterations with Caffe's snapshots among them, the loss window started anew."""
@@ -143,4 +143,5 @@ CLASSES = {cls._rule: cls for cls in (SGDSolver, NesterovSolver, AdaGradSolver, 
 
 def get_solver(solver_file):
     """The solver of the type that the file names."""
-    return CLASSES.get(read_solver(solver_file).message.type, Solver)(solver_file)
+    text = read_solver(solver_file, **mode.fork())
+    return CLASSES.get(text.message.type, Solver)(solver_file)

@@ -248,6 +248,7 @@ class Chosen:
     project's own data layers."""
 
     loss = internal = False
+    auto_tops = 0
     fields, further_messages, dialect_fields = 'python_param', (), ()
 
     def __new__(cls, node, state):

@@ -18,7 +18,6 @@ from ..lock import RunLock
 from ..net.net import Net
 from ..net.placement import pick_device, place
 from ..predict.val import val_line, val_metrics
-from ..proto.prototxt import read_solver
 from ..report.curves import FILE as CURVES
 from ..report.curves import METRICS, POINTS, Curves
 from ..report.progress import TrainingBar, human
@@ -102,9 +101,12 @@ def introduce(run: Run, solver: Solver, device: torch.device, hints: Mapping[str
           f'{p.max_iter} iterations of {p.iter_size} x {next(iter(net.shapes.values()))[0]} '
           f'images, base_lr {p.base_lr:g}, momentum {p.momentum:g}, torch {torch.__version__} on '
           f'{together(solver.processes)}{device}, {counted(torch.get_num_threads(), "thread")}')
+    if net.found:
+        print(f"{net.graph.file} is read in the dialect '{net.graph.dialect.name}', found "
+              f'{net.found}')
     if run.batches:
         own, new = run.batches
-        written = read_solver(solver.text.file).message
+        written = run.written_solver(run.prototxt).message
         print(f"another recipe than the stage's own: {new}, instead of {own}: "
               f'{changes(written, p)}')
         for doubt in doubts(p, own, new):

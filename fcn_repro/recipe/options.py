@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from ..data.prefetch import check_workers
 from ..data.scenes import FOLDER, MNIST_FOLDER
 from ..errors import FcnError, short
 from ..paths import as_path, confined
+from ..proto.dialects import Dialect
 from ..sizes import LARGEST
 from .method import OWN, Method
 from .stages import SOLVER
@@ -67,7 +68,8 @@ class Options:
     keep: number of snapshots to keep. pictures: number of pictures of the val set. workers: threads
     that read data ahead, None for a few. device, precision: of placement.place. no_opt:
     optimisations (optimisations.NAMES) to switch off. writes: folders in which layers may write,
-    as for Net. verbose: print what happened to every layer's weights.
+    as for Net. dialect, define: of the solver and its nets, where `solver` is the path of another,
+    as for read_net. verbose: print what happened to every layer's weights.
     """
     voc: str | None = None
     sbd: str | None = None
@@ -101,6 +103,8 @@ class Options:
     workers: int | None = None
     no_opt: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    dialect: Dialect | str | None = None
+    define: Mapping[str, object] = field(default_factory=dict)
     verbose: bool = False
 
     def __post_init__(self) -> None:

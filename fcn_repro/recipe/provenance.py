@@ -12,7 +12,6 @@ from ..formats.weights import read_extra
 from ..layers.python import make_reader
 from ..net.graph import build
 from ..net.net import Net
-from ..proto.prototxt import read_solver
 from ..solver.nets import train_net
 from .options import NONE
 from .runs import OWN_RECIPE, Run
@@ -44,7 +43,7 @@ def identity(run: Run, prototxt: Path, val: Net) -> dict[str, Any]:
     """What tells this run from another one in the same folder: stage, classes, seed, data,
     recipe."""
     options = run.options
-    solver = read_solver(run.solver_of(prototxt))
+    solver = run.written_solver(prototxt)
     net = train_net(solver, run.search(prototxt)(solver.file))
     seed = options.seed if options.seed is not None else max(int(solver.message.random_seed), 0)
     return {'stage': run.name, 'classes': options.classes or classes_of(val), 'seed': seed,

@@ -23,6 +23,7 @@ from ..lock import holder, named
 from ..net.net import Net
 from ..predict.labels import val_file
 from ..proto import TEST
+from ..proto.dialects import find_dialect
 from ..proto.prototxt import NetText, SolverText, filter_net, read_net, read_solver
 from ..search import SearchPath
 from ..sizes import LARGEST
@@ -86,6 +87,10 @@ class Run:
                            facts={'stage': self.name, 'solvers': ', '.join(found)},
                            do=f'Give one of {", ".join(found)}, or the path of a solver.'
                            if found else 'Write the folder from recipe.models.MODELS.')
+        for name in 'dialect', 'define':
+            if getattr(options, name) and self.solver_file.parent == shipped(self.name):
+                raise FcnError(f'{name} is for a solver of your own', code='option-not-taken',
+                               facts={'option': name}, do='Give its path as solver.')
         if options.batch or options.samples:
             self.solver_text(shipped(self.name))
 
@@ -191,6 +196,8 @@ class Run:
         weights = self.options.class_weights
         words += f', class weights {weights}' if weights else ''
         words += f', {self.options.method.words}' if self.options.method.changes else ''
+        words += f', dialect {find_dialect(fork).name}' if (fork := self.options.dialect) else ''
+        words += ''.join(f', {name}={value}' for name, value in self.options.define.items())
         return words + ''.join(f', {name} {value:g}' for name in CROPS
                                if (value := getattr(self.options, name)) is not None)
 
@@ -218,9 +225,13 @@ class Run:
                            do='The file is damaged: use another snapshot.')
         return replace(self, options=replace(self.options, processes=count))
 
+    def written_solver(self, prototxt: Path) -> SolverText:
+        """The solver as it is written, in the dialect that the options name."""
+        return read_solver(self.solver_of(prototxt), self.options.dialect, self.options.define)
+
     def solver_and_net(self, prototxt: Path) -> tuple[SolverText, NetText]:
         """The solver as it is written, and the layers of its train net."""
-        solver = read_solver(self.solver_of(prototxt))
+        solver = self.written_solver(prototxt)
         net = train_net(solver, self.search(prototxt)(solver.file))
         return solver, filter_net(net, net.message.state.phase, net.message.state.level)
 
@@ -229,7 +240,7 @@ class Run:
         rule and the method."""
         method = self.options.method
         if self.batches is None and not method.changes:
-            return read_solver(self.solver_of(prototxt))
+            return self.written_solver(prototxt)
         solver, net = self.solver_and_net(prototxt)
         if self.batches is not None:
             own, new = self.batches

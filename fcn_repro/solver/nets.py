@@ -6,7 +6,9 @@ from typing import Any
 
 from .. import glog
 from ..errors import FcnError
+from ..formats.weights import blob_counts
 from ..proto import TEST, TRAIN
+from ..proto.detect import Blobs
 from ..proto.prototxt import NetText, SolverText, read_net
 from ..search import SearchPath
 
@@ -81,7 +83,7 @@ def read(solver: SolverText, search: SearchPath, field: str, i: int = 0) -> NetT
             path = search.find(names if isinstance(names, str) else names[i], 'net', field)
         except FcnError as error:
             raise error.at(file=solver.file, line=solver.lines.get(field)) from None
-        return read_net(path, solver.dialect, solver.define)
+        return read_net(path, solver.dialect, solver.define, blobs_of(solver, search))
     net = solver.inline_nets(field)[i]
     old = [name for name in ('layers', 'input') if len(getattr(net.message, name))]
     if old:
@@ -89,6 +91,13 @@ def read(solver: SolverText, search: SearchPath, field: str, i: int = 0) -> NetT
                        file=solver.file, line=solver.lines[field],
                        do='Put the net into a file of its own, or write it with layer.')
     return net
+
+
+def blobs_of(solver: SolverText, search: SearchPath) -> Blobs | None:
+    """What tells a net's dialect where its text does not: the weights that the solver names."""
+    names = [name.strip() for names in solver.message.weights for name in names.split(',')]
+    return (lambda: blob_counts(*(search.find(name, 'file', 'weights') for name in names))) \
+        if names else None
 
 
 def with_state(net: NetText, phase: int, state: Any) -> NetText:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import FcnError, known_names, located, nearest
-from ..layers import Layer, RunState, types_of, unknown_type
+from ..layers import Layer, RunState, auto_tops, types_of, unknown_type
 from ..net.cost import peak
 from ..net.graph import Graph, Node, build
 from ..net.plan import make_plan
@@ -160,8 +160,7 @@ class _Describer:
                  size: tuple[int, int] | None, given: dict[str, Shape]):
         self.source, self.size, self.given = source, size, given
         self.types = types_of(dialect_of(source.net.message))
-        auto_tops = {name: 1 for name, layer in self.types.items() if layer.loss}
-        self.graph = build(source.net, phase, level, stages, auto_tops)
+        self.graph = build(source.net, phase, level, stages, auto_tops(self.types))
         self.state = RunState(self.graph.phase)
         self.numbers = filtered(source, phase, level, stages)
         self.words = f'phase {phase}' + (f', level {level}' if level else '') \
@@ -398,7 +397,10 @@ class _Describer:
     # ---- the whole net -----------------------------------------------------------------------
 
     def all_notes(self) -> list[Note]:
-        return [*self.source.notes, *(note for item in self.items for note in item.notes)]
+        net = self.source.net
+        found = [Note(f"read in the dialect '{dialect_of(net.message).name}', found {net.found}")] \
+            if net.found else []
+        return [*found, *self.source.notes, *(note for item in self.items for note in item.notes)]
 
     def layer_of(self, node: Node) -> Layer:
         if id(node) not in self.layers:

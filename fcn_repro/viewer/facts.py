@@ -6,9 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import FcnError, nearest
+from ..proto.define import defined
+from ..proto.dialects import Dialect
 from ..proto.netspec import net_text
 from ..proto.prototxt import read_text
 from .describe import Drawn, describe
@@ -34,17 +37,19 @@ class NetFacts:
 
 
 def facts_of_net(net: str | PathLike | Any, blob: str | None = None,
-                 phase: int | str = 'TEST') -> NetFacts:
+                 phase: int | str = 'TEST', dialect: Dialect | str | None = None,
+                 define: Mapping[str, object] = MappingProxyType({})) -> NetFacts:
     """The facts of a net: the path of a prototxt file, or a NetParameter. Nothing is allocated or
     run, and no data are opened: images are of 500x500 pixels where the text says no size.
 
-    blob: to measure the first three at, in place of the scores. FcnError for a blob that there is
+    blob: to measure the first three at, in place of the scores. dialect, define: as for read_net.
+    FcnError for a blob that there is
     not, for one that does not have a receptive field (it sees the whole input, or is not known),
     and as for viewer.drawn.
     """
     read = isinstance(net, str | PathLike)
     text, file = (read_text(net), str(net)) if read else (net_text(net), '<net>')
-    source = parse_source(text, file)
+    source = parse_source(defined(text, define, file), file, dialect)
     drawn = describe(source, phase)
     if drawn.unknown:
         drawn = describe(source, phase, size=SIZE)

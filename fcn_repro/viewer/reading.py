@@ -17,7 +17,6 @@ from typing import Any
 from ..errors import FcnError, nearest
 from ..proto.define import defined
 from ..proto.dialects import (
-    BVLC,
     Dialect,
     dialect_of,
     dialects_with,
@@ -26,6 +25,7 @@ from ..proto.dialects import (
 )
 from ..proto.prototxt import NetText, filter_net, parse_net, read_text
 from ..proto.scan import TOKEN
+from ..proto.union import union
 
 DEPTH = 100                             # protobuf's own limit on nested messages
 LAYERS = 'layer', 'layers'
@@ -64,14 +64,16 @@ def read_source(path: str | PathLike, dialect: Dialect | str | None = None,
 
 
 def parse_source(text: str, file: str = '<text>', dialect: Dialect | str | None = None) -> Source:
-    """The net of a prototxt text in a dialect (None: the one that its words tell, else BVLC's).
-    FcnError with file and line for a text that is not prototxt, for one without a layer, and for
-    what no reader can leave out."""
+    """The net of a prototxt text in a dialect (None: the one that its words tell, else that
+    of all forks' words). FcnError with file and line for a text that is not prototxt, for one
+    without a layer, and for what no reader can leave out."""
+    found = ''
     if dialect is None:
         try:
-            dialect = dialect_of(parse_net(text, file).message)
+            net = parse_net(text, file)
+            dialect, found = dialect_of(net.message), net.found
         except FcnError:                # what follows says which words, and leaves them out
-            dialect = BVLC
+            dialect = union()
     outline = Outline(text, find_dialect(dialect))
     try:
         net = parse_net(text, file, dialect)
@@ -80,7 +82,7 @@ def parse_source(text: str, file: str = '<text>', dialect: Dialect | str | None 
         if not outline.blocks or not (outline.odd or outline.types):
             raise
         net = parse_net(outline.blanked(), file, dialect)
-    net = outline.typed(net)
+    net = replace(outline.typed(net), found=found)
     count = len(net.message.layer)
     first = count - len(outline.blocks)         # Input layers that the upgrade made of `input`
     inputs = '\n'.join(text[a:b] for a, b in outline.inputs)

@@ -46,7 +46,8 @@ def test_every_type_has_a_golden():
     texts = ''.join(path.read_text() for path in FORKS.rglob('*.prototxt'))
     types = {name for dialect in dialects.dialects().values() for name in dialect.types
              if dialect.detected}
-    assert {name for name in types if f'"{name}"' not in texts} == {'Padding'}    # below
+    assert {name for name in types if f'"{name}"' not in texts} == {
+        'Padding', 'ArgMax'}        # below, and in tests/proto/test_detect.py
 
 
 @pytest.mark.slow
@@ -148,6 +149,18 @@ def test_what_image_seg_data_refuses(param, parts, monkeypatch):
     error = refused(layer('ImageSegData', 'd', '', 'data label dim', 'image_data_param { '
                           f'source: "pixel.txt" {kind} {param} }}'))
     assert error.line == 1 and error.do and all(part in str(error) for part in parts)
+
+
+@pytest.mark.parametrize('tops', ['data', 'data label', 'data label dim'])
+def test_tops_of_image_seg_data_may_be_left_out(tops, monkeypatch):
+    """Its AutoTopBlobs in Caffe: DeepLab's own files have one, two or three."""
+    monkeypatch.chdir(FORKS / 'deeplab-v2/data')
+    text = layer('ImageSegData', 'd', '', tops, 'image_data_param { source: "pixel.txt" batch_size:'
+                 ' 1 label_type: PIXEL }') + layer('Power', 'p', 'data', 'y')
+    net = Net.of(parse_net(text, FILE), 'TEST')
+    out = net.forward()
+    left = sorted({*tops.split()[1:], 'y'})
+    assert list(net.graph.outputs) == left == sorted(out) and out['y'].shape[:2] == (1, 3)
 
 
 @pytest.mark.parametrize('label, more, what', [

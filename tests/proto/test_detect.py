@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from texts import FILE, conv, inputs, layer
+from texts import FILE, conv, image, inputs, layer
 from wire_format import blob, v1
 
 from fcn_repro.errors import FcnError
@@ -66,7 +66,7 @@ def test_a_fork_keeps_what_its_numbers_displace():
                'spatial_filter_weight: 3 }'), 'crfasrnn-master'),
     ('layers { name: "c" type: CONVOLUTION bottom: "x" top: "c" convolution_param { '
      'kernel_size: 3 num_output: 2 hole: 12 } }', 'deeplab-v1'),
-    ('layers { name: "c" type: CROP bottom: "x" bottom: "y" top: "c" }', 'crfasrnn-master'),
+    ('layers { name: "c" type: CROP bottom: "x" bottom: "y" top: "c" }', 'future'),
     ('layers { name: "u" type: UNPOOLING bottom: "x" bottom: "m" top: "u" unpooling_param { '
      'unpool: MAX unpool_size: 14 } }', 'deconvnet'),
 ])
@@ -225,3 +225,117 @@ def test_placeholders_are_replaced_in_names_and_numbers():
     assert '2 names' in error.what and '${EXP}' in str(error) and 'UNUSED' not in str(error)
     for bad in ('a"b', 'a\nb', 'a }', '#a'):
         assert "value of 'EXP'" in refused(parse_net, text, FILE, define={'EXP': bad}).what
+
+
+# ---- losses that look like BVLC's --------------------------------------------------------------
+
+EDGES = ''.join(f'input: "{name}" input_shape {{ dim: 1 dim: {channels} dim: 8 dim: 8 }}\n'
+                for name, channels in (('data', 3), ('label', 1))) \
+    + conv('c', 'data').replace('num_output: 3', 'num_output: %d') \
+    + layer('SigmoidCrossEntropyLoss', 'l', 'c label', 'l')
+
+
+def loss_of(text, dialect=None):
+    return Net.of(parse_net(text, FILE, dialect), 'TRAIN')
+
+
+def test_a_loss_of_edges_is_never_silently_the_wrong_one():
+    error = refused(loss_of, EDGES % 1)
+    assert (error.layer, error.line, error.code) == ('l', 4, 'which-dialect')
+    assert error.facts['dialects'] == 'bvlc, hed' and 'edges and the rest by their shares in hed' \
+        in error.what
+    scores, label = image(1, 3, 8, 8), image(1, 1, 8, 8, seed=1).sign().clamp(min=0)
+    losses = {name: loss_of(EDGES % 1, name).forward(data=scores, label=label)['l'].item()
+              for name in ('bvlc', 'hed', 'future')}
+    assert losses['bvlc'] == losses['future'] != losses['hed']
+
+
+@pytest.mark.parametrize('text', [
+    EDGES.replace('dim: 1 dim: 1 dim: 8', 'dim: 1 dim: 2 dim: 8') % 2,      # several maps
+    EDGES % 1 + inputs(x=(1, 2)),                                           # HED's has no Input
+    EDGES % 1 + layer('BatchNorm', 'n', 'c', 'n'),                          # HED's Caffe has none
+    EDGES.replace('top: "l" ', 'top: "l" loss_param { normalization: FULL } ') % 1,
+    EDGES.replace('num_output: %d', 'num_output: 1 dilation: 2'),
+    X + inputs(label=(1, 5)) + layer('InnerProduct', 'c', 'data', 'c', 'inner_product_param { '
+                                     'num_output: 5 }')
+    + layer('SigmoidCrossEntropyLoss', 'l', 'c label', 'l'),
+])
+def test_what_hed_cannot_have_written_is_bvlcs(text):
+    assert loss_of(text).graph.dialect is BVLC
+
+
+def test_a_fork_found_by_another_word_decides_the_loss():
+    labels = layer('ImageLabelmapData', 'd', '', 'x y', 'image_data_param { source: "s" }')
+    net = parse_net(labels + EDGES % 1, FILE)
+    assert dialect_of(net.message).name == 'hed' and 'ImageLabelmapData' in net.found
+
+
+# ---- what is said ------------------------------------------------------------------------------
+
+def test_what_a_dialect_was_found_by():
+    assert parse_net(X, FILE).found == parse_net(X + INTERP, FILE, 'pspnet').found == ''
+    assert parse_net(X + INTERP, FILE).found == 'by Interp'
+    assert parse_net(X + BN % '', FILE, blobs=lambda: {'b': 4}).found == \
+        'by BN and the blobs of its weights'
+
+
+def test_weights_that_no_fork_has():
+    error = refused(found, X + BN % '', blobs=lambda: {'b': 3})
+    assert error.layer == 'b' and '3 blobs' in error.what and '4 in pspnet' in error.what
+
+
+def test_weights_of_another_bn(tmp_path):
+    text = X + BN % 'bn_param { slope_filler { value: 1 } }'
+    (tmp_path / 'w.caffemodel').write_bytes(v1('b', 4, blob(np.float32([1])),
+                                               blob(np.float32([1]))))
+    error = refused(Net.of(parse_net(text, FILE), 'TEST').copy_from, tmp_path / 'w.caffemodel')
+    assert (error.layer, error.type) == ('b', 'BN')
+    assert '2 blobs in the file, as a BN of parsenet, segnet, enet' in error.what
+    assert 'the dialect of these weights' in error.do
+
+
+def test_a_word_that_no_fork_has_is_said_before_those_that_some_have():
+    text = X + INTERP + '\nlayer { name: "z" type: "ReLU" nope_param { a: 1 } }'
+    error = refused(parse_net, text, FILE)
+    assert 'nope_param' in error.what and error.line == 4
+
+
+def test_a_word_of_another_fork_names_it():
+    error = refused(parse_net, X + INTERP, FILE, 'bvlc')
+    assert error.code == 'which-dialect' and "in the dialect 'bvlc'" in error.what
+    assert error.facts['dialects'] == 'deeplab-v2, deeplab-public, deeplab-v1, pspnet'
+    error = refused(parse_net, 'layers { name: "u" type: INTERP }', FILE, 'hed')
+    assert "'INTERP'" in error.what and error.facts['dialects'] == 'deeplab-v1'
+    error = refused(lambda: Net.of(parse_net(X + layer('Interp', 'i', 'data', 'i'), FILE, 'hed'),
+                                   'TEST'))
+    assert "the dialect 'hed' has no layer type 'Interp'" in error.what and error.line == 2
+    assert 'pspnet' in error.facts['dialects']
+
+
+# ---- types that all have and mean otherwise ------------------------------------------------------
+
+OLD_INPUT = 'input: "x" input_dim: 1 input_dim: 4 input_dim: 3 input_dim: 2\n'
+OLD_ARGMAX = OLD_INPUT + 'layers { name: "a" type: ARGMAX bottom: "x" top: "a" argmax_param { ' \
+    'out_max_val: %s top_k: 2 } }'
+
+
+def test_the_first_deeplabs_argmax_is_of_channels():
+    x = image(1, 4, 3, 2)
+    net = Net.of(parse_net(OLD_ARGMAX % 'false', FILE, 'deeplab-v1'), 'TEST')
+    assert (net.forward(x=x)['a'] == x.argsort(1, descending=True)[:, :2]).all()
+    assert Net.of(parse_net(OLD_ARGMAX % 'false', FILE), 'TEST').forward(x=x)['a'].shape == \
+        (1, 1, 2, 1)
+    error = refused(lambda: Net.of(parse_net(OLD_ARGMAX % 'true', FILE, 'deeplab-v1'), 'TEST'))
+    assert error.layer == 'a' and 'out_max_val' in error.what
+
+
+def test_what_bvlc_changed_since_is_refused_in_forks():
+    text = X + inputs(y=(1, 1), h=(1, 1, 3, 3)) + conv('c', 'data', kernel=8) \
+        + layer('InfogainLoss', 'l', 'c y h', 'l')
+    for name in ('bvlc', 'crfasrnn'):
+        Net.of(parse_net(text, FILE, name), 'TRAIN')
+    error = refused(lambda: Net.of(parse_net(text, FILE, 'hed'), 'TRAIN'))
+    assert error.layer == 'l' and 'takes probabilities there' in error.what and error.line == 5
+    mvn = X + layer('MVN', 'm', 'data', 'm')
+    assert 'its eps' in str(refused(lambda: Net.of(parse_net(mvn, FILE, 'parsenet'), 'TEST')))
+    Net.of(parse_net(mvn, FILE, 'pspnet'), 'TEST')

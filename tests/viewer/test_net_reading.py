@@ -1,8 +1,10 @@
 """A net's text as it is read for drawing: what a strict reader refuses in layers is noted."""
 
 import pytest
+from texts import inputs, layer
 
 from fcn_repro.errors import FcnError
+from fcn_repro.viewer import drawn
 from fcn_repro.viewer.reading import filtered, parse_source
 
 DATA = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 1 } } }\n'
@@ -84,3 +86,16 @@ def test_filtered_layers_are_found_again():
         + 2 * [rule % ('a', 'exclude { stage: "x" }')]))
     assert filtered(source, 'TEST') == [0, 2, 3, 4]
     assert filtered(source, 'TRAIN', stages=('x',)) == [0, 1]
+
+
+def test_a_field_of_no_dialect_leaves_the_other_words_of_forks(tmp_path):
+    """One layer is not known; the others are drawn as their fork's."""
+    text = inputs(data=(1, 3, 8, 8)) + layer('Interp', 'i', 'data', 'i', 'interp_param { '
+                                             'zoom_factor: 2 }') \
+        + layer('Private', 'p', 'i', 'p', 'private_param { a: 1 }')
+    (tmp_path / 'n.prototxt').write_text(text)
+    net = drawn(tmp_path / 'n.prototxt')
+    assert net.blobs[net.graph.last('i')].shape == (1, 3, 15, 15)
+    notes = ' '.join(note.what for note in net.notes)
+    assert "unknown layer type 'Private'" in notes
+    assert "'Interp'" not in notes

@@ -37,7 +37,8 @@ ACTIONS = {         # one module each
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = f'{PROG} [{NO_USER_CODE}] ACTION [FLAGS] [--max-pixels=N] ...'
+    parser.usage = f'{PROG} [{NO_USER_CODE}] ACTION [FLAGS] [--max-pixels=N] ' \
+        '[--dialect=NAME] [--define=NAME=VALUE] ...'
     width = max(map(len, ACTIONS))
     parser.epilog = 'actions:\n' + '\n'.join(
         f'  {name:{width}}  {text}' for name, text in ACTIONS.items()) + \

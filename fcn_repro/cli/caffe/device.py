@@ -2,11 +2,14 @@
 
 import argparse
 import logging
+from typing import Any
 
 import torch
 
 from ...errors import FcnError
 from ...glog import at
+from ...proto.dialects import find_dialect
+from ..arguments import defines_of
 from .gflags import Flag
 
 log = logging.getLogger(__name__)
@@ -18,6 +21,10 @@ LEVEL = Flag('level', 0, "the net's level")
 STAGE = Flag('stage', '', "the net's stages, separated by commas")
 USER_CODE = Flag('user_code', True, "let nets have Python layers of one's own; "
                  '--no-user-code refuses them, and imports nothing of theirs')
+DIALECT = (Flag('dialect', '', 'the fork of Caffe that the net was written for '
+                '(found by what it holds without it)'),
+           Flag('define', '', 'values of the ${NAME} in nets and solvers, NAME=VALUE with commas '
+                'between them, or several times', repeats=True))
 ITERATIONS = Flag('iterations', 50, 'how many to run')
 
 
@@ -57,6 +64,13 @@ def pick(gpu: str, wanted: bool = False, number: int = 0) -> str:
 def stages(flags: argparse.Namespace) -> tuple[str, ...]:
     """The stages that a command line names."""
     return tuple(word for word in flags.stage.split(',') if word)
+
+
+def fork(flags: argparse.Namespace) -> dict[str, Any]:
+    """What the flags of DIALECT give, as read_net takes it."""
+    return {'dialect': find_dialect(flags.dialect) if flags.dialect else None,
+            'define': defines_of([text for text in getattr(flags, 'define', '').split(',')
+                                  if text])}
 
 
 def need(flags: argparse.Namespace, name: str, what: str) -> None:

@@ -7,6 +7,7 @@ import argparse
 from ...proto import TEST, TRAIN
 from ...proto.prototxt import read_net
 from ...pycaffe import draw
+from ..arguments import add_dialect, dialect_of_args
 
 PHASES = {'TRAIN': TRAIN, 'TEST': TEST, 'ALL': None}
 
@@ -20,10 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='which layers (default: %(default)s)')
     parser.add_argument('--display_lrm', action='store_true',
                         help='show the learning rate multipliers')
+    add_dialect(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    net = read_net(args.input_net_proto_file)
+    net = read_net(args.input_net_proto_file, **dialect_of_args(args))
     print(f'Drawing net to {args.output_image_file}')
     draw.draw_net_to_file(net.message, args.output_image_file, args.rankdir, PHASES[args.phase],
                           args.display_lrm)

@@ -11,13 +11,13 @@ from ...proto import TEST
 from ...pycaffe.mode import set_user_code
 from ...pycaffe.userlayer import UserNet, search_here
 from ...sizes import LARGEST
-from .device import USER_CODE
+from .device import DIALECT, USER_CODE, fork
 from .gflags import MAX_PIXELS
 
 USAGE = ('PRETRAINED_NET_PARAM FEATURE_EXTRACTION_PROTO_FILE BLOB_NAME1[,NAME2,...] '
          'DATASET_NAME1[,NAME2,...] NUM_MINI_BATCHES DB_TYPE [CPU/GPU] [DEVICE_ID=0]')
 WORDS = 6, 8
-FLAGS = USER_CODE, MAX_PIXELS
+FLAGS = USER_CODE, *DIALECT, MAX_PIXELS
 
 
 def run(flags: argparse.Namespace, args: list[str]) -> None:
@@ -26,7 +26,7 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
     count = whole(batches, 'NUM_MINI_BATCHES')
     search_here()
     set_user_code(flags.user_code)
-    net = UserNet.read(proto, TEST, writes=ANYWHERE)
+    net = UserNet.read(proto, TEST, writes=ANYWHERE, weights=weights, **fork(flags))
     place(net, device_of(where))
     net.copy_from(weights)
     extract_features(net, names.split(','), databases.split(','), count)

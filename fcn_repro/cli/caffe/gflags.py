@@ -10,6 +10,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ...data.image import MOST_PIXELS
 from ...errors import FcnError, nearest, short
@@ -21,10 +22,16 @@ INT32 = range(-2 ** 31, 2 ** 31)
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag, of the type of its default: bool, int, float or str."""
+    """A flag, of the type of its default: bool, int, float or str. repeats: a str that may be given
+    several times; its value has commas between them."""
     name: str
     default: bool | int | float | str
     help: str
+    repeats: bool = False
+
+    def after(self, earlier: Any, text: str) -> bool | int | float | str:
+        """The value of a further text, after that of earlier ones."""
+        return self.value(f'{earlier},{text}' if self.repeats and earlier else text)
 
     def value(self, text: str) -> bool | int | float | str:
         """The value that a text stands for; FcnError where it stands for none."""
@@ -99,7 +106,7 @@ def parse(words: Sequence[str], flags: Sequence[Flag]) -> tuple[argparse.Namespa
                 text = left.pop(0)
             else:
                 raise FcnError(f"flag '{name}' is missing its argument", do=f'Give -{name}=….')
-        setattr(found, name, known[name].value(text))
+        setattr(found, name, known[name].after(getattr(found, name), text))
     return found, rest
 
 

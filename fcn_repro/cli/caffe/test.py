@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 USAGE = '--model=FILE --weights=FILE [FLAGS]'
 FLAGS = (device.MODEL, device.WEIGHTS, device.ITERATIONS, device.GPU, device.LEVEL, device.STAGE,
-         device.USER_CODE, MAX_PIXELS)
+         device.USER_CODE, *device.DIALECT, MAX_PIXELS)
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
         raise FcnError(f'iterations is {flags.iterations}', do='Give 1 or more.')
     where = device.pick(flags.gpu)
     net = UserNet.read(flags.model, TEST, flags.level, device.stages(flags), passes=DEFAULT,
-                       writes=ANYWHERE)
+                       writes=ANYWHERE, **device.fork(flags))
     place(net, where)
     for name in flags.weights.split(','):
         net.copy_from(SearchPath.of(flags.model).find(name.strip(), 'file', 'weights'))

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 USAGE = '--model=FILE [FLAGS]'
 FLAGS = (device.MODEL, device.ITERATIONS, Flag('phase', '', 'TRAIN (the default) or TEST'),
-         device.GPU, device.LEVEL, device.STAGE, device.USER_CODE, MAX_PIXELS)
+         device.GPU, device.LEVEL, device.STAGE, device.USER_CODE, *device.DIALECT, MAX_PIXELS)
 PHASES = {'': TRAIN, 'TRAIN': TRAIN, 'TEST': TEST}
 
 
@@ -41,7 +41,7 @@ def run(flags: argparse.Namespace, args: list[str]) -> None:
         raise FcnError(f'iterations is {flags.iterations}', do='Give 1 or more.')
     where = device.pick(flags.gpu)
     net = LayerwiseNet.read(flags.model, PHASES[flags.phase], flags.level, device.stages(flags),
-                            writes=ANYWHERE)
+                            writes=ANYWHERE, **device.fork(flags))
     place(net, where, channels_last=False, prepack=False, graphs=False)
     last = len(net.graph.nodes) - 1
     log.info('Performing Forward', extra=at('caffe.cpp', 364))

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 USAGE = '--solver=FILE [FLAGS]'
 FLAGS = (Flag('solver', '', 'the solver, a prototxt'),
          Flag('snapshot', '', 'a solver state to resume from'),
-         device.WEIGHTS, device.GPU, device.LEVEL, device.STAGE, device.USER_CODE,
+         device.WEIGHTS, device.GPU, device.LEVEL, device.STAGE, device.USER_CODE, *device.DIALECT,
          Flag('sigint_effect', 'stop', 'what Ctrl-C does: snapshot, stop or none'),
          Flag('sighup_effect', 'snapshot', 'what SIGHUP does: snapshot, stop or none'),
          MAX_PIXELS)
@@ -78,7 +78,7 @@ def lock_of(solver: Solver) -> AbstractContextManager:
 def make_solver(flags: argparse.Namespace) -> Solver:
     """The solver of the flags: with their level and stages, and their weights in the place of those
     that its text names."""
-    text = read_solver(flags.solver)
+    text = read_solver(flags.solver, **device.fork(flags))
     p = text.message
     p.train_state.level = flags.level
     p.train_state.stage.extend(device.stages(flags))

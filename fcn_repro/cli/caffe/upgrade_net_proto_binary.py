@@ -3,12 +3,13 @@
 import argparse
 
 from ...formats.upgrades import upgrade_net_binary
+from .device import DIALECT, fork
 
 USAGE = 'OLD_FILE_IN FILE_OUT'
 WORDS = 2, 2
-FLAGS = ()
+FLAGS = DIALECT[:1]
 
 
 def run(flags: argparse.Namespace, args: list[str]) -> None:
     source, target = args
-    upgrade_net_binary(source, target)
+    upgrade_net_binary(source, target, fork(flags)['dialect'])

@@ -3,12 +3,13 @@
 import argparse
 
 from ...formats.upgrades import upgrade_net_text
+from .device import DIALECT, fork
 
 USAGE = 'OLD_FILE_IN FILE_OUT'
 WORDS = 2, 2
-FLAGS = ()
+FLAGS = DIALECT
 
 
 def run(flags: argparse.Namespace, args: list[str]) -> None:
     source, target = args
-    upgrade_net_text(source, target)
+    upgrade_net_text(source, target, **fork(flags))

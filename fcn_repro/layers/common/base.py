@@ -32,6 +32,7 @@ class Layer:
     bottoms = 1          # how many, or (least, most)
     tops = 1
     loss = False         # Caffe's LossLayer: the first top has loss weight 1 unless given
+    auto_tops = 0        # tops that are made where a text gives fewer (AutoTopBlobs); a loss: 1
     internal = False     # unknown to Caffe: made by passes (common/internal.py)
     fields = None        # name of its message in LayerParameter
     further_messages = ()   # other messages of LayerParameter that it reads
@@ -61,6 +62,7 @@ class Layer:
     linear = False                  # in the bottoms, but for a bias
     passes_values = False           # the top's values are some or all of the first bottom's
     aligned = False                 # a Crop without crop_param aligns its bottoms (net/crops.py)
+    balanced = False                # a loss that weighs targets by their shares (net/lookalikes.py)
     decision = None                 # of a one-channel top: the value above which it means yes
     keeps_ranking = False           # TEST: ranks the classes of a position as its bottom does
 

@@ -19,7 +19,8 @@ NONE, IMAGE, PIXEL = range(3)       # ImageDataParameter.LabelType
 class ImageSegData(BatchSource):
     """No bottom; tops data (batch_size, C, H, W), BGR or with `is_color: false` grey, label
     (batch_size, 1, H, W), and dim (batch_size, 1, 1, 2), the height and width of each image, at
-    most H and W: the next lines of `source` in each forward pass, over and over.
+    most H and W: the next lines of `source` in each forward pass, over and over. A text may leave
+    out the last tops.
 
     label_type PIXEL: a line names an image and its label map, a file read as grey; IMAGE: an image
     and one label for all of it; NONE: an image alone, labels are ignore_label. Image and map are
@@ -33,7 +34,7 @@ class ImageSegData(BatchSource):
     """
 
     type = 'ImageSegData'
-    tops = 3
+    tops = auto_tops = 3
     fields = 'image_data_param'
     further_messages = ('transform_param',)
     dialect_fields = ('image_data_param.label_type', 'image_data_param.ignore_label',

@@ -20,6 +20,7 @@ class BalancedLoss(Layer):
     """
 
     type = 'SigmoidCrossEntropyLoss'
+    balanced = True
     bottoms = 2
     loss = True
     fields = 'loss_param'

@@ -24,8 +24,11 @@ texts can still set it. types: what each layer type that the fork adds or means 
 computed by, as 'module:Class'; the class is imported when a net first has such a layer, so this
 package imports no layers. as_bvlc: those of them that BVLC has too. lacking: {type: whose layer it
 is} of the fork's types that are not computed here. blobs: {type: number of its parameters} where
-that of another fork has another. detected: whether texts that name no dialect may be of this one;
-old: only if their layers are old (V1) ones. A class that reads fields which the
+that of another fork has another. without: types, and dotted fields of a layer, of BVLC that the
+fork lacks, so that a text with one of them is not the fork's; for a fork of one commit only.
+older: {type of BVLC's: how the fork's, written alike, differs} of those that are not computed here.
+detected: whether texts that name no dialect may be of this one; old: only if their layers are old
+(V1) ones. A class that reads fields which the
 overlay adds names them in its `dialect_fields`; a net refuses all others. v1_types: the current
 name of each V1 enum value that the fork adds. upgrades: functions that each get every current
 layer's message when a text has been read, and change it in place (`hole` into `dilation`); an
@@ -66,6 +69,10 @@ UNION = 'union'     # of all forks (union.py), which is no fork's
 _registry: dict[str, 'Dialect'] = {}
 
 
+# Layers that BVLC's Caffe changed after nearly all forks had left it
+OLDER = {'InfogainLoss': 'it takes probabilities there, scores in BVLC Caffe'}
+
+
 @dataclass(frozen=True, eq=False)
 class Dialect:
     """A fork's caffe.proto, layer types and upgrade rules; `dialect['NetParameter']` is a class.
@@ -81,6 +88,8 @@ class Dialect:
     as_bvlc: tuple[str, ...] = ()
     lacking: Mapping[str, str] = field(default_factory=dict)
     blobs: Mapping[str, int] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+    older: Mapping[str, str] = field(default_factory=lambda: OLDER)
     detected: bool = False
     old: bool = False
 
@@ -98,7 +107,7 @@ class Dialect:
         return self.schema[message]
 
 
-BVLC = Dialect('bvlc', aliases=('bvlc-caffe',))
+BVLC = Dialect('bvlc', aliases=('bvlc-caffe',), older={})
 
 
 def dialects() -> dict[str, Dialect]:
@@ -148,6 +157,12 @@ def use_dialect(names: list[str]) -> str:
         return ''
     mine = ' or '.join(repr(name) for name in names)
     return f'It belongs to the dialect {mine}, which Net.read and Solver take as dialect.'
+
+
+def of_dialects(names: list[str]) -> dict[str, Any]:
+    """What an FcnError says about something that only the dialects of these names know."""
+    return {'code': 'which-dialect', 'facts': {'dialects': ', '.join(names)},
+            'do': use_dialect(names)}
 
 
 def dialects_with_type(name: str) -> list[str]:

@@ -154,7 +154,9 @@ PUBLIC_V2 = Dialect('deeplab-public', (MESSAGES, PUBLIC), types=TYPES, lacking=L
                     upgrades=(statistics_as_ever,), detected=True,
                     aliases=('deeplab-public-ver2', 'deeplab-public-ver2-drsleep'))
 V1 = Dialect('deeplab-v1', (MESSAGES, OLD), detected=True,
-             types={**TYPES, 'Padding': 'fcn_repro.layers.deeplab.padding:Padding'},
+             types={**TYPES, 'Padding': 'fcn_repro.layers.deeplab.padding:Padding',
+                    'ArgMax': 'fcn_repro.layers.deeplab.argmax:ChannelArgMax'},
+             as_bvlc=('ArgMax',),
              lacking=LACKING | dict.fromkeys(
                  ('DominantChannel', 'CensorLabel', 'ChannelAggregator'), 'DeepLab'), old=True,
              upgrades=(statistics_as_ever, hole_to_dilation, any_shape_by_count, loss_labels),

@@ -1,6 +1,6 @@
-"""Forks of Caffe's branch `future`, in which a Crop without parameters aligns its two bottoms:
-HED's (s9xie/hed) and CRF-RNN's two (torrvision/caffe, branches crfrnn and master; crfrnn crops as
-BVLC does).
+"""Caffe's branch `future`, in which a Crop without parameters aligns its two bottoms, and forks of
+it: HED's (s9xie/hed) and CRF-RNN's two (torrvision/caffe, branches crfrnn and master; crfrnn crops
+as BVLC does).
 
 HED's texts use no field and, but for its data layer, no type that BVLC lacks, so they cannot be
 told from BVLC's: the dialect has to be named.
@@ -41,12 +41,18 @@ MultiStageMeanfieldParameter
   9 forced_spatial_filter_weight float, 10 forced_bilateral_filter_weight float
 '''
 ALIGNED = {'Crop': 'fcn_repro.layers.hed.crop:AlignedCrop'}
+FUTURE = Dialect('future', (CROP_V1,), detected=True, v1_types={'CROP': 'Crop'}, types=ALIGNED,
+                 as_bvlc=('Crop',))
 HED = Dialect('hed', (CROP_V1,), detected=True, v1_types={'CROP': 'Crop'}, types={
     **ALIGNED, 'SigmoidCrossEntropyLoss': 'fcn_repro.layers.hed.balancedloss:BalancedLoss'},
-    lacking={'ImageLabelmapData': 'HED'}, as_bvlc=('Crop', 'SigmoidCrossEntropyLoss'))
+    lacking={'ImageLabelmapData': 'HED'}, as_bvlc=('Crop', 'SigmoidCrossEntropyLoss'), without=(
+        'BatchNorm', 'Bias', 'Clip', 'ELU', 'Input', 'LSTM', 'Parameter', 'RNN', 'Scale',
+        'Swish', 'crop_param', 'argmax_param.axis', 'convolution_param.axis',
+        'convolution_param.dilation', 'infogain_loss_param.axis', 'inner_product_param.transpose',
+        'loss_param.normalization', 'pooling_param.round_mode'))
 CRFRNN = Dialect('crfasrnn', (STRINGS,), detected=True,
                  lacking={'MultiStageMeanfield': 'CRF-RNN (crfrnn)'},
-                 aliases=('crfasrnn-crfrnn',))
+                 aliases=('crfasrnn-crfrnn',), older={})
 MASTER = Dialect('crfasrnn-master', (MEANFIELD_V1, FILES), detected=True, types=ALIGNED,
                  lacking={'MultiStageMeanfield': 'CRF-RNN (master)'}, as_bvlc=('Crop',), v1_types={
                      'CROP': 'Crop', 'MULTI_STAGE_MEANFIELD': 'MultiStageMeanfield'})

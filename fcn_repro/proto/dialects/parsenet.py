@@ -1,6 +1,6 @@
 """ParseNet's fork (weiliu89/caffe, branch fcn). Its layers of its own are not computed here yet."""
 
-from . import Dialect
+from . import OLDER, Dialect
 
 TABLE = '''
 LayerParameter
@@ -58,6 +58,8 @@ V1LayerParameter
     SLICE=33 TANH=23 WINDOW_DATA THRESHOLD=31 CROP=40 PARSE_OUTPUT PARSE_EVALUATE
 '''
 PARSENET = Dialect('parsenet', (TABLE,), detected=True, aliases=('parsenet-fcn',),
+                   older={**OLDER, 'MVN': 'its eps is added to the variance there, to the standard '
+                          'deviation in BVLC Caffe'},
                    as_bvlc=('Crop',), blobs={'BN': 2},
                    types={'Crop': 'fcn_repro.layers.hed.crop:AlignedCrop'},
                    lacking=dict.fromkeys(('BN', 'Normalize', 'UnPooling', 'ParseOutput',
