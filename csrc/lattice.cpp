@@ -3,6 +3,8 @@
 
 #include <torch/library.h>
 
+#include <algorithm>
+
 #include "dense.h"
 #include "lattice_math.h"
 
@@ -35,6 +37,27 @@ void check_range(const char* op, const char* name, const at::Tensor& t, int64_t 
   for (int64_t i = 0, n = t.numel(); i < n; ++i) wrong += values[i] < least || values[i] >= end;
   TORCH_CHECK_VALUE(wrong == 0, op, ": ", name, " has ", wrong, " numbers outside ", least,
                     " ... ", end - 1, ". Pass what the op lattice returned.");
+}
+
+// Throw unless the columns of (n, d + 1) vertices are in [0, end), each behind the one before: the
+// vertices of one remainder, which threads take for no others'
+void check_remainders(const char* op, const at::Tensor& vertices, int64_t end) {
+  const int64_t n = vertices.size(0), corners = vertices.size(1);
+  const int32_t* numbers = vertices.const_data_ptr<int32_t>();
+  int64_t least[kMostAxes + 1], most[kMostAxes + 1];
+  std::fill_n(least, corners, end);
+  std::fill_n(most, corners, -1);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t r = 0; r < corners; ++r) {
+      const int64_t number = numbers[i * corners + r];
+      least[r] = std::min(least[r], number);
+      most[r] = std::max(most[r], number);
+    }
+  for (int64_t r = 0; r < corners && n; ++r)
+    TORCH_CHECK_VALUE(least[r] > (r ? most[r - 1] : -1) && most[r] < end, op,
+                      ": vertices of corner ", r, " are ", least[r], " ... ", most[r], " of ", end,
+                      ", behind ", r ? most[r - 1] : -1, " of the corner before. Pass what the op "
+                      "lattice returned.");
 }
 
 }  // namespace
@@ -82,7 +105,7 @@ Lattice prepare_lattice(const char* op, const at::Tensor& vertices, const at::Te
   Lattice lattice{.vertices = dense(vertices), .weights = dense(weights),
                   .neighbours = dense(neighbours), .points = n, .count = m,
                   .axes = static_cast<int>(corners) - 1};
-  check_range(op, "vertices", lattice.vertices, 0, m);
+  check_remainders(op, lattice.vertices, m);
   check_range(op, "neighbours", lattice.neighbours, -1, m);
   return lattice;
 }

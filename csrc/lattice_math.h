@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cmath>
+#include <compare>
 #include <cstdint>
 
 namespace fcn {
@@ -16,13 +17,32 @@ namespace fcn {
 constexpr int kMostAxes = 7;          // of a point
 constexpr float kFarthest = 32000.0f;  // coordinate of a vertex, in a key of 16 bits
 
-using LatticeKey = std::array<int16_t, 8>;  // one for each axis of the points, the others 0
+// The first d coordinates of a vertex, each plus 2^15 in 16 bits, the first one in the highest: so
+// the order is that of the coordinates, and a step to another vertex is one addition
+struct LatticeKey {
+  uint64_t high, low;
+  auto operator<=>(const LatticeKey&) const = default;
 
-// A simplex by its vertex 0 and by the rank of each axis, which leads to the other vertices
+  // Add to one coordinate, or set it where it is still 0
+  void add(int axis, int64_t value) {
+    (axis < 4 ? high : low) += static_cast<uint64_t>(value) << (48 - 16 * (axis % 4));
+  }
+  LatticeKey operator+(const LatticeKey& other) const {
+    return {high + other.high, low + other.low};
+  }
+};
+
+// The step to the next vertex along direction `axis`, of 0 ... d: its remainder is one less
+inline LatticeKey step_along(int d, int axis) {
+  LatticeKey step{};
+  for (int i = 0; i < d; ++i) step.add(i, i == axis ? d : -1);
+  return step;
+}
+
+// A simplex by the keys of its vertices and the weights that a point has there
 struct Simplex {
-  LatticeKey base{};
-  std::array<uint8_t, 8> rank{};
-  bool operator==(const Simplex&) const = default;
+  std::array<LatticeKey, kMostAxes + 1> keys;
+  std::array<float, kMostAxes + 1> weights;
 };
 
 // The factors of the axes: the blur of all d + 1 directions is then a Gaussian of deviation 1
@@ -37,10 +57,8 @@ inline std::array<float, kMostAxes> axis_factors(int d) {
 // Factor of a filtered value: splat, blur and slice are together this much too large
 inline float lattice_gain(int d) { return 1.0f / (1.0f + std::exp2(-static_cast<float>(d))); }
 
-// Find the simplex around a point of d axes and the d + 1 weights of its vertices; false for a
-// point that is not finite or too far away
-inline bool enclose(const float* point, int d, const float* factors, Simplex* simplex,
-                    float* weights) {
+// Find the simplex around a point of d axes; false for a point that is not finite or too far away
+inline bool enclose(const float* point, int d, const float* factors, Simplex* simplex) {
   float elevated[kMostAxes + 1], nearest[kMostAxes + 1];
   float sum = 0.0f;
   for (int i = d; i > 0; --i) {
@@ -74,26 +92,18 @@ inline bool enclose(const float* point, int d, const float* factors, Simplex* si
     steps[d - rank[i] + 1] -= inside;
   }
   steps[0] += 1.0f + steps[d + 1];
-  for (int i = 0; i <= d; ++i) weights[i] = steps[i];
-  for (int i = 0; i < d; ++i) {
-    simplex->base[i] = static_cast<int16_t>(nearest[i]);
-    simplex->rank[i] = static_cast<uint8_t>(rank[i]);
+  LatticeKey key{};
+  int at_rank[kMostAxes + 1];
+  for (int i = 0; i <= d; ++i) {
+    if (i < d) key.add(i, static_cast<int64_t>(nearest[i]) + (1 << 15));
+    at_rank[rank[i]] = i;
+  }
+  for (int r = 0; r <= d; ++r) {  // from one vertex to the next all coordinates grow by one, but
+    simplex->keys[r] = key;       // that of the largest rank so far falls by d
+    simplex->weights[r] = steps[r];
+    for (int i = 0; i < d; ++i) key.add(i, i == at_rank[d - r] ? -d : 1);
   }
   return true;
-}
-
-// The key of a simplex's vertex `remainder`
-inline LatticeKey vertex_of(const Simplex& simplex, int d, int remainder) {
-  LatticeKey key = simplex.base;
-  for (int i = 0; i < d; ++i)
-    key[i] += simplex.rank[i] <= d - remainder ? remainder : remainder - (d + 1);
-  return key;
-}
-
-// The key of the vertex one step along direction `axis`, of 0 ... d, from another
-inline LatticeKey next_vertex(LatticeKey key, int d, int axis) {
-  for (int i = 0; i < d; ++i) key[i] += i == axis ? d : -1;
-  return key;
 }
 
 }  // namespace fcn

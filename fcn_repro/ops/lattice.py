@@ -41,7 +41,7 @@ class Kernel(NamedTuple):
 def lattice(points: Tensor) -> Lattice:
     """The lattice of points (n, d) float32 on the CPU, in standard deviations; d from 1 to 7.
 
-    Vertices are numbered by the first point that has them. As in the SSE form of Kraehenbuehl's
+    Vertices are numbered by their remainders (section 3.1), then by their coordinates. As in the SSE form of Kraehenbuehl's
     code, zero points fill the points up to a multiple of 4; no value is at their vertices, but
     a blur passes through them. FcnError for points that are not finite or too far away.
     """
@@ -82,28 +82,23 @@ def lattice_ref(points):
     """The twin of lattice that defines it, float32 operation by operation; the same numbers."""
     count, d = points.shape
     simplex, rank, weights = _enclose(points)
-    filled = simplex
-    ranks = rank
+    filled, ranks = simplex, rank
     if count % BLOCK:
         origin = _enclose(points.new_zeros(1, d))
         filled, ranks = torch.cat([simplex, origin[0]]), torch.cat([rank, origin[1]])
-    step = torch.arange(d + 1)[:, None]
+    step = torch.arange(d + 1)[:, None]                         # remainders
     canonical = torch.where(torch.arange(d + 1) <= d - step, step, step - (d + 1))
-    keys = (filled[:, None, :d] + canonical[step.T, ranks[:, :d, None]].mT).reshape(-1, d)
-    unique, inverse = torch.unique(keys, dim=0, return_inverse=True)
-    first = torch.full((len(unique),), len(keys)).scatter_reduce(
-        0, inverse, torch.arange(len(keys)), 'amin')
-    order = first.argsort()
-    number = torch.empty_like(order)
-    number[order] = torch.arange(len(order))
-    table = {tuple(key): i for i, key in enumerate(unique[order].tolist())}
+    coordinates = filled[:, None, :d] + canonical[step.T, ranks[:, :d, None]].mT
+    keys = torch.cat([step.expand(len(filled), -1, -1), coordinates], 2)
+    unique, number = torch.unique(keys.flatten(0, 1), dim=0, return_inverse=True)
+    table = {tuple(key): i for i, key in enumerate(unique[:, 1:].tolist())}
     neighbours = torch.full((d + 1, len(table), 2), -1, dtype=torch.int32)
     for key, i in table.items():
         for axis in range(d + 1):
             for side, sign in enumerate((1, -1)):
                 other = tuple(k + sign * (d if at == axis else -1) for at, k in enumerate(key))
                 neighbours[axis, i, side] = table.get(other, -1)
-    vertices = number[inverse].reshape(-1, d + 1)[:count]
+    vertices = number.reshape(-1, d + 1)[:count]
     return Lattice(vertices.int(), weights, neighbours)
 
 

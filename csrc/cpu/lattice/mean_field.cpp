@@ -2,6 +2,7 @@
 // iteration splats and blurs the probabilities on each kernel's lattice; one pass over the points
 // then slices them all, adds the scores and normalises.
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include <cmath>
@@ -14,27 +15,45 @@
 namespace fcn {
 namespace {
 
+constexpr float kNone = -std::numeric_limits<float>::infinity();  // of a class that is not there
 constexpr float kNegligible = -20.0f;  // of an exponent: Kraehenbuehl's exp is 0 below
+
+// The lower and the upper half of a vector
+template <typename Half, typename V>
+FCN_INLINE void halve(V v, Half* low, Half* high) {
+  std::memcpy(low, &v, sizeof *low);
+  std::memcpy(high, reinterpret_cast<const char*>(&v) + sizeof *low, sizeof *high);
+}
+
+// Combine the lanes of a vector by halves
+template <typename F>
+FCN_INLINE float reduced(VecOf<float> v, const F& combine) {
+  typedef float V8 __attribute__((vector_size(32)));
+  typedef float V4 __attribute__((vector_size(16)));
+  V8 a8, b8;
+  halve(v, &a8, &b8);
+  V4 a4, b4;
+  halve(combine(a8, b8), &a4, &b4);
+  const V4 r = combine(a4, b4);
+  return combine(combine(r[0], r[2]), combine(r[1], r[3]));
+}
 
 // row = softmax(row), of whole vectors: their maxima and sums by lanes, those by halves
 FCN_INLINE void normalise_row(float* row, int64_t width) {
   using V = VecOf<float>;
-  constexpr int lanes = Lanes<float>::count;
+  constexpr int64_t lanes = Lanes<float>::count;
+  const auto larger = [](auto a, auto b) __attribute__((always_inline)) { return a < b ? b : a; };
+  const auto added = [](auto a, auto b) __attribute__((always_inline)) { return a + b; };
   V most = load(row), sum{};
-  for (int64_t c = lanes; c < width; c += lanes) {
-    const V other = load(row + c);
-    most = most < other ? other : most;
-  }
-  for (int half = lanes / 2; half; half /= 2)
-    for (int i = 0; i < half; ++i) most[i] = most[i] < most[i + half] ? most[i + half] : most[i];
+  for (int64_t c = lanes; c < width; c += lanes) most = larger(most, load(row + c));
+  const float maximum = reduced(most, larger);
   for (int64_t c = 0; c < width; c += lanes) {
-    const V left = load(row + c) - most[0], e = left < kNegligible ? V{} : exp_lanes(left);
+    const V left = load(row + c) - maximum, e = left < kNegligible ? V{} : exp_lanes(left);
     sum += e;
     store(row + c, e);
   }
-  for (int half = lanes / 2; half; half /= 2)
-    for (int i = 0; i < half; ++i) sum[i] += sum[i + half];
-  for (int64_t c = 0; c < width; c += lanes) store(row + c, load(row + c) / sum[0]);
+  const float part = 1.0f / reduced(sum, added);
+  for (int64_t c = 0; c < width; c += lanes) store(row + c, load(row + c) * part);
 }
 
 struct Message {
@@ -44,27 +63,47 @@ struct Message {
   float gain;
 };
 
+FCN_INLINE void copy_row(const float* from, int64_t pitch, float* to) {
+  for_row_parts<float>(pitch, [&](int64_t at, auto vectors) __attribute__((always_inline)) {
+    for (int k = 0; k < vectors; ++k) store_part(to + at, k, load_part(from + at, k));
+  });
+}
+
+// The scores in rows of `pitch`, of which those beyond the classes take no part
+at::Tensor padded_scores(const at::Tensor& scores, int64_t pitch) {
+  const int64_t points = scores.size(0), classes = scores.size(1);
+  const float* from = scores.const_data_ptr<float>();
+  const at::Tensor padded = at::empty({points, pitch}, scores.options());
+  float* to = padded.mutable_data_ptr<float>();
+  at::parallel_for(0, points, std::max<int64_t>(1, 16384 / pitch), [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      float* row = to + p * pitch;
+      std::fill(std::copy_n(from + p * classes, classes, row), row + pitch, kNone);
+    }
+  });
+  return padded;
+}
+
 // probabilities[p] = softmax of the scores and the messages of all kernels, for points [begin, end)
 FCN_CLONES void update_points(const std::vector<Message>& messages, const float* scores,
-                              int64_t classes, int64_t pitch, int64_t begin, int64_t end,
-                              float* row, float* probabilities) {
+                              int64_t pitch, int64_t begin, int64_t end, float* row,
+                              float* probabilities) {
   constexpr int64_t lanes = Lanes<float>::count;
-  const int64_t width = (classes + lanes - 1) / lanes * lanes;
+  const int64_t width = (pitch + lanes - 1) / lanes * lanes;
   for (int64_t p = begin; p < end; ++p) {
-    std::copy_n(scores + p * classes, classes, row);
-    std::fill(row + classes, row + width, -std::numeric_limits<float>::infinity());
+    copy_row(scores + p * pitch, pitch, row);
+    std::fill(row + pitch, row + width, kNone);
     for (const Message& message : messages)
       for_row_parts<float>(pitch, [&](int64_t at, auto vectors) __attribute__((always_inline)) {
         constexpr int n = decltype(vectors)::value;
-        RowLanes<float>::V sums[n], own[n];
+        RowLanes<float>::V sums[n];
         slice_row(message.vertices + p * message.corners, message.weights + p * message.corners,
                   message.corners, message.gain, message.values + at, pitch, sums);
-        std::memcpy(own, row + at, sizeof own);
-        for (int k = 0; k < n; ++k) own[k] += message.scales[p] * sums[k];
-        std::memcpy(row + at, own, sizeof own);
+        for (int k = 0; k < n; ++k)
+          store_part(row + at, k, load_part(row + at, k) + message.scales[p] * sums[k]);
       });
     normalise_row(row, width);
-    std::copy_n(row, pitch, probabilities + p * pitch);
+    copy_row(row, pitch, probabilities + p * pitch);
   }
 }
 
@@ -79,8 +118,9 @@ at::Tensor mean_field_cpu(const at::Tensor& scores, at::TensorList vertices,
   at::Tensor result = at::empty(scores.sizes(), scores.options());
   if (!result.numel()) return result;
 
-  const float* own = field.scores.const_data_ptr<float>();
-  AlignedBuffer<float> probabilities(points * pitch);
+  const at::Tensor padded = padded_scores(field.scores, pitch), rows = at::empty_like(padded);
+  const float* own = padded.const_data_ptr<float>();
+  float* probabilities = rows.mutable_data_ptr<float>();
   std::vector<std::unique_ptr<LatticeFilter<float>>> filters;
   std::vector<Message> messages;
   for (const Lattice& lattice : field.lattices)
@@ -88,7 +128,7 @@ at::Tensor mean_field_cpu(const at::Tensor& scores, at::TensorList vertices,
   const auto update = [&] {
     at::parallel_for(0, points, grain, [&](int64_t begin, int64_t end) {
       AlignedBuffer<float> row(pitch + Lanes<float>::count);
-      update_points(messages, own, classes, pitch, begin, end, row.data(), probabilities.data());
+      update_points(messages, own, pitch, begin, end, row.data(), probabilities);
     });
   };
   update();
@@ -99,15 +139,13 @@ at::Tensor mean_field_cpu(const at::Tensor& scores, at::TensorList vertices,
       messages.push_back({.vertices = lattice.vertices.const_data_ptr<int32_t>(),
                           .weights = lattice.weights.const_data_ptr<float>(),
                           .scales = field.scales[k].const_data_ptr<float>(),
-                          .values = filters[k]->run(probabilities.data(), false),
+                          .values = filters[k]->run(probabilities, false),
                           .corners = lattice.axes + 1,
                           .gain = lattice_gain(lattice.axes)});
     }
     update();
   }
-  float* to = result.mutable_data_ptr<float>();
-  for (int64_t p = 0; p < points; ++p)
-    std::copy_n(probabilities.data() + p * pitch, classes, to + p * classes);
+  result.copy_(rows.narrow(1, 0, classes));
   return result;
 }
 

@@ -1,6 +1,7 @@
 // Splat, blur and slice on the CPU: rows of channels, one for each point or vertex, padded to whole
 // vectors. Every value is summed in one order, whatever the number of threads: a vertex over its
-// points by their numbers, a point over its vertices, a blur the two neighbours first.
+// points by their numbers, a point over its vertices, a blur the two neighbours first. In a splat
+// the threads share the remainders, which have no vertex in common.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -23,6 +24,19 @@ struct RowLanes {
   typedef T V __attribute__((vector_size(32)));
 };
 
+template <typename T>
+FCN_INLINE typename RowLanes<T>::V load_part(const T* row, int k) {
+  typename RowLanes<T>::V part;
+  std::memcpy(&part, row + k * RowLanes<T>::count, sizeof part);
+  return part;
+}
+
+template <typename T>
+FCN_INLINE void store_part(T* row, int k, typename RowLanes<T>::V part) {
+  std::memcpy(row + k * RowLanes<T>::count, &part, sizeof part);
+}
+
+constexpr int64_t kAhead = 8;   // rows whose neighbours are asked for before they are read
 constexpr int kRowVectors = 4;  // of a row that are summed at once, in registers
 
 template <typename T>
@@ -45,56 +59,25 @@ FCN_INLINE void for_row_parts(int64_t pitch, const F& f) {
   }
 }
 
-// The points of each vertex, by their numbers, with their weights; cut into parts of about equal
-// work
-struct SplatLists {
-  std::vector<int64_t> starts;  // of each vertex, and the end
-  std::vector<int32_t> points;
-  std::vector<float> weights;
-  std::vector<int64_t> cuts;    // vertices at which parts begin, and the end
-
-  explicit SplatLists(const Lattice& lattice) {
-    const int corners = lattice.axes + 1;
-    const int64_t n = lattice.points * corners;
-    const int32_t* vertices = lattice.vertices.const_data_ptr<int32_t>();
-    const float* given = lattice.weights.const_data_ptr<float>();
-    starts.resize(lattice.count + 2);
-    points.resize(n);
-    weights.resize(n);
-    for (int64_t i = 0; i < n; ++i) ++starts[vertices[i] + 2];
-    for (int64_t v = 2; v < lattice.count + 2; ++v) starts[v] += starts[v - 1];
-    for (int64_t p = 0, i = 0; p < lattice.points; ++p)
-      for (int r = 0; r < corners; ++r, ++i) {
-        const int64_t at = starts[vertices[i] + 1]++;
-        points[at] = static_cast<int32_t>(p);
-        weights[at] = given[i];
-      }
-    starts.pop_back();
-    constexpr int64_t kParts = 256;
-    for (int64_t part = 0; part < kParts; ++part)
-      cuts.push_back(std::lower_bound(starts.begin(), starts.end() - 1, part * n / kParts) -
-                     starts.begin());
-    cuts.front() = 0;
-    cuts.push_back(lattice.count);
-  }
-};
-
-// to[v] = sum of weight * from[p] over the points p of vertex v, for vertices [begin, end)
+// to[v] += weight * from[p] for all points p, in their order, and the vertices v of their simplices
+// that have the remainders [begin, end), which no other remainder has
 template <typename T>
-FCN_CLONES void splat_rows(const SplatLists& lists, const T* from, int64_t pitch, int64_t begin,
+FCN_CLONES void splat_rows(const Lattice& lattice, const T* from, int64_t pitch, int64_t begin,
                            int64_t end, T* to) {
   using V = typename RowLanes<T>::V;
+  const int64_t corners = lattice.axes + 1;
+  const int32_t* vertices = lattice.vertices.template const_data_ptr<int32_t>();
+  const float* weights = lattice.weights.template const_data_ptr<float>();
   for_row_parts<T>(pitch, [&](int64_t at, auto vectors) __attribute__((always_inline)) {
     constexpr int n = decltype(vectors)::value;
-    for (int64_t v = begin; v < end; ++v) {
-      V sums[n] = {};
-      for (int64_t e = lists.starts[v]; e < lists.starts[v + 1]; ++e) {
-        const T weight = static_cast<T>(lists.weights[e]);
-        V row[n];
-        std::memcpy(row, from + lists.points[e] * pitch + at, sizeof row);
-        for (int k = 0; k < n; ++k) sums[k] += weight * row[k];
+    for (int64_t p = 0; p < lattice.points; ++p) {
+      V row[n];
+      for (int k = 0; k < n; ++k) row[k] = load_part(from + p * pitch + at, k);
+      for (int64_t r = p * corners + begin; r < p * corners + end; ++r) {
+        const T weight = static_cast<T>(weights[r]);
+        T* sums = to + vertices[r] * pitch + at;
+        for (int k = 0; k < n; ++k) store_part(sums, k, load_part(sums, k) + weight * row[k]);
       }
-      std::memcpy(to + v * pitch + at, sums, sizeof sums);
     }
   });
 }
@@ -103,17 +86,21 @@ FCN_CLONES void splat_rows(const SplatLists& lists, const T* from, int64_t pitch
 template <typename T>
 FCN_CLONES void blur_rows(const int32_t* neighbours, const T* zero, const T* from, int64_t pitch,
                           int64_t begin, int64_t end, T* to) {
-  using V = typename RowLanes<T>::V;
   for_row_parts<T>(pitch, [&](int64_t at, auto vectors) __attribute__((always_inline)) {
     constexpr int n = decltype(vectors)::value;
     for (int64_t v = begin; v < end; ++v) {
       const int32_t next = neighbours[2 * v], previous = neighbours[2 * v + 1];
-      V own[n], one[n], other[n];
-      std::memcpy(own, from + v * pitch + at, sizeof own);
-      std::memcpy(one, (next < 0 ? zero : from + next * pitch) + at, sizeof one);
-      std::memcpy(other, (previous < 0 ? zero : from + previous * pitch) + at, sizeof other);
-      for (int k = 0; k < n; ++k) own[k] += T(0.5) * (one[k] + other[k]);
-      std::memcpy(to + v * pitch + at, own, sizeof own);
+      if (v + kAhead < end) {
+        const int32_t *later = neighbours + 2 * (v + kAhead);
+        __builtin_prefetch(from + std::max(later[0], 0) * pitch + at);
+        __builtin_prefetch(from + std::max(later[1], 0) * pitch + at);
+      }
+      const T* own = from + v * pitch + at;
+      const T* one = (next < 0 ? zero : from + next * pitch) + at;
+      const T* other = (previous < 0 ? zero : from + previous * pitch) + at;
+      for (int k = 0; k < n; ++k)
+        store_part(to + v * pitch + at, k,
+                   load_part(own, k) + T(0.5) * (load_part(one, k) + load_part(other, k)));
     }
   });
 }
@@ -125,29 +112,29 @@ FCN_INLINE void slice_row(const int32_t* vertices, const float* weights, int cor
   for (int k = 0; k < n; ++k) sums[k] = typename RowLanes<T>::V{};
   for (int r = 0; r < corners; ++r) {
     const T weight = static_cast<T>(weights[r] * gain);
-    typename RowLanes<T>::V row[n];
-    std::memcpy(row, values + vertices[r] * pitch, sizeof row);
-    for (int k = 0; k < n; ++k) sums[k] += weight * row[k];
+    const T* row = values + vertices[r] * pitch;
+    for (int k = 0; k < n; ++k) sums[k] += weight * load_part(row, k);
   }
 }
 
-// A lattice with what filtering on it needs: the lists of the splat, and values at the vertices.
-// Where `reverse`, the directions are blurred from the last to the first.
+// Filtering on a lattice, with memory for the values at its vertices. Where `reverse`, the directions are blurred from the last to the first.
 template <typename T>
 class LatticeFilter {
  public:
   LatticeFilter(const Lattice& lattice, int64_t pitch)
-      : lattice_(lattice), lists_(lattice), pitch_(pitch), zero_(pitch),
-        values_(lattice.count * pitch), blurred_(lattice.count * pitch) {}
+      : lattice_(lattice), pitch_(pitch), zero_(pitch), values_(lattice.count * pitch),
+        blurred_(lattice.count * pitch) {}
 
   // Splat and blur `from`, (points, pitch); the result is where slice_row finds it
   const T* run(const T* from, bool reverse) {
     T *values = values_.data(), *blurred = blurred_.data();
-    const int64_t parts = static_cast<int64_t>(lists_.cuts.size()) - 1;
-    at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
-      splat_rows(lists_, from, pitch_, lists_.cuts[begin], lists_.cuts[end], values);
-    });
     const int64_t grain = std::max<int64_t>(1, 16384 / pitch_);
+    at::parallel_for(0, lattice_.count, grain, [&](int64_t begin, int64_t end) {
+      std::fill(values + begin * pitch_, values + end * pitch_, T(0));
+    });
+    at::parallel_for(0, lattice_.axes + 1, 1, [&](int64_t begin, int64_t end) {
+      splat_rows(lattice_, from, pitch_, begin, end, values);
+    });
     for (int i = 0; i <= lattice_.axes; ++i) {
       const int axis = reverse ? lattice_.axes - i : i;
       const int32_t* neighbours =
@@ -160,11 +147,8 @@ class LatticeFilter {
     return values;
   }
 
-  const Lattice& lattice() const { return lattice_; }
-
  private:
   const Lattice& lattice_;
-  SplatLists lists_;
   int64_t pitch_;
   AlignedBuffer<T> zero_, values_, blurred_;
 };
