@@ -41,9 +41,10 @@ class Kernel(NamedTuple):
 def lattice(points: Tensor) -> Lattice:
     """The lattice of points (n, d) float32 on the CPU, in standard deviations; d from 1 to 7.
 
-    Vertices are numbered by their remainders (section 3.1), then by their coordinates. As in the SSE form of Kraehenbuehl's
-    code, zero points fill the points up to a multiple of 4; no value is at their vertices, but
-    a blur passes through them. FcnError for points that are not finite or too far away.
+    Vertices are numbered by their remainders (section 3.1), then by their coordinates. As in the
+    SSE form of Kraehenbuehl's code, zero points fill the points up to a multiple of 4; no value is
+    at their vertices, but a blur passes through them. FcnError for points that are not finite or
+    too far away.
     """
     return Lattice(*torch.ops.fcn_repro.lattice(points.detach()))
 
@@ -147,9 +148,9 @@ def lattice_filter_ref(values, on, reverse=False):
         side = neighbours[axis].long() % (count + 1)            # -1 is the last row
         blurred = table[:-1] + 0.5 * (table[side[:, 0]] + table[side[:, 1]])
         table = torch.cat([blurred, table[-1:]])
-    gain = 1 / (1 + 2.0 ** (1 - corners))
-    scaled = (weights * gain).to(values)[..., None]
-    return (scaled * table[vertices.long()]).sum(1)
+    gain = torch.tensor(1 / (1 + 2.0 ** (1 - corners)), dtype=torch.float32).item()
+    scaled = weights.to(values) * gain
+    return (scaled[..., None] * table[vertices.long()]).sum(1)
 
 
 def mean_field_ref(scores, kernels, iterations):

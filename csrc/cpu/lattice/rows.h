@@ -111,7 +111,7 @@ FCN_INLINE void slice_row(const int32_t* vertices, const float* weights, int cor
                           const T* values, int64_t pitch, typename RowLanes<T>::V (&sums)[n]) {
   for (int k = 0; k < n; ++k) sums[k] = typename RowLanes<T>::V{};
   for (int r = 0; r < corners; ++r) {
-    const T weight = static_cast<T>(weights[r] * gain);
+    const T weight = static_cast<T>(weights[r]) * static_cast<T>(gain);
     const T* row = values + vertices[r] * pitch;
     for (int k = 0; k < n; ++k) sums[k] += weight * load_part(row, k);
   }

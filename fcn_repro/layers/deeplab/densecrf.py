@@ -31,7 +31,7 @@ class DenseCRF(Layer):
         'max_iter', 'pos_xy_std', 'pos_w', 'bi_xy_std', 'bi_rgb_std', 'bi_w',
         'output_probability'))
     makes_tops = keeps_coordinates = True
-    replayable = False                      # it runs on the CPU, for a size that is read from a blob
+    replayable = False                      # it runs on the CPU; the size is read from a blob
 
     def setup(self):
         p = self.param
