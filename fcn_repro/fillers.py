@@ -1,11 +1,21 @@
 """Initial values of parameters, as in include/caffe/filler.hpp; the random stream is torch's."""
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
 from .errors import FcnError
 from .sizes import check_shape, possible
+
+
+class Given(NamedTuple):
+    """A filler of a layer that knows its initial values, of the parameter's shape: the result of
+    make()."""
+    make: Callable[[], torch.Tensor]
+    type: str = 'given'
+
 
 LARGEST = torch.finfo(torch.float32).max
 FAN_IN, FAN_OUT, AVERAGE = 0, 1, 2            # FillerParameter.VarianceNorm
@@ -14,13 +24,15 @@ FAN_IN, FAN_OUT, AVERAGE = 0, 1, 2            # FillerParameter.VarianceNorm
 def fill(shape, filler, generator: torch.Generator) -> torch.Tensor:
     """A new float32 CPU tensor of `shape`.
 
-    filler: a FillerParameter (type, value, min, max, mean, std, sparse, variance_norm).
+    filler: a FillerParameter (type, value, min, max, mean, std, sparse, variance_norm), or Given.
     generator: a torch.Generator on the CPU, which random fillers advance.
     FcnError on an unknown type, on values that Caffe rejects, and on an empty shape.
     """
     shape, kind = tuple(shape), filler.type
     if not possible(shape):
         check_shape(shape)
+    if isinstance(filler, Given):
+        return filler.make()
     if kind not in FILLERS:
         raise FcnError(f"unknown filler '{kind}'", do=f"Use one of {', '.join(FILLERS)}.")
     if 0 in shape:

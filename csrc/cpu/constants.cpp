@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "../lattice.h"
 #include "../pool_math.h"
 #include "common/bf16.h"
 #include "conv/winograd_transforms.h"
@@ -21,6 +22,7 @@ c10::Dict<std::string, int64_t> constants() {
   all.insert("gemm_channels", kVector<float>);  // input channels are multiples of it
   all.insert("gemm_panel", kPanel<float>);      // operands in a row of a packed panel
   all.insert("bf16_channels", sizeof(Bf16Pair) / sizeof(Bf16));  // per operand; 1 for float32
+  all.insert("lattice_points", kPointBlock);  // points of a lattice are a multiple of it
   all.insert("pool_cells", kWindow);  // of a window of max_pool, at most
   return all;
 }

@@ -8,15 +8,21 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import fields
 from typing import Any
 
 from ..data.image import MOST_PIXELS
 from ..distributed import Processes, joined
 from ..errors import FcnError, short
+from ..predict.crf import GRID, Crf, option_of
 from ..proto.dialects import Dialect, dialects, find_dialect
 from ..recipe.optimisations import NAMES
 from ..sizes import check_shape
 
+SETTINGS = {'bi_w': 'weight of the kernel of place and colour',
+            'bi_xy_std': 'its deviation in pixels', 'bi_rgb_std': 'its deviation in grey levels',
+            'pos_w': 'weight of the kernel of place', 'pos_xy_std': 'its deviation in pixels',
+            'iterations': 'iterations of mean field'}
 SIZE = re.compile(r'(\d{1,9})(?:x(\d{1,9}))?')
 
 
@@ -125,6 +131,59 @@ def add_placement(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, … (default: '
                         '%(default)s)')
     add_precision(parser)
+
+
+def add_crf(parser: argparse.ArgumentParser, search: bool = False) -> None:
+    """The settings of predict.crf.Crf, for --crf; search: and the grid for --crf-search."""
+    group = parser.add_argument_group('a dense CRF after the net (docs/crf.md)')
+    group.add_argument('--crf', action='store_true', help='refine the probabilities by a fully '
+                       'connected CRF of place and colour')
+    for each in fields(Crf):
+        kind = int if each.name == 'iterations' else finite
+        several: dict[str, Any] = {'nargs': '+'} if search and each.name in GRID else {}
+        tried = f'; in a search {" ".join(f"{v:g}" for v in GRID[each.name])}' if several else ''
+        group.add_argument(f'--{option_of(each.name)}', type=kind, metavar='N' if kind is int else
+                           'X', dest=f'crf_{each.name}', **several,
+                           help=f'{SETTINGS[each.name]} (default: {each.default:g}{tried})')
+    if search:
+        group.add_argument('--crf-search', action='store_true', help='try combinations of '
+                           'settings on the first images of the split (--images, default: 100), '
+                           'and print the best')
+        group.add_argument('--crf-rounds', type=int, metavar='N', help='of a search, the further '
+                           'ones at half the steps around the best (default: 2)')
+
+
+def crf_of_args(args: argparse.Namespace) -> Crf | None:
+    """What --crf means; None without it. FcnError for a setting without it, and for several values
+    of one."""
+    given = {each.name: getattr(args, f'crf_{each.name}') for each in fields(Crf)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not args.crf:
+        for name in given:
+            raise FcnError(f'--{option_of(name)} is for a CRF', do='Give --crf, or leave it out.')
+        return None
+    for name, value in given.items():
+        if isinstance(value, list):
+            if len(value) > 1:
+                raise FcnError(f'{len(value)} values of --{option_of(name)}',
+                               do='Give one, or try them by --crf-search in place of --crf.')
+            given[name], = value
+    return Crf(**given)
+
+
+def grid_of_args(args: argparse.Namespace) -> dict[str, Sequence[float]]:
+    """The grid of --crf-search. FcnError beside --crf."""
+    if args.crf:
+        raise FcnError('--crf and --crf-search are both given', do='Give one of them.')
+    grid: dict[str, Sequence[float]] = {}
+    for each in fields(Crf):
+        value = getattr(args, f'crf_{each.name}')
+        values = GRID.get(each.name, (each.default,)) if value is None else \
+            value if isinstance(value, list) else [value]
+        for one in values:
+            Crf().changed({each.name: one})             # refuses what no CRF has
+        grid[each.name] = tuple(dict.fromkeys(values))
+    return grid
 
 
 def add_optimisations(parser: argparse.ArgumentParser) -> None:

@@ -23,10 +23,12 @@ from ..formats.weights import format_rows, read_extra
 from ..memory import keep_freed_memory
 from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place
-from ..predict.evaluation import evaluate_and_report
+from ..predict.crf import Grid, Scores, option_of, search
+from ..predict.evaluation import evaluate_and_report, how_many
+from ..predict.heads import find_heads
 from ..predict.labels import val_file
 from ..predict.outputs import find_output
-from ..predict.sources import given_voc
+from ..predict.sources import GivenSource, given_voc, val_sources
 from ..proto import TEST
 from ..pycaffe.mode import set_user_code
 from ..pycaffe.userlayer import UserNet, search_here
@@ -37,6 +39,7 @@ from ..recipe.runs import Run
 from ..report.html import FILE as REPORT
 from ..report.html import check_report, write_report
 from .arguments import (
+    add_crf,
     add_dialect,
     add_max_pixels,
     add_optimisations,
@@ -45,13 +48,17 @@ from .arguments import (
     add_user_code,
     add_workers,
     add_writes,
+    crf_of_args,
     dialect_of_args,
     finite,
+    grid_of_args,
     processes_of_command,
     say_dialect,
 )
 from .which_run import add_run_options, check_named, results_of, run_meant
 
+SHOWN = 10                      # settings of a search
+MOST_SEARCHED = 100             # images of one by default, as in DeepLab's papers
 SEVERAL_PROCESSES = True        # torchrun may start it several times, to work together
 
 
@@ -88,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device')
     parser.add_argument('--verbose', action='store_true', help='list every layer that takes '
                         'weights, not only those that are not simply copied')
+    add_crf(parser, search=True)
     add_max_pixels(parser)
     add_dialect(parser)
     add_writes(parser)
@@ -107,6 +115,9 @@ def run(args: argparse.Namespace) -> None:
 
 def score(args: argparse.Namespace, processes: Processes) -> None:
     """Score the net, each process its share of the images."""
+    if not args.crf_search and args.crf_rounds is not None:
+        raise FcnError('--crf-rounds is for a search', do='Give --crf-search, or leave it out.')
+    crf, grid = (None, grid_of_args(args)) if args.crf_search else (crf_of_args(args), None)
     device = pick_device(args.device or processes.device())
     check_precision(args.precision, device)
     optimisations = Optimisations(args.no_opt)
@@ -122,6 +133,12 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
     print(f'{source.net} with {weights}')
     print(format_rows(net.copy_from(weights), args.verbose))
     place(net, device, workers=args.workers, precision=args.precision, **optimisations.placed)
+    if grid is not None:
+        source_of = val_sources(net, find_heads(net, args.output, args.threshold))[0] \
+            if data is None else GivenSource(net, find_output(net, args.output, args.threshold),
+                                             data, net.options.workers)
+        print_search(source_of, args, grid)
+        return
     out = Path(args.out or source.out)
     report = args.report if args.report != '' else \
         (out if args.out or source.run is None else source.run.folder) / REPORT
@@ -129,13 +146,29 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
         check_report(report)
     scored = evaluate_and_report(net, out, args.pictures, args.images, args.rule, args.output,
                                 args.threshold, processes, data=data, submit=args.submit,
-                                weights=weights, provenance=read_extra(weights))
+                                weights=weights, provenance=read_extra(weights), crf=crf)
     if scored is None:
         print('the split has no labels: no score')
     elif report is not None and processes.first:
         write_report(report, scored, facts_of_weights(weights) if source.run is None else
                      facts_of_run(source.run, Path(weights)))
         print(f'report: {report}')
+
+
+def print_search(source: Scores, args: argparse.Namespace, grid: Grid) -> None:
+    """Search for the settings of a CRF; print the best ones, and the options that set them."""
+    count = how_many(MOST_SEARCHED if args.images is None else args.images, source.data)
+    rounds = 2 if args.crf_rounds is None else args.crf_rounds
+    found = search(source, count, grid, rounds, args.rule)
+    ranked = sorted(found.tried.items(), key=lambda each: -each[1])
+    print(f'{len(ranked)} settings of a dense CRF on {count} images, rule of the {args.rule}: '
+          f'mean IU {100 * found.without:.2f} without it')
+    for crf, iu in ranked[:SHOWN]:
+        print(f'  {100 * iu:.2f}  {crf.words}')
+    options = ' '.join(f'--{option_of(name)} {value:g}' for name, value in
+                       found.best.settings.items())
+    print(f'the best: --crf {options}')
+    print('they were chosen on these images: score them on others')
 
 
 class Source(NamedTuple):

@@ -39,12 +39,14 @@ from ..recipe.optimisations import Optimisations
 from ..recipe.stages import PROTOTXT, SHORT
 from ..solver.snapshot_files import list_snapshots
 from .arguments import (
+    add_crf,
     add_dialect,
     add_max_pixels,
     add_optimisations,
     add_precision,
     add_user_code,
     add_writes,
+    crf_of_args,
     dialect_of_args,
     finite,
     processes_of_command,
@@ -92,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'side in overlapping tiles of N, with the results of the whole; 0: never '
                         '(default: where the memory that is free would not do)')
     parser.add_argument('--device')
+    add_crf(parser)
     add_max_pixels(parser)
     add_dialect(parser)
     add_writes(parser)
@@ -146,12 +149,12 @@ def heatmaps(args: argparse.Namespace, net: Net, size: Sequence[int], source: So
 
 def label_maps(args: argparse.Namespace, net: Net, source: Source) -> LabelMaps:
     """The job of label maps; prints what the outputs are taken as."""
-    outputs = find_outputs(net, args.output, args.threshold)
-    job = LabelMaps(Segmenter(net, args.mean or source.mean, outputs, args.tile),
+    outputs, crf = find_outputs(net, args.output, args.threshold), crf_of_args(args)
+    job = LabelMaps(Segmenter(net, args.mean or source.mean, outputs, args.tile, crf),
                     source.classes if args.classes is None else args.classes,
                     Files(**{name: getattr(args, name) for name in FILES}), source.colours)
     for output in outputs:
-        print(output.words)
+        print(output.words if crf is None else f'{output.words}, after {crf.words}')
     return job
 
 
@@ -181,7 +184,7 @@ def check_heatmap_options(args: argparse.Namespace) -> None:
         if getattr(args, name) not in (None, False):
             raise FcnError(f'--{name.replace("_", "-")} is for the class grid of a classifier',
                            do='Give --heatmap, or leave it out.')
-    for name in ('output', 'threshold', 'tile', *FILES) if args.heatmap else ():
+    for name in ('output', 'threshold', 'tile', 'crf', *FILES) if args.heatmap else ():
         if getattr(args, name) not in (None, False, []):
             raise FcnError(f'--{name} is for label maps', do='Leave out --heatmap, or this.')
 

@@ -90,6 +90,9 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     # doctor
     'nothing-to-examine': 'Give the folder of a run, or --solver, or --net and --weights.',
     'doctor-pytorch-file': 'Convert it first: `fcn-repro convert {file} vgg16.caffemodel`.',
+    # predict: the CRF
+    'crf-setting': 'Give --{option} a number {wanted}.',
+    'crf-image': 'Give data with RGB images, or leave out --crf.',
     # recipe: options
     'not-positive': 'Give --{option} 1 or more.',
     'negative': 'Give --{option} 0 or more.',

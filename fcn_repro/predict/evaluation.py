@@ -30,6 +30,7 @@ from ..paths import confined
 from ..report.pictures import Row, make_row, save_rows
 from ..report.results import Evaluation, Image, Times, write_results
 from ..sizes import counted
+from .crf import Crf
 from .extremes import Done, Extremes, result_of
 from .heads import Head, find_heads
 from .labels import data_layer
@@ -49,8 +50,8 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
                         rule: str = 'paper', output: str | None = None,
                         threshold: float | None = None, processes: Processes = ALONE, *,
                         data: DataLayer | None = None, submit: str | Path | None = None,
-                        weights: str | Path = '', provenance: Mapping[str, Any] | None = None
-                        ) -> Evaluation | None:
+                        weights: str | Path = '', provenance: Mapping[str, Any] | None = None,
+                        crf: Crf | None = None) -> Evaluation | None:
     """Evaluate a net on a split, print the tables, and write them and pictures below `out`.
 
     net: a val net, which reads its data; or a deploy net, with `data`, whose images it is given.
@@ -59,7 +60,8 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
     threshold: of find_heads; of several heads the first is evaluated into `out`, each other one
     into a folder in it, named as its blob. processes: those that all call this, each with the net,
     to share the images; the counts are those of one process. submit: the archive to write for VOC's
-    server. weights, provenance: the file, and what it records of itself, for the results.
+    server. weights, provenance: the file, and what it records of itself, for the results. crf:
+    after the net; the results say so.
 
     Returns the Evaluation; None where the split has no labels, which `submit` alone takes. Writes
     metrics.json, metrics.csv, images.csv, pictures/<id>.png and pictures.png. A call that was
@@ -77,14 +79,16 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
     with locked(out) if processes.first else nullcontext():
         processes.gather(None)              # the folder is there now
         found: list[Evaluation] = []
-        given: Sequence[Source] = val_sources(net, heads, processes) if data is None else [
-            GivenSource(net, heads[0].output, data, net.options.workers, processes)]
+        given: Sequence[Source] = val_sources(
+            net, heads, processes, crf) if data is None else [
+            GivenSource(net, heads[0].output, data, net.options.workers, processes, crf)]
         for head, source in zip(heads, given, strict=True):
-            print(head.words)
+            print(head.words if crf is None else f'{head.words}, after {crf.words}')
             submission = None if submit is None else Submission(
                 submit, out / 'submission', folder_of(source_data), head.output.classes)
             folder = out if head is heads[0] else confined(out, head.output.blob, 'blob')
-            work = Pass(net, head.output, source, folder, total, pictures, processes, submission)
+            work = Pass(net, head.output, source, folder, total, pictures, processes, submission,
+                        crf)
             evaluation = work.report(rule, str(weights), provenance or {})
             if evaluation is None:
                 return None
@@ -133,6 +137,7 @@ class Pass:
     pictures: int
     processes: Processes = ALONE
     submission: Submission | None = None
+    crf: Crf | None = None
     faults: list[FcnError] = field(default_factory=list)
     resumed: int = 0
     seconds: float = 0.
@@ -159,6 +164,7 @@ class Pass:
         split = data.fingerprint() if ids is None else hash_of('\n'.join(ids))
         mean = getattr(data, 'mean', None)
         return {**({'label': self.source.label} if self.source.label else {}),
+                **({'crf': self.crf.settings} if self.crf else {}),
                 'weights': hash_of_params(net), 'split': split,
                 'net': hash_of('\n'.join(str(node.param) for node in net.graph.nodes)),
                 'output': [self.output.blob, self.output.threshold], 'classes': self.classes,
@@ -337,7 +343,7 @@ class Pass:
             warnings=doubts(mean, provenance, getattr(data, 'own_mean', None)),
             provenance=provenance, worst=[examples[k] for k in worst if k in examples],
             best=[examples[k] for k in best if k in examples], resumed=self.resumed, other=other,
-            colours=data.colours)
+            colours=data.colours, crf=self.crf.words if self.crf else '')
 
 
 def fields_of(error: FcnError) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class LabelMaps:
             if output.classes > 256:
                 raise FcnError(f"'{output.blob}' has {output.classes} classes, a label PNG holds "
                                '256', file=file, do='Merge classes.')
-            if self.files.probabilities:
+            if self.files.probabilities or segmenter.crf is not None:
                 output.probabilities(np.zeros((output.classes, 1, 1), np.float32))
         self.names = names_of(file, outputs, classes)
         own = class_colours(file) if colours is None else colours
@@ -113,7 +113,8 @@ def write(kind: str, path: Path, image: np.ndarray, name: str, output: Output,
     elif kind == 'binary':
         write_png(Image.fromarray(np.where(labels, 255, 0).astype(np.uint8)), path)
     elif kind == 'probabilities' and found.scores is not None:
-        write_bytes(npz(output.probabilities(found.scores), names), path, failed)
+        refined = output.probabilities(found.scores) if found.refined is None else found.refined
+        write_bytes(npz(refined, names), path, failed)
 
 
 def names_of(net_file: str, outputs: Sequence[Output],

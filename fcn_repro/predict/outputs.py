@@ -64,6 +64,13 @@ class Output:
             return self.read(net.forward(self.blob, stop_after=last, **inputs)[self.blob][0]
                              .float())
 
+    def values(self, net: Net, **inputs) -> torch.Tensor:
+        """The blob's values (C, H, W) float32. inputs: of Net.forward."""
+        last = net.graph.producer(self.value).name
+        with torch.inference_mode():
+            found = net.forward(self.blob, stop_after=last, **inputs)[self.blob][0].float()
+        return found if found.ndim == 3 else found[None]
+
     def plan(self, net: Net) -> Plan:
         """The plan that `predict` runs."""
         if self.kind == SCORES:

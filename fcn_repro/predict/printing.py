@@ -14,7 +14,8 @@ from ..sizes import size
 def show(found: Evaluation, rows: Sequence[Row], out: Path) -> None:
     """Print the tables, and write the sheet of pictures."""
     times = found.times
-    print(f'\n{len(found.images)} images, rule of the {found.rule}; median '
+    with_crf = f', with {found.crf}' if found.crf else ''
+    print(f'\n{len(found.images)} images{with_crf}, rule of the {found.rule}; median '
           f'{1000 * median(times.waited):.0f} ms an image')
     print(times_lines(found))
     print(f'\n{metrics_table(found.metrics, found.names)}')
@@ -37,7 +38,7 @@ def times_lines(found: Evaluation) -> str:
     net, whole = (spread_of(seconds) for seconds in (found.times.net, found.times.whole))
     rows = [f'{name}  median {1000 * values["median"]:.1f} ms, 95 % within '
             f'{1000 * values["p95"]:.1f} ms' for name, values in
-            (('net alone ', net), ('end to end', whole))]
+            (('net, CRF  ' if found.crf else 'net alone ', net), ('end to end', whole))]
     rate = f'; {len(found.images) / found.times.wall:.1f} images/s' if found.times.wall else ''
     return (f'{rows[0]}  ({found.device}, {found.precision})\n{rows[1]}  (with reading the files)'
             f'{rate}\npeak memory {size(found.memory)}')

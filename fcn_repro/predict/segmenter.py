@@ -15,6 +15,7 @@ from ..net.net import Net
 from ..net.plan import Plan
 from ..net.tiles import Tiling
 from ..sizes import available, dims
+from .crf import Crf
 from .labels import image_input
 from .outputs import Output, find_output
 
@@ -24,10 +25,12 @@ SMALLEST = 64           # pixels of an automatic tile's side at least, if the st
 
 class Prediction(NamedTuple):
     """labels: (H, W) uint8. heat: (H, W) float32 probabilities of a one-channel output, or None.
-    scores: (C, H, W) float32, the values of the blob itself; None where they were not asked for."""
+    scores: (C, H, W) float32, the values of the blob itself; None where they were not asked for.
+    refined: (classes, H, W) float32, the probabilities after a CRF; None without one."""
     labels: np.ndarray
     heat: np.ndarray | None
     scores: np.ndarray | None
+    refined: np.ndarray | None = None
 
 
 class Segmenter:
@@ -36,16 +39,18 @@ class Segmenter:
     net: with its weights, placed. mean: BGR. outputs: of find_output (None: what that finds).
     tile: the side in pixels of the tiles in which a larger image is run, rounded to the net's
     stride; None: tiles where the memory that is free would not do for the whole; 0: never. Tiles
-    overlap by what the net sees, so that their results are those of the whole (net/tiles.py).
+    overlap by what the net sees, so that their results are those of the whole (net/tiles.py). crf:
+    of the whole image, after the net; the outputs need probabilities.
     FcnError for a net whose one input is no image, and for a negative tile.
     """
 
     def __init__(self, net: Net, mean: Sequence[float] | np.ndarray = MEAN,
-                 outputs: Sequence[Output] | None = None, tile: int | None = None):
+                 outputs: Sequence[Output] | None = None, tile: int | None = None,
+                 crf: Crf | None = None):
         if tile is not None and tile < 0:
             raise FcnError(f'tile is {tile}', code='negative', facts={'option': 'tile'},
                            do='Give tile of at least 0.')
-        self.net, self.mean, self.tile = net, check_mean(mean), tile
+        self.net, self.mean, self.tile, self.crf = net, check_mean(mean), tile, crf
         self.data = image_input(net)
         self.outputs = (find_output(net),) if outputs is None else tuple(outputs)
         self._tiling: Tiling | None = None
@@ -116,6 +121,12 @@ class Segmenter:
     def predict(self, image: np.ndarray, scores: bool = False) -> list[Prediction]:
         """What each output says of an image (H, W, 3) uint8 RGB, of a size that `check` accepts.
         scores: keep the values of the blobs, too."""
+        if self.crf is not None:
+            return [after(self.crf, output, found, image) for output, found in
+                    zip(self.outputs, self._predict(image, True), strict=True)]
+        return self._predict(image, scores)
+
+    def _predict(self, image: np.ndarray, scores: bool) -> list[Prediction]:
         height, width = image.shape[:2]
         if side := self.side(height, width, scores):
             return self._in_tiles(image, scores, side)
@@ -153,6 +164,13 @@ def prediction(output: Output, values: torch.Tensor, scores: bool) -> Prediction
     """The Prediction of a blob's values (C, H, W) or (H, W)."""
     return Prediction(*output.read(values), (values if values.ndim == 3 else values[None])
                       .cpu().numpy() if scores else None)
+
+
+def after(crf: Crf, output: Output, found: Prediction, image: np.ndarray) -> Prediction:
+    """A Prediction with its scores, after a CRF."""
+    labels, refined = crf.read(output, torch.from_numpy(found.scores), image)
+    return found._replace(labels=labels, refined=refined,
+                          heat=None if found.heat is None else refined[1])
 
 
 def empty(like: Prediction, height: int, width: int) -> Prediction:

@@ -23,6 +23,7 @@ from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..net.net import Net
 from ..sizes import dims
+from .crf import Crf
 from .heads import Head, find_heads
 from .labels import data_layer, image_input, python_layer, score_layer, single_sample
 from .metrics import Confusion
@@ -48,14 +49,25 @@ class ValSource:
     reads no data, and, in predict, for one that reads several images per batch or has no label per
     pixel."""
 
-    def __init__(self, net: Net, output: Output, processes: Processes = ALONE, label: str = ''):
+    def __init__(self, net: Net, output: Output, processes: Processes = ALONE, label: str = '',
+                 crf: Crf | None = None):
         self.net, self.output, self.data, self.label = net, output, data_layer(net), label
+        self.crf = crf
         self.layer = python_layer(net)
         net.state.share = Share(processes.rank, processes.size, processes.size)
 
     def forward(self) -> np.ndarray:
         """The label map of the image at the net's position."""
-        return self.output.predict(self.net)[0]
+        if self.crf is None:
+            return self.output.predict(self.net)[0]
+        values = self.output.values(self.net)
+        return self.crf.read(self.output, values, single_sample(self.layer).image).labels
+
+    def values(self, k: int) -> tuple[Sample, torch.Tensor]:
+        """The k-th sample, and the output's values (C, H, W) for it."""
+        self.net.seek(k)
+        values = self.output.values(self.net)
+        return single_sample(self.layer).labelled(self.label), values
 
     def predict(self, k: int) -> tuple[Sample, np.ndarray, Seconds]:
         self.net.seek(k)
@@ -110,11 +122,16 @@ class OtherHead(ValSource):
         return self.data.sample(k).labelled(self.label), prediction, seconds
 
 
-def val_sources(net: Net, heads: Sequence[Head],
-                processes: Processes = ALONE) -> list[ValSource]:
-    """A source for each head of a val net, of which the first is to run first."""
+def val_sources(net: Net, heads: Sequence[Head], processes: Processes = ALONE,
+                crf: Crf | None = None) -> list[ValSource]:
+    """A source for each head of a val net, of which the first is to run first. FcnError for a CRF
+    after one of several."""
     if len(heads) == 1:
-        return [ValSource(net, heads[0].output, processes, heads[0].label)]
+        return [ValSource(net, heads[0].output, processes, heads[0].label, crf)]
+    if crf is not None:
+        raise FcnError(f'a CRF after which of {", ".join(head.output.blob for head in heads)}?',
+                       file=net.graph.file, code='several-outputs',
+                       do='Name the one to take as output.')
     first = HeadsSource(net, heads, processes)
     return [first, *(OtherHead(first, head, processes) for head in heads[1:])]
 
@@ -126,8 +143,9 @@ class GivenSource:
     label = ''
 
     def __init__(self, net: Net, output: Output, data: DataLayer, workers: int = 0,
-                 processes: Processes = ALONE):
+                 processes: Processes = ALONE, crf: Crf | None = None):
         image_input(net)
+        self.crf = crf
         self.net, self.output, self.data, self.workers = net, output, data, workers
         self.share = Share(processes.rank, processes.size, processes.size)
         self.ahead = Prefetch(self.read)
@@ -144,8 +162,17 @@ class GivenSource:
         sample, blob, reading = self.ahead.take(k, self.workers, self.share)
         waiting = time.perf_counter() - start
         start = time.perf_counter()
-        prediction, _ = self.output.predict(self.net, data=blob)
+        if self.crf is None:
+            prediction, _ = self.output.predict(self.net, data=blob)
+        else:
+            values = self.output.values(self.net, data=blob)
+            prediction = self.crf.read(self.output, values, sample.image).labels
         return sample, prediction, Seconds(time.perf_counter() - start, reading, waiting)
+
+    def values(self, k: int) -> tuple[Sample, torch.Tensor]:
+        """The k-th sample, and the output's values (C, H, W) for it."""
+        sample, blob, _ = self.ahead.take(k, self.workers, self.share)
+        return sample, self.output.values(self.net, data=blob)
 
 
 def given_voc(folder: str | Path, split: str | None, sbd: str | Path | None,

@@ -179,7 +179,8 @@ def cells(values: Sequence[float | None]) -> str:
 def times(found: Evaluation) -> str:
     """Table 3: inference times and memory, beside the paper's."""
     net, whole = spread_of(found.times.net), spread_of(found.times.whole)
-    rows = [('net alone', net), ('end to end, with reading the files', whole)]
+    rows = [('net and CRF' if found.crf else 'net alone', net),
+            ('end to end, with reading the files', whole)]
     table = ''.join(f'<tr><th>{title}</th>' + ''.join(
         f'<td class="n">{1000 * value[key]:.1f} ms</td>' for key in ('median', 'p95')) + '</tr>'
         for title, value in rows)
@@ -463,7 +464,8 @@ def chart_of(name: str, x: Axis, points: Sequence[tuple[float, float]], log: boo
 # ---- provenance ----------------------------------------------------------------------------------
 
 def provenance(found: Evaluation, run: RunFacts | None) -> str:
-    rows = [('net', found.net), ('weights', found.weights), ('data', found.folder),
+    rows = [('net', found.net), ('after the net', found.crf), ('weights', found.weights),
+            ('data', found.folder),
             ('split', found.split), ('split (SHA-256)', found.fingerprint),
             ('mean pixel, BGR', '' if found.mean is None else
              ', '.join(f'{float(v):g}' for v in found.mean)),

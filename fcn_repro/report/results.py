@@ -63,7 +63,7 @@ class Evaluation:
     warnings: sentences. provenance: what the weights record of themselves. resumed: how many of the
     images an interrupted call had done. other: the Metrics by the other rule. others: of a net with
     several heads the evaluations of the others, by blob. colours: (256, 3) uint8 RGB of the
-    classes, None for VOC's.
+    classes, None for VOC's. crf: the CRF after the net, in words; '' without.
     """
     metrics: Any
     hist: np.ndarray
@@ -91,6 +91,7 @@ class Evaluation:
     other: Any = None
     others: Mapping[str, Evaluation] = field(default_factory=dict)
     colours: np.ndarray | None = None
+    crf: str = ''
 
     @property
     def classes(self) -> list[str]:
@@ -121,7 +122,7 @@ def as_json(found: Evaluation) -> str:
         'peak_memory': found.memory, 'device': found.device, 'precision': found.precision,
         'net': found.net, 'weights': found.weights, 'voc': found.folder, 'split': found.split,
         'mean': None if found.mean is None else list(map(float, found.mean)),
-        'warnings': list(found.warnings), 'resumed': found.resumed,
+        'crf': found.crf or None, 'warnings': list(found.warnings), 'resumed': found.resumed,
         'iu_by_distance': [{'to': end, 'mean_iu': iu, 'pixels': share}
                            for end, iu, share in found.by_distance],
         'provenance': {key: str(value) for key, value in found.provenance.items()},

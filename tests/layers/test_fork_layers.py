@@ -52,13 +52,13 @@ def test_every_type_has_a_golden():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ALL.exists(), reason='the goldens of the forks are not beside the project')
-@pytest.mark.parametrize('fork', ['bvlc-dilation', 'deeplab-v2', 'hed', 'pspnet'])
+@pytest.mark.parametrize('fork', ['bvlc-dilation', 'crfasrnn-crfrnn', 'crfasrnn-master',
+                                  'deeplab-v2', 'hed', 'pspnet'])
 def test_all_goldens_of_a_fork(fork):
     known = {name.partition('/')[2]: case for name, case in
              read_known(ROOT / 'tests/forks_known.json').items() if name.startswith(f'{fork}/')}
-    wrong = [row.name for row in check_folder(ALL / fork, Limits(), KINDS, known)
-             if row.verdict not in (OK, KNOWN)]
-    assert [name for name in wrong if 'densecrf' not in name] == []
+    assert [row.name for row in check_folder(ALL / fork, Limits(), KINDS, known)
+            if row.verdict not in (OK, KNOWN)] == []
 
 
 def test_a_golden_of_several_passes_can_depart(tmp_path):

@@ -30,6 +30,7 @@ def samples():
     packed = ops.winograd_filters(w3)
     image = torch.rand(1, 16, 6, 6)
     data = [torch.rand(3)]
+    on = ops.lattice(torch.rand(5, 2))
     return {
         'upcrop': (x, *up, [4, 4]),
         'upcrop_add': (x, *up, [4, 4], ones(1, 2, 5, 5), [1, 1]),
@@ -59,6 +60,9 @@ def samples():
         'patches_input': (ones(1, 4, 4, 8), pair, [1, 1]),
         'relu_backward': (ones(1, 2, 3, 3), x),
         'image_conv_relu': (x, ones(4, 2, 3, 3), None, [1, 1]),
+        'lattice': (torch.rand(5, 2),),
+        'lattice_filter': (torch.rand(5, 3), *on, False),
+        'mean_field': (torch.rand(5, 3), *([each] for each in on), [torch.rand(5)], 2),
         'constants': (), 'has_avx512_bf16': ()}
 
 

@@ -104,8 +104,9 @@ TYPES = {
         'fcn_repro.layers.deeplab.adaptivebiaschannel:AdaptiveBiasChannel',
     'UniqueLabel': 'fcn_repro.layers.deeplab.uniquelabel:UniqueLabel',
     'SpatialProduct': 'fcn_repro.layers.deeplab.spatialproduct:SpatialProduct',
+    'DenseCRF': 'fcn_repro.layers.deeplab.densecrf:DenseCRF',
 }
-LACKING = dict.fromkeys(('DenseCRF', 'MatRead', 'MatWrite'), 'DeepLab')
+LACKING = dict.fromkeys(('MatRead', 'MatWrite'), 'DeepLab')
 
 
 def statistics_as_ever(layer):

@@ -51,8 +51,10 @@ HED = Dialect('hed', (CROP_V1,), detected=True, v1_types={'CROP': 'Crop'}, types
         'convolution_param.dilation', 'infogain_loss_param.axis', 'inner_product_param.transpose',
         'loss_param.normalization', 'pooling_param.round_mode'))
 CRFRNN = Dialect('crfasrnn', (STRINGS,), detected=True,
-                 lacking={'MultiStageMeanfield': 'CRF-RNN (crfrnn)'},
+                 types={'MultiStageMeanfield':
+                        'fcn_repro.layers.crfrnn.meanfield:OneImageMeanfield'},
                  aliases=('crfasrnn-crfrnn',), older={})
-MASTER = Dialect('crfasrnn-master', (MEANFIELD_V1, FILES), detected=True, types=ALIGNED,
-                 lacking={'MultiStageMeanfield': 'CRF-RNN (master)'}, as_bvlc=('Crop',), v1_types={
+MASTER = Dialect('crfasrnn-master', (MEANFIELD_V1, FILES), detected=True, types={
+    **ALIGNED, 'MultiStageMeanfield': 'fcn_repro.layers.crfrnn.meanfield:MultiStageMeanfield'},
+                 as_bvlc=('Crop',), v1_types={
                      'CROP': 'Crop', 'MULTI_STAGE_MEANFIELD': 'MultiStageMeanfield'})

@@ -1,0 +1,1 @@
+"""Layers of CRF-RNN's forks (torrvision/caffe)."""
