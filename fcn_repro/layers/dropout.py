@@ -19,6 +19,7 @@ class Dropout(NeuronLayer):
     position_invariant = False      # when training
     fields = 'dropout_param'
     further_messages = ('fcn_repro_param',)
+    own_fields = ('spatial',)
 
     @property
     def samples(self):

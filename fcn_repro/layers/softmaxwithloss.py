@@ -37,6 +37,7 @@ class SoftmaxWithLoss(Layer):
     loss = True
     fields = 'loss_param'
     further_messages = ('softmax_param', 'fcn_repro_param')
+    own_fields = ('class_weight', 'keep_ratio', 'keep_cell')
     ignored = ('softmax_param.engine',)
 
     def setup(self):

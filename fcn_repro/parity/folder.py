@@ -103,8 +103,8 @@ def known_difference(path: str | Path, name: str, entry: object) -> KnownDiffere
     reason, arrays = entry['reason'], entry['arrays']
     if not isinstance(reason, str) or not reason.strip():
         raise bad_entry(path, f"'{name}' gives no reason")
-    if isinstance(arrays, list):
-        arrays = dict.fromkeys(map(str, arrays)) if all(isinstance(a, str) for a in arrays) else None
+    if isinstance(arrays, list) and all(isinstance(a, str) for a in arrays):
+        arrays = dict.fromkeys(arrays)
     if not isinstance(arrays, dict) or not all(
             most is None or (type(most) in (int, float) and most > 0)
             for most in arrays.values()):

@@ -34,7 +34,7 @@ class DenseImageData(BatchSource):
     further_messages = ('transform_param',)
     dialect_fields = tuple(f'dense_image_data_param.{name}' for name in (
         'source', 'batch_size', 'rand_skip', 'shuffle', 'new_height', 'new_width', 'is_color',
-        'root_folder', 'mirror', 'crop_width', 'crop_height', 'label_divide_factor'))
+        'mean_file', 'root_folder', 'mirror', 'crop_width', 'crop_height', 'label_divide_factor'))
     unsupported = ('mean_file',)
     instead = 'The fork ignores it here; move it to transform_param.'
 

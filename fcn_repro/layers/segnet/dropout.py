@@ -20,3 +20,17 @@ class SamplingDropout(Dropout):
     @property
     def keeps_ranking(self):
         return not self.param.sample_weights_test
+
+    def torch_code(self, code):
+        self.check_exported()
+        return super().torch_code(code)
+
+    def onnx_nodes(self, nodes):
+        self.check_exported()
+        return super().onnx_nodes(nodes)
+
+    def check_exported(self):
+        """FcnError where it drops values when testing."""
+        if self.param.sample_weights_test:
+            raise self.error('it drops values at random when testing, which cannot be exported',
+                             'Remove sample_weights_test; the net then gives the mean.')

@@ -116,16 +116,20 @@ class Unpool(torch.autograd.Function):
     def forward(ctx, values, index, places):
         ctx.save_for_backward(index)
         if values.is_cuda:          # where scatter writes several values in any order
-            order = torch.arange(values.shape[2], device=values.device).expand_as(index)
-            last = index.new_full((*index.shape[:2], places), -1).scatter_reduce(
-                2, index, order, 'amax')
-            return values.gather(2, last.clamp(min=0)).masked_fill(last < 0, 0)
+            return last_of_each(values, index, places)
         return values.new_zeros(*values.shape[:2], places).scatter(2, index, values)
 
     @staticmethod
     def backward(ctx, grad):
         index, = ctx.saved_tensors
         return grad.gather(2, index), None, None
+
+
+def last_of_each(values, index, places):
+    """Unpool's result without relying on the order in which scatter writes."""
+    order = torch.arange(values.shape[2], device=values.device).expand_as(index)
+    last = index.new_full((*index.shape[:2], places), -1).scatter_reduce(2, index, order, 'amax')
+    return values.gather(2, last.clamp(min=0)).masked_fill(last < 0, 0)
 
 
 def unpool(x, mask, size):
