@@ -38,6 +38,10 @@ class Lines:
             i = self._cached(epoch)[i]
         return self.lines[i]
 
+    def __len__(self) -> int:
+        """Number of lines of the list."""
+        return len(self.lines)
+
     def order(self, epoch: int) -> list[int]:
         """Indices of the lines in the order of an epoch."""
         return torch.randperm(len(self.lines), generator=self._draws(epoch)).tolist()
@@ -137,9 +141,9 @@ def load_image(path: str | Path, color: bool = True,
 
     size: (H, W) to resize to, bilinear between pixel centres without smoothing, as cv::resize.
     Pillow decodes. Compared with OpenCV 5 on four photographs: colours equal; grey computed from
-    colours within 1 level (PNG equal to OpenCV 4's; of a JPEG, 0.2% of the pixels up to 11, where OpenCV takes the file's
-    own luma); resizing adds 1 level. Another JPEG library may differ more. EXIF orientation is not
-    applied.
+    colours within 1 level (of a PNG as OpenCV 4's; of a JPEG, 0.2% of the pixels up to 11, where
+    OpenCV takes the file's own luma); resizing adds 1 level. Another JPEG library may differ more.
+    EXIF orientation is not applied.
     """
     image, _ = open_image(path, 'image')
     try:
@@ -158,7 +162,8 @@ def pixels(image: Image.Image, color: bool | None) -> np.ndarray:
     color: three channels, and False: one, without transparency (a transparent palette entry keeps
     its colour); None: as many as the file has, (4, H, W) BGRA of one with transparency. 16 bits are
     cut to the upper 8. Colours of a PNG become grey as libpng makes them, rounded down; those of
-    other files to the nearest. FcnError for floating-point and 32-bit images, whose range is unknown.
+    other files to the nearest. FcnError for floating-point and 32-bit images, whose range is
+    unknown.
     """
     if image.mode.startswith('I') or image.mode == 'F':
         grey = np.asarray(image)

@@ -85,6 +85,12 @@ class DenseImageData(BatchSource):
                          self.param.rand_skip, True)
         return lines, Prefetch(partial(self.batch, lines))
 
+    def epoch(self):
+        """As the fork's script counts: lines / batch_size, plus the rest of this division."""
+        lines, _ = self.located(self.source, self.state.seed)
+        whole, rest = divmod(len(lines), self.param.batch_size)
+        return whole + rest
+
     def read(self, name, color):
         """The image file of a line."""
         return load_image(self.state.search.find(
