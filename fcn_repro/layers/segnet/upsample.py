@@ -14,11 +14,13 @@ class Upsample(Layer):
     and each gets the place's gradient.
 
     The size is upsample_h and upsample_w, or scale (scale_h and scale_w) times the bottom's,
-    without one row with pad_out_h and without one column with pad_out_w.
+    without one row with pad_out_h and without one column with pad_out_w. A third bottom, which the
+    forks do not have, gives its height and width instead: that of what the Pooling read, so that a
+    net takes images of any size.
     """
 
     type = 'Upsample'
-    bottoms = 2
+    bottoms = (2, 3)
     content_bottoms = 1
     makes_tops = linear = True
     fields = 'upsample_param'
@@ -27,6 +29,9 @@ class Upsample(Layer):
 
     def setup(self):
         p = self.param
+        if len(self.node.bottoms) == 3 and p.ListFields():
+            raise self.error('upsample_param with a third bottom, which gives the size',
+                             'Remove the one or the other.')
         size = p.HasField('upsample_h'), p.HasField('upsample_w')
         sides = p.HasField('scale_h'), p.HasField('scale_w')
         if not all(size) and (any(size) or sides[0] != sides[1]
@@ -45,12 +50,14 @@ class Upsample(Layer):
                              'They are for a scale of 2: give upsample_h and upsample_w.')
 
     def shape(self, bottoms):
-        values, mask = bottoms
+        values, mask, *like = bottoms
         if len(values) != 4 or tuple(mask) != tuple(values):
             raise self.error(f'values of {dims(values)} and a mask of {dims(mask)}',
                              'Give (N, C, h, w) and a mask of the same shape: the second top of '
                              'the Pooling.')
-        size = self.size or tuple(side * scale - less for side, scale, less in zip(
+        if like and len(like[0]) != 4:
+            raise self.error(f'a bottom of {dims(like[0])} for the size', 'Give a blob of 4 axes.')
+        size = tuple(like[0][2:]) if like else self.size or tuple(side * scale - less for side, scale, less in zip(
             values[2:], self.scale, self.less, strict=True))
         if size[0] * size[1] > LARGEST:
             raise self.error(f'a top of {dims(size)}: the mask, float32, cannot tell its '
@@ -58,8 +65,8 @@ class Upsample(Layer):
         return [(*values[:2], *size)]
 
     def forward(self, bottoms, params):
-        x, mask = bottoms
-        size = self.shape([x.shape, mask.shape])[0][2:]
+        x, mask = bottoms[:2]
+        size = self.shape([bottom.shape for bottom in bottoms])[0][2:]
         places = size[0] * size[1]
         index = mask.detach().flatten(2).long()
         wrong = (index < 0) | (index >= places)
@@ -77,8 +84,10 @@ class Upsample(Layer):
     # ---- export --------------------------------------------------------------------------------
 
     def torch_code(self, code):
-        x, mask = code.bottoms
-        if self.size:
+        x, mask, *like = code.bottoms
+        if like:
+            size = f'{like[0]}.shape[2:]'
+        elif self.size:
             size = str(self.size)
         else:
             sides = [f'{x}.shape[{axis}]' if code.dims[0][axis] is None
@@ -91,10 +100,12 @@ class Upsample(Layer):
     def onnx_nodes(self, nodes):
         """ScatterElements into zeros; where windows overlap, which of two values for one place
         stays is the runtime's."""
-        x, mask = nodes.bottoms
+        x, mask = nodes.bottoms[:2]
         count = nodes.ints([0, 0, -1])
         batch = nodes.extents(0, 0, 2)
-        if self.size:
+        if len(nodes.bottoms) == 3:
+            sides = nodes.extents(2, 2, 4)
+        elif self.size:
             sides = nodes.ints(self.size)
         else:
             sides = nodes.op('Mul', nodes.extents(0, 2, 4), nodes.ints(self.scale))
