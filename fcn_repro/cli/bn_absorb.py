@@ -16,9 +16,7 @@ import torch
 
 from ..errors import FcnError
 from ..formats.atomic import make_folder, write_text
-from ..formats.hdf5_read import is_hdf5
 from ..formats.weights import FILLER, Weights, blob_counts
-from ..formats.wire import read_layer_params
 from ..memory import keep_freed_memory
 from ..net.bn_statistics import absorb, check_folded, check_weights_folded
 from ..net.net import Net
@@ -48,9 +46,7 @@ def run(args: argparse.Namespace) -> None:
                                lambda: blob_counts(args.weights)), TEST)
     check_folded(text)
     net = read_deploy(args.net, weights=args.weights, **given)
-    if not is_hdf5(args.weights):
-        check_weights_folded(args.weights, net,
-                             read_layer_params(args.weights, net.graph.dialect))
+    check_weights_folded(net, args.weights)
     missing = [row.layer for row in net.copy_from(args.weights) if row.action == FILLER]
     if missing:
         raise FcnError(f"the weights lack {', '.join(missing)}", file=args.weights,

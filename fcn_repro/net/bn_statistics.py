@@ -3,12 +3,15 @@ of each BN (compute_bn_statistics.py), and these into the convolution before it 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from ..errors import FcnError
+from ..formats.hdf5_read import is_hdf5
+from ..formats.wire import read_layer_params
 from ..layers import layer_class
 from ..layers.segnet.bn import BN, EPS
 from ..proto import TRAIN, dialect_of
@@ -257,14 +260,18 @@ def unfolded(layer: str, file: str | None, line: int | None = None) -> FcnError:
                        'and the weights that come out.')
 
 
-def check_weights_folded(file: str, net: Net, messages: Mapping[str, Any]) -> None:
-    """FcnError for weights of a net that still learned. messages: {layer: its message in the
-    caffemodel}, which says so: Caffe's snapshots have bn_mode: LEARN, what the scripts wrote has
-    tops for mean and variance or bn_mode: INFERENCE."""
-    for node in net.graph.nodes:
-        layer = messages.get(node.name) if is_bn(node.param) else None
-        if layer is not None and len(layer.top) == 1 and learns(layer):
-            raise unfolded(node.name, file)
+def check_weights_folded(net: Net, file: str | PathLike[str]) -> None:
+    """FcnError for a net with a folded BN and a caffemodel of a net that still learned. Its layers'
+    messages say so: Caffe's snapshots have bn_mode: LEARN; what the scripts wrote has tops for mean
+    and variance, or bn_mode: INFERENCE. HDF5 says nothing."""
+    folded = [node.name for node in net.graph.nodes if is_bn(node.param) and not learns(node.param)]
+    if not folded or is_hdf5(file):
+        return
+    messages = read_layer_params(file, net.graph.dialect)
+    for name in folded:
+        layer = messages.get(name)
+        if layer is not None and is_bn(layer) and len(layer.top) == 1 and learns(layer):
+            raise unfolded(name, str(file))
 
 
 def passes_of(net: Net) -> int | None:

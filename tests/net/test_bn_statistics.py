@@ -24,6 +24,7 @@ from fcn_repro.net.bn_statistics import (
 )
 from fcn_repro.parity.golden import read_golden
 from fcn_repro.parity.layers import fed_arrays
+from fcn_repro.predict.segment import segment
 from fcn_repro.proto.prototxt import parse_net, read_net
 
 GOLDEN = ROOT.parent / 'shared/goldens-forks/segnet/bn_statistics'
@@ -267,6 +268,19 @@ def test_other_files(trained, capsys):
     assert not Path('x.caffemodel').exists()
 
 
-def test_a_marker_of_another_layer_says_nothing():
-    text = parse_net(X + conv('c', 'data') + bn('b', 'c', 'c'), FILE)
-    check_weights_folded('w', Net.of(text, 'TEST'), {'c': text.message.layer[1]})
+def test_nets_that_are_used_without_statistics(trained, capsys, tmp_path):
+    """infer, eval, export and segment: an error instead of a label map of nothing."""
+    command('bn-statistics --net train.prototxt --weights w.caffemodel --out t')
+    capsys.readouterr()
+    for words in (['infer', 'i0.png', '--net', 't.prototxt', '--weights', 'w.caffemodel'],
+                  ['export', '--net', 't.prototxt', '--weights', 'w.caffemodel', '--python',
+                   '--out', 'x']):
+        assert 'no statistics yet' in refused(capsys, *words)
+    with pytest.raises(FcnError, match='no statistics yet') as caught:
+        segment('i0.png', 't.prototxt', 'w.caffemodel')
+    assert caught.value.do
+    net = Net.read('t.prototxt', 'TEST')
+    check_weights_folded(net, 't.caffemodel')
+    net.copy_from('t.caffemodel')
+    net.save_hdf5('t.h5')
+    check_weights_folded(net, 't.h5')

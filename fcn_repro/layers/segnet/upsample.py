@@ -57,8 +57,11 @@ class Upsample(Layer):
                              'the Pooling.')
         if like and len(like[0]) != 4:
             raise self.error(f'a bottom of {dims(like[0])} for the size', 'Give a blob of 4 axes.')
-        size = tuple(like[0][2:]) if like else self.size or tuple(side * scale - less for side, scale, less in zip(
-            values[2:], self.scale, self.less, strict=True))
+        if like:
+            size = tuple(like[0][2:])
+        else:
+            size = self.size or tuple(side * scale - less for side, scale, less in zip(
+                values[2:], self.scale, self.less, strict=True))
         if size[0] * size[1] > LARGEST:
             raise self.error(f'a top of {dims(size)}: the mask, float32, cannot tell its '
                              f'{size[0] * size[1]} places apart', 'Use a smaller image.')
