@@ -133,9 +133,9 @@ MINI = {'shape': (1, 3, 256, 320)}
 MODELS = {
     'segnet-basic': model(basic, recipe('segnet-basic', 0.1, 10000, 1000), 4),
     'segnet': model(segnet, recipe('segnet', 0.001, 40000, 1000), 4),
-    'mini-segnet-basic': model(basic, recipe('mini-segnet-basic', 0.1, 600, 300), 2, width=12,
+    'mini-segnet-basic': model(basic, recipe('mini-segnet-basic', 0.1, 600, 300), 4, width=12,
                                **MINI),
-    'mini-segnet': model(segnet, recipe('mini-segnet', 0.05, 600, 300), 2,
+    'mini-segnet': model(segnet, recipe('mini-segnet', 0.05, 600, 300), 4,
                          widths=(8, 12, 16, 24, 24), **MINI),
 }
 
