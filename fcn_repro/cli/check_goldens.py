@@ -10,8 +10,10 @@ files that it consists of; a file that belongs to no case is listed as not suppo
 arithmetic stay on the CPU. Precisions other than fp32 have wider limits (docs/numerics.md).
 
 A folder may have a file known_differences.json, {"case": "reason"} or {"case": {"reason": "...",
-"arrays": ["outputs/*"]}}: these cases are checked and counted apart. The exit status is 1 if a case
-departs, is not supported, or agrees although it is listed as a known difference.
+"arrays": ["outputs/*"]}}: these cases are checked and counted apart. {"outputs/*": 1e-4} in place
+of the list names the largest error that is excused; {"reason": "...", "unread": true} lists a file
+that belongs to no case. The exit status is 1 if a case departs, is not supported, or agrees
+although it is listed as a known difference.
 """
 
 import argparse

@@ -21,6 +21,7 @@ from ..errors import FcnError
 from ..export import Exported
 from ..formats.weights import format_rows, read_extra
 from ..memory import keep_freed_memory
+from ..net.bn_statistics import check_weights_folded
 from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place
 from ..predict.crf import Grid, Scores, option_of, search
@@ -131,6 +132,7 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
     data = given_data(net, args, source.weights)
     weights = source.weights
     print(f'{source.net} with {weights}')
+    check_weights_folded(net, weights)
     print(format_rows(net.copy_from(weights), args.verbose))
     place(net, device, workers=args.workers, precision=args.precision, **optimisations.placed)
     if grid is not None:

@@ -20,6 +20,7 @@ from ..export import KINDS, Exported, check_free, export, target_of
 from ..formats.atomic import make_folder
 from ..formats.weights import FILLER
 from ..net import Net
+from ..net.bn_statistics import check_weights_folded
 from ..predict.labels import class_names, read_deploy
 from ..recipe.finished import FinishedRun, opened
 from .arguments import add_dialect, dialect_of_args, finite, say_dialect
@@ -130,6 +131,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 def warn_unset(net: Net, weights: Path) -> None:
     """Copy the weights, and name the layers that they lack."""
+    check_weights_folded(net, weights)
     unset = [row.layer for row in net.copy_from(weights) if row.action == FILLER]
     if unset:
         print(f'warning: {weights} has nothing for {", ".join(unset)}: what is exported for '

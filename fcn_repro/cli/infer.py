@@ -23,6 +23,7 @@ from ..errors import FcnError, nearest
 from ..export import Exported
 from ..formats.weights import FILLER, format_rows
 from ..memory import keep_freed_memory
+from ..net.bn_statistics import check_weights_folded
 from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place
 from ..predict.heatmap import Heatmaps, cast_net
@@ -134,6 +135,7 @@ def label(args: argparse.Namespace, processes: Processes) -> int:
     size = net.shapes[image_input(net)][2:]
     if args.heatmap:
         net = cast_net(net)
+    check_weights_folded(net, source.weights)
     report(net.copy_from(source.weights), source.weights)
     job = heatmaps(args, net, size, source) if args.heatmap else label_maps(args, net, source)
     place(net, device, precision=args.precision, **optimisations.placed)

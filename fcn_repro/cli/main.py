@@ -27,6 +27,8 @@ COMMANDS = {        # the module is the name with _ for -
     'data': 'check a data set of your own, convert images and masks for training',
     'doctor': 'say why a net does not learn: solver, net, weights and data together',
     'cast': 'turn a classifier into a fully convolutional net, prototxt and weights',
+    'bn-statistics': "fold a data set's statistics into the BNs of SegNet or ENet",
+    'bn-absorb': 'absorb the BNs of SegNet or ENet into their convolutions',
     'convert': 'convert a caffemodel to HDF5 and back, or list what a file of Caffe holds',
     'check-parity': 'compare a net blob by blob with what Caffe computed',
     'check-goldens': 'compare with every golden of Caffe below the folders given',

@@ -24,6 +24,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     # forks
     'which-dialect': 'Give --dialect NAME, one of {dialects}.',
     'undefined': 'Give each of them as --define {name}=VALUE.',
+    'bn-unfolded': 'Make them with `fcn-repro bn-statistics --net --weights --out` of the train '
+                   'net, and give the net and the weights that it writes.',
     # user code
     'user-code-off': 'If you trust it, leave out --no-user-code.',
     # data

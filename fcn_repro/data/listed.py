@@ -15,6 +15,8 @@ from fcn_repro.sniff import check_text
 
 from .image import copy_in_rgb, open_image
 
+LIBPNG_GREY = np.array([9797, 19234, 3737], np.uint32)      # of red, green and blue, in 1/32768
+
 LIST_WANTED = "Give a text file with 'image label' lines."
 
 
@@ -35,6 +37,10 @@ class Lines:
         if self.shuffle:
             i = self._cached(epoch)[i]
         return self.lines[i]
+
+    def __len__(self) -> int:
+        """Number of lines of the list."""
+        return len(self.lines)
 
     def order(self, epoch: int) -> list[int]:
         """Indices of the lines in the order of an epoch."""
@@ -135,9 +141,9 @@ def load_image(path: str | Path, color: bool = True,
 
     size: (H, W) to resize to, bilinear between pixel centres without smoothing, as cv::resize.
     Pillow decodes. Compared with OpenCV 5 on four photographs: colours equal; grey computed from
-    colours within 1 level (of a JPEG, 0.2% of the pixels up to 11, where OpenCV takes the file's
-    own luma); resizing adds 1 level. Another JPEG library may differ more. EXIF orientation is not
-    applied.
+    colours within 1 level (of a PNG as OpenCV 4's; of a JPEG, 0.2% of the pixels up to 11, where
+    OpenCV takes the file's own luma); resizing adds 1 level. Another JPEG library may differ more.
+    EXIF orientation is not applied.
     """
     image, _ = open_image(path, 'image')
     try:
@@ -155,7 +161,9 @@ def pixels(image: Image.Image, color: bool | None) -> np.ndarray:
 
     color: three channels, and False: one, without transparency (a transparent palette entry keeps
     its colour); None: as many as the file has, (4, H, W) BGRA of one with transparency. 16 bits are
-    cut to the upper 8. FcnError for floating-point and 32-bit images, whose range is unknown.
+    cut to the upper 8. Colours of a PNG become grey as libpng makes them, rounded down; those of
+    other files to the nearest. FcnError for floating-point and 32-bit images, whose range is
+    unknown.
     """
     if image.mode.startswith('I') or image.mode == 'F':
         grey = np.asarray(image)
@@ -164,6 +172,7 @@ def pixels(image: Image.Image, color: bool | None) -> np.ndarray:
                            f'{grey.max():g}, not 8 or 16 bits',
                            do=f'Save a copy: {copy_in_rgb(image)}')
         image = Image.fromarray((grey.astype(np.uint32) >> 8).astype(np.uint8))
+    png = image.format == 'PNG'
     clear = image.mode in ('RGBA', 'LA', 'PA') or (
         image.mode == 'P' and 'transparency' in image.info)
     if image.mode in ('P', 'PA'):
@@ -174,6 +183,9 @@ def pixels(image: Image.Image, color: bool | None) -> np.ndarray:
         color = image.mode not in ('1', 'L', 'LA')
     if color:
         array = np.array(image.convert('RGB'))[:, :, ::-1].transpose(2, 0, 1)
+    elif png and image.mode not in ('1', 'L', 'LA'):
+        array = (np.array(image.convert('RGB')).astype(np.uint32) @ LIBPNG_GREY >> 15).astype(
+            np.uint8)[None]
     else:
         array = np.array(image.convert('L'))[None]
     return np.ascontiguousarray(array)

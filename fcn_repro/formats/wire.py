@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from ..errors import FcnError
 from ..files import open_regular, unreadable
@@ -116,6 +117,23 @@ def read_caffemodel(path: FilePath) -> list[LayerBlobs]:
         raise FcnError('holds no layer, so it is not a caffemodel', file=path,
                        do='Give a .caffemodel or a .caffemodel.h5.')
     return new or old
+
+
+def read_layer_params(path: FilePath, dialect: Dialect) -> dict[str, Any]:
+    """{layer name: its LayerParameter without blobs} of a caffemodel of current (V2) layers, in a
+    dialect; {} for an older one. FcnError for a damaged file and for another dialect's fields."""
+    reader, found = Reader(path), {}
+    for layer in reader.fields(0, reader.size):
+        if (layer.number, layer.kind) != (LAYER, BYTES):
+            continue
+        parts = [reader.map[field.tag:field.end] for field in reader.fields(layer.start, layer.end)
+                 if field.number != V2.blobs]
+        try:
+            param = dialect['LayerParameter'].FromString(b''.join(parts))
+        except DecodeError:
+            reader.fail(layer.tag, f"a layer is not one of the dialect '{dialect.name}'")
+        found[param.name] = param
+    return found
 
 
 def read_state(path: FilePath) -> tuple[int, str, int, list[np.ndarray]]:

@@ -28,13 +28,22 @@ class Accuracy(Layer):
         scores = scores.reshape(-1, scores.shape[-1])                   # (pixels, C)
         ignore = self.param.ignore_label if self.param.HasField('ignore_label') else None
         labels, valid = labels_of(self, bottoms[1].reshape(-1), scores.shape[1], ignore)
-        own = scores.gather(1, labels[:, None])
-        better = (scores >= own).sum(1) - 1
-        hit = (better < self.param.top_k) & valid
-        hits, count = hit.sum(), valid.sum()
-        tops = [(hits / count.clamp(min=1)).to(scores.dtype)]
+        hit = (self.ranks(scores, labels) < self.param.top_k) & valid
+        tops = [self.share(hit.sum(), valid.sum()).to(scores.dtype)]
         if len(self.node.tops) == 2:
             per_class = torch.bincount(labels[valid], minlength=scores.shape[1])
             hits = torch.bincount(labels[hit], minlength=scores.shape[1])
-            tops.append((hits / per_class.clamp(min=1)).to(scores.dtype))
+            tops.append(self.shares(hits, per_class).to(scores.dtype))
         return tops
+
+    def ranks(self, scores, labels):
+        """How many classes are before the true one, for scores (n, C)."""
+        return (scores >= scores.gather(1, labels[:, None])).sum(1) - 1
+
+    def share(self, hits, count):
+        """The accuracy over all labels that count."""
+        return hits / count.clamp(min=1)
+
+    def shares(self, hits, counts):
+        """The accuracy of each class (C,), of the number of its hits and of its labels."""
+        return hits / counts.clamp(min=1)

@@ -57,6 +57,12 @@ class Python(Source):
                              'Fix the top lines.')
         return reader
 
+    def epoch(self):
+        try:
+            return len(self.reader)
+        except NotImplementedError:         # the default of DataLayer
+            return None
+
     @cached_property
     def ahead(self):
         return Prefetch(self.read)

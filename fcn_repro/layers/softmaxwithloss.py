@@ -37,6 +37,7 @@ class SoftmaxWithLoss(Layer):
     loss = True
     fields = 'loss_param'
     further_messages = ('softmax_param', 'fcn_repro_param')
+    own_fields = ('class_weight', 'keep_ratio', 'keep_cell')
     ignored = ('softmax_param.engine',)
 
     def setup(self):
@@ -70,6 +71,10 @@ class SoftmaxWithLoss(Layer):
         """The class weights as a tensor (C,); None without."""
         return constants(tuple(self.class_weight), dtype, device) if self.class_weight else None
 
+    def divisor(self, scores, axis, valid):
+        """What the sum is divided by, a 0-d tensor; arguments as of losses.normalizer."""
+        return normalizer(self.normalization, scores, axis, valid)
+
     def kept(self, inner, axis, device):
         """The positions that take part in this pass, a bool tensor of shape `inner`, that of the
         scores without their class axis `axis`; None: all. Cells are counted from the first position
@@ -98,7 +103,7 @@ class SoftmaxWithLoss(Layer):
             labels = labels.masked_fill(~valid | wrong, 0)
         else:
             (labels, valid), wrong = labels_of(self, *given), None
-        norm = normalizer(self.normalization, scores.shape, axis, valid)
+        norm = self.divisor(scores.shape, axis, valid)
         weights = self.weights(scores.dtype, scores.device)
         factor = valid if weights is None else weights[labels] * valid
         loss, prob = SoftmaxLoss.apply(scores, labels.unsqueeze(axis), factor.unsqueeze(axis), axis,

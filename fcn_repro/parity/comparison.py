@@ -47,9 +47,16 @@ class Gap(NamedTuple):
 
 
 class KnownDifference(NamedTuple):
-    """Why a case departs, and which of its arrays may: shell patterns of their names."""
+    """Why a case departs, and which of its arrays may: shell patterns of their names, and the
+    largest error that each excuses, all by default. No patterns: the case cannot be checked."""
     reason: str
     arrays: tuple[str, ...] = ('*',)
+    largest: tuple[float, ...] = ()
+
+    def excuses(self, gap: Gap) -> bool:
+        largest = self.largest or (np.inf,) * len(self.arrays)
+        return any(fnmatchcase(gap.what, pattern) and gap.error <= most
+                   for pattern, most in zip(self.arrays, largest, strict=True))
 
 
 class Comparison:
@@ -67,21 +74,20 @@ class Comparison:
     @property
     def departing(self) -> list[Gap]:
         """The gaps beyond their limits that no known difference explains."""
-        patterns = self.known.arrays if self.known else ()
         return [gap for gap in self.gaps
-                if gap.departs and not any(fnmatchcase(gap.what, p) for p in patterns)]
+                if gap.departs and not (self.known and self.known.excuses(gap))]
 
     @property
     def verdict(self) -> str:
         if self.refusal is not None or not self.gaps:
-            return UNSUPPORTED
+            return KNOWN if self.known and not self.known.arrays else UNSUPPORTED
         if self.departing:
             return DEPARTS
         if self.known is None:
             return OK
         differing = [gap.what for gap in self.gaps if gap.departs]
         still = all(any(fnmatchcase(what, p) for what in differing) for p in self.known.arrays)
-        return KNOWN if still else AGREES
+        return KNOWN if still and self.known.arrays else AGREES
 
     @property
     def worst(self) -> Gap | None:

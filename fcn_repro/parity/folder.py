@@ -4,6 +4,7 @@ A case is recognised by the set of its files, wherever they are. A file that bel
 listed as a case of its own that is not supported.
 """
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -78,8 +79,10 @@ def refuse(comparison: Comparison, path: Path, limits: Limits) -> None:
 
 def read_known(path: str | Path) -> dict[str, KnownDifference]:
     """{case: KnownDifference} of a JSON file that holds, for the name of each case, the reason as a
-    string, or {"reason": "...", "arrays": ["outputs/*", ...]} to excuse only some of its arrays.
-    FcnError if the file is in another form."""
+    string, or {"reason": "...", "arrays": ["outputs/*", ...]} to excuse only some of its arrays;
+    {"outputs/*": 1e-4, ...} there names the largest error that is excused (null: any).
+    {"reason": "...", "unread": true}: the case cannot be checked. FcnError if the file is in
+    another form."""
     found = read_json(path)
     if not isinstance(found, dict):
         raise bad_entry(path, 'the file holds no object')
@@ -90,19 +93,30 @@ def known_difference(path: str | Path, name: str, entry: object) -> KnownDiffere
     """An entry of a file of known differences."""
     if isinstance(entry, str):
         entry = {'reason': entry, 'arrays': ['*']}
+    if isinstance(entry, dict) and entry.get('unread') is True and 'arrays' not in entry:
+        entry = {**entry, 'arrays': {}}
+        del entry['unread']
+    elif isinstance(entry, dict) and not entry.get('arrays', True):
+        raise bad_entry(path, f"the arrays of '{name}' are not a list of names")
     if not isinstance(entry, dict) or set(entry) != {'reason', 'arrays'}:
         raise bad_entry(path, f"'{name}' has no reason and arrays")
     reason, arrays = entry['reason'], entry['arrays']
     if not isinstance(reason, str) or not reason.strip():
         raise bad_entry(path, f"'{name}' gives no reason")
-    if not isinstance(arrays, list) or not arrays or not all(isinstance(a, str) for a in arrays):
-        raise bad_entry(path, f"the arrays of '{name}' are not a list of names")
-    return KnownDifference(reason, tuple(arrays))
+    if isinstance(arrays, list) and all(isinstance(a, str) for a in arrays):
+        arrays = dict.fromkeys(arrays)
+    if not isinstance(arrays, dict) or not all(
+            most is None or (type(most) in (int, float) and most > 0)
+            for most in arrays.values()):
+        raise bad_entry(path, f"the arrays of '{name}' are not a list of names, or largest errors "
+                        'by name')
+    return KnownDifference(reason, tuple(arrays), tuple(
+        math.inf if most is None else most for most in arrays.values()))
 
 
 def bad_entry(path: str | Path, what: str) -> FcnError:
     return FcnError(what, file=str(path), do='Give {"case": "reason"} or {"case": {"reason": '
-                    '"...", "arrays": ["name", ...]}}.')
+                    '"...", "arrays": ["name", ...]}}; see the help of check-goldens.')
 
 
 def default_known(root: str | Path) -> dict[str, KnownDifference]:
@@ -135,9 +149,11 @@ def describe(comparison: Comparison, width: int = 0) -> str:
     """A line of text: name, number of arrays, largest error in relation to its limit, that limit,
     verdict, remark. width: of the column of names."""
     verdict = comparison.verdict
-    if verdict == UNSUPPORTED:
-        why = comparison.refusal or 'the golden holds nothing to compare'
-        return f'{comparison.name:{width}} {"":29}  {UNSUPPORTED}: {shortened(why)}'
+    if verdict == UNSUPPORTED or not comparison.gaps:
+        known = comparison.known.reason if comparison.known else None
+        why = known if verdict == KNOWN else comparison.refusal or \
+            'the golden holds nothing to compare'
+        return f'{comparison.name:{width}} {"":29}  {verdict}: {shortened(why)}'
     worst = comparison.worst
     text = (f'{comparison.name:{width}} {len(comparison.gaps):5} arrays {worst.error:8.1e} '
             f'{worst.limit:7.0e}  {verdict}')

@@ -3,7 +3,9 @@
 from collections.abc import Collection
 from dataclasses import replace
 
+from ..layers import TYPES, layer_class
 from ..net.graph import Graph
+from ..proto import dialect_of
 from .replacing import replaced
 
 
@@ -11,7 +13,7 @@ def fuse_score(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
     """Fuse each loss or label map with the UpCrop that makes its scores (after fuse_upcrop).
 
     Precondition: only the loss or the label map reads the UpCrop's top, as its first bottom, and
-    it is not in `keep`; the loss has one top, and its classes lie along axis 1.
+    it is not in `keep`; the loss is BVLC's, has one top, and its classes lie along axis 1.
     """
     fused, gone = {}, set()
     for node in graph.nodes:
@@ -25,7 +27,8 @@ def fuse_score(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
 
 
 def _plain(loss):
-    return len(loss.tops) == 1 and loss.param.softmax_param.axis in (1, -3) \
+    bvlc = layer_class(loss.type, dialect_of(loss.param)) is TYPES[loss.type]
+    return bvlc and len(loss.tops) == 1 and loss.param.softmax_param.axis in (1, -3) \
         and not loss.param.propagate_down
 
 

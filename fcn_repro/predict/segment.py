@@ -12,6 +12,7 @@ from PIL import Image
 from ..data.image import MEAN
 from ..errors import FcnError
 from ..formats.weights import FILLER
+from ..net.bn_statistics import check_weights_folded
 from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place
 from ..passes import DEFAULT
@@ -86,6 +87,7 @@ def net_with_weights(net: str | PathLike[str], weights: str | PathLike[str],
     target = pick_device(device)
     check_precision(precision, target)
     loaded = read_deploy(net, dialect=dialect, define=define, weights=weights, passes=DEFAULT)
+    check_weights_folded(loaded, weights)
     rows = loaded.copy_from(weights)
     unset = [row.layer for row in rows if row.action == FILLER]
     if unset:

@@ -10,12 +10,13 @@ holds this project's: they live in one message of their own under a number from 
 protobuf leaves to private use, so that no field of any Caffe is touched.
 """
 
-# Of a SoftmaxWithLoss (layers/softmaxwithloss.py).
+# Of a SoftmaxWithLoss (layers/softmaxwithloss.py); spatial: of a Dropout (layers/dropout.py).
 OWN_PROTO = """
 LayerParameter
   51411 fcn_repro_param FcnReproParameter
 FcnReproParameter
-  1 class_weight float[], 2 keep_ratio float=1, 3 keep_cell uint32=1
+  1 class_weight float[], 2 keep_ratio float=1, 3 keep_cell uint32=1,
+  40 spatial bool=false
 """
 
 CAFFE_PROTO = """

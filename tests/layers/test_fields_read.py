@@ -66,8 +66,13 @@ def declared(cls):
         for name in (field.name for field in fields):
             path = f'{message}.{name}'
             own = message == cls.fields and name in (*cls.ignored, *cls.unsupported)
-            if not own and path not in cls.ignored:
+            other = message == 'fcn_repro_param' and name not in (cls.own_fields or fields_of_own())
+            if not own and not other and path not in cls.ignored:
                 yield path
+
+
+def fields_of_own():
+    return BVLC['FcnReproParameter'].DESCRIPTOR.fields_by_name
 
 
 def refused_whole(cls, reads):

@@ -47,13 +47,13 @@ def test_every_type_has_a_golden():
     types = {name for dialect in dialects.dialects().values() for name in dialect.types
              if dialect.detected}
     assert {name for name in types if f'"{name}"' not in texts} == {
-        'Padding', 'ArgMax'}        # below, and in tests/proto/test_detect.py
+        'Padding', 'ArgMax', 'Dropout'}     # below, in tests/proto/test_detect.py, test_segnet_layers.py
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ALL.exists(), reason='the goldens of the forks are not beside the project')
 @pytest.mark.parametrize('fork', ['bvlc-dilation', 'crfasrnn-crfrnn', 'crfasrnn-master',
-                                  'deeplab-v2', 'hed', 'pspnet'])
+                                  'deeplab-v2', 'enet', 'hed', 'parsenet', 'pspnet', 'segnet'])
 def test_all_goldens_of_a_fork(fork):
     known = {name.partition('/')[2]: case for name, case in
              read_known(ROOT / 'tests/forks_known.json').items() if name.startswith(f'{fork}/')}

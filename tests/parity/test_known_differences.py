@@ -94,9 +94,30 @@ def test_a_case_that_cannot_be_checked_is_not_excused(goldens, capsys):
     assert status == 1 and UNSUPPORTED in lines['relu']
 
 
+@pytest.mark.parametrize('most, verdict', [(10, KNOWN), (1e-4, DEPARTS), (None, KNOWN)])
+def test_it_excuses_errors_up_to_a_size(goldens, capsys, most, verdict):
+    note(goldens, {'relu': {'reason': REASON, 'arrays': {'outputs/*': most}}})
+    status, lines, _ = check(capsys, goldens)
+    assert status == (verdict != KNOWN) and verdict in lines['relu']
+
+
+def test_a_file_of_no_case_can_be_listed(goldens, capsys):
+    (goldens / 'list.txt').write_text('a b')
+    assert check(capsys, goldens)[0] == 1
+    note(goldens, {'relu': REASON, 'list.txt': {'reason': 'no net reads it', 'unread': True}})
+    status, lines, last = check(capsys, goldens)
+    assert status == 0 and 'no net reads it' in lines['list.txt'] and '2 known to differ' in last
+    note(goldens, {'relu': {'reason': REASON, 'unread': True}})
+    assert DEPARTS in check(capsys, goldens)[1]['relu']
+
+
 @pytest.mark.parametrize('text', ['{', '[]', '{"relu": 3}', '{"relu": ""}',
                                   '{"relu": {"reason": "x"}}',
                                   '{"relu": {"reason": "x", "arrays": []}}',
+                                  '{"relu": {"reason": "x", "arrays": {"y": 0}}}',
+                                  '{"relu": {"reason": "x", "arrays": {"y": "1"}}}',
+                                  '{"relu": {"reason": "x", "arrays": ["y"], "unread": true}}',
+                                  '{"relu": {"reason": "x", "unread": false}}',
                                   '{"relu": {"reason": 1, "arrays": ["y"]}}',
                                   '{"relu": {"reason": "x", "arrays": ["y"], "more": 1}}'])
 def test_files_in_another_form(goldens, capsys, text):

@@ -110,9 +110,9 @@ def test_a_named_dialect_is_taken_at_its_word():
 
 
 def test_a_type_that_is_not_computed():
-    text = X + layer('Upsample', 'u', 'data data', 'u')
+    text = X + layer('ParseOutput', 'u', 'data', 'u')
     error = refused(lambda: Net.of(parse_net(text, FILE), 'TEST'))
-    assert "'Upsample' of the dialect 'segnet' is not supported" in str(error)
+    assert "'ParseOutput' of the dialect 'parsenet' is not supported" in str(error)
     assert error.line == 2 and error.do
 
 

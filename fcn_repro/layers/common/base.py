@@ -36,6 +36,7 @@ class Layer:
     internal = False     # unknown to Caffe: made by passes (common/internal.py)
     fields = None        # name of its message in LayerParameter
     further_messages = ()   # other messages of LayerParameter that it reads
+    own_fields: tuple[str, ...] | None = None   # of fcn_repro_param, those that it reads; None: all
     unsupported = ()     # fields of its own message that are rejected when they are set
     instead = 'Remove the field.'   # of them
     ignored = ()         # those that change no result here ('engine'); of other messages, dotted

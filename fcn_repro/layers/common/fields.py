@@ -32,6 +32,10 @@ def check_fields(node: Any, types: Mapping[str, Any], file: str) -> None:
     if OWN in others:
         raise FcnError(f"'{OWN}' is set, but this type does not read it", line=node.line,
                        layer=node.name, type=node.type, do='Remove it.')
+    for field, _ in getattr(node.param, OWN).ListFields():
+        if cls.own_fields is not None and field.name not in cls.own_fields:
+            raise FcnError(f"'{OWN}.{field.name}' is set, but this type does not read it",
+                           line=node.line, layer=node.name, type=node.type, do='Remove it.')
     for path in added_fields(node.param):
         message = path.partition('.')[0]
         if message in others and (path != message or any(message in messages_of(other)

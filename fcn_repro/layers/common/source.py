@@ -24,6 +24,10 @@ class Source(Layer):
     bottoms = 0
     reads_data = True
 
+    def epoch(self) -> int | None:
+        """How many forward passes have every sample at least once; None where that is not known."""
+        return None
+
     def located(self, read, *what):
         """read(*what); an FcnError gets the layer's place."""
         try:

@@ -5,6 +5,7 @@ import torch
 
 from ...sizes import dims
 from ..common.base import Layer, constant
+from ..common.normalise import Normalise, ScaleShift, batch_statistics
 
 
 class BN(Layer):
@@ -54,7 +55,7 @@ class BN(Layer):
         if self.stored:
             mean, variance = (param.detach() for param in stored)
         else:
-            variance, mean = torch.var_mean(x.detach(), (0, 2, 3), correction=0, keepdim=True)
+            mean, variance = batch_statistics(x, (0, 2, 3))
             self.add(params, mean, variance)
         if self.param.frozen:
             scale = slope.detach() * (variance + self.param.eps).rsqrt()
@@ -97,38 +98,3 @@ class BN(Layer):
         return [nodes.op('BatchNormalization', nodes.bottoms[0],
                          *(nodes.floats(blob.reshape(-1)) for blob in nodes.blobs),
                          epsilon=self.param.eps)]
-
-
-class Normalise(torch.autograd.Function):
-    """slope (x - mean) / sqrt(variance + eps) + bias, whose gradient takes mean and variance for
-    the batch's own."""
-
-    @staticmethod
-    def forward(ctx, x, slope, bias, mean, variance, eps):
-        inverse = (variance + eps).rsqrt()
-        normal = (x - mean) * inverse
-        ctx.save_for_backward(normal, slope, inverse)
-        return normal * slope + bias
-
-    @staticmethod
-    def backward(ctx, grad):
-        normal, slope, inverse = ctx.saved_tensors
-        axes, count = (0, 2, 3), max(1, normal.numel() // max(1, normal.shape[1]))
-        shifts = grad.sum(axes, keepdim=True)
-        slopes = (grad * normal).sum(axes, keepdim=True)
-        x = (grad - (shifts + normal * slopes) / count) * (slope * inverse)
-        return x, slopes, shifts, None, None, None
-
-
-class ScaleShift(torch.nn.Module):
-    """A factor and a summand for each channel."""
-
-    def __init__(self, channels):
-        super().__init__()
-        self.register_buffer('scale', torch.ones(channels, 1, 1))
-        self.register_buffer('shift', torch.zeros(channels, 1, 1))
-
-    def forward(self, x):
-        return x * self.scale + self.shift
-
-

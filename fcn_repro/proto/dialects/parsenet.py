@@ -1,4 +1,4 @@
-"""ParseNet's fork (weiliu89/caffe, branch fcn). Its layers of its own are not computed here yet."""
+"""ParseNet's fork (weiliu89/caffe, branch fcn)."""
 
 from . import OLDER, Dialect
 
@@ -61,8 +61,9 @@ PARSENET = Dialect('parsenet', (TABLE,), detected=True, aliases=('parsenet-fcn',
                    older={**OLDER, 'MVN': 'its eps is added to the variance there, to the standard '
                           'deviation in BVLC Caffe'},
                    as_bvlc=('Crop',), blobs={'BN': 2},
-                   types={'Crop': 'fcn_repro.layers.hed.crop:AlignedCrop'},
-                   lacking=dict.fromkeys(('BN', 'Normalize', 'UnPooling', 'ParseOutput',
-                                          'ParseEvaluate'), 'ParseNet'),
+                   types={'Crop': 'fcn_repro.layers.hed.crop:AlignedCrop',
+                          **{name: f'fcn_repro.layers.parsenet.{name.lower()}:{name}'
+                             for name in ('BN', 'Normalize', 'UnPooling')}},
+                   lacking=dict.fromkeys(('ParseOutput', 'ParseEvaluate'), 'ParseNet'),
                    v1_types={'CROP': 'Crop', 'PARSE_OUTPUT': 'ParseOutput',
                              'PARSE_EVALUATE': 'ParseEvaluate'})

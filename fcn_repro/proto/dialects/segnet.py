@@ -1,7 +1,10 @@
 """SegNet's fork (alexgkendall/caffe-segnet), ENet's (TimoSaemann/caffe-enet), and DeconvNet's
-(HyeonwooNoh/caffe), which knows old (V1) layers only. Their layers of their own are not computed
-here yet."""
+(HyeonwooNoh/caffe), which knows old (V1) layers only. DeconvNet's own layers are not computed
+here but for its BN, which is SegNet's."""
 
+import ast
+
+from ...errors import FcnError
 from . import Dialect
 
 MESSAGES = '''
@@ -62,16 +65,54 @@ V1LayerParameter
   43 eltwise_accuracy_param EltwiseAccuracyParameter, 44 unpooling_param UnPoolingParameter,
   45 bn_param BNParameter
 '''
-LACKING = dict.fromkeys(('BN', 'Upsample', 'DenseImageData'), 'SegNet')
-SEGNET = Dialect('segnet', (MESSAGES, NUMBERS), detected=True, lacking=LACKING, blobs={'BN': 2},
+SPATIAL = 'spatial_dropout', 'SpatialDropoutLayer'       # a Python layer of ENet's fork
+
+
+def spatial_dropout(layer):
+    """An upgrade rule: ENet's Python layer, which drops whole maps, becomes a Dropout, and what is
+    for testing, where it multiplies by what training multiplies by, a Power. Its param_str, not the
+    net's phase, says which it is."""
+    p = layer.python_param
+    if layer.type != 'Python' or (p.module, p.layer) != SPATIAL:
+        return
+    try:
+        given = ast.literal_eval(p.param_str)
+        phase, ratio = given['phase'], float(given['p'])
+    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError):
+        raise spatial_error(f'param_str {p.param_str!r}') from None
+    if not 0 < ratio < 1:
+        raise spatial_error(f'p {ratio:g} is not between 0 and 1')
+    layer.ClearField('python_param')
+    if phase == 'TRAIN':
+        layer.type = 'Dropout'
+        layer.dropout_param.dropout_ratio = ratio
+        layer.dropout_param.sample_weights_test = True
+        layer.fcn_repro_param.spatial = True
+    else:
+        layer.type = 'Power'
+        layer.power_param.scale = 1 / (1 - ratio)
+
+
+def spatial_error(what):
+    return FcnError(what, do="Give {'phase': 'TRAIN', 'p': '0.1'}, or the same with 'TEST'.")
+
+
+OWN = {name: f'fcn_repro.layers.segnet.{name.lower()}:{name}'
+       for name in ('BN', 'Upsample', 'DenseImageData')}
+CHANGED = {'SoftmaxWithLoss': 'fcn_repro.layers.segnet.softmaxwithloss:WeightedSoftmaxWithLoss',
+           'Accuracy': 'fcn_repro.layers.segnet.accuracy:ForkAccuracy',
+           'Dropout': 'fcn_repro.layers.segnet.dropout:SamplingDropout'}
+SEGNET = Dialect('segnet', (MESSAGES, NUMBERS), detected=True, types=OWN | CHANGED,
+                 as_bvlc=tuple(CHANGED), blobs={'BN': 2}, upgrades=(spatial_dropout,),
                  aliases=('caffe-segnet',))
-ENET = Dialect('enet', (MESSAGES, ENET_TABLE), detected=True, lacking=LACKING, blobs={'BN': 2},
+ENET = Dialect('enet', (MESSAGES, ENET_TABLE), detected=True, types=OWN | CHANGED,
+               as_bvlc=tuple(CHANGED), blobs={'BN': 2}, upgrades=(spatial_dropout,),
                aliases=('caffe-enet',))
 DECONVNET = Dialect('deconvnet', (DECONVNET_TABLE,), detected=True, blobs={'BN': 2},
-                    types={'Crop': 'fcn_repro.layers.hed.crop:AlignedCrop'},
-                    lacking={'BN': 'SegNet', **dict.fromkeys(
+                    types={'Crop': 'fcn_repro.layers.hed.crop:AlignedCrop', 'BN': OWN['BN']},
+                    lacking=dict.fromkeys(
                         ('Unpooling', 'ImageSegData', 'WindowSegData', 'EltwiseAccuracy'),
-                        'DeconvNet')}, as_bvlc=('Crop',), old=True,
+                        'DeconvNet'), as_bvlc=('Crop',), old=True,
                     v1_types={'CROP': 'Crop', 'ELTWISE_ACCURACY': 'EltwiseAccuracy',
                               'UNPOOLING': 'Unpooling', 'BN': 'BN',
                               'IMAGE_SEG_DATA': 'ImageSegData',

@@ -57,8 +57,9 @@ class Recipe:
 
     normalize: of the loss; None leaves the net's default. pixels: the pixels per image that
     base_lr was chosen for if the loss is their sum; 0 if it is a mean. policy: the lr_policy; with
-    'poly' the rate falls to 0 at max_iter, however many iterations a user asks for. type: of the
-    solver; Adam's momentum2 is Caffe's default. note: a comment about its snapshots.
+    'poly' the rate falls to 0 at max_iter, however many iterations a user asks for; steps: with
+    'multistep', the iterations at which it falls to a tenth. type: of the solver; Adam's momentum2
+    is Caffe's default. note: a comment about its snapshots.
     """
     base_lr: float
     momentum: float = 0.99
@@ -72,6 +73,7 @@ class Recipe:
     net: str = ''
     weight_decay: float = 0.0005
     policy: str = 'fixed'
+    steps: tuple[int, ...] = ()
     type: str = 'SGD'
     note: str = ''
 
@@ -83,6 +85,8 @@ class Recipe:
         batch = 'one update per batch' if self.iter_size == 1 else \
             f'one update per {self.iter_size} batches'
         further = 'power: 0.9\n' * (self.policy == 'poly')
+        further += 'gamma: 0.1\n' * bool(self.steps)
+        further += ''.join(f'stepvalue: {step}\n' for step in self.steps)
         further += f'type: "{self.type}"\n' * (self.type != 'SGD')
         written = vars(self) | {'note': f'# {self.note}\n' * bool(self.note)}
         return SOLVER.format(val_images=val_images, loss=loss, batch=batch, further=further,

@@ -1,0 +1,1 @@
+"""Layer types of SegNet's fork, which ENet's has too."""
