@@ -57,7 +57,8 @@ class Recipe:
 
     normalize: of the loss; None leaves the net's default. pixels: the pixels per image that
     base_lr was chosen for if the loss is their sum; 0 if it is a mean. policy: the lr_policy; with
-    'poly' the rate falls to 0 at max_iter, however many iterations a user asks for. type: of the
+    'poly' the rate falls to 0 at max_iter, however many iterations a user asks for; with 'step' it
+    falls to a tenth every `stepsize` iterations. type: of the
     solver; Adam's momentum2 is Caffe's default. note: a comment about its snapshots.
     """
     base_lr: float
@@ -74,6 +75,7 @@ class Recipe:
     policy: str = 'fixed'
     type: str = 'SGD'
     note: str = ''
+    stepsize: int = 0
 
     def solver_text(self, val_images: int, splits: tuple[str, str] = ('train', 'val'),
                     comment: str = HEADER) -> str:
@@ -83,6 +85,7 @@ class Recipe:
         batch = 'one update per batch' if self.iter_size == 1 else \
             f'one update per {self.iter_size} batches'
         further = 'power: 0.9\n' * (self.policy == 'poly')
+        further += f'gamma: 0.1\nstepsize: {self.stepsize}\n' * (self.policy == 'step')
         further += f'type: "{self.type}"\n' * (self.type != 'SGD')
         written = vars(self) | {'note': f'# {self.note}\n' * bool(self.note)}
         return SOLVER.format(val_images=val_images, loss=loss, batch=batch, further=further,
@@ -119,6 +122,9 @@ class Model:
     class_weights: tuple[float, ...] = ()
     splits: tuple[str, str] = ('train', 'val')
     origin: str = ''
+    phased: bool = False
+    val_data: Callable[..., dict] | None = None
+    sized: Callable[[tuple[int, int]], dict] | None = None
 
     @property
     def comment(self) -> str:
@@ -133,8 +139,9 @@ class Model:
         files = {'deploy.prototxt': self.net_text(None, self.recipes[0]),
                  f'{val}.prototxt': self.net_text(self.val, self.recipes[0])}
         weighted = {'class_weights': CLASS_WEIGHTS} if self.class_weights else {}
+        phase = {'training': True} if self.phased else {}
         for recipe in self.recipes:
-            files[f'{train}{recipe.net}.prototxt'] = self.net_text(self.train, recipe, **weighted)
+            files[f'{train}{recipe.net}.prototxt'] = self.net_text(self.train, recipe, **weighted, **phase)
             files[f'solver{recipe.suffix}.prototxt'] = recipe.solver_text(
                 self.val_images, self.splits, self.comment)
         return files
@@ -179,6 +186,10 @@ class Model:
             train, val = (voc_data(voc_dir, split) for split in splits)
             if self.train_data is not None:
                 train = self.train_data(voc_dir, splits[0], size, **crops)
+            if self.val_data is not None:
+                val = self.val_data(voc_dir, splits[1], size)
+            if self.sized is not None and size is not None:
+                model = replace(model, settings={**model.settings, **self.sized(size)})
             model = replace(model, train=train, val=val)
         if val_images is not None:
             model = replace(model, val_images=val_images)
