@@ -21,8 +21,12 @@ def fill(shape, filler, generator: torch.Generator) -> torch.Tensor:
     shape, kind = tuple(shape), filler.type
     if not possible(shape):
         check_shape(shape)
-    if kind not in FILLERS:
-        raise FcnError(f"unknown filler '{kind}'", do=f"Use one of {', '.join(FILLERS)}.")
+    grouped = 'num_groups' in filler.DESCRIPTOR.fields_by_name     # of Dilation's fork
+    if kind not in FILLERS or (kind == 'identity' and not grouped):
+        known = [name for name in FILLERS if grouped or name != 'identity']
+        raise FcnError(f"unknown filler '{kind}'", do=f"Use one of {', '.join(known)}.")
+    if grouped and kind != 'identity' and filler.HasField('num_groups'):
+        reject(filler, 'num_groups is for identity alone', 'Remove it.')
     if 0 in shape:
         reject(filler, f'the parameter of shape {shape} is empty', 'Check the sizes of the layer.')
     if kind != 'gaussian' and filler.sparse != -1:
@@ -101,6 +105,27 @@ def bilinear(shape, filler, generator):
     return torch.empty(shape).copy_(torch.outer(taps, taps))
 
 
+def identity(shape, filler, generator):
+    """In the middle of each kernel of an output and an input of the same group, num_groups / outputs
+    (times value): outputs are the means of their groups' inputs. Elsewhere 0, or gaussian where std
+    is given. num_groups: by default the number of inputs. As in fyu/caffe-dilation's filler.hpp."""
+    if len(shape) != 4:
+        reject(filler, f'the shape {shape} is not (outputs, inputs, h, w)',
+               'Use it for Convolution filters.')
+    outputs, inputs, height, width = shape
+    groups = filler.num_groups if filler.HasField('num_groups') else inputs
+    if groups < 1 or outputs < groups or outputs % groups:
+        reject(filler, f'{groups} groups of {outputs} outputs',
+               'Give a number of groups that divides the outputs.')
+    out = gaussian(shape, filler, generator) if filler.HasField('std') else torch.zeros(shape)
+    value = groups / outputs * (filler.value if filler.HasField('value') else 1)
+    rows, columns = outputs // groups, inputs // groups
+    for group in range(groups):
+        out[group * rows:(group + 1) * rows, group * columns:(group + 1) * columns,
+            height // 2, width // 2] = value
+    return out
+
+
 def bilinear_taps(size: int, rule: str = 'surgery') -> torch.Tensor:
     """The 1-D factor (size,) of Caffe's square bilinear kernels, as a float64 tensor.
 
@@ -122,4 +147,4 @@ def bilinear_taps(size: int, rule: str = 'surgery') -> torch.Tensor:
 
 
 FILLERS = {f.__name__: f for f in (constant, uniform, gaussian, positive_unitball, xavier, msra,
-                                   bilinear)}
+                                   bilinear, identity)}

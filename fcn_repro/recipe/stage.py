@@ -16,7 +16,8 @@ class Stage:
     expanded: (layer, layer of the source) for a layer with more input channels than the source's,
     the new ones starting from the mean of the old (early fusion). rarefied: layers whose kernel is
     the source's with zeros between its weights, for an input of half the stride. dropped: layers
-    that the source has in another shape and the net begins anew.
+    that the source has in another shape and the net begins anew. renamed: (layer, layer of the
+    source) of layers that the source calls otherwise.
     surgeries: what is done to the net before its first iteration, in this order: 'transplant'
     (weights by name), 'zero scores' (score layers that the source lacks) and 'interp' (bilinear
     upsampling layers); see starting.prepare.
@@ -43,6 +44,7 @@ class Stage:
     expanded: tuple[tuple[str, str], ...] = ()
     rarefied: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
     surgeries: tuple[str, ...] = ('transplant', 'zero scores', 'interp')
     score_layers: str = 'score*'
     up_layers: str = '*up*'
