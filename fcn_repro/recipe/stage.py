@@ -1,6 +1,16 @@
-"""Stage: what the staged recipe has to know about one net besides its prototxt files."""
+"""Stage: what the staged recipe has to know about one net besides its prototxt files; and what the zoo
+does, Entry."""
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A net of the zoo (paper/zoo.py): the family that it is drawn with, its label in the table, and
+    the stage that trains it in miniature."""
+    family: str
+    label: str
+    stage: str
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...data.scenes import FOLDER
 from ...proto.dialects import find_dialect
 from ...proto.netspec import L, P, Params
-from ..stage import Stage
+from ..stage import Entry, Stage
 from .mini import SETTINGS
 from .model import Model, Recipe, voc_data
 from .parts import PARAM, filled, softmax_loss, start
@@ -114,3 +114,4 @@ STAGES = {
                          up_layers='upsample', trains_parent=True, takes=('voc',), scenes=True,
                          score_layers='score-*', renamed=RENAMED),
 } if TRAINS else {}
+ENTRIES = (Entry('crfrnn', 'CRF-RNN', 'crfrnn-mini'),) * TRAINS

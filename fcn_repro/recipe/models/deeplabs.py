@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from ...data.scenes import FOLDER
-from ..stage import Stage
+from ..stage import Entry, Stage
 from . import deeplab, deeplab_resnet
 from .model import MEAN, Model, Recipe
 from .parts import python_data
@@ -123,3 +123,11 @@ STAGES = {
     'deeplab-v2-single-mini': small('v2-single-mini'),
     'deeplab-v2-mini': small('v2-mini'),
 }
+ENTRIES = (
+    Entry('deeplab-v1', 'DeepLab v1', 'deeplab-v1-basic-mini'),
+    Entry('deeplab-v1', 'DeepLab v1, LargeFOV', 'deeplab-v1-mini'),
+    Entry('deeplab-v1', 'DeepLab v1, MSc-LargeFOV', 'deeplab-v1-msc-mini'),
+    Entry('deeplab-v2', 'DeepLab v2, VGG16', 'deeplab-v2-vgg-mini'),
+    Entry('deeplab-v2', 'DeepLab v2, ResNet', 'deeplab-v2-single-mini'),
+    Entry('deeplab-v2', 'DeepLab v2, ResNet, three scales', 'deeplab-v2-mini'),
+)

@@ -13,7 +13,7 @@ from functools import partial
 
 from ...data.scenes import FOLDER
 from ...proto.netspec import L, NetSpec, P
-from ..stage import Stage
+from ..stage import Entry, Stage
 from .model import MEAN, Model, Recipe
 from .parts import FIXED, PARAM, python_data, start
 from .vgg import CONVS, WIDTHS, scaled
@@ -207,3 +207,8 @@ STAGES = {
     'dilation-mini': small('mini', 'dilation-front-mini'),
     'dilation-large-mini': small('large-mini', 'dilation-front-mini'),
 }
+ENTRIES = (
+    Entry('dilation', 'Dilation, front end', 'dilation-front-mini'),
+    Entry('dilation', 'Dilation, basic context', 'dilation-mini'),
+    Entry('dilation', 'Dilation, large context', 'dilation-large-mini'),
+)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ...data.scenes import FOLDER
-from ..stage import Stage
+from ..stage import Entry, Stage
 from .model import MEAN, Model, Recipe, summed_rate, voc_data
 from .parts import python_data
 from .vgg import classifier, fcn
@@ -93,3 +93,4 @@ STAGES = {
     'mini-fcn2s': stage('fcn2s', 'mini-fcn4s', 200),
     'mini-fcn8s-atonce': stage('fcn8s-atonce', 'mini-classifier', 500, trains_parent=True),
 }
+ENTRIES = tuple(Entry('fcn', f'FCN-{stride}s', f'mini-fcn{stride}s') for stride in (32, 16, 8, 4, 2))

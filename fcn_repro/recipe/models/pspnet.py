@@ -15,7 +15,7 @@ from typing import Any
 from ...data.scenes import FOLDER
 from ...errors import FcnError
 from ...proto.netspec import L, NetSpec, P
-from ..stage import Stage
+from ..stage import Entry, Stage
 from .deeplabs import crop_data, padded_data
 from .model import Model, Recipe
 from .parts import softmax_loss, start
@@ -232,3 +232,4 @@ STAGES = {
     'pspnet-mini': Stage('pspnet', 'mini', surgeries=('transplant',), takes=('voc',), scenes=True,
                          score_layers='conv*6*'),
 }
+ENTRIES = (Entry('pspnet', 'PSPNet', 'pspnet-mini'),)
