@@ -21,9 +21,9 @@ def fill(shape, filler, generator: torch.Generator) -> torch.Tensor:
     shape, kind = tuple(shape), filler.type
     if not possible(shape):
         check_shape(shape)
-    grouped = 'num_groups' in filler.DESCRIPTOR.fields_by_name     # of Dilation's fork
-    if kind not in FILLERS or (kind == 'identity' and not grouped):
-        known = [name for name in FILLERS if grouped or name != 'identity']
+    grouped = hasattr(filler, 'num_groups')     # in Dilation's fork
+    known = FILLERS | {'identity': identity} if grouped else FILLERS
+    if kind not in known:
         raise FcnError(f"unknown filler '{kind}'", do=f"Use one of {', '.join(known)}.")
     if grouped and kind != 'identity' and filler.HasField('num_groups'):
         reject(filler, 'num_groups is for identity alone', 'Remove it.')
@@ -31,7 +31,7 @@ def fill(shape, filler, generator: torch.Generator) -> torch.Tensor:
         reject(filler, f'the parameter of shape {shape} is empty', 'Check the sizes of the layer.')
     if kind != 'gaussian' and filler.sparse != -1:
         reject(filler, f'sparse is {filler.sparse}, but only gaussian has it', 'Remove sparse.')
-    return FILLERS[kind](shape, filler, generator)
+    return known[kind](shape, filler, generator)
 
 
 def reject(filler, what, do):
@@ -147,4 +147,4 @@ def bilinear_taps(size: int, rule: str = 'surgery') -> torch.Tensor:
 
 
 FILLERS = {f.__name__: f for f in (constant, uniform, gaussian, positive_unitball, xavier, msra,
-                                   bilinear, identity)}
+                                   bilinear)}

@@ -9,6 +9,7 @@ from fcn_repro.errors import FcnError, short
 from fcn_repro.sizes import dims
 
 MOST_MARGIN = 4096      # pixels
+MOST_SIDE = 32768       # of a padded image
 Padded = int | tuple[int, int] | None
 
 
@@ -17,7 +18,7 @@ def check_margins(padded: Any, margin: Any) -> None:
     number of pixels, and one of them at most is given."""
     pair = isinstance(padded, (tuple, list)) and len(padded) == 2
     if padded is not None and not all(
-            type(side) is int and 1 <= side <= 2 ** 15 for side in (padded if pair else [padded])):
+            type(side) is int and 1 <= side <= MOST_SIDE for side in (padded if pair else [padded])):
         raise FcnError(f'padded is {short(repr(padded), 80)}, not a height and a width of an image '
                        'or the number that a side less 1 is to be a multiple of',
                        do='Give (513, 513) or 32, for example.')
@@ -38,6 +39,7 @@ def padded_size(padded: Padded, size: tuple[int, int]) -> tuple[int, int]:
     if size[0] > padded[0] or size[1] > padded[1]:
         raise FcnError(f'the net takes images of up to {dims(padded)} (height x width), and this '
                        f'one is {dims(size)}', code='image-too-large',
+                       facts={'longest': min(padded)},
                        do='Make the images smaller, or raise the numbers of padded in the '
                           "net's param_str with the sizes of its layers.")
     return padded[0], padded[1]
