@@ -106,9 +106,9 @@ def bilinear(shape, filler, generator):
 
 
 def identity(shape, filler, generator):
-    """In the middle of each kernel of an output and an input of the same group, num_groups / outputs
-    (times value): outputs are the means of their groups' inputs. Elsewhere 0, or gaussian where std
-    is given. num_groups: by default the number of inputs. As in fyu/caffe-dilation's filler.hpp."""
+    """Each output the mean of its group's inputs, times value: num_groups / outputs in the middle
+    of the kernels within a group, and elsewhere 0, or gaussian where std is given. num_groups: by
+    default the number of inputs. As in fyu/caffe-dilation's filler.hpp."""
     if len(shape) != 4:
         reject(filler, f'the shape {shape} is not (outputs, inputs, h, w)',
                'Use it for Convolution filters.')

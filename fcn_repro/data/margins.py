@@ -17,8 +17,9 @@ def check_margins(padded: Any, margin: Any) -> None:
     """FcnError unless padded is None, a whole number or a height and a width, and margin a whole
     number of pixels, and one of them at most is given."""
     pair = isinstance(padded, (tuple, list)) and len(padded) == 2
-    if padded is not None and not all(
-            type(side) is int and 1 <= side <= MOST_SIDE for side in (padded if pair else [padded])):
+    sides = padded if pair else [padded]
+    if padded is not None and not all(type(side) is int and 1 <= side <= MOST_SIDE
+                                      for side in sides):
         raise FcnError(f'padded is {short(repr(padded), 80)}, not a height and a width of an image '
                        'or the number that a side less 1 is to be a multiple of',
                        do='Give (513, 513) or 32, for example.')

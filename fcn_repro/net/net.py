@@ -188,8 +188,8 @@ class Net(nn.Module):
         self.executor.reshaped()
 
     def own_size(self, fed: Mapping[int, Shape]) -> str:
-        """In words the size of images that the text gives its inputs, where those fed, {value: shape},
-        have another: some nets take no other. '' else."""
+        """In words the size of images that the text gives its inputs, where those fed, {value:
+        shape}, have another: some nets take no other. '' else."""
         other = [self.made_for[v][2:] for v, shape in fed.items() if len(shape) == 4
                  and len(self.made_for.get(v, ())) == 4 and shape[2:] != self.made_for[v][2:]]
         return f"the net's text is made for images of {dims(other[0])} (height x width)" \

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import FcnError, nearest
 from ..formats.atomic import write_text
 from ..lock import locked
+from ..net.net import Net
 from ..predict.evaluation import spread
 from ..predict.heads import find_heads
 from ..predict.labels import data_layer, val_file
@@ -34,10 +35,11 @@ ON = 'scenes of digits, 600 to train on and 100 to score, 11 classes, 256x320 pi
 COLUMNS = {'parameters': 'parameters', 'macs': 'multiply-adds', 'milliseconds': 'ms',
            'iterations': 'iterations', 'minutes': 'minutes', 'mean_iu': 'mean IU'}
 NOTES = (
-    'parameters: all, statistics of batch normalisation too; multiply-adds: of one image, with what '
-    'it is padded by; ms: the net alone, median of the val images, while they were scored',
+    'parameters: all, statistics of batch normalisation too; multiply-adds: of one image, with '
+    'what it is padded by; ms: the net alone, median of the val images, while they were scored',
     'minutes: of training, with those of the nets that it starts from',
 )
+SOURCE = 'docs/successors.md'
 IMAGES = 4              # in a family's picture
 SIZE = 256, 320         # of a scene
 
@@ -81,7 +83,7 @@ def run_zoo(names: Sequence[str], setting: Setting) -> Outcome | None:
             return None
         pictures = [draw_family(name, entries, setting, setting.out / f'{name}.png')
                     for name, entries in chosen.items() if trained(entries, rows)]
-        outcome = Outcome('zoo', 'From FCN to its successors, narrow nets on equal data', '', True,
+        outcome = Outcome('zoo', 'From FCN to its successors on equal data', SOURCE, True,
                           (Table('', (), tuple(rows), '', ON, COLUMNS, NOTES),),
                           pictures=tuple(pictures))
         write_text(as_json(outcome), setting.out / 'zoo.json')
@@ -166,7 +168,7 @@ def draw_family(name: str, entries: Sequence[Entry], setting: Setting, path: Pat
     return path
 
 
-def labels_of(nets: Mapping[str, object], k: int) -> list[np.ndarray]:
+def labels_of(nets: Mapping[str, Net], k: int) -> list[np.ndarray]:
     """The label maps (H, W) that val nets give for their k-th image."""
     maps = []
     for net in nets.values():

@@ -25,7 +25,8 @@ class Head(NamedTuple):
 def find_heads(net: Net, output: str | None = None, threshold: float | None = None) -> list[Head]:
     """The predictions of a val net that are scored: the blob `output`; else 'score', or what
     find_output takes; else, of a net with several losses such as siftflow-fcn32s, or one for a
-    larger blob than 'score', what each of them trains, in the order of the layers. FcnError as find_output."""
+    larger blob than 'score', what each of them trains, in the order of the layers. FcnError as
+    find_output."""
     trained = trained_blobs(net)
     if output is None and trained and (SCORE not in net.blobs or coarser(net, trained)):
         return [Head(find_output(net, blob, threshold), label) for blob, label in trained.items()]

@@ -1,13 +1,13 @@
-"""Stage: what the staged recipe has to know about one net besides its prototxt files; and what the zoo
-does, Entry."""
+"""Stage: what the staged recipe has to know about one net besides its prototxt files; Entry: what
+the zoo does."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A net of the zoo (paper/zoo.py): the family that it is drawn with, its label in the table, and
-    the stage that trains it in miniature."""
+    """A net of the zoo (paper/zoo.py): the family that it is drawn with, its label in the table,
+    and the stage that trains it in miniature."""
     family: str
     label: str
     stage: str

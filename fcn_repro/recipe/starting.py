@@ -50,8 +50,8 @@ def given(weights: str, stage: Stage) -> Source:
 def adapted(stage: Stage, source: Source | Weights, net: Net) -> str | Path | Weights:
     """The weights under the names and with the shapes that the stage's net has: of each stream with
     its suffix, of expanded and rarefied layers as surgery makes them, and without dropped layers of
-    another shape, renamed ones under their new names. The source itself for a stage that takes it as it is, and where it has been made
-    for this net already."""
+    another shape, renamed ones under their new names. The source itself for a stage that takes it
+    as it is, and where it has been made for this net already."""
     if isinstance(source, tuple):
         read = [modern(read_weights(file, net.graph.dialect)) for file in source]
         suffixes = [suffix for _, suffix in stage.streams]

@@ -63,7 +63,7 @@ def test_one_family_by_the_command(small, tmp_path, capsys):
 
 
 def test_families_that_there_are_not(small, capsys):
-    with pytest.raises(FcnError, match="no family 'on'. Use one, two") as error:
+    with pytest.raises(FcnError, match=r"no family 'on'\. Use one, two") as error:
         zoo.run_zoo(['on'], small)
     assert error.value.code == 'no-family'
     with pytest.raises(FcnError, match='0 seeds'):

@@ -167,10 +167,9 @@ class Minus(caffe.Layer):
     assert (label_png(tmp_path) == (-scores).argmax(0)).all()
 
 
-COARSE = layer('Convolution', 'fr', 'data', 'score', 'convolution_param { num_output: 5 kernel_size: 4 '
-               'stride: 4 weight_filler { type: "gaussian" std: 0.05 } }') \
-    + layer('Deconvolution', 'up', 'score', 'pred', 'convolution_param { num_output: 5 kernel_size: 4 '
-            'stride: 4 weight_filler { type: "bilinear" } }')
+BY_4 = 'convolution_param { num_output: 5 kernel_size: 4 stride: 4 }'
+COARSE = layer('Convolution', 'fr', 'data', 'score', BY_4) + layer('Deconvolution', 'up', 'score',
+                                                                   'pred', BY_4)
 LOSS = inputs(label=(1, 1, 24, 24)) + layer('SoftmaxWithLoss', 'loss', 'pred label', 'loss')
 
 

@@ -47,8 +47,8 @@ def blob(net, layer, i=0):
 
 
 def test_dropped_and_renamed_layers(tmp_path):
-    """A dropped layer of another shape begins at its filler, one of the same shape does not; renamed
-    ones have their new names."""
+    """A dropped layer of another shape begins at its filler, one of the same shape does not;
+    renamed ones have their new names."""
     source, net = net_of(), net_of(fc6_kernel=3)
     file = saved(source, tmp_path / 'source.caffemodel')
     stage = Stage(dropped=('fc6', 'fc7'), renamed=(('score_fr', 'other'), ('conv1_2', 'conv1_1')),

@@ -1,5 +1,5 @@
-"""FCN's successors: nets equal their authors' files layer for layer, parameters and multiply-adds are
-those counted from these files, and each miniature has every block of its net and learns."""
+"""FCN's successors: nets equal their authors' files layer for layer, parameters and multiply-adds
+are those counted from these files, and each miniature has every block of its net and learns."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.proto.netspec import L, NetSpec, net_text
 from fcn_repro.proto.prototxt import parse_net, read_net, read_solver, read_text
-from fcn_repro.recipe.models import FAMILIES, MODELS, ZOO, deeplab_resnet, dilation, pspnet
+from fcn_repro.recipe.models import FAMILIES, MODELS, ZOO, dilation, pspnet
 from fcn_repro.recipe.stages import STAGES, shipped
 from fcn_repro.viewer.describe import describe
 from fcn_repro.viewer.reading import parse_source
@@ -153,8 +153,8 @@ def test_a_miniature_has_every_block(mini, full):
 
 
 def unnumbered(names):
-    """Names of layers without the number of a ResNet's block, and as Dilation's nets on other data have
-    them."""
+    """Names of layers without the number of a ResNet's block, and as Dilation's nets on other data
+    have them."""
     out = {re.sub(r'^(res|bn|scale)(\d)[a-z]\d*', r'\1\2', name) for name in names}
     out = {re.sub(r'^conv([2-5])_\d+', r'conv\1', name) for name in out} \
         if 'conv1_1_3x3_s2' in out else out
@@ -236,4 +236,3 @@ def test_every_entry_of_the_zoo_is_a_stage():
     for entry in ZOO:
         assert STAGES[entry.stage].scenes and entry.stage in MODELS
     assert {'deeplabs', 'pspnet', 'dilation', 'crfrnn'} <= set(FAMILIES)
-    assert deeplab_resnet.BLOCKS == pspnet.BLOCKS[101]

@@ -86,8 +86,8 @@ def fused(n, ups, pool: str, scores, name: str):
     return n[name]
 
 
-ORIGIN = ("the authors' deploy net (torrvision/crfasrnn); it starts from FCN-8s, whose solver it has,\n"
-          'and learns with 5 iterations of its mean field')
+ORIGIN = ("the authors' deploy net (torrvision/crfasrnn); it starts from FCN-8s, whose solver it\n"
+          'has, and learns with 5 iterations of its mean field')
 RECIPE = Recipe(1e-14, max_iter=100000, snapshot=4000, pixels=375 * 500)     # FCN-8s's
 MINI = {'classes': 11, 'theta': (160, 3, 3), 'rates': (1, 1, 0.1),
         'shape': (1, 3, 256, 320), **{name: SETTINGS[name] for name in (
@@ -99,10 +99,10 @@ TRAINS = LAYER in find_dialect(DIALECT).types
 MODELS = {
     'crfrnn-voc': Model(net, {}, voc_data(VOC, 'train'), voc_data(VOC, 'val'), 1449,
                         (RECIPE,) * TRAINS, origin=ORIGIN, phased=True),
-    'crfrnn-mini': Model(net, MINI, voc_data(str(FOLDER), 'train'), voc_data(str(FOLDER), 'val'),
-                         100, (Recipe(3e-4, momentum=0.9, max_iter=200, snapshot=200, normalize=True,
-                                      policy='poly', prefix='runs/crfrnn-mini/train'),) * TRAINS,
-                         phased=True),
+    'crfrnn-mini': Model(
+        net, MINI, voc_data(str(FOLDER), 'train'), voc_data(str(FOLDER), 'val'), 100,
+        (Recipe(3e-4, momentum=0.9, max_iter=200, snapshot=200, normalize=True, policy='poly',
+                prefix='runs/crfrnn-mini/train'),) * TRAINS, phased=True),
 }
 RENAMED = (('score-fr', 'score_fr'), ('score2', 'upscore2'), ('score-pool4', 'score_pool4'),
            ('score4', 'upscore_pool4'), ('score-pool3', 'score_pool3'), ('upsample', 'upscore8'))

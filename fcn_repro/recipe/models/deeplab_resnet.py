@@ -1,5 +1,6 @@
-"""DeepLab version 2 with ResNet-101 as functions over netspec: atrous spatial pyramid pooling at one
-scale, or at three whose scores' maximum is taken (MSC); layers and names of the authors' files."""
+"""DeepLab version 2 with ResNet-101 as functions over netspec: atrous spatial pyramid pooling at
+one scale, or at three whose scores' maximum is taken (MSC); layers and names of the authors'
+files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,6 +4,7 @@ digits."""
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from ...data.scenes import FOLDER
 from ..stage import Entry, Stage
@@ -49,11 +50,11 @@ STEPS = Recipe(1e-3, momentum=0.9, max_iter=6000, snapshot=2000, normalize=None,
 POLY = Recipe(2.5e-4, momentum=0.9, max_iter=20000, snapshot=10000, iter_size=10, normalize=None,
               policy='poly')
 SCALES = (0.5, 1.5)
-NARROW = {'classes': 11, 'widths': (8, 16, 32, 64, 64), 'fc': 128, 'weight_filler': {
-    'type': 'msra'}, 'dropout': 0.1, 'input_scale': 0.01, 'shape': (1, 3, 257, 321)}
-RESIDUAL = {'classes': 11, 'blocks': (1, 2, 3, 1), 'widths': (8, 16, 24, 32), 'stem': 16,
-            'batch_stats': True, 'weight_filler': {'type': 'msra'}, 'input_scale': 0.01,
-            'shape': (1, 3, 257, 321)}
+MSRA = {'type': 'msra'}
+SCENE = {'classes': 11, 'weight_filler': MSRA, 'input_scale': 0.01, 'shape': (1, 3, 257, 321)}
+NARROW: dict[str, Any] = {**SCENE, 'widths': (8, 16, 32, 64, 64), 'fc': 128, 'dropout': 0.1}
+RESIDUAL: dict[str, Any] = {**SCENE, 'blocks': (1, 2, 3, 1), 'widths': (8, 16, 24, 32), 'stem': 16,
+                            'batch_stats': True}
 
 
 def mini(folder: str, net: Callable, base_lr: float, max_iter: int, batch: int = 4,

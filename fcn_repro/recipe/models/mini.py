@@ -23,7 +23,8 @@ def mini(stride: int, folder: str, max_iter: int | None = None, controls: bool =
     accumulated, 20 of them; heavy and online, the release's summed loss; slow, the rate of the
     paper and the release, a hundredth of the stage before; on, the control of the next stage:
     trained on at its rate for as long.
-    controls: whether to write the last two; below stride 8 the default is all. longer, rate: factors of the iterations and of base_lr.
+    controls: whether to write the last two; below stride 8 the default is all that there is.
+    longer, rate: factors of the iterations and of base_lr.
     settings: of vgg.fcn, in place of SETTINGS.
     """
     rates = {key: float(f'{rate * value:.3g}') for key, value in LR.items()}
@@ -72,8 +73,8 @@ MODELS = {
     'mini-fcn8s': mini(8, 'mini-fcn8s'),
     'mini-fcn4s': mini(4, 'mini-fcn4s', controls=False),
     'mini-fcn2s': mini(2, 'mini-fcn2s', controls=False),
-    'mini-fcn8s-atonce': mini(8, 'mini-fcn8s-atonce', sum(ITERATIONS[stride] for stride in (32, 16, 8)), controls=False,
-                              skip_scales=(1, 1)),
+    'mini-fcn8s-atonce': mini(8, 'mini-fcn8s-atonce', controls=False, skip_scales=(1, 1),
+                              max_iter=sum(ITERATIONS[stride] for stride in (32, 16, 8))),
 }
 
 
@@ -93,4 +94,4 @@ STAGES = {
     'mini-fcn2s': stage('fcn2s', 'mini-fcn4s', 200),
     'mini-fcn8s-atonce': stage('fcn8s-atonce', 'mini-classifier', 500, trains_parent=True),
 }
-ENTRIES = tuple(Entry('fcn', f'FCN-{stride}s', f'mini-fcn{stride}s') for stride in (32, 16, 8, 4, 2))
+ENTRIES = tuple(Entry('fcn', f'FCN-{stride}s', f'mini-fcn{stride}s') for stride in ITERATIONS)

@@ -141,7 +141,8 @@ class Model:
         weighted = {'class_weights': CLASS_WEIGHTS} if self.class_weights else {}
         phase = {'training': True} if self.phased else {}
         for recipe in self.recipes:
-            files[f'{train}{recipe.net}.prototxt'] = self.net_text(self.train, recipe, **weighted, **phase)
+            files[f'{train}{recipe.net}.prototxt'] = self.net_text(self.train, recipe, **weighted,
+                                                                   **phase)
             files[f'solver{recipe.suffix}.prototxt'] = recipe.solver_text(
                 self.val_images, self.splits, self.comment)
         return files
@@ -183,19 +184,23 @@ class Model:
             raise FcnError(f"this model's data is read by {layer.__name__}, which takes no folder "
                            'laid out as VOC', do='Leave out voc_dir.', code='no-voc-layout')
         if voc_dir is not None:
-            train, val = (voc_data(voc_dir, split) for split in splits)
-            if self.train_data is not None:
-                train = self.train_data(voc_dir, splits[0], size, **crops)
-            if self.val_data is not None:
-                val = self.val_data(voc_dir, splits[1], size)
-            if self.sized is not None and size is not None:
-                model = replace(model, settings={**model.settings, **self.sized(size)})
-            model = replace(model, train=train, val=val)
+            model = model.on_folder(voc_dir, splits, size, **crops)
         if val_images is not None:
             model = replace(model, val_images=val_images)
         if pixels is not None:
             model = replace(model, recipes=tuple(r.for_pixels(pixels) for r in model.recipes))
         return model
+
+    def on_folder(self, voc_dir: str, splits: Sequence[str], size: tuple[int, int] | None,
+                  **crops) -> 'Model':
+        """This model for the images in a folder laid out as VOC's; size, crops: as for on_data."""
+        train, val = (voc_data(voc_dir, split) for split in splits)
+        if self.train_data is not None:
+            train = self.train_data(voc_dir, splits[0], size, **crops)
+        if self.val_data is not None:
+            val = self.val_data(voc_dir, splits[1], size)
+        settings = self.sized(size) if self.sized is not None and size is not None else {}
+        return replace(self, train=train, val=val, settings={**self.settings, **settings})
 
 
 def voc_data(voc_dir: str, split: str) -> dict[str, str]:

@@ -33,9 +33,9 @@ PSP_MEAN = (103.939, 116.779, 123.68)           # BGR, of the authors' evaluatio
 
 @dataclass(frozen=True)
 class Normed:
-    """Convolutions with BN. frozen: by stored statistics that nothing changes. reduces: a block that
-    halves the size does so in its first convolution, as in the authors' net of 50 layers, not in
-    its second."""
+    """Convolutions with BN. frozen: by stored statistics that nothing changes. reduces: a block
+    that halves the size does so in its first convolution, as in the authors' net of 50 layers, not
+    in its second."""
     frozen: bool
     reduces: bool
 
@@ -59,7 +59,7 @@ class Normed:
               first: bool):
         """A bottleneck block; the first of a group has a projection."""
         first_stride, second = (stride, 1) if self.reduces else (1, stride)
-        extents = {'pad': dilation, 'stride': second}
+        extents: dict[str, Any] = {'pad': dilation, 'stride': second}
         extents |= {'dilation': dilation} if dilation > 1 else {}
         top = self.conv(n, bottom, f'{name}_1x1_reduce', width, 1, pad=0, stride=first_stride)
         top = self.conv(n, top, f'{name}_3x3', width, 3, **extents)
@@ -139,10 +139,10 @@ def net(data: dict | None = None, *, classes: int, blocks: Sequence[int] = BLOCK
 
     blocks, widths, stem: of the ResNet. head, auxiliary: channels of the pyramid's reductions and
     conv5_4, and of the auxiliary classifier, which the net that learns has. frozen: of the BN of a
-    net that scores. reduces: as for Normed. statistics_decay: decay_mult of conv5_4's moving mean, which changes nothing
-    (in one of the authors' files it is 1). Other settings as for deeplab.fcn.
+    net that scores. reduces: as for Normed. statistics_decay: decay_mult of conv5_4's moving mean,
+    which changes nothing (in one of the authors' files it is 1). Other settings as for deeplab.fcn.
     """
-    n, size = start(data, shape, dialect=DIALECT), tuple(map(cells, shape[2:]))
+    n, size = start(data, shape, dialect=DIALECT), (cells(shape[2]), cells(shape[3]))
     normed = Normed(frozen and not training, reduces)
     middle, last = normed.resnet(n, scaled(n, n.data, input_scale), blocks, widths, stem)
     # the last block's name, whatever the number of blocks
@@ -165,8 +165,8 @@ def net(data: dict | None = None, *, classes: int, blocks: Sequence[int] = BLOCK
     return n.to_proto()
 
 
-AUTHORS = ("the net that scores is the authors' (hszhao/PSPNet); the one that learns, which they did\n"
-           'not publish, has the auxiliary loss and the solver of the paper (arXiv 1612.01105)')
+AUTHORS = ("the net that scores is the authors' (hszhao/PSPNet); the one that learns, which they\n"
+           'did not publish, has the auxiliary loss and the solver of the paper (arXiv 1612.01105)')
 
 
 def full(layers: int, folder: str, side: int, val_images: int, max_iter: int, **settings) -> Model:

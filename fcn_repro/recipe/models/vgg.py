@@ -175,7 +175,8 @@ def fcn(stride: int, data: dict | None = None, *, classes: int = 21,
     {name: factor} of each. fixed: only scores are learned (FCN-32s-fixed of Table 2). learned_up:
     'middle' and 'last' for the upsampling layers that are learned (none in the release, 'middle' in
     the first paper). skip_scales: fixed factors of pool4, pool3, … before they are scored (the
-    release's at-once net); none for those that it does not reach. FcnError for another stride or fusion.
+    release's at-once net); none for those that it does not reach. FcnError for another stride or
+    fusion.
     """
     coarse = 16 * pool5_stride
     if stride not in (32, *POOLS.values()) or stride > coarse:
