@@ -53,18 +53,19 @@ SCALES = (0.5, 1.5)
 MSRA = {'type': 'msra'}
 SCENE = {'classes': 11, 'weight_filler': MSRA, 'input_scale': 0.01, 'shape': (1, 3, 257, 321)}
 NARROW: dict[str, Any] = {**SCENE, 'widths': (8, 16, 32, 64, 64), 'fc': 128, 'dropout': 0.1}
-RESIDUAL: dict[str, Any] = {**SCENE, 'blocks': (1, 2, 3, 1), 'widths': (8, 16, 24, 32), 'stem': 16,
+RESIDUAL: dict[str, Any] = {**SCENE, 'blocks': (1, 2, 3, 1), 'widths': (16, 24, 32, 48), 'stem': 16,
                             'batch_stats': True}
 
 
 def mini(folder: str, net: Callable, base_lr: float, max_iter: int, batch: int = 4,
-         crop: tuple[int, int] = (193, 225), **settings) -> Model:
+         crop: tuple[int, int] = (193, 225), type: str = 'SGD', **settings) -> Model:
     """A narrow net on the scenes of digits, by a rate that falls to 0 (poly): crops of `crop`, in
-    batches, and scores of whole images, padded to sides that are a multiple of 32, and 1."""
+    batches, and scores of whole images, padded to sides that are a multiple of 32, and 1. type: of
+    the solver. Iterations are for as much time as FCN-8s takes with the stages before it."""
     train = partial(crop_data, crop=crop, batch=batch, scale=(0.8, 1.25))
     val = partial(padded_data, padded=32)
-    recipe = Recipe(base_lr, momentum=0.9, max_iter=max_iter, snapshot=max_iter, normalize=None,
-                    policy='poly', prefix=f'runs/{folder}/train')
+    recipe = Recipe(base_lr, momentum=0.9, max_iter=max_iter, snapshot=500, normalize=None,
+                    policy='poly', type=type, prefix=f'runs/{folder}/train')
     return Model(net, settings, train(str(FOLDER), 'train'), val(str(FOLDER), 'val'), 100,
                  (recipe,), train, phased=True, val_data=val)
 
@@ -80,15 +81,16 @@ MODELS = {
     'deeplab-v2-resnet101': full(deeplab_resnet.fcn, POLY, 1, scale=SCALES),
     'deeplab-v2-resnet101-single': full(deeplab_resnet.fcn, POLY, 1, scale=SCALES, scales=False),
 
-    'deeplab-v1-basic-mini': mini('deeplab-v1-basic-mini', deeplab.fcn, 2e-3, 600, large=False,
+    'deeplab-v1-basic-mini': mini('deeplab-v1-basic-mini', deeplab.fcn, 3e-3, 2600, large=False,
                                   crop=(194, 226), **{**NARROW, 'shape': (1, 3, 258, 322)}),
-    'deeplab-v1-mini': mini('deeplab-v1-mini', deeplab.fcn, 2e-3, 600, **NARROW),
-    'deeplab-v1-msc-mini': mini('deeplab-v1-msc-mini', deeplab.fcn, 2e-3, 400, msc=True, branch=16,
+    'deeplab-v1-mini': mini('deeplab-v1-mini', deeplab.fcn, 3e-3, 3000, **NARROW),
+    'deeplab-v1-msc-mini': mini('deeplab-v1-msc-mini', deeplab.fcn, 3e-3, 500, msc=True, branch=16,
                                 **NARROW),
-    'deeplab-v2-vgg-mini': mini('deeplab-v2-vgg-mini', deeplab.aspp, 2e-3, 600, **NARROW),
-    'deeplab-v2-single-mini': mini('deeplab-v2-single-mini', deeplab_resnet.fcn, 1e-2, 600,
-                                   scales=False, **RESIDUAL),
-    'deeplab-v2-mini': mini('deeplab-v2-mini', deeplab_resnet.fcn, 1e-2, 600, **RESIDUAL),
+    'deeplab-v2-vgg-mini': mini('deeplab-v2-vgg-mini', deeplab.aspp, 3e-3, 1900, **NARROW),
+    'deeplab-v2-single-mini': mini('deeplab-v2-single-mini', deeplab_resnet.fcn, 1e-3, 2000,
+                                   type='Adam', scales=False, **RESIDUAL),
+    'deeplab-v2-mini': mini('deeplab-v2-mini', deeplab_resnet.fcn, 1e-3, 1300,
+                            type='Adam', **RESIDUAL),
 }
 INIT = 'init.caffemodel'        # the authors', VGG16 with fc6 and fc7 of the net's shapes
 RESNET = 'ResNet-101-model.caffemodel'

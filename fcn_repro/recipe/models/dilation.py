@@ -159,7 +159,7 @@ NARROW = {'classes': 11, 'widths': (8, 16, 32, 64, 64), 'fc': 512, 'weight_fille
 
 def mini(folder: str, base_lr: float, max_iter: int, net: Callable = net, **settings) -> Model:
     """A narrow net on the scenes of digits, by a rate that falls to 0 (poly)."""
-    recipe = Recipe(base_lr, momentum=0.9, max_iter=max_iter, snapshot=max_iter, normalize=None,
+    recipe = Recipe(base_lr, momentum=0.9, max_iter=max_iter, snapshot=500, normalize=None,
                     policy='poly', prefix=f'runs/{folder}/train')
     train = partial(margin_data, mirror=False)
     return Model(net, {**NARROW, **settings}, train(str(FOLDER), 'train'),
@@ -178,9 +178,9 @@ MODELS = {
     'dilation10-cityscapes': full('../data/cityscapes', 500, CONTEXT, classes=19, layers=10,
                                   up=True, still=True, shape=(1, 3, 1396, 1396)),
 
-    'dilation-front-mini': mini('dilation-front-mini', 3e-3, 800),
-    'dilation-mini': mini('dilation-mini', 1e-3, 400, layers=8, still=True),
-    'dilation-large-mini': mini('dilation-large-mini', 1e-3, 400, layers=8, large=True, still=True),
+    'dilation-front-mini': mini('dilation-front-mini', 3e-3, 1000),
+    'dilation-mini': mini('dilation-mini', 1e-3, 300, layers=8, still=True),
+    'dilation-large-mini': mini('dilation-large-mini', 1e-3, 300, layers=8, large=True, still=True),
 }
 VGG = 'vgg_conv.caffemodel'     # the authors': VGG16's convolutions, fc6 and fc7 among them
 

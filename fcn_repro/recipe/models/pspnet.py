@@ -212,8 +212,8 @@ MODELS = {
     'pspnet101-cityscapes': full(101, '../data/cityscapes', 713, 500, 90000, classes=19),
     'pspnet-mini': Model(net, MINI, whole_crops(str(FOLDER), 'train'),
                          whole_images(str(FOLDER), 'val'), 100, (replace(
-                             Recipe(1e-2, momentum=0.9, max_iter=600, snapshot=600, normalize=None,
-                                    weight_decay=1e-4, policy='poly'),
+                             Recipe(1e-3, momentum=0.9, max_iter=1000, snapshot=500, normalize=None,
+                                    weight_decay=1e-4, policy='poly', type='Adam'),
                              prefix='runs/pspnet-mini/train'),), whole_crops, phased=True,
                          val_data=whole_images, sized=for_size),
 }
