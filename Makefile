@@ -2,6 +2,7 @@
 # make report                         scores a run, as one HTML file to look at
 # make staged                         all stages with their controls: Table 2 in miniature
 # make paper-mini                     all of the paper's experiments in miniature, as one page
+# make zoo-mini                       small nets of FCN and its successors, as one table
 # make test                           the default tests
 #
 # PYTHON  the Python to start from      VENV   folder of the venv; empty: none, PYTHON has torch
@@ -33,7 +34,7 @@ TRAIN = $(OPTIONS) $(if $(M2NIST),--m2nist '$(M2NIST)') $(if $(WEIGHTS),--weight
         $(if $(BATCH),--batch $(BATCH)) $(if $(SAMPLES),--samples $(SAMPLES)) \
         $(if $(RESTORE),--restore) $(if $(FRESH),--fresh) $(if $(KEEP),--keep $(KEEP))
 
-.PHONY: build staged paper-mini eval report test test-slow lint sanitize kills fuzz cuda-check \
+.PHONY: build staged paper-mini zoo-mini eval report test test-slow lint sanitize kills fuzz cuda-check \
         gpu-check bench wheel clean
 
 build: $(if $(VENV),$(VENV)/installed)
@@ -74,6 +75,11 @@ staged: build
 
 paper-mini: build
 	@$(RUN) paper all --mini $(if $(SEEDS),--seeds $(SEEDS))
+
+# FAMILY: one family of the zoo alone; `fcn-repro zoo --list` has their names
+zoo-mini: build
+	@$(RUN) zoo $(if $(filter file,$(origin FAMILY)),,--family $(FAMILY)) \
+	    $(if $(SEEDS),--seeds $(SEEDS))
 
 EVAL = --stage $(NET) $(OPTIONS) $(if $(M2NIST),--m2nist '$(M2NIST)') \
        $(if $(WEIGHTS),--weights '$(WEIGHTS)')

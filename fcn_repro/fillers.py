@@ -33,13 +33,17 @@ def fill(shape, filler, generator: torch.Generator) -> torch.Tensor:
         check_shape(shape)
     if isinstance(filler, Given):
         return filler.make()
-    if kind not in FILLERS:
-        raise FcnError(f"unknown filler '{kind}'", do=f"Use one of {', '.join(FILLERS)}.")
+    grouped = hasattr(filler, 'num_groups')     # in Dilation's fork
+    known = FILLERS | {'identity': identity} if grouped else FILLERS
+    if kind not in known:
+        raise FcnError(f"unknown filler '{kind}'", do=f"Use one of {', '.join(known)}.")
+    if grouped and kind != 'identity' and filler.HasField('num_groups'):
+        reject(filler, 'num_groups is for identity alone', 'Remove it.')
     if 0 in shape:
         reject(filler, f'the parameter of shape {shape} is empty', 'Check the sizes of the layer.')
     if kind != 'gaussian' and filler.sparse != -1:
         reject(filler, f'sparse is {filler.sparse}, but only gaussian has it', 'Remove sparse.')
-    return FILLERS[kind](shape, filler, generator)
+    return known[kind](shape, filler, generator)
 
 
 def reject(filler, what, do):
@@ -111,6 +115,27 @@ def bilinear(shape, filler, generator):
                'Use it for square Convolution or Deconvolution filters.')
     taps = bilinear_taps(shape[3], 'filler').float()
     return torch.empty(shape).copy_(torch.outer(taps, taps))
+
+
+def identity(shape, filler, generator):
+    """Each output the mean of its group's inputs, times value: num_groups / outputs in the middle
+    of the kernels within a group, and elsewhere 0, or gaussian where std is given. num_groups: by
+    default the number of inputs. As in fyu/caffe-dilation's filler.hpp."""
+    if len(shape) != 4:
+        reject(filler, f'the shape {shape} is not (outputs, inputs, h, w)',
+               'Use it for Convolution filters.')
+    outputs, inputs, height, width = shape
+    groups = filler.num_groups if filler.HasField('num_groups') else inputs
+    if groups < 1 or outputs < groups or outputs % groups:
+        reject(filler, f'{groups} groups of {outputs} outputs',
+               'Give a number of groups that divides the outputs.')
+    out = gaussian(shape, filler, generator) if filler.HasField('std') else torch.zeros(shape)
+    value = groups / outputs * (filler.value if filler.HasField('value') else 1)
+    rows, columns = outputs // groups, inputs // groups
+    for group in range(groups):
+        out[group * rows:(group + 1) * rows, group * columns:(group + 1) * columns,
+            height // 2, width // 2] = value
+    return out
 
 
 def bilinear_taps(size: int, rule: str = 'surgery') -> torch.Tensor:

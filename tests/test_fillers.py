@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fcn_repro.errors import FcnError
 from fcn_repro.fillers import FILLERS, fill
 from fcn_repro.net.surgery import upsample_filt
+from fcn_repro.proto.dialects import find_dialect
 
 FILES = DATA / 'fillers'
 NORMS = {None: 0, 'FAN_IN': 0, 'FAN_OUT': 1, 'AVERAGE': 2}
@@ -113,3 +114,51 @@ def test_fan_out_of_a_single_axis_is_its_count():
 def test_what_is_rejected(shape, filler, text):
     with pytest.raises(FcnError, match=text):
         draw(shape, filler)
+
+
+# ---- the filler of Dilation's fork ---------------------------------------------------------------
+
+def identity_of(shape, groups=None, std=None, value=None):
+    """A FillerParameter of the dialect."""
+    fields = {'num_groups': groups, 'std': std, 'value': value}
+    return find_dialect('dilation')['FillerParameter'](
+        type='identity', **{name: each for name, each in fields.items() if each is not None})
+
+
+@pytest.mark.parametrize('shape, groups', [((6, 3, 3, 3), 3), ((12, 6, 3, 3), 3), ((3, 3, 1, 1), 3),
+                                           ((4, 4, 5, 3), None), ((3, 12, 3, 3), 3)])
+def test_identity_is_the_mean_of_each_group(shape, groups):
+    """In the middle of the kernel, between an output and an input of the same group; by loops."""
+    out = draw(shape, identity_of(shape, groups))
+    count = groups or shape[1]
+    for i in range(shape[0]):
+        for j in range(shape[1]):
+            expected = torch.zeros(shape[2:])
+            if i // (shape[0] // count) == j // (shape[1] // count):
+                expected[shape[2] // 2, shape[3] // 2] = count / shape[0]
+            assert torch.equal(out[i, j], expected), (i, j)
+
+
+def test_identity_with_noise_and_a_factor():
+    shape = 6, 3, 3, 3
+    plain, noisy = draw(shape, identity_of(shape, 3)), draw(shape, identity_of(shape, 3, 0.01))
+    kept = plain != 0
+    assert torch.equal(noisy[kept], plain[kept])
+    assert 0.008 < noisy[~kept].std() < 0.012
+    assert torch.equal(draw(shape, identity_of(shape, 3, value=4)), 4 * plain)
+
+
+@pytest.mark.parametrize('shape, groups, words', [
+    ((6, 3), 3, 'is not'), ((6, 3, 3, 3), 4, '4 groups of 6 outputs'),
+    ((2, 3, 3, 3), 3, '3 groups of 2'), ((2, 3, 3, 3), 0, '0 groups')])
+def test_bad_identities(shape, groups, words):
+    with pytest.raises(FcnError, match=words):
+        draw(shape, identity_of(shape, groups))
+
+
+def test_identity_is_dilations_alone():
+    with pytest.raises(FcnError, match=r"unknown filler 'identity'.*msra, bilinear\.$"):
+        draw((3, 3, 1, 1), parameter('identity'))
+    wrong = find_dialect('dilation')['FillerParameter'](type='xavier', num_groups=3)
+    with pytest.raises(FcnError, match='num_groups is for identity alone'):
+        draw((3, 3, 1, 1), wrong)

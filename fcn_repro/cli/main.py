@@ -20,6 +20,7 @@ COMMANDS = {        # the module is the name with _ for -
     'train': 'train a stage of the recipe, from its parent\'s weights to its score',
     'staged': 'train all stages with their controls: Table 2 of the paper in miniature',
     'paper': "the paper's tables and figures: its numbers beside ours",
+    'zoo': 'train small nets of FCN and its successors, and put them side by side',
     'infer': 'label photographs, or draw the class grid of a classifier',
     'eval': 'score a net on a folder laid out as PASCAL VOC',
     'draw': 'draw a net as a page with shapes, receptive fields and costs',

@@ -19,6 +19,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                         'share, and one version of this project and of torch.',
     'too-many-processes': ('Start at most {passes} processes, or give --samples.',
                            'Start at most {passes} processes.'),
+    # the zoo
+    'no-family': '`fcn-repro zoo --list` has their names.',
     # paths
     'write-not-allowed': 'Give --allow-writes {folder}, or another name in the text.',
     # forks
@@ -49,6 +51,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                    'binary`.',
     'data-huge': 'Convert them with `fcn-repro data convert --longest {longest}`, or expect long '
                  'training.',
+    'image-too-large': 'Convert the images with `fcn-repro data convert --longest {longest}`.',
     'data-ids': 'Give --classes {classes}, or correct the ids; 255 is void.',
     'data-fewer': 'Give --classes {classes}.',
     'no-data-set': 'Give {layout} (relative paths start at {here}); `fcn-repro data list` says '

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from fcn_repro.data.layer import SegDataLayer, param_path
+from fcn_repro.data.margins import check_margins, padded_size, with_margins
 from fcn_repro.data.palette import VOC_CLASSES
 from fcn_repro.data.published import check_seg11valid
-from fcn_repro.data.reader import Reader, read_ids
+from fcn_repro.data.reader import Reader, Sample, read_ids
 from fcn_repro.data.sbd import SbdFolder
 from fcn_repro.data.scenes import CLASSES, FOLDERS
 from fcn_repro.errors import FcnError
@@ -73,12 +76,37 @@ class VocFolder(Reader):
 class VOCSegDataLayer(SegDataLayer):
     """The release's layer of that name (voc_layers.py), for `type: "Python"` data layers.
 
-    params: voc_dir, and sbdd_dir for a computed seg11valid; the rest as in SegDataLayer.
+    params: voc_dir, and sbdd_dir for a computed seg11valid; the rest as in SegDataLayer. padded (an
+    addition): the top of images, not that of labels, is padded with the mean pixel on the right
+    and below, to a height and a width, or to the next sides that are a multiple of a number, and
+    1. margin (an addition): it has a margin of so many pixels, reflected (margins.py).
     """
 
     module = 'voc_layers'
     folder_keys, optional = ('voc_dir',), ('sbdd_dir',)
     options: ClassVar = {'voc': 'voc_dir', 'sbd': 'sbdd_dir', 'classes': 'classes'}
+    settings: ClassVar[tuple[str, ...]] = (*SegDataLayer.settings, 'padded', 'margin')
+
+    def __init__(self, params: Mapping[str, Any]):
+        super().__init__(params)
+        self.padded, self.margin = params.get('padded'), params.get('margin', 0)
+        check_margins(self.padded, self.margin)
+
+    @classmethod
+    def assumed_shapes(cls, params: Mapping[str, Any],
+                       size: tuple[int, int] | None) -> list[tuple[int, ...]] | None:
+        shapes = super().assumed_shapes(params, size)
+        if size is None or shapes is None:
+            return None
+        margin = 2 * params.get('margin', 0)
+        height, width = padded_size(params.get('padded'), size)
+        return [(*shapes[0][:2], height + margin, width + margin), *shapes[1:]]
+
+    def top(self, sample: Sample, name: str) -> np.ndarray:
+        top = super().top(sample, name)
+        if name != self.top_names[0]:
+            return top
+        return with_margins(top, self.padded, self.margin)
 
     @classmethod
     def class_names(cls, params: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -32,7 +32,7 @@ from ..proto import dialect_of
 from ..proto.dialects import Dialect
 from ..proto.prototxt import NetText, read_net
 from ..search import SearchPath, as_search_path
-from ..sizes import check_memory, check_shapes
+from ..sizes import check_memory, check_shapes, dims
 from .blob import ParamBlob
 from .crops import align_crops
 from .executor import PlannedExecutor
@@ -61,7 +61,8 @@ class Net(nn.Module):
     what runs this net, from the net; the class's `executor_type` by default. writes: folders in
     which its layers may write files (HDF5Output), by default none; paths.ANYWHERE for Caffe's way.
 
-    shapes: {value: shape}, those of the latest pass. params: {layer name: its ParamBlobs}, as
+    shapes: {value: shape}, those of the latest pass. made_for: those of the inputs as the text has
+    them. params: {layer name: its ParamBlobs}, as
     pycaffe has it: of several layers of one name the last; layer_params: {Node.key: ParamBlobs},
     all of them.
 
@@ -90,6 +91,8 @@ class Net(nn.Module):
         with located(graph.file):
             check_memory(own_shapes(graph, self.declared),
                          [self.shapes[graph.first(name)] for name in graph.inputs])
+            self.made_for = {graph.first(name): self.shapes[graph.first(name)]
+                             for name in graph.inputs}
             self.layer_params: Params = make_params(graph, self.declared, seed)
             self.params = {name: blobs for (name, _), blobs in self.layer_params.items()}
             self._register_parameters()
@@ -187,11 +190,23 @@ class Net(nn.Module):
         case (whole). FcnError where the parameters no longer fit."""
         if not whole and fed.items() <= self.shapes.items():
             return
-        shapes, declared = self.infer_shapes(fed)
-        with located(self.graph.file):
-            check_unchanged(self.declared, declared)
+        try:
+            shapes, declared = self.infer_shapes(fed)
+            with located(self.graph.file):
+                check_unchanged(self.declared, declared)
+        except FcnError as error:
+            own = self.own_size(fed)
+            raise (error.with_remedy(f'{error.do} T{own[1:]}.'.strip()) if own else error) from None
         self.shapes = shapes
         self.executor.reshaped()
+
+    def own_size(self, fed: Mapping[int, Shape]) -> str:
+        """In words the size of images that the text gives its inputs, where those fed, {value:
+        shape}, have another: some nets take no other. '' else."""
+        other = [self.made_for[v][2:] for v, shape in fed.items() if len(shape) == 4
+                 and len(self.made_for.get(v, ())) == 4 and shape[2:] != self.made_for[v][2:]]
+        return f"the net's text is made for images of {dims(other[0])} (height x width)" \
+            if other else ''
 
     # ---- execution ---------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ..net.graph import Node
 from ..net.net import Net
 from .labels import data_layer
-from .outputs import SCORE, Output, find_output
+from .outputs import SCORE, Output, coarser, find_output
 
 
 class Head(NamedTuple):
@@ -24,10 +24,11 @@ class Head(NamedTuple):
 
 def find_heads(net: Net, output: str | None = None, threshold: float | None = None) -> list[Head]:
     """The predictions of a val net that are scored: the blob `output`; else 'score', or what
-    find_output takes; else, of a net with several losses such as siftflow-fcn32s, what each of them
-    trains, in the order of the layers. FcnError as find_output."""
+    find_output takes; else, of a net with several losses such as siftflow-fcn32s, or one for a
+    larger blob than 'score', what each of them trains, in the order of the layers. FcnError as
+    find_output."""
     trained = trained_blobs(net)
-    if output is None and trained and SCORE not in net.blobs:
+    if output is None and trained and (SCORE not in net.blobs or coarser(net, trained)):
         return [Head(find_output(net, blob, threshold), label) for blob, label in trained.items()]
     found = find_output(net, output, threshold)
     return [Head(found, trained.get(found.blob, ''))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,7 +110,8 @@ def find_output(net: Net, name: str | None = None, threshold: float | None = Non
     """The prediction of a net: the blob `name`, else 'score', else its only output with a value
     per pixel.
 
-    A 'score' of one channel gives way to what the net makes of it. threshold: above which a
+    A 'score' of one channel gives way to what the net makes of it, and one that is smaller to what
+    is larger (CRF-RNN's is a 32nd of the size). threshold: above which a
     one-channel blob means the object (None: 0.5 after a Sigmoid, 0 for what a
     SigmoidCrossEntropyLoss trains). FcnError where several blobs may be meant or none, and for a
     blob that has no classes to tell.
@@ -120,7 +121,8 @@ def find_output(net: Net, name: str | None = None, threshold: float | None = Non
     blobs = net.blobs
     outputs = {blob: net.graph.last(blob) for blob in net.graph.outputs}
     maps = {blob: v for blob, v in outputs.items() if per_pixel(net, v)}
-    if SCORE in maps or (SCORE in blobs and (not maps or channels(net, SCORE) > 1)):
+    if SCORE in maps or (SCORE in blobs and not coarser(net, maps) and (
+            not maps or channels(net, SCORE) > 1)):
         return read_output(net, net.graph.last(SCORE), threshold)
     if len(maps) == 1:
         return read_output(net, next(iter(maps.values())), threshold)
@@ -169,6 +171,14 @@ def takes_threshold(net: Net, blob: str) -> bool:
 def channels(net: Net, blob: str) -> int:
     """The length of a blob's axis 1; 0 without."""
     return (*net.shapes[net.graph.last(blob)], 0, 0)[1]
+
+
+def coarser(net: Net, others: Iterable[str]) -> bool:
+    """Whether the blob 'score' has fewer rows and columns than one of the others."""
+    size = net.shapes[net.graph.last(SCORE)][-2:]
+    return any(len(shape) > 2 and shape[-2] > size[0] and shape[-1] > size[1]
+               for shape in (net.shapes[net.graph.last(name)] for name in others)
+               if len(size) == 2)
 
 
 def per_pixel(net: Net, value: int) -> bool:

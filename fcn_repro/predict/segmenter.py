@@ -72,7 +72,9 @@ class Segmenter:
         for output in self.outputs:
             shape = shapes[output.value]
             if shape[-2:] != (height, width):
-                raise FcnError(f"'{output.blob}' is {dims(shape[-2:])}", code='score-size',
+                own = self.net.own_size({self.data: (1, 3, height, width)})
+                raise FcnError(f"'{output.blob}' is {dims(shape[-2:])}{own and f', and {own}'}",
+                               code='score-size',
                                do='Crop it to the data, or draw the class grid of a classifier '
                                   'with predict.heatmap.')
 

@@ -17,7 +17,7 @@ from .union import fits, has, union
 
 Blobs = Callable[[], Mapping[str, int]]
 ORDER = ('deeplab-v2', 'pspnet', 'segnet', 'enet', 'future', 'crfasrnn-master', 'crfasrnn', 'hed',
-         'deeplab-public', 'deeplab-v1')       # where several forks mean the same
+         'dilation', 'deeplab-public', 'deeplab-v1')       # where several forks mean the same
 
 
 def forks() -> list[Dialect]:

@@ -1,6 +1,16 @@
-"""Stage: what the staged recipe has to know about one net besides its prototxt files."""
+"""Stage: what the staged recipe has to know about one net besides its prototxt files; Entry: what
+the zoo does."""
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A net of the zoo (paper/zoo.py): the family that it is drawn with, its label in the table,
+    and the stage that trains it in miniature."""
+    family: str
+    label: str
+    stage: str
 
 
 @dataclass(frozen=True)
@@ -15,7 +25,9 @@ class Stage:
     become those of the same name with the suffix (late fusion).
     expanded: (layer, layer of the source) for a layer with more input channels than the source's,
     the new ones starting from the mean of the old (early fusion). rarefied: layers whose kernel is
-    the source's with zeros between its weights, for an input of half the stride.
+    the source's with zeros between its weights, for an input of half the stride. dropped: layers
+    that the source has in another shape and the net begins anew. renamed: (layer, layer of the
+    source) of layers that the source calls otherwise.
     surgeries: what is done to the net before its first iteration, in this order: 'transplant'
     (weights by name), 'zero scores' (score layers that the source lacks) and 'interp' (bilinear
     upsampling layers); see starting.prepare.
@@ -41,6 +53,8 @@ class Stage:
     streams: tuple[tuple[str, str], ...] = ()
     expanded: tuple[tuple[str, str], ...] = ()
     rarefied: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
     surgeries: tuple[str, ...] = ('transplant', 'zero scores', 'interp')
     score_layers: str = 'score*'
     up_layers: str = '*up*'

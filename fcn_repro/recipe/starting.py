@@ -49,8 +49,9 @@ def given(weights: str, stage: Stage) -> Source:
 
 def adapted(stage: Stage, source: Source | Weights, net: Net) -> str | Path | Weights:
     """The weights under the names and with the shapes that the stage's net has: of each stream with
-    its suffix, of expanded and rarefied layers as surgery makes them. The source itself for a stage
-    that takes it as it is, and where it has been made for this net already."""
+    its suffix, of expanded and rarefied layers as surgery makes them, and without dropped layers of
+    another shape, renamed ones under their new names. The source itself for a stage that takes it
+    as it is, and where it has been made for this net already."""
     if isinstance(source, tuple):
         read = [modern(read_weights(file, net.graph.dialect)) for file in source]
         suffixes = [suffix for _, suffix in stage.streams]
@@ -59,13 +60,24 @@ def adapted(stage: Stage, source: Source | Weights, net: Net) -> str | Path | We
                   for layer in weights.layers]
         return together(layers, read)
     changed = [*stage.expanded, *((layer, layer) for layer in stage.rarefied)]
-    if not changed:
+    if not (changed or stage.dropped or stage.renamed):
         return source
-    weights = modern(source if isinstance(source, Weights)
-                     else read_weights(source, net.graph.dialect))
+    weights = renamed(stage, modern(source if isinstance(source, Weights)
+                                    else read_weights(source, net.graph.dialect)))
     made = {old: made_layer(net, layer, weights, old) for layer, old in changed
             if old in weights and not made_already(net, layer, weights)}
-    return together([made.get(layer.name, layer) for layer in weights.layers], [weights])
+    left = [layer for layer in weights.layers if layer.name not in stage.dropped
+            or (layer.name in net.params and made_already(net, layer.name, weights))]
+    return together([made.get(layer.name, layer) for layer in left], [weights])
+
+
+def renamed(stage: Stage, weights: Weights) -> Weights:
+    """The weights with the stage's names for layers that it calls otherwise than the source."""
+    if not stage.renamed:
+        return weights
+    names = {old: new for new, old in stage.renamed}
+    return together([LayerBlobs(names.get(layer.name, layer.name), layer.blobs, layer.type)
+                     for layer in weights.layers], [weights])
 
 
 def together(layers: Sequence[LayerBlobs], read: Sequence[Weights]) -> Weights:

@@ -5,12 +5,13 @@ import pytest
 from PIL import Image
 from small_picture import infer, values
 from small_runs import assert_error, call
-from texts import assert_facts, conv, layer, message
+from texts import assert_facts, conv, inputs, layer, message
 from tiny_nets import CLASSIFIER, INPUT, SEGMENT, noise, save, write_net
 
 from fcn_repro.data.image import MEAN, to_blob
 from fcn_repro.net import Net
 from fcn_repro.predict.labels import read_deploy
+from fcn_repro.predict.outputs import coarser, find_output
 from fcn_repro.predict.segment import segment
 from fcn_repro.proto import TEST
 
@@ -164,3 +165,19 @@ class Minus(caffe.Layer):
     net.copy_from(tmp_path / 'net.h5')
     scores = net.forward(data=to_blob(noise(24, 30), MEAN)[None])['s'][0].detach().numpy()
     assert (label_png(tmp_path) == (-scores).argmax(0)).all()
+
+
+BY_4 = 'convolution_param { num_output: 5 kernel_size: 4 stride: 4 }'
+COARSE = layer('Convolution', 'fr', 'data', 'score', BY_4) + layer('Deconvolution', 'up', 'score',
+                                                                   'pred', BY_4)
+LOSS = inputs(label=(1, 1, 24, 24)) + layer('SoftmaxWithLoss', 'loss', 'pred label', 'loss')
+
+
+def test_a_coarser_score_gives_way_to_what_is_made_from_it(tmp_path):
+    """CRF-RNN calls scores at a 32nd of the size so; its prediction is the output, or what the loss
+    trains."""
+    write_net(tmp_path, SIZE + COARSE)
+    assert find_output(Net.read(tmp_path / 'net.prototxt', TEST)).blob == 'pred'
+    write_net(tmp_path, SIZE + COARSE + LOSS)
+    net = Net.read(tmp_path / 'net.prototxt', TEST)
+    assert coarser(net, ['pred']) and not coarser(net, ['score', 'loss'])

@@ -1,4 +1,7 @@
-"""The weights that a stage starts from: several streams, expanded and rarefied layers."""
+"""The weights that a stage starts from: several streams, expanded, rarefied, dropped and renamed
+layers."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from fcn_repro.proto.netspec import net_text
 from fcn_repro.proto.prototxt import parse_net
 from fcn_repro.recipe.models import googlenet, vgg
 from fcn_repro.recipe.provenance import parentage
+from fcn_repro.recipe.stage import Stage
 from fcn_repro.recipe.stages import STAGES
 from fcn_repro.recipe.starting import adapted, given, prepare
 
@@ -40,6 +44,22 @@ def saved(net, path):
 
 def blob(net, layer, i=0):
     return net.params[layer][i].data
+
+
+def test_dropped_and_renamed_layers(tmp_path):
+    """A dropped layer of another shape begins at its filler, one of the same shape does not;
+    renamed ones have their new names."""
+    source, net = net_of(), net_of(fc6_kernel=3)
+    file = saved(source, tmp_path / 'source.caffemodel')
+    stage = Stage(dropped=('fc6', 'fc7'), renamed=(('score_fr', 'other'), ('conv1_2', 'conv1_1')),
+                  surgeries=('transplant',))
+    with pytest.raises(FcnError, match='fc6'):
+        prepare(net, stage.surgeries, file)
+    made = adapted(stage, file, net)
+    assert 'fc6' not in made and 'fc7' in made and 'conv1_1' not in made and 'conv1_2' in made
+    plain = replace(stage, renamed=())
+    report = prepare(net, plain.surgeries, adapted(plain, file, net), every=True)
+    assert 'fc6' in report and torch.equal(blob(net, 'fc7'), blob(source, 'fc7'))
 
 
 def test_streams_start_from_a_net_each(tmp_path):

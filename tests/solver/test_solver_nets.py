@@ -7,11 +7,12 @@ from small_runs import run
 from texts import assert_facts, conv, inputs, message
 
 from fcn_repro.net.graph import build
-from fcn_repro.proto.prototxt import parse_solver
+from fcn_repro.proto import TRAIN, NetState, dialect_of
+from fcn_repro.proto.prototxt import parse_net, parse_solver
 from fcn_repro.search import SearchPath
 from fcn_repro.solver import Solver
 from fcn_repro.solver.nets import test_nets as nets_to_test
-from fcn_repro.solver.nets import train_net
+from fcn_repro.solver.nets import train_net, with_state
 
 HEAD = 'base_lr: 0.05 lr_policy: "fixed" max_iter: 2 test_interval: 1 snapshot_prefix: "x"\n'
 DATA_1 = inputs(data=(1, 1, 1, 1))
@@ -138,3 +139,16 @@ def test_a_solver_without_test_nets_tests_nothing(tmp_path):
     path = tmp_path / 'solver.prototxt'
     assert Solver(path).test() == []
     assert len(Solver(path, idle_test_nets=True).test()) == 1
+
+
+def test_a_state_goes_to_a_net_of_another_dialect():
+    """The solver's train_state is of its own dialect, which is BVLC's where the net's text tells
+    one."""
+    text = parse_net('''layer { name: "data" type: "Input" top: "data"
+        input_param { shape { dim: 1 dim: 1 dim: 9 dim: 9 } } }
+        layer { name: "up" type: "Interp" bottom: "data" top: "up" interp_param { zoom_factor: 2 } }
+        ''', 'net.prototxt')
+    assert dialect_of(text.message).name == 'deeplab-v2'
+    stated = with_state(text, TRAIN, NetState(stage=['x'], level=2))
+    assert list(stated.message.state.stage) == ['x'] and stated.message.state.level == 2
+    assert stated.message.state.phase == TRAIN

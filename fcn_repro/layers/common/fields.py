@@ -72,6 +72,9 @@ def message_fields(message: Descriptor) -> dict[FieldDescriptor, str]:
 
 def is_read(path: str, cls: Any) -> bool:
     """Whether a type reads the field or enum value that a dialect adds at a dotted path."""
+    message, field = path.partition('.')[0], path.split('.')[-2:]
+    if message in messages_of(cls) and field[0].endswith('_filler') and field[-1] == 'num_groups':
+        return True                     # by fillers.py, whatever the type
     return path in messages_of(cls) or any(
         path == field or field.startswith(f'{path}.') for field in cls.dialect_fields)
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ...data.scenes import FOLDER
-from ..stage import Stage
+from ..stage import Entry, Stage
 from .model import MEAN, Model, Recipe, summed_rate, voc_data
 from .parts import python_data
 from .vgg import classifier, fcn
@@ -11,8 +11,8 @@ from .vgg import classifier, fcn
 SETTINGS = {'classes': 11, 'widths': (8, 16, 32, 64, 64), 'fc': 512, 'dropout': 0.1,
             'weight_filler': {'type': 'msra'}, 'input_scale': 0.01}
 PIXELS = 256 * 320      # of a scene
-LR = {32: 5e-3, 16: 3e-3, 8: 3e-3}              # by stride
-ITERATIONS = {32: 2000, 16: 400, 8: 400}
+LR = {32: 5e-3, 16: 3e-3, 8: 3e-3, 4: 3e-3, 2: 3e-3}    # by stride
+ITERATIONS = {32: 2000, 16: 400, 8: 400, 4: 400, 2: 400}
 
 
 def mini(stride: int, folder: str, max_iter: int | None = None, controls: bool = True,
@@ -23,7 +23,8 @@ def mini(stride: int, folder: str, max_iter: int | None = None, controls: bool =
     accumulated, 20 of them; heavy and online, the release's summed loss; slow, the rate of the
     paper and the release, a hundredth of the stage before; on, the control of the next stage:
     trained on at its rate for as long.
-    controls: whether to write the last two. longer, rate: factors of the iterations and of base_lr.
+    controls: whether to write the last two; below stride 8 the default is all that there is.
+    longer, rate: factors of the iterations and of base_lr.
     settings: of vgg.fcn, in place of SETTINGS.
     """
     rates = {key: float(f'{rate * value:.3g}') for key, value in LR.items()}
@@ -46,7 +47,7 @@ def mini(stride: int, folder: str, max_iter: int | None = None, controls: bool =
         then = longer * ITERATIONS[stride // 2]
         recipes.append(variant('on', base_lr=rates[stride // 2], max_iter=then,
                                snapshot=min(then, 500)))
-    if settings.get('fixed'):
+    if settings.get('fixed') or stride < 8:
         del recipes[1:]
     return Model(fcn, {'stride': stride, **SETTINGS, **settings}, voc_data(str(FOLDER), 'train'),
                  voc_data(str(FOLDER), 'val'), val_images=100, recipes=tuple(recipes))
@@ -70,8 +71,10 @@ MODELS = {
     'mini-fcn32s-fixed': mini(32, 'mini-fcn32s-fixed', controls=False, fixed=True),
     'mini-fcn16s': mini(16, 'mini-fcn16s'),
     'mini-fcn8s': mini(8, 'mini-fcn8s'),
-    'mini-fcn8s-atonce': mini(8, 'mini-fcn8s-atonce', sum(ITERATIONS.values()), controls=False,
-                              skip_scales=(1, 1)),
+    'mini-fcn4s': mini(4, 'mini-fcn4s', controls=False),
+    'mini-fcn2s': mini(2, 'mini-fcn2s', controls=False),
+    'mini-fcn8s-atonce': mini(8, 'mini-fcn8s-atonce', controls=False, skip_scales=(1, 1),
+                              max_iter=sum(ITERATIONS[stride] for stride in (32, 16, 8))),
 }
 
 
@@ -87,5 +90,8 @@ STAGES = {
     'mini-fcn32s': stage('fcn32s', 'mini-classifier', 500, trains_parent=True),
     'mini-fcn16s': stage('fcn16s', 'mini-fcn32s', 200),
     'mini-fcn8s': stage('fcn8s', 'mini-fcn16s', 200),
+    'mini-fcn4s': stage('fcn4s', 'mini-fcn8s', 200),
+    'mini-fcn2s': stage('fcn2s', 'mini-fcn4s', 200),
     'mini-fcn8s-atonce': stage('fcn8s-atonce', 'mini-classifier', 500, trains_parent=True),
 }
+ENTRIES = tuple(Entry('fcn', f'FCN-{stride}s', f'mini-fcn{stride}s') for stride in ITERATIONS)

@@ -57,9 +57,10 @@ class Recipe:
 
     normalize: of the loss; None leaves the net's default. pixels: the pixels per image that
     base_lr was chosen for if the loss is their sum; 0 if it is a mean. policy: the lr_policy; with
-    'poly' the rate falls to 0 at max_iter, however many iterations a user asks for; steps: with
-    'multistep', the iterations at which it falls to a tenth. type: of the solver; Adam's momentum2
-    is Caffe's default. note: a comment about its snapshots.
+    'poly' the rate falls to 0 at max_iter, however many iterations a user asks for; with
+    'multistep' it falls to a tenth at each iteration of `steps`, with 'step' every `stepsize`
+    iterations. type: of the solver; Adam's momentum2 is Caffe's default. note: a comment about its
+    snapshots.
     """
     base_lr: float
     momentum: float = 0.99
@@ -76,6 +77,7 @@ class Recipe:
     steps: tuple[int, ...] = ()
     type: str = 'SGD'
     note: str = ''
+    stepsize: int = 0
 
     def solver_text(self, val_images: int, splits: tuple[str, str] = ('train', 'val'),
                     comment: str = HEADER) -> str:
@@ -87,6 +89,7 @@ class Recipe:
         further = 'power: 0.9\n' * (self.policy == 'poly')
         further += 'gamma: 0.1\n' * bool(self.steps)
         further += ''.join(f'stepvalue: {step}\n' for step in self.steps)
+        further += f'gamma: 0.1\nstepsize: {self.stepsize}\n' * (self.policy == 'step')
         further += f'type: "{self.type}"\n' * (self.type != 'SGD')
         written = vars(self) | {'note': f'# {self.note}\n' * bool(self.note)}
         return SOLVER.format(val_images=val_images, loss=loss, batch=batch, further=further,
@@ -123,6 +126,9 @@ class Model:
     class_weights: tuple[float, ...] = ()
     splits: tuple[str, str] = ('train', 'val')
     origin: str = ''
+    phased: bool = False
+    val_data: Callable[..., dict] | None = None
+    sized: Callable[[tuple[int, int]], dict] | None = None
 
     @property
     def comment(self) -> str:
@@ -137,8 +143,10 @@ class Model:
         files = {'deploy.prototxt': self.net_text(None, self.recipes[0]),
                  f'{val}.prototxt': self.net_text(self.val, self.recipes[0])}
         weighted = {'class_weights': CLASS_WEIGHTS} if self.class_weights else {}
+        phase = {'training': True} if self.phased else {}
         for recipe in self.recipes:
-            files[f'{train}{recipe.net}.prototxt'] = self.net_text(self.train, recipe, **weighted)
+            files[f'{train}{recipe.net}.prototxt'] = self.net_text(self.train, recipe, **weighted,
+                                                                   **phase)
             files[f'solver{recipe.suffix}.prototxt'] = recipe.solver_text(
                 self.val_images, self.splits, self.comment)
         return files
@@ -180,15 +188,23 @@ class Model:
             raise FcnError(f"this model's data is read by {layer.__name__}, which takes no folder "
                            'laid out as VOC', do='Leave out voc_dir.', code='no-voc-layout')
         if voc_dir is not None:
-            train, val = (voc_data(voc_dir, split) for split in splits)
-            if self.train_data is not None:
-                train = self.train_data(voc_dir, splits[0], size, **crops)
-            model = replace(model, train=train, val=val)
+            model = model.on_folder(voc_dir, splits, size, **crops)
         if val_images is not None:
             model = replace(model, val_images=val_images)
         if pixels is not None:
             model = replace(model, recipes=tuple(r.for_pixels(pixels) for r in model.recipes))
         return model
+
+    def on_folder(self, voc_dir: str, splits: Sequence[str], size: tuple[int, int] | None,
+                  **crops) -> 'Model':
+        """This model for the images in a folder laid out as VOC's; size, crops: as for on_data."""
+        train, val = (voc_data(voc_dir, split) for split in splits)
+        if self.train_data is not None:
+            train = self.train_data(voc_dir, splits[0], size, **crops)
+        if self.val_data is not None:
+            val = self.val_data(voc_dir, splits[1], size)
+        settings = self.sized(size) if self.sized is not None and size is not None else {}
+        return replace(self, train=train, val=val, settings={**self.settings, **settings})
 
 
 def voc_data(voc_dir: str, split: str) -> dict[str, str]:

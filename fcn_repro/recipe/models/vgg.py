@@ -25,7 +25,8 @@ from .parts import (
 
 WIDTHS = (64, 128, 256, 512, 512)                   # VGG16's five groups
 CONVS = (2, 2, 3, 3, 3)                             # convolutions in each
-POOLS = {'pool4': 16, 'pool3': 8}                   # poolings that are scored, and their strides
+# Poolings that are scored, and their strides; the release ends at pool3
+POOLS = {'pool4': 16, 'pool3': 8, 'pool2': 4, 'pool1': 2}
 EARLY, LATE = 'early', 'late'
 
 
@@ -109,10 +110,11 @@ class Decoder:
         return made[0]
 
     def fuse(self, n: NetSpec, top, streams: tuple[str, ...], pool: str, head: str, classes: int,
-             first: bool):
-        """Upsample the scores `top` by 2 and add the scores of a pooling layer, cropped to them."""
-        name = f'upscore2{head}' if first else f'upscore_pool4{head}'
-        up = n[name] = upsample(top, classes, 2, learned='middle' in self.learned_up)
+             before: str | None):
+        """Upsample the scores `top` by 2 and add the scores of a pooling layer, cropped to them.
+        before: the pooling whose scores were added last; None for the first."""
+        name = 'upscore2' if before is None else f'upscore_{before}'
+        up = n[name + head] = upsample(top, classes, 2, learned='middle' in self.learned_up)
         tops, scale = {}, self.skip_scales.get(pool)
         for stream in streams:
             bottom = n[pool + stream]
@@ -130,9 +132,11 @@ class Decoder:
         """Add the layers of one head on the streams' last tops; returns its scores, of the size of
         the reference."""
         top = self.scores(n, tops, 'fr', head, classes)
+        before = None
         for pool, stride in POOLS.items():
             if self.stride <= stride < self.coarse:
-                top = self.fuse(n, top, tuple(tops), pool, head, classes, pool == 'pool4')
+                top = self.fuse(n, top, tuple(tops), pool, head, classes, before)
+                before = pool
         return self.full_size(n, top, head, classes, reference)
 
     def full_size(self, n: NetSpec, top, head: str, classes: int, reference):
@@ -150,8 +154,8 @@ def fcn(stride: int, data: dict | None = None, *, classes: int = 21,
         shape: tuple[int, ...] = (1, 3, 500, 500),
         input_scale: float | Mapping[str, float] = 1, dropout: float = 0.5, fixed: bool = False,
         learned_up: tuple[str, ...] = (),
-        skip_scales: tuple[float | None, float | None] = (None, None)):
-    """The fully convolutional VGG16 with stride 32, 16 or 8, a NetParameter.
+        skip_scales: tuple[float | None, ...] = ()):
+    """The fully convolutional VGG16 with stride 32, 16, 8, 4 or 2, a NetParameter.
 
     data: settings of the data layer (python_data) with tops data (N,3,H,W) and label (N,1,H,W);
     None gives the deploy net: an Input of `shape`, without Dropout and loss. The score is
@@ -170,18 +174,19 @@ def fcn(stride: int, data: dict | None = None, *, classes: int = 21,
     weight_filler: of the trunk; None: Caffe's constant 0. input_scale: factor of the input, or
     {name: factor} of each. fixed: only scores are learned (FCN-32s-fixed of Table 2). learned_up:
     'middle' and 'last' for the upsampling layers that are learned (none in the release, 'middle' in
-    the first paper). skip_scales: fixed factors of pool4 and pool3 before they are scored (the
-    release's at-once net). FcnError for another stride or fusion.
+    the first paper). skip_scales: fixed factors of pool4, pool3, … before they are scored (the
+    release's at-once net); none for those that it does not reach. FcnError for another stride or
+    fusion.
     """
     coarse = 16 * pool5_stride
-    if stride not in (32, 16, 8) or stride > coarse:
-        raise FcnError(f'stride {stride}', do='Use 32, 16 or 8; 16 with pool5_stride 1.')
+    if stride not in (32, *POOLS.values()) or stride > coarse:
+        raise FcnError(f'stride {stride}', do='Use 32, 16, 8, 4 or 2; 16 with pool5_stride 1.')
     n = start(data, shape, list(heads or ['label']), inputs)
     images = joined(n, inputs, fusion, input_scale)
     trunk = Trunk(widths, fc, fc6_kernel, weight_filler, dropout, pad, pool5_stride,
                   'conv1_1_bgrd' if fusion == EARLY else 'conv1_1', FIXED if fixed else PARAM,
                   data is not None)
-    decoder = Decoder(stride, coarse, dict(zip(POOLS, skip_scales, strict=True)), learned_up)
+    decoder = Decoder(stride, coarse, dict(zip(POOLS, skip_scales, strict=False)), learned_up)
     tops, tasks = {}, {f'_{name}': count for name, count in (heads or {}).items()} or {'': classes}
     for stream, image in images.items():
         tops[stream] = trunk.add(n, image, stream)

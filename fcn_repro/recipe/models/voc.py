@@ -13,6 +13,8 @@ PIXELS = 375 * 500      # of a VOC image, about
 POOL_ALONE = ('not in the release: CVPR 2015, section 4.2, compares the fusion of FCN-16s with\n'
               "learning from pool4 alone; the solvers are FCN-32s's, as these scores begin at\n"
               "zero on VGG16's body, too")
+FURTHER = ('not in the release: CVPR 2015, section 4.2, stops at FCN-8s, where gains diminish;\n'
+           'one more skip by its rule, and its rate falls by a hundred once more')
 VGG16 = 'VGG_ILSVRC_16_layers.caffemodel'
 
 
@@ -49,6 +51,8 @@ MODELS = {
     'voc-fcn32s-fixed': vgg16(32, 1e-10, fixed=True),
     'voc-fcn16s': vgg16(16, 1e-12, '../../data'),     # the release's paths differ by folder
     'voc-fcn8s': vgg16(8, 1e-14),
+    **{f'voc-fcn{stride}s': vgg16(stride, base_lr, origin=FURTHER)
+       for stride, base_lr in ((4, 1e-16), (2, 1e-18))},
     'voc-fcn8s-atonce': vgg16(8, 1e-10, max_iter=300000, skip_scales=(0.01, 0.0001)),
     'voc-fcn-alexnet': voc(alexnet.fcn, (ALEXNET, replace(PAPER, base_lr=1e-3)), origin=(
         "the release's net and solver; solver_accumulated: CVPR 2015, section 4.3")),
@@ -82,6 +86,8 @@ STAGES = {
     'voc-fcn32s': stage('fcn32s'),
     'voc-fcn16s': stage('fcn16s', 'voc-fcn32s'),
     'voc-fcn8s': stage('fcn8s', 'voc-fcn16s'),
+    'voc-fcn4s': stage('fcn4s', 'voc-fcn8s'),
+    'voc-fcn2s': stage('fcn2s', 'voc-fcn4s'),
     'voc-fcn8s-atonce': stage('fcn8s-atonce'),
     'voc-fcn-alexnet': stage('fcn-alexnet', weights='bvlc_reference_caffenet.caffemodel',
                              score_every=1000),
