@@ -1,7 +1,12 @@
-"""Dropout: scaled when training, the identity when testing (Caffe's dropout_layer)."""
+"""Dropout: scaled when training, the identity when testing (Caffe's dropout_layer).
+
+What Caffe's lacks is in fcn_repro_param. per_channel: whole channels are dropped, one draw for each
+of (N, C), as in torch's dropout2d.
+"""
 
 import torch
 
+from ..sizes import dims
 from .common.exporting import number
 from .common.neuron import NeuronLayer
 
@@ -14,16 +19,25 @@ class Dropout(NeuronLayer):
     narrow = linear = keeps_ranking = True
     position_invariant = False      # when training
     fields = 'dropout_param'
+    own_fields = ('per_channel',)
 
     def setup(self):
         if not 0 <= self.param.dropout_ratio < 1:
             raise self.error(f'dropout_ratio {self.param.dropout_ratio} is not in [0, 1)',
                              'Give the share of the values that is dropped.')
+        self.per_channel = self.node.param.fcn_repro_param.per_channel
+
+    def shape(self, bottoms):
+        if self.per_channel and len(bottoms[0]) < 2:
+            raise self.error(f'per_channel with a bottom of shape {dims(bottoms[0])}',
+                             'Give it (N, C, …), or remove per_channel.')
+        return list(bottoms)
 
     def value(self, x):
         if not self.train:
             return x.expand_as(x)      # a view of its own, strides and all
-        return x * self.random(lambda: torch.empty(x.shape, dtype=x.dtype, device=x.device),
+        shape = (*x.shape[:2], *[1] * (x.dim() - 2)) if self.per_channel else x.shape
+        return x * self.random(lambda: torch.empty(shape, dtype=x.dtype, device=x.device),
                                self.draw)
 
     def draw(self, mask):
@@ -33,6 +47,9 @@ class Dropout(NeuronLayer):
         mask.mul_(1 / kept)
 
     def torch_code(self, code):
+        if self.per_channel:
+            return f'torch.feature_dropout({code.bottoms[0]}, {number(self.param.dropout_ratio)}, ' \
+                   'self.training)'
         return f'F.dropout({code.bottoms[0]}, {number(self.param.dropout_ratio)}, self.training)'
 
     def onnx_nodes(self, nodes):

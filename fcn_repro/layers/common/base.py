@@ -35,6 +35,7 @@ class Layer:
     internal = False     # unknown to Caffe: made by passes (common/internal.py)
     fields = None        # name of its message in LayerParameter
     further_messages = ()   # other messages of LayerParameter that it reads
+    own_fields = ()      # of fcn_repro_param, this project's own message, those that it reads
     unsupported = ()     # fields of its own message that are rejected when they are set
     instead = 'Remove the field.'   # of them
     ignored = ()         # those that change no result here ('engine'); of other messages, dotted
