@@ -11,7 +11,7 @@ protobuf leaves to private use, so that no field of any Caffe is touched.
 """
 
 # Which type reads which of them its class says (Layer.own_fields): 1 to 3 SoftmaxWithLoss, 4 and 5
-# Interp, 6 Pooling, 7 Dropout, 8 BatchNorm and BN.
+# Interp, 6 Pooling, 7 Dropout, 8 BatchNorm.
 OWN_PROTO = """
 LayerParameter
   51411 fcn_repro_param FcnReproParameter

@@ -46,6 +46,7 @@ class Layer:
     overwritable = False     # backward does not read the tops: an in-place layer may destroy them
     shares_data = False      # the tops are the bottom's memory
     stateful = False         # forward continues from what the forward pass before left
+    synchronised = False     # its passes exchange values with those of the other processes
     replayable = True        # forward and backward are fixed sequences of kernels (CUDA graphs)
     product = False      # computes in the net's 16-bit type, where it has one (net/plan.py)
     makes_tops = False   # its tops surely have memory of their own (net/cost.py)

@@ -12,7 +12,7 @@ __all__ = ['FAMILIES', 'MEAN', 'MODELS', 'STAGES', 'WIDTHS', 'Model', 'Recipe', 
 
 # Modules of this package with MODELS and STAGES, both by stage name. A new family: its name here.
 FAMILIES = ('voc', 'nyud', 'siftflow', 'pascalcontext', 'imagenet', 'mini', 'minis', 'scratch',
-            'm2nist', 'own')
+            'm2nist', 'own', 'refinenet', 'deeplabv3')
 
 MODELS: dict[str, Model] = {}       # how each folder of prototxt/ is made
 STAGES: dict[str, Stage] = {}       # how it is trained

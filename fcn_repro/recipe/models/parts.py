@@ -16,13 +16,14 @@ def python_data(module: str, layer: str, **params) -> dict[str, str]:
 
 
 def start(data: dict | None, shape: tuple[int, ...], labels: Sequence[str] = ('label',),
-          inputs: Mapping[str, int] | None = None, input_layer: str = 'input') -> NetSpec:
+          inputs: Mapping[str, int] | None = None, input_layer: str = 'input',
+          dialect: str = 'bvlc') -> NetSpec:
     """A NetSpec whose tops are the images and labels of a Python layer (python_data), or the images
     alone of an Input of shape (N, C, H, W).
 
     inputs: {name of an image: its channels}, in the order of the tops; None: 'data' alone, with the
     channels of shape. input_layer: the Input's name."""
-    n, inputs = NetSpec(), inputs or {'data': shape[1]}
+    n, inputs = NetSpec(dialect), inputs or {'data': shape[1]}
     if data is None:
         shapes = [{'dim': [shape[0], channels, *shape[2:]]} for channels in inputs.values()]
         names, tops = list(inputs), L.Input(name=input_layer, ntop=len(shapes), shape=shapes)
