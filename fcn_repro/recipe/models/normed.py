@@ -15,8 +15,9 @@ RELU, RELU6 = 'relu', 'relu6'
 
 @dataclass(frozen=True)
 class Normed:
-    """Adds convolutions to a net, each with a BatchNorm, its Scale and an activation in place:
-    NAME, NAME_bn, NAME_scale and NAME_relu.
+    """Adds convolutions to a net, each with a BatchNorm, its Scale and an activation behind it:
+    NAME, NAME_bn, NAME_scale and NAME_relu, in place but for a RELU6, a Clip, whose gradient in
+    place is not that of the function (Caffe looks at the clipped values).
 
     eps, fraction: of the BatchNorms (1 - fraction is what PyTorch calls momentum). frozen: they
     keep their statistics, scales and biases in training. activation: RELU or RELU6.
@@ -65,7 +66,7 @@ class Normed:
         """The activation, as NAME_relu."""
         name = f'{self.prefix}{name}_relu'
         if self.activation == RELU6:
-            self.n[name] = L.Clip(top, in_place=in_place, clip_param={'min': 0, 'max': 6})
+            self.n[name] = L.Clip(top, clip_param={'min': 0, 'max': 6})
         else:
             self.n[name] = L.ReLU(top, in_place=in_place)
         return self.n[name]
