@@ -6,11 +6,11 @@ HDF5 back to a caffemodel; or list what a file holds, mean images and solver sta
     fcn-repro convert --inspect vgg16.caffemodel
 
     fcn-repro convert vgg16-397923af.pth vgg16.caffemodel       # torchvision's, also vgg16_bn-….pth
-    fcn-repro convert deeplabv3_resnet101_coco-586e9e4e.pth deeplab.caffemodel      # and deeplab.prototxt
+    fcn-repro convert deeplabv3_resnet101_coco-586e9e4e.pth v3.caffemodel       # and v3.prototxt
 
-State dicts of PyTorch (.pth, .safetensors): torchvision's VGG16, ResNets with bottlenecks and DeepLab
-v3; DeepLab v3+ and RefineNet of the releases in docs/successors.md. Beside the weights of such a
-segmentation net its deploy prototxt is written.
+State dicts of PyTorch (.pth, .safetensors): torchvision's VGG16, ResNets with bottlenecks, and
+DeepLab v3; DeepLab v3, v3+ and RefineNet of the releases in docs/torch-nets.md. Beside the weights
+of such a segmentation net its deploy prototxt is written.
 
 OUT becomes a caffemodel (V2, float32) if its name ends in .caffemodel, HDF5 otherwise. The SHA-256
 of an array is taken over its values in memory, so it does not depend on the format of the file.
@@ -49,9 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'a state dict of PyTorch (.pth, .safetensors); with '
                         '--inspect also a binaryproto or a solverstate')
     parser.add_argument('output', metavar='OUT', nargs='?', help='file to write')
-    parser.add_argument('--stride', type=int, choices=STRIDES, help="of a DeepLab state dict's last "
-                        'map, which the file does not say (default: that of its release, 16; '
-                        "torchvision's 8)")
+    parser.add_argument('--stride', type=int, choices=STRIDES, help='of the last map of a DeepLab '
+                        'state dict, which the file does not say (default: that of its release, '
+                        "16; torchvision's 8)")
     parser.add_argument('--inspect', action='store_true', help='print the table, write nothing')
 
 

@@ -22,7 +22,7 @@ from ..proto import LayerParameter
 from .torchvision import LONGEST_NAME, STD, Blobs, tensor
 
 WRAPPERS = 'state_dict', 'model_state', 'model'     # keys under which checkpoints have the dict
-DO = 'Give the state dict of one of the nets in docs/successors.md.'
+DO = 'Give the state dict of one of the nets in docs/torch-nets.md.'
 
 
 class Part(NamedTuple):

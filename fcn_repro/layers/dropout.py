@@ -47,10 +47,10 @@ class Dropout(NeuronLayer):
         mask.mul_(1 / kept)
 
     def torch_code(self, code):
+        arguments = f'{code.bottoms[0]}, {number(self.param.dropout_ratio)}, self.training'
         if self.per_channel:
-            return f'torch.feature_dropout({code.bottoms[0]}, {number(self.param.dropout_ratio)}, ' \
-                   'self.training)'
-        return f'F.dropout({code.bottoms[0]}, {number(self.param.dropout_ratio)}, self.training)'
+            return f'torch.feature_dropout({arguments})'
+        return f'F.dropout({arguments})'
 
     def onnx_nodes(self, nodes):
         return nodes.bottoms

@@ -98,6 +98,6 @@ def with_state(net: NetText, phase: int, state: Any) -> NetText:
     message.CopyFrom(net.message)
     message.state.phase = phase
     message.state.MergeFrom(net.message.state)
-    if state is not None:           # which may be of the solver's dialect, not of the net's
+    if state is not None:                   # of the solver's dialect, which may be another one
         message.state.MergeFromString(state.SerializeToString())
     return replace(net, message=message)

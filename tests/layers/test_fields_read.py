@@ -65,8 +65,8 @@ def declared(cls):
         fields = BVLC['LayerParameter'].DESCRIPTOR.fields_by_name[message].message_type.fields
         for name in (field.name for field in fields):
             path = f'{message}.{name}'
-            left = message == cls.fields and name in (*cls.ignored, *cls.unsupported) \
-                or message == OWN and name not in cls.own_fields
+            left = (message == cls.fields and name in (*cls.ignored, *cls.unsupported)) \
+                or (message == OWN and name not in cls.own_fields)
             if not left and path not in cls.ignored:
                 yield path
 

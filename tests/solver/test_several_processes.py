@@ -44,7 +44,7 @@ def reach(process, iteration):
             return
 
 
-# ---- statistics of all processes' batches ---------------------------------------------------------
+# ---- statistics of all processes' batches --------------------------------------------------------
 
 def arrays(folder, size, batch):
     with np.load(folder / f'normed-{size}-{batch}.npz') as found:

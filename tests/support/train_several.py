@@ -82,8 +82,9 @@ CROPS = '''layer { name: "data" type: "Python" top: "data" top: "label" python_p
     "'mirror': True, 'batch_size': %d}" } }
 '''
 OWN = ' fcn_repro_param { synchronised: true }'
-NORMED = '''layer { name: "%(n)s" type: "Convolution" bottom: "%(b)s" top: "%(n)s" convolution_param {
-  num_output: 5 kernel_size: 3 pad: 1 stride: 2 weight_filler { type: "msra" } bias_term: false } }
+NORMED = '''layer { name: "%(n)s" type: "Convolution" bottom: "%(b)s" top: "%(n)s"
+  convolution_param { num_output: 5 kernel_size: 3 pad: 1 stride: 2 bias_term: false
+    weight_filler { type: "msra" } } }
 layer { name: "%(n)s_bn" type: "BatchNorm" bottom: "%(n)s" top: "%(n)s"
   batch_norm_param { moving_average_fraction: 0.9 } %(own)s }
 layer { name: "%(n)s_scale" type: "Scale" bottom: "%(n)s" top: "%(n)s"
@@ -180,7 +181,8 @@ def score(folder, processes, out):
     evaluate_and_report(net, folder / out, pictures=3, processes=processes)
 
 
-TASKS = {'train': train, 'synchronised': synchronised, 'long': long, 'elastic': elastic, 'leave': leave, 'score': score}
+TASKS = {'train': train, 'synchronised': synchronised, 'long': long, 'elastic': elastic,
+         'leave': leave, 'score': score}
 
 
 def main():

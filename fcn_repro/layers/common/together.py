@@ -1,4 +1,4 @@
-"""Statistics of a batch that several processes hold, each a part (synchronised batch statistics)."""
+"""Synchronised batch statistics: those of a batch of which each of several processes has a part."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ EXIT = ((728, 1024, 1024), (1536, 1536, 2048))
 def block(to: Normed, bottom, name: str, channels: int, widths: tuple[int, ...], *,
           stride: int = 1, dilation: int = 1, skip: str = 'sum', inside: bool = False,
           kept: bool = False):
-    """Separable convolutions NAME_1 to NAME_3, the last one with the stride, and the skip: 'conv' (a
-    1x1 of the stride), 'sum' (the bottom itself) or 'none'. inside: activations in the separable
+    """Separable convolutions NAME_1 to NAME_3, the last one with the stride, and the skip: 'conv',
+    a 1x1 of the stride, 'sum', the bottom itself, or 'none'. inside: activations in the separable
     convolutions; otherwise one before each of them. Returns (top, what NAME_2 gives, the last map
     before the stride); kept: that map is read elsewhere, too."""
     top, before = bottom, None

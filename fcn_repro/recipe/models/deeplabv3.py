@@ -1,5 +1,5 @@
-"""DeepLab v3 and v3+ (Chen et al. 2017 and 2018): parallel dilated convolutions with a pooled image,
-and a decoder that adds a map of stride 4."""
+"""DeepLab v3 and v3+ (Chen et al. 2017 and 2018): parallel dilated convolutions with the pooled
+image, and a decoder that adds a map of stride 4."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -120,13 +120,13 @@ def net(data: dict | None = None, *, classes: int = 21, body: str = 'resnet',
 
 # ---- the papers' nets on PASCAL VOC --------------------------------------------------------------
 
+TRAINING = ("crops, rate and rule are those of the authors' release (research/deeplab):\n"
+            '16 crops of 513x513 an iteration, 0.007, poly, 30000 iterations')
 ORIGIN = {
-    'v3': 'Chen et al. 2017 (DeepLab v3): multi-grid 1, 2, 4; ASPP of rates 6, 12, 18 with the pooled\n'
-          'image; ResNet-101 as PyTorch has it; crops, rate and rule are those of their TensorFlow\n'
-          'release (research/deeplab): 16 crops of 513x513, 0.007, poly, 30000 iterations',
-    'v3plus': 'Chen et al. 2018 (DeepLab v3+): ASPP, and a decoder of two 3x3 convolutions on the map of\n'
-              'stride 4; crops, rate and rule are those of their TensorFlow release\n'
-              '(research/deeplab): 16 crops of 513x513, 0.007, poly, 30000 iterations',
+    'v3': 'Chen et al. 2017 (DeepLab v3): multi-grid 1, 2, 4; ASPP of rates 6, 12, 18 with the\n'
+          f'pooled image; ResNet-101 as PyTorch has it; {TRAINING}',
+    'v3plus': 'Chen et al. 2018 (DeepLab v3+): ASPP, and a decoder of two 3x3 convolutions on the\n'
+              f'map of stride 4; {TRAINING}',
 }
 PLUS: dict[str, Any] = {'decoder': {}, 'refinements': 2}
 TENSORFLOW = {'eps': 1e-3, 'decay_depthwise': False}

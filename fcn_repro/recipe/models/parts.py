@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...net.coord_map import crop
+from ...proto.dialects import BVLC, Dialect
 from ...proto.netspec import L, NetSpec, P
 
 PARAM = [{'lr_mult': 1, 'decay_mult': 1}, {'lr_mult': 2, 'decay_mult': 0}]     # weight, bias
@@ -17,12 +18,12 @@ def python_data(module: str, layer: str, **params) -> dict[str, str]:
 
 def start(data: dict | None, shape: tuple[int, ...], labels: Sequence[str] = ('label',),
           inputs: Mapping[str, int] | None = None, input_layer: str = 'input',
-          dialect: str = 'bvlc') -> NetSpec:
+          dialect: Dialect | str = BVLC) -> NetSpec:
     """A NetSpec whose tops are the images and labels of a Python layer (python_data), or the images
     alone of an Input of shape (N, C, H, W).
 
     inputs: {name of an image: its channels}, in the order of the tops; None: 'data' alone, with the
-    channels of shape. input_layer: the Input's name."""
+    channels of shape. input_layer: the Input's name. dialect: of the net."""
     n, inputs = NetSpec(dialect), inputs or {'data': shape[1]}
     if data is None:
         shapes = [{'dim': [shape[0], channels, *shape[2:]]} for channels in inputs.values()]

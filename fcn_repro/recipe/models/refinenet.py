@@ -1,5 +1,5 @@
-"""RefineNet (Lin et al. 2016): blocks that refine the maps of a ResNet from the coarsest on, each by
-residual convolution units, fusion, and chained residual pooling.
+"""RefineNet (Lin et al. 2016): blocks that refine the maps of a ResNet from the coarsest on, each
+by residual convolution units, fusion, and chained residual pooling.
 
 What a block computes, and in which widths, is that of the released nets (guosheng/refinenet, and
 DrSleep/refinenet-pytorch for PyTorch): the three units at the end of a block are the one that the
@@ -18,6 +18,8 @@ from .model import Model, Recipe, voc_data
 from .normed import FORK, MSRA, WEIGHT, Normed, classifier, loss
 from .parts import python_data, start
 
+XAVIER = {'type': 'xavier'}
+SMALL = {'type': 'gaussian', 'std': 0.01}       # of what is added: units start near the identity
 BIAS = {'lr_mult': 2, 'decay_mult': 0}
 WIDTH = 256
 CROP = 400
@@ -27,10 +29,10 @@ CASCADES = {1: ((4, 3, 2, 1),), 2: ((4, 3), (2, 1)), 4: ((4,), (3,), (2,), (1,))
 TWO_SCALES = {'a': (3, 5), 'b': (6, 5)}
 
 
-def conv(n, bottom, name: str, width: int, bias: bool = False):
+def conv(n, bottom, name: str, width: int, filler: dict = XAVIER, bias: bool = False):
     """A 3x3 convolution, as NAME."""
     more = {'param': [*WEIGHT, BIAS]} if bias else {'bias_term': False}
-    n[name] = L.Convolution(bottom, num_output=width, kernel_size=3, pad=1, weight_filler=MSRA,
+    n[name] = L.Convolution(bottom, num_output=width, kernel_size=3, pad=1, weight_filler=filler,
                             **more)
     return n[name]
 
@@ -38,9 +40,9 @@ def conv(n, bottom, name: str, width: int, bias: bool = False):
 def unit(n, bottom, name: str, width: int):
     """A residual convolution unit: ReLU, 3x3, ReLU, 3x3, plus the bottom."""
     n[f'{name}_relu'] = L.ReLU(bottom)
-    top = conv(n, n[f'{name}_relu'], f'{name}_conv1', width, bias=True)
+    top = conv(n, n[f'{name}_relu'], f'{name}_conv1', width, MSRA, bias=True)
     n[f'{name}_conv1_relu'] = L.ReLU(top, in_place=True)
-    top = conv(n, n[f'{name}_conv1_relu'], f'{name}_conv2', width)
+    top = conv(n, n[f'{name}_conv1_relu'], f'{name}_conv2', width, SMALL)
     n[name] = L.Eltwise(top, bottom, operation=P.Eltwise.SUM)
     return n[name]
 
@@ -58,7 +60,7 @@ def chained(n, bottom, name: str, width: int, stages: int = 4):
     tops, top = [bottom], bottom
     for i in range(1, stages + 1):
         top = n[f'{name}_pool{i}'] = L.Pooling(top, pool=P.Pooling.MAX, kernel_size=5, pad=2)
-        top = conv(n, top, f'{name}_crp{i}', width)
+        top = conv(n, top, f'{name}_crp{i}', width, SMALL)
         tops.append(top)
     n[f'{name}_crp'] = L.Eltwise(*tops, operation=P.Eltwise.SUM)
     return n[f'{name}_crp']
