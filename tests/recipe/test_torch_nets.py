@@ -47,6 +47,7 @@ def resnet(name):
     return refinenet.RESNETS[name]
 
 
+R50 = {'blocks': resnet('resnet50')}
 TORCHVISION = {'body_settings': {'late': True, 'grid': ()}, 'refinements': 1}
 
 
@@ -67,7 +68,23 @@ def test_parameters_are_those_that_are_known(message, count):
     assert parameters(message) == count
 
 
-R50 = {'blocks': resnet('resnet50')}
+# Multiply-adds of convolutions, in thousands of millions, counted in the same modules; Xception's
+# as published by its authors (model zoo of research/deeplab) to within half a percent
+@pytest.mark.parametrize('message, billions, within', [
+    *((refinenet.net(**refinenet.NETS[f'refinenet-resnet{depth}'], shape=(1, 3, 512, 512)), count,
+       0.05) for depth, count in ((50, 243.5), (101, 262.9), (152, 282.3))),
+    (deeplabv3.net(**TORCHVISION), 71.70, 0.005),
+    (deeplabv3.net(body_settings=R50, refinements=1), 51.08, 0.005),
+    (deeplabv3.net(decoder={}, refinements=1), 83.01, 0.005),
+    (deeplabv3.net(decoder={}, refinements=1, body_settings=R50), 62.38, 0.005),
+    (deeplabv3.net(**deeplabv3.NETS['deeplab-v3plus-resnet101']), 92.82, 0.005),
+    (deeplabv3.net(**deeplabv3.NETS['deeplab-v3plus-xception65']), 54.17, 0.27),
+])
+def test_multiply_adds_are_those_that_are_known(message, billions, within):
+    drawn = describe(parse_source(net_text(message), 'net'), 'TEST')
+    assert abs(drawn.macs / 1e9 - billions) <= within
+
+
 COUNTED = {
     'refinenet-resnet50': twins.Refinenet(**R50),
     'refinenet-resnet101': twins.Refinenet(),
