@@ -19,9 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .errors import FcnError, Stopped, short
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar('T')
 POLL = 0.5              # seconds between two looks at the other processes
@@ -94,7 +97,8 @@ class End:
 class Group(Processes):
     """One of several processes, connected by torch.distributed: gloo on CPUs, nccl between GPUs.
 
-    Made by `joined`. gradients: a second process group, for the thread that sums gradients.
+    Made by `joined`. gradients: a second process group, for the thread that sums gradients;
+    statistics: one for what layers exchange meanwhile.
     """
 
     def __init__(self, rank: int, size: int, local: int):
@@ -112,6 +116,7 @@ class Group(Processes):
                                     store=dist.PrefixStore(self.attempt, store), rank=rank,
                                     world_size=size, timeout=timedelta(seconds=START))
             self.gradients = dist.new_group(timeout=timedelta(seconds=COLLECTIVE))
+            self.statistics = dist.new_group(timeout=timedelta(seconds=COLLECTIVE))
             self.messages = dist.new_group(timeout=timedelta(seconds=COLLECTIVE), backend='gloo')
         except (RuntimeError, ValueError, OSError) as error:    # what torch raises here
             raise FcnError(f'process {rank} of {size} found no connection to the others: '
@@ -128,6 +133,17 @@ class Group(Processes):
         with self.others_alive():
             dist.all_gather_object(values, value, group=self.messages)
         return values
+
+    def gather_tensor(self, values: torch.Tensor) -> torch.Tensor:
+        """The values (k,) of all processes, by rank, (size, k); all have as many, and ask for them
+        in one order. FcnError (code 'process-lost') where one died."""
+        import torch
+        import torch.distributed as dist
+
+        parts = [torch.empty_like(values) for _ in range(self.size)]
+        with self.others_alive():
+            dist.all_gather(parts, values.contiguous(), group=self.statistics)
+        return torch.stack(parts)
 
     def device(self) -> str | None:
         import torch

@@ -6,6 +6,11 @@ HDF5 back to a caffemodel; or list what a file holds, mean images and solver sta
     fcn-repro convert --inspect vgg16.caffemodel
 
     fcn-repro convert vgg16-397923af.pth vgg16.caffemodel       # torchvision's, also vgg16_bn-….pth
+    fcn-repro convert deeplabv3_resnet101_coco-586e9e4e.pth v3.caffemodel       # and v3.prototxt
+
+State dicts of PyTorch (.pth, .safetensors): torchvision's VGG16, ResNets with bottlenecks, and
+DeepLab v3; DeepLab v3, v3+ and RefineNet of the releases in docs/torch-nets.md. Beside the weights
+of such a segmentation net its deploy prototxt is written.
 
 OUT becomes a caffemodel (V2, float32) if its name ends in .caffemodel, HDF5 otherwise. The SHA-256
 of an array is taken over its values in memory, so it does not depend on the format of the file.
@@ -14,14 +19,16 @@ of an array is taken over its values in memory, so it does not depend on the for
 import argparse
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..data.image import MEAN
-from ..errors import FcnError
+from ..errors import FcnError, located
 from ..files import open_regular
-from ..formats import torchvision
+from ..formats import torchnets, torchvision
+from ..formats.atomic import write_text
 from ..formats.caffemodel import write_caffemodel
 from ..formats.weights import (
     Weights,
@@ -34,15 +41,20 @@ from ..formats.weights import (
 )
 from ..proto import LayerParameter
 from ..proto.dialects import dialects, of_dialects
+from ..proto.netspec import net_text
 from ..proto.upgrade import v1_types
+from ..recipe.models.converted import STRIDES, net_of
 from .arguments import add_dialect
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('input', metavar='IN', help='caffemodel, or HDF5 in the same layout, or '
-                        "a state dict of torchvision's vgg16 or vgg16_bn (.pth); with "
+                        'a state dict of PyTorch (.pth, .safetensors); with '
                         '--inspect also a binaryproto or a solverstate')
     parser.add_argument('output', metavar='OUT', nargs='?', help='file to write')
+    parser.add_argument('--stride', type=int, choices=STRIDES, help='of the last map of a DeepLab '
+                        'state dict, which the file does not say (default: that of its release, '
+                        "16; torchvision's 8)")
     parser.add_argument('--inspect', action='store_true', help='print the table, write nothing')
     add_dialect(parser, texts=False)
 
@@ -51,8 +63,11 @@ def run(args: argparse.Namespace) -> None:
     if args.inspect == bool(args.output):
         raise FcnError('give either OUT or --inspect', do='See --help.')
     if torchvision.is_state_dict(args.input):
-        convert_torchvision(args.input, args.output)
+        convert_state_dict(args.input, args.output, args.stride)
         return
+    if args.stride is not None:
+        raise FcnError('--stride is for state dicts of PyTorch', file=args.input,
+                       do='Leave it out.')
     kind = kind_of(args.input)
     if kind != 'weights' and args.output:
         raise FcnError(f'is a {kind}, not a model', file=args.input,
@@ -91,16 +106,44 @@ def check_numbers(weights: Weights, dialect: str | None) -> None:
                        file=weights.file, layer=layer.name, **of_dialects(list(homes)))
 
 
-def convert_torchvision(path: str, output: str | None) -> None:
-    """Write torchvision's VGG16 as a caffemodel or HDF5 with its mean, or list it (no output)."""
-    layers = torchvision.read_vgg16(path)
+def convert_state_dict(path: str, output: str | None, stride: int | None) -> None:
+    """Write a PyTorch net as a caffemodel or HDF5 with its mean, a segmentation net's prototxt
+    beside it; or list it (no output)."""
+    state = torchnets.unwrapped(torchvision.load(path))
+    if torchnets.form_of(state) is None:
+        if stride is not None:
+            raise FcnError('--stride is for DeepLab nets', file=path, do='Leave it out.')
+        write_layers(torchvision.read_vgg16(path, state), 'VGG16', output)
+        return
+    found = torchnets.read_net(state, path)
+    with located(path):
+        net = net_of(found, stride)
+    print(f'{found.form.name}, {sum(b.size for _, blobs in found.layers for b in blobs):,} numbers')
+    if found.left_out:
+        print(f'left out: {len(found.left_out)} tensors, such as {found.left_out[0]}')
+    write_layers(found.layers, found.form.name, output)
+    if net is not None and output is not None:
+        text = prototxt_of(output)
+        write_text(net_text(net, f'{found.form.name}, from {Path(path).name}'), text)
+        print(f'wrote {text}, the deploy net')
+
+
+def prototxt_of(output: str) -> Path:
+    """The path of a prototxt beside a file of weights: its name up to the first of the endings
+    .caffemodel, .h5 and the like."""
+    path = Path(output)
+    return path.with_name(path.name.partition('.')[0] + '.prototxt')
+
+
+def write_layers(layers: torchvision.Blobs, name: str, output: str | None) -> None:
+    """Print the table of a PyTorch net's layers, and write them."""
     table(('layer', 'type', *columns(output is None)),
           [(param.name, param.type, *row_of(blobs, output is None)) for param, blobs in layers])
     extra = {'mean': list(torchvision.MEAN)}
     if output is None:
         return
     if output.endswith('.caffemodel'):
-        write_caffemodel(output, 'VGG16', layers, extra)
+        write_caffemodel(output, name, layers, extra)
     else:
         write_hdf5(output, [(param.name, blobs) for param, blobs in layers], extra)
     print(f'wrote {output}: BGR of 0 to 255 less the mean pixel {torchvision.MEAN}, which belongs '

@@ -21,6 +21,7 @@ from ..errors import FcnError, short
 from ..files import open_regular
 from ..proto import LayerParameter
 from ..sizes import dims
+from .safetensors import is_safetensors, read_safetensors
 
 MEAN = (103.53, 116.28, 123.675)        # BGR, of 0 to 255: 255 x (0.406, 0.456, 0.485)
 STD = (0.229, 0.224, 0.225)             # RGB, of 0 to 1
@@ -45,22 +46,27 @@ class Place(NamedTuple):
     first: bool
 
 
+VGG16 = "Give the state dict of torchvision's vgg16 or vgg16_bn."
+
+
 def is_state_dict(path: str | PathLike) -> bool:
-    """Whether a file begins as torch.save's do: a zip archive, or before PyTorch 1.6 a pickle."""
+    """Whether a file begins as torch.save's do, a zip archive, or before PyTorch 1.6 a pickle; or
+    as safetensors do."""
     with open_regular(path, 'a file of weights') as file:
-        return file.read(4).startswith(BEGINNINGS)
+        begins = file.read(4).startswith(BEGINNINGS)
+    return begins or is_safetensors(path)
 
 
-def read_vgg16(path: str | PathLike) -> Blobs:
+def read_vgg16(path: str | PathLike, state: Mapping[str, Any] | None = None) -> Blobs:
     """The layers of VGG16's caffemodel from a state dict of torchvision's vgg16 or vgg16_bn, of any
     widths: conv1_1 … conv5_3, fc6, fc7 and fc8; of vgg16_bn also a BatchNorm bn1_1 (mean, variance
     and their factor, 1) and a Scale scale1_1 (scale, bias) for each convolution, as the own nets
     have them. fc6 may be missing, and what is after it.
 
-    torch.load is called with weights_only, so that nothing in the file is run. FcnError for a file
+    state: what `load` read of the file, None to do so here. FcnError for a file
     that holds anything but such a dict, and for tensors that are missing, left over or of other
     shapes than these."""
-    state = load(path)
+    state = load(path) if state is None else state
     normalised = 'features.1.weight' in state
     taken: set[str] = set()
 
@@ -78,8 +84,7 @@ def read_vgg16(path: str | PathLike) -> Blobs:
                                                   for place in places(normalised)})
     if left:
         raise FcnError(f"holds '{short(left[0], LONGEST_NAME)}', which VGG16 does not have "
-                       f'({len(left)} such tensors)', file=str(path),
-                       do="Give the state dict of torchvision's vgg16 or vgg16_bn.")
+                       f'({len(left)} such tensors)', file=str(path), do=VGG16)
     return layers
 
 
@@ -133,7 +138,10 @@ def classifier(state: Mapping[str, Any], channels: int, take) -> Blobs:
 
 
 def load(path: str | PathLike) -> Mapping[str, Any]:
-    """The dict in a file of torch.save; FcnError for a file that holds anything else."""
+    """The dict in a file of torch.save or of safetensors; FcnError for a file that holds anything
+    else. torch.load is called with weights_only, so that nothing in the file is run."""
+    if is_safetensors(path):
+        return read_safetensors(path)
     with open_regular(path, 'a file of weights') as file:
         try:
             state = torch.load(file, map_location='cpu', weights_only=True)
@@ -156,19 +164,17 @@ def first_line(error: BaseException) -> str:
 
 
 def tensor(state: Mapping[str, Any], name: str, shape: tuple[int | None, ...],
-           path: str | PathLike) -> np.ndarray:
+           path: str | PathLike, do: str = VGG16) -> np.ndarray:
     """A tensor of the dict as float32; FcnError where there is none, and unless it is dense, of a
     float type and of this shape (None: any number above 0)."""
     found = state.get(name)
     if not isinstance(found, torch.Tensor):
         what = 'has no tensor' if found is None else f'has a {type(found).__name__} as'
-        raise FcnError(f"{what} '{name}'", file=str(path),
-                       do="Give the state dict of torchvision's vgg16 or vgg16_bn.")
+        raise FcnError(f"{what} '{name}'", file=str(path), do=do)
     wanted = tuple(size or max(1, has) for size, has in zip(shape, found.shape, strict=False))
     if tuple(found.shape) != wanted or len(wanted) != len(shape) or \
             not found.is_floating_point() or found.layout != torch.strided:
         raise FcnError(f"'{name}' is {dims(tuple(found.shape))} {found.dtype}, not "
                        f'{dims(tuple("n" if size is None else size for size in shape))} floats',
-                       file=str(path),
-                       do="Give the state dict of torchvision's vgg16 or vgg16_bn.")
+                       file=str(path), do=do)
     return found.detach().to(torch.float32).numpy()

@@ -1,4 +1,8 @@
-"""BatchNorm: channels of mean 0 and variance 1, without scale and bias (batch_norm_layer)."""
+"""BatchNorm: channels of mean 0 and variance 1, without scale and bias (batch_norm_layer).
+
+What Caffe's lacks is in fcn_repro_param. synchronised: where several processes train, the
+statistics are those of the batches of all of them, as one process has them with one large batch.
+"""
 
 import numpy as np
 import torch
@@ -7,6 +11,7 @@ from torch import nn
 from ..sizes import dims
 from .common.base import Layer, constant
 from .common.exporting import number
+from .common.together import normalised
 
 
 class BatchNorm(Layer):
@@ -23,6 +28,7 @@ class BatchNorm(Layer):
     keeps_coordinates = True
     in_place = True
     fields = 'batch_norm_param'
+    own_fields = ('synchronised',)
 
     @property
     def local(self):
@@ -31,6 +37,7 @@ class BatchNorm(Layer):
     def setup(self):
         p = self.param
         self.stored = p.use_global_stats if p.HasField('use_global_stats') else not self.train
+        self.synchronised = self.node.param.fcn_repro_param.synchronised and not self.stored
         specs = self.node.param.param
         for i, spec in enumerate(specs):
             if spec.lr_mult:
@@ -49,8 +56,18 @@ class BatchNorm(Layer):
                              'BatchNorm takes (N, C, …).')
         return list(bottoms)
 
+    @property
+    def shared(self):
+        """Whether this pass takes the statistics of all processes."""
+        return self.synchronised and self.state.together is not None
+
     def forward(self, bottoms, params):
         x = bottoms[0]
+        if self.shared:
+            y, mean, unbiased = normalised(x, self.param.eps, self.state.together)
+            if self.state.together.first:       # once for all passes that are side by side
+                self.add(params, mean, unbiased)
+            return [y]
         if self.stored:
             mean, variance = self.statistics(params)
         else:

@@ -1,4 +1,9 @@
-"""Pooling: MAX (with mask) and AVE, ceil or floor, global (Caffe's pooling_layer)."""
+"""Pooling: MAX (with mask) and AVE, ceil or floor, global (Caffe's pooling_layer).
+
+What Caffe's lacks is in fcn_repro_param. output_size: the size of the top, one number or (y, x), of
+pool: AVE; its cell i is the mean of the cells floor(i n / m) to ceil((i + 1) n / m) - 1 of n for m,
+as in torch's adaptive average pooling.
+"""
 
 import math
 from dataclasses import replace
@@ -14,6 +19,8 @@ from .common import coordinates
 from .common.base import Layer
 from .common.exporting import FLOAT, arguments, brief
 
+WINDOW = ('kernel_size', 'kernel_h', 'kernel_w', 'stride', 'stride_h', 'stride_w', 'pad', 'pad_h',
+          'pad_w', 'global_pooling', 'round_mode')      # fields that say what a window is
 LOWEST = -torch.finfo(torch.float32).max      # what Caffe's MAX starts from: -FLT_MAX
 
 
@@ -31,6 +38,7 @@ class Pooling(Layer):
     spatial_axes = 2
     tops = (1, 2)
     fields = 'pooling_param'
+    own_fields = ('output_size',)
     ignored = ('engine',)
 
     def setup(self):
@@ -41,6 +49,9 @@ class Pooling(Layer):
             raise self.error('pool: STOCHASTIC is not supported', 'Use MAX or AVE.')
         if len(self.node.tops) == 2 and not self.max:
             raise self.error('a second top (the mask) with pool: AVE', 'Remove it, or use MAX.')
+        self.output_size = self._read_output_size()
+        if self.output_size:
+            return
         sides = p.HasField('kernel_h') and p.HasField('kernel_w')
         if p.global_pooling and any(p.HasField(f'kernel_{side}') for side in ('h', 'w', 'size')):
             raise self.error('global_pooling with a kernel size', 'Remove the kernel size.')
@@ -57,8 +68,24 @@ class Pooling(Layer):
         if not p.global_pooling and any(a >= k for a, k in zip(self.pad, self.kernel, strict=True)):
             raise self.error(f'pad {dims(self.pad)} is not under the kernel {dims(self.kernel)}')
 
+    def _read_output_size(self):
+        """The pair output_size, or None; FcnError for what contradicts it."""
+        p, size = self.param, self.node.param.fcn_repro_param.output_size[:]
+        if not size:
+            return None
+        if len(size) > 2 or min(size) < 1:
+            raise self.error(f'output_size {dims(size)}', 'Give one or two positive numbers.')
+        if self.max:
+            raise self.error('output_size with pool: MAX', 'Use pool: AVE, or a kernel size.')
+        for name in WINDOW:
+            if p.HasField(name):
+                raise self.error(f'output_size with {name}', 'Remove one of them.')
+        return tuple(size * 2)[:2]
+
     def window(self):
-        return None if self.param.global_pooling else (self.kernel, self.stride, self.pad)
+        if self.param.global_pooling or self.output_size:
+            return None
+        return self.kernel, self.stride, self.pad
 
     def spread(self, by):
         if self.window() is None or len(self.node.tops) > 1:
@@ -89,6 +116,11 @@ class Pooling(Layer):
         if len(bottoms[0]) != 4:
             raise self.error(f'a bottom of shape {dims(bottoms[0])}', 'Pooling takes 4 axes.')
         n, c, *size = bottoms[0]
+        if self.output_size:
+            if min(size) < 1:
+                raise self.error(f'a bottom of {dims(bottoms[0])} has no cells',
+                                 'Use a larger input.')
+            return [(n, c, *self.output_size)]
         kernel = size if self.param.global_pooling else self.kernel
         top = tuple(self._extent(*axis) for axis in
                     zip(size, kernel, self.stride, self.pad, strict=True))
@@ -100,6 +132,8 @@ class Pooling(Layer):
     def scratch(self, bottoms):
         """The indices (int64) that a mask is made from, and the bottom with padding."""
         (n, c, *size), (*_, h, w) = bottoms[0], self.shape(bottoms)[0]
+        if self.output_size:
+            return 0
         kernel = size if self.param.global_pooling else self.kernel
         by_us = any(2 * p > k for p, k in zip(self.pad, kernel, strict=True))
         whole = [max(side + 2 * p * by_us, (o - 1) * s - p * (not by_us) + 1)
@@ -120,6 +154,8 @@ class Pooling(Layer):
         h, w = self.shape([x.shape])[0][2:]
         if not x.shape[1]:                  # torch's pooling refuses a blob without channels
             return [x.new_zeros(top) for top in self.shape([x.shape])]
+        if self.output_size:
+            return [F.adaptive_avg_pool2d(x, self.output_size)]
         kernel = (height, width) if self.param.global_pooling else self.kernel
         x, before, pad = self._padded(x, (h, w), kernel)
         if not self.max:
@@ -163,6 +199,8 @@ class Pooling(Layer):
 
     def torch_code(self, code):
         x, mask = code.bottoms[0], len(self.node.tops) == 2
+        if self.output_size:
+            return f'F.adaptive_avg_pool2d({x}, {brief(self.output_size)})'
         function = 'F.max_pool2d' if self.max else 'F.avg_pool2d'
         if self.param.global_pooling:
             fixed, kernel, more = True, f'{x}.shape[2:]', ''
@@ -184,6 +222,12 @@ class Pooling(Layer):
 
     def onnx_nodes(self, nodes):
         x, mask = nodes.bottoms[0], len(self.node.tops) == 2
+        if self.output_size == (1, 1):
+            return [nodes.op('GlobalAveragePool', x)]
+        if self.output_size:
+            rows, columns = (self.averages(nodes, axis) for axis in (2, 3))
+            columns = nodes.op('Transpose', columns, perm=[1, 0])
+            return [nodes.op('MatMul', nodes.op('MatMul', rows, x), columns)]
         if self.param.global_pooling and not mask:
             return [nodes.op('GlobalMaxPool' if self.max else 'GlobalAveragePool', x)]
         if self.param.global_pooling:
@@ -206,6 +250,23 @@ class Pooling(Layer):
             return [nodes.op('MaxPool', x, pads=pads, **windows)]
         y = nodes.op('AveragePool', x, pads=pads, count_include_pad=1, **windows)
         return [nodes.op('Div', y, self.shares(nodes, after)) if after != self.pad else y]
+
+    def averages(self, nodes, axis):
+        """The matrix (m, n) that takes the means of output_size along an axis: 1 over their number
+        for the cells that one is of, computed in the graph for an axis of any length."""
+        most, length = self.output_size[axis - 2], nodes.extents(0, axis, axis + 1)
+        steps = nodes.floats(range(most + 1))
+        size = nodes.op('Cast', length, to=FLOAT)
+        ends = nodes.op('Div', nodes.op('Mul', steps, size), nodes.floats(most))
+        column = nodes.ints([most, 1])
+        first = nodes.op('Slice', nodes.op('Floor', ends), nodes.ints([0]), nodes.ints([most]))
+        end = nodes.op('Slice', nodes.op('Ceil', ends), nodes.ints([1]), nodes.ints([most + 1]))
+        first, end = (nodes.op('Reshape', each, column) for each in (first, end))
+        scalar = nodes.op('Squeeze', size, nodes.ints([0]))
+        cells = nodes.op('Range', nodes.floats(0), scalar, nodes.floats(1))
+        inside = nodes.op('And', nodes.op('Not', nodes.op('Less', cells, first)),
+                          nodes.op('Less', cells, end))
+        return nodes.op('Div', nodes.op('Cast', inside, to=FLOAT), nodes.op('Sub', end, first))
 
     def pads_after(self):
         """The padding after an axis with which rounding down gives Caffe's windows: with CEIL one

@@ -36,8 +36,8 @@ class SoftmaxWithLoss(Layer):
     tops = (1, 2)
     loss = True
     fields = 'loss_param'
-    further_messages = ('softmax_param', 'fcn_repro_param')
-    own_fields = ('class_weight', 'keep_ratio', 'keep_cell')
+    further_messages = ('softmax_param',)
+    own_fields = 'class_weight', 'keep_ratio', 'keep_cell'
     ignored = ('softmax_param.engine',)
 
     def setup(self):

@@ -153,7 +153,7 @@ def inference_text(text: NetText, net: Net) -> NetText:
 
 def spatial(layer: Any) -> bool:
     """Whether a layer is ENet's spatial dropout for training (dialects/segnet.py)."""
-    return layer.type == 'Dropout' and layer.fcn_repro_param.spatial and \
+    return layer.type == 'Dropout' and layer.fcn_repro_param.per_channel and \
         layer.dropout_param.sample_weights_test
 
 

@@ -10,13 +10,16 @@ holds this project's: they live in one message of their own under a number from 
 protobuf leaves to private use, so that no field of any Caffe is touched.
 """
 
-# Of a SoftmaxWithLoss (layers/softmaxwithloss.py); spatial: of a Dropout (layers/dropout.py).
+# Which type reads which of them its class says (Layer.own_fields): 1 to 3 SoftmaxWithLoss, 4 and 5
+# Interp, 6 Pooling, 7 Dropout, 8 BatchNorm.
 OWN_PROTO = """
 LayerParameter
   51411 fcn_repro_param FcnReproParameter
 FcnReproParameter
+  enum Resize BILINEAR NEAREST
   1 class_weight float[], 2 keep_ratio float=1, 3 keep_cell uint32=1,
-  40 spatial bool=false
+  4 align_corners bool=true, 5 resize Resize=BILINEAR, 6 output_size uint32[],
+  7 per_channel bool=false, 8 synchronised bool=false
 """
 
 CAFFE_PROTO = """

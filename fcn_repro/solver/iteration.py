@@ -65,6 +65,12 @@ class Iteration:
                                'computes', file=self.net.graph.file, line=node.line,
                                layer=node.name, type=node.type,
                                do='Train in one process, or expose its state (expose_hidden).')
+            if self.passes % self.processes.size and self.net.layer(node).synchronised:
+                raise FcnError(f'{self.processes.size} processes share {self.passes} passes '
+                               'unevenly, and this layer takes the statistics of passes that are '
+                               'side by side', file=self.net.graph.file, line=node.line,
+                               layer=node.name, type=node.type, do='Start a number of processes '
+                               f'that divides {self.passes}, or remove synchronised.')
 
     @property
     def stopping(self) -> bool:
@@ -86,12 +92,8 @@ class Iteration:
             net.seek(first + j)
             if share.size == 1:
                 outputs, loss = net.forward_backward()
-            else:               # gradients are sent while backward runs: no CUDA graph
-                outputs = net.forward()
-                if j == mine[-1]:
-                    self._sum_of(params).start()
-                net.backward()
-                loss = total_loss(net)
+            else:
+                outputs, loss = self._side_by_side(params, last=j == mine[-1])
             losses.append(loss)
         net.seek(first + self.passes)
         if self.gradients is not None:
@@ -99,6 +101,19 @@ class Iteration:
         last = keep_outputs and mine[-1] == self.passes - 1
         return self._exchange(Result(losses, first_of_all(outputs) if last else {},
                                      net.state.postponed or [], self.stop))
+
+    def _side_by_side(self, params: Sequence[ParamBlob], last: bool) -> tuple[Outputs, float]:
+        """Outputs and loss of a pass that the other processes make one of, too. last: of this
+        iteration, whose gradients are sent while backward runs: no CUDA graph."""
+        self.net.state.together = self.processes
+        try:
+            outputs = self.net.forward()
+            if last:
+                self._sum_of(params).start()
+            self.net.backward()
+        finally:
+            self.net.state.together = None
+        return outputs, total_loss(self.net)
 
     def _share_from(self, first: int) -> Share:
         share = self.net.state.share

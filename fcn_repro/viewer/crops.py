@@ -54,16 +54,17 @@ def cuts_of(items: Sequence[Item], blobs: Mapping[int, Blob],
         fn = Function(item.node.type, [tops[v] for v in item.bottoms], {'ntop': len(item.tops)})
         tops.update(zip(item.tops, fn.tops, strict=True))
         owners[fn] = item, layers.get(id(item.node), (None, None))[1]
-        if owners[fn][1] is not None and _is_cut(item, blobs, owners[fn][1]):
+        if _is_cut(item, owners[fn][1], blobs):
             found[i] = _Explained(item, blobs, tops, owners).cut()
     return found
 
 
-def _is_cut(item: Item, blobs: Mapping[int, Blob], layer: Any) -> bool:
-    """Whether an item's second bottom gives a size alone, to an image that it reads a window of."""
-    return len(item.bottoms) == 2 and item.content == 1 and len(item.tops) == 1 and all(
-        len(blobs[v].shape or ()) == 4 for v in (*item.bottoms, *item.tops)) and \
-        layer.reads(blobs[item.bottoms[0]].shape) is not None
+def _is_cut(item: Item, layer: Any, blobs: Mapping[int, Blob]) -> bool:
+    """Whether an item's second bottom gives a size alone, to an image of which each cell of the top
+    is one cell; layer: its Layer, None if unknown."""
+    return layer is not None and layer.passes_values and len(item.bottoms) == 2 \
+        and item.content == 1 and len(item.tops) == 1 and all(
+            len(blobs[v].shape or ()) == 4 for v in (*item.bottoms, *item.tops))
 
 
 class _Explained:

@@ -19,7 +19,7 @@ from PIL import Image
 from fcn_repro.formats.database import Writer
 from fcn_repro.formats.datum import encode
 from fcn_repro.layers import TYPES, RunState
-from fcn_repro.layers.common.fields import messages_of
+from fcn_repro.layers.common.fields import OWN, messages_of
 from fcn_repro.proto import BVLC, TEST, TRAIN, BlobProto, LayerParameter
 from fcn_repro.search import as_search_path
 
@@ -65,14 +65,10 @@ def declared(cls):
         fields = BVLC['LayerParameter'].DESCRIPTOR.fields_by_name[message].message_type.fields
         for name in (field.name for field in fields):
             path = f'{message}.{name}'
-            own = message == cls.fields and name in (*cls.ignored, *cls.unsupported)
-            other = message == 'fcn_repro_param' and name not in (cls.own_fields or fields_of_own())
-            if not own and not other and path not in cls.ignored:
+            left = (message == cls.fields and name in (*cls.ignored, *cls.unsupported)) \
+                or (message == OWN and name not in cls.own_fields)
+            if not left and path not in cls.ignored:
                 yield path
-
-
-def fields_of_own():
-    return BVLC['FcnReproParameter'].DESCRIPTOR.fields_by_name
 
 
 def refused_whole(cls, reads):

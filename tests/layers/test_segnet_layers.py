@@ -80,8 +80,8 @@ def refused(text, dialect=None, phase='TEST', **given):
           ('normalization: FULL', '', 'segnet', ('normalization', 'normalize')))),
     (X + layer('Dropout', 'd', 'x', 'y', 'fcn_repro_param { class_weight: 1 }'), None,
      ("'fcn_repro_param.class_weight'", 'does not read')),
-    (SCORES + layer('SoftmaxWithLoss', 'l', 'x l', 'y', 'fcn_repro_param { spatial: true }'), None,
-     ("'fcn_repro_param.spatial'", 'does not read')),
+    (SCORES + layer('SoftmaxWithLoss', 'l', 'x l', 'y', 'fcn_repro_param { per_channel: true }'), None,
+     ("'fcn_repro_param.per_channel'", 'does not read')),
 ])
 def test_what_a_layer_refuses(text, dialect, parts):
     said = refused(text, dialect)
@@ -214,7 +214,7 @@ def test_dropout_samples_when_testing():
 
 def test_a_map_is_dropped_as_a_whole():
     text = inputs(x=(40, 5, 3, 2)) + layer('Dropout', 'd', 'x', 'y', DROPOUT % (
-        '', 'fcn_repro_param { spatial: true }'))
+        '', 'fcn_repro_param { per_channel: true }'))
     y = make(text, phase='TRAIN').forward(x=torch.ones(40, 5, 3, 2))['y']
     maps = y.flatten(2)
     assert (maps == maps[:, :, :1]).all() and set(maps.unique().tolist()) == {0, 2}

@@ -102,7 +102,7 @@ def test_the_train_and_val_nets(name):
     for data, phase in (model.train, 'TRAIN'), (model.val, 'TEST'):
         text = filter_net(parse_net(model.net_text(data, recipe), FILE), phase)
         layers = list(text.message.layer)
-        assert sum(layer.fcn_repro_param.spatial for layer in layers) == (
+        assert sum(layer.fcn_repro_param.per_channel for layer in layers) == (
             sum(layer.name.startswith('drop') for layer in layers) if phase == 'TRAIN' else 0)
         reader = text.message.layer[0]
         assert reader.type == 'Python'

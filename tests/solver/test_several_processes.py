@@ -44,6 +44,37 @@ def reach(process, iteration):
             return
 
 
+# ---- statistics of all processes' batches --------------------------------------------------------
+
+def arrays(folder, size, batch):
+    with np.load(folder / f'normed-{size}-{batch}.npz') as found:
+        return dict(found)
+
+
+def test_synchronised_statistics_are_those_of_one_large_batch(tmp_path):
+    """Two processes of three images each are one of six: weights, histories, losses, and running
+    statistics, one update of them an iteration. Without the field they are not."""
+    small_voc(tmp_path / 'voc')
+    ended(start(2, tmp_path, 'synchronised', 3))
+    ended(start(1, tmp_path, 'synchronised', 6))
+    two, one = arrays(tmp_path, 2, 3), arrays(tmp_path, 1, 6)
+    assert two.keys() == one.keys() and {'a_bn 0', 'b_bn 1', 'b_scale 1', 'losses'} <= two.keys()
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    (tmp_path / 'normed-2-3').rename(tmp_path / 'before')
+    ended(start(2, tmp_path, 'synchronised', 3, 0, ''))
+    apart = arrays(tmp_path, 2, 3)
+    assert np.abs(apart['b_bn 0'] - one['b_bn 0']).max() > 0.01
+
+
+def test_synchronised_statistics_want_passes_side_by_side(tmp_path):
+    small_voc(tmp_path / 'voc')
+    found = several.wait(start(2, tmp_path, 'synchronised', 2, 3))
+    assert all(status == 1 for status, _, _ in found)
+    said = ''.join(err for _, _, err in found)
+    assert "layer 'a_bn' (BatchNorm)" in said and 'divides 3' in said
+
+
 # ---- what each process does ----------------------------------------------------------------------
 
 @pytest.mark.parametrize('size', [1, 2, 3, 4])

@@ -76,6 +76,20 @@ def pooling(draw, most_stride=3):
 
 
 @st.composite
+def adaptive(draw):
+    """Pooling to a size of its own, smaller or larger than the bottom's."""
+    size = [ints(draw, 1, 4) for _ in range(ints(draw, 1, 2))]
+    shape = [ints(draw, 1, 2), ints(draw, 1, 2), ints(draw, 1, 7), ints(draw, 1, 7)]
+    return Case('Pooling', [distinct(shape)], {
+        'pooling_param': {'pool': 'AVE'}, 'fcn_repro_param': {'output_size': size}})
+
+
+@st.composite
+def dropout_of_channels(draw):
+    return Case('Dropout', [blob(draw, 2)], {'fcn_repro_param': {'per_channel': True}})
+
+
+@st.composite
 def crop(draw):
     rank = ints(draw, 1, 5)
     axis = ints(draw, -rank, rank - 1)
@@ -225,7 +239,7 @@ CASES = {
     'Convolution': convolution(),
     'Crop': crop(),
     'Deconvolution': deconvolution(),
-    'Dropout': unary('Dropout'),
+    'Dropout': st.one_of(unary('Dropout'), dropout_of_channels()),
     'DummyData': dummy_data(),
     'Eltwise': several('Eltwise', eltwise_param=st.fixed_dictionaries({
         'operation': st.sampled_from(['SUM', 'PROD', 'MAX']), 'stable_prod_grad': st.booleans()})),
@@ -233,7 +247,7 @@ CASES = {
     'InnerProduct': inner_product(),
     'Input': inputs(),
     'LRN': lrn(),
-    'Pooling': pooling(),
+    'Pooling': st.one_of(pooling(), adaptive()),
     'Power': unary('Power', power_param=power(0, 1, 2, 3)),
     'ReLU': unary('ReLU', relu_param=st.fixed_dictionaries(
         {'negative_slope': st.sampled_from([0, 0.1, 1])})),

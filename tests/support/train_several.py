@@ -76,6 +76,51 @@ def train(folder, processes, *names):
             np.savez(folder / f'{name}-{processes.size}.npz', **found)
 
 
+CROPS = '''layer { name: "data" type: "Python" top: "data" top: "label" python_param {
+  module: "own_layers" layer: "OwnDataLayer" param_str: "{'voc_dir': '%s', 'split': 'train', "
+    "'seed': 7, 'mean': (104.0, 116.7, 122.7), 'crop': (16, 20), 'scale': (0.9, 1.1), "
+    "'mirror': True, 'batch_size': %d}" } }
+'''
+OWN = ' fcn_repro_param { synchronised: true }'
+NORMED = '''layer { name: "%(n)s" type: "Convolution" bottom: "%(b)s" top: "%(n)s"
+  convolution_param { num_output: 5 kernel_size: 3 pad: 1 stride: 2 bias_term: false
+    weight_filler { type: "msra" } } }
+layer { name: "%(n)s_bn" type: "BatchNorm" bottom: "%(n)s" top: "%(n)s"
+  batch_norm_param { moving_average_fraction: 0.9 } %(own)s }
+layer { name: "%(n)s_scale" type: "Scale" bottom: "%(n)s" top: "%(n)s"
+  scale_param { bias_term: true } }
+layer { name: "%(n)s_relu" type: "ReLU" bottom: "%(n)s" top: "%(n)s" }
+'''
+SCORES = '''layer { name: "score_fr" type: "Convolution" bottom: "b" top: "score_fr"
+  convolution_param { num_output: 3 kernel_size: 1 weight_filler { type: "msra" } } }
+layer { name: "score" type: "Interp" bottom: "score_fr" bottom: "data" top: "score" }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "loss"
+  loss_param { ignore_label: 255 normalization: FULL } }
+'''
+
+
+def synchronised(folder, processes, batch, passes='0', own=OWN, iterations='12'):
+    """Train with batch statistics: of `batch` images a pass; `passes` in all, 0 for one each."""
+    net = CROPS % (folder / 'voc', int(batch)) + NORMED % {'n': 'a', 'b': 'data', 'own': own} \
+        + NORMED % {'n': 'b', 'b': 'a', 'own': own} + SCORES
+    where = folder / f'normed-{processes.size}-{batch}'
+    text = processes.by_first(lambda: write_net(where, net, iterations))
+    more = {'iter_size_in_all': int(passes)} if int(passes) else {}
+    solver = run(Solver(text, prefix=where / 'train', device='cpu', processes=processes, **more))
+    if processes.first:
+        np.savez(where.with_suffix('.npz'), **result(solver))
+
+
+def write_net(where, net, iterations):
+    """The solver's file of a net, in a folder of its own."""
+    where.mkdir()
+    (where / 'train.prototxt').write_text(net)
+    text = where / 'solver.prototxt'
+    text.write_text(f'train_net: "train.prototxt" base_lr: 0.05 lr_policy: "fixed" momentum: 0.9 '
+                    f'max_iter: {iterations} random_seed: 5 weight_decay: 0.001')
+    return text
+
+
 def long(folder, processes, state=None, until='100000'):
     """Train until a signal ends it; prints each iteration."""
     solver = make(folder, (('max_iter: 6', f'max_iter: {until}'), ('snapshot: 3', 'snapshot: 10')),
@@ -136,7 +181,8 @@ def score(folder, processes, out):
     evaluate_and_report(net, folder / out, pictures=3, processes=processes)
 
 
-TASKS = {'train': train, 'long': long, 'elastic': elastic, 'leave': leave, 'score': score}
+TASKS = {'train': train, 'synchronised': synchronised, 'long': long, 'elastic': elastic,
+         'leave': leave, 'score': score}
 
 
 def main():

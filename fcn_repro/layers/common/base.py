@@ -36,7 +36,7 @@ class Layer:
     internal = False     # unknown to Caffe: made by passes (common/internal.py)
     fields = None        # name of its message in LayerParameter
     further_messages = ()   # other messages of LayerParameter that it reads
-    own_fields: tuple[str, ...] | None = None   # of fcn_repro_param, those that it reads; None: all
+    own_fields = ()      # of fcn_repro_param, this project's own message, those that it reads
     unsupported = ()     # fields of its own message that are rejected when they are set
     instead = 'Remove the field.'   # of them
     ignored = ()         # those that change no result here ('engine'); of other messages, dotted
@@ -47,6 +47,7 @@ class Layer:
     overwritable = False     # backward does not read the tops: an in-place layer may destroy them
     shares_data = False      # the tops are the bottom's memory
     stateful = False         # forward continues from what the forward pass before left
+    synchronised = False     # its passes exchange values with those of the other processes
     replayable = True        # forward and backward are fixed sequences of kernels (CUDA graphs)
     product = False      # computes in the net's 16-bit type, where it has one (net/plan.py)
     makes_tops = False   # its tops surely have memory of their own (net/cost.py)

@@ -29,13 +29,9 @@ def check_fields(node: Any, types: Mapping[str, Any], file: str) -> None:
     """
     cls = types[node.type]
     others = set(foreign_messages(node.param, cls))
-    if OWN in others:
-        raise FcnError(f"'{OWN}' is set, but this type does not read it", line=node.line,
+    for path in [OWN] if OWN in others else own_paths(node.param, cls):
+        raise FcnError(f"'{path}' is set, but this type does not read it", line=node.line,
                        layer=node.name, type=node.type, do='Remove it.')
-    for field, _ in getattr(node.param, OWN).ListFields():
-        if cls.own_fields is not None and field.name not in cls.own_fields:
-            raise FcnError(f"'{OWN}.{field.name}' is set, but this type does not read it",
-                           line=node.line, layer=node.name, type=node.type, do='Remove it.')
     for path in added_fields(node.param):
         message = path.partition('.')[0]
         if message in others and (path != message or any(message in messages_of(other)
@@ -51,7 +47,14 @@ def check_fields(node: Any, types: Mapping[str, Any], file: str) -> None:
 
 def messages_of(cls: Any) -> tuple[str, ...]:
     """The parameter messages of LayerParameter that a type reads."""
-    return (*((cls.fields,) if cls.fields else ()), *cls.further_messages)
+    return (*((cls.fields,) if cls.fields else ()), *cls.further_messages,
+            *((OWN,) if cls.own_fields else ()))
+
+
+def own_paths(param: Any, cls: Any) -> list[str]:
+    """The set fields of a LayerParameter's own message that a type does not read."""
+    return [f'{OWN}.{field.name}' for field, _ in getattr(param, OWN).ListFields()
+            if field.name not in cls.own_fields]
 
 
 def foreign_messages(param: Any, cls: Any) -> Iterator[str]:

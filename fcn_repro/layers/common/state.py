@@ -66,6 +66,8 @@ class RunState:
     which data are read ahead; postponed, which collects (position, Node.key, values) for
     Layer.write, so that the solver can write all in the order of positions (None: layers write at
     once).
+    together: the group of processes, while all of them compute a training pass side by side; layers
+    may exchange values then (together.py).
     Set while a training pass is recorded (net/train_graphs.py): unchecked, by which loss layers
     give NaN for a bad label instead of waiting for the GPU to find it; drawn, which keeps what
     random layers draw, {layer: (tensor, what fills it)}; postponed, as above.
@@ -81,5 +83,6 @@ class RunState:
     filters: dict[tuple[str, int], Any] = field(default_factory=dict, compare=False)
     share: Share = field(default_factory=Share)
     postponed: list[Any] | None = None
+    together: Any = None
     unchecked: bool = False
     drawn: dict[Any, Any] | None = None

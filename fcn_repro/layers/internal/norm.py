@@ -11,7 +11,8 @@ class Norm(InternalLayer):
     """(N, C, …) -> scale (x - mean) / sqrt(var + eps) + bias, per channel, in torch's own kernel.
 
     Parameters: the BatchNorm's three, then the Scale's scale and bias (C,). Running statistics are
-    written as BatchNorm does. A batch of one value a channel runs through the two layers in turn.
+    written as BatchNorm does. A batch of one value a channel, and one whose statistics several
+    processes share, runs through the two layers in turn.
     """
 
     type = 'Norm'
@@ -22,6 +23,7 @@ class Norm(InternalLayer):
         super().setup()
         norm, scale = self.node.parts
         self.norm, self.scale = BatchNorm(norm, self.state), Scale(scale, self.state)
+        self.synchronised = self.norm.synchronised
 
     def shape(self, bottoms):
         return self.norm.shape(bottoms)
@@ -29,7 +31,7 @@ class Norm(InternalLayer):
     def forward(self, bottoms, params):
         x, running, scale, bias = bottoms[0], params[:3], params[3], params[4]
         eps = self.norm.param.eps
-        if x.numel() == x.shape[1]:         # torch refuses one value a channel
+        if self.norm.shared or x.numel() == x.shape[1]:     # torch refuses one value a channel
             return self.scale.forward(self.norm.forward(bottoms, running), params[3:])
         if self.norm.stored:
             mean, variance = self.norm.statistics(running)

@@ -87,7 +87,7 @@ def spatial_dropout(layer):
         layer.type = 'Dropout'
         layer.dropout_param.dropout_ratio = ratio
         layer.dropout_param.sample_weights_test = True
-        layer.fcn_repro_param.spatial = True
+        layer.fcn_repro_param.per_channel = True
     else:
         layer.type = 'Power'
         layer.power_param.scale = 1 / (1 - ratio)
