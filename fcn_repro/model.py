@@ -61,15 +61,15 @@ class Model:
         return self._each(image, lambda found: found.labels, False)
 
     def scores(self, image: Any) -> Any:
-        """The scores (C, H, W) float32 of an image, as the net gives them; of several images as
-        segment."""
+        """The scores (C, H, W) float32 of an image, as the net gives them; of a net that runs in
+        windows (Dilation's) their probabilities; of several images as segment."""
         return self._each(image, lambda found: found.scores, True)
 
     def probabilities(self, image: Any) -> Any:
         """The probability of each class, (classes, H, W) float32: the softmax of the scores, or, of
         a net with one channel, those of background and object; of several images as segment.
         FcnError for a net that has none."""
-        return self._each(image, lambda found: self.output.probabilities(found.scores), True)
+        return self._each(image, lambda found: found.probabilities(self.output), True)
 
     def _each(self, image: Any, take: Any, scores: bool) -> Any:
         if isinstance(image, np.ndarray) and image.ndim == 4:

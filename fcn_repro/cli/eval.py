@@ -56,6 +56,7 @@ from .arguments import (
     processes_of_command,
     say_dialect,
 )
+from .views import add_views, views_of
 from .which_run import add_run_options, check_named, results_of, run_meant
 
 SHOWN = 10                      # settings of a search
@@ -92,7 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--submit', metavar='FILE', help="write the archive for VOC's server, a "
                         '.tgz; splits without labels, such as test, are taken too')
     parser.add_argument('--out', metavar='DIR', help='default: eval in the folder of the run, '
-                        'or runs/eval/WEIGHTS for a net or weights of your own')
+                        'or runs/eval/WEIGHTS for a net or weights of your own; with options of '
+                        'views eval-views, or runs/eval/WEIGHTS-views')
     parser.add_argument('--device')
     parser.add_argument('--verbose', action='store_true', help='list every layer that takes '
                         'weights, not only those that are not simply copied')
@@ -104,6 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workers(parser)
     add_precision(parser)
     add_optimisations(parser)
+    add_views(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -141,14 +144,17 @@ def score(args: argparse.Namespace, processes: Processes) -> None:
                                              data, net.options.workers)
         print_search(source_of, args, grid)
         return
-    out = Path(args.out or source.out)
+    views = views_of(args)
+    out = Path(args.out or (source.out if views.plain else
+                            source.out.with_name(f'{source.out.name}-views')))
     report = args.report if args.report != '' else \
-        (out if args.out or source.run is None else source.run.folder) / REPORT
+        (out if args.out or source.run is None or not views.plain else source.run.folder) / REPORT
     if report is not None:
         check_report(report)
     scored = evaluate_and_report(net, out, args.pictures, args.images, args.rule, args.output,
                                 args.threshold, processes, data=data, submit=args.submit,
-                                weights=weights, provenance=read_extra(weights), crf=crf)
+                                weights=weights, provenance=read_extra(weights), crf=crf,
+                                views=views)
     if scored is None:
         print('the split has no labels: no score')
     elif report is not None and processes.first:

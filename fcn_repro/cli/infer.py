@@ -54,6 +54,7 @@ from .arguments import (
     say_dialect,
 )
 from .reporting import remedy, show
+from .views import add_views, views_of
 from .which_run import add_run_options, check_named, results_of, run_meant
 
 SEVERAL_PROCESSES = True        # torchrun may start it several times, to work together
@@ -102,6 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_user_code(parser)
     add_precision(parser)
     add_optimisations(parser)
+    add_views(parser)
     grid = parser.add_argument_group("a classifier's class grid")
     grid.add_argument('--heatmap', action='store_true', help='cast a classifier into a fully '
                       'convolutional net, and draw its probabilities')
@@ -152,11 +154,11 @@ def heatmaps(args: argparse.Namespace, net: Net, size: Sequence[int], source: So
 def label_maps(args: argparse.Namespace, net: Net, source: Source) -> LabelMaps:
     """The job of label maps; prints what the outputs are taken as."""
     outputs, crf = find_outputs(net, args.output, args.threshold), crf_of_args(args)
-    job = LabelMaps(Segmenter(net, args.mean or source.mean, outputs, args.tile, crf),
-                    source.classes if args.classes is None else args.classes,
+    segmenter = Segmenter(net, args.mean or source.mean, outputs, args.tile, views_of(args), crf)
+    job = LabelMaps(segmenter, source.classes if args.classes is None else args.classes,
                     Files(**{name: getattr(args, name) for name in FILES}), source.colours)
-    for output in outputs:
-        print(output.words if crf is None else f'{output.words}, after {crf.words}')
+    for words in (*(output.words for output in outputs), *segmenter.words):
+        print(words)
     return job
 
 
@@ -186,9 +188,11 @@ def check_heatmap_options(args: argparse.Namespace) -> None:
         if getattr(args, name) not in (None, False):
             raise FcnError(f'--{name.replace("_", "-")} is for the class grid of a classifier',
                            do='Give --heatmap, or leave it out.')
-    for name in ('output', 'threshold', 'tile', 'crf', *FILES) if args.heatmap else ():
+    for name in ('output', 'threshold', 'tile', 'crf', 'sliding', 'scales', 'flip', 'base_size',
+                 *FILES) if args.heatmap else ():
         if getattr(args, name) not in (None, False, []):
-            raise FcnError(f'--{name} is for label maps', do='Leave out --heatmap, or this.')
+            raise FcnError(f'--{name.replace("_", "-")} is for label maps',
+                           do='Leave out --heatmap, or this.')
 
 
 def choose(args: argparse.Namespace, photos: Sequence[Path]) -> Source:

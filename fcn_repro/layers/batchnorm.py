@@ -86,6 +86,18 @@ class BatchNorm(Layer):
         scale = torch.where(factor == 0, 0, 1 / factor)
         return mean * scale, variance * scale
 
+    @classmethod
+    def folds(cls, param):
+        p = param.batch_norm_param
+        return p.use_global_stats or not p.HasField('use_global_stats')
+
+    def affine(self, params):
+        if not self.stored:
+            return None
+        mean, variance = self.statistics(params)
+        scale = (variance + self.param.eps).rsqrt()
+        return scale, -mean * scale
+
     def add(self, params, mean, unbiased):
         """Add a batch's mean and unbiased variance (C,) to the running ones."""
         values = mean.detach(), unbiased.detach()

@@ -30,6 +30,15 @@ class Scale(BroadcastLayer):
         y = x * self.broadcast(factor, x)
         return [y + self.broadcast(params[0], x) if params else y]
 
+    @classmethod
+    def folds(cls, param):
+        p = param.scale_param
+        return len(param.bottom) == 1 and p.axis == 1 and p.num_axes == 1
+
+    def affine(self, params):
+        scale, *bias = params
+        return scale, bias[0] if bias else torch.zeros_like(scale)
+
     def torch_code(self, code):
         x, blobs = code.bottoms[0], [self.blob_shape(blob, code.dims[0]) for blob in code.blobs]
         if len(code.bottoms) == 1:

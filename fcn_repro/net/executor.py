@@ -108,7 +108,8 @@ class PlannedExecutor:
         losses = []
         for step in plan.steps:
             with located(self.net.graph.file, step.node):
-                params = self.params_of(step.node, step.dtype)
+                params = self.params_of(step.node, step.dtype if step.layer.casts_params
+                                        else None)
                 tops = step.layer.forward(bottoms_of(step, values), params)
             values.update(zip(step.node.tops, tops, strict=True))
             losses += [weight * values[v].sum() for v, weight in step.losses]

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from ..errors import FcnError
+from ..errors import FcnError, located
 from ..layers.common.coordinates import Reach
 from ..ops.conv import may_be_winograd
 from ..ops.winograd import TILE
@@ -103,14 +103,7 @@ class Tiling:
     def shapes(self, height: int, width: int) -> Shapes:
         """{value: shape} for an input of this size, of all values that the targets need; nothing is
         allocated, and no size is too large. FcnError for an input that the layers do not take."""
-        shapes = dict(self.net.shapes)
-        shapes[self.source] = (*shapes[self.source][:2], height, width)
-        for node in self.net.graph.nodes:
-            if node.bottoms:
-                bottoms = [shapes[v] for v in node.bottoms]
-                shapes.update(zip(node.tops, map(tuple, self.net.layer(node).shape(bottoms)),
-                                  strict=True))
-        return shapes
+        return shapes_of(self.net, self.source, height, width)
 
     def part(self, axis: int, cells: Span, shapes: Shapes) -> Span:
         """The part of the input, along an axis (0: y, 1: x), that these cells of the targets depend
@@ -147,3 +140,17 @@ class Tiling:
     def _spans(self, axis: int, size: int, side: int) -> list[Span]:
         step = max(side // self.stride[axis], 1) * self.stride[axis]
         return [Span(first, min(first + step, size)) for first in range(0, size, step)]
+
+
+def shapes_of(net: Net, source: int, height: int, width: int) -> Shapes:
+    """{value: shape} of a net whose input `source` is of this size; nothing is allocated. FcnError,
+    with the layer, for a size that the layers do not take."""
+    shapes = dict(net.shapes)
+    shapes[source] = (*shapes[source][:2], height, width)
+    for node in net.graph.nodes:
+        if node.bottoms:
+            bottoms = [shapes[v] for v in node.bottoms]
+            with located(net.graph.file, node):
+                shapes.update(zip(node.tops, map(tuple, net.layer(node).shape(bottoms)),
+                                  strict=True))
+    return shapes

@@ -41,6 +41,7 @@ from .printing import show
 from .scoring import ImageScore, Totals, image_metrics, score_image
 from .sources import GivenSource, Source, checked, files_of, val_sources
 from .submission import Submission
+from .views import Views
 
 NAMED = 5               # files that an error lists
 ROUNDED = 0.5           # by what a mean pixel may differ from Caffe's: it is often given rounded
@@ -51,7 +52,8 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
                         threshold: float | None = None, processes: Processes = ALONE, *,
                         data: DataLayer | None = None, submit: str | Path | None = None,
                         weights: str | Path = '', provenance: Mapping[str, Any] | None = None,
-                        crf: Crf | None = None) -> Evaluation | None:
+                        crf: Crf | None = None, views: Views | None = None
+                        ) -> Evaluation | None:
     """Evaluate a net on a split, print the tables, and write them and pictures below `out`.
 
     net: a val net, which reads its data; or a deploy net, with `data`, whose images it is given.
@@ -61,15 +63,19 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
     into a folder in it, named as its blob. processes: those that all call this, each with the net,
     to share the images; the counts are those of one process. submit: the archive to write for VOC's
     server. weights, provenance: the file, and what it records of itself, for the results. crf:
-    after the net; the results say so.
+    after the net; the results say so. views: of a Segmenter, for a deploy net.
 
     Returns the Evaluation; None where the split has no labels, which `submit` alone takes. Writes
     metrics.json, metrics.csv, images.csv, pictures/<id>.png and pictures.png. A call that was
     interrupted goes on from partial.jsonl if net, weights and split are the same. Files of the data
     that cannot be read are reported at the end, when all others are scored.
-    FcnError for such data, a net without a score, and a folder that cannot be written, or that
-    another evaluation is using.
+    FcnError for such data, a net without a score, views for a val net, and a folder that cannot be
+    written, or that another evaluation is using.
     """
+    if data is None and views is not None and not views.plain:
+        raise FcnError('a val net reads its data itself, so it has no other views of them',
+                       file=str(net.graph.file), code='views-of-val',
+                       do='Give a deploy net, and its data.')
     source_data, out = data_layer(net) if data is None else data, Path(out)
     heads = find_heads(net, output, threshold) if data is None else \
         [Head(find_output(net, output, threshold))]
@@ -81,9 +87,12 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
         found: list[Evaluation] = []
         given: Sequence[Source] = val_sources(
             net, heads, processes, crf) if data is None else [
-            GivenSource(net, heads[0].output, data, net.options.workers, processes, crf)]
+            GivenSource(net, heads[0].output, data, net.options.workers, processes, views, crf)]
         for head, source in zip(heads, given, strict=True):
-            print(head.words if crf is None else f'{head.words}, after {crf.words}')
+            for words in (head.words, *words_of(source)):
+                print(words)
+            if crf is not None:
+                print(f'after it {crf.words}')
             submission = None if submit is None else Submission(
                 submit, out / 'submission', folder_of(source_data), head.output.classes)
             folder = out if head is heads[0] else confined(out, head.output.blob, 'blob')
@@ -95,6 +104,11 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
             found.append(evaluation)
     return replace(found[0], others=dict(zip(
         (head.output.blob for head in heads[1:]), found[1:], strict=True)))
+
+
+def words_of(source: Source) -> tuple[str, ...]:
+    """How images are shown to the net, for people; () for whole ones."""
+    return source.segmenter.words if isinstance(source, GivenSource) else ()
 
 
 def folder_of(data: DataLayer) -> str | Path:
@@ -169,7 +183,8 @@ class Pass:
                 'net': hash_of('\n'.join(str(node.param) for node in net.graph.nodes)),
                 'output': [self.output.blob, self.output.threshold], 'classes': self.classes,
                 'device': net.options.device.type, 'precision': net.options.precision,
-                'mean': None if mean is None else list(map(float, mean))}
+                'mean': None if mean is None else list(map(float, mean)),
+                **({'views': words} if (words := words_of(self.source)) else {})}
 
     def run(self) -> dict[int, ImageScore]:
         """{k: score} of all images of all processes, in order. FcnError for files that cannot be
@@ -343,7 +358,16 @@ class Pass:
             warnings=doubts(mean, provenance, getattr(data, 'own_mean', None)),
             provenance=provenance, worst=[examples[k] for k in worst if k in examples],
             best=[examples[k] for k in best if k in examples], resumed=self.resumed, other=other,
-            colours=data.colours, crf=self.crf.words if self.crf else '')
+            colours=data.colours, crf=self.crf.words if self.crf else '',
+            views=views_of(self.source))
+
+
+def views_of(source: Source) -> dict[str, Any]:
+    """For Evaluation.views."""
+    if not (words := words_of(source)):
+        return {}
+    assert isinstance(source, GivenSource)
+    return {**source.segmenter.views.as_json(), 'words': list(words)}
 
 
 def fields_of(error: FcnError) -> dict[str, Any]:

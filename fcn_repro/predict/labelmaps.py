@@ -113,8 +113,7 @@ def write(kind: str, path: Path, image: np.ndarray, name: str, output: Output,
     elif kind == 'binary':
         write_png(Image.fromarray(np.where(labels, 255, 0).astype(np.uint8)), path)
     elif kind == 'probabilities' and found.scores is not None:
-        refined = output.probabilities(found.scores) if found.refined is None else found.refined
-        write_bytes(npz(refined, names), path, failed)
+        write_bytes(npz(found.probabilities(output), names), path, failed)
 
 
 def names_of(net_file: str, outputs: Sequence[Output],

@@ -19,6 +19,8 @@ def show(found: Evaluation, rows: Sequence[Row], out: Path) -> None:
           f'{1000 * median(times.waited):.0f} ms an image')
     print(times_lines(found))
     print(f'\n{metrics_table(found.metrics, found.names)}')
+    if found.shown:
+        print(f'of {found.shown}')
     if found.other is not None and (line := rules_line(
             found.hist, found.metrics, found.other, found.rule, found.names)):
         print(line)

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ..data.image import check_label
+from ..data.image import MEAN, check_label
 from ..data.layer import DataLayer, SegDataLayer
 from ..data.order import Share
 from ..data.prefetch import Prefetch
@@ -25,10 +25,12 @@ from ..net.net import Net
 from ..sizes import dims
 from .crf import Crf
 from .heads import Head, find_heads
-from .labels import data_layer, image_input, python_layer, score_layer, single_sample
+from .labels import data_layer, python_layer, score_layer, single_sample
 from .metrics import Confusion
 from .outputs import Output
 from .scoring import Seconds
+from .segmenter import Segmenter
+from .views import Views
 
 TABLE_3 = 'seg11valid'      # the split of the paper's Tables 2 and of the release's scores
 
@@ -137,15 +139,16 @@ def val_sources(net: Net, heads: Sequence[Head], processes: Processes = ALONE,
 
 
 class GivenSource:
-    """A deploy net that is given a data layer's images, which `workers` threads read ahead.
-    FcnError for a net whose input is not one image."""
+    """A deploy net that is given a data layer's images, which `workers` threads read ahead. views:
+    of a Segmenter. FcnError as there."""
 
     label = ''
 
     def __init__(self, net: Net, output: Output, data: DataLayer, workers: int = 0,
-                 processes: Processes = ALONE, crf: Crf | None = None):
-        image_input(net)
-        self.crf = crf
+                 processes: Processes = ALONE, views: Views | None = None,
+                 crf: Crf | None = None):
+        self.segmenter = Segmenter(net, getattr(data, 'mean', MEAN), (output,), views=views,
+                                   crf=crf)
         self.net, self.output, self.data, self.workers = net, output, data, workers
         self.share = Share(processes.rank, processes.size, processes.size)
         self.ahead = Prefetch(self.read)
@@ -162,17 +165,29 @@ class GivenSource:
         sample, blob, reading = self.ahead.take(k, self.workers, self.share)
         waiting = time.perf_counter() - start
         start = time.perf_counter()
-        if self.crf is None:
-            prediction, _ = self.output.predict(self.net, data=blob)
-        else:
-            values = self.output.values(self.net, data=blob)
-            prediction = self.crf.read(self.output, values, sample.image).labels
+        prediction = self.run(sample.image, blob)
         return sample, prediction, Seconds(time.perf_counter() - start, reading, waiting)
 
     def values(self, k: int) -> tuple[Sample, torch.Tensor]:
         """The k-th sample, and the output's values (C, H, W) for it."""
         sample, blob, _ = self.ahead.take(k, self.workers, self.share)
         return sample, self.output.values(self.net, data=blob)
+
+    def run(self, image: np.ndarray, blob: np.ndarray) -> np.ndarray:
+        """The label map of an image and its blob. FcnError for a size that the net does not
+        take."""
+        size = image.shape[:2]
+        if self.segmenter.averages or self.segmenter.crf is not None:
+            self.segmenter.check(*size)
+            return self.segmenter.predict(image)[0].labels
+        try:
+            prediction, _ = self.output.predict(self.net, data=blob)
+        except FcnError:
+            self.segmenter.check(*size)         # says so of a net that takes one size
+            raise
+        if prediction.shape != size:
+            self.segmenter.check(*size)
+        return prediction
 
 
 def given_voc(folder: str | Path, split: str | None, sbd: str | Path | None,

@@ -142,7 +142,9 @@ def scores(found: Evaluation, run: RunFacts | None) -> str:
     cards = ''.join(f'<div class="card"><b>{percent(value)}</b>{title}</div>'
                     for title, value in zip(TITLES, values, strict=True))
     head = ''.join(f'<th class="n">{title}</th>' for title in TITLES)
-    rows = [score_row('this net', [100 * v for v in values], found.split or 'its data', 'mine')]
+    mine = found.split or 'its data'
+    rows = [score_row('this net', [100 * v for v in values],
+                      f'{mine}; {found.shown}' if found.shown else mine, 'mine')]
     same = run.net if run else ''
     rows += [score_row(stated.name, stated.scores, stated.source,
                        'same' if stated.key == same else '') for stated in seg11valid()]

@@ -63,7 +63,8 @@ class Evaluation:
     warnings: sentences. provenance: what the weights record of themselves. resumed: how many of the
     images an interrupted call had done. other: the Metrics by the other rule. others: of a net with
     several heads the evaluations of the others, by blob. colours: (256, 3) uint8 RGB of the
-    classes, None for VOC's. crf: the CRF after the net, in words; '' without.
+    classes, None for VOC's. crf: the CRF after the net, in words; '' without. views: where images
+    were not shown to the net once and whole, how: predict.views.Views.as_json, and `words`.
     """
     metrics: Any
     hist: np.ndarray
@@ -92,6 +93,12 @@ class Evaluation:
     others: Mapping[str, Evaluation] = field(default_factory=dict)
     colours: np.ndarray | None = None
     crf: str = ''
+    views: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> str:
+        """How images were shown to the net, in words; '' for once and whole."""
+        return '; '.join(self.views.get('words', ()))
 
     @property
     def classes(self) -> list[str]:
@@ -123,6 +130,7 @@ def as_json(found: Evaluation) -> str:
         'net': found.net, 'weights': found.weights, 'voc': found.folder, 'split': found.split,
         'mean': None if found.mean is None else list(map(float, found.mean)),
         'crf': found.crf or None, 'warnings': list(found.warnings), 'resumed': found.resumed,
+        'views': dict(found.views) or None,
         'iu_by_distance': [{'to': end, 'mean_iu': iu, 'pixels': share}
                            for end, iu, share in found.by_distance],
         'provenance': {key: str(value) for key, value in found.provenance.items()},

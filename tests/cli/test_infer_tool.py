@@ -152,7 +152,9 @@ def test_bad_nets(tmp_path, capsys):
         parts=["'data' is 1x1x24x24", 'colour'])
     two_outputs = SEGMENT.replace('score', 'a') + SEGMENT.replace('score', 'b')
     bad(capsys, tmp_path, x, net=INPUT % (24, 24) + two_outputs, parts=['outputs are a, b'])
-    valid = INPUT % (24, 24) + SEGMENT.replace(' pad: 1', '')
+    valid = INPUT % (24, 24) + SEGMENT.replace('pad: 1', 'stride: 2').replace('score', 's') + (
+        'layer { name: "score" type: "Deconvolution" bottom: "s" top: "score" convolution_param { '
+        'num_output: 21 kernel_size: 4 stride: 2 } }')
     small = save(tmp_path / 'small.png', noise(2, 2))
     bad(capsys, tmp_path, small, net=valid, parts=[
         'small.png', '2x2 does not go through', 'larger'])

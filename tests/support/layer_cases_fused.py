@@ -87,6 +87,21 @@ def convolution_relu(draw):
 
 
 @st.composite
+def folded_convolution(draw):
+    kernel, size = ([ints(draw, 1, 3) for _ in 'yx'] for _ in 'ks')
+    channels, outputs, bias = ints(draw, 1, 3), ints(draw, 1, 3), draw(st.booleans())
+    parts = [make_node('Convolution', 1, 1, {'convolution_param': {
+        'num_output': outputs, 'kernel_h': kernel[0], 'kernel_w': kernel[1], 'bias_term': bias}}),
+        make_node('BatchNorm', 1, 1, {}), make_node('Scale', 1, 1, {'scale_param': {
+            'bias_term': True}})]
+    x = distinct([ints(draw, 1, 2), channels, *(k + n for k, n in zip(kernel, size, strict=True))])
+    params = [distinct([outputs, channels, *kernel], 1), *[distinct([outputs], 2)] * bias,
+              distinct([outputs], 3), 1 + distinct([outputs], 4).abs(), torch.ones(1).double(),
+              distinct([outputs], 5), distinct([outputs], 6)]
+    return Case('FoldedConvolution', [x], params=params, parts=tuple(parts))
+
+
+@st.composite
 def spread_pooling(draw):
     kernel, by = ([ints(draw, 1, 3), ints(draw, 1, 3)] for _ in 'kb')
     pad = [ints(draw, 0, k - 1) for k in kernel]
@@ -116,6 +131,7 @@ def repeat_border(draw):
 
 CASES = {
     'ConvolutionReLU': convolution_relu(),
+    'FoldedConvolution': folded_convolution(),
     'LabelMap': label_map(),
     'Norm': norm(),
     'RepeatBorder': repeat_border(),

@@ -53,6 +53,7 @@ class Layer:
     makes_tops = False   # its tops surely have memory of their own (net/cost.py)
     reads_data = False   # its tops depend on files, or on a user's code
     narrow = False       # takes 16-bit floats as they come; the others get float32
+    casts_params = True  # of a product: its parameters, too, are given in the 16-bit type
 
     # What it computes
     position_invariant = False      # one continuous function of what `window` covers, everywhere
@@ -155,6 +156,17 @@ class Layer:
         """The node of this layer with stride 1, the cells of its window `by` cells (y, x) apart:
         what it computes for a bottom that has `by` times as many cells a side (net/dense.py). None
         where the type has no such form."""
+        return None
+
+    @classmethod
+    def folds(cls, param: Any) -> bool:
+        """Whether a layer of this message, with one bottom, is in TEST a scale and a shift for each
+        channel (axis 1) that its parameters alone give: what `affine` returns."""
+        return False
+
+    def affine(self, params: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """(scale, shift), each (C,), of a layer that folds: the top is scale x + shift; None where
+        that depends on more than the parameters."""
         return None
 
     def macs_per_cell(self, channels: int) -> tuple[float, int]:

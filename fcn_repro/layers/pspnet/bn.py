@@ -62,6 +62,17 @@ class BN(Layer):
             return [(x - mean) * scale + bias.detach()]
         return [Normalise.apply(x, slope, bias, mean, variance, self.param.eps)]
 
+    @classmethod
+    def folds(cls, param):
+        return True
+
+    def affine(self, params):
+        if not self.stored:
+            return None
+        slope, bias, mean, variance = (param.reshape(-1) for param in params)
+        scale = slope * (variance + self.param.eps).rsqrt()
+        return scale, bias - mean * scale
+
     def add(self, params, mean, variance):
         """Add a batch's statistics to the moving ones."""
         if self.state.postponed is None:

@@ -1,0 +1,61 @@
+"""fold_norm: Convolution + BatchNorm, Scale or BN (+ ReLU) -> FoldedConvolution, in TEST."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from ..layers import layer_class
+from ..net.graph import Graph, Node
+from ..proto import TEST
+from ..proto.dialects import dialect_of
+
+
+def fold_norm(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
+    """Fold the layers after a Convolution that are a scale and a shift for each channel into its
+    weights, and the ReLU after them into its kernel, at the Convolution's place (before
+    fuse_norm, after collapse_border).
+
+    Precondition: the net is in TEST; the Convolution has one bottom and one top, and its channels
+    along axis 1; behind it at least one layer that folds (Layer.folds) and maybe a ReLU with
+    negative_slope 0 follow, each the only reader of the one before; none of the values between them
+    is of a blob in `keep`. None has a loss weight or propagate_down.
+    """
+    if graph.phase != TEST:
+        return graph
+    chains = {node: chain for node in graph.nodes if (chain := _chain(graph, node, keep))}
+    if not chains:
+        return graph
+    gone = {node for chain in chains.values() for node in chain}
+    nodes = tuple(replace(node, type='FoldedConvolution', tops=chains[node][-1].tops,
+                          parts=(node, *chains[node])) if node in chains else node
+                  for node in graph.nodes if node not in gone)
+    return replace(graph, nodes=nodes)
+
+
+def _chain(graph: Graph, node: Node, keep: Collection[str]) -> list[Node]:
+    """The nodes behind this one that can be folded into it; [] if it is no such Convolution."""
+    if node.type != 'Convolution' or len(node.bottoms) != 1 or not _plain(node) \
+            or node.param.convolution_param.axis != 1:
+        return []
+    found: list[Node] = []
+    while (after := _only_reader(graph, (found or [node])[-1], keep)) is not None:
+        if layer_class(after.type, dialect_of(after.param)).folds(after.param):
+            found.append(after)
+            continue
+        if found and after.type == 'ReLU' and after.param.relu_param.negative_slope == 0:
+            found.append(after)
+        break
+    return found
+
+
+def _only_reader(graph: Graph, node: Node, keep: Collection[str]) -> Node | None:
+    """The one node that reads a node's one top, if the top need not be kept."""
+    top, = node.tops
+    readers = graph.consumers(top)
+    if len(readers) != 1 or graph.values[top] in keep:
+        return None
+    plain = _plain(readers[0]) and len(readers[0].bottoms) == len(readers[0].tops) == 1
+    return readers[0] if plain else None
+
+
+def _plain(node: Node) -> bool:
+    return not node.param.propagate_down and not any(node.param.loss_weight)

@@ -1,0 +1,235 @@
+"""fold_norm: its sites; equal outputs; refolded when anything is written; where it steps aside."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from layer_evidence import reference_for
+from texts import conv, graph, inputs, layer
+
+from fcn_repro.net import Net
+from fcn_repro.net.graph import build
+from fcn_repro.net.placement import place
+from fcn_repro.passes import DEFAULT, fold_norm, fuse_norm
+from fcn_repro.proto.prototxt import read_net
+from fcn_repro.recipe.models import MODELS
+
+PROTOTXT = Path(__file__).parents[2] / 'prototxt'
+# all others: 0; the other five of own-fcn16s normalise sums
+SITES = dict.fromkeys(('own-fcn16s', 'own-full-fcn16s', 'own-classifier'), 13)
+
+DATA = inputs(data=(2, 16, 9, 12))
+NORM = layer('BatchNorm', 'norm', 'c', 'n')
+SCALE = layer('Scale', 'scale', 'n', 's', 'scale_param { bias_term: true }')
+RELU = layer('ReLU', 'relu', 's', 'r')
+BN = layer('BN', 'bn', 'c', 'b', 'bn_param { slope_filler { value: 1 } bias_filler { value: 0 } }')
+END = layer('Power', 'end', 'r', 'end', 'power_param { scale: 2 }')
+
+
+def convolution(field='pad: 1', more=''):
+    return conv('conv', 'data', 'c', num_output=16, kernel=3, field=field, more=more)
+
+
+def in_place(text):
+    """The same layers, each written over its bottom."""
+    for name in 'nsrb':
+        text = text.replace(f'"{name}"', '"c"')
+    return text
+
+
+CHAINS = {
+    'BatchNorm + Scale + ReLU': convolution() + NORM + SCALE + RELU + END,
+    'without a bias': convolution('pad: 1 bias_term: false') + NORM + SCALE + RELU + END,
+    'in place': in_place(convolution() + NORM + SCALE + RELU + END),
+    'BatchNorm alone': convolution() + NORM + layer('Power', 'end', 'n', 'end'),
+    'Scale alone': convolution() + layer('Scale', 'scale', 'c', 'end'),
+    'BatchNorm + ReLU': convolution() + NORM + layer('ReLU', 'relu', 'n', 'r') + END,
+    'groups, dilation and stride': convolution('pad: 2 group: 4 dilation: 2 stride: 2')
+    + NORM + SCALE + RELU + END,
+    "PSPNet's BN": convolution() + BN + layer('ReLU', 'relu', 'b', 'r') + END,
+    "PSPNet's BN, frozen, in place": in_place(convolution() + BN.replace(
+        'bn_param {', 'bn_param { frozen: true ') + layer('ReLU', 'relu', 'b', 'r')) + layer(
+            'Power', 'end', 'c', 'end'),
+}
+
+
+def folded(graph, keep=frozenset()):
+    return [node for node in fold_norm(graph, keep).nodes if node.type == 'FoldedConvolution']
+
+
+@pytest.mark.parametrize('name', [name for name in MODELS
+                                  if (PROTOTXT / name / 'deploy.prototxt').exists()])
+def test_sites_in_each_shipped_net(name):
+    deploy = build(read_net(PROTOTXT / name / 'deploy.prototxt'), 'TEST')
+    assert len(folded(deploy)) == SITES.get(name, 0)
+    for path in (PROTOTXT / name).glob('train*.prototxt'):
+        assert not folded(build(read_net(path), 'TRAIN'))
+
+
+def random_params(net, seed=3):
+    """Values of each kind of parameter, variances above 0."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, blobs in net.params.items():
+        for i, blob in enumerate(blobs):
+            value = torch.randn(blob.data.shape, generator=generator)
+            positive = i in {'norm': (1, 2), 'bn': (3,)}.get(name, ())
+            with torch.no_grad():
+                blob.data.copy_(value.abs() + 0.5 if positive else value)
+
+
+def difference(found, reference):
+    return float((found - reference).abs().max() / reference.abs().max())
+
+
+@reference_for('FoldedConvolution')
+def check_equal(path, placed, precision='fp32'):
+    got = []
+    x = torch.randn(2, 16, 9, 12, generator=torch.Generator().manual_seed(1))
+    for passes in (), (fold_norm,):
+        net = Net.read(path, 'TEST', passes=passes, seed=5, dialect='pspnet')
+        random_params(net)
+        place(net, channels_last=placed, winograd=placed, gemm=placed, precision=precision)
+        with torch.no_grad():
+            got.append(net(data=x)['end'].clone())
+    assert difference(got[1], got[0]) < (1e-5 if precision == 'fp32' else 0.03)
+    return got
+
+
+@pytest.mark.parametrize('placed', [False, True])
+@pytest.mark.parametrize('chain', CHAINS)
+def test_equal_with_and_without(tmp_path, chain, placed):
+    path = tmp_path / 'net.prototxt'
+    path.write_text(DATA + CHAINS[chain])
+    assert len(folded(graph(DATA + CHAINS[chain]))) == 1
+    check_equal(path, placed)
+
+
+def test_in_16_bits_the_statistics_keep_theirs(tmp_path):
+    """A mean that is large against the deviation would be lost in 8 bits."""
+    path = tmp_path / 'net.prototxt'
+    path.write_text(DATA + CHAINS['BatchNorm + Scale + ReLU'])
+    check_equal(path, True, 'bf16')
+
+
+@pytest.mark.parametrize('axes', ['', 'dim: 9', 'dim: 4 dim: 5 dim: 6'])
+def test_any_number_of_axes(tmp_path, axes):
+    path = tmp_path / 'net.prototxt'
+    text = DATA.replace('dim: 9 dim: 12', axes) + CHAINS['BatchNorm + Scale + ReLU']
+    path.write_text(text if axes else text.replace('kernel_size: 3', '').replace('pad: 1', ''))
+    got = []
+    for passes in (), (fold_norm,):
+        net = Net.read(path, 'TEST', passes=passes, seed=5)
+        random_params(net)
+        with torch.no_grad():
+            got.append(net(data=torch.ones(net.blobs['data'].shape))['end'])
+    assert difference(got[1], got[0]) < 1e-5
+
+
+@pytest.mark.parametrize('layer_name, i', [('conv', 0), ('conv', 1), ('norm', 0), ('norm', 1),
+                                           ('norm', 2), ('scale', 0), ('scale', 1)])
+def test_a_changed_parameter_is_folded_anew(tmp_path, layer_name, i):
+    path = tmp_path / 'net.prototxt'
+    path.write_text(DATA + CHAINS['BatchNorm + Scale + ReLU'])
+    x = torch.randn(2, 16, 9, 12)
+    nets = [Net.read(path, 'TEST', passes=passes, seed=5) for passes in ((), (fold_norm,))]
+    with torch.no_grad():
+        before = []
+        for net in nets:
+            random_params(net)
+            before.append(net(data=x)['end'].clone())
+            net.params[layer_name][i].data.mul_(1.5).add_(0.25)
+        after = [net(data=x)['end'] for net in nets]
+    assert difference(after[1], after[0]) < 1e-5 < difference(after[1], before[1])
+
+
+def test_weights_are_folded_once(tmp_path, monkeypatch):
+    from fcn_repro.layers.internal.foldedconvolution import FoldedConvolution
+    path = tmp_path / 'net.prototxt'
+    path.write_text(DATA + CHAINS['BatchNorm + Scale + ReLU'])
+    net = Net.read(path, 'TEST', passes=(fold_norm,), seed=5)
+    random_params(net)
+    calls, original = [], FoldedConvolution.folded
+    monkeypatch.setattr(FoldedConvolution, 'folded', lambda self, *args: (
+        calls.append(1), original(self, *args))[1])
+    with torch.inference_mode():
+        for _ in range(3):
+            net(data=torch.randn(2, 16, 9, 12))
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize('chain', ['BatchNorm + Scale + ReLU', "PSPNet's BN"])
+def test_gradients_are_those_of_the_layers(tmp_path, chain):
+    """Where one is wanted, the layers run in turn."""
+    path = tmp_path / 'net.prototxt'
+    path.write_text('force_backward: true ' + DATA + CHAINS[chain])
+    got, x = [], torch.randn(2, 16, 9, 12)
+    for passes in (), (fold_norm,):
+        net = Net.read(path, 'TEST', passes=passes, seed=5, dialect='pspnet')
+        random_params(net)
+        top = net(['data', 'end'], data=x)['end']
+        net.backward(end=torch.ones_like(top))
+        got.append([top, net.blobs['data'].diff,
+                    *(blob.diff for blobs in net.params.values() for blob in blobs
+                      if blob.parameter.requires_grad)])
+    assert all(map(torch.equal, *got))
+
+
+def test_statistics_of_the_batch_are_not_folded(tmp_path):
+    text = DATA + CHAINS['BatchNorm + Scale + ReLU'].replace(
+        'bottom: "c" top: "n"', 'bottom: "c" top: "n" batch_norm_param { use_global_stats: false }')
+    assert 'use_global' in text and not folded(graph(text))
+    path = tmp_path / 'net.prototxt'        # this layer alone is in TRAIN: seen when it runs
+    path.write_text(DATA + CHAINS['BatchNorm + Scale + ReLU'].replace(
+        'name: "norm"', 'name: "norm" phase: TRAIN'))
+    got, x = [], torch.randn(2, 16, 9, 12)
+    for passes in (), (fold_norm,):
+        net = Net.read(path, 'TEST', passes=passes, seed=5)
+        random_params(net)
+        with torch.no_grad():
+            got.append([net(data=x)['end'], *(blob.data for blob in net.params['norm'])])
+    assert all(map(torch.equal, *got))
+
+
+def test_blobs_that_are_asked_for_stay(tmp_path):
+    path = tmp_path / 'net.prototxt'
+    path.write_text(DATA + CHAINS['BatchNorm + Scale + ReLU'])
+    net = Net.read(path, 'TEST', passes=(fold_norm,), seed=5)
+    random_params(net)
+    tops, plain = (each(['c', 'n', 's', 'r'], data=torch.ones(2, 16, 9, 12)) for each in (
+        net, Net.read(path, 'TEST', passes=(), seed=5)))
+    random_params(net)
+    assert set(tops) == set(plain) == {'c', 'n', 's', 'r', 'end'}
+    found = graph(DATA + CHAINS['BatchNorm + Scale + ReLU'])
+    assert not folded(found, {'c'})
+    assert [len(node.parts) for keep in ({'n'}, {'s'}, {'r'}) for node in folded(found, keep)] == \
+        [2, 3, 4]
+
+
+@pytest.mark.parametrize('old, new, parts', [
+    ('type: "Convolution"', 'type: "Convolution" propagate_down: true', 0),
+    ('type: "Convolution"', 'type: "Convolution" loss_weight: 1', 0),
+    ('type: "BatchNorm"', 'type: "BatchNorm" propagate_down: false', 0),
+    ('type: "BatchNorm"', 'type: "MVN"', 0),
+    ('convolution_param {', 'convolution_param { axis: 2 ', 0),
+    ('scale_param {', 'scale_param { axis: 2 ', 2),
+    ('scale_param {', 'scale_param { num_axes: 2', 2),
+    ('type: "Scale" bottom: "n"', 'type: "Scale" bottom: "n" bottom: "n"', 2),
+    ('type: "ReLU"', 'type: "ReLU" relu_param { negative_slope: 0.1 }', 3),
+    ('type: "ReLU"', 'type: "TanH"', 3)])
+def test_other_layers_are_left_alone(old, new, parts):
+    text = CHAINS['BatchNorm + Scale + ReLU']
+    assert old in text
+    assert [len(node.parts) for node in folded(graph(DATA + text.replace(old, new)))] == \
+        [parts] * (parts > 0)
+
+
+def test_a_second_reader_is_seen():
+    second = layer('Power', 'more', 'c', 'more')
+    assert not folded(graph(DATA + CHAINS['BatchNorm + Scale + ReLU'] + second))
+
+
+def test_folds_before_the_other_passes_fuse():
+    names = [run.__name__ for run in DEFAULT]
+    assert names.index('collapse_border') < names.index('fold_norm') < names.index('fuse_norm')
+    found = fold_norm(graph(DATA + CHAINS['BatchNorm + Scale + ReLU']))
+    assert fuse_norm(found) is found
