@@ -165,8 +165,9 @@ def texture(rng: np.random.Generator, size: Sequence[int], colour: np.ndarray,
     field += np.float32(rng.uniform(0, 0.6)) * np.sin((rows + cols) * np.float32(6.2832 / period)
                                                       + np.float32(phase))
     tint = (rng.uniform(8, 32, 3) * rng.choice((-1, 1), 3)).astype(np.float32)
-    planes = np.multiply.outer(tint * np.float32(strength), field)     # by channels: quicker
-    planes += np.float32(colour)[:, None, None]
+    shade = np.asarray(colour, np.float32)
+    planes = (tint * np.float32(strength))[:, None, None] * field       # by channels: quicker
+    planes += shade[:, None, None]
     return planes.transpose(1, 2, 0)
 
 
