@@ -32,7 +32,7 @@ def found(graph, keep=frozenset()):
             repeats[node.name.removesuffix('_border')] = rows
         elif node.param != before[node.name]:
             pads[node.name] = list(node.param.convolution_param.pad)
-    return repeats, pads
+    return repeats, {name: pad for name, pad in pads.items() if pad}
 
 
 # What it finds
@@ -55,9 +55,13 @@ def expected(model):
         return NORMED, {'conv1': [36, 36]}
     if 'googlenet' in model:            # it has the classifier's pad
         return {}, {}
+    if model.endswith(('fcn4s', 'fcn2s')):      # the skip from pool2, or pool1, needs all of it
+        repeats = {'pool1': (1, 1, 6), 'pool2': (2, 2, 20)} if model.endswith('4s') else {
+            'pool1': (1, 1, 46)}
+        return repeats, {'conv1_1': [8, 8]}
     other = {'voc-fcn-pool3': {name: POOL_3[name] for name in POOL_3 if name != 'pool3'},
-             'voc-fcn16s-fc6-14x14': DEEP}.get(model, WIDE_8S if '8s' in model else WIDE)
-    return POOLS if model.startswith('mini') else other, {'conv1_1': [8, 8]}
+             'voc-fcn16s-fc6-14x14': DEEP}.get(model, WIDE_8S if '8s' in model or model == 'crfrnn-voc' else WIDE)
+    return POOLS if 'mini' in model else other, {'conv1_1': [8, 8]}
 
 
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: f'{path.parent.name}-{path.stem}')
@@ -67,7 +71,7 @@ def test_widths_in_each_shipped_prototxt(path):
     2, 4 and 8 rows."""
     model, graph = path.parent.name, build(read_net(path), 'TEST')
     repeats, pads = found(graph, frozenset(graph.outputs))
-    if '-fcn' not in model or model.startswith('own'):
+    if not ('-fcn' in model or 'crfrnn' in model) or model.startswith('own'):
         assert (repeats, pads) == ({}, {})
         return
     streams = 2 if 'color-hha' in model else 1

@@ -45,7 +45,7 @@ def test_sites_in_each_shipped_prototxt(path):
     for node in sites:
         up, crop = (name for name, _ in node.owners)
         assert crop == node.name and re.fullmatch(
-            r'upscore(16|8|4|2)?' + node.name.removeprefix('score') + '|ctx?_upsample', up)
+            r'upscore(16|8|4|_pool1)?' + node.name.removeprefix('score') + '|ctx?_upsample', up)
     if sites:
         assert len(fuse_upcrop(found).nodes) == len(found.nodes) - len(sites)
         kept = {found.values[node.parts[0].tops[0]] for node in sites}

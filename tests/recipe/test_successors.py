@@ -60,6 +60,24 @@ def test_nets_are_their_authors(key):
     assert digests(texts) == {name: wanted[name] for name in ('layers', 'sha256', 'marks')}
 
 
+@pytest.mark.parametrize('name', MODELS)
+def test_no_layer_has_a_made_up_name(name):
+    """NetSpec makes one up for a layer whose own has been given to another."""
+    net = read_net(shipped(name) / 'deploy.prototxt').message
+    assert not [layer.name for layer in net.layer if re.fullmatch(r'[A-Z][A-Za-z]+\d+', layer.name)]
+
+
+def test_skips_of_further_poolings():
+    """FCN-4s and FCN-2s are FCN-8s with one and two skips more, and upsample by what is left."""
+    for stride, pools in ((8, '43'), (4, '432'), (2, '4321')):
+        net = read_net(shipped(f'voc-fcn{stride}s') / 'deploy.prototxt').message
+        fused = [layer.name for layer in net.layer if layer.type == 'Eltwise']
+        assert fused == [f'fuse_pool{pool}' for pool in pools]
+        ups = [(layer.convolution_param.stride[0], layer.convolution_param.kernel_size[0])
+               for layer in net.layer if layer.type == 'Deconvolution']
+        assert ups == [(2, 4)] * len(pools) + [(stride, 2 * stride)]
+
+
 def test_a_wrong_layer_is_seen():
     key = 'deeplab-v1-largefov/train'
     net = read_net(shipped('deeplab-v1-largefov') / 'train.prototxt').message

@@ -96,17 +96,21 @@ INIT = 'init.caffemodel'        # the authors', VGG16 with fc6 and fc7 of the ne
 RESNET = 'ResNet-101-model.caffemodel'
 
 
-def stage(net: str, parent: str | None = None, weights: str = '', **further) -> Stage:
+def scores(net: str) -> str:
+    """The pattern of the layers that make scores; of MSc's, those that learn."""
+    return '*_ms' if 'msc' in net else 'fc[18]_*'
+
+
+def stage(net: str, parent: str | None = None, weights: str = '') -> Stage:
     """A stage of the nets on VOC."""
     return Stage('deeplabs', net, parent, weights=weights, surgeries=('transplant',),
-                 takes=('voc',), zero_fillers=True, score_every=2000, score_layers='fc[18]_*',
-                 **further)
+                 takes=('voc',), zero_fillers=True, score_every=2000, score_layers=scores(net))
 
 
 def small(net: str, parent: str | None = None, dropped: tuple[str, ...] = ()) -> Stage:
     """A stage of the miniatures."""
     return Stage('deeplabs', net, parent, trains_parent=True, surgeries=('transplant',),
-                 takes=('voc',), scenes=True, score_layers='fc[18]_*', dropped=dropped)
+                 takes=('voc',), scenes=True, score_layers=scores(net), dropped=dropped)
 
 
 CLASSIFIED = 'fc6', 'fc7'       # of the small classifier, which sees other shapes there

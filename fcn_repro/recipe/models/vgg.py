@@ -141,7 +141,8 @@ class Decoder:
 
     def full_size(self, n: NetSpec, top, head: str, classes: int, reference):
         """The scores `top` upsampled by the stride and cropped to the reference."""
-        name = f'upscore{self.stride if self.stride < 32 else ""}{head}'
+        last = {32: '', 2: '_pool1'}        # upscore2 is the first skip's
+        name = f'upscore{last.get(self.stride, self.stride)}{head}'
         n[name] = upsample(top, classes, self.stride, learned='last' in self.learned_up)
         return cropped(n, f'score{head}', n[name], reference)
 
