@@ -17,8 +17,8 @@ OPS = ('upcrop', 'upcrop_backward', 'upcrop_add', 'upcrop_argmax', 'upcrop_softm
        'phases_input', 'phases_filters', 'fused_update', 'conv3x3', 'conv3x3_input',
        'conv3x3_weight', 'winograd_filters', 'winograd', 'conv_gemm', 'conv_gemm_input',
        'conv_gemm_weight', 'repeat_border', 'repeat_border_backward', 'max_pool',
-       'max_pool_backward', 'patches', 'patches_input', 'relu_backward', 'constants',
-       'has_avx512_bf16')
+       'max_pool_backward', 'patches', 'patches_input', 'relu_backward', 'interp_argmax',
+       'interp_softmax_loss', 'constants', 'has_avx512_bf16')
 
 BUILT = '_built.json'             # written by setup.py beside the library
 

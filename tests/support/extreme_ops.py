@@ -58,6 +58,8 @@ def samples():
         'patches': (x, pair, [1, 1]),
         'patches_input': (ones(1, 4, 4, 8), pair, [1, 1]),
         'relu_backward': (ones(1, 2, 3, 3), x),
+        'interp_argmax': (x, [5, 4], torch.int64, True),
+        'interp_softmax_loss': (x, label, 1, 255, torch.rand(2), None, True, True),
         'constants': (), 'has_avx512_bf16': ()}
 
 

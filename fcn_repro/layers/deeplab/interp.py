@@ -68,14 +68,17 @@ class Interp(Layer):
         return [(n, c, *map(self.extent, left, (self.param.height, self.param.width)))]
 
     def forward(self, bottoms, params):
-        x, size = bottoms[0], self.shape([bottoms[0].shape])[0][2:]
-        begin = -self.param.pad_beg
-        x = x[:, :, begin:begin + self.cut(x.shape[2]), begin:begin + self.cut(x.shape[3])]
+        x, size = self.cropped(bottoms[0]), self.shape([bottoms[0].shape])[0][2:]
         if not x.shape[0] * x.shape[1]:
             return [x.new_zeros((*x.shape[:2], *size))]
         if x.shape[2:] == size:
             return [x.clone()]
         return [F.interpolate(x, size, mode='bilinear', align_corners=True)]
+
+    def cropped(self, x):
+        """A bottom without the rows and columns that are cut off."""
+        begin = -self.param.pad_beg
+        return x[:, :, begin:begin + self.cut(x.shape[2]), begin:begin + self.cut(x.shape[3])]
 
     def cell_map(self, bottom):
         size = self.shape([bottom])[0][2:]
