@@ -20,20 +20,18 @@ TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
 namespace fcn {
 namespace {
 
-constexpr const char* op = "upcrop_softmax_loss";
-
-void check_map(const char* name, const at::Tensor& map, const at::Tensor& x) {
+void check_map(const char* op, const char* name, const at::Tensor& map, const at::Tensor& x) {
   TORCH_CHECK_VALUE(map.dim() == 3 && map.size(0) == x.size(0), op, ": ", name, " has shape ",
                     map.sizes(), ", expected (", x.size(0), ", height, width).");
   TORCH_CHECK_VALUE(map.device() == x.device(), op, ": ", name, " is on ", map.device(), ", x on ",
                     x.device(), ". Move it there.");
 }
 
-void check_optional(const at::Tensor& x, const at::Tensor& label,
+void check_optional(const char* op, const at::Tensor& x, const at::Tensor& label,
                     const std::optional<at::Tensor>& weight,
                     const std::optional<at::Tensor>& mask) {
   if (mask) {
-    check_map("mask", *mask, x);
+    check_map(op, "mask", *mask, x);
     TORCH_CHECK_VALUE(mask->scalar_type() == at::kBool, op, ": mask is ", mask->scalar_type(),
                       ", expected Bool, true where a pixel takes part.");
     TORCH_CHECK_VALUE(mask->sizes() == label.sizes(), op, ": mask has shape ", mask->sizes(),
@@ -50,25 +48,32 @@ void check_optional(const at::Tensor& x, const at::Tensor& label,
 
 }  // namespace
 
+void check_targets(const char* op, const at::Tensor& x, const at::Tensor& label,
+                   const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& mask,
+                   int64_t normalization) {
+  check_map(op, "label", label, x);
+  const auto type = label.scalar_type();
+  TORCH_CHECK_VALUE(type == at::kByte || type == at::kInt || type == at::kLong ||
+                        type == at::kFloat || type == at::kDouble, op, ": label is ", type,
+                    ", expected Byte, Int, Long, Float or Double.");
+  TORCH_CHECK_VALUE(x.size(1) >= 1, op, ": x has no channels (shape ", x.sizes(),
+                    "), expected at least 1 class.");
+  TORCH_CHECK_VALUE(normalization >= kFull && normalization <= kNone, op, ": normalization is ",
+                    normalization, ", expected 0 (FULL), 1 (VALID), 2 (BATCH_SIZE) or 3 (NONE).");
+  check_optional(op, x, label, weight, mask);
+}
+
 SoftmaxLoss prepare_softmax_loss(
     const at::Tensor& x, const at::Tensor& label, const at::Tensor& taps_y,
     const at::Tensor& taps_x, at::IntArrayRef stride, at::IntArrayRef pad, at::IntArrayRef offset,
     int64_t normalization, std::optional<int64_t> ignore, const std::optional<at::Tensor>& weight,
     const std::optional<at::Tensor>& mask, bool gradient) {
+  const char* op = "upcrop_softmax_loss";
   TORCH_CHECK_VALUE(x.dim() == 4, op, ": x has ", x.dim(), " axes with shape ", x.sizes(),
                     ", expected 4 (N, C, H, W).");
-  check_map("label", label, x);
+  check_targets(op, x, label, weight, mask, normalization);
   Scores scores = prepare_scores(op, x, taps_y, taps_x, stride, pad, offset,
                                  label.sizes().slice(1));
-  const auto type = label.scalar_type();
-  TORCH_CHECK_VALUE(type == at::kByte || type == at::kInt || type == at::kLong ||
-                        type == at::kFloat || type == at::kDouble, op, ": label is ", type,
-                    ", expected Byte, Int, Long, Float or Double.");
-  TORCH_CHECK_VALUE(scores.classes >= 1, op, ": x has no channels (shape ", x.sizes(),
-                    "), expected at least 1 class.");
-  TORCH_CHECK_VALUE(normalization >= kFull && normalization <= kNone, op, ": normalization is ",
-                    normalization, ", expected 0 (FULL), 1 (VALID), 2 (BATCH_SIZE) or 3 (NONE).");
-  check_optional(x, label, weight, mask);
   const auto maybe = [](const std::optional<at::Tensor>& t) {
     return t ? std::optional<at::Tensor>(dense(*t)) : std::nullopt;
   };
@@ -86,11 +91,15 @@ SoftmaxLoss prepare_softmax_loss(
                      .gradient = gradient};
 }
 
-void check_labels(const SoftmaxLoss& s, int64_t bad, double example) {
-  TORCH_CHECK_VALUE(bad == 0, op, ": ", bad, " labels outside 0 ... ", s.scores.classes - 1,
-                    ", such as ", example, ", with ignore_label ",
-                    s.ignore ? std::to_string(*s.ignore) : "not set",
+void check_labels(const char* op, int64_t classes, std::optional<int64_t> ignore, int64_t bad,
+                  double example) {
+  TORCH_CHECK_VALUE(bad == 0, op, ": ", bad, " labels outside 0 ... ", classes - 1, ", such as ",
+                    example, ", with ignore_label ", ignore ? std::to_string(*ignore) : "not set",
                     ". Fix the labels, the number of classes or ignore_label.");
+}
+
+void check_labels(const SoftmaxLoss& s, int64_t bad, double example) {
+  check_labels("upcrop_softmax_loss", s.scores.classes, s.ignore, bad, example);
 }
 
 at::Tensor gradient_like(const SoftmaxLoss& s, const at::Tensor& x) {

@@ -25,7 +25,14 @@ SoftmaxLoss prepare_softmax_loss(
     int64_t normalization, std::optional<int64_t> ignore, const std::optional<at::Tensor>& weight,
     const std::optional<at::Tensor>& mask, bool gradient);
 
+// Throw for labels, class weights or a mask that do not fit x, and for an unknown normalization
+void check_targets(const char* op, const at::Tensor& x, const at::Tensor& label,
+                   const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& mask,
+                   int64_t normalization);
+
 // Throw if there are `bad` labels out of range, of which `example` is one
+void check_labels(const char* op, int64_t classes, std::optional<int64_t> ignore, int64_t bad,
+                  double example);
 void check_labels(const SoftmaxLoss& op, int64_t bad, double example);
 
 // The gradient in the accumulation type, channels_last if x is

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from ..ops import blas
 from ..ops.conv import Conv2d
+from ..ops.dilated import conv_split, splits
 from .common.spatial import CONV, SpatialLayer
 
 
@@ -54,6 +55,11 @@ class Convolution(SpatialLayer):
     def run(self, conv, x, weight, bias, stride, pad, dilation):
         arguments = x, weight, bias, stride, pad, dilation, self.param.group
         if conv is F.conv2d:
+            whole = self.state.whole.get(self.node.key, x.shape)
+            if self.state.options.winograd and splits(x, weight, *arguments[3:], whole):
+                return conv_split(lambda parts: self.conv2d(
+                    parts, weight, bias, (1, 1), (0, 0), (1, 1), 1, self.rectified), x, pad,
+                    dilation)
             return self.conv2d(*arguments, self.rectified)
         y = conv(*arguments)
         return y.relu_() if self.rectified else y

@@ -94,11 +94,13 @@ class Tiling:
         return stride
 
     def _unit(self, node: Node) -> int:
-        """Cells along a side of a tile of Winograd's algorithm, where that may run a node; else
-        1."""
+        """Cells along a side of a tile of Winograd's algorithm, where that may run a node, of a
+        dilated one by parts (ops/dilated.py); else 1."""
         layer, options = self.net.layer(node), self.net.options
-        return TILE if layer.product and options.winograd and not options.gpu \
-            and may_be_winograd(self.net.layer_params[node.key][0].shape) else 1
+        if not layer.product or not options.winograd or options.gpu \
+                or not may_be_winograd(self.net.layer_params[node.key][0].shape):
+            return 1
+        return TILE * math.lcm(*layer.geometry(self.net.shapes[node.bottoms[0]])[4])
 
     def shapes(self, height: int, width: int) -> Shapes:
         """{value: shape} for an input of this size, of all values that the targets need; nothing is

@@ -10,6 +10,12 @@ twins in plain PyTorch, which define the ops, are here.
 from .border import repeat_border, repeat_border_ref
 from .extension import has_avx512_bf16, load_extension, refuse_devices
 from .gemm import conv_gemm, conv_gemm_ref
+from .interp import (
+    interp_argmax,
+    interp_argmax_ref,
+    interp_softmax_loss,
+    interp_softmax_loss_ref,
+)
 from .lattice import (
     Kernel,
     Lattice,
@@ -27,10 +33,10 @@ from .upsample import upcrop, upcrop_add, upcrop_add_ref, upcrop_ref
 from .winograd import conv3x3, conv3x3_ref, winograd, winograd_filters
 
 __all__ = ['Kernel', 'Lattice', 'bilinear_taps', 'conv3x3', 'conv3x3_ref', 'conv_gemm',
-           'conv_gemm_ref', 'has_avx512_bf16', 'lattice', 'lattice_filter',
-           'lattice_filter_ref', 'lattice_ref', 'load_extension', 'max_pool',
-           'max_pool_ref', 'mean_field', 'mean_field_ref', 'recognise_bilinear',
-           'refuse_devices', 'repeat_border', 'repeat_border_ref', 'suits_max_pool',
-           'tap_dtype', 'upcrop', 'upcrop_add', 'upcrop_add_ref', 'upcrop_argmax',
-           'upcrop_argmax_ref', 'upcrop_ref', 'upcrop_softmax_loss',
-           'upcrop_softmax_loss_ref', 'winograd', 'winograd_filters']
+           'conv_gemm_ref', 'has_avx512_bf16', 'interp_argmax', 'interp_argmax_ref',
+           'interp_softmax_loss', 'interp_softmax_loss_ref', 'lattice', 'lattice_filter',
+           'lattice_filter_ref', 'lattice_ref', 'load_extension', 'max_pool', 'max_pool_ref',
+           'mean_field', 'mean_field_ref', 'recognise_bilinear', 'refuse_devices',
+           'repeat_border', 'repeat_border_ref', 'suits_max_pool', 'tap_dtype', 'upcrop',
+           'upcrop_add', 'upcrop_add_ref', 'upcrop_argmax', 'upcrop_argmax_ref', 'upcrop_ref',
+           'upcrop_softmax_loss', 'upcrop_softmax_loss_ref', 'winograd', 'winograd_filters']

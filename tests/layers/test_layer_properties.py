@@ -66,7 +66,7 @@ def test_forward_equals_the_reference_beside_the_cases(type, data):
         torch.testing.assert_close(top, other)
 
 
-LABELS = {'LabelMap', 'UpCropLabels'}           # whose tops are integers
+LABELS = {'InterpLabels', 'LabelMap', 'UpCropLabels'}           # whose tops are integers
 # no gradient at all
 FLAT = {'Accuracy', 'ArgMax', 'DummyData', 'Input', 'Silence', 'Threshold', *LABELS}
 # parameters not learned

@@ -200,3 +200,19 @@ def test_reach_covers_what_a_cell_reads(tmp_path, text):
                 for axis, (at, place) in enumerate(zip(cell, (y, x), strict=True)):
                     first, last = reach[axis].cells(at, at)
                     assert first <= place <= last
+
+
+def test_dilated_convolutions_in_tiles(tmp_path):
+    """Parts begin at tiles of every d-th row and column: the scores have the bits of the whole."""
+    text = INPUT % (64, 80) + conv('c1', 'data', num_output=16, kernel=3, field='pad: 1') \
+        + conv('c2', 'c1', num_output=32, kernel=3, field='pad: 2 dilation: 2') \
+        + conv('c3', 'c2', num_output=16, kernel=3, field='pad: 3 dilation: 3') \
+        + conv('score', 'c3', num_output=4, kernel=1)
+    net = net_of(text, tmp_path)
+    one = Segmenter(net, tile=0)
+    assert one.tiling.stride == (24, 24)
+    image = noise(100, 130)
+    whole, = one.predict(image, scores=True)
+    one.tile = 48
+    part, = one.predict(image, scores=True)
+    assert np.array_equal(whole.labels, part.labels) and np.array_equal(whole.scores, part.scores)

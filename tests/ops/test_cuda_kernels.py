@@ -2,13 +2,27 @@
 
 csrc/cuda is compiled as it is, the glue to torch included, for a runtime that runs the threads of
 a block as fibers (tests/ops/cuda_shim). The tests are those of test_ops, test_ops_reduced,
-test_ops_inputs, test_update, test_repeat_border and test_max_pool, imported, so that every case and
-tolerance is theirs.
+test_ops_inputs, test_interp, test_update, test_repeat_border and test_max_pool, imported, so that
+every case and tolerance is theirs.
 """
 
 import pytest
 import torch
 from host_kernels import compile_backend, instead_of_cpu_kernels, load
+from test_interp import (  # noqa: F401
+    test_interp_any_size,
+    test_interp_argmax_refuses,
+    test_interp_argmax_twin,
+    test_interp_derivatives,
+    test_interp_ignored_nan_and_the_clamp,
+    test_interp_label_types,
+    test_interp_loss_layouts_and_bits,
+    test_interp_loss_refuses,
+    test_interp_loss_twin,
+    test_interp_mixed_devices,
+    test_interp_nothing_takes_part,
+    test_interp_ties_and_nan,
+)
 from test_max_pool import (  # noqa: F401
     test_any_windows,
     test_bad_pools,

@@ -63,6 +63,8 @@ def samples():
         'lattice': (torch.rand(5, 2),),
         'lattice_filter': (torch.rand(5, 3), *on, False),
         'mean_field': (torch.rand(5, 3), *([each] for each in on), [torch.rand(5)], 2),
+        'interp_argmax': (x, [5, 4], torch.int64, True),
+        'interp_softmax_loss': (x, label, 1, 255, torch.rand(2), None, True, True),
         'constants': (), 'has_avx512_bf16': ()}
 
 

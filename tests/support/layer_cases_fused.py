@@ -1,11 +1,14 @@
 """Random layers of the types that passes make."""
 
+from dataclasses import replace
+
 import torch
 from hypothesis import strategies as st
 from layer_case import Case, distinct, ints, make_node, weighted_and_sampled
 
 from fcn_repro.net.surgery import upsample_filt
 from fcn_repro.proto import LossParameter
+from fcn_repro.proto.dialects import find_dialect
 
 
 def upsampling(draw):
@@ -61,6 +64,27 @@ def upcrop_add(draw):
     return Case('UpCropAdd', [distinct([count, channels, *size]),
                               distinct([count, channels, *fine], 1)],
                 params=[weight], parts=(up, cut, make_node('Eltwise', 2, 1, {})), learn=(0, 1))
+
+
+@st.composite
+def interp(draw, type='InterpLabels'):
+    """An Interp by size, and its labels or the loss of them."""
+    count, channels, *size = (ints(draw, 1, 3) for _ in 'nchw')
+    top = ints(draw, 1, 7), ints(draw, 1, 7)
+    node = make_node('Interp', 1, 1, {})
+    param = find_dialect('deeplab-v2')['LayerParameter']()
+    param.ParseFromString(node.param.SerializeToString())
+    param.interp_param.height, param.interp_param.width = top
+    parts = [replace(node, param=param)]
+    bottoms = [distinct([count, channels, *size])]
+    if type == 'InterpLoss':
+        mode = draw(st.sampled_from(LossParameter.NormalizationMode.keys()))
+        place = torch.arange(count * top[0] * top[1], dtype=torch.float64)
+        bottoms.append((place % (channels + 1)).reshape(count, 1, *top))
+        parts.append(make_node('SoftmaxWithLoss', 2, 1, {
+            'loss_param': {'ignore_label': channels, 'normalization': mode},
+            'fcn_repro_param': weighted_and_sampled(draw, channels)}))
+    return Case(type, bottoms, parts=tuple(parts))
 
 
 @st.composite
@@ -132,6 +156,8 @@ def repeat_border(draw):
 CASES = {
     'ConvolutionReLU': convolution_relu(),
     'FoldedConvolution': folded_convolution(),
+    'InterpLabels': interp(),
+    'InterpLoss': interp('InterpLoss'),
     'LabelMap': label_map(),
     'Norm': norm(),
     'RepeatBorder': repeat_border(),

@@ -111,10 +111,8 @@ class Interp(Layer):
         return [(n, c, *map(self.extent, left, (self.param.height, self.param.width)))]
 
     def forward(self, bottoms, params):
-        x = bottoms[0]
+        x = self.cropped(bottoms[0])
         size = self.shape([bottom.shape for bottom in bottoms])[0][2:]
-        begin = -self.param.pad_beg
-        x = x[:, :, begin:begin + self.cut(x.shape[2]), begin:begin + self.cut(x.shape[3])]
         if not x.shape[0] * x.shape[1]:
             return [x.new_zeros((*x.shape[:2], *size))]
         if x.shape[2:] == size:
@@ -122,6 +120,11 @@ class Interp(Layer):
         if self.nearest:
             return [F.interpolate(x, size, mode='nearest')]
         return [F.interpolate(x, size, mode='bilinear', align_corners=self.aligned_corners)]
+
+    def cropped(self, x):
+        """A bottom without the rows and columns that are cut off."""
+        begin = -self.param.pad_beg
+        return x[:, :, begin:begin + self.cut(x.shape[2]), begin:begin + self.cut(x.shape[3])]
 
     def cell_map(self, bottom):
         if self.like:
