@@ -21,6 +21,8 @@ TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
 namespace fcn {
 namespace {
 
+constexpr int64_t kMostIterations = 100000;  // of mean field; ten do
+
 void check_values(const char* op, const char* name, const at::Tensor& values, bool wide) {
   const auto type = values.scalar_type();
   TORCH_CHECK_VALUE(values.dim() == 2 && (type == at::kFloat || (wide && type == at::kDouble)), op,
@@ -117,8 +119,8 @@ MeanField prepare_mean_field(const at::Tensor& scores, at::TensorList vertices,
   check_values(op, "scores", scores, false);
   TORCH_CHECK_VALUE(scores.size(1) >= 1, op, ": scores has shape ", scores.sizes(),
                     ", expected at least 1 class.");
-  TORCH_CHECK_VALUE(iterations >= 0 && iterations <= kMaxSize, op, ": iterations is ", iterations,
-                    ", expected 0 to ", kMaxSize, ".");
+  TORCH_CHECK_VALUE(iterations >= 0 && iterations <= kMostIterations, op, ": iterations is ",
+                    iterations, ", expected 0 to ", kMostIterations, ".");
   const size_t kernels = vertices.size();
   TORCH_CHECK_VALUE(weights.size() == kernels && neighbours.size() == kernels &&
                         scales.size() == kernels, op, ": ", kernels, " vertices, ",

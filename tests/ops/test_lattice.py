@@ -37,8 +37,9 @@ SAMPLES = [(1, 2, 1), (3, 1, 3), (4, 5, 1), (7, 2, 3), (64, 3, .3), (101, 5, 2),
 def test_the_lattice_has_the_twins_numbers(n, d, spread):
     """Vertices and neighbours exactly, weights to the last bit: a point at a face of its simplex
     must fall on the same side."""
-    x = points(n, d, spread)
-    for x in (x, (4 * x).round() / 4, torch.zeros(n, d)):       # points at faces, too; all in one
+    any_points = points(n, d, spread)
+    at_faces, in_one = (4 * any_points).round() / 4, torch.zeros(n, d)
+    for x in any_points, at_faces, in_one:
         for ours, twins in zip(ops.lattice(x), ops.lattice_ref(x), strict=True):
             assert torch.equal(ours, twins)
 
@@ -98,8 +99,10 @@ def test_gradients():
     on = ops.lattice(points(9, 3))
     x = numbers(9, 2, dtype=torch.float64).requires_grad_()
     for reverse in False, True:
-        assert torch.autograd.gradcheck(lambda x: ops.lattice_filter(x, on, reverse), x)
-        assert torch.autograd.gradgradcheck(lambda x: ops.lattice_filter(x, on, reverse), x)
+        def filtered(x, reverse=reverse):
+            return ops.lattice_filter(x, on, reverse)
+        assert torch.autograd.gradcheck(filtered, x)
+        assert torch.autograd.gradgradcheck(filtered, x)
 
 
 def test_the_ops_follow_torchs_rules():
@@ -200,6 +203,7 @@ GOOD = ops.lattice(points(6, 2))
         vertices=GOOD.vertices.flip(1).contiguous())), 'of the corner before'),
     (lambda: ops.mean_field(torch.zeros(6, 0), [], 1), 'expected at least 1 class'),
     (lambda: ops.mean_field(torch.zeros(6, 2), [], -1), 'iterations is -1'),
+    (lambda: ops.mean_field(torch.zeros(6, 2), [], 2**31 - 1), 'expected 0 to 100000'),
     (lambda: ops.mean_field(torch.zeros(6, 2).double(), [], 1), 'scores is Double'),
     (lambda: ops.mean_field(torch.zeros(6, 2), [Kernel(GOOD, torch.ones(5))], 1),
      'scales has shape \\[5\\]'),
