@@ -328,8 +328,9 @@ def of_run(folder: str | Path, voc: str | None = None, weights: str | Path | Non
     beside = run.prototxt / SOLVER
     overrides = recorded_overrides(texts.get('data', ''))
     if 'solver' in texts and 'train net' in texts:
-        solver = parse_solver(texts['solver'], str(beside))
-        net = parse_net(texts['train net'], str(run.prototxt / 'train.prototxt'))
+        named = str(run.extra['dialect']) if run.extra.get('dialect') else None
+        solver = parse_solver(texts['solver'], str(beside), named)
+        net = parse_net(texts['train net'], str(run.prototxt / 'train.prototxt'), named)
     else:
         solver = read_solver(beside)
         net = train_net(solver, SearchPath.beside(beside))

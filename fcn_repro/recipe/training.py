@@ -24,6 +24,7 @@ from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report
 from ..predict.labels import data_layer, data_params, python_layers_of, val_file
 from ..predict.sources import TABLE_3
+from ..proto.dialects import find_dialect
 from ..report.curves import FILE as CURVES
 from ..report.curves import METRICS, complete_curves
 from ..report.html import FILE as REPORT
@@ -267,6 +268,7 @@ def make_solver(run: Run, prototxt: Path, mine: dict, processes: Processes) -> S
     device = device_of(run, processes)
     provenance = {'commit': commit(), 'hardware': hardware(device), 'max_iter': run.max_iter,
                   **({'processes': options.processes} if options.processes > 1 else {}),
+                  **({'dialect': find_dialect(options.dialect).name} if options.dialect else {}),
                   **{key: value for key, value in mine.items() if key != 'seed'}}
     text = run.solver_text(prototxt)
     return Solver(text, search=run.search(prototxt),

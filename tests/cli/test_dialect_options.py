@@ -12,10 +12,11 @@ from wire_format import blob, save, v1
 
 import fcn_repro
 import fcn_repro.pycaffe as caffe
+from fcn_repro import doctor
 from fcn_repro.cli.caffe import ACTIONS
 from fcn_repro.cli.caffe import load as load_action
 from fcn_repro.cli.main import COMMANDS, load, main
-from fcn_repro.formats.weights import read_weights
+from fcn_repro.formats.weights import read_extra, read_weights
 from fcn_repro.net import Net
 from fcn_repro.proto.prototxt import parse_net, read_net
 from fcn_repro.pycaffe.mode import set_dialect
@@ -233,6 +234,7 @@ def test_load_and_segment(here):
 
 def test_training_by_a_solver_of_a_fork(tmp_path, monkeypatch, capsys):
     folder, _ = small_stage(tmp_path, monkeypatch, 'small')
+    (folder / 'deploy.prototxt').write_text(X)      # a run has one
     net = (folder / 'train.prototxt').read_text()
     first = net.index('name: "') + len('name: "')
     own = tmp_path / 'own'
@@ -243,6 +245,9 @@ def test_training_by_a_solver_of_a_fork(tmp_path, monkeypatch, capsys):
     assert_undefined(call(capsys, *words))
     done = call(capsys, *words, '--define', 'EXP=a', '--dialect', 'pspnet')
     assert done.status == 0, done
+    assert read_extra('runs/small/train_iter_1.caffemodel.h5')['dialect'] == 'pspnet'
+    subject = doctor.of_run('runs/small')           # whose texts tell no dialect
+    assert subject.net.graph.dialect.name == subject.solver.dialect.name == 'pspnet'
     again = call(capsys, *words, '--define', 'EXP=a', '--dialect', 'deeplab', '--fresh')
     assert again.status == 0
     again = call(capsys, *words, '--define', 'EXP=a', '--dialect', 'pspnet')
