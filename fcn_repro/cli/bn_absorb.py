@@ -11,6 +11,7 @@ before anything is written.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -75,19 +76,19 @@ def compared(net: Net, final: Net) -> tuple[float, float]:
     """(largest difference, largest value) of the outputs of both nets for one random image; of the
     scores before a Softmax, which hides differences."""
     generator = torch.Generator().manual_seed(SEED)
-    image = {name: torch.randn(net.shapes[net.graph.first(name)], generator=generator) * DEVIATION
-             for name in net.graph.inputs}
+    image: dict[str, Any] = {name: torch.randn(net.shapes[net.graph.first(name)], generator=generator) * DEVIATION
+                             for name in net.graph.inputs}
     with torch.inference_mode():
         before, after = (outputs(each, image) for each in (net, final))
     differences = [float((a - b).abs().max()) for a, b in zip(before, after, strict=True)]
     return max(differences), max(float(value.abs().max()) for value in before)
 
 
-def outputs(net: Net, image: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+def outputs(net: Net, image: dict[str, Any]) -> list[torch.Tensor]:
     """The outputs of a net, of a Softmax what it reads."""
     graph = net.graph
     made = [graph.producer(graph.last(name)) for name in graph.outputs]
     names = [graph.values[node.bottoms[0]] if node.type == 'Softmax' else name
              for node, name in zip(made, graph.outputs, strict=True)]
-    out = net.forward(blobs=names, **image)
+    out = net.forward(names, **image)
     return [out[name] for name in names]

@@ -78,8 +78,9 @@ def run(args: argparse.Namespace) -> None:
     with torch.no_grad():
         for name, statistics in made.items():
             blobs = folded.params[name]
-            for blob, value in zip(blobs, fold(*(blob.data.detach().numpy() for blob in blobs),
-                                               statistics, args.unbiased), strict=True):
+            scale, shift = (blob.data.detach().numpy() for blob in blobs)
+            for blob, value in zip(blobs, fold(scale, shift, statistics, args.unbiased),
+                                   strict=True):
                 blob.data[...] = torch.from_numpy(value)
     out = Path(args.out)
     make_folder(out.absolute().parent)

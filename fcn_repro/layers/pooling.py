@@ -165,6 +165,8 @@ class Pooling(Layer):
         if len(self.node.tops) == 1:
             return [F.max_pool2d(x, kernel, self.stride, pad, ceil_mode=True)[:, :, :h, :w]]
         y, index = F.max_pool2d(x, kernel, self.stride, pad, ceil_mode=True, return_indices=True)
+        if x.shape[2:] == (height, width):      # nothing was added: every index is a place of x
+            return [y[:, :, :h, :w], index[:, :, :h, :w].to(y.dtype)]
         row, column = index // x.shape[3] - before[0], index % x.shape[3] - before[1]
         mask = torch.where((row < height) & (column < width), row * width + column, -1)
         return [y[:, :, :h, :w], mask[:, :, :h, :w].to(y.dtype)]

@@ -20,10 +20,10 @@ from .net import Net
 
 
 class Statistics(NamedTuple):
-    """Averages over some batches of a BN's channels, float64; count: values a channel."""
+    """Averages over some batches of a BN's channels, float64; values: how many a channel has."""
     mean: np.ndarray
     variance: np.ndarray        # biased
-    count: int
+    values: int
 
 
 def is_bn(layer: Any) -> bool:
@@ -102,7 +102,7 @@ def fold(scale: np.ndarray, shift: np.ndarray, made: Statistics,
     unbiased: the variance times m / (m - 1), which the script means; under the Python 2 that it is
     written for, this quotient of whole numbers is 1.
     """
-    variance = made.variance * (made.count / max(1, made.count - 1) if unbiased else 1)
+    variance = made.variance * (made.values / max(1, made.values - 1) if unbiased else 1)
     gamma, beta = (np.asarray(blob, np.float64).reshape(-1) for blob in (scale, shift))
     factor = gamma / np.sqrt(variance + EPS)
     return (factor.astype(np.float32).reshape(scale.shape),
@@ -187,7 +187,7 @@ def absorb(text: NetText, net: Net) -> Absorbed:
     for node in graph.nodes:
         if node.type == 'Convolution' and not any(spec.name for spec in node.param.param):
             home[node.tops[0]] = node
-        conv = home.get(node.bottoms[0]) if len(node.bottoms) == 1 else None
+        conv: Any = home.get(node.bottoms[0]) if len(node.bottoms) == 1 else None
         alone = conv is not None and len(graph.consumers(node.bottoms[0])) == 1
         if is_bn(node.param) and not alone:
             left.append(node.name)
@@ -223,7 +223,8 @@ def without(text: NetText, gone: Mapping[str, Any], outputs: set[str]) -> NetTex
     message.ClearField('state')
     del message.layer[:]
     instead: dict[str, str] = {}        # blob: what has its values now
-    lines, convolutions = [], {}
+    lines: list[int | None] = []
+    convolutions: dict[str, Any] = {}   # by top
     for layer, line in zip(text.message.layer, text.lines, strict=True):
         bottoms = [instead.get(name, name) for name in layer.bottom]
         if layer.name in gone:
@@ -277,5 +278,6 @@ def check_weights_folded(net: Net, file: str | PathLike[str]) -> None:
 def passes_of(net: Net) -> int | None:
     """How many passes make the statistics: those of one epoch of the net's data (Source.epoch);
     None where the data do not tell."""
-    sources = [net.layer(node) for node in net.graph.nodes if net.layer(node).reads_data]
+    sources: list[Any] = [net.layer(node) for node in net.graph.nodes
+                          if net.layer(node).reads_data]
     return next((count for source in sources if (count := source.epoch())), None)

@@ -86,7 +86,7 @@ def test_one_batch_folds_into_what_learn_computes():
     counted = statistics_text(text)
     net = with_noise(Net.of(counted, 'TEST'))
     made = gather(net, [{'data': image(2, 3, 8, 8)}])
-    assert made['b'].count == 2 * 36
+    assert made['b'].values == 2 * 36
     deploy = Net.of(inference_text(counted, net), 'TEST')
     for name, blobs in net.params.items():
         values = [blob.data.detach().numpy() for blob in blobs]

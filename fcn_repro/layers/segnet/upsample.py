@@ -71,18 +71,23 @@ class Upsample(Layer):
         x, mask = bottoms[:2]
         size = self.shape([bottom.shape for bottom in bottoms])[0][2:]
         places = size[0] * size[1]
-        index = mask.detach().flatten(2).long()
-        wrong = (index < 0) | (index >= places)
-        values = x.flatten(2)
+        index, values = mask.detach().flatten(2).long(), x.flatten(2)
         if self.state.unchecked:
+            wrong = (index < 0) | (index >= places)
             values, index = values.masked_fill(wrong, torch.nan), index.masked_fill(wrong, 0)
-        elif wrong.any():
-            bad = index[wrong]
-            raise self.error(f'{bad.numel()} places of the mask are outside the top {dims(size)}, '
-                             f'such as {bad[0].item()}', 'Give upsample_h and upsample_w (or '
+        elif index.numel():
+            self.check(index, size)
+        return [Unpool.apply(values, index, places).unflatten(2, size)]
+
+    def check(self, index, size):
+        """FcnError for a place outside the top."""
+        low, high = (end.item() for end in index.aminmax())
+        if low < 0 or high >= size[0] * size[1]:
+            count = int(((index < 0) | (index >= size[0] * size[1])).sum())
+            raise self.error(f'{count} places of the mask are outside the top {dims(size)}, such '
+                             f'as {low if low < 0 else high}', 'Give upsample_h and upsample_w (or '
                              'pad_out_h, pad_out_w) so that the top has the size of what the '
                              'Pooling of the mask read.')
-        return [Unpool.apply(values, index, places).unflatten(2, size)]
 
     # ---- export --------------------------------------------------------------------------------
 

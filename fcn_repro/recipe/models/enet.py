@@ -2,6 +2,7 @@
 which is trained first, and the whole net."""
 
 from functools import partial
+from typing import Any
 
 from ...proto.netspec import L, P
 from ..stage import Stage
@@ -45,7 +46,7 @@ class Builder:
             self.n[f'deconv{name}'] = L.Deconvolution(top, convolution_param={
                 'num_output': width, 'bias_term': True, 'kernel_size': 2, 'stride': 2})
             return self.n[f'deconv{name}']
-        dilated = {'pad': size, 'dilation': size} if kind == 'dilated' else {'pad': 1}
+        dilated: dict[str, Any] = {'pad': size, 'dilation': size} if kind == 'dilated' else {'pad': 1}
         return self.conv(top, f'conv{name}', width, True, kernel_size=3, stride=1, **dilated)
 
     def bottleneck(self, bottom, stage: int, number: int, num_output: int, kind: str = 'regular',
@@ -82,19 +83,18 @@ class Builder:
 
 
 def enet(data: dict | None = None, *, classes: int, encoder: bool = False, width: int = 16,
-         shape: tuple[int, ...] = (1, 3, 512, 1024), folded: bool | None = None,
+         shape: tuple[int, ...] = (1, 3, 512, 1024), folded: bool = False,
          blob: str = 'score', void: int = 255, accuracy: bool = False):
     """ENet, a NetParameter, for images whose sides are multiples of 8.
 
     data: settings of the data layer (encoders.begin), None for the deploy net. encoder: stages 1 to
     3 with scores at 1/8 of the size, whose labels are every eighth of each axis; `blob` then has
     each score 8 x 8 times. width: channels after the first block; 13 of 16 are convolved. folded:
-    BN's scale and shift are applied alone and dropout is a factor; None: in the deploy net. blob:
-    name of the scores. accuracy: with the layer of that name.
+    bn_mode: INFERENCE, for weights with statistics (net.bn_statistics). blob: name of the scores.
+    accuracy: with the layer of that name.
     """
     n = begin(data, shape)
-    folded = data is None if folded is None else folded
-    make = Builder(n, folded, 'TEST' if folded or testing(data) else 'TRAIN')
+    make = Builder(n, folded, 'TEST' if data is None or testing(data) else 'TRAIN')
     n.conv0_1 = L.Convolution(n.data, num_output=width - 3, bias_term=True, pad=1, kernel_size=3,
                               stride=2, weight_filler=MSRA)
     n.pool0_1 = pooled(n.data, False)
@@ -120,7 +120,7 @@ def enet(data: dict | None = None, *, classes: int, encoder: bool = False, width
 
 def testing(data: dict | None) -> bool:
     """Whether data settings are those of a val net."""
-    return bool(data) and "'split': 'val'" in data.get('param_str', '')
+    return data is not None and "'split': 'val'" in data.get('param_str', '')
 
 
 def scored(bottom, classes: int, size: int, name: str):

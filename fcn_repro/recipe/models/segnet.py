@@ -47,17 +47,17 @@ def end(n, scores, data: dict | None, weights: tuple[float, ...] = (), void: int
 
 
 def basic(data: dict | None = None, *, classes: int, width: int = 64,
-          shape: tuple[int, ...] = (1, 3, 360, 480), folded: bool | None = None,
+          shape: tuple[int, ...] = (1, 3, 360, 480), folded: bool = False,
           pads: dict[int, dict] | None = None, sized: bool = True, blob: str = 'score', **loss):
     """SegNet-Basic, a NetParameter: four 7x7 convolutions down, four up, scores.
 
-    data: settings of the data layer (encoders.begin), None for the deploy net. folded: BN's scale
-    and shift are applied alone; None: in the deploy net. pads: further fields of Upsample by group;
-    sized: it has the size of what its pooling read instead, so that any image fits. blob: name of
-    the scores. loss: of `end`.
+    data: settings of the data layer (encoders.begin), None for the deploy net. folded: bn_mode:
+    INFERENCE, for weights with statistics (net.bn_statistics). pads: further fields of Upsample by
+    group; sized: it has the size of what its pooling read instead, so that any image fits. blob:
+    name of the scores. loss: of `end`.
     """
     n = begin(data, shape, DIALECT)
-    folded, pads = data is None if folded is None else folded, pads or {}
+    pads = pads or {}
     n.norm = top = L.LRN(n.data, local_size=5, alpha=0.0001, beta=0.75)
     read = {}
     for group in (1, 2, 3, 4):
@@ -79,13 +79,13 @@ def basic(data: dict | None = None, *, classes: int, width: int = 64,
 
 def segnet(data: dict | None = None, *, classes: int, widths: tuple[int, ...] = WIDTHS,
            convs: tuple[int, ...] = CONVS, shape: tuple[int, ...] = (1, 3, 360, 480),
-           folded: bool | None = None, pads: dict[int, dict] | None = None, sized: bool = True,
+           folded: bool = False, pads: dict[int, dict] | None = None, sized: bool = True,
            blob: str = 'score', **loss):
     """SegNet, a NetParameter: VGG16's convolutions, batch-normalised, and their mirror image, whose
     last convolution makes the scores. Arguments as of `basic`; widths, convs: channels and
     convolutions of each group."""
     n = begin(data, shape, DIALECT)
-    folded, pads = data is None if folded is None else folded, pads or {}
+    pads = pads or {}
     top, read = n.data, {}
     for group, (width, count) in enumerate(zip(widths, convs, strict=True), 1):
         for i in range(1, count + 1):
