@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 
 from ..errors import FcnError
 from ..files import open_regular, unreadable
+from ..proto.dialects import Dialect
 from ..proto.upgrade import V0_TO_V2
 from ..sizes import AXES, check_shape
 from ..sniff import recognise

@@ -47,7 +47,7 @@ def test_every_type_has_a_golden():
     types = {name for dialect in dialects.dialects().values() for name in dialect.types
              if dialect.detected}
     assert {name for name in types if f'"{name}"' not in texts} == {
-        'Padding', 'ArgMax', 'Dropout'}     # below, in tests/proto/test_detect.py, test_segnet_layers.py
+        'Padding', 'ArgMax', 'Dropout'}     # below, in test_detect.py and in test_segnet_layers.py
 
 
 @pytest.mark.slow

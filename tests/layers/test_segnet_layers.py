@@ -80,7 +80,8 @@ def refused(text, dialect=None, phase='TEST', **given):
           ('normalization: FULL', '', 'segnet', ('normalization', 'normalize')))),
     (X + layer('Dropout', 'd', 'x', 'y', 'fcn_repro_param { class_weight: 1 }'), None,
      ("'fcn_repro_param.class_weight'", 'does not read')),
-    (SCORES + layer('SoftmaxWithLoss', 'l', 'x l', 'y', 'fcn_repro_param { per_channel: true }'), None,
+    (SCORES + layer('SoftmaxWithLoss', 'l', 'x l', 'y',
+                    'fcn_repro_param { per_channel: true }'), None,
      ("'fcn_repro_param.per_channel'", 'does not read')),
 ])
 def test_what_a_layer_refuses(text, dialect, parts):

@@ -60,7 +60,8 @@ def expected(model):
             'pool1': (1, 1, 46)}
         return repeats, {'conv1_1': [8, 8]}
     other = {'voc-fcn-pool3': {name: POOL_3[name] for name in POOL_3 if name != 'pool3'},
-             'voc-fcn16s-fc6-14x14': DEEP}.get(model, WIDE_8S if '8s' in model or model == 'crfrnn-voc' else WIDE)
+             'voc-fcn16s-fc6-14x14': DEEP}.get(
+                 model, WIDE_8S if '8s' in model or model == 'crfrnn-voc' else WIDE)
     return POOLS if 'mini' in model else other, {'conv1_1': [8, 8]}
 
 

@@ -46,7 +46,8 @@ class Builder:
             self.n[f'deconv{name}'] = L.Deconvolution(top, convolution_param={
                 'num_output': width, 'bias_term': True, 'kernel_size': 2, 'stride': 2})
             return self.n[f'deconv{name}']
-        dilated: dict[str, Any] = {'pad': size, 'dilation': size} if kind == 'dilated' else {'pad': 1}
+        dilated: dict[str, Any] = {'pad': size, 'dilation': size} if kind == 'dilated' \
+            else {'pad': 1}
         return self.conv(top, f'conv{name}', width, True, kernel_size=3, stride=1, **dilated)
 
     def bottleneck(self, bottom, stage: int, number: int, num_output: int, kind: str = 'regular',
