@@ -190,8 +190,8 @@ def check_count(target: LayerBlobs, source: LayerBlobs, weights: Weights,
         held = sum(blob is not None for blob in blobs)
         others = [name for name, dialect in dialects().items()
                   if held and dialect.blobs.get(target.type) == held]
-        also = f', as a {target.type} of {", ".join(others)}' if others else ''
-        raise FcnError(f'has {held} blobs in the file{also}, {count} in the net', layer=target.name,
+        also = f', and a {target.type} of {", ".join(others)} has {held}' if others else ''
+        raise FcnError(f'has {held} blobs in the file, {count} in the net{also}', layer=target.name,
                        type=target.type or None, file=weights.file,
                        do=f'{REMEDY} Or read the net in the dialect of these weights, if its text '
                           'allows.' if others else REMEDY)

@@ -290,7 +290,7 @@ def test_weights_of_another_bn(tmp_path):
                                                blob(np.float32([1]))))
     error = refused(Net.of(parse_net(text, FILE), 'TEST').copy_from, tmp_path / 'w.caffemodel')
     assert (error.layer, error.type) == ('b', 'BN')
-    assert '2 blobs in the file, as a BN of parsenet, segnet, enet' in error.what
+    assert '2 blobs in the file, 4 in the net, and a BN of parsenet, segnet, enet' in error.what
     assert 'the dialect of these weights' in error.do
 
 
