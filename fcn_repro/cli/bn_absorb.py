@@ -76,9 +76,9 @@ def compared(net: Net, final: Net) -> tuple[float, float]:
     """(largest difference, largest value) of the outputs of both nets for one random image; of the
     scores before a Softmax, which hides differences."""
     generator = torch.Generator().manual_seed(SEED)
-    image: dict[str, Any] = {
-        name: torch.randn(net.shapes[net.graph.first(name)], generator=generator) * DEVIATION
-        for name in net.graph.inputs}
+    shapes = {name: net.shapes[net.graph.first(name)] for name in net.graph.inputs}
+    image: dict[str, Any] = {name: torch.randn(shape, generator=generator) * DEVIATION
+                             for name, shape in shapes.items()}
     with torch.inference_mode():
         before, after = (outputs(each, image) for each in (net, final))
     differences = [float((a - b).abs().max()) for a, b in zip(before, after, strict=True)]

@@ -23,7 +23,7 @@ class Builder:
     def __init__(self, n, folded: bool, dropping: str):
         self.n, self.folded, self.dropping = n, folded, dropping
 
-    def conv(self, bottom, name: str, num_output: int, bias: bool = False, **window):
+    def conv(self, bottom, name: str, num_output: int, bias: bool = False, **window: Any):
         self.n[name] = L.Convolution(bottom, num_output=num_output, bias_term=bias,
                                      weight_filler=MSRA, **window)
         return self.n[name]
@@ -46,9 +46,8 @@ class Builder:
             self.n[f'deconv{name}'] = L.Deconvolution(top, convolution_param={
                 'num_output': width, 'bias_term': True, 'kernel_size': 2, 'stride': 2})
             return self.n[f'deconv{name}']
-        dilated: dict[str, Any] = {'pad': size, 'dilation': size} if kind == 'dilated' \
-            else {'pad': 1}
-        return self.conv(top, f'conv{name}', width, True, kernel_size=3, stride=1, **dilated)
+        dilated = {'pad': size, 'dilation': size} if kind == 'dilated' else {'pad': 1}
+        return self.conv(top, f'conv{name}', width, bias=True, kernel_size=3, stride=1, **dilated)
 
     def bottleneck(self, bottom, stage: int, number: int, num_output: int, kind: str = 'regular',
                    size: int = 1, relu: bool = False, mask=None):
@@ -56,9 +55,8 @@ class Builder:
         pooled (down) or unpooled by the mask (up). mask: for up, the mask; for down, whether its
         pooling makes one."""
         name, width = f'{stage}_{number}', num_output // 4
-        window = {'kernel_size': 2, 'stride': 2} if kind == 'down' else {
-            'kernel_size': 1, 'stride': 1}
-        top = self.conv(bottom, f'conv{name}_0', width, **window)
+        half = 2 if kind == 'down' else 1
+        top = self.conv(bottom, f'conv{name}_0', width, kernel_size=half, stride=half)
         top = self.active(self.norm(top, f'{name}_0'), f'{name}_0', relu)
         top = self.norm(self.middle(top, f'{name}_1', width, kind, size), f'{name}_1')
         top = self.conv(self.active(top, f'{name}_1', relu), f'conv{name}_2', num_output,
