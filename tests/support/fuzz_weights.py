@@ -124,15 +124,28 @@ def read_hdf5_list(path):
 
 
 def read_state_dict(path):
-    from fcn_repro.formats.torchvision import is_state_dict, read_vgg16
+    from fcn_repro.formats.torchnets import form_of, read_net, unwrapped
+    from fcn_repro.formats.torchvision import is_state_dict, load, read_vgg16
+    from fcn_repro.recipe.models.converted import net_of
     if is_state_dict(path):
-        read_vgg16(path)
+        state = unwrapped(load(path))
+        if form_of(state) is None:
+            read_vgg16(path, state)
+        else:
+            net_of(read_net(state, path))
 
 
 def state_dict_seeds():
-    """The narrowest VGG16s that there are, in both formats of torch.save."""
+    """The narrowest VGG16s that there are, in both formats of torch.save; a narrow DeepLab v3+ and a
+    RefineNet, as safetensors and as a checkpoint."""
     import torch
-    found = []
+    from safetensors.torch import save
+    from torch_twins import Jfzhang95, Refinenet
+    narrow = {'classes': 2, 'width': 1, 'stem': 1, 'widths': (1,) * 4, 'blocks': (1, 1, 1, 3)}
+    found = [save(Refinenet(**narrow).filled((33, 33)).state())]
+    file = io.BytesIO()
+    torch.save({'state_dict': Jfzhang95(**narrow, low=1).filled((33, 33)).state()}, file)
+    found.append(file.getvalue())
     for normalised, zipped in (True, True), (False, True), (False, False):
         state, index, channels = {}, 0, 3
         for count in (2, 2, 3, 3, 3):

@@ -3,7 +3,6 @@ image, and a decoder that adds a map of stride 4."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from ...data.image import MEAN
@@ -174,15 +173,21 @@ MINIS: dict[str, dict[str, Any]] = {
 }
 
 
+def mini_crops(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
+               recolour: float | None = None, rotate: float = 0) -> dict[str, str]:
+    """Data settings of the own nets' crops, as they are coloured unless recolour says otherwise."""
+    return own_data(voc_dir, split, size, largest=(192, 224), crops=4, recolour=recolour or 0,
+                    rotate=rotate)
+
+
 def mini(name: str, net: Callable = net, **settings) -> Model:
-    """A small net by the recipe of the own nets, on the digit scenes until a VOC folder is
-    given."""
-    recipe = Recipe(2e-3, momentum=0.9, max_iter=900, snapshot=450, normalize=True,
+    """A small net by the recipe of the own nets, on the digit scenes until a VOC folder is given;
+    longer than they are trained, as its scores are coarser."""
+    recipe = Recipe(2e-3, momentum=0.9, max_iter=2000, snapshot=500, normalize=True,
                     weight_decay=1e-4, policy='poly', type='Adam', prefix=f'runs/{name}/train')
-    train_data = partial(own_data, largest=(224, 288), crops=6)
     return Model(net, {'classes': 11, 'shape': (1, 3, 224, 288), **settings},
-                 train_data(str(FOLDER), 'train'), voc_data(str(FOLDER), 'val'), 100, (recipe,),
-                 train_data)
+                 mini_crops(str(FOLDER), 'train'), voc_data(str(FOLDER), 'val'), 100, (recipe,),
+                 mini_crops)
 
 
 MODELS = {**{name: voc(name, **settings) for name, settings in NETS.items()},
