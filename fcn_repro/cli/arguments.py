@@ -178,8 +178,8 @@ def grid_of_args(args: argparse.Namespace) -> dict[str, Sequence[float]]:
     grid: dict[str, Sequence[float]] = {}
     for each in fields(Crf):
         value = getattr(args, f'crf_{each.name}')
-        values = GRID.get(each.name, (each.default,)) if value is None else \
-            value if isinstance(value, list) else [value]
+        values: list[float] = list(GRID.get(each.name, (getattr(Crf(), each.name),))) \
+            if value is None else value if isinstance(value, list) else [value]
         for one in values:
             Crf().changed({each.name: one})             # refuses what no CRF has
         grid[each.name] = tuple(dict.fromkeys(values))
