@@ -59,9 +59,9 @@ def expected(model):
         repeats = {'pool1': (1, 1, 6), 'pool2': (2, 2, 20)} if model.endswith('4s') else {
             'pool1': (1, 1, 46)}
         return repeats, {'conv1_1': [8, 8]}
+    wide = WIDE_8S if '8s' in model or model == 'crfrnn-voc' else WIDE
     other = {'voc-fcn-pool3': {name: POOL_3[name] for name in POOL_3 if name != 'pool3'},
-             'voc-fcn16s-fc6-14x14': DEEP}.get(
-                 model, WIDE_8S if '8s' in model or model == 'crfrnn-voc' else WIDE)
+             'voc-fcn16s-fc6-14x14': DEEP}.get(model, wide)
     return POOLS if 'mini' in model else other, {'conv1_1': [8, 8]}
 
 

@@ -12,6 +12,7 @@ from original_nets import digests, first_difference, texts_of
 
 from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
+from fcn_repro.paper.zoo import facts_of_stage
 from fcn_repro.proto.netspec import L, NetSpec, net_text
 from fcn_repro.proto.prototxt import parse_net, read_net, read_solver, read_text
 from fcn_repro.recipe.models import FAMILIES, MODELS, ZOO, dilation, pspnet
@@ -254,3 +255,29 @@ def test_every_entry_of_the_zoo_is_a_stage():
     for entry in ZOO:
         assert STAGES[entry.stage].scenes and entry.stage in MODELS
     assert {'deeplabs', 'pspnet', 'dilation', 'crfrnn'} <= set(FAMILIES)
+
+
+# ---- the document --------------------------------------------------------------------------------
+
+def test_the_tables_of_the_document():
+    """docs/successors.md: what it states of the nets, and of the miniatures."""
+    page = (ROOT / 'docs/successors.md').read_text()
+    full = re.findall(r'^\| `([\w-]+)` \| ([\d,]+) \| ([\d.]+) G \|', page, re.M)
+    stated = {name: (int(count.replace(',', '')), float(giga)) for name, count, giga in full}
+    assert {name: row for name, row in stated.items() if name in COUNTS} == {
+        name: row[:2] for name, row in COUNTS.items()}
+    minis = re.findall(r'^\| ([^|`]+) \| `([\w-]+)` \| ([\d,]+) \| ([\d.]+) G \| ([\d,]+) \|$',
+                       page, re.M)
+    assert [(label, stage) for label, stage, *_ in minis] == [
+        (entry.label, entry.stage) for entry in ZOO if entry.family in page_families(minis)]
+    for _, stage, *numbers in minis:
+        facts = facts_of_stage(stage)
+        solver = read_solver(shipped(stage) / 'solver.prototxt').message
+        assert numbers == [f'{facts.parameters:,}', f'{facts.macs / 1e9:.2f}',
+                           f'{solver.max_iter:,}']
+
+
+def page_families(minis):
+    """The families of which the page has nets."""
+    listed = {stage for _, stage, *_ in minis}
+    return {entry.family for entry in ZOO if entry.stage in listed}
