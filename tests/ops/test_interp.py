@@ -164,7 +164,8 @@ def test_interp_derivatives():
     x, size = example(SAMPLES[1])
     x.requires_grad_()
     label = labels_for(x, size)
-    torch.library.opcheck(OPS.interp_softmax_loss, (x.detach(), label, 1, 255, None, None, True, True))
+    torch.library.opcheck(OPS.interp_softmax_loss,
+                          (x.detach(), label, 1, 255, None, None, True, True))
     torch.library.opcheck(OPS.interp_argmax, (x.detach(), size, torch.uint8, True))
     assert torch.autograd.gradcheck(lambda x: ops.interp_softmax_loss(x, label, ignore_label=255),
                                     x)
