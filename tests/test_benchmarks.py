@@ -17,6 +17,7 @@ import gpu  # noqa: E402
 import gpu_targets  # noqa: E402
 import nets  # noqa: E402
 import report  # noqa: E402
+import successors  # noqa: E402
 import targets  # noqa: E402
 import timing  # noqa: E402
 
@@ -53,6 +54,22 @@ def test_the_ratio_is_that_of_each_round(monkeypatch):
     found = {r['way']: r for r in timing.measure('g', {}, {}, args, ('f', None, 0.5))}
     assert found['peer']['ratio'] == 3 and found['peer']['best'] == 2
     assert found['floor: f']['seconds'] == [0.5, 0.5, 7.5] and found['floor: f']['ratio'] == 0.25
+
+
+@pytest.mark.parametrize('name', successors.NETS)
+def test_twins_of_the_successors(tmp_path, name):
+    """PyTorch's twin gives the net's scores, in both memory formats."""
+    file = tmp_path / 'net.prototxt'
+    file.write_text(successors.NETS[name](32, (121, 121), 5))
+    net = successors.Net.read(file, successors.TEST, passes=successors.DEFAULT)
+    successors.fill(net)
+    x = 50 * torch.randn(1, 3, 121, 121)
+    with torch.inference_mode():
+        scores = net(data=x)['score']
+        assert scores.shape == (1, 5, 121, 121)
+        for form in torch.contiguous_format, torch.channels_last:
+            other = successors.twin(net, form)(x.contiguous(memory_format=form))
+            assert (other - scores).abs().max() < 1e-5 * scores.abs().max()
 
 
 def test_verdicts():

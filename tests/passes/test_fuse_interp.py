@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from layer_evidence import reference_for, refusal_of
+from layer_evidence import reference_for
 from texts import conv, graph, inputs, layer, message
 
 from fcn_repro.net import Net
@@ -121,7 +121,6 @@ def test_a_second_reader_is_seen():
     assert fused(graph(ZOOM + LOSS % '' + layer('Power', 'more', 'score', 'more'))) == ['Interp']
 
 
-@refusal_of('InterpLoss')
 def test_labels_out_of_range_name_the_loss(tmp_path):
     _, net = nets(tmp_path, ZOOM + LOSS % '')
     label = torch.full((2, 1, 41, 49), 7.)
