@@ -130,8 +130,9 @@ STAGES = {
     'crfrnn-voc': Stage('crfrnn', 'voc', 'voc-fcn8s', surgeries=('transplant', 'interp'),
                         up_layers='upsample', zero_fillers=True, score_every=4000, takes=('voc',),
                         score_layers='score-*', renamed=RENAMED),
+    # score4, as the authors have it, begins at zero without FCN-8s's weights
     'crfrnn-mini': Stage('crfrnn', 'mini', 'mini-fcn8s', surgeries=('transplant', 'interp'),
-                         up_layers='upsample', trains_parent=True, takes=('voc',), scenes=True,
-                         score_layers='score-*', renamed=RENAMED),
+                         up_layers='upsample', trains_parent=True, zero_fillers=True,
+                         takes=('voc',), scenes=True, score_layers='score-*', renamed=RENAMED),
 } if TRAINS else {}
 ENTRIES = (Entry('crfrnn', 'CRF-RNN', 'crfrnn-mini'),) * TRAINS
