@@ -136,8 +136,8 @@ def read_state_dict(path):
 
 
 def state_dict_seeds():
-    """The narrowest VGG16s that there are, in both formats of torch.save; a narrow DeepLab v3+ and
-    a RefineNet, as safetensors and as a checkpoint."""
+    """The narrowest VGG16s that there are, in both formats of torch.save; a narrow RefineNet as
+    safetensors, and a narrow DeepLab v3+ as a checkpoint."""
     import torch
     from safetensors.torch import save
     from torch_twins import Jfzhang95, Refinenet
