@@ -71,9 +71,10 @@ SoftmaxLoss prepare_softmax_loss(
   const char* op = "upcrop_softmax_loss";
   TORCH_CHECK_VALUE(x.dim() == 4, op, ": x has ", x.dim(), " axes with shape ", x.sizes(),
                     ", expected 4 (N, C, H, W).");
-  check_targets(op, x, label, weight, mask, normalization);
+  check_map(op, "label", label, x);
   Scores scores = prepare_scores(op, x, taps_y, taps_x, stride, pad, offset,
                                  label.sizes().slice(1));
+  check_targets(op, x, label, weight, mask, normalization);
   const auto maybe = [](const std::optional<at::Tensor>& t) {
     return t ? std::optional<at::Tensor>(dense(*t)) : std::nullopt;
   };

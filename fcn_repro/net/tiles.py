@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ..errors import FcnError, located
 from ..layers.common.coordinates import Reach
@@ -96,7 +96,7 @@ class Tiling:
     def _unit(self, node: Node) -> int:
         """Cells along a side of a tile of Winograd's algorithm, where that may run a node, of a
         dilated one by parts (ops/dilated.py); else 1."""
-        layer, options = self.net.layer(node), self.net.options
+        options, layer = self.net.options, cast(Any, self.net.layer(node))
         if not layer.product or not options.winograd or options.gpu \
                 or not may_be_winograd(self.net.layer_params[node.key][0].shape):
             return 1
