@@ -32,7 +32,7 @@ FCN_INLINE typename RowLanes<T>::V load_part(const T* row, int k) {
 }
 
 template <typename T>
-FCN_INLINE void store_part(T* row, int k, typename RowLanes<T>::V part) {
+FCN_INLINE void store_part(T* row, int k, const typename RowLanes<T>::V& part) {
   std::memcpy(row + k * RowLanes<T>::count, &part, sizeof part);
 }
 
