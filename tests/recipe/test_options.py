@@ -10,7 +10,7 @@ from fcn_repro.cli.remedies import HINTS, REMEDIES
 from fcn_repro.errors import FcnError
 from fcn_repro.recipe import stages, training
 from fcn_repro.recipe.method import Method
-from fcn_repro.recipe.models import FAMILIES, MODELS, crfrnn
+from fcn_repro.recipe.models import FAMILIES, MODELS
 from fcn_repro.recipe.options import Options
 from fcn_repro.recipe.runs import Run
 from fcn_repro.recipe.stages import STAGES, shipped
@@ -89,7 +89,7 @@ def test_an_unknown_stage_is_refused_with_the_nearest():
 
 
 def test_families_have_stages_with_prototxt_and_parents():
-    without = {'imagenet'} | ({'crfrnn'} if not crfrnn.TRAINS else set())
+    without = {'imagenet'}
     assert {stage.family for stage in STAGES.values()} == set(FAMILIES) - without
     assert STAGES.keys() == {name for name, model in MODELS.items() if model.recipes}
     for name, stage in STAGES.items():

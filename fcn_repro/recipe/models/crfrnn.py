@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from ...data.scenes import FOLDER
 from ...net.coord_map import crop
-from ...proto.dialects import find_dialect
 from ...proto.netspec import L, P, Params
 from ..stage import Entry, Stage
 from .mini import SETTINGS
@@ -113,16 +112,13 @@ MINI = {'classes': 11, 'in_text': True, 'theta': (160, 3, 3), 'rates': (1, 1, 0.
         'shape': (1, 3, 256, 320), **{name: SETTINGS[name] for name in (
             'widths', 'fc', 'dropout', 'weight_filler', 'input_scale')}}
 VOC = '../data/pascal/VOC2012'
-# The layer is made by another change: until a dialect computes it the nets can be read, not trained
-TRAINS = LAYER in find_dialect(BRANCH).types
-
 MODELS = {
     'crfrnn-voc': Model(net, {}, voc_data(VOC, 'train'), voc_data(VOC, 'val'), 1449,
-                        (RECIPE,) * TRAINS, origin=ORIGIN, phased=True),
+                        (RECIPE,), origin=ORIGIN, phased=True),
     'crfrnn-mini': Model(
         net, MINI, voc_data(str(FOLDER), 'train'), voc_data(str(FOLDER), 'val'), 100,
         (Recipe(3e-4, momentum=0.9, max_iter=200, snapshot=200, normalize=True, policy='poly',
-                prefix='runs/crfrnn-mini/train'),) * TRAINS, phased=True),
+                prefix='runs/crfrnn-mini/train'),), phased=True),
 }
 RENAMED = (('score-fr', 'score_fr'), ('score2', 'upscore2'), ('score-pool4', 'score_pool4'),
            ('score4', 'upscore_pool4'), ('score-pool3', 'score_pool3'), ('upsample', 'upscore8'))
@@ -134,5 +130,5 @@ STAGES = {
     'crfrnn-mini': Stage('crfrnn', 'mini', 'mini-fcn8s', surgeries=('transplant', 'interp'),
                          up_layers='upsample', trains_parent=True, zero_fillers=True,
                          takes=('voc',), scenes=True, score_layers='score-*', renamed=RENAMED),
-} if TRAINS else {}
-ENTRIES = (Entry('crfrnn', 'CRF-RNN', 'crfrnn-mini'),) * TRAINS
+}
+ENTRIES = (Entry('crfrnn', 'CRF-RNN', 'crfrnn-mini'),)
