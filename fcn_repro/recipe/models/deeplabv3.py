@@ -8,7 +8,7 @@ from typing import Any
 from ...data.image import MEAN
 from ...data.scenes import FOLDER
 from ...proto.netspec import L, P
-from ..stage import Stage
+from ..stage import Entry, Stage
 from .body_drn import drn
 from .body_mobilenet import mobilenet
 from .body_resnet import RESNETS, resnet
@@ -212,3 +212,5 @@ STAGES = {
        for name, settings in NETS.items()},
     **{name: mini_stage('deeplabv3', name.removeprefix('deeplab-')) for name in MINIS},
 }
+ENTRIES = (Entry('deeplabv3', 'DeepLab v3', 'deeplab-v3-mini'),
+           Entry('deeplabv3', 'DeepLab v3+', 'deeplab-v3plus-mini'))

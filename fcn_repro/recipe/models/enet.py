@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from ...proto.netspec import L, P
-from ..stage import Stage
+from ..stage import Entry, Stage
 from . import encoders
 from .encoders import MSRA, begin, norm, pooled
 from .model import Model, Recipe
@@ -189,3 +189,4 @@ STAGES = {
     'mini-enet-encoder': stage('mini-encoder', 400),
     'mini-enet': stage('mini', 400, 'mini-enet-encoder'),
 }
+ENTRIES = (Entry('enet', 'ENet', 'mini-enet'),)

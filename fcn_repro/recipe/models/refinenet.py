@@ -12,6 +12,7 @@ from typing import Any
 
 from ...data.image import MEAN
 from ...proto.netspec import L, P
+from ..stage import Entry
 from .body_resnet import RESNETS, resnet
 from .deeplabv3 import mini, mini_stage, voc_stage
 from .model import Model, Recipe, voc_data
@@ -175,3 +176,4 @@ STAGES = {
                        f"{name.split('-')[1]}.caffemodel") for name in NETS},
     'refinenet-mini': mini_stage('refinenet', 'mini'),
 }
+ENTRIES = (Entry('refinenet', 'RefineNet', 'refinenet-mini'),)

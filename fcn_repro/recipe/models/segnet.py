@@ -3,7 +3,7 @@
 from functools import partial
 
 from ...proto.netspec import L
-from ..stage import Stage
+from ..stage import Entry, Stage
 from . import encoders
 from .encoders import MSRA, ONE, TWO, begin, norm, pooled
 from .model import Model, Recipe
@@ -150,3 +150,5 @@ STAGES = {
     'segnet-basic': stage('basic', 1000), 'segnet': stage('segnet', 1000),
     'mini-segnet-basic': stage('mini-basic', 300), 'mini-segnet': stage('mini', 300),
 }
+ENTRIES = (Entry('segnet', 'SegNet-Basic', 'mini-segnet-basic'),
+           Entry('segnet', 'SegNet', 'mini-segnet'))
