@@ -249,7 +249,7 @@ class Chosen:
 
     loss = internal = False
     auto_tops = 0
-    fields, further_messages, dialect_fields = 'python_param', (), ()
+    fields, further_messages, dialect_fields, own_fields = 'python_param', (), (), ()
 
     def __new__(cls, node, state):
         param = node.param.python_param
