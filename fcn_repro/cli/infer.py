@@ -26,6 +26,7 @@ from ..memory import keep_freed_memory
 from ..net.bn_statistics import check_weights_folded
 from ..net.net import Net
 from ..net.placement import check_precision, pick_device, place
+from ..predict.crf import said_of
 from ..predict.heatmap import Heatmaps, cast_net
 from ..predict.labelmaps import Files, LabelMaps
 from ..predict.labels import image_input, read_deploy
@@ -157,7 +158,9 @@ def label_maps(args: argparse.Namespace, net: Net, source: Source) -> LabelMaps:
     segmenter = Segmenter(net, args.mean or source.mean, outputs, args.tile, views_of(args), crf)
     job = LabelMaps(segmenter, source.classes if args.classes is None else args.classes,
                     Files(**{name: getattr(args, name) for name in FILES}), source.colours)
-    for words in (*(output.words for output in outputs), *segmenter.words):
+    for output in outputs:
+        print(said_of(output.words, crf))
+    for words in segmenter.words:
         print(words)
     return job
 

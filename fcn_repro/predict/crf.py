@@ -21,15 +21,9 @@ from ..errors import FcnError
 from ..layers.common.pairwise import Pairwise, by_colour, by_place
 from ..sizes import dims
 from .metrics import Confusion, metrics
-from .outputs import LOGITS, MASK, Output
+from .outputs import Output
 
 SMALLEST = torch.finfo(torch.float32).tiny      # a probability of which the logarithm is taken
-
-
-class Refined(NamedTuple):
-    """labels: (H, W) uint8. probabilities: (classes, H, W) float32, after the CRF."""
-    labels: np.ndarray
-    probabilities: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -71,18 +65,6 @@ class Crf:
         listed = ', '.join(f'{name} {value:g}' for name, value in self.settings.items())
         return f'a dense CRF: {listed}'
 
-    def read(self, output: Output, values: torch.Tensor, image: np.ndarray) -> Refined:
-        """The labels and probabilities of an output's values (C, H, W) for an image (H, W, 3) uint8
-        RGB. The class of highest probability, the lowest one on ties; of one channel the object
-        where its probability is above the threshold. FcnError for an output without probabilities,
-        and an image of another shape."""
-        found = self.refine(output.probabilities(values.cpu().numpy()), image)
-        if output.kind == MASK:
-            threshold = 1 / (1 + math.exp(-output.threshold)) if output.probability == LOGITS \
-                else output.threshold
-            return Refined((found[1] > threshold).astype(np.uint8), found)
-        return Refined(found.argmax(0).astype(np.uint8), found)
-
     def refine(self, probabilities: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Probabilities (C, H, W) float32 after the CRF of an image (H, W, 3) uint8 RGB."""
         return self.infer(scores_of(probabilities),
@@ -94,6 +76,11 @@ class Crf:
         kernels = [place_kernel(*size, self.pos_xy_std).weighed(self.pos_w),
                    bilateral.weighed(self.bi_w)]
         return ops.mean_field(scores, kernels, self.iterations).T.reshape(-1, *size).numpy()
+
+
+def said_of(words: str, crf: Crf | None) -> str:
+    """What an output is taken as, in words, with the CRF after it."""
+    return words if crf is None else f'{words}, after {crf.words}'
 
 
 def option_of(name: str) -> str:

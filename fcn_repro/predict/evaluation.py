@@ -30,7 +30,7 @@ from ..paths import confined
 from ..report.pictures import Row, make_row, save_rows
 from ..report.results import Evaluation, Image, Times, write_results
 from ..sizes import counted
-from .crf import Crf
+from .crf import Crf, said_of
 from .extremes import Done, Extremes, result_of
 from .heads import Head, find_heads
 from .labels import data_layer
@@ -89,10 +89,8 @@ def evaluate_and_report(net: Net, out: str | Path, pictures: int = 8, count: int
             net, heads, processes, crf) if data is None else [
             GivenSource(net, heads[0].output, data, net.options.workers, processes, views, crf)]
         for head, source in zip(heads, given, strict=True):
-            for words in (head.words, *words_of(source)):
+            for words in (said_of(head.words, crf), *words_of(source)):
                 print(words)
-            if crf is not None:
-                print(f'after it {crf.words}')
             submission = None if submit is None else Submission(
                 submit, out / 'submission', folder_of(source_data), head.output.classes)
             folder = out if head is heads[0] else confined(out, head.output.blob, 'blob')

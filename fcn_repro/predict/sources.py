@@ -29,7 +29,7 @@ from .labels import data_layer, python_layer, score_layer, single_sample
 from .metrics import Confusion
 from .outputs import Output
 from .scoring import Seconds
-from .segmenter import Segmenter
+from .segmenter import Segmenter, of_probabilities
 from .views import Views
 
 TABLE_3 = 'seg11valid'      # the split of the paper's Tables 2 and of the release's scores
@@ -63,7 +63,9 @@ class ValSource:
         if self.crf is None:
             return self.output.predict(self.net)[0]
         values = self.output.values(self.net)
-        return self.crf.read(self.output, values, single_sample(self.layer).image).labels
+        found = self.crf.refine(self.output.probabilities(values.cpu().numpy()),
+                                single_sample(self.layer).image)
+        return of_probabilities(self.output, found).labels
 
     def values(self, k: int) -> tuple[Sample, torch.Tensor]:
         """The k-th sample, and the output's values (C, H, W) for it."""
