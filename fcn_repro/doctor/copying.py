@@ -170,7 +170,11 @@ def untrained_scores(subject: Subject) -> Iterator[Finding]:
 
 
 def no_statistics(subject: Subject) -> Iterator[Finding]:
-    """BatchNorm without statistics, in a net that uses them."""
+    """BatchNorm without statistics, in a net that uses them; not where a stage's weights, without
+    which it is not trained, are yet to be given."""
+    stage = subject.sources.stage
+    if subject.sources.weights is None and stage is not None and stage.weights:
+        return
     for node in subject.net.graph.nodes:
         blobs = params(subject.net, node)
         p = node.param.batch_norm_param

@@ -302,6 +302,7 @@ def _parse(text: str, message: Any, file: str) -> list[Occurrence]:
 
 def _parse_any(text: str, message: Any, file: str) -> list[Occurrence]:
     """As _parse, by protobuf's own parser."""
+    check_utf8(text, file)
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:

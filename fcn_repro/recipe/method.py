@@ -116,8 +116,9 @@ class Method:
         net that lacks what is to be changed."""
         changed = type(net)()
         changed.CopyFrom(net)
-        scores = [layer for layer in changed.layer
-                  if fnmatch.fnmatchcase(layer.name, score_layers) and layer.type == 'Convolution']
+        named = [layer for layer in changed.layer if fnmatch.fnmatchcase(layer.name, score_layers)]
+        scores = [layer for layer in named if layer.type == 'Convolution'] or \
+            [layer for layer in named if layer.type == 'Deconvolution']         # ENet's
         if (self.learn == SCORES or self.random_scores) and not scores:
             raise _unfit(f"no Convolution is called '{score_layers}'",
                          'learn' if self.learn == SCORES else 'random_scores')
@@ -205,8 +206,17 @@ def _freeze(net: Any, learned: set[str]) -> None:
     """Set the rates of all layers but these to 0, and their decay."""
     for layer in net.layer:
         if layer.name not in learned:
+            for _ in range(0 if layer.param else _learned_blobs(layer)):
+                layer.param.add()
             for param in layer.param:
                 param.lr_mult = param.decay_mult = 0
+
+
+def _learned_blobs(layer: Any) -> int:
+    """How many blobs a layer without a `param` learns, each at rate 1, as ENet's do."""
+    own = {'Convolution': 'convolution_param', 'Deconvolution': 'convolution_param',
+           'InnerProduct': 'inner_product_param'}.get(layer.type)
+    return 1 + getattr(layer, own).bias_term if own else {'BN': 2, 'PReLU': 1}.get(layer.type, 0)
 
 
 def _set_bias_rate(net: Any, rate: float) -> None:

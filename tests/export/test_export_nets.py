@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from exported import (
+    as_placed,
     assert_scores,
     export,
     filled,
+    folded,
     image,
     imported,
     narrow,
@@ -21,6 +23,7 @@ from exported import (
     session,
 )
 
+from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.net.placement import place
 from fcn_repro.proto import TEST
@@ -28,7 +31,23 @@ from fcn_repro.proto.prototxt import read_net
 
 ROOT = Path(__file__).parents[2]
 SEVERAL = 'siftflow-fcn16s', 'nyud-fcn32s-color-d', 'nyud-fcn32s-color-hha'
-ODD = [(33, 47), (64, 64), (75, 101)]       # the classifiers take their own size alone
+ODD = [(33, 47), (64, 64), (75, 101)]
+OWN = None                                  # the size of the deploy text
+# Names of nets, and the sizes in place of ODD where they do not take every one
+SIZES = [
+    ('deeplab-v1-msc', [(33, 49), (65, 65), (73, 105)]),        # scales meet at 8 n + 1
+    ('deeplab-v2-(mini|resnet101)$', [(33, 65), (65, 65), (97, 129)]),  # and 3 of them at 32 n + 1
+    ('deeplab-v2-.*single', [(33, 47), (64, 64), (71, 105)]),   # scores of 8 n + 1 are cropped
+    ('dilation', [(381, 396), (400, 400), (423, 405)]),         # 372 are the margin
+    ('enet', [(32, 48), (64, 64), (71, 104)]),                  # maps are halved and doubled
+    ('pspnet', OWN),                        # the maps of its pyramid are resized to this one's
+]
+# Nets with a layer that has no form, its type and why; in Caffe's files they are like all others
+BATCH = 'BN', 'it normalises by the statistics of its batch'     # exported as folded() makes them
+CRF = 'MultiStageMeanfield', 'this type'                         # it filters in a lattice
+REFUSED = {'(mini-)?(segnet|enet)': BATCH, 'crfrnn': CRF}
+PAR = 'spatial.par', 'bilateral.par'        # that crfrnn-voc reads where the command runs
+SLOW = re.compile('pspnet101|pspnet50|resnet101$|resnet152|xception')      # seconds, each
 
 
 def text_of(name):
@@ -46,22 +65,38 @@ def of_each_kind():
     return list(found.values())
 
 
+def refusal(name):
+    """(type, why) of REFUSED, or None."""
+    return next((found for names, found in REFUSED.items() if re.match(names, name)), None)
+
+
+def marked(names):
+    return [pytest.param(name, marks=pytest.mark.slow if SLOW.search(name) else ())
+            for name in names]
+
+
 NETS = of_each_kind()
 
 
-@pytest.fixture(scope='module', params=NETS)
+@pytest.fixture(scope='module', params=marked(n for n in NETS if refusal(n) != CRF))
 def net(request):
-    return filled(narrow(text_of(request.param)))
+    return filled(narrow(folded(text_of(request.param))))
 
 
 @pytest.fixture(scope='module')
 def inputs(net):
-    """Images of the sizes that the net takes: one of its own, or odd ones."""
+    return inputs_of(net)
+
+
+def inputs_of(net):
+    """Images of the sizes that the net takes: its own, as classifiers do, or odd ones."""
     (name,) = net.graph.inputs
     shape = net.shapes[net.graph.first(name)]
-    fixed = any(node.type == 'InnerProduct' for node in net.graph.nodes)
-    sizes = [shape[2:]] if fixed else ODD
-    return [{name: image(*size)[:, :shape[1]].contiguous()} for size in sizes]
+    folder = Path(net.graph.file).parent.name
+    sizes = next((sizes for names, sizes in SIZES if re.search(names, folder)), ODD)
+    if any(node.type == 'InnerProduct' for node in net.graph.nodes):
+        sizes = OWN
+    return [{name: image(*size)[:, :shape[1]].contiguous()} for size in sizes or [shape[2:]]]
 
 
 def test_python_has_the_same_bits_in_both_memory_formats(net, inputs, tmp_path):
@@ -77,7 +112,7 @@ def test_python_has_the_same_bits_in_both_memory_formats(net, inputs, tmp_path):
     if inputs[0][net.graph.inputs[0]].shape[1] == 1:    # it is in both formats at once
         return
     place(net, channels_last=True, winograd=False, gemm=False, prepack=False)
-    module = imported(path).load(weights).to(memory_format=torch.channels_last)
+    module = as_placed(imported(path).load(weights))
     for given in inputs:
         x, = given.values()
         with torch.no_grad():
@@ -121,6 +156,26 @@ def test_onnx_has_the_scores_and_labels_at_every_size(net, inputs, tmp_path):
 
 
 def test_caffemodel_and_prototxt_make_the_net_again(net, inputs, tmp_path):
+    assert_made_again(net, inputs[0], tmp_path)
+
+
+@pytest.mark.parametrize('name', marked(filter(refusal, NETS)))
+def test_what_has_no_form_is_an_error_and_goes_to_caffe(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file in PAR:
+        Path(file).write_text('3 ' * 21)
+    net = filled(narrow(text_of(name)))
+    type, why = refusal(name)
+    for kind, end in ('python', 'py'), ('onnx', 'onnx'), ('safetensors', 'safetensors'), \
+            ('torch-export', 'pt2'):
+        with pytest.raises(FcnError, match=f'{why}.* cannot be exported') as caught:
+            export(net, kind, tmp_path / f'net.{end}')
+        assert caught.value.type == type and caught.value.layer and caught.value.do
+    assert_made_again(net, inputs_of(net)[0], tmp_path)
+
+
+def assert_made_again(net, given, tmp_path):
+    """The files for Caffe have the net's layers, parameters and labels."""
     weights, text = export(net, 'caffemodel', tmp_path / 'net.caffemodel')
     again = Net.read(text, TEST)
     assert [node.name for node in again.graph.nodes] == [node.name for node in net.graph.nodes]
@@ -131,8 +186,8 @@ def test_caffemodel_and_prototxt_make_the_net_again(net, inputs, tmp_path):
                    for a, b in zip(blobs, again.layer_params[key], strict=True))
     output, = net.graph.outputs
     place(again, channels_last=net.options.channels_last)
-    assert torch.equal(run_net(again, inputs[0])[output].argmax(1),
-                       run_net(net, inputs[0])[output].argmax(1))
+    assert torch.equal(run_net(again, given)[output].argmax(1),
+                       run_net(net, given)[output].argmax(1))
 
 
 def test_safetensors_is_the_state_dict_of_the_module(net, tmp_path):

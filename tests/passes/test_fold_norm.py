@@ -7,7 +7,9 @@ import torch
 from layer_evidence import reference_for
 from texts import conv, graph, inputs, layer
 
+from fcn_repro.layers.segnet.bn import BN as BatchBN
 from fcn_repro.net import Net
+from fcn_repro.net.bn_statistics import is_bn, learns, modes
 from fcn_repro.net.graph import build
 from fcn_repro.net.placement import place
 from fcn_repro.passes import DEFAULT, fold_norm, fuse_norm
@@ -15,14 +17,38 @@ from fcn_repro.proto.prototxt import read_net
 from fcn_repro.recipe.models import MODELS
 
 PROTOTXT = Path(__file__).parents[2] / 'prototxt'
+RESNETS = {50: 53, 101: 104, 152: 155}       # their convolutions
 # all others: 0; the other five of own-fcn16s normalise sums
-SITES = dict.fromkeys(('own-fcn16s', 'own-full-fcn16s', 'own-classifier'), 13)
+SITES = {
+    **dict.fromkeys(('own-fcn16s', 'own-full-fcn16s', 'own-classifier'), 13),
+    # three scales
+    'deeplab-v2-resnet101': 3 * RESNETS[101], 'deeplab-v2-resnet101-single': RESNETS[101],
+    'deeplab-v2-mini': 3 * 26, 'deeplab-v2-single-mini': 26,
+    # a stem of three convolutions, four levels of the pyramid, and conv5_4
+    'pspnet50-ade20k': RESNETS[50] + 7, 'pspnet101-voc': RESNETS[101] + 7,
+    'pspnet101-cityscapes': RESNETS[101] + 7, 'pspnet-mini': 39,
+    # RefineNet's own convolutions have no norm
+    'refinenet-resnet50': RESNETS[50], 'refinenet-resnet101': RESNETS[101],
+    'refinenet-resnet152': RESNETS[152], 'refinenet-resnet50-single': RESNETS[50],
+    'refinenet-resnet50-2cascade': RESNETS[50], 'refinenet-resnet50-2scales': 2 * RESNETS[50],
+    'refinenet-mini': 29,
+    # five branches and their projection; v3+ has three in its decoder, too
+    'deeplab-v3-resnet101': RESNETS[101] + 6, 'deeplab-v3plus-resnet101': RESNETS[101] + 9,
+    'deeplab-v3plus-xception65': 146, 'deeplab-v3plus-mobilenet': 65, 'deeplab-v3plus-drn54': 66,
+    'deeplab-v3-mini': 38, 'deeplab-v3plus-mini': 62,
+}
+# SegNet's and ENet's, once the statistics are folded into their BNs; ENet has one behind a Concat,
+# and its decoder two behind Deconvolutions
+INFERENCE = {'segnet': 25, 'segnet-basic': 8, 'mini-segnet': 25, 'mini-segnet-basic': 8,
+             **dict.fromkeys(('enet', 'mini-enet'), 86 - 3),
+             **dict.fromkeys(('enet-encoder', 'mini-enet-encoder'), 69 - 1)}
 
 DATA = inputs(data=(2, 16, 9, 12))
 NORM = layer('BatchNorm', 'norm', 'c', 'n')
 SCALE = layer('Scale', 'scale', 'n', 's', 'scale_param { bias_term: true }')
 RELU = layer('ReLU', 'relu', 's', 'r')
 BN = layer('BN', 'bn', 'c', 'b', 'bn_param { slope_filler { value: 1 } bias_filler { value: 0 } }')
+SEGNET = layer('BN', 'bn', 'c', 'b', 'bn_param { bn_mode: INFERENCE }')
 END = layer('Power', 'end', 'r', 'end', 'power_param { scale: 2 }')
 
 
@@ -50,6 +76,9 @@ CHAINS = {
     "PSPNet's BN, frozen, in place": in_place(convolution() + BN.replace(
         'bn_param {', 'bn_param { frozen: true ') + layer('ReLU', 'relu', 'b', 'r')) + layer(
             'Power', 'end', 'c', 'end'),
+    "SegNet's BN": convolution() + SEGNET + layer('ReLU', 'relu', 'b', 'r') + END,
+    "SegNet's BN, in place": in_place(convolution() + SEGNET + layer('ReLU', 'relu', 'b', 'r'))
+    + layer('Power', 'end', 'c', 'end'),
 }
 
 
@@ -60,10 +89,31 @@ def folded(graph, keep=frozenset()):
 @pytest.mark.parametrize('name', [name for name in MODELS
                                   if (PROTOTXT / name / 'deploy.prototxt').exists()])
 def test_sites_in_each_shipped_net(name):
-    deploy = build(read_net(PROTOTXT / name / 'deploy.prototxt'), 'TEST')
-    assert len(folded(deploy)) == SITES.get(name, 0)
+    text = read_net(PROTOTXT / name / 'deploy.prototxt')
+    deploy = build(text, 'TEST')
+    learn = any(is_bn(each) and learns(each) for each in text.message.layer)
+    assert len(folded(deploy)) == SITES.get(name, 0) == (0 if learn else normed(text.message))
     for path in (PROTOTXT / name).glob('train*.prototxt'):
         assert not folded(build(read_net(path), 'TRAIN'))
+
+
+def normed(net):
+    """How many Convolutions of a message have one reader, which is a norm."""
+    writers, readers = {}, {}
+    for i, each in enumerate(net.layer):
+        for blob in each.bottom:
+            readers.setdefault(writers.get(blob), []).append(each.type)
+        writers |= dict.fromkeys(each.top, i)
+    return sum(each.type == 'Convolution' and readers.get(i) in (['BatchNorm'], ['Scale'], ['BN'])
+               for i, each in enumerate(net.layer))
+
+
+@pytest.mark.parametrize('name', INFERENCE)
+def test_sites_in_each_net_with_folded_statistics(name):
+    text = read_net(PROTOTXT / name / 'deploy.prototxt')
+    for each in filter(is_bn, text.message.layer):
+        each.bn_param.bn_mode = modes(each)['INFERENCE']
+    assert len(folded(build(text, 'TEST'))) == INFERENCE[name] == normed(text.message)
 
 
 def random_params(net, seed=3):
@@ -81,12 +131,16 @@ def difference(found, reference):
     return float((found - reference).abs().max() / reference.abs().max())
 
 
+def dialect(path):
+    return 'segnet' if 'bn_mode' in path.read_text() else 'pspnet'
+
+
 @reference_for('FoldedConvolution')
 def check_equal(path, placed, precision='fp32'):
     got = []
     x = torch.randn(2, 16, 9, 12, generator=torch.Generator().manual_seed(1))
     for passes in (), (fold_norm,):
-        net = Net.read(path, 'TEST', passes=passes, seed=5, dialect='pspnet')
+        net = Net.read(path, 'TEST', passes=passes, seed=5, dialect=dialect(path))
         random_params(net)
         place(net, channels_last=placed, winograd=placed, gemm=placed, precision=precision)
         with torch.no_grad():
@@ -157,14 +211,15 @@ def test_weights_are_folded_once(tmp_path, monkeypatch):
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize('chain', ['BatchNorm + Scale + ReLU', "PSPNet's BN"])
+@pytest.mark.parametrize('chain', ['BatchNorm + Scale + ReLU', "PSPNet's BN", "SegNet's BN",
+                                   "SegNet's BN, in place"])
 def test_gradients_are_those_of_the_layers(tmp_path, chain):
     """Where one is wanted, the layers run in turn."""
     path = tmp_path / 'net.prototxt'
     path.write_text('force_backward: true ' + DATA + CHAINS[chain])
     got, x = [], torch.randn(2, 16, 9, 12)
     for passes in (), (fold_norm,):
-        net = Net.read(path, 'TEST', passes=passes, seed=5, dialect='pspnet')
+        net = Net.read(path, 'TEST', passes=passes, seed=5, dialect=dialect(path))
         random_params(net)
         top = net(['data', 'end'], data=x)['end']
         net.backward(end=torch.ones_like(top))
@@ -188,6 +243,31 @@ def test_statistics_of_the_batch_are_not_folded(tmp_path):
         with torch.no_grad():
             got.append([net(data=x)['end'], *(blob.data for blob in net.params['norm'])])
     assert all(map(torch.equal, *got))
+
+
+@pytest.mark.parametrize('old, new', [('INFERENCE', 'LEARN'), ('top: "b"', 'top: "b" top: "m"')])
+def test_a_segnet_bn_of_the_batch_is_not_folded(old, new):
+    text = DATA + CHAINS["SegNet's BN"]
+    changed = graph(text.replace(old, new))
+    assert old in text and folded(graph(text)) and not folded(changed)
+    assert not any(BatchBN.folds(node.param) for node in changed.nodes if node.type == 'BN')
+
+
+def test_a_segnet_with_and_without():
+    """The scores of the whole net, its statistics folded."""
+    got, x = [], torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    for passes in (), (fold_norm,):
+        text = read_net(PROTOTXT / 'mini-segnet/deploy.prototxt')
+        for each in filter(is_bn, text.message.layer):
+            each.bn_param.bn_mode = modes(each)['INFERENCE']
+        net = Net.of(text, 'TEST', passes=passes, seed=5)
+        generator = torch.Generator().manual_seed(3)
+        for each in filter(is_bn, text.message.layer):
+            for blob in net.params[each.name]:
+                blob.data.add_(torch.randn(blob.shape, generator=generator), alpha=0.1)
+        with torch.inference_mode():
+            got.append(net.forward(['score'], data=x)['score'].clone())
+    assert difference(*got) < 1e-5 and got[0].std() > 1e-3
 
 
 def test_blobs_that_are_asked_for_stay(tmp_path):

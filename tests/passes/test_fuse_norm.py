@@ -20,7 +20,8 @@ SITES = {'own-fcn16s': 18, 'own-full-fcn16s': 18, 'own-classifier': 13,     # al
          'refinenet-resnet50-2scales': 106, 'refinenet-mini': 29, 'deeplab-v3-resnet101': 110,
          'deeplab-v3plus-resnet101': 113, 'deeplab-v3plus-xception65': 146,
          'deeplab-v3plus-mobilenet': 65, 'deeplab-v3plus-drn54': 66, 'deeplab-v3-mini': 38,
-         'deeplab-v3plus-mini': 62}
+         'deeplab-v3plus-mini': 62, 'deeplab-v2-resnet101': 312, 'deeplab-v2-resnet101-single': 104,
+         'deeplab-v2-mini': 78, 'deeplab-v2-single-mini': 26}
 NET = '''force_backward: true
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 3 dim: 4 %s } } }
 layer { name: "norm" type: "BatchNorm" bottom: "data" top: "%s"
@@ -48,8 +49,10 @@ def norms(graph, keep=frozenset()):
                                   if list((PROTOTXT / name).glob('train*.prototxt'))])
 def test_sites_in_each_shipped_net(name):
     path = min((PROTOTXT / name).glob('train*.prototxt'))
-    found = norms(build(read_net(path), 'TRAIN'))
+    text = read_net(path)
+    found = norms(build(text, 'TRAIN'))
     assert len(found) == SITES.get(name, 0)
+    assert len(found) == sum(layer.type == 'BatchNorm' for layer in text.message.layer)
 
 
 @reference_for('Norm')

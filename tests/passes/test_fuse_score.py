@@ -21,6 +21,17 @@ SHIPPED = sorted(path for path in PROTOTXT.glob('*/*.prototxt') if 'solver' not 
 SKIPS = {'multitask': 4, 'late-fusion': 0, 'early-fusion': 0, 'fcn-alexnet': 0, 'fcn8s-atonce': 2,
          'fcn8s': 2, 'fcn16s': 1, 'fcn32s': 0}
 FUSE = fuse_upcrop, fuse_skip, fuse_score
+# {pattern of nets that are no FCNs: {file: what is fused}}; all others: nothing. Interps with a
+# second bottom (RefineNet, DeepLab v3) or a Crop after them (DeepLab's val nets) stay as they are.
+OTHERS = {
+    # of two skips one learns a bias; the mean field reads the scores
+    'crfrnn.*': {file: {'UpCropAdd': 1} for file in ('train', 'val', 'deploy')},
+    'dilation.*': {file: {'UpCropLoss': 1, 'UpCropLabels': 1} for file in ('train', 'val')},
+    # the auxiliary loss, too
+    'pspnet.*': {'train': {'InterpLoss': 2, 'InterpLabels': 2}, 'deploy': {'InterpLabels': 1}},
+    # of its losses' scores those of scale 0.75 are resized; the fusion reads them, too
+    'deeplab-v2-(mini|resnet101)': {'train': {'InterpLabels': 1}},
+}
 
 UP = ('convolution_param {{ num_output: {0} kernel_size: {1} stride: {2} bias_term: {3} {4} '
       'weight_filler {{ type: "bilinear" }} }}')
@@ -52,21 +63,27 @@ def fused(run, graph, type, keep=frozenset()):
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: f'{path.parent.name}-{path.stem}')
 def test_sites_in_each_shipped_prototxt(path):
     """In every head a skip for each stride that an FCN adds; a loss wherever there is one, and no
-    more. (The own nets learn their upsampling, with a ReLU.)"""
+    more. (The own nets learn their upsampling, with a ReLU.) Of other nets: OTHERS."""
     found = build(read_net(path), 'TRAIN' if path.stem.startswith('train') else 'TEST')
     model = path.parent.name
     heads = scores_of(found)
     adds = sum(node.name.startswith('fuse_pool') for node in found.nodes)
     assert bool(heads) == ('-fcn' in model and not model.startswith('own'))
-    assert len(fused(fuse_skip, found, 'UpCropAdd')) == (adds if heads else 0)
     stride = re.search(r'-fcn(\d+)s(?!-fc6)', model)
-    assert not heads or adds == len(heads) * {'16': 1, '8': 2}.get(stride and stride[1], 0)
+    assert not heads or adds == len(heads) * {'16': 1, '8': 2, '4': 3, '2': 4}.get(
+        stride and stride[1], 0)
     up = fuse_upcrop(found)
-    losses = [node for node in up.nodes if node.type == 'SoftmaxWithLoss']
-    assert len(fused(fuse_score, up, 'UpCropLoss')) == (len(losses) if heads else 0)
-    assert not fused(fuse_score, up, 'UpCropLoss', set(heads))
-    for score in heads:
-        assert fused(fuse_score, fuse_upcrop(found.labelled(score)), 'UpCropLabels')
+    losses = sum(node.type == 'SoftmaxWithLoss' for node in up.nodes)
+    files = next((row for nets, row in OTHERS.items() if re.fullmatch(nets, model)), {})
+    wanted = {'UpCropAdd': adds, 'UpCropLoss': losses, 'UpCropLabels': len(heads)} if heads \
+        else files.get(path.stem, {})
+    maps = [fuse_upcrop(found.labelled(blob)) for blob in said(found)]
+    assert len(fused(fuse_skip, found, 'UpCropAdd')) == wanted.get('UpCropAdd', 0)
+    for type in 'UpCropLoss', 'InterpLoss':
+        assert len(fused(fuse_score, up, type)) == wanted.get(type, 0)
+        assert not fused(fuse_score, up, type, said(found))
+    for type in 'UpCropLabels', 'InterpLabels':
+        assert sum(len(fused(fuse_score, each, type)) for each in maps) == wanted.get(type, 0)
 
 
 def scores_of(graph):
@@ -74,6 +91,12 @@ def scores_of(graph):
     return [node.name for node in graph.nodes if node.type == 'Crop'
             and graph.producer(node.bottoms[0]).name.startswith('upscore')
             and node.name.startswith('score')]
+
+
+def said(graph):
+    """The blobs that a loss reads first, or nothing reads."""
+    return {node.param.bottom[0] for node in graph.nodes
+            if node.type == 'SoftmaxWithLoss'} | set(graph.outputs)
 
 
 @pytest.mark.parametrize('path', params(NETS, 'net.prototxt', 'nets'))

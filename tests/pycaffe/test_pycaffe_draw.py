@@ -11,6 +11,7 @@ from texts import layer
 
 from fcn_repro.cli.main import main
 from fcn_repro.errors import FcnError
+from fcn_repro.proto.prototxt import read_net
 from fcn_repro.pycaffe import TEST, TRAIN, draw
 from fcn_repro.pycaffe.proto.caffe_pb2 import LayerParameter, NetParameter
 
@@ -84,7 +85,7 @@ def test_styles_are_not_changed_by_drawing():
 def test_shipped_nets_as_text(tmp_path):
     """What draw_net writes is what pydot reads: as many nodes as were drawn."""
     for file in sorted((ROOT / 'prototxt').glob('*/train*.prototxt'))[:5]:
-        net = text_format.Parse(file.read_text(), NetParameter())
+        net = read_net(file).message
         (read,) = pydot.graph_from_dot_data(draw.draw_net(net, 'TB', 'dot').decode())
         assert len(read.get_nodes()) >= len({layer.name for layer in net.layer})
 

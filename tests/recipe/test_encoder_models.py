@@ -32,8 +32,8 @@ ORIGINALS = {
                                'd66ff5ef8435fae8'),
     'segnet_train': (lambda: segnet.segnet(TRAIN, **FULL, **LOSS), '72340805223cc08c'),
     'segnet_inference': (lambda: segnet.segnet(None, folded=True, **FULL), '87aa375bcca88071'),
-    'enet_train_encoder': (lambda: enet.enet(TRAIN, encoder=True, **ENET), '3c6a4eeb63a8acb3'),
-    'enet_train_encoder_decoder': (lambda: enet.enet(TRAIN, **ENET), 'cb5342c7529ce9a1'),
+    'enet_train_encoder': (lambda: enet.enet(TRAIN, encoder=True, **ENET), '4a8091a6e6f64e03'),
+    'enet_train_encoder_decoder': (lambda: enet.enet(TRAIN, **ENET), 'aac22068da310748'),
     'enet_deploy': (lambda: enet.enet(None, folded=True, **ENET), '97c0ec7123e707e2'),
 }
 

@@ -46,8 +46,10 @@ def train_net(name):
 
 
 def rates(net):
-    return {layer.name: [param.lr_mult for param in layer.param] for layer in net.layer
-            if layer.param}
+    """{layer: [rate of each param]}; a layer of weights without a param learns at rate 1."""
+    return {layer.name: [param.lr_mult for param in layer.param] or [1] for layer in net.layer
+            if layer.param or layer.type in ('Convolution', 'Deconvolution', 'InnerProduct', 'BN',
+                                             'PReLU')}
 
 
 @pytest.mark.parametrize('name', FCNS)

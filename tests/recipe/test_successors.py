@@ -188,7 +188,7 @@ def test_a_miniature_gets_gradients_everywhere(name, tmp_path):
     margin = MARGINS.get(family, 0)
     if model.sized is not None:
         model = replace(model, settings={**model.settings, **model.sized((height, width))})
-    text = model.net_text(model.train, model.recipes[0], training=True)
+    text = model.files()[f'{model.splits[0]}.prototxt']
     start, end = text.index('layer {'), text.index('layer {', text.index('layer {') + 1)
     text = text[:start] + f'''layer {{ name: "data" type: "Input" top: "data" top: "label"
         input_param {{ shape {{ dim: 2 dim: 3 dim: {height + margin} dim: {width + margin} }}

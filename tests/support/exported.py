@@ -46,15 +46,35 @@ def net_of(case):
 
 def narrow(text, most=21):
     """The text of a net with a 16th of the channels in each layer of more than `most`, in whole
-    groups."""
+    groups; depthwise convolutions, a group a channel, have as many as their bottom."""
     message = type(text.message)()
     message.CopyFrom(text.message)
-    group = max(layer.convolution_param.group for layer in message.layer)
-    for layer in message.layer:
+    convolutions = [layer.convolution_param for layer in message.layer]
+    depthwise = [1 < param.group == param.num_output for param in convolutions]
+    group = max(1 if deep else param.group
+                for param, deep in zip(convolutions, depthwise, strict=True))
+    channels = {}
+    for layer, deep in zip(message.layer, depthwise, strict=True):
+        read = [channels.get(blob, 0) for blob in layer.bottom]
         for param in layer.convolution_param, layer.inner_product_param:
-            if param.num_output > most:
+            if deep and param is layer.convolution_param:
+                param.group = param.num_output = read[0]
+            elif param.num_output > most:
                 narrowed = max(2, param.num_output // 16)
                 param.num_output = narrowed + -narrowed % group
+        made = sum(read if layer.type == 'Concat' else read[:1])
+        channels.update(dict.fromkeys(layer.top, layer.convolution_param.num_output or made))
+    return replace(text, message=message)
+
+
+def folded(text):
+    """The text of a net with BNs that take no statistics of their batch, as those of SegNet and
+    ENet are after `fcn-repro bn-statistics`; other nets as they are."""
+    message = type(text.message)()
+    message.CopyFrom(text.message)
+    for layer in message.layer:
+        if layer.type == 'BN' and (mode := layer.bn_param.DESCRIPTOR.fields_by_name.get('bn_mode')):
+            layer.bn_param.bn_mode = mode.enum_type.values_by_name['INFERENCE'].number
     return replace(text, message=message)
 
 
@@ -67,12 +87,23 @@ def filled(text, seed=0):
         for i, blob in enumerate(net.layer_params.get(node.key, ())):
             fan = max(1, blob.data[0].numel()) if blob.data.dim() > 1 else 1
             blob.data.normal_(0, (2 / fan) ** 0.5 if i == 0 else 0.01, generator=generator)
-            if node.type == 'BatchNorm':
+            if node.type == 'BatchNorm' or (node.type == 'BN' and i == 3):  # variances
                 blob.data.abs_().add_(0.5)
+            if node.type == 'Scale' and i == 0:     # near 1 or -1, lest deep nets add up rounding
+                blob.data.add_(blob.data.sign()).div_(2)
         if node.type == 'Deconvolution' and node.param.convolution_param.kernel_size[0] > 3:
             interp({node.name: [blob.data.zero_() for blob in net.layer_params[node.key]]},
                    [node.name])
     return net
+
+
+def as_placed(module):
+    """A module with its filters in channels-last as those of a placed net are. Module.to gives
+    those of 1x1 other strides, too, by which torch then picks the format of the tops."""
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return module
 
 
 def image(height, width, seed=0):

@@ -1,6 +1,7 @@
 """Readers to fuzz: nets, solvers and the settings of Python layers."""
 
 import math
+from contextlib import suppress
 from pathlib import Path
 
 from fuzz_data_sets import voc_folder
@@ -65,7 +66,15 @@ def view_net(path):
 
 def read_params(path):
     from fcn_repro.data import parse_params, python_layers
+    from fcn_repro.proto.dialects import dialects
+    from fcn_repro.proto.dialects.segnet import SPATIAL, spatial_dropout
     text = path.read_bytes().decode('utf-8', 'replace')
+    dropout = dialects()['enet']['LayerParameter'](type='Python')
+    module, layer = SPATIAL
+    dropout.python_param.MergeFrom(type(dropout.python_param)(
+        module=module, layer=layer, param_str=text))
+    with suppress(FcnErrors()):
+        spatial_dropout(dropout)
     params = parse_params(text)
     for name in ('VOCSegDataLayer', 'NYUDSegDataLayer', 'PASCALContextSegDataLayer',
                  'M2nistDataLayer', 'DigitDataLayer'):
@@ -85,4 +94,4 @@ def params_seeds():
         f"{{'voc_dir': '{voc}', 'seed': 1337, 'split': 'train', 'mean': {mean}}}",
         f"{{'voc_dir': '{voc}', 'seed': 1, 'split': 'val', 'mean': {mean}, 'randomize': False}}",
         "{'split': 'train', 'batch_size': 2, 'seed': 3, 'order_seed': 4}",
-        "{'split': 'val', 'batch_size': 2}")]
+        "{'split': 'val', 'batch_size': 2}", "{'phase': 'TRAIN', 'p': '0.1'}")]

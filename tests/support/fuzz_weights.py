@@ -11,6 +11,13 @@ import h5py
 import numpy as np
 from fuzz_target import DATA, files, folder_with
 
+CRF = """
+layer { name: "u" type: "Input" top: "u" top: "q" input_param { shape { dim: [1, 3, 4, 4] } } }
+layer { name: "i" type: "Input" top: "i" input_param { shape { dim: [1, 3, 4, 4] } } }
+layer { name: "crf" type: "MultiStageMeanfield" bottom: "u" bottom: "q" bottom: "i" top: "p"
+  multi_stage_meanfield_param { num_iterations: 2 theta_alpha: 8 theta_beta: 8 theta_gamma: 2 } }
+"""
+
 
 def read_weights(path):
     from fcn_repro.formats.weights import kind_of, read_extra, read_weights
@@ -31,6 +38,21 @@ def convert_weights(path):
 def copy_weights(path):
     from fcn_repro.net import Net
     return Net.read(DATA / 'weights/load/net.prototxt', 'TEST').copy_from(path)
+
+
+def read_layers(path):
+    from fcn_repro.formats.wire import read_layer_params
+    from fcn_repro.proto.dialects import dialects
+    return read_layer_params(path, dialects()['enet'])
+
+
+def read_crf_weights(path):
+    """The numbers that CRF as RNN's layer begins with."""
+    from fcn_repro.net import Net
+    with folder_with(path, 'spatial.par') as folder:
+        os.link(path, folder / 'bilateral.par')
+        (folder / 'net.prototxt').write_text(CRF)
+        return Net.read(folder / 'net.prototxt', 'TEST', dialect='crfasrnn-master')
 
 
 def read_state(path):

@@ -41,3 +41,19 @@ class ScaleShift(torch.nn.Module):
 
     def forward(self, x):
         return x * self.scale + self.shift
+
+
+class StoredBN(torch.nn.Module):
+    """Normalisation by stored statistics, a factor and a summand for each channel."""
+
+    def __init__(self, channels, eps, frozen=False):
+        super().__init__()
+        self.eps, self.frozen = eps, frozen
+        for name in 'slope', 'bias', 'mean', 'variance':
+            self.register_buffer(name, torch.ones(1, channels, 1, 1))
+
+    def forward(self, x):
+        inverse = (self.variance + self.eps).rsqrt()
+        if self.frozen:
+            return (x - self.mean) * (self.slope * inverse) + self.bias
+        return (x - self.mean) * inverse * self.slope + self.bias

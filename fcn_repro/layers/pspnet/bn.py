@@ -5,7 +5,8 @@ import torch
 
 from ...sizes import dims
 from ..common.base import Layer, constant
-from ..common.normalise import Normalise, ScaleShift, batch_statistics
+from ..common.exporting import number
+from ..common.normalise import Normalise, StoredBN, batch_statistics
 
 
 class BN(Layer):
@@ -92,15 +93,11 @@ class BN(Layer):
         if not self.stored:
             raise self.error('it normalises by the statistics of its batch, which cannot be '
                              'exported', 'Export the net in phase TEST.')
-        scale, shift = self.folded(code.blobs)
-        module = code.module(f'{code.helper(ScaleShift)}({len(scale)})', scale=scale, shift=shift)
+        frozen = ', frozen=True' if self.param.frozen else ''
+        module = code.module(
+            f'{code.helper(StoredBN)}({code.blobs[0].size}, eps={number(self.param.eps)}{frozen})',
+            'slope', 'bias', 'mean', 'variance')
         return f'{module}({code.bottoms[0]})'
-
-    def folded(self, blobs):
-        """Scale and shift (C, 1, 1) that the four blobs amount to."""
-        slope, bias, mean, variance = (blob.reshape(-1, 1, 1) for blob in blobs)
-        scale = slope / (variance + self.param.eps) ** 0.5
-        return scale.astype('float32'), (bias - mean * scale).astype('float32')
 
     def onnx_nodes(self, nodes):
         if not self.stored:

@@ -32,8 +32,7 @@ class BN(Layer):
         'scale_filler', 'shift_filler', 'bn_mode'))
 
     def setup(self):
-        modes = self.param.DESCRIPTOR.enum_types_by_name['BNMode'].values_by_name
-        self.folded = self.param.bn_mode == modes['INFERENCE'].number
+        self.folded = is_inference(self.param)
         if self.folded and len(self.node.tops) > 1:
             raise self.error(f'{len(self.node.tops)} tops with bn_mode: INFERENCE, which takes no '
                              'statistics', 'Remove the further tops, or use bn_mode: LEARN.')
@@ -62,6 +61,16 @@ class BN(Layer):
         y = Normalise.apply(x, scale, shift, mean, variance, EPS)
         return [y, mean, variance][:len(self.node.tops)]
 
+    @classmethod
+    def folds(cls, param):
+        return len(param.top) == 1 and is_inference(param.bn_param)
+
+    def affine(self, params):
+        if not self.folded:
+            return None
+        scale, shift = (param.reshape(-1) for param in params)
+        return scale, shift
+
     # ---- export --------------------------------------------------------------------------------
 
     def torch_code(self, code):
@@ -81,6 +90,12 @@ class BN(Layer):
             raise self.error('it normalises by the statistics of its batch, which cannot be '
                              'exported', 'Fold the statistics of a data set into its weights '
                              '(net.bn_statistics), and export the net that this writes.')
+
+
+def is_inference(param):
+    """Whether a bn_param has bn_mode: INFERENCE."""
+    modes = param.DESCRIPTOR.enum_types_by_name['BNMode'].values_by_name
+    return param.bn_mode == modes['INFERENCE'].number
 
 
 class ScaleTop(torch.autograd.Function):

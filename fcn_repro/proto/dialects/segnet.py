@@ -78,7 +78,8 @@ def spatial_dropout(layer):
     try:
         given = ast.literal_eval(p.param_str)
         phase, ratio = given['phase'], float(given['p'])
-    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError):
+    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError,
+            OverflowError):
         raise spatial_error(f'param_str {p.param_str!r}') from None
     if not 0 < ratio < 1:
         raise spatial_error(f'p {ratio:g} is not between 0 and 1')

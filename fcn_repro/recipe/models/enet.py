@@ -181,7 +181,7 @@ def stage(net: str, score_every: int, parent: str | None = None) -> Stage:
     """A stage of ENet; scores are those of BN's batch, an image (docs/forks.md)."""
     return Stage('enet', net, parent, trains_parent=net.startswith('mini'), score_every=score_every,
                  surgeries=('transplant',), scenes=True, takes=('voc', 'mnist'),
-                 counts_classes=True)
+                 counts_classes=True, score_layers='deconv*6_0_0')
 
 
 STAGES = {

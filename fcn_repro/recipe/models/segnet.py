@@ -143,7 +143,8 @@ MODELS = {
 def stage(net: str, score_every: int, **further) -> Stage:
     """A stage of these nets; scores are those of BN's batch, an image (docs/forks.md)."""
     return Stage('segnet', net, surgeries=('transplant',), score_every=score_every, scenes=True,
-                 takes=('voc', 'mnist'), counts_classes=True, **further)
+                 takes=('voc', 'mnist'), counts_classes=True,
+                 score_layers='conv_classifier' if 'basic' in net else 'conv1_1_D', **further)
 
 
 STAGES = {
