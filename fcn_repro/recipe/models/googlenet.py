@@ -23,28 +23,25 @@ STDS = (0.03, 0.09, 0.03, 0.2, 0.03, 0.1)       # of the fillers, as in INCEPTIO
 
 
 def conv_relu(n: NetSpec, bottom, name: str, num_output: int, kernel: int, std: float, *,
-              prefix: str, weight_filler: dict | None = None, **extents):
+              prefix: str, **extents):
     """n[prefix/name]: a convolution with BVLC's fillers, whose padding keeps the size unless
     `extents` says otherwise, and its ReLU in place, prefix/relu_name. Xavier's filler does not read
-    its std, which is written all the same. weight_filler: another one, and no bias at first."""
+    its std, which is written all the same."""
     pad = {'pad': kernel // 2} if kernel > 1 else {}
-    bias = 0.2 if weight_filler is None else 0
     n[f'{prefix}/{name}'] = L.Convolution(
         bottom, num_output=num_output, kernel_size=kernel, param=PARAM, **(pad | extents),
-        weight_filler=weight_filler or {'type': 'xavier', 'std': std},
-        bias_filler={'type': 'constant', 'value': bias})
+        weight_filler={'type': 'xavier', 'std': std},
+        bias_filler={'type': 'constant', 'value': 0.2})
     n[f'{prefix}/relu_{name.removesuffix("_s2")}'] = L.ReLU(n[f'{prefix}/{name}'], in_place=True)
     return n[f'{prefix}/{name}']
 
 
-def inception(n: NetSpec, bottom, name: str, widths: tuple[int, ...],
-              weight_filler: dict | None = None):
+def inception(n: NetSpec, bottom, name: str, widths: tuple[int, ...]):
     """Add the module inception_<name>; returns its output, the four branches' channels joined."""
     prefix, (one, reduce3, three, reduce5, five, pool) = f'inception_{name}', widths
 
     def conv(bottom, name, width, kernel, std):
-        return conv_relu(n, bottom, name, width, kernel, std, prefix=prefix,
-                         weight_filler=weight_filler)
+        return conv_relu(n, bottom, name, width, kernel, std, prefix=prefix)
     branches = [conv(bottom, '1x1', one, 1, STDS[0])]
     top = conv(bottom, '3x3_reduce', reduce3, 1, STDS[1])
     branches.append(conv(top, '3x3', three, 3, STDS[2]))
@@ -67,26 +64,22 @@ def normed(n: NetSpec, bottom, name: str):
     return n[name]
 
 
-def body(n: NetSpec, top, width: float = 1, pad: int = 3, weight_filler: dict | None = None):
+def body(n: NetSpec, top, width: float = 1, pad: int = 3):
     """Add conv1/7x7_s2 ... inception_5b on `top`; pad is conv1's. Returns 1/32 of the size.
 
-    width: factor of all channels, in whole multiples of 4. weight_filler: of conv_relu; narrow nets
-    need one that keeps the variance through 22 layers, or all scores stay the biases'."""
-    filler = {'weight_filler': weight_filler}
-
+    width: factor of all channels, in whole multiples of 4."""
     def wide(channels):
         return channels if width == 1 else max(4, 4 * round(channels * width / 4))
     one, reduce2, two = map(wide, STEM)
-    top = conv_relu(n, top, '7x7_s2', one, 7, 0.1, prefix='conv1', stride=2, pad=pad,
-                    **filler)
+    top = conv_relu(n, top, '7x7_s2', one, 7, 0.1, prefix='conv1', stride=2, pad=pad)
     top = normed(n, halved(n, top, 'pool1/3x3_s2'), 'pool1/norm1')
-    top = conv_relu(n, top, '3x3_reduce', reduce2, 1, 0.1, prefix='conv2', **filler)
-    top = conv_relu(n, top, '3x3', two, 3, 0.03, prefix='conv2', **filler)
+    top = conv_relu(n, top, '3x3_reduce', reduce2, 1, 0.1, prefix='conv2')
+    top = conv_relu(n, top, '3x3', two, 3, 0.03, prefix='conv2')
     top = halved(n, normed(n, top, 'conv2/norm2'), 'pool2/3x3_s2')
     for name, widths in INCEPTIONS.items():
         if name in ('4a', '5a'):
             top = halved(n, top, f'pool{int(name[0]) - 1}/3x3_s2')
-        top = inception(n, top, name, tuple(map(wide, widths)), weight_filler)
+        top = inception(n, top, name, tuple(map(wide, widths)))
     return top
 
 
@@ -98,8 +91,7 @@ def through_concat(fn):
 
 def fcn(data: dict | None = None, *, classes: int = 21, width: float = 1, pad: int = 3,
         normalize: bool = True, ignore_label: int = 255,
-        shape: tuple[int, ...] = (1, 3, 500, 500), input_scale: float = 1, dropout: float = 0.4,
-        weight_filler: dict | None = None):
+        shape: tuple[int, ...] = (1, 3, 500, 500), input_scale: float = 1, dropout: float = 0.4):
     """FCN-GoogLeNet, stride 32, a NetParameter; settings and blobs as for vgg.fcn, width as for
     body.
 
@@ -107,7 +99,7 @@ def fcn(data: dict | None = None, *, classes: int = 21, width: float = 1, pad: i
     shrinks the map and every pixel is under a cell; Dropout stays in front of the scores; as all
     kernels are odd, the upsampling kernel is 63."""
     n = start(data, shape)
-    top = body(n, scaled(n, n.data, input_scale), width, pad, weight_filler)
+    top = body(n, scaled(n, n.data, input_scale), width, pad)
     if data is not None:
         n['pool5/drop_7x7_s1'] = L.Dropout(top, dropout_ratio=dropout, in_place=True)
         top = n['pool5/drop_7x7_s1']
@@ -122,11 +114,11 @@ def fcn(data: dict | None = None, *, classes: int = 21, width: float = 1, pad: i
 
 def classifier(data: dict | None = None, *, classes: int = 1000, width: float = 1,
                size: int = 224, input_scale: float = 1, dropout: float = 0.4, batch: int = 10,
-               scores: str = 'loss3/classifier', weight_filler: dict | None = None):
+               scores: str = 'loss3/classifier'):
     """GoogLeNet, a NetParameter; settings and blobs as for alexnet.classifier, width as for body.
     With data it has the final loss alone."""
     n = start(data, (batch, 3, size, size), input_layer='data')
-    top = body(n, scaled(n, n.data, input_scale), width, weight_filler=weight_filler)
+    top = body(n, scaled(n, n.data, input_scale), width)
     cells = size // 32
     n[f'pool5/{cells}x{cells}_s1'] = L.Pooling(top, pool=P.Pooling.AVE, kernel_size=cells, stride=1)
     n['pool5/drop_7x7_s1'] = L.Dropout(n[f'pool5/{cells}x{cells}_s1'], dropout_ratio=dropout,

@@ -20,8 +20,7 @@ from .parts import python_data
 ITERATIONS = {32: 3000, 16: 600, 8: 600}
 ALEXNET = {'widths': (16, 32, 48, 48, 32), 'fc': 256, 'weight_filler': {'type': 'msra'},
            'dropout': 0.1, 'input_scale': 0.01}
-GOOGLENET = {'width': 0.125, 'dropout': 0.1, 'input_scale': 0.01,
-             'weight_filler': {'type': 'msra'}}
+GOOGLENET = {'width': 0.125, 'dropout': 0.1, 'input_scale': 0.01}
 SEMANTIC, GEOMETRIC = len(KINDS['siftflow'].classes), 3
 HEADS = {'sem': SEMANTIC, 'geo': GEOMETRIC}
 SCALES = {'color': 0.01, 'hha': 0.01, 'depth': 1.}      # of the inputs; depth is in units of 1
