@@ -201,7 +201,8 @@ __device__ __forceinline__ void each_class(const Corners<Acc>& corners, const Ru
   for (int first = begin; first < end; first += kClasses) {
     Acc above[kClasses], below[kClasses], score[kRun<Acc>];
     for (int k = 0; k < kClasses; ++k) {
-      const uint32_t at = static_cast<uint32_t>(first + k < end ? first + k : end - 1) * corners.plane;
+      const int c = first + k < end ? first + k : end - 1;
+      const uint32_t at = static_cast<uint32_t>(c) * corners.plane;
       Acc value[4];
       for (int i = 0; i < 4; ++i)
         value[i] = corners.there[i] ? image[at + corners.offset[i]] : Acc(0);
@@ -261,8 +262,7 @@ struct Place {
 // Where at most two inputs an axis feed a pixel: a thread has the pixels of a run at a column.
 template <typename Acc>
 __global__ void __launch_bounds__(kThreads, 4)
-    loss_kernel(const LossArgs<Acc> args, const Runs runs, Pixel<Acc>* pixels,
-                LossSum* partial) {
+    loss_kernel(const LossArgs<Acc> args, const Runs runs, Pixel<Acc>* pixels, LossSum* partial) {
   const Source<Acc>& source = args.source;
   const Axis &y = source.y, &x = source.x_axis;
   const uint32_t count = static_cast<uint32_t>(source.batch) * runs.blocks();

@@ -107,7 +107,8 @@ __device__ __forceinline__ Acc across(const Axis& x, const Acc* taps_x, const Ti
 // outputs, of which value v stands at slot(v) of the tile's columns * inner, or beyond them.
 //   row(output row, values): reads a row
 //   store(i, j, channel, sum): takes a result
-// shared: padded(columns * inner) values. `ahead` rows are read at a time. The sums are in the order of the outputs, y then x.
+// shared: padded(columns * inner) values. `ahead` rows are read at a time. The sums are in the
+// order of the outputs, y then x.
 template <int vec, int ahead, typename Acc, typename Slot, typename Row, typename Store>
 __device__ __forceinline__ void gather(const Axis& y, const Axis& x, const Acc* taps_y,
                                        const Acc* taps_x, const Tile& tile, Acc* shared,
