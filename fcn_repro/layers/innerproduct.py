@@ -20,6 +20,10 @@ class InnerProduct(Layer):
     product = linear = overwritable = makes_tops = True
     fields = 'inner_product_param'
 
+    @classmethod
+    def learns(cls, param):
+        return 1 + param.inner_product_param.bias_term
+
     def setup(self):
         if self.param.num_output < 1:
             raise self.error('inner_product_param.num_output is missing or 0', 'Set it.')

@@ -14,6 +14,10 @@ class PReLU(NeuronLayer):
     type = 'PReLU'
     fields = 'prelu_param'
 
+    @classmethod
+    def learns(cls, param):
+        return 1
+
     def parameters(self, bottoms):
         p, shape = self.param, bottoms[0]
         if len(shape) < 2:

@@ -22,10 +22,11 @@ from ..data.image import VOID
 from ..data.own import balanced
 from ..errors import FcnError, located
 from ..formats.atomic import write_text
+from ..layers import layer_class
 from ..layers.common.losses import normalization
 from ..layers.python import make_reader
 from ..predict.labels import val_file
-from ..proto import LossParameter
+from ..proto import LossParameter, dialect_of
 from ..proto.netspec import net_text
 from ..proto.prototxt import NetText, SolverText, read_net
 
@@ -206,17 +207,11 @@ def _freeze(net: Any, learned: set[str]) -> None:
     """Set the rates of all layers but these to 0, and their decay."""
     for layer in net.layer:
         if layer.name not in learned:
-            for _ in range(0 if layer.param else _learned_blobs(layer)):
-                layer.param.add()
+            cls = layer_class(layer.type, dialect_of(layer))
+            for _ in range(0 if layer.param else cls.learns(layer)):
+                layer.param.add()           # as ENet's, which learn at rate 1
             for param in layer.param:
                 param.lr_mult = param.decay_mult = 0
-
-
-def _learned_blobs(layer: Any) -> int:
-    """How many blobs a layer without a `param` learns, each at rate 1, as ENet's do."""
-    own = {'Convolution': 'convolution_param', 'Deconvolution': 'convolution_param',
-           'InnerProduct': 'inner_product_param'}.get(layer.type)
-    return 1 + getattr(layer, own).bias_term if own else {'BN': 2, 'PReLU': 1}.get(layer.type, 0)
 
 
 def _set_bias_rate(net: Any, rate: float) -> None:

@@ -159,6 +159,11 @@ class Layer:
         return None
 
     @classmethod
+    def learns(cls, param: Any) -> int:
+        """How many blobs a layer of this message learns whose text has no `param`."""
+        return 0
+
+    @classmethod
     def folds(cls, param: Any) -> bool:
         """Whether a layer of this message, with one bottom, is in TEST a scale and a shift for each
         channel (axis 1) that its parameters alone give: what `affine` returns."""

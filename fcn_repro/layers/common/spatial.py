@@ -31,6 +31,10 @@ class SpatialLayer(Layer):
     ignored = 'engine', 'force_nd_im2col'
     exported = '', ''           # names of torch's module, without its axes, and ONNX's operator
 
+    @classmethod
+    def learns(cls, param):
+        return 1 + param.convolution_param.bias_term
+
     @property
     def spatial_axes(self):
         """2 for a setting with _h and _w, or as many values as a setting has; None for one value,

@@ -62,6 +62,10 @@ class BN(Layer):
         return [y, mean, variance][:len(self.node.tops)]
 
     @classmethod
+    def learns(cls, param):
+        return 2
+
+    @classmethod
     def folds(cls, param):
         return len(param.top) == 1 and is_inference(param.bn_param)
 
