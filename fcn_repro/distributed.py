@@ -124,7 +124,6 @@ class Group(Processes):
                            do='Start all of them with one MASTER_ADDR and MASTER_PORT, each with '
                               'a RANK of its own.') from None
         self.watch = Watch(self)
-        self.exchanging: list[threading.Thread] = []    # threads that may be in an exchange
 
     def gather(self, value: T) -> list[T]:
         import torch.distributed as dist
@@ -188,8 +187,7 @@ class Group(Processes):
             dist.destroy_process_group()
         else:
             self.watch.report(error)
-            if any(thread.is_alive() for thread in self.exchanging):
-                atexit.register(end_now, status_of(error))
+            atexit.register(end_now, status_of(error))
 
 
 def status_of(error: BaseException) -> int:
@@ -201,8 +199,8 @@ def status_of(error: BaseException) -> int:
 
 
 def end_now(status: int) -> None:
-    """End a process at whose end a thread may be inside of an exchange: the end of Python would
-    take torch's connections away under it, and abort."""
+    """End a process whose group was not left in order: the end of Python would take torch's
+    connections away under their threads, and abort, now and then."""
     logging.shutdown()
     for stream in sys.stdout, sys.stderr:
         with suppress(OSError, ValueError, AttributeError):     # closed, or none

@@ -78,7 +78,6 @@ class GradientSum:
         if self.params:
             thread = threading.Thread(target=self.work, name='gradients', daemon=True)
             thread.start()
-            group.exchanging.append(thread)
 
     def start(self) -> None:
         """Expect the gradients of the coming backward pass."""

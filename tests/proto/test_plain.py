@@ -15,6 +15,7 @@ from fcn_repro.proto.prototxt import _parse_any
 from fcn_repro.proto.scan import check_utf8, scan
 
 ROOT = Path(__file__).parents[2]
+LONG = 12_000       # bytes of a text that takes its time in all dialects
 TEXTS = sorted([*(ROOT / 'prototxt').rglob('*.prototxt'), *(ROOT / 'tests').rglob('*.prototxt')])
 KINDS = ('NetParameter', 'SolverParameter')
 PIECES = ['{', '}', '[', ']', ':', ';', ',', '#', '"', "'", '\n', ' ', '\\', '-', '.', '<', '>',
@@ -62,10 +63,11 @@ def fault(kind, text):
         return error.line, error.what[-20:], error.do
 
 
-def test_shipped_texts():
+@pytest.mark.parametrize('long', [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_shipped_texts(long):
     """Most of them are plain."""
     plain = whole = 0
-    for path in TEXTS:
+    for path in (path for path in TEXTS if (path.stat().st_size > LONG) == long):
         text = path.read_text('utf-8', 'surrogateescape')
         for kind in (dialect[kind] for dialect in dialects().values() for kind in KINDS):
             is_plain = check(kind, text)
