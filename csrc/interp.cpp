@@ -2,13 +2,10 @@
 #include "interp.h"
 
 #include <ATen/OpMathType.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
 #include "counts.h"
 #include "dense.h"
-#include "softmax_loss.h"
 
 TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
   m.def(
@@ -55,55 +52,21 @@ InterpArgmax prepare_interp_argmax(const at::Tensor& x, at::IntArrayRef size, at
                                    bool probability) {
   const char* op = "interp_argmax";
   InterpScores scores = prepare(op, x, size);
-  TORCH_CHECK_VALUE(dtype == at::kByte || dtype == at::kLong, op, ": labels of ", dtype,
-                    ", expected Byte (uint8) or Long (int64).");
-  TORCH_CHECK_VALUE(dtype == at::kLong || scores.classes <= 256, op, ": ", scores.classes,
-                    " classes do not fit labels of Byte (uint8), which hold 256. Ask for Long.");
-  const auto options = x.options().memory_format(at::MemoryFormat::Contiguous);
-  at::Tensor labels = at::empty({scores.batch, scores.y.out, scores.x_axis.out},
-                                options.dtype(dtype));
-  at::Tensor p = probability ? at::empty(labels.sizes(), options.dtype(at::kFloat))
-                             : at::empty({0}, options.dtype(at::kFloat));
-  return InterpArgmax{.scores = std::move(scores),
-                      .labels = std::move(labels),
-                      .probability = std::move(p),
-                      .with_probability = probability};
+  LabelMaps maps = prepare_labels(op, x, size[0], size[1], dtype, probability);
+  return InterpArgmax{std::move(maps), std::move(scores)};
 }
 
 InterpLoss prepare_interp_loss(const at::Tensor& x, const at::Tensor& label, int64_t normalization,
                                std::optional<int64_t> ignore,
                                const std::optional<at::Tensor>& weight,
                                const std::optional<at::Tensor>& mask, bool gradient) {
-  const char* op = "interp_softmax_loss";
+  const char* op = InterpLoss::name;
   TORCH_CHECK_VALUE(x.dim() == 4, op, ": x has ", x.dim(), " axes with shape ", x.sizes(),
                     ", expected 4 (N, C, H, W).");
   check_targets(op, x, label, weight, mask, normalization);
   InterpScores scores = prepare(op, x, label.sizes().slice(1));
-  const auto maybe = [](const std::optional<at::Tensor>& t) {
-    return t ? std::optional<at::Tensor>(dense(*t)) : std::nullopt;
-  };
-  const auto options = scores.x.options();
-  at::Tensor grad = gradient ? at::zeros(scores.x.sizes(), options) : at::empty({0}, options);
-  at::Tensor loss = at::empty({}, options);
-  return InterpLoss{.scores = std::move(scores),
-                    .label = dense(label),
-                    .weight = maybe(weight),
-                    .mask = maybe(mask),
-                    .loss = std::move(loss),
-                    .grad = std::move(grad),
-                    .normalization = normalization,
-                    .ignore = ignore,
-                    .gradient = gradient};
-}
-
-void check_interp_labels(const InterpLoss& op, int64_t bad, double example) {
-  check_labels("interp_softmax_loss", op.scores.classes, op.ignore, bad, example);
-}
-
-at::Tensor interp_gradient_like(const InterpLoss& op, const at::Tensor& x) {
-  return op.gradient && format_of(x) == at::MemoryFormat::ChannelsLast
-             ? op.grad.contiguous(at::MemoryFormat::ChannelsLast)
-             : op.grad;
+  Targets targets = prepare_targets(scores.x, label, normalization, ignore, weight, mask, gradient);
+  return InterpLoss{std::move(targets), std::move(scores)};
 }
 
 }  // namespace fcn

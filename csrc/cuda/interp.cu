@@ -3,21 +3,13 @@
 // read it. All sums are in an order that depends on the sizes alone.
 #include "interp.h"
 
-#include "../epilogue.h"
-#include "device.h"
-#include "launch.h"
+#include "loss_device.h"
 
 namespace fcn {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kThreads = kLossThreads;
 constexpr int64_t kImages = 4;  // of a launch's blocks, in the loss
-constexpr size_t kSumBytes = kThreads * sizeof(LossSum);
-
-__device__ __forceinline__ float exp_of(float x) { return expf(x); }
-__device__ __forceinline__ double exp_of(double x) { return exp(x); }
-__device__ __forceinline__ float log_of(float x) { return logf(x); }
-__device__ __forceinline__ double log_of(double x) { return log(x); }
 
 // The score of each class at one pixel, from four inputs with weights for all classes
 template <typename Acc>
@@ -66,60 +58,6 @@ __global__ void __launch_bounds__(kThreads)
       }
 }
 
-// A label truncated to an integer, as Caffe reads it; kNoLabel if it does not fit an int
-__device__ __forceinline__ int64_t truncated(double value) {
-  return value > -2147483648.0 && value < 2147483648.0 ? static_cast<int64_t>(value) : kNoLabel;
-}
-
-template <typename Acc>
-__device__ __forceinline__ int64_t label_at(const InterpLossArgs<Acc>& a, int64_t pixel) {
-  switch (a.label_type) {
-    case LabelType::kByte: return static_cast<const uint8_t*>(a.label)[pixel];
-    case LabelType::kInt: return static_cast<const int32_t*>(a.label)[pixel];
-    case LabelType::kLong: return static_cast<const int64_t*>(a.label)[pixel];
-    case LabelType::kFloat: return truncated(static_cast<const float*>(a.label)[pixel]);
-    default: return truncated(static_cast<const double*>(a.label)[pixel]);
-  }
-}
-
-// The label before conversion
-template <typename Acc>
-__device__ __forceinline__ double given_label(const InterpLossArgs<Acc>& a, int64_t pixel) {
-  if (a.label_type == LabelType::kFloat) return static_cast<const float*>(a.label)[pixel];
-  if (a.label_type == LabelType::kDouble) return static_cast<const double*>(a.label)[pixel];
-  return static_cast<double>(label_at(a, pixel));
-}
-
-__device__ __forceinline__ void add(LossSum& to, const LossSum& from) {
-  if (to.bad == 0) to.example = from.example;
-  to.loss += from.loss;
-  to.valid += from.valid;
-  to.bad += from.bad;
-}
-
-// The sum over a block's threads, in all of them; takes kSumBytes of shared memory
-__device__ __forceinline__ LossSum block_sum(LossSum mine) {
-  LossSum* all = shared_memory<LossSum>();
-  all[threadIdx.x] = mine;
-  for (int half = kThreads / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (static_cast<int>(threadIdx.x) < half) add(all[threadIdx.x], all[threadIdx.x + half]);
-  }
-  __syncthreads();
-  return all[0];
-}
-
-// The class of a pixel's label, -1 where the pixel takes no part; counts a bad label in sum
-template <typename Acc>
-__device__ __forceinline__ int class_at(const InterpLossArgs<Acc>& a, int64_t pixel,
-                                        LossSum& sum) {
-  const int64_t label = label_at(a, pixel);
-  if ((a.has_ignore && label == a.ignore) || (a.mask && !a.mask[pixel])) return -1;
-  if (label >= 0 && label < a.source.classes) return static_cast<int>(label);
-  add(sum, LossSum{.loss = 0, .valid = 0, .bad = 1, .example = given_label(a, pixel)});
-  return -1;
-}
-
 // blockIdx.y walks the images, blockIdx.x the rows of one
 template <typename Acc>
 __global__ void __launch_bounds__(kThreads)
@@ -132,7 +70,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int64_t oy = blockIdx.x; oy < y.out; oy += gridDim.x)
       for (int64_t ox = threadIdx.x; ox < x.out; ox += kThreads) {
         const int64_t pixel = (n * y.out + oy) * x.out + ox;
-        const int label = class_at(args, pixel, sum);
+        const int label = class_at(args.targets, pixel, sum);
         if (label < 0) {
           pixels[pixel] = Pixel<Acc>{0, -1};
           continue;
@@ -144,33 +82,10 @@ __global__ void __launch_bounds__(kThreads)
           largest = value > largest ? value : largest;
         }
         for (int64_t c = 0; c < source.classes; ++c) exps += exp_of(score(c) - largest);
-        const Acc log_sum = log_of(exps);
-        const Acc lost = -log_probability(score(label), largest, log_sum, Acc(kLeastLog));
-        sum.loss += static_cast<double>(args.weight ? args.weight[label] * lost : lost);
-        ++sum.valid;
-        pixels[pixel] = Pixel<Acc>{largest + log_sum, label};
+        pixels[pixel] = add_pixel(args.targets, label, largest, score(label), exps, sum);
       }
   sum = block_sum(sum);
   if (threadIdx.x == 0) partial[blockIdx.y * gridDim.x + blockIdx.x] = sum;
-}
-
-template <typename Acc>
-__device__ __forceinline__ double norm_of(const InterpLossArgs<Acc>& args, int64_t valid) {
-  const InterpSource<Acc>& s = args.source;
-  return normalizer(args.normalization, valid, s.batch, s.y.out * s.x_axis.out);
-}
-
-// One block
-template <typename Acc>
-__global__ void __launch_bounds__(kThreads)
-    interp_total_kernel(const InterpLossArgs<Acc> args, const LossSum* partial, int count,
-                        LossSum* total, Acc* loss) {
-  LossSum sum{0, 0, 0, 0};
-  for (int i = threadIdx.x; i < count; i += kThreads) add(sum, partial[i]);
-  sum = block_sum(sum);
-  if (threadIdx.x != 0) return;
-  *total = sum;
-  *loss = sum.bad ? static_cast<Acc>(NAN) : static_cast<Acc>(sum.loss / norm_of(args, sum.valid));
 }
 
 // blockIdx.z walks the images, blockIdx.y the classes, blockIdx.x the cells of a plane
@@ -183,7 +98,7 @@ __global__ void __launch_bounds__(kThreads)
   const Acc ratio_y = ratio_of<Acc>(y), ratio_x = ratio_of<Acc>(x);
   const int64_t plane = y.in * x.in, step = static_cast<int64_t>(gridDim.x) * kThreads;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  const double norm = norm_of(args, total->valid);
+  const double norm = divisor(args.targets, total->valid);
   for (int64_t n = blockIdx.z; n < source.batch; n += gridDim.z)
     for (int64_t c = blockIdx.y; c < source.classes; c += gridDim.y)
       for (int64_t cell = first; cell < plane; cell += step) {
@@ -203,7 +118,7 @@ __global__ void __launch_bounds__(kThreads)
             if (pixel.label < 0) continue;
             const InterpScore<Acc> score(source, n, at_y, at_x);
             Acc slope = exp_of(score(c) - pixel.log_sum) - (pixel.label == c ? Acc(1) : Acc(0));
-            if (args.weight) slope *= args.weight[pixel.label];
+            if (args.targets.weight) slope *= args.targets.weight[pixel.label];
             row += weight_of(at_x, cell % x.in) * slope;
           }
           sum += down * row;
@@ -237,8 +152,7 @@ cudaError_t launch_interp_loss(const InterpLossArgs<Acc>& args, Pixel<Acc>* pixe
     if (error != cudaSuccess) return error;
   }
   const int count = source.batch > 0 ? static_cast<int>(grid.x * grid.y) : 0;
-  return launch(interp_total_kernel<Acc>, dim3(1), kThreads, kSumBytes, stream, args, partial,
-                count, total, loss);
+  return launch_total(args.targets, partial, count, total, loss, stream);
 }
 
 template <typename Acc>

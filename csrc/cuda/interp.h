@@ -4,7 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include "../interp_math.h"
-#include "softmax_loss.h"
+#include "loss.h"
 
 namespace fcn {
 
@@ -19,12 +19,7 @@ struct InterpSource {
 template <typename Acc>
 struct InterpLossArgs {
   InterpSource<Acc> source;
-  const void* label;     // (batch, y.out, x_axis.out) of label_type
-  LabelType label_type;
-  const Acc* weight;     // (classes), or nullptr
-  const bool* mask;      // as label, or nullptr
-  bool has_ignore;
-  int64_t ignore, normalization;
+  LossTargets<Acc> targets;
 };
 
 // labels: (batch, y.out, x_axis.out) of uint8_t or int64_t; probability: likewise of float, or

@@ -1,10 +1,8 @@
 // Resizing with aligned corners + argmax or softmax loss as torch sees it on CUDA.
 #include "../interp.h"
 
-#include <ATen/ops/empty.h>
-
-#include "glue.h"
 #include "interp.h"
+#include "loss_glue.h"
 
 namespace fcn {
 namespace {
@@ -39,39 +37,6 @@ std::tuple<at::Tensor, at::Tensor> interp_argmax_cuda(const at::Tensor& x, at::I
   return {op.labels, op.probability};
 }
 
-LabelType interp_label_type(at::ScalarType type) {
-  switch (type) {
-    case at::kByte: return LabelType::kByte;
-    case at::kInt: return LabelType::kInt;
-    case at::kLong: return LabelType::kLong;
-    case at::kFloat: return LabelType::kFloat;
-    default: return LabelType::kDouble;
-  }
-}
-
-template <typename Acc>
-InterpLossArgs<Acc> interp_args(const InterpLoss& op) {
-  return InterpLossArgs<Acc>{.source = interp_source<Acc>(op.scores),
-                             .label = op.label.const_data_ptr(),
-                             .label_type = interp_label_type(op.label.scalar_type()),
-                             .weight = op.weight ? op.weight->const_data_ptr<Acc>() : nullptr,
-                             .mask = op.mask ? op.mask->const_data_ptr<bool>() : nullptr,
-                             .has_ignore = op.ignore.has_value(),
-                             .ignore = op.ignore.value_or(0),
-                             .normalization = op.normalization};
-}
-
-// Check for bad labels, which synchronises with the GPU, unless a graph is being captured
-void check_interp_total(const InterpLoss& op, const LossSum* total, cudaStream_t stream) {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  C10_CUDA_CHECK(cudaStreamIsCapturing(stream, &status));
-  if (status != cudaStreamCaptureStatusNone) return;
-  LossSum sum;
-  C10_CUDA_CHECK(cudaMemcpyAsync(&sum, total, sizeof sum, cudaMemcpyDeviceToHost, stream));
-  C10_CUDA_CHECK(cudaStreamSynchronize(stream));
-  check_interp_labels(op, sum.bad, sum.example);
-}
-
 std::tuple<at::Tensor, at::Tensor> interp_loss_cuda(
     const at::Tensor& x, const at::Tensor& label, int64_t normalization,
     std::optional<int64_t> ignore, const std::optional<at::Tensor>& weight,
@@ -79,25 +44,20 @@ std::tuple<at::Tensor, at::Tensor> interp_loss_cuda(
   const c10::cuda::CUDAGuard guard(x.device());
   const InterpLoss op = prepare_interp_loss(x, label, normalization, ignore, weight, mask,
                                             gradient);
-  const auto bytes_of = [&](int64_t count, size_t size) {
-    return at::empty({count * static_cast<int64_t>(size)},
-                     op.scores.x.options().dtype(at::kByte));
-  };
-  const at::Tensor sums = bytes_of(kLossBlocks + 1, sizeof(LossSum));
-  LossSum* total = reinterpret_cast<LossSum*>(sums.mutable_data_ptr<uint8_t>());
+  const LossMemory memory(op);
   const cudaStream_t stream = c10::cuda::getCurrentCUDAStream();
-  AT_DISPATCH_FLOATING_TYPES(op.scores.x.scalar_type(), "interp_softmax_loss", [&] {
-    const auto args = interp_args<scalar_t>(op);
-    const at::Tensor kept = bytes_of(op.label.numel(), sizeof(Pixel<scalar_t>));
-    auto* pixels = reinterpret_cast<Pixel<scalar_t>*>(kept.mutable_data_ptr<uint8_t>());
-    C10_CUDA_CHECK(launch_interp_loss(args, pixels, total + 1, total,
+  AT_DISPATCH_FLOATING_TYPES(op.scores.x.scalar_type(), op.name, [&] {
+    const InterpLossArgs<scalar_t> args{.source = interp_source<scalar_t>(op.scores),
+                                        .targets = targets_of<scalar_t>(op, op.scores.classes)};
+    auto* pixels = memory.pixels<scalar_t>();
+    C10_CUDA_CHECK(launch_interp_loss(args, pixels, memory.partial(), memory.total(),
                                       op.loss.mutable_data_ptr<scalar_t>(), stream));
     if (gradient)
-      C10_CUDA_CHECK(launch_interp_gradient(args, pixels, total,
+      C10_CUDA_CHECK(launch_interp_gradient(args, pixels, memory.total(),
                                             op.grad.mutable_data_ptr<scalar_t>(), stream));
   });
-  if (check) check_interp_total(op, total, stream);
-  return {op.loss, interp_gradient_like(op, x)};
+  if (check) check_total(op.name, op, op.scores.classes, memory.total(), stream);
+  return {op.loss, gradient_like(op, x)};
 }
 
 }  // namespace

@@ -11,99 +11,24 @@
 // Bytes of DRAM are the inputs, their gradient, the labels, and 8 a pixel between the kernels.
 #include "softmax_loss.h"
 
-#include "../epilogue.h"
-#include "device.h"
-#include "launch.h"
+#include "loss_device.h"
 #include "two_taps.h"
 #include "upcrop.h"
 
 namespace fcn {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kThreads = kLossThreads;
 constexpr int64_t kLossImages = 4;  // of a launch's blocks, for any geometry
 constexpr int kOutside = -2;        // a label
 constexpr int kClasses = 4;         // planes of slopes that a thread writes
-constexpr size_t kSumBytes = kThreads * sizeof(LossSum);
-
-__device__ __forceinline__ float exp_of(float x) { return expf(x); }
-__device__ __forceinline__ double exp_of(double x) { return exp(x); }
-__device__ __forceinline__ float log_of(float x) { return logf(x); }
-__device__ __forceinline__ double log_of(double x) { return log(x); }
-
-// A label truncated to an integer, as Caffe reads it; kNoLabel if it does not fit an int
-__device__ __forceinline__ int64_t truncated(double value) {
-  return value > -2147483648.0 && value < 2147483648.0 ? static_cast<int64_t>(value)
-                                                           : kNoLabel;
-}
-
-template <typename Acc>
-__device__ __forceinline__ int64_t label_at(const LossArgs<Acc>& a, int64_t pixel) {
-  switch (a.label_type) {
-    case LabelType::kByte: return static_cast<const uint8_t*>(a.label)[pixel];
-    case LabelType::kInt: return static_cast<const int32_t*>(a.label)[pixel];
-    case LabelType::kLong: return static_cast<const int64_t*>(a.label)[pixel];
-    case LabelType::kFloat: return truncated(static_cast<const float*>(a.label)[pixel]);
-    default: return truncated(static_cast<const double*>(a.label)[pixel]);
-  }
-}
-
-// The label before conversion
-template <typename Acc>
-__device__ __forceinline__ double given_label(const LossArgs<Acc>& a, int64_t pixel) {
-  if (a.label_type == LabelType::kFloat) return static_cast<const float*>(a.label)[pixel];
-  if (a.label_type == LabelType::kDouble) return static_cast<const double*>(a.label)[pixel];
-  return static_cast<double>(label_at(a, pixel));
-}
-
-__device__ __forceinline__ void add(LossSum& to, const LossSum& from) {
-  if (to.bad == 0) to.example = from.example;
-  to.loss += from.loss;
-  to.valid += from.valid;
-  to.bad += from.bad;
-}
-
-// The sum over a block's threads, in all of them; takes kSumBytes of shared memory
-__device__ __forceinline__ LossSum block_sum(LossSum mine) {
-  LossSum* all = shared_memory<LossSum>();
-  all[threadIdx.x] = mine;
-  for (int half = kThreads / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (static_cast<int>(threadIdx.x) < half) add(all[threadIdx.x], all[threadIdx.x + half]);
-  }
-  __syncthreads();
-  return all[0];
-}
-
-// The class of a pixel's label, -1 where the pixel takes no part; counts a bad label in sum
-template <typename Acc>
-__device__ __forceinline__ int class_at(const LossArgs<Acc>& args, int64_t pixel, LossSum& sum) {
-  const int64_t label = label_at(args, pixel);
-  if ((args.has_ignore && label == args.ignore) || (args.mask && !args.mask[pixel])) return -1;
-  if (label >= 0 && label < args.source.classes) return static_cast<int>(label);
-  add(sum, LossSum{.loss = 0, .valid = 0, .bad = 1, .example = given_label(args, pixel)});
-  return -1;
-}
-
-// Add one pixel's terms to sum, from its largest score, its label's score and the sum of
-// exp(score - largest); returns what the gradient needs of it
-template <typename Acc>
-__device__ __forceinline__ Pixel<Acc> add_pixel(const LossArgs<Acc>& args, int label, Acc largest,
-                                                Acc own, Acc exps, LossSum& sum) {
-  if (label < 0) return Pixel<Acc>{0, -1};
-  const Acc log_sum = log_of(exps);
-  const Acc lost = -log_probability(own, largest, log_sum, Acc(kLeastLog));
-  sum.loss += static_cast<double>(args.weight ? args.weight[label] * lost : lost);
-  ++sum.valid;
-  return Pixel<Acc>{largest + log_sum, label};
-}
 
 template <typename Acc>
 __device__ __forceinline__ Pixel<Acc> pixel_loss(const LossArgs<Acc>& args, int64_t n, int64_t oy,
                                                  int64_t ox, LossSum& sum) {
   const Source<Acc>& source = args.source;
   const int64_t pixel = (n * source.y.out + oy) * source.x_axis.out + ox;
-  const int label = class_at(args, pixel, sum);
+  const int label = class_at(args.targets, pixel, sum);
   if (label < 0) return Pixel<Acc>{0, -1};
   const PixelScore<false, Acc> score(source, n, oy, ox);
   Acc largest = static_cast<Acc>(-INFINITY), own = 0, exps = 0;
@@ -113,7 +38,7 @@ __device__ __forceinline__ Pixel<Acc> pixel_loss(const LossArgs<Acc>& args, int6
     own = c == label ? value : own;
   }
   for (int64_t c = 0; c < source.classes; ++c) exps += exp_of(score(c) - largest);
-  return add_pixel(args, label, largest, own, exps, sum);
+  return add_pixel(args.targets, label, largest, own, exps, sum);
 }
 
 // Any geometry. blockIdx.y walks the images, blockIdx.x the rows of one.
@@ -279,7 +204,7 @@ __global__ void __launch_bounds__(kThreads, 4)
     int label[kRun<Acc>];  // -1 where the pixel takes no part, kOutside where it is not in the image
     Acc largest[kRun<Acc>], own[kRun<Acc>], exps[kRun<Acc>];
     for (int q = 0; q < kRun<Acc>; ++q) {
-      label[q] = place.has(y, run, q) ? class_at(args, pixel + q * x.out, sum) : kOutside;
+      label[q] = place.has(y, run, q) ? class_at(args.targets, pixel + q * x.out, sum) : kOutside;
       largest[q] = static_cast<Acc>(-INFINITY), own[q] = 0, exps[q] = 0;
     }
     each_class(corners, run, column, image, 0, classes, [&](int c, const Acc* score) {
@@ -293,37 +218,17 @@ __global__ void __launch_bounds__(kThreads, 4)
     });
     for (int q = 0; q < kRun<Acc>; ++q)
       if (label[q] != kOutside)
-        pixels[pixel + q * x.out] = add_pixel(args, label[q], largest[q], own[q], exps[q], sum);
+        pixels[pixel + q * x.out] = add_pixel(args.targets, label[q], largest[q], own[q], exps[q], sum);
   }
   sum = block_sum(sum);
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-template <typename Acc>
-__device__ __forceinline__ double divisor(const LossArgs<Acc>& args, int64_t valid) {
-  const Source<Acc>& s = args.source;
-  return normalizer(args.normalization, valid, s.batch, s.y.out * s.x_axis.out);
-}
-
-// One block: the partial sums, and the loss
-template <typename Acc>
-__global__ void __launch_bounds__(kThreads)
-    total_kernel(const LossArgs<Acc> args, const LossSum* partial, int count, LossSum* total,
-                 Acc* loss) {
-  LossSum sum{0, 0, 0, 0};
-  for (int at = threadIdx.x; at < count; at += kThreads) add(sum, partial[at]);
-  sum = block_sum(sum);
-  if (threadIdx.x != 0) return;
-  *total = sum;
-  *loss = sum.bad ? static_cast<Acc>(NAN)
-                  : static_cast<Acc>(sum.loss / divisor(args, sum.valid));
-}
-
 // What the slopes of a pixel are multiplied by
 template <typename Acc>
-__device__ __forceinline__ Acc weight_of(const LossArgs<Acc>& args, const Pixel<Acc>& pixel,
+__device__ __forceinline__ Acc weight_of(const LossTargets<Acc>& t, const Pixel<Acc>& pixel,
                                          Acc scale) {
-  return args.weight && pixel.label >= 0 ? scale * args.weight[pixel.label] : scale;
+  return t.weight && pixel.label >= 0 ? scale * t.weight[pixel.label] : scale;
 }
 
 // The slope of the loss for the score of class c at a pixel; 0 where it takes no part
@@ -359,14 +264,14 @@ __global__ void __launch_bounds__(kThreads, 4)
   const Source<Acc>& source = args.source;
   const int64_t width = source.x_axis.out, height = source.y.out;
   const int64_t first = groups.plane(0);
-  const Acc scale = static_cast<Acc>(1 / divisor(args, total->valid));
+  const Acc scale = static_cast<Acc>(1 / divisor(args.targets, total->valid));
   for (uint32_t group = blockIdx.y; group < groups.count; group += gridDim.y) {
     const int64_t n = groups.image(group);
     const int end = groups.end(group);
     for (int64_t oy = blockIdx.x; oy < height; oy += gridDim.x)
       for (int64_t ox = threadIdx.x; ox < width; ox += kThreads) {
         const Pixel<Acc> pixel = pixels[(n * height + oy) * width + ox];
-        const Acc weight = weight_of(args, pixel, scale);
+        const Acc weight = weight_of(args.targets, pixel, scale);
         const PixelScore<false, Acc> score(source, n, oy, ox);
         for (int c = groups.begin(group); c < end; ++c)
           slopes[((n * source.classes + c - first) * height + oy) * width + ox] =
@@ -384,7 +289,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(Acc) == 8 ? 4 : 5)
   const Source<Acc>& source = args.source;
   const Axis &y = source.y, &x = source.x_axis;
   const int64_t first = groups.plane(0), size = y.out * x.out;
-  const Acc scale = static_cast<Acc>(1 / divisor(args, total->valid));
+  const Acc scale = static_cast<Acc>(1 / divisor(args.targets, total->valid));
   for (uint32_t group = blockIdx.y; group < groups.count; group += gridDim.y) {
     const int64_t n = groups.image(group);
     for (uint32_t at = blockIdx.x; at < runs.blocks(); at += gridDim.x) {
@@ -400,7 +305,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(Acc) == 8 ? 4 : 5)
       for (int q = 0; q < kRun<Acc>; ++q) {
         inside[q] = place.has(y, run, q);
         pixel[q] = inside[q] ? pixels[n * size + in_plane + q * x.out] : Pixel<Acc>{0, -1};
-        weight[q] = weight_of(args, pixel[q], scale);
+        weight[q] = weight_of(args.targets, pixel[q], scale);
       }
       each_class(corners, run, column, kept(source.x + n * source.classes * y.in * x.in),
                  groups.begin(group), groups.end(group), [&](int c, const Acc* score) {
@@ -449,8 +354,8 @@ cudaError_t launch_loss(const LossArgs<Acc>& args, Pixel<Acc>* pixels, LossSum* 
     }
     if (error != cudaSuccess) return error;
   }
-  return launch(total_kernel<Acc>, dim3(1), kThreads, kSumBytes, stream, args, partial,
-                static_cast<int>(blocks.x * blocks.y), total, loss);
+  return launch_total(args.targets, partial, static_cast<int>(blocks.x * blocks.y), total, loss,
+                      stream);
 }
 
 int64_t slope_planes(int64_t pixels, int64_t batch, int64_t classes, int64_t width) {

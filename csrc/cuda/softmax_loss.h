@@ -3,39 +3,17 @@
 
 #include <cuda_runtime_api.h>
 
+#include "loss.h"
 #include "score.h"
 
 namespace fcn {
-
-enum class LabelType : int { kByte, kInt, kLong, kFloat, kDouble };
 
 // Arguments of the kernels
 template <typename Acc>
 struct LossArgs {
   Source<Acc> source;
-  const void* label;       // (batch, y.out, x_axis.out) of label_type
-  LabelType label_type;
-  const Acc* weight;       // (classes), or nullptr
-  const bool* mask;        // as label, or nullptr
-  bool has_ignore;
-  int64_t ignore, normalization;
+  LossTargets<Acc> targets;
 };
-
-// Sums of a block and, in the end, of the op
-struct LossSum {
-  double loss;
-  int64_t valid, bad;  // pixels that count; labels out of range
-  double example;      // a bad label
-};
-
-// What the gradient needs of a pixel
-template <typename Acc>
-struct alignas(2 * sizeof(Acc)) Pixel {
-  Acc log_sum;  // log(sum of exp(score))
-  int label;    // -1 where the pixel takes no part
-};
-
-constexpr int64_t kLossBlocks = 1024;  // partial sums at most, whatever the GPU
 
 // pixels: as label. partial: kLossBlocks. total: one LossSum on the device. loss: one Acc, NaN
 // after bad labels.

@@ -59,6 +59,21 @@ def add_max_pixels(parser: argparse.ArgumentParser) -> None:
                         'image or label that is read (default: %(default)s)')
 
 
+def add_experiments(parser: argparse.ArgumentParser, what: str, out: str) -> None:
+    """What commands have that train several runs and write what came out. what: one of the runs;
+    out: the default of --out, in words."""
+    parser.add_argument('--runs', metavar='DIR', default='runs', help='folder of all runs '
+                        '(default: %(default)s)')
+    parser.add_argument('--out', metavar='DIR', help=f'folder of what is written (default: {out})')
+    parser.add_argument('--iterations', type=int, metavar='N', help=f'of every {what}, instead of '
+                        'its own: a trial; give it --runs of its own')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, … (default: a GPU if there is one)')
+    parser.add_argument('--keep', type=int, metavar='N', default=1, help='snapshots of a run; '
+                        'older ones are removed (default: %(default)s)')
+    add_max_pixels(parser)
+    add_workers(parser)
+
+
 def add_published(parser: argparse.ArgumentParser) -> None:
     """The folders of recipe.options.PUBLISHED."""
     for name, what in {

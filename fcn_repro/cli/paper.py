@@ -20,7 +20,7 @@ from ..paper.catalogue import ALL, EXPERIMENTS, listing, named, page_name, run_e
 from ..paper.experiment import Setting
 from ..recipe.options import FOLDERS, Options
 from ..report.progress import human
-from .arguments import add_max_pixels, add_workers
+from .arguments import add_experiments
 from .remedies import HINTS
 
 
@@ -42,17 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "from: a caffemodel or Caffe's HDF5")
     parser.add_argument('--released', metavar='DIR', help="folder of the release's caffemodels "
                         '(fcn8s-heavy-pascal.caffemodel, …), to score them too')
-    parser.add_argument('--runs', metavar='DIR', default='runs', help='folder of all runs '
-                        '(default: %(default)s)')
-    parser.add_argument('--out', metavar='DIR', help='folder of what is written (default: '
-                        'RUNS/paper, RUNS/paper-mini)')
-    parser.add_argument('--iterations', type=int, metavar='N', help='of every run, instead of its '
-                        'own: a trial; give it --runs of its own')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, … (default: a GPU if there is one)')
-    parser.add_argument('--keep', type=int, metavar='N', default=1, help='snapshots of a run; '
-                        'older ones are removed (default: %(default)s)')
-    add_max_pixels(parser)
-    add_workers(parser)
+    add_experiments(parser, 'run', 'RUNS/paper, RUNS/paper-mini')
 
 
 def run(args: argparse.Namespace) -> int | None:

@@ -17,7 +17,7 @@ from ..paper.experiment import Setting
 from ..paper.zoo import listing, run_zoo
 from ..recipe.options import Options
 from ..report.progress import human
-from .arguments import add_max_pixels, add_workers
+from .arguments import add_experiments
 from .remedies import HINTS
 
 
@@ -27,17 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='one of the families (default: all); may be repeated')
     parser.add_argument('--seeds', type=int, default=1, metavar='N', help='runs of each net '
                         '(default: %(default)s); the table has their mean and spread')
-    parser.add_argument('--runs', metavar='DIR', default='runs', help='folder of all runs '
-                        '(default: %(default)s)')
-    parser.add_argument('--out', metavar='DIR', help='folder of what is written (default: '
-                        'RUNS/zoo)')
-    parser.add_argument('--iterations', type=int, metavar='N', help='of every net, instead of its '
-                        'own: a trial; give it --runs of its own')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, … (default: a GPU if there is one)')
-    parser.add_argument('--keep', type=int, metavar='N', default=1, help='snapshots of a run; '
-                        'older ones are removed (default: %(default)s)')
-    add_max_pixels(parser)
-    add_workers(parser)
+    add_experiments(parser, 'net', 'RUNS/zoo')
 
 
 def run(args: argparse.Namespace) -> int | None:

@@ -5,9 +5,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import FcnError
 from .extension import Pair, checked
-from .reduced import NORMALIZATIONS
+from .reduced import (
+    argmax_of,
+    fake_labels,
+    fake_loss,
+    mode_of,
+    register_loss,
+    softmax_loss_of,
+)
 from .registration import fake_kernel
 from .taps import tap_dtype
 
@@ -29,11 +35,7 @@ def interp_argmax(x: Tensor, size: Pair, dtype: torch.dtype = torch.uint8,
 
 def interp_argmax_ref(x, size, dtype=torch.uint8, probability=False):
     """The twin of interp_argmax that defines it."""
-    scores = resized(x, size)
-    labels = scores.argmax(1, keepdim=True)
-    if not probability:
-        return labels[:, 0].to(dtype)
-    return labels[:, 0].to(dtype), scores.softmax(1).gather(1, labels)[:, 0].float()
+    return argmax_of(resized(x, size), dtype, probability)
 
 
 @checked
@@ -45,29 +47,17 @@ def interp_softmax_loss(x: Tensor, label: Tensor, normalization: str = 'VALID',
     x as interp_argmax's; the others, the result, its gradient and the errors as those of
     reduced.upcrop_softmax_loss.
     """
-    if normalization not in NORMALIZATIONS:
-        raise FcnError(f"normalization '{normalization}'", do=f'Give one of {NORMALIZATIONS}.')
     gradient = torch.is_grad_enabled() and x.requires_grad
     return torch.ops.fcn_repro.interp_softmax_loss(
-        x, label, NORMALIZATIONS.index(normalization), ignore_label, weight, mask, gradient,
-        check)[0]
+        x, label, mode_of(normalization), ignore_label, weight, mask, gradient, check)[0]
 
 
 def interp_softmax_loss_ref(x, label, normalization='VALID', ignore_label=None, weight=None,
                             mask=None):
     """The twin of interp_softmax_loss that defines it, without the clamp and for labels in range.
     """
-    scores, label = resized(x, label.shape[1:]), label.long()
-    valid = torch.ones_like(label, dtype=torch.bool) if mask is None else mask
-    if ignore_label is not None:
-        valid = valid & (label != ignore_label)
-    own = label.masked_fill(~valid, 0).unsqueeze(1)
-    lost = -scores.log_softmax(1).gather(1, own)[:, 0]
-    if weight is not None:
-        lost = lost * weight[own[:, 0]]
-    count = {'VALID': int(valid.sum()), 'FULL': label.numel(), 'BATCH_SIZE': len(label),
-             'NONE': 1}[normalization]
-    return lost[valid].sum() / max(1, count)
+    return softmax_loss_of(resized(x, label.shape[1:]), label, normalization, ignore_label, weight,
+                           mask)
 
 
 def resized(x, size):
@@ -77,36 +67,12 @@ def resized(x, size):
 
 @fake_kernel('interp_argmax')
 def _(x, size, dtype, probability):
-    labels = x.new_empty((x.shape[0], *size), dtype=dtype)
-    return labels, x.new_empty(labels.shape if probability else (0,), dtype=torch.float32)
+    return fake_labels(x, size, dtype, probability)
 
 
 @fake_kernel('interp_softmax_loss')
 def _(x, label, normalization, ignore_label, weight, mask, gradient, check):
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    wide = tap_dtype(x.dtype)
-    grad = torch.empty(x.shape, dtype=wide, device=x.device,
-                       memory_format=torch.channels_last if last else torch.contiguous_format)
-    return x.new_empty((), dtype=wide), grad if gradient else x.new_empty(0, dtype=wide)
+    return fake_loss(x, gradient)
 
 
-def _keep_gradient(ctx, inputs, output):
-    if inputs[4] is not None and inputs[4].requires_grad:
-        raise ValueError('interp_softmax_loss: weight requires a gradient, but is a constant. '
-                         'Detach it.')
-    ctx.set_materialize_grads(False)
-    ctx.known, ctx.dtype = inputs[6], inputs[0].dtype
-    ctx.save_for_backward(output[1])
-
-
-def _scale_gradient(ctx, loss, second):
-    if second is not None:
-        raise ValueError('interp_softmax_loss has no second derivative.')
-    if not ctx.known:
-        raise ValueError('interp_softmax_loss was asked for no gradient.')
-    kept, = ctx.saved_tensors
-    return None if loss is None else (kept * loss).to(ctx.dtype), *[None] * 7
-
-
-torch.library.register_autograd('fcn_repro::interp_softmax_loss', _scale_gradient,
-                                setup_context=_keep_gradient)
+register_loss('interp_softmax_loss', 8, weight=4, gradient=6)

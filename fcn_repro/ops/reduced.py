@@ -33,6 +33,11 @@ def upcrop_argmax_ref(x, taps_y, taps_x, stride, pad, offset, size, dtype=torch.
                       probability=False):
     """The twin of upcrop_argmax that defines it."""
     scores = upcrop_ref(x.to(taps_y.dtype), taps_y, taps_x, stride, pad, offset, size)
+    return argmax_of(scores, dtype, probability)
+
+
+def argmax_of(scores, dtype, probability):
+    """What the twins give of scores (N, C, H, W)."""
     labels = scores.argmax(1, keepdim=True)
     if not probability:
         return labels[:, 0].to(dtype)
@@ -59,12 +64,17 @@ def upcrop_softmax_loss(x: Tensor, label: Tensor, taps_y: Tensor, taps_x: Tensor
     second derivative. Labels outside 0 … C - 1 raise FcnError; on CUDA that waits for the GPU,
     unless check is false or a graph is being captured: then the loss is NaN.
     """
-    if normalization not in NORMALIZATIONS:
-        raise FcnError(f"normalization '{normalization}'", do=f'Give one of {NORMALIZATIONS}.')
     gradient = torch.is_grad_enabled() and x.requires_grad
     return torch.ops.fcn_repro.upcrop_softmax_loss(
-        x, label, taps_y, taps_x, stride, pad, offset, NORMALIZATIONS.index(normalization),
-        ignore_label, weight, mask, gradient, check)[0]
+        x, label, taps_y, taps_x, stride, pad, offset, mode_of(normalization), ignore_label, weight,
+        mask, gradient, check)[0]
+
+
+def mode_of(normalization: str) -> int:
+    """The number of a normalization. FcnError for another word."""
+    if normalization not in NORMALIZATIONS:
+        raise FcnError(f"normalization '{normalization}'", do=f'Give one of {NORMALIZATIONS}.')
+    return NORMALIZATIONS.index(normalization)
 
 
 def upcrop_softmax_loss_ref(x, label, taps_y, taps_x, stride, pad, offset, normalization='VALID',
@@ -72,6 +82,11 @@ def upcrop_softmax_loss_ref(x, label, taps_y, taps_x, stride, pad, offset, norma
     """The twin of upcrop_softmax_loss that defines it, without the clamp and for labels in range.
     """
     scores = upcrop_ref(x.to(taps_y.dtype), taps_y, taps_x, stride, pad, offset, label.shape[1:])
+    return softmax_loss_of(scores, label, normalization, ignore_label, weight, mask)
+
+
+def softmax_loss_of(scores, label, normalization, ignore_label, weight, mask):
+    """What the twins give of scores (N, C, H, W)."""
     label = label.long()
     valid = torch.ones_like(label, dtype=torch.bool) if mask is None else mask
     if ignore_label is not None:
@@ -85,15 +100,14 @@ def upcrop_softmax_loss_ref(x, label, taps_y, taps_x, stride, pad, offset, norma
     return lost[valid].sum() / max(1, count)
 
 
-@fake_kernel('upcrop_argmax')
-def _(x, taps_y, taps_x, stride, pad, offset, size, dtype, probability):
+def fake_labels(x, size, dtype, probability):
+    """The empty results of an argmax op."""
     labels = x.new_empty((x.shape[0], *size), dtype=dtype)
     return labels, x.new_empty(labels.shape if probability else (0,), dtype=torch.float32)
 
 
-@fake_kernel('upcrop_softmax_loss')
-def _(x, label, taps_y, taps_x, stride, pad, offset, normalization, ignore_label, weight, mask,
-      gradient, check):
+def fake_loss(x, gradient):
+    """The empty results of a loss op."""
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     wide = tap_dtype(x.dtype)
     grad = torch.empty(x.shape, dtype=wide, device=x.device,
@@ -101,24 +115,37 @@ def _(x, label, taps_y, taps_x, stride, pad, offset, normalization, ignore_label
     return x.new_empty((), dtype=wide), grad if gradient else x.new_empty(0, dtype=wide)
 
 
-def _keep_gradient(ctx, inputs, output):
-    refuse_gradients(*inputs[2:4])
-    if inputs[9] is not None and inputs[9].requires_grad:
-        raise ValueError('upcrop_softmax_loss: weight requires a gradient, but is a constant. '
-                         'Detach it.')
-    ctx.set_materialize_grads(False)
-    ctx.known, ctx.dtype = inputs[11], inputs[0].dtype
-    ctx.save_for_backward(output[1])
+def register_loss(name, count, weight, gradient, taps=None):
+    """Let backward scale the gradient that a loss op has computed. count: of its inputs; weight,
+    gradient: which of them are those; taps: the first of two, if it has some."""
+    def keep(ctx, inputs, output):
+        if taps is not None:
+            refuse_gradients(*inputs[taps:taps + 2])
+        if inputs[weight] is not None and inputs[weight].requires_grad:
+            raise ValueError(f'{name}: weight requires a gradient, but is a constant. Detach it.')
+        ctx.set_materialize_grads(False)
+        ctx.known, ctx.dtype = inputs[gradient], inputs[0].dtype
+        ctx.save_for_backward(output[1])
+
+    def scale(ctx, loss, second):
+        if second is not None:
+            raise ValueError(f'{name} has no second derivative.')
+        if not ctx.known:
+            raise ValueError(f'{name} was asked for no gradient.')
+        kept, = ctx.saved_tensors
+        return None if loss is None else (kept * loss).to(ctx.dtype), *[None] * (count - 1)
+    torch.library.register_autograd(f'fcn_repro::{name}', scale, setup_context=keep)
 
 
-def _scale_gradient(ctx, loss, second):
-    if second is not None:
-        raise ValueError('upcrop_softmax_loss has no second derivative.')
-    if not ctx.known:
-        raise ValueError('upcrop_softmax_loss was asked for no gradient.')
-    kept, = ctx.saved_tensors
-    return None if loss is None else (kept * loss).to(ctx.dtype), *[None] * 12
+@fake_kernel('upcrop_argmax')
+def _(x, taps_y, taps_x, stride, pad, offset, size, dtype, probability):
+    return fake_labels(x, size, dtype, probability)
 
 
-torch.library.register_autograd('fcn_repro::upcrop_softmax_loss', _scale_gradient,
-                                setup_context=_keep_gradient)
+@fake_kernel('upcrop_softmax_loss')
+def _(x, label, taps_y, taps_x, stride, pad, offset, normalization, ignore_label, weight, mask,
+      gradient, check):
+    return fake_loss(x, gradient)
+
+
+register_loss('upcrop_softmax_loss', 13, weight=9, gradient=11, taps=2)

@@ -60,11 +60,11 @@ class Windows:
 
     def padded(self, blob: np.ndarray, mean: np.ndarray) -> np.ndarray:
         """The blob with what windows need around it."""
-        raise NotImplementedError
+        raise NotImplementedError(f'{type(self).__name__} has no padded()')
 
     def places(self, axis: int, length: int) -> list[int]:
         """Where windows begin in the padded blob, along an axis of `length` pixels."""
-        raise NotImplementedError
+        raise NotImplementedError(f'{type(self).__name__} has no places()')
 
     def window(self, padded: np.ndarray, y: int, x: int) -> np.ndarray:
         """The blob of the window that begins there."""
@@ -81,7 +81,7 @@ class Windows:
     @property
     def words(self) -> str:
         """For people."""
-        raise NotImplementedError
+        raise NotImplementedError(f'{type(self).__name__} has no words')
 
 
 @dataclass(frozen=True)

@@ -241,36 +241,13 @@ struct LossRows {
   // Read a row of labels; returns whether any pixel counts
   bool read(int64_t at, Sum* sum) {
     const int64_t before = sum->valid;
-    switch (op.label.scalar_type()) {
-      case at::kByte: read_as<uint8_t>(at * x.out, sum); break;
-      case at::kInt: read_as<int32_t>(at * x.out, sum); break;
-      case at::kLong: read_as<int64_t>(at * x.out, sum); break;
-      case at::kFloat: read_as<float>(at * x.out, sum); break;
-      default: read_as<double>(at * x.out, sum);
-    }
+    read_classes<Acc>(op, op.scores.classes, at * x.out, x.out, label.data(), sum);
     if (op.weight) {
       const Acc* weights = op.weight->template const_data_ptr<Acc>();
       for (int64_t o = 0; o < x.out; ++o)
         weight.data()[o] = label.data()[o] < 0 ? Acc(0) : weights[label.data()[o]];
     }
     return sum->valid > before;
-  }
-
-  template <typename L>
-  void read_as(int64_t offset, Sum* sum) {
-    const L* from = op.label.template const_data_ptr<L>() + offset;
-    const bool* mask = op.mask ? op.mask->template const_data_ptr<bool>() + offset : nullptr;
-    int64_t bad;
-    sum->valid += classes_of(from, mask, op.ignore, op.scores.classes, x.out, label.data(), &bad);
-    for (int64_t o = 0; bad > 0 && sum->bad == 0; ++o) {
-      Int scratch;
-      int64_t one;
-      classes_of(from + o, mask ? mask + o : nullptr, op.ignore, op.scores.classes, 1, &scratch,
-                 &one);
-      if (one) sum->example = static_cast<double>(from[o]), sum->bad = bad;
-      if (one) return;
-    }
-    sum->bad += bad;
   }
 
   double compute(int64_t n, const Between<Acc>& at) {
@@ -353,14 +330,8 @@ void loss_images(const InterpLoss& op) {
       sums[at] = loss_chunk(op, across, n, begin, end, to);
     }
   });
-  Sum all;
-  for (const Sum& part : sums) {
-    all.loss += part.loss;
-    all.valid += part.valid;
-    if (part.bad && !all.bad) all.example = part.example;
-    all.bad += part.bad;
-  }
-  check_interp_labels(op, all.bad, all.example);
+  const Sum all = total_of(sums);
+  check_labels(op.name, s.classes, op.ignore, all.bad, all.example);
   const double norm = normalizer(op.normalization, all.valid, s.batch, s.y.out * s.x_axis.out);
   *op.loss.mutable_data_ptr<Acc>() = static_cast<Acc>(all.loss / norm);
   if (!op.gradient) return;
@@ -381,7 +352,7 @@ std::tuple<at::Tensor, at::Tensor> interp_loss_cpu(
                                             gradient);
   AT_DISPATCH_FLOATING_TYPES(op.scores.x.scalar_type(), "interp_softmax_loss",
                              [&] { loss_images<scalar_t>(op); });
-  return {op.loss, interp_gradient_like(op, x)};
+  return {op.loss, gradient_like(op, x)};
 }
 
 }  // namespace

@@ -8,16 +8,10 @@
 
 #include "../../epilogue.h"
 #include "../../softmax_loss.h"
+#include "label_rows.h"
 #include "score_tile.h"
 
 namespace fcn {
-
-// Partial result of some pixels
-struct Sum {
-  double loss = 0;
-  int64_t valid = 0, bad = 0;
-  double example = 0;  // the first bad label
-};
 
 // Pointers that the loops over a tile read and write
 template <typename Acc>
@@ -118,35 +112,6 @@ FCN_CLONES double loss_of(const LossArgs<Acc>& args, const Tiling& t) {
   return sum;
 }
 
-// A label truncated to an integer, as Caffe reads it; kNoLabel if it does not fit an int
-template <typename L>
-FCN_INLINE int64_t label_of(L value) {
-  if constexpr (std::is_integral_v<L>)
-    return value;
-  else
-    return value > L(-2147483648.0) && value < L(2147483648.0) ? static_cast<int64_t>(value)
-                                                               : kNoLabel;
-}
-
-// Convert a row of labels to classes, -1 where ignored; returns the number of pixels that count
-template <typename L, typename Int>
-FCN_CLONES int64_t classes_of(const L* from, const bool* mask, std::optional<int64_t> ignore,
-                              int64_t classes, int64_t n, Int* __restrict__ to, int64_t* bad) {
-  int64_t valid = 0, outside = 0;
-  const bool ignores = ignore.has_value();
-  const int64_t ignored = ignore.value_or(0);
-  for (int64_t o = 0; o < n; ++o) {
-    const int64_t c = label_of(from[o]);
-    const bool counts = !(ignores & (c == ignored)) & !(mask && !mask[o]);
-    const bool inside = (c >= 0) & (c < classes);
-    to[o] = (counts & inside) ? static_cast<Int>(c) : Int(-1);
-    valid += counts & inside;
-    outside += counts & !inside;
-  }
-  *bad = outside;
-  return valid;
-}
-
 template <typename Acc>
 struct LossTile {
   using Int = typename Lanes<Acc>::Int;
@@ -177,37 +142,12 @@ struct LossTile {
     if (rows < tiling().rows) clear_labels();
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t row = (n * tiling().y.out + y0 + r) * tiling().x.out;
-      switch (op.label.scalar_type()) {
-        case at::kByte: read_row<uint8_t>(row, sum); break;
-        case at::kInt: read_row<int32_t>(row, sum); break;
-        case at::kLong: read_row<int64_t>(row, sum); break;
-        case at::kFloat: read_row<float>(row, sum); break;
-        default: read_row<double>(row, sum);
-      }
+      read_classes<Acc>(op, op.scores.classes, row, tiling().x.out,
+                        blocks.data() + tiling().first.phase, sum);
       to_lanes(blocks.data(), tiling(), label.data() + r * tiling().row_pitch);
     }
     if (op.weight) read_weights();
     return sum->valid > before;
-  }
-
-  template <typename L>
-  void read_row(int64_t row, Sum* sum) {
-    const Axis& x = tiling().x;
-    const L* from = op.label.template const_data_ptr<L>() + row;
-    const bool* mask = op.mask ? op.mask->template const_data_ptr<bool>() + row : nullptr;
-    Int* to = blocks.data() + tiling().first.phase;
-    int64_t bad;
-    sum->valid += classes_of(from, mask, op.ignore, op.scores.classes, x.out, to, &bad);
-    if (bad > 0 && sum->bad == 0) sum->example = first_bad_label(from, mask, to);
-    sum->bad += bad;
-  }
-
-  template <typename L>
-  double first_bad_label(const L* from, const bool* mask, Int* scratch) const {
-    for (int64_t bad;; ++from, mask += mask != nullptr) {
-      classes_of(from, mask, op.ignore, op.scores.classes, 1, scratch, &bad);
-      if (bad) return static_cast<double>(*from);
-    }
   }
 
   void read_weights() {

@@ -86,18 +86,6 @@ Sum loss_chunk(const SoftmaxLoss& op, const Tiling& t, int64_t n, int64_t begin,
   return sum;
 }
 
-// Add the sums of all chunks in a fixed order
-Sum add_chunks(const std::vector<Sum>& sums) {
-  Sum all;
-  for (const Sum& part : sums) {
-    all.loss += part.loss;
-    all.valid += part.valid;
-    if (part.bad && !all.bad) all.example = part.example;
-    all.bad += part.bad;
-  }
-  return all;
-}
-
 template <typename Acc>
 void loss_images(const SoftmaxLoss& op) {
   const Scores& s = op.scores;
@@ -119,8 +107,8 @@ void loss_images(const SoftmaxLoss& op) {
       sums[at] = loss_chunk(op, t, n, start(chunk), start(chunk + 1), to);
     }
   });
-  const Sum sum = add_chunks(sums);
-  check_labels(op, sum.bad, sum.example);
+  const Sum sum = total_of(sums);
+  check_labels(op.name, s.classes, op.ignore, sum.bad, sum.example);
   const double norm = normalizer(op.normalization, sum.valid, s.batch, s.y.out * s.x_axis.out);
   *op.loss.mutable_data_ptr<Acc>() = static_cast<Acc>(sum.loss / norm);
   if (!op.gradient) return;

@@ -2,8 +2,7 @@
 passes.fuse_score."""
 
 from ... import ops
-from ...errors import FcnError
-from ...proto import LossParameter
+from ..common.fusedloss import fused_loss
 from ..common.internal import InternalLayer
 from ..deeplab.interp import Interp
 from ..softmaxwithloss import SoftmaxWithLoss
@@ -30,18 +29,7 @@ class InterpLoss(InternalLayer):
         return self.loss_layer.shape([*self.interp.shape(bottoms[:1]), bottoms[1]])
 
     def forward(self, bottoms, params):
-        (x, label), like = bottoms, self.loss_layer
+        x, label = bottoms
         self.shape([x.shape, label.shape])
-        inner = (len(x), *self.interp.shape([x.shape])[0][2:])
-        labels, kept = label.detach().reshape(inner), like.kept(inner, 1, x.device)
-        if kept is not None and like.ignore is not None:    # as in UpCropLoss
-            labels, kept = labels.masked_fill(~kept, like.ignore), None
-        try:
-            loss = ops.interp_softmax_loss(
-                self.interp.cropped(x), labels,
-                LossParameter.NormalizationMode.Name(like.normalization), like.ignore,
-                like.weights(ops.tap_dtype(x.dtype), x.device), kept,
-                check=not self.state.unchecked)
-        except FcnError as error:
-            raise error.at(line=like.node.line, layer=like.node.name, type=like.type) from None
-        return [loss.to(x.dtype)]
+        return [fused_loss(self.loss_layer, lambda labels, **how: ops.interp_softmax_loss(
+            self.interp.cropped(x), labels, **how), x, label, self.interp.shape([x.shape])[0][2:])]

@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 from ... import ops
-from ...errors import FcnError
-from ...proto import LossParameter
+from ..common.fusedloss import fused_loss
 from ..common.internal import InternalLayer
 from ..softmaxwithloss import SoftmaxWithLoss
 from .upcrop import UpCrop
@@ -42,16 +41,6 @@ class UpCropLoss(InternalLayer):
         if fixed is None:
             return self.loss_layer.forward([*self.scores.forward(bottoms[:2], params), label], [])
         self.shape([b.shape for b in bottoms])
-        (*known, size), like = fixed, self.loss_layer
-        inner = (len(x), *size)
-        labels, kept = label.detach().reshape(inner), like.kept(inner, 1, x.device)
-        if kept is not None and like.ignore is not None:    # a third of the time that a mask takes
-            labels, kept = labels.masked_fill(~kept, like.ignore), None
-        try:
-            loss = ops.upcrop_softmax_loss(
-                x, labels, *known, LossParameter.NormalizationMode.Name(like.normalization),
-                like.ignore, like.weights(ops.tap_dtype(x.dtype), x.device), kept,
-                check=not self.state.unchecked)
-        except FcnError as error:
-            raise error.at(line=like.node.line, layer=like.node.name, type=like.type) from None
-        return [loss.to(x.dtype)]
+        *known, size = fixed
+        return [fused_loss(self.loss_layer, lambda labels, **how: ops.upcrop_softmax_loss(
+            x, labels, *known, **how), x, label, size)]

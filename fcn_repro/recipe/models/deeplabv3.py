@@ -140,14 +140,20 @@ NETS: dict[str, dict[str, Any]] = {
 }
 
 
-def crops(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
-          recolour: float | None = None, rotate: float = 0) -> dict[str, str]:
-    """Data settings of the papers' random crops from a folder laid out as VOC's; of any size of its
-    images, since what lies beyond them is void."""
-    return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
-                       mean=MEAN, crop=(CROP, CROP), scale=(0.5, 2.0), mirror=True,
-                       recolour=recolour or 0, batch_size=16,
-                       **({'rotate': rotate} if rotate else {}))
+def random_crops(side: int, scale: tuple[float, float], batch_size: int
+                 ) -> Callable[..., dict[str, str]]:
+    """The data settings, as functions like model.voc_data give them, of random square crops from a
+    folder laid out as VOC's; of any size of its images, since what lies beyond them is void."""
+    def crops(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
+              recolour: float | None = None, rotate: float = 0) -> dict[str, str]:
+        return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
+                           mean=MEAN, crop=(side, side), scale=scale, mirror=True,
+                           recolour=recolour or 0, batch_size=batch_size,
+                           **({'rotate': rotate} if rotate else {}))
+    return crops
+
+
+crops = random_crops(CROP, (0.5, 2.0), 16)      # the papers'
 
 
 def voc(name: str, **settings) -> Model:

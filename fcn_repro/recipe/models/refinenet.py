@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...data.image import MEAN
 from ...proto.netspec import L, P
 from ..stage import Entry
 from .body_resnet import RESNETS, resnet
-from .deeplabv3 import mini, mini_stage, voc_stage
+from .deeplabv3 import mini, mini_stage, random_crops, voc_stage
 from .model import Model, Recipe, voc_data
 from .normed import FORK, MSRA, WEIGHT, Normed, classifier, loss
-from .parts import python_data, start
+from .parts import start
 
 XAVIER = {'type': 'xavier'}
 SMALL = {'type': 'gaussian', 'std': 0.01}       # of what is added: units start near the identity
@@ -133,16 +132,7 @@ def net(data: dict | None = None, *, classes: int = 21, cascade: int = 4,
 
 ORIGIN = ('Lin et al. 2016 (RefineNet), as released: guosheng/refinenet; crops of 400x400, one an\n'
           'iteration, 5e-4, then 5e-5 (solver_on)')
-
-
-def crops(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
-          recolour: float | None = None, rotate: float = 0) -> dict[str, str]:
-    """Data settings of the paper's random crops from a folder laid out as VOC's, of any size of its
-    images, since what lies beyond them is void."""
-    return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
-                       mean=MEAN, crop=(CROP, CROP), scale=(0.7, 1.3), mirror=True,
-                       recolour=recolour or 0, batch_size=1,
-                       **({'rotate': rotate} if rotate else {}))
+crops = random_crops(CROP, (0.7, 1.3), 1)       # the paper's
 
 
 def voc(**settings) -> Model:
