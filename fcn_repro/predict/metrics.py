@@ -44,26 +44,42 @@ class Confusion:
         Labels outside [0, n), such as void 255, do not count. FcnError for a prediction outside
         [0, n) where the label counts, and for shapes that differ.
         """
-        pairs = np.bincount(self.pairs(label, prediction)[1], minlength=self.n ** 2)
-        self.hist += pairs.reshape(self.n, self.n)
-
-    def pairs(self, label: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(which pixels count, bool, and label * n + prediction of those, int64), as `add`."""
-        label, prediction = _whole(label, 'label'), _whole(prediction, 'prediction')
-        if label.shape != prediction.shape:
-            raise FcnError(f'the label is {label.shape}, the prediction {prediction.shape}',
-                           do='Compare them at one size.')
-        counted = (label >= 0) & (label < self.n)
-        rows, columns = label[counted].astype(np.int64), prediction[counted].astype(np.int64)
-        if columns.size and not 0 <= columns.min() <= columns.max() < self.n:
-            wrong = columns.min() if columns.min() < 0 else columns.max()
-            raise FcnError(f'the prediction holds class {wrong}, there are {self.n} classes',
-                           do=f'Predict classes 0 to {self.n - 1}.')
-        return counted, rows * self.n + columns
+        self.hist += pair_counts(label, prediction, self.n)
 
     def metrics(self, rule: str = 'paper') -> Metrics:
         """The Metrics of what has been counted, by a rule of metrics()."""
         return metrics(self.hist, rule)
+
+
+def pair_counts(label: np.ndarray, prediction: np.ndarray, n: int,
+                groups: np.ndarray | None = None, number: int = 1) -> np.ndarray:
+    """How many pixels have each (ground truth, prediction) of n classes: (n, n) int64.
+
+    Two arrays of the same shape, apart from leading axes of length 1; pixels count as in
+    Confusion.add. groups: the number of each pixel's group, from 0 to `number` - 1, of that shape;
+    each is counted by itself, (number, n, n). FcnError as in Confusion.add.
+    """
+    label, prediction = _whole(label, 'label'), _whole(prediction, 'prediction')
+    if label.shape != prediction.shape:
+        raise FcnError(f'the label is {label.shape}, the prediction {prediction.shape}',
+                       do='Compare them at one size.')
+    if label.dtype == np.uint8:                 # what does not count has rows that nobody reads,
+        rows = max(256, n)                      # so that no pixel need be looked for
+    else:
+        rows, label = n + 1, np.where((label >= 0) & (label < n), label, n)
+    if label.size and not 0 <= prediction.min() <= prediction.max() < n:
+        outside = (prediction < 0) | (prediction >= n)
+        if (wrong := prediction[outside & (label < n)]).size:
+            raise FcnError(f'the prediction holds class {wrong[0]}, there are {n} classes',
+                           do=f'Predict classes 0 to {n - 1}.')
+        prediction = np.where(outside, 0, prediction)
+    pairs = label.astype(np.int32) * np.int32(n)
+    np.add(pairs, prediction, out=pairs, casting='unsafe')
+    if groups is not None:
+        pairs += groups.astype(np.int32).reshape(pairs.shape) * np.int32(rows * n)
+    counts = np.bincount(pairs.reshape(-1), minlength=number * rows * n)
+    counts = counts.reshape(number, rows, n)[:, :n]
+    return counts[0] if groups is None else counts
 
 
 def other_rule(rule: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .metrics import Confusion, coarse, metrics
+from .metrics import coarse, metrics, pair_counts
 
 # Upper ends of the bands of distance from a boundary, in pixels; what is farther is one more band.
 # Chen et al. (DeepLab, 2015), Figure 10, and Kraehenbuehl and Koltun (2011) call them trimaps.
@@ -74,23 +74,18 @@ def in_range(values: np.ndarray, end: int) -> bool:
 def score_image(id_: str, label: np.ndarray, prediction: np.ndarray, n: int, stride: int,
                 seconds: Seconds) -> ImageScore:
     """Score a prediction (H, W) against its label (H, W), 255 void, for n classes. stride: of the
-    upper bound, 0 for none. FcnError as in Confusion.add."""
-    counted, pairs = Confusion(n).pairs(label, prediction)
-    cells, counts = sparse(bands(label)[counted] * np.int64(n * n) + pairs)
+    upper bound, 0 for none. FcnError as in pair_counts."""
+    cells, counts = sparse(pair_counts(label, prediction, n, bands(label), len(BANDS) + 1))
     bound = np.zeros((2, 0), np.int64)
     if stride:
-        confusion = Confusion(n)
-        confusion.add(label, coarse(label, stride))
-        found = np.flatnonzero(confusion.hist)
-        bound = np.stack([found, confusion.hist.reshape(-1)[found]])
+        bound = np.stack(sparse(pair_counts(label, coarse(label, stride), n)))
     return ImageScore(id_, (label.shape[0], label.shape[1]), cells, counts, bound, seconds)
 
 
-def sparse(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(numbers that occur, how often), both int64."""
-    counts = np.bincount(numbers)
+def sparse(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(flat indices of those that are not 0, those), both int64."""
     found = np.flatnonzero(counts)
-    return found, counts[found]
+    return found, counts.reshape(-1)[found]
 
 
 def bands(label: np.ndarray) -> np.ndarray:
