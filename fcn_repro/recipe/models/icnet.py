@@ -86,7 +86,8 @@ def fused(n: NetSpec, name: str, fine, coarse):
 def classify(n: NetSpec, bottom, name: str, classes: int):
     """n[name]: a 1x1 convolution to class scores."""
     n[name] = L.Convolution(bottom, num_output=classes, kernel_size=1, stride=1, weight_filler=MSRA,
-                            param=[{'lr_mult': 1, 'decay_mult': 1}, {'lr_mult': 2, 'decay_mult': 1}])
+                            param=[{'lr_mult': 1, 'decay_mult': 1},
+                                   {'lr_mult': 2, 'decay_mult': 1}])
     return n[name]
 
 
@@ -143,9 +144,9 @@ def net(data: dict | None = None, *, classes: int, blocks: Sequence[int] = (3, 4
     return n.to_proto()
 
 
-ORIGIN = ("the net that scores is the authors' (hszhao/ICNet); the one that learns, which they did\n"
-          "not publish, has the paper's three losses and solver (arXiv 1704.08545), and crops of\n"
-          '705x705, the sides that fit nearest to PSPNet\'s 713')
+ORIGIN = ("the net that scores is the authors' (hszhao/ICNet); the one that learns, which they\n"
+          "did not publish, has the paper's three losses and solver (arXiv 1704.08545), and crops\n"
+          "of 705x705, the sides that fit nearest to PSPNet's 713")
 CROP = 705, 705
 
 

@@ -21,7 +21,7 @@ class Normed:
 
     eps, fraction: of the BatchNorms (1 - fraction is what PyTorch calls momentum). frozen: they
     keep their statistics, scales and biases in training. activation: RELU or RELU6.
-    decay_depthwise: whether the weights of depthwise convolutions decay. prefix: of all names.
+    decay_depthwise: whether the weights of depthwise convolutions decay. rate: lr_mult of all that learns. prefix: of all names.
     """
     n: NetSpec
     eps: float = 1e-5
@@ -29,6 +29,7 @@ class Normed:
     frozen: bool = False
     activation: str = RELU
     decay_depthwise: bool = True
+    rate: int = 1
     prefix: str = ''
 
     def conv(self, bottom, name: str, width: int, kernel: int = 1, *, stride: int = 1,
@@ -40,8 +41,9 @@ class Normed:
             ('stride', stride), ('dilation', dilation), ('group', group)) if value != 1}
         if pad or (pad is None and kernel > 1):
             given['pad'] = dilation * (kernel // 2) if pad is None else pad
-        if group > 1 and not self.decay_depthwise:
-            given['param'] = UNDECAYED
+        decay = int(group == 1 or self.decay_depthwise)
+        if (self.rate, decay) != (1, 1):
+            given['param'] = [{'lr_mult': self.rate, 'decay_mult': decay}]
         top = self.n[f'{self.prefix}{name}'] = L.Convolution(bottom, **given)
         top = self.norm(top, name)
         return self.active(top, name) if active else top
@@ -57,7 +59,7 @@ class Normed:
             own = {'fcn_repro_param': {'synchronised': True}}
         name = f'{self.prefix}{name}'
         top = self.n[f'{name}_bn'] = L.BatchNorm(top, in_place=True, batch_norm_param=more, **own)
-        param = 2 * (FIXED if self.frozen else UNDECAYED)
+        param = 2 * (FIXED if self.frozen else [{'lr_mult': self.rate, 'decay_mult': 0}])
         top = self.n[f'{name}_scale'] = L.Scale(top, in_place=True, param=param,
                                                 scale_param={'bias_term': True})
         return top
