@@ -41,6 +41,8 @@ SITES = {
     # a body of 20 or 52, and 13 of the paths, the fusion and the head
     'bisenet-r18': 20 + 13, 'bisenet-r18-mini': 12 + 13, 'bisenet-x39': 52 + 13,
     'bisenet-x39-mini': 22 + 13,
+    # four a block and eight of the pyramid; three more are behind a Concat
+    'lednet': 13 * 4 + 8, 'lednet-mini': 8 * 4 + 8,
 }
 # SegNet's and ENet's, once the statistics are folded into their BNs; ENet has one behind a Concat,
 # and its decoder two behind Deconvolutions

@@ -23,7 +23,7 @@ SITES = {'own-fcn16s': 18, 'own-full-fcn16s': 18, 'own-classifier': 13,     # al
          'deeplab-v3plus-mini': 62, 'deeplab-v2-resnet101': 312, 'deeplab-v2-resnet101-single': 104,
          'deeplab-v2-mini': 78, 'deeplab-v2-single-mini': 26,
          'bisenet-r18': 20 + 15, 'bisenet-r18-mini': 12 + 15, 'bisenet-x39': 52 + 15,
-         'bisenet-x39-mini': 22 + 15}
+         'bisenet-x39-mini': 22 + 15, 'lednet': 13 * 4 + 8 + 3, 'lednet-mini': 8 * 4 + 8 + 3}
 NET = '''force_backward: true
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 3 dim: 4 %s } } }
 layer { name: "norm" type: "BatchNorm" bottom: "data" top: "%s"

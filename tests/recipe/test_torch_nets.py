@@ -1,5 +1,5 @@
-"""RefineNet, DeepLab v3 and v3+, BiSeNet: parameters counted, scores and gradients of plain PyTorch twins,
-state dicts of their releases converted."""
+"""RefineNet, DeepLab v3 and v3+, BiSeNet, LEDNet: parameters counted, scores and gradients of plain
+PyTorch twins, state dicts of their releases converted."""
 
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ from fcn_repro.formats.safetensors import is_safetensors, read_safetensors
 from fcn_repro.net import Net
 from fcn_repro.proto.netspec import net_text
 from fcn_repro.proto.prototxt import parse_net
-from fcn_repro.recipe.models import MODELS, bisenet, deeplabv3, refinenet
+from fcn_repro.recipe.models import MODELS, bisenet, deeplabv3, lednet, refinenet
 from fcn_repro.recipe.models.converted import net_of
 from fcn_repro.recipe.models.parts import python_data
 from fcn_repro.viewer import NetFacts, facts_of_net
@@ -54,7 +54,7 @@ TORCHVISION = {'body_settings': {'late': True, 'grid': ()}, 'refinements': 1}
 
 
 # Counted in the releases' own modules: refinenet-pytorch 65541db, DeepLabV3Plus-Pytorch (VainF),
-# pytorch-deeplab-xception (jfzhang95), TorchSeg 62eeb15 with its auxiliary heads.
+# pytorch-deeplab-xception (jfzhang95), TorchSeg 62eeb15 with its auxiliary heads, LEDNet 5d900d9.
 @pytest.mark.parametrize('message, count', [
     (refinenet.net(**refinenet.NETS['refinenet-resnet50']), 99_060_309),
     (refinenet.net(**refinenet.NETS['refinenet-resnet101']), 118_052_437),
@@ -67,6 +67,8 @@ TORCHVISION = {'body_settings': {'late': True, 'grid': ()}, 'refinements': 1}
     (deeplabv3.net(**deeplabv3.NETS['deeplab-v3plus-resnet101']), 59_344_309),
     (bisenet.net(**bisenet.NETS['bisenet-r18'], training=True), 13_494_777),
     (bisenet.net(**bisenet.NETS['bisenet-x39'], training=True), 1_842_289),
+    # 128 x 20 + 20 of the release's module are its encoder's own scores, which its net never uses
+    (lednet.net(), 925_663 - 2_580),
 ])
 def test_parameters_are_those_that_are_known(message, count):
     assert parameters(message) == count
@@ -85,6 +87,7 @@ def test_parameters_are_those_that_are_known(message, count):
     (deeplabv3.net(**deeplabv3.NETS['deeplab-v3plus-xception65']), 54.17, 0.27),
     (bisenet.net(**bisenet.NETS['bisenet-r18'], shape=(1, 3, 360, 640)), 11.58, 0.005),
     (bisenet.net(**bisenet.NETS['bisenet-x39'], shape=(1, 3, 360, 640)), 3.07, 0.005),
+    (lednet.net(), 11.21, 0.005),
 ])
 def test_multiply_adds_are_those_that_are_known(message, billions, within):
     drawn = describe(parse_source(net_text(message), 'net'), 'TEST')
@@ -111,6 +114,7 @@ COUNTED = {
              (6, 160, 3, 2), (6, 320, 1, 1)))),
     'bisenet-r18': fast_twins.Bisenet(classes=19),
     'bisenet-x39': fast_twins.Bisenet(classes=19, **X39, xception=True),
+    'lednet': fast_twins.Lednet(classes=20),
 }
 
 
@@ -121,13 +125,14 @@ def test_parameters_are_the_twin_s(name):
 
 
 def test_all_nets_have_a_twin():
-    assert COUNTED.keys() == {*refinenet.NETS, *deeplabv3.NETS, *bisenet.NETS}
+    assert COUNTED.keys() == {*refinenet.NETS, *deeplabv3.NETS, *bisenet.NETS, 'lednet'}
 
 
 # ---- scores and gradients ------------------------------------------------------------------------
 
 BODY = {'stem': 6, 'widths': (3, 4, 5, 6), 'blocks': (2, 1, 2, 3)}
 PLAIN = {'classes': 5, 'width': 12, 'dropout': 0}
+FACTORED = {'classes': 5, 'widths': (8, 10, 12), 'dilations': ((1, 2), (1,), (1, 2, 5))}
 PATHS = {'classes': 5, 'paths': (4, 5, 6, 7), 'width': 8, 'last': 6, 'auxiliary': 9}
 V3 = {**PLAIN, 'body_settings': BODY}
 
@@ -168,6 +173,8 @@ CASES = {
     'RefineNet, 2 scales': (twins.Cascade(**SMALL, blocks_of=((4,), (3,), (2,), (1,)),
                                           scales=SCALES), partial(
         refinenet.net, **V3, scales=refinenet.TWO_SCALES), None),
+    'LEDNet': (fast_twins.Lednet(**FACTORED), partial(lednet.net, **FACTORED, dropped=(0, 0, 0)),
+               None),
     **{name: (fast_twins.Bisenet(**PATHS, **body, xception=xception), partial(
         bisenet.net, **PATHS, body_settings=body, body='xception39' if xception else 'resnet18'),
         None) for name, body, xception in (
@@ -208,9 +215,15 @@ def made(make, phase='TEST', frozen=True):
 def pairs(net, twin, table):
     """[(parameter here, name there)] of all that is learned, and copies the twin's weights."""
     state, found = twin.state(), []
-    for part in parts(state, table):
-        found += zip(net.params[part.layer], [f'{part.conv}.weight', f'{part.conv}.bias'],
-                     strict=False)
+    known = parts(state, table)
+    normed = {part.norm for part in known}
+    joined = [torchnets.Part(name.removesuffix('_bn'), '', name) for name in (
+        key.removesuffix('.running_var') for key in state if key.endswith('_bn.running_var'))
+        if name not in normed]                  # norms behind what is no convolution
+    for part in [*known, *joined]:
+        if part.conv:
+            found += zip(net.params[part.layer], [f'{part.conv}.weight', f'{part.conv}.bias'],
+                         strict=False)
         if part.norm:
             found += zip(net.params[f'{part.layer}_scale'],
                          [f'{part.norm}.weight', f'{part.norm}.bias'], strict=True)

@@ -1,4 +1,4 @@
-"""BiSeNet in plain PyTorch, under this project's layer names (torch_twins.Twin)."""
+"""BiSeNet and LEDNet in plain PyTorch, under this project's layer names (torch_twins.Twin)."""
 
 from dataclasses import dataclass
 
@@ -78,3 +78,53 @@ class Bisenet(Twin):
             return scores
         return [scores, *(self.head(y, f'aux{stride}', self.auxiliary, image)
                           for stride, y in zip((16, 8), refined, strict=True))]
+
+
+@dataclass
+class Lednet(Twin):
+    """The release's for sides that are multiples of 32; for others, what it cuts is padded."""
+    widths: tuple = (32, 64, 128)
+    dilations: tuple = ((1, 1, 1), (1, 1), (1, 2, 5, 9, 2, 5, 9, 17))
+    eps: float = 1e-3
+
+    def line(self, x, name, vertical, dilation=1):
+        size = (3, 1) if vertical else (1, 3)
+        pad, by = ([dilation if k > 1 else less for k in size] for less in (0, 1))
+        return self.module(name, lambda: torch.nn.Conv2d(
+            x.shape[1], x.shape[1], size, 1, pad, by), x)(x)
+
+    def square(self, x, name, width, kernel=1, stride=1):
+        return F.relu(self.norm(self.conv(x, name, width, kernel, stride=stride, bias=True),
+                                f'{name}_bn'))
+
+    def block(self, x, name, dilation):
+        tops = []
+        for half, y in zip(('left', 'right'), x.chunk(2, 1), strict=True):
+            axes = 'vh' if half == 'left' else 'hv'
+            for i, by in (1, 1), (2, dilation):
+                y = F.relu(self.line(y, f'{name}_{half}{i}{axes[0]}', axes[0] == 'v', by))
+                y = self.line(y, f'{name}_{half}{i}{axes[1]}', axes[1] == 'v', by)
+                y = self.norm(y, f'{name}_{half}{i}{axes[1]}_bn')
+                y = F.relu(y) if i == 1 else y
+            tops.append(y)
+        y = F.relu(torch.cat(tops, 1) + x)
+        n, c, h, w = y.shape
+        return y.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+    def __call__(self, image):
+        x = image
+        for k, (width, dilations) in enumerate(zip(self.widths, self.dilations, strict=True), 1):
+            y = self.conv(x, f'down{k}_conv', width - x.shape[1], 3, stride=2, bias=True)
+            y = torch.cat([y, F.max_pool2d(x, 2, 2, ceil_mode=True)], 1)
+            x = F.relu(self.norm(y, f'down{k}_bn'))
+            for i, dilation in enumerate(dilations, 1):
+                x = self.block(x, f'block{k}_{i}', dilation)
+        mean = self.square(x.mean((2, 3), keepdim=True), 'apn_image', self.classes)
+        middle = self.square(x, 'apn_mid', self.classes)
+        first = self.square(x, 'apn_down1', 1, 7, 2)
+        second = self.square(first, 'apn_down2', 1, 5, 2)
+        y = self.square(self.square(second, 'apn_down3', 1, 3, 2), 'apn_out3', 1, 3)
+        second = self.square(second, 'apn_out2', 1, 5)
+        first = self.square(first, 'apn_out1', 1, 7)
+        y = up(up(y, second, True) + second, first, True) + first
+        return up(up(y, x, True) * middle + up(mean, x, True), image, True)

@@ -93,8 +93,8 @@ def head(to: Normed, bottom, name: str, width: int, classes: int):
 
 def net(data: dict | None = None, *, classes: int = 19, body: str = 'resnet18',
         body_settings: dict | None = None, paths: tuple[int, ...] = (64, 64, 64, 128),
-        width: int = 128, last: int = 64, auxiliary: int = 256, norm: dict | None = None,
-        normalize: bool = True, shape: tuple[int, ...] = (1, 3, CROP, 2 * CROP),
+        width: int = 128, last: int = 64, auxiliary: int = 256, rate: int = TENFOLD,
+        norm: dict | None = None, normalize: bool = True, shape: tuple[int, ...] = (1, 3, CROP, 2 * CROP),
         training: bool = False):
     """BiSeNet, a NetParameter: data (N,3,H,W) of any H and W to score (N,classes,H,W).
 
@@ -102,11 +102,12 @@ def net(data: dict | None = None, *, classes: int = 19, body: str = 'resnet18',
     deploy net, an Input of `shape` and no loss. body: a key of BODIES; body_settings: what else it
     takes. paths: channels of the spatial path. width: of the context path; the fusion has twice as
     many. last: before the scores. auxiliary: before the scores of strides 16 and 8, which the net
-    that learns has (`training`), with a loss each. norm: of Normed.
+    that learns has (`training`), with a loss each. rate: lr_mult of the fusion and the heads. norm:
+    of Normed.
     """
     n = start(data, shape, dialect=FORK)
     to = Normed(n, **({'fraction': 0.9} | (norm or {})))
-    tenfold = replace(to, rate=TENFOLD)
+    tenfold = replace(to, rate=rate)
     fine = spatial(to, n.data, paths)
     coarse = context(to, BODIES[body](to, n.data, **(body_settings or {})), width)
     top = fusion(tenfold, fine, coarse[-1], 2 * width)
@@ -140,10 +141,12 @@ NETS: dict[str, dict[str, Any]] = {
     'bisenet-r18': {},
     'bisenet-x39': {'body': 'xception39', 'auxiliary': 128},
 }
+# Widths are multiples of 8: for others torch 2.13 on the CPU writes beyond the weight gradient of a
+# 1x1 convolution with a stride, in channels_last
 SMALL = {'paths': (12, 12, 16, 24), 'width': 32, 'last': 24, 'auxiliary': 32,
-         'norm': {'fraction': 0.95}}
+         'rate': 1, 'norm': {'fraction': 0.95}}
 MINIS: dict[str, dict[str, Any]] = {
-    'bisenet-r18-mini': {**SMALL, 'body_settings': {'stem': 12, 'widths': (12, 16, 24, 32),
+    'bisenet-r18-mini': {**SMALL, 'body_settings': {'stem': 16, 'widths': (16, 16, 24, 32),
                                                     'blocks': (1, 1, 1, 1)}},
     'bisenet-x39-mini': {**SMALL, 'body': 'xception39',
                          'body_settings': {'stem': 8, 'widths': (8, 12, 16), 'blocks': (2, 2, 2)}},

@@ -21,7 +21,8 @@ class Normed:
 
     eps, fraction: of the BatchNorms (1 - fraction is what PyTorch calls momentum). frozen: they
     keep their statistics, scales and biases in training. activation: RELU or RELU6.
-    decay_depthwise: whether the weights of depthwise convolutions decay. rate: lr_mult of all that learns. prefix: of all names.
+    decay_depthwise: whether the weights of depthwise convolutions decay. rate: lr_mult of all
+    that learns. prefix: of all names.
     """
     n: NetSpec
     eps: float = 1e-5
