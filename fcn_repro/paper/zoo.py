@@ -27,7 +27,7 @@ from ..report.curves import read_curves
 from ..report.refinement import refinement
 from ..viewer.describe import Drawn, describe
 from ..viewer.reading import parse_source
-from .experiment import Line, Setting, Stop, row_of
+from .experiment import Line, Setting, Stop, row_of, train_rows
 from .outcome import Measured, Outcome, Row, Table, as_json
 from .text import text_of
 
@@ -76,6 +76,8 @@ def run_zoo(names: Sequence[str], setting: Setting) -> Outcome | None:
         raise FcnError(f'{setting.seeds} seeds', do='Give 1 or more.')
     setting = replace(setting, mini=True)
     with locked(setting.out):
+        train_rows([Line(entry.label, mini=entry.stage)
+                    for entries in chosen.values() for entry in entries], setting)
         try:
             rows = [row for entries in chosen.values() for entry in entries
                     if (row := row_of_entry(entry, setting)) is not None]
