@@ -25,6 +25,7 @@ def small(tmp_path, monkeypatch):
         small_stage(tmp_path, monkeypatch, f'small-{name}', parent=parent)
     monkeypatch.setattr(zoo, 'ZOO', ENTRIES)
     return Setting(Options(iterations=2, pictures=1, keep=1), mini=True, train=True,
+                   jobs=1,
                    out=tmp_path / 'out')
 
 
