@@ -27,6 +27,8 @@ SITES = {
     # a stem of three convolutions, four levels of the pyramid, and conv5_4
     'pspnet50-ade20k': RESNETS[50] + 7, 'pspnet101-voc': RESNETS[101] + 7,
     'pspnet101-cityscapes': RESNETS[101] + 7, 'pspnet-mini': 39,
+    # narrower: the same ResNet with a stem of three, and eight convolutions of the branches
+    'icnet-cityscapes': RESNETS[50] + 10, 'icnet-mini': 36,
     # RefineNet's own convolutions have no norm
     'refinenet-resnet50': RESNETS[50], 'refinenet-resnet101': RESNETS[101],
     'refinenet-resnet152': RESNETS[152], 'refinenet-resnet50-single': RESNETS[50],

@@ -15,7 +15,7 @@ from fcn_repro.net import Net
 from fcn_repro.paper.zoo import facts_of_stage
 from fcn_repro.proto.netspec import L, NetSpec, net_text
 from fcn_repro.proto.prototxt import parse_net, read_net, read_solver, read_text
-from fcn_repro.recipe.models import FAMILIES, MODELS, ZOO, dilation, pspnet
+from fcn_repro.recipe.models import FAMILIES, MODELS, ZOO, dilation, icnet, pspnet
 from fcn_repro.recipe.stages import STAGES, shipped
 from fcn_repro.viewer.describe import describe
 from fcn_repro.viewer.reading import parse_source
@@ -35,6 +35,8 @@ COUNTS = {
     'pspnet50-ade20k': (46841174, 161.5, (150, 473, 473)),
     'pspnet101-voc': (65819349, 229.8, (21, 473, 473)),
     'pspnet101-cityscapes': (65818323, 517.2, (19, 713, 713)),
+    'icnet-cityscapes': (6728534, 29.81, (19, 1025, 2049)),
+    'icnet-cityscapes-merged': (6685718, 29.81, (19, 1025, 2049)),
     'crfrnn-voc': (134491103, 181.5, (21, 500, 500)),
     'deeplab-v1': (65140565, 333.6, (21, 514, 514)),
     'deeplab-v1-largefov': (20505429, 128.6, (21, 513, 513)),
@@ -47,7 +49,8 @@ COUNTS = {
 TRAINED = {'deeplab-v1': (306, 114.7), 'deeplab-v1-largefov': (321, 50.9),
            'deeplab-v1-msc': (321, 128.0), 'deeplab-v1-msc-largefov': (321, 53.0)}
 MINIS = [name for name in MODELS if name.endswith('-mini') and name in STAGES]
-SIZES = {'deeplab-v1-basic-mini': (66, 98), 'pspnet-mini': (105, 121), 'dilation': (40, 48)}
+SIZES = {'deeplab-v1-basic-mini': (66, 98), 'pspnet-mini': (105, 121), 'dilation': (40, 48),
+         'icnet': (161, 193)}
 MARGINS = {'dilation': 372}
 
 
@@ -140,6 +143,47 @@ def test_pspnets_auxiliary_loss():
         assert not any('aux' in layer.name for layer in scoring)
 
 
+def test_icnets_losses_are_at_the_places_of_their_scores():
+    """A sixteenth, an eighth and a quarter: labels are every n-th of each axis."""
+    text = fed((shipped('icnet-mini') / 'train.prototxt').read_text(), 257, 321)
+    net = Net.of(parse_net(text, '<net>'), 'TRAIN')
+    losses = {layer.name: layer for layer in net.graph.nodes if layer.type == 'SoftmaxWithLoss'}
+    assert {name: list(node.param.loss_weight) for name, node in losses.items()} == {
+        'loss_sub4': pytest.approx([0.16]), 'loss_sub24': pytest.approx([0.4]), 'loss': [1]}
+    for node, stride in zip(losses.values(), (16, 8, 4), strict=True):
+        scores, label = (net.shapes[blob][2:] for blob in node.bottoms)
+        assert scores == label == (256 // stride + 1, 320 // stride + 1)
+    label = torch.randint(0, 11, (2, 1, 257, 321), generator=torch.Generator().manual_seed(0))
+    values = net([f'label_s{stride}' for stride in (16, 8, 4)], data=torch.zeros(2, 3, 257, 321),
+                 label=label.float())
+    for stride in 16, 8, 4:
+        assert torch.equal(values[f'label_s{stride}'], label.float()[..., ::stride, ::stride])
+
+
+def test_icnet_with_bn_merged_says_the_same():
+    """The authors' two files, at small widths: a convolution's bias stands for its BN."""
+    settings = {**MODELS['icnet-mini'].settings, 'shape': (1, 3, 161, 193), 'frozen': True}
+    whole, merged = (Net.of(parse_net(net_text(icnet.net(**settings, merged=each)), '<net>'),
+                            'TEST') for each in (False, True))
+    generator = torch.Generator().manual_seed(0)
+    for name, blobs in whole.params.items():
+        if name.endswith('/bn'):
+            slope, bias, mean, variance = (blob.data.uniform_(0.5, 1.5, generator=generator)
+                                           .flatten() for blob in blobs)
+            scale = slope / (variance + 1e-5) ** 0.5
+            conv = name.removesuffix('/bn')
+            weight, shift = merged.params[conv]
+            weight.data.copy_(whole.params[conv][0].data * scale[:, None, None, None])
+            shift.data.copy_(bias - mean * scale)
+        elif len(merged.params[name]) == len(blobs):
+            for blob, other in zip(blobs, merged.params[name], strict=True):
+                other.data.copy_(blob.data)
+    data = 50 * torch.randn(1, 3, 161, 193, generator=generator)
+    found, wanted = (net.forward(data=data)['conv6_interp'] for net in (merged, whole))
+    assert wanted.std() > 0.01
+    assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+
+
 def test_context_modules_begin_as_the_identity():
     """Without the noise of its fillers a module gives back scores above 0, which pass its ReLUs."""
     for large in (False, True):
@@ -161,7 +205,7 @@ def test_context_modules_begin_as_the_identity():
     ('deeplab-v1-msc-mini', 'deeplab-v1-msc-largefov'),
     ('deeplab-v2-vgg-mini', 'deeplab-v2-vgg16'), ('deeplab-v2-mini', 'deeplab-v2-resnet101'),
     ('deeplab-v2-single-mini', 'deeplab-v2-resnet101-single'), ('pspnet-mini', 'pspnet101-voc'),
-    ('dilation-front-mini', 'dilation-front-voc'), ('dilation-mini', 'dilation8-camvid'),
+    ('icnet-mini', 'icnet-cityscapes'), ('dilation-front-mini', 'dilation-front-voc'), ('dilation-mini', 'dilation8-camvid'),
     ('dilation-large-mini', 'dilation8-voc')])
 def test_a_miniature_has_every_block(mini, full):
     """All layers of the full net but repetitions of ResNets' blocks, and a Power in front."""
@@ -179,6 +223,16 @@ def unnumbered(names):
     return {re.sub('^(ct_|ctx_|fc-(?=final))', '', name) for name in out}
 
 
+def fed(text, height, width, margin=0):
+    """A train net's text with an Input of two images, and of labels that lack the margin, for its
+    data layer."""
+    start, end = text.index('layer {'), text.index('layer {', text.index('layer {') + 1)
+    return text[:start] + f'''layer {{ name: "data" type: "Input" top: "data" top: "label"
+        input_param {{ shape {{ dim: 2 dim: 3 dim: {height + margin} dim: {width + margin} }}
+        shape {{ dim: 2 dim: 1 dim: {height} dim: {width} }} }} }}
+        ''' + text[end:]
+
+
 @pytest.mark.parametrize('name', [name for name in MINIS if name != 'crfrnn-mini'])
 def test_a_miniature_gets_gradients_everywhere(name, tmp_path):
     """One pass of small random data: every parameter that learns gets a gradient, and the loss is
@@ -188,12 +242,7 @@ def test_a_miniature_gets_gradients_everywhere(name, tmp_path):
     margin = MARGINS.get(family, 0)
     if model.sized is not None:
         model = replace(model, settings={**model.settings, **model.sized((height, width))})
-    text = model.files()[f'{model.splits[0]}.prototxt']
-    start, end = text.index('layer {'), text.index('layer {', text.index('layer {') + 1)
-    text = text[:start] + f'''layer {{ name: "data" type: "Input" top: "data" top: "label"
-        input_param {{ shape {{ dim: 2 dim: 3 dim: {height + margin} dim: {width + margin} }}
-        shape {{ dim: 2 dim: 1 dim: {height} dim: {width} }} }} }}
-        ''' + text[end:]
+    text = fed(model.files()[f'{model.splits[0]}.prototxt'], height, width, margin)
     (tmp_path / 'net.prototxt').write_text(text)
     net = Net.read(tmp_path / 'net.prototxt', 'TRAIN')
     generator = torch.Generator().manual_seed(0)
@@ -226,11 +275,22 @@ def test_pspnet_for_other_sides_is_refused(size):
         pspnet.net(classes=3, shape=(1, 3, *size))
 
 
+@pytest.mark.parametrize('size', [(1024, 2049), (33, 1)])
+def test_icnet_for_other_sides_is_refused(size):
+    with pytest.raises(FcnError, match='multiple of 32, and 1'):
+        icnet.net(classes=3, shape=(1, 3, *size))
+
+
+def test_icnet_for_too_small_an_image_is_refused():
+    with pytest.raises(FcnError, match='6 bins a side of a map of 5x6'):
+        icnet.net(classes=3, shape=(1, 3, 129, 161))
+
+
 def test_pyramids_of_any_map():
     """Kernel and stride give exactly as many bins a side, and cover the map."""
     for height in range(6, 40):
-        for bins in pspnet.BINS:
-            found = pspnet.window((height, height + 3), bins)
+        for bins, of in ((1, 1), (2, 1), (3, 1), (6, 1), (3, 2)):
+            found = pspnet.window((height, height + 3), bins, of)
             kernels = [found.get('kernel_size') or found[f'kernel_{axis}'] for axis in 'hw']
             strides = [found.get('stride') or found[f'stride_{axis}'] for axis in 'hw']
             for side, kernel, stride in zip((height, height + 3), kernels, strides, strict=True):
@@ -253,7 +313,7 @@ def test_every_entry_of_the_zoo_is_a_stage():
     assert len({entry.label for entry in ZOO}) == len({entry.stage for entry in ZOO}) == len(ZOO)
     for entry in ZOO:
         assert STAGES[entry.stage].scenes and entry.stage in MODELS
-    assert {'deeplabs', 'pspnet', 'dilation', 'crfrnn'} <= set(FAMILIES)
+    assert {'deeplabs', 'pspnet', 'dilation', 'crfrnn', 'icnet'} <= set(FAMILIES)
 
 
 # ---- the document --------------------------------------------------------------------------------

@@ -35,24 +35,30 @@ PSP_MEAN = (103.939, 116.779, 123.68)           # BGR, of the authors' evaluatio
 class Normed:
     """Convolutions with BN. frozen: by stored statistics that nothing changes. reduces: a block
     that halves the size does so in its first convolution, as in the authors' net of 50 layers, not
-    in its second."""
+    in its second. merged: biases stand for BN, for weights that have it merged."""
     frozen: bool
     reduces: bool
+    merged: bool = False
 
     def conv(self, n: NetSpec, bottom, name: str, num_output: int, kernel: int, rate: float = 1,
              relu: bool = True, statistics_decay: float = 0, **further):
         """n[name], its BN and its ReLU. rate: factor of the learning rate."""
         n[name] = L.Convolution(bottom, param=[{'lr_mult': rate, 'decay_mult': 1}],
-                                num_output=num_output, kernel_size=kernel, bias_term=False,
-                                weight_filler=MSRA, **further)
+                                num_output=num_output, kernel_size=kernel, weight_filler=MSRA,
+                                **({} if self.merged else {'bias_term': False}), **further)
+        top = n[name] if self.merged else self.norm(n, name, rate, statistics_decay)
+        if relu:
+            top = n[f'{name}/relu'] = L.ReLU(top, in_place=True)
+        return top
+
+    def norm(self, n: NetSpec, name: str, rate: float, statistics_decay: float):
+        """The BN of n[name], in place."""
         param = [{'lr_mult': rate, 'decay_mult': 0}] * 2 + [
             {'lr_mult': 0, 'decay_mult': statistics_decay}, {'lr_mult': 0, 'decay_mult': 0}]
         bn: dict[str, Any] = {'slope_filler': {'type': 'constant', 'value': 1},
                               'bias_filler': {'type': 'constant', 'value': 0}, 'momentum': 0.95}
         top = n[f'{name}/bn'] = L.BN(n[name], in_place=True, param=param,
                                      bn_param=bn | ({'frozen': True} if self.frozen else {}))
-        if relu:
-            top = n[f'{name}/relu'] = L.ReLU(top, in_place=True)
         return top
 
     def block(self, n: NetSpec, bottom, name: str, width: int, stride: int, dilation: int,
@@ -70,15 +76,19 @@ class Normed:
         n[f'{name}/relu'] = L.ReLU(n[name], in_place=True)
         return n[f'{name}/relu']
 
+    def stem(self, n: NetSpec, top, widths: Sequence[int]):
+        """conv1_1 to conv1_3 and their pooling, a quarter of the size."""
+        for name, width, stride in zip(('1_1_3x3_s2', '1_2_3x3', '1_3_3x3'), widths, (2, 1, 1),
+                                       strict=True):
+            top = self.conv(n, top, f'conv{name}', width, 3, pad=1, stride=stride)
+        n.pool1_3x3_s2 = L.Pooling(top, pool=P.Pooling.MAX, kernel_size=3, stride=2, pad=1)
+        return n.pool1_3x3_s2
+
     def resnet(self, n: NetSpec, top, blocks: Sequence[int], widths: Sequence[int],
                stem: Sequence[int]):
         """Add conv1_1 ... conv5_3 on `top`, an eighth of the size; returns the last blocks of
         conv4 and conv5."""
-        for name, width, stride in zip(('1_1_3x3_s2', '1_2_3x3', '1_3_3x3'), stem, (2, 1, 1),
-                                       strict=True):
-            top = self.conv(n, top, f'conv{name}', width, 3, pad=1, stride=stride)
-        top = n.pool1_3x3_s2 = L.Pooling(top, pool=P.Pooling.MAX, kernel_size=3, stride=2, pad=1)
-        ends = {}
+        top, ends = self.stem(n, top, stem), {}
         for group, (count, width) in enumerate(zip(blocks, widths, strict=True), 2):
             for i in range(1, count + 1):
                 top = self.block(n, top, f'conv{group}_{i}', width,
@@ -95,12 +105,13 @@ def cells(side: int) -> int:
     return (side - 1) // 8 + 1
 
 
-def window(size: tuple[int, int], bins: int) -> dict[str, int]:
-    """Kernel and stride of a pooling that makes bins x bins of a map (H, W)."""
-    strides = [side // bins for side in size]
+def window(size: tuple[int, int], bins: int, of: int = 1) -> dict[str, int]:
+    """Kernel and stride of a pooling that makes bins x bins of a map (H, W). of: the stride is so
+    many times that of `of` times as many bins."""
+    strides = [of * (side // (of * bins)) for side in size]
     kernels = [side - (bins - 1) * stride for side, stride in zip(size, strides, strict=True)]
     if 0 in strides:
-        raise FcnError(f'{bins} bins a side of a map of {size[0]}x{size[1]}',
+        raise FcnError(f'{of * bins} bins a side of a map of {size[0]}x{size[1]}',
                        do='Give a larger image.')
     if kernels[0] == kernels[1] and strides[0] == strides[1]:
         return {'kernel_size': kernels[0], 'stride': strides[0]}
