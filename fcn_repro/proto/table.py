@@ -11,7 +11,7 @@ protobuf leaves to private use, so that no field of any Caffe is touched.
 """
 
 # Which type reads which of them its class says (Layer.own_fields): 1 to 3 SoftmaxWithLoss, 4 and 5
-# Interp, 6 Pooling, 7 Dropout, 8 BatchNorm.
+# Interp, 6 Pooling, 7 Dropout, 8 BatchNorm, 9 and 10 MatMul, 11 Permute.
 OWN_PROTO = """
 LayerParameter
   51411 fcn_repro_param FcnReproParameter
@@ -19,7 +19,8 @@ FcnReproParameter
   enum Resize BILINEAR NEAREST
   1 class_weight float[], 2 keep_ratio float=1, 3 keep_cell uint32=1,
   4 align_corners bool=true, 5 resize Resize=BILINEAR, 6 output_size uint32[],
-  7 per_channel bool=false, 8 synchronised bool=false
+  7 per_channel bool=false, 8 synchronised bool=false,
+  9 transpose_a bool=false, 10 transpose_b bool=false, 11 order uint32[]
 """
 
 CAFFE_PROTO = """

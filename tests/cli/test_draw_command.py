@@ -9,7 +9,7 @@ from fcn_repro.cli.main import main
 
 FCN8S = str(Path(__file__).parents[2] / 'prototxt/voc-fcn8s/deploy.prototxt')
 TRAIN = str(Path(__file__).parents[2] / 'prototxt/voc-fcn8s/train.prototxt')
-ODD = inputs(data=(1, 3, 8, 8)) + layer('Permute', 'up', 'data', 'up', 'permute_param { order: 0 }')
+ODD = inputs(data=(1, 3, 8, 8)) + layer('PriorBox', 'up', 'data', 'up', 'prior_box_param {}')
 
 
 def failed(capsys, *words):
@@ -48,7 +48,7 @@ def test_unknown_types_are_noted(here, capsys):
     main(['draw', 'odd.prototxt'])
     out, err = capsys.readouterr()
     assert out == '2 layers drawn to odd.html\n'
-    assert err.startswith("note: odd.prototxt:2: layer 'up': unknown layer type 'Permute'")
+    assert err.startswith("note: odd.prototxt:2: layer 'up': unknown layer type 'PriorBox'")
     main(['draw', 'odd.prototxt', '--text', '--shape', 'up=1x3x9x9'])
     assert '1×3×9×9' in capsys.readouterr().out
 

@@ -32,7 +32,7 @@ FORKS = {
     'BN': 'PSPNet, SegNet and ENet (each its own)', 'SyncBN': 'PSPNet-like forks',
     'Upsample': 'SegNet and ENet', 'DenseImageData': 'SegNet and ENet',
     'Unpooling': 'DeconvNet', 'MultiStageMeanfield': 'CRF-RNN',
-    'Permute': SSD, 'PriorBox': SSD, 'DetectionOutput': SSD,
+    'PriorBox': SSD, 'DetectionOutput': SSD,
     'MultiBoxLoss': SSD, 'AnnotatedData': SSD, 'DetectionEvaluate': SSD,
     'L2Normalization': 'forks for retrieval', 'L2Norm': 'forks for retrieval',
     'ROIPooling': 'Fast R-CNN', 'SmoothL1Loss': 'Fast R-CNN', 'PSROIPooling': 'R-FCN',
