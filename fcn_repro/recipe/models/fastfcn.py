@@ -9,22 +9,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ...data.scenes import FOLDER
 from ...proto.netspec import L, P
 from ..stage import Entry
 from .body_resnet import DEEP, RESNETS, WIDTHS, resnet
 from .deeplabv3 import aspp, mini, mini_stage, random_crops, voc_stage
-from .model import MEAN, Model, Recipe, voc_data
+from .model import Model, Recipe, voc_data
 from .normed import FORK, Normed, classifier, dropped, loss
-from .own import crop_of
-from .parts import python_data, start
+from .parts import start
 
 WIDTH = 512
 DILATIONS = (1, 2, 4, 8)
 BINS = (1, 2, 3, 6)
 RATES = (12, 24, 36)        # of ASPP at stride 8
 CROP = 480
-SCENE = 256, 320
 TENFOLD = 10
 AUXILIARY = 0.4             # weight of the auxiliary loss
 
@@ -124,22 +121,6 @@ def voc(**settings) -> Model:
                  crops, origin=ORIGIN, phased=True)
 
 
-def whole_scenes(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
-                 recolour: float | None = None, rotate: float = 0) -> dict[str, str]:
-    """Data settings of crops as large as a scene, not mirrored, since digits are not, and as they
-    are coloured unless recolour says otherwise."""
-    return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
-                       mean=MEAN, crop=SCENE if size is None else crop_of(size, SCENE),
-                       scale=(0.8, 1.25), mirror=False, recolour=recolour or 0, batch_size=4,
-                       **({'rotate': rotate} if rotate else {}))
-
-
-def scene_mini(name: str, net: Callable, **settings) -> Model:
-    """deeplabv3.mini on crops as large as a scene."""
-    return replace(mini(name, net, **settings), train=whole_scenes(str(FOLDER), 'train'),
-                   train_data=whole_scenes, phased=True)
-
-
 NETS: dict[str, dict[str, Any]] = {'fastfcn-resnet50': {},
                                    'fastfcn-resnet50-psp': {'head': 'psp'},
                                    'fastfcn-resnet50-deeplab': {'head': 'deeplab'}}
@@ -149,7 +130,8 @@ MINIS: dict[str, dict[str, Any]] = {'fastfcn-mini': SMALL,
                                     'fastfcn-psp-mini': {**SMALL, 'head': 'psp'},
                                     'fastfcn-deeplab-mini': {**SMALL, 'head': 'deeplab'}}
 MODELS = {**{name: voc(**settings) for name, settings in NETS.items()},
-          **{name: scene_mini(name, net, **settings) for name, settings in MINIS.items()}}
+          **{name: replace(mini(name, net, **settings), phased=True)
+             for name, settings in MINIS.items()}}
 STAGES = {
     **{name: voc_stage('fastfcn', name.removeprefix('fastfcn-'),
                        'resnet50 with a deep stem, under these names') for name in NETS},

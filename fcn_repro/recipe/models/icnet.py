@@ -18,9 +18,10 @@ from ...errors import FcnError
 from ...proto.netspec import L, NetSpec, P
 from ..stage import Entry, Stage
 from .deeplabs import crop_data, padded_data
+from .mini import SCENE
 from .model import Model, Recipe
 from .parts import softmax_loss, start
-from .pspnet import BINS, DIALECT, DILATIONS, MSRA, PSP_MEAN, SCENE, Normed, window
+from .pspnet import BINS, DIALECT, DILATIONS, MSRA, PSP_MEAN, Normed, window
 from .vgg import scaled
 
 FULL = 1025, 2049
@@ -162,7 +163,8 @@ def for_size(size: tuple[int, int]) -> dict[str, Any]:
 
 def whole_crops(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:
     """Data settings of crops as large as the net's images: those of scenes, or of `size`."""
-    return crop_data(voc_dir, split, crop=sides(size or SCENE), batch=4, scale=(0.8, 1.25))
+    return crop_data(voc_dir, split, crop=sides(size or SCENE), batch=4, scale=(0.8, 1.25),
+                     mirror=False)
 
 
 def whole_images(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:
