@@ -68,6 +68,7 @@ class SoftmaxWithLoss(Layer):
         self.targets, self.relax = own.targets, own.relax
         self.ohem = self._read_ohem(own)
         self._check_targets()
+        self.replayable = self.ohem is None and self.relax == 1     # a selection, one_hot's checks
 
     def _read_ohem(self, own):
         """(thresh, min_kept), or None."""

@@ -97,6 +97,12 @@ def test_scores_that_are_no_numbers_are_not_hidden():
     assert loss.isnan()
 
 
+def test_what_is_recorded_on_a_gpu():
+    assert make().replayable and make(ignore=None, targets='SETS').replayable
+    assert not make(relax=3).replayable
+    assert not make(ohem_thresh=0.1, ohem_min_kept=2).replayable
+
+
 def test_nothing_to_mine():
     void = torch.full((2, 1, 3, 5), 255)
     loss, = make(ohem_thresh=0.1, ohem_min_kept=2).forward([scores(), void], [])
