@@ -207,8 +207,8 @@ def test_context_modules_begin_as_the_identity():
     ('deeplab-v1-msc-mini', 'deeplab-v1-msc-largefov'),
     ('deeplab-v2-vgg-mini', 'deeplab-v2-vgg16'), ('deeplab-v2-mini', 'deeplab-v2-resnet101'),
     ('deeplab-v2-single-mini', 'deeplab-v2-resnet101-single'), ('pspnet-mini', 'pspnet101-voc'),
-    ('icnet-mini', 'icnet-cityscapes'), ('dilation-front-mini', 'dilation-front-voc'), ('dilation-mini', 'dilation8-camvid'),
-    ('dilation-large-mini', 'dilation8-voc')])
+    ('icnet-mini', 'icnet-cityscapes'), ('dilation-front-mini', 'dilation-front-voc'),
+    ('dilation-mini', 'dilation8-camvid'), ('dilation-large-mini', 'dilation8-voc')])
 def test_a_miniature_has_every_block(mini, full):
     """All layers of the full net but repetitions of ResNets' blocks, and a Power in front."""
     names, wanted = ({layer.name for layer in read_net(shipped(name) / 'train.prototxt')

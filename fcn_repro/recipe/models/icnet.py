@@ -59,7 +59,7 @@ def low(n: NetSpec, top, normed: Normed, blocks: Sequence[int], widths: Sequence
 
 def pyramid(n: NetSpec, bottom, name: str, size: tuple[int, int]):
     """The sum of the map and its means in 1, 2x2, 3x3 and 6x6 bins, back at its size."""
-    tops = []
+    tops: list[Any] = []
     for bins in BINS:
         pool = f'{name}_pool{bins}'
         n[pool] = L.Pooling(bottom, pool=P.Pooling.AVE, **window(size, bins, PAIRED.get(bins, 1)))
@@ -87,7 +87,7 @@ def fused(n: NetSpec, name: str, fine, coarse):
 def classify(n: NetSpec, bottom, name: str, classes: int):
     """n[name]: a 1x1 convolution to class scores."""
     n[name] = L.Convolution(bottom, num_output=classes, kernel_size=1, stride=1, weight_filler=MSRA,
-                            param=[{'lr_mult': 1, 'decay_mult': 1}, {'lr_mult': 2, 'decay_mult': 1}])
+                            param=[{'lr_mult': rate, 'decay_mult': 1} for rate in (1, 2)])
     return n[name]
 
 
@@ -144,9 +144,9 @@ def net(data: dict | None = None, *, classes: int, blocks: Sequence[int] = (3, 4
     return n.to_proto()
 
 
-ORIGIN = ("the net that scores is the authors' (hszhao/ICNet); the one that learns, which they did\n"
-          "not publish, has the paper's three losses and solver (arXiv 1704.08545), and crops of\n"
-          '705x705, the sides that fit nearest to PSPNet\'s 713')
+ORIGIN = ("the net that scores is the authors' (hszhao/ICNet); the one that learns, which they\n"
+          "did not publish, has the paper's three losses and solver (arXiv 1704.08545), and crops\n"
+          "of 705x705, the sides that fit nearest to PSPNet's 713")
 CROP = 705, 705
 
 
