@@ -42,6 +42,9 @@ SITES = {
     'fastfcn-resnet50': RESNETS[50] + 2 + 11 + 1, 'fastfcn-resnet50-psp': RESNETS[50] + 2 + 11 + 5,
     'fastfcn-resnet50-deeplab': RESNETS[50] + 2 + 11 + 7,
     'fastfcn-mini': 43, 'fastfcn-psp-mini': 47, 'fastfcn-deeplab-mini': 49,
+    # a body of 20 or 52, and 13 of the paths, the fusion and the head
+    'bisenet-r18': 20 + 13, 'bisenet-r18-mini': 12 + 13, 'bisenet-x39': 52 + 13,
+    'bisenet-x39-mini': 22 + 13,
 }
 # SegNet's and ENet's, once the statistics are folded into their BNs; ENet has one behind a Concat,
 # and its decoder two behind Deconvolutions

@@ -1,9 +1,10 @@
-"""RefineNet, DeepLab v3 and v3+: parameters counted, scores and gradients of plain PyTorch twins,
-state dicts of their releases converted."""
+"""RefineNet, DeepLab v3 and v3+, BiSeNet: parameters counted, scores and gradients of plain PyTorch
+twins, state dicts of their releases converted."""
 
 from dataclasses import replace
 from functools import partial
 
+import fast_twins
 import numpy as np
 import pytest
 import torch
@@ -18,8 +19,9 @@ from fcn_repro.formats.safetensors import is_safetensors, read_safetensors
 from fcn_repro.net import Net
 from fcn_repro.proto.netspec import net_text
 from fcn_repro.proto.prototxt import parse_net
-from fcn_repro.recipe.models import MODELS, deeplabv3, refinenet
+from fcn_repro.recipe.models import MODELS, bisenet, deeplabv3, refinenet
 from fcn_repro.recipe.models.converted import net_of
+from fcn_repro.recipe.models.parts import python_data
 from fcn_repro.viewer import NetFacts, facts_of_net
 from fcn_repro.viewer.describe import describe
 from fcn_repro.viewer.reading import parse_source
@@ -52,7 +54,7 @@ TORCHVISION = {'body_settings': {'late': True, 'grid': ()}, 'refinements': 1}
 
 
 # Counted in the releases' own modules: refinenet-pytorch 65541db, DeepLabV3Plus-Pytorch (VainF),
-# pytorch-deeplab-xception (jfzhang95).
+# pytorch-deeplab-xception (jfzhang95), TorchSeg 62eeb15 with its auxiliary heads.
 @pytest.mark.parametrize('message, count', [
     (refinenet.net(**refinenet.NETS['refinenet-resnet50']), 99_060_309),
     (refinenet.net(**refinenet.NETS['refinenet-resnet101']), 118_052_437),
@@ -63,6 +65,8 @@ TORCHVISION = {'body_settings': {'late': True, 'grid': ()}, 'refinements': 1}
     (deeplabv3.net(decoder={}, refinements=1, body_settings={'blocks': resnet('resnet50')}),
      39_761_845),
     (deeplabv3.net(**deeplabv3.NETS['deeplab-v3plus-resnet101']), 59_344_309),
+    (bisenet.net(**bisenet.NETS['bisenet-r18'], training=True), 13_494_777),
+    (bisenet.net(**bisenet.NETS['bisenet-x39'], training=True), 1_842_289),
 ])
 def test_parameters_are_those_that_are_known(message, count):
     assert parameters(message) == count
@@ -79,12 +83,15 @@ def test_parameters_are_those_that_are_known(message, count):
     (deeplabv3.net(decoder={}, refinements=1, body_settings=R50), 62.38, 0.005),
     (deeplabv3.net(**deeplabv3.NETS['deeplab-v3plus-resnet101']), 92.82, 0.005),
     (deeplabv3.net(**deeplabv3.NETS['deeplab-v3plus-xception65']), 54.17, 0.27),
+    (bisenet.net(**bisenet.NETS['bisenet-r18'], shape=(1, 3, 360, 640)), 11.58, 0.005),
+    (bisenet.net(**bisenet.NETS['bisenet-x39'], shape=(1, 3, 360, 640)), 3.07, 0.005),
 ])
 def test_multiply_adds_are_those_that_are_known(message, billions, within):
     drawn = describe(parse_source(net_text(message), 'net'), 'TEST')
     assert abs(drawn.macs / 1e9 - billions) <= within
 
 
+X39 = {'stem': 8, 'widths': (16, 32, 64), 'blocks': (4, 8, 4)}
 COUNTED = {
     'refinenet-resnet50': twins.Refinenet(**R50),
     'refinenet-resnet101': twins.Refinenet(),
@@ -102,6 +109,8 @@ COUNTED = {
     'deeplab-v3plus-mobilenet': twins.Paper(body='mobilenet', settings=(
         32, ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
              (6, 160, 3, 2), (6, 320, 1, 1)))),
+    'bisenet-r18': fast_twins.Bisenet(classes=19),
+    'bisenet-x39': fast_twins.Bisenet(classes=19, **X39, xception=True),
 }
 
 
@@ -112,13 +121,14 @@ def test_parameters_are_the_twin_s(name):
 
 
 def test_all_nets_have_a_twin():
-    assert COUNTED.keys() == {*refinenet.NETS, *deeplabv3.NETS}
+    assert COUNTED.keys() == {*refinenet.NETS, *deeplabv3.NETS, *bisenet.NETS}
 
 
 # ---- scores and gradients ------------------------------------------------------------------------
 
 BODY = {'stem': 6, 'widths': (3, 4, 5, 6), 'blocks': (2, 1, 2, 3)}
 PLAIN = {'classes': 5, 'width': 12, 'dropout': 0}
+PATHS = {'classes': 5, 'paths': (4, 5, 6, 7), 'width': 8, 'last': 6, 'auxiliary': 9}
 V3 = {**PLAIN, 'body_settings': BODY}
 
 
@@ -158,6 +168,11 @@ CASES = {
     'RefineNet, 2 scales': (twins.Cascade(**SMALL, blocks_of=((4,), (3,), (2,), (1,)),
                                           scales=SCALES), partial(
         refinenet.net, **V3, scales=refinenet.TWO_SCALES), None),
+    **{name: (fast_twins.Bisenet(**PATHS, **body, xception=xception), partial(
+        bisenet.net, **PATHS, body_settings=body, body='xception39' if xception else 'resnet18'),
+        None) for name, body, xception in (
+            ('BiSeNet R18', {**BODY, 'stem': 3}, False),
+            ('BiSeNet X39', {'stem': 5, 'widths': (3, 4, 5), 'blocks': (2, 1, 2)}, True))},
 }
 
 
@@ -255,6 +270,35 @@ def test_gradients_are_the_twin_s(name, frozen):
             checked += 1
             assert (blob.diff - wanted).abs().max() <= 1e-6 * max(wanted.abs().max(), 1e-3), other
     assert checked > len(found) / 3
+
+
+@pytest.mark.parametrize('name', ['BiSeNet R18', 'BiSeNet X39'])
+def test_auxiliary_losses_are_the_twin_s(name):
+    """Of the net that learns, whose three losses weigh the same."""
+    twin, make, _ = CASES[name]
+    twin = replace(twin, modules={}, heads=True).filled(SIZE, 1)
+    twin.frozen = False
+    text = net_text(make(python_data('voc_layers', 'VOCSegDataLayer'), training=True))
+    inputs = f'''layer {{ name: "data" type: "Input" top: "data" top: "label" input_param {{
+        shape {{ dim: {IMAGES} dim: 3 dim: {SIZE[0]} dim: {SIZE[1]} }}
+        shape {{ dim: {IMAGES} dim: 1 dim: {SIZE[0]} dim: {SIZE[1]} }} }} }}'''
+    text = inputs + text[text.index('layer {', text.index('layer {') + 1):]
+    net = Net.of(parse_net(text, 'net.prototxt'), 'TRAIN').double()
+    found = pairs(net, twin.double(), None)
+    assert {id(blob) for blob, _ in found} == {
+        id(blob) for layer, blobs in net.params.items() for blob in blobs
+        if not layer.endswith('_bn')}
+    image, labels = (tensor.double() for tensor in picture(1))
+    wanted = sum(torch.nn.functional.cross_entropy(scores, labels[:, 0].long(), ignore_index=VOID)
+                 for scores in twin(image))
+    wanted.backward()
+    net.forward(data=image, label=labels)
+    assert net.total_loss.item() == pytest.approx(wanted.item(), rel=1e-9)
+    net.backward()
+    there = twin.parameters()
+    for blob, other in found:
+        gradient = there[other].grad
+        assert (blob.diff - gradient).abs().max() <= 1e-6 * max(gradient.abs().max(), 1e-3), other
 
 
 # ---- state dicts ---------------------------------------------------------------------------------
