@@ -68,6 +68,9 @@ def add_experiments(parser: argparse.ArgumentParser, what: str, out: str) -> Non
     parser.add_argument('--iterations', type=int, metavar='N', help=f'of every {what}, instead of '
                         'its own: a trial; give it --runs of its own')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, … (default: a GPU if there is one)')
+    parser.add_argument('--jobs', type=int, metavar='N', help='runs that train beside each other, '
+                        'each with its part of the cores (default: one for each core; on a '
+                        'GPU 1)')
     parser.add_argument('--keep', type=int, metavar='N', default=1, help='snapshots of a run; '
                         'older ones are removed (default: %(default)s)')
     add_max_pixels(parser)

@@ -6,9 +6,9 @@
 
 Rows are runs of `fcn-repro train`: those in --runs are scored and shown, and the others say what
 they need; --train trains them. --mini is the same with narrow nets on generated data, where what is
-missing is trained at once, an hour for all on two cores. --released DIR scores the release's own
-weights beside them. Each experiment writes JSON and a picture into --out, and all of a call one
-page. Finished runs are kept, and a stopped one is resumed.
+missing is trained at once, less than an hour for all on two cores. --released DIR scores the
+release's own weights beside them. Each experiment writes JSON and a picture into --out, and all of
+a call one page. Finished runs are kept, and a stopped one is resumed.
 """
 
 import argparse
@@ -57,8 +57,9 @@ def run(args: argparse.Namespace) -> int | None:
                       keep=args.keep, workers=args.workers, pictures=4)
     out = Path(args.out or Path(args.runs, 'paper-mini' if args.mini else 'paper'))
     train = args.mini if args.train is None else args.train
+    released = args.released and Path(args.released)
     outcomes = run_experiments(args.names, Setting(
-        options, args.mini, args.seeds, train, args.released and Path(args.released), out, HINTS))
+        options, args.mini, args.seeds, train, released, out, args.jobs, HINTS))
     if outcomes is None:
         return 130
     if any(row.needs for outcome in outcomes for table in outcome.tables for row in table.rows):

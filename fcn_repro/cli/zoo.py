@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int | None:
                       keep=args.keep, workers=args.workers, pictures=4)
     outcome = run_zoo(args.family, Setting(
         options, mini=True, seeds=args.seeds, train=True,
-        out=Path(args.out or Path(args.runs, 'zoo')), hints=HINTS))
+        out=Path(args.out or Path(args.runs, 'zoo')), jobs=args.jobs, hints=HINTS))
     if outcome is None:
         return 130
     print(f'in {human(time.perf_counter() - start)}')

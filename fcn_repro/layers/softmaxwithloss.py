@@ -1,4 +1,5 @@
-"""SoftmaxWithLoss (Caffe's softmax_loss_layer), with class weights and a sampled loss.
+"""SoftmaxWithLoss (Caffe's softmax_loss_layer), with class weights, a sampled loss, the hardest
+positions alone, and other targets than labels.
 
 What Caffe's lacks is in fcn_repro_param, whose defaults change nothing. class_weight: one number
 for each class, by which the terms of its pixels are multiplied. keep_ratio: the probability p with
@@ -6,6 +7,12 @@ which a position takes part in training. keep_cell: the side, in positions, of t
 kept or left out as one. Sections 3.4 and 4.4 of the paper: patchwise training is a sampled loss,
 with 1/p times as many images for a batch of the same size. The normaliser VALID counts the
 positions that take part; weights do not change it.
+
+ohem_thresh, ohem_min_kept: in training only the positions take part whose own class has at most
+this probability, and at least so many of the batch. targets: what the second bottom holds, in the
+shape of the scores. PROBABILITIES q: the loss is -sum q log p; SETS, of 0 and 1: -log of the sum of
+the p of the set. A position without any counts as a void one. relax: the side of the square around
+a position whose labels make its set. What they compute is in common/targets.py.
 """
 
 import math
@@ -13,7 +20,9 @@ from functools import lru_cache
 
 import torch
 
-from ..proto import LossParameter
+from ..proto import FcnReproParameter, LossParameter
+from ..sizes import dims
+from .common import targets
 from .common.base import Layer
 from .common.labels import label_layout, labels_of, unchecked_labels
 from .common.losses import normalization, normalizer, same_first
@@ -37,7 +46,8 @@ class SoftmaxWithLoss(Layer):
     loss = True
     fields = 'loss_param'
     further_messages = ('softmax_param',)
-    own_fields = 'class_weight', 'keep_ratio', 'keep_cell'
+    own_fields = ('class_weight', 'keep_ratio', 'keep_cell', 'ohem_thresh', 'ohem_min_kept',
+                  'targets', 'relax')
     ignored = ('softmax_param.engine',)
 
     def setup(self):
@@ -55,8 +65,57 @@ class SoftmaxWithLoss(Layer):
                              'Give the share of the positions that is kept.')
         if self.cell < 1:
             raise self.error('keep_cell is 0', 'Give the side of a cell in positions.')
+        self.targets, self.relax = own.targets, own.relax
+        self.ohem = self._read_ohem(own)
+        self._check_targets()
+        self.replayable = self.ohem is None and self.relax == 1     # a selection, one_hot's checks
+
+    def _read_ohem(self, own):
+        """(thresh, min_kept), or None."""
+        given = [own.HasField(name) for name in ('ohem_thresh', 'ohem_min_kept')]
+        if not any(given):
+            return None
+        if not all(given):
+            raise self.error('one of ohem_thresh and ohem_min_kept', 'Give both.')
+        if not 0 < own.ohem_thresh <= 1:
+            raise self.error(f'ohem_thresh {own.ohem_thresh:g} is not above 0 and at most 1',
+                             'Give a probability.')
+        if own.ohem_min_kept < 1:
+            raise self.error('ohem_min_kept is 0', 'Give how many positions are kept at least.')
+        return own.ohem_thresh, own.ohem_min_kept
+
+    def _check_targets(self):
+        """FcnError for settings that contradict each other."""
+        if self.relax % 2 == 0:
+            raise self.error(f'relax {self.relax} is not odd', 'Give the side of a square around '
+                             'a position: 3.')
+        if self.targets == FcnReproParameter.LABELS:
+            if self.relax > 1 and self.ohem:
+                raise self.error('relax with ohem_thresh', 'Remove one of them.')
+            return
+        name = FcnReproParameter.Targets.Name(self.targets)
+        for other, is_set in (('relax', self.relax > 1), ('ohem_thresh', self.ohem is not None),
+                              ('loss_param.ignore_label', self.ignore is not None)):
+            if is_set:
+                raise self.error(f'{other} with targets: {name}', 'Remove it: a position whose '
+                                 'targets are all 0 is void.' if 'ignore' in other else
+                                 'Give labels, or remove one of them.')
+
+    @classmethod
+    def fuses(cls, param):
+        """Whether the fused ops compute a layer of this message: one label each, all alike."""
+        own = param.fcn_repro_param
+        return own.targets == FcnReproParameter.LABELS and own.relax <= 1 \
+            and not own.HasField('ohem_thresh') and not own.HasField('ohem_min_kept')
 
     def class_axis(self, scores, labels):
+        if self.targets != FcnReproParameter.LABELS:
+            axis = self.axis(self.node.param.softmax_param.axis, scores)
+            if tuple(labels) != tuple(scores):
+                name = FcnReproParameter.Targets.Name(self.targets)
+                raise self.error(f'targets: {name} of shape {dims(labels)} for scores '
+                                 f'{dims(scores)}', 'Give one for each score.')
+            return axis
         return label_layout(self, self.node.param.softmax_param.axis, scores, labels)
 
     def shape(self, bottoms):
@@ -65,6 +124,9 @@ class SoftmaxWithLoss(Layer):
         if self.class_weight and len(self.class_weight) != classes:
             raise self.error(f'{len(self.class_weight)} class_weight for {classes} classes',
                              'Give one for each class.')
+        if self.relax > 1 and (len(bottoms[0]) != 4 or self.class_axis(*bottoms) != 1):
+            raise self.error(f'relax with scores of shape {dims(bottoms[0])}',
+                             'Give (N, C, H, W) with the classes along axis 1.')
         return [(), bottoms[0]][:len(self.node.tops)]
 
     def weights(self, dtype, device):
@@ -95,14 +157,21 @@ class SoftmaxWithLoss(Layer):
     def forward(self, bottoms, params):
         scores, blob = bottoms
         axis = self.class_axis(scores.shape, blob.shape)
+        if self.targets != FcnReproParameter.LABELS:
+            return self.against(scores, *self.read_targets(scores, blob, axis), axis)
         inner = scores.shape[:axis] + scores.shape[axis + 1:]
         given = (blob.reshape(inner), scores.shape[axis], self.ignore,
-                 self.kept(inner, axis, scores.device))
+                 None if self.relax > 1 else self.kept(inner, axis, scores.device))
         if self.state.unchecked:
             labels, valid, wrong = unchecked_labels(*given)
             labels = labels.masked_fill(~valid | wrong, 0)
         else:
             (labels, valid), wrong = labels_of(self, *given), None
+        if self.relax > 1:
+            sets = targets.sets_around(labels, valid, scores.shape[axis], self.relax)
+            return self.against(scores, sets.to(scores.dtype), wrong, axis)
+        if self.ohem and self.train:
+            valid = targets.hardest(scores, labels, valid, axis, *self.ohem)
         norm = self.divisor(scores.shape, axis, valid)
         weights = self.weights(scores.dtype, scores.device)
         factor = valid if weights is None else weights[labels] * valid
@@ -111,6 +180,43 @@ class SoftmaxWithLoss(Layer):
         if wrong is not None:
             loss = loss.masked_fill(wrong.any(), math.nan)
         return [loss, prob][:len(self.node.tops)]
+
+    def read_targets(self, scores, blob, axis):
+        """(the targets in the scores' type, None), or with unchecked states the mask of the
+        positions that are wrong; FcnError for these."""
+        given = blob.detach().to(scores.dtype)
+        if self.targets == FcnReproParameter.SETS:
+            wrong, wanted = targets.not_sets(given, axis), '0 and 1 alone'
+        else:
+            wrong, wanted = targets.not_probabilities(given, axis), 'probabilities with the sum 1'
+        if self.state.unchecked:
+            return given, wrong
+        if wrong.any():
+            name = FcnReproParameter.Targets.Name(self.targets)
+            first = given.movedim(axis, -1)[wrong][0]
+            raise self.error(f'{int(wrong.sum())} of {wrong.numel()} positions without targets: '
+                             f'{name}, such as {", ".join(f"{v:g}" for v in first[:6].tolist())}',
+                             f'Give {wanted}, as a Softmax does, or zeros for a void position.'
+                             if self.targets == FcnReproParameter.PROBABILITIES else
+                             f'Give {wanted}.')
+        return given, None
+
+    def against(self, scores, given, wrong, axis):
+        """The tops for targets in the shape of the scores."""
+        valid = (given > 0).any(axis)
+        kept = self.kept(valid.shape, axis, scores.device)
+        valid = valid if kept is None else valid & kept
+        weights = self.weights(scores.dtype, scores.device)
+        if weights is not None:
+            weights = weights.view(-1, *[1] * (scores.dim() - axis - 1))
+        log = torch.log_softmax(scores, axis)
+        terms = targets.soft_terms if self.targets == FcnReproParameter.PROBABILITIES \
+            else targets.set_terms
+        loss = (terms(log, given, axis, weights) * valid).sum() / self.divisor(
+            scores.shape, axis, valid)
+        if wrong is not None:
+            loss = loss.masked_fill(wrong.any(), math.nan)
+        return [loss, log.detach().exp()][:len(self.node.tops)]
 
 
 @lru_cache(maxsize=64)

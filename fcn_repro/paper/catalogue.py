@@ -9,8 +9,8 @@ from ..formats.atomic import write_text
 from ..lock import locked
 from .bounds import appendix_a
 from .choices import CHOICES, choices, figure5, lines_of
-from .experiment import Experiment, Setting, Stop
-from .nets import MINI_NETS, MINI_SBD, NETS, SBD, table1, table3
+from .experiment import Experiment, Setting, Stop, train_rows
+from .nets import MINI_NETS, MINI_SBD, NETS, SBD, make_few, table1, table3
 from .outcome import Outcome, as_json
 from .page import write_page
 from .picture import draw
@@ -33,8 +33,8 @@ from .timing import timing
 ALL = 'all'
 EXPERIMENTS = {experiment.name: experiment for experiment in (
     Experiment('table1', 'AlexNet, VGG16 and GoogLeNet as FCNs', 'Table 1', table1,
-               NETS + SBD + MINI_NETS + MINI_SBD, mini='the three nets, narrow, on scenes of '
-               'digits; graphs and times at full width'),
+               NETS + SBD + MINI_NETS + MINI_SBD, prepare=make_few,
+               mini='the three nets, narrow, on scenes of digits; graphs and times at full width'),
     Experiment('table2', 'skips: FCN-32s-fixed, 32s, 16s, 8s', 'Table 2', table2, STAGED,
                mini='the same stages, narrow, on scenes of digits'),
     Experiment('table3', 'the test sets, and the time of FCN-8s', 'Table 3', table3,
@@ -50,7 +50,7 @@ EXPERIMENTS = {experiment.name: experiment for experiment in (
     Experiment('figure4', 'predictions at stride 32, 16 and 8', 'Figure 4', figure4, REFINED,
                mini='the runs of table2'),
     Experiment('figure5', 'patch sampling: full images, 50 % and 25 %', 'Figure 5', figure5,
-               lines_of(False), mini='narrow nets on scenes of digits'),
+               lines_of(False), mini_lines=lines_of(True), mini='narrow nets on scenes of digits'),
     Experiment('choices', 'fine-tuning, balance, jitter, score layers, skips alone',
                'sections 4.2, 4.3', choices, CHOICES, mini='narrow nets on scenes of digits'),
     Experiment('appendix-a', 'upper bound of mean IU at coarse strides', 'Appendix A', appendix_a,
@@ -81,6 +81,12 @@ def run_experiments(names: Sequence[str], setting: Setting) -> list[Outcome] | N
     if setting.seeds < 1:
         raise FcnError(f'{setting.seeds} seeds', do='Give 1 or more.')
     with locked(setting.out):
+        if setting.mini:
+            for experiment in chosen:
+                if experiment.prepare is not None:
+                    experiment.prepare()
+        train_rows([line for experiment in chosen for line in experiment.rows(setting.mini)],
+                   setting)
         for experiment in chosen:
             try:
                 outcomes.append(written(experiment, setting))

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..paths import confined
 from ..predict.outputs import SCORE
+from ..recipe.beside import default_jobs, train_beside
 from ..recipe.comparison import TableRow, is_scored, read_metrics, result, run_of
 from ..recipe.options import Options
 from ..recipe.runs import Run
@@ -49,13 +50,15 @@ class Setting:
     """How experiments are run. options: of all runs, data folders included. mini: on generated
     data with narrow nets. seeds: runs of each row. train: train what is not trained.
     released: folder of the release's caffemodels, to score them. out: the folder of what
-    they write. hints: as for recipe.training.train."""
+    they write. jobs: runs that train beside each other (None: beside.default_jobs). hints: as for
+    recipe.training.train."""
     options: Options = field(default_factory=Options)
     mini: bool = False
     seeds: int = 1
     train: bool = False
     released: Path | None = None
     out: Path = Path('runs/paper')
+    jobs: int | None = None
     hints: Mapping[str, str] = field(default_factory=lambda: HINTS)
 
     def run(self, line: Line, seed: int = 0) -> Run:
@@ -72,7 +75,8 @@ class Setting:
 class Experiment:
     """One of the paper's experiments. name: the word by which it is asked for. needs: what the full
     one takes beside what its lines say. run: a function of a Setting to its Outcome. lines: its
-    rows that are runs, for --list. mini: what it is in miniature, in words; '' for none."""
+    rows that are runs; mini_lines: those in miniature, where they are others. mini: what it is in
+    miniature, in words; '' for none. prepare: makes what the miniature reads beside its data."""
     name: str
     title: str
     source: str
@@ -80,11 +84,26 @@ class Experiment:
     lines: tuple[Line, ...] = ()
     needs: tuple[str, ...] = ()
     mini: str = ''
+    mini_lines: tuple[Line, ...] = ()
+    prepare: Callable[[], None] | None = None
+
+    def rows(self, mini: bool) -> list[Line]:
+        """Its lines that have a stage."""
+        return [line for line in (mini and self.mini_lines) or self.lines if line.stage(mini)]
 
     def needed(self) -> tuple[str, ...]:
         """All that the full experiment takes."""
         found = [need for line in self.lines if line.full for need in needs(line.full)]
         return tuple(dict.fromkeys([*self.needs, *found]))
+
+
+def train_rows(lines: Sequence[Line], setting: Setting) -> None:
+    """Train and score the runs of these rows that are not there, several beside each other, if they
+    are to be trained. What a run fails by is raised when its row is asked for."""
+    runs = [setting.run(line, seed) for line in lines for seed in range(setting.seeds)]
+    runs = [run for run in runs if not missing(run)]
+    if setting.train and runs and (jobs := setting.jobs or default_jobs(runs)) != 1:
+        train_beside(runs, jobs, setting.hints, setting.out / 'logs')
 
 
 def stated(table: str, key: str) -> Stated | None:

@@ -58,7 +58,6 @@ CLAIMS = (
 def table1(setting: Setting) -> Outcome:
     """Table 1: the three nets, by their scores, and by their graphs and times at full width."""
     if setting.mini:
-        make_few()
         scores = table_of_runs('', 'table1', MINI_NETS, setting, DIGITS, ('mean_iu',), ITERATIONS)
         more = table_of_runs('more images', 'table1-sbd', MINI_SBD, setting, DIGITS,
                              more=ITERATIONS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
@@ -10,12 +12,16 @@ from statistics import mean
 import numpy as np
 
 from ..errors import FcnError, nearest
+from ..files import read_regular
 from ..formats.atomic import write_text
 from ..lock import locked
 from ..net.net import Net
+from ..predict.crf import Crf
 from ..predict.evaluation import spread
 from ..predict.heads import find_heads
 from ..predict.labels import data_layer, val_file
+from ..predict.metrics import Confusion
+from ..predict.sources import evaluate
 from ..proto.prototxt import read_text
 from ..recipe.comparison import loaded, read_metrics
 from ..recipe.models import ZOO
@@ -27,19 +33,22 @@ from ..report.curves import read_curves
 from ..report.refinement import refinement
 from ..viewer.describe import Drawn, describe
 from ..viewer.reading import parse_source
-from .experiment import Line, Setting, Stop, row_of
+from .experiment import Line, Setting, Stop, row_of, train_rows
 from .outcome import Measured, Outcome, Row, Table, as_json
 from .text import text_of
 
 ON = 'scenes of digits, 600 to train on and 100 to score, 11 classes, 256x320 pixels'
 COLUMNS = {'parameters': 'parameters', 'macs': 'multiply-adds', 'milliseconds': 'ms',
-           'iterations': 'iterations', 'minutes': 'minutes', 'mean_iu': 'mean IU'}
+           'iterations': 'iterations', 'minutes': 'minutes', 'mean_iu': 'mean IU',
+           'crf_iu': 'with a CRF'}
 NOTES = (
     'parameters: all, statistics of batch normalisation too; multiply-adds: of one image, with '
     'what it is padded by; ms: the net alone, median of the val images, while they were scored',
     'minutes: of training, with those of the nets that it starts from',
+    f'with a CRF: mean IU after {Crf().words}',
 )
 SOURCE = 'docs/successors.md'
+CRF_SCORE = 'crf.json'  # in a run's folder
 IMAGES = 4              # in a family's picture
 SIZE = 256, 320         # of a scene
 
@@ -76,6 +85,8 @@ def run_zoo(names: Sequence[str], setting: Setting) -> Outcome | None:
         raise FcnError(f'{setting.seeds} seeds', do='Give 1 or more.')
     setting = replace(setting, mini=True)
     with locked(setting.out):
+        train_rows([Line(entry.label, mini=entry.stage)
+                    for entries in chosen.values() for entry in entries], setting)
         try:
             rows = [row for entries in chosen.values() for entry in entries
                     if (row := row_of_entry(entry, setting)) is not None]
@@ -111,9 +122,29 @@ def row_of_entry(entry: Entry, setting: Setting) -> Row | None:
         score = read_metrics(run.folder / 'eval' / 'metrics.json')
         values = {**measured.values, 'parameters': facts.parameters, 'macs': facts.macs,
                   'milliseconds': 1000 * score['seconds']['net']['median'],
-                  'minutes': seconds_of_training(run) / 60}
+                  'minutes': seconds_of_training(run) / 60, 'crf_iu': crf_iu(run)}
         ours.append(Measured({name: values[name] for name in COLUMNS}, measured.facts))
     return replace(row, ours=tuple(ours))
+
+
+def crf_iu(run: Run) -> float:
+    """Mean IU, in percent, of a trained run's net with a CRF after it, on all its val images. It is
+    kept in the run's folder, for as long as weights, data and settings are the same."""
+    net, weights = loaded(run), run.newest_weights()
+    key = {'weights': weights.name, 'data': data_layer(net).fingerprint(), **Crf().settings}
+    file = run.folder / CRF_SCORE
+    if file.is_file() and file.stat().st_mtime >= weights.stat().st_mtime:
+        with suppress(ValueError, TypeError, KeyError):         # of a damaged file
+            kept = json.loads(read_regular(file, 'a JSON file'))
+            if kept['of'] == key:
+                return float(kept['mean_iu'])
+    output = find_heads(net)[0].output
+    confusion = Confusion(output.classes)
+    for _ in evaluate(net, confusion, output=output, crf=Crf()):
+        pass
+    found = 100 * confusion.metrics().mean_iu
+    write_text(json.dumps({'of': key, 'mean_iu': found}), file)
+    return found
 
 
 def facts_of_stage(stage: str) -> Facts:
@@ -149,7 +180,7 @@ def markdown(rows: Sequence[Row]) -> str:
 def cell(row: Row, column: str) -> str:
     """A row's number as the table has it."""
     values = row.values(column)
-    if column == 'mean_iu':
+    if column.endswith('_iu'):
         return row.text(column)
     if column in ('parameters', 'iterations'):
         return f'{round(mean(values)):,}'

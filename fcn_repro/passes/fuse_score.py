@@ -16,8 +16,9 @@ def fuse_score(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
     scores.
 
     Precondition: only the loss or the label map reads the UpCrop's or Interp's top, as its first
-    bottom, and it is not in `keep`; the loss is BVLC's, has one top, and its classes lie along axis
-    1; the Interp is DeepLab's, with one bottom and none of our own fields.
+    bottom, and it is not in `keep`; the loss is BVLC's and of one label a position, has one top,
+    and its classes lie along axis 1; the Interp is DeepLab's, with one bottom and none of our own
+    fields.
     """
     fused, gone = {}, set()
     for node in graph.nodes:
@@ -32,8 +33,8 @@ def fuse_score(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
 
 def _plain(loss):
     bvlc = layer_class(loss.type, dialect_of(loss.param)) is TYPES[loss.type]
-    return bvlc and len(loss.tops) == 1 and loss.param.softmax_param.axis in (1, -3) \
-        and not loss.param.propagate_down
+    return bvlc and TYPES[loss.type].fuses(loss.param) and len(loss.tops) == 1 \
+        and loss.param.softmax_param.axis in (1, -3) and not loss.param.propagate_down
 
 
 def _resizes(up):

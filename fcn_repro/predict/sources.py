@@ -224,17 +224,17 @@ def checked(source: Source, net: Net, output: Output,
 
 
 def evaluate(net: Net, confusion: Confusion, count: int | None = None,
-             output: Output | None = None, processes: Processes = ALONE,
-             label: str = '') -> Iterator[tuple[Sample, np.ndarray, Seconds]]:
+             output: Output | None = None, processes: Processes = ALONE, label: str = '',
+             crf: Crf | None = None) -> Iterator[tuple[Sample, np.ndarray, Seconds]]:
     """Run a val net over its data in order; yields (sample, prediction (H, W), Seconds).
 
     count: number of images (None: all). output, label: of a Head (None: the first of find_heads).
-    processes: each runs over its share of the images. Each image is added to `confusion`. FcnError
-    as in `checked` and ValSource.
+    processes: each runs over its share of the images. crf: after the net. Each image is added to
+    `confusion`. FcnError as in `checked` and ValSource.
     """
     if output is None:
         output, label = find_heads(net)[0]
-    source = ValSource(net, output, processes, label)
+    source = ValSource(net, output, processes, label, crf)
     total = len(source.data)
     for k in processes.share(total if count is None else min(count, total)):
         sample, prediction, seconds = checked(source, net, output, k)

@@ -10,17 +10,21 @@ holds this project's: they live in one message of their own under a number from 
 protobuf leaves to private use, so that no field of any Caffe is touched.
 """
 
-# Which type reads which of them its class says (Layer.own_fields): 1 to 3 SoftmaxWithLoss, 4 and 5
-# Interp, 6 Pooling, 7 Dropout, 8 BatchNorm, 9 and 10 MatMul, 11 Permute.
+# Which type reads which of them its class says (Layer.own_fields): 1 to 3 and 12 to 15
+# SoftmaxWithLoss, 4 and 5 Interp, 6 Pooling, 7 and 16 Dropout, 8 BatchNorm, 9 and 10 MatMul, 11
+# Permute.
 OWN_PROTO = """
 LayerParameter
   51411 fcn_repro_param FcnReproParameter
 FcnReproParameter
   enum Resize BILINEAR NEAREST
+  enum Targets LABELS PROBABILITIES SETS
   1 class_weight float[], 2 keep_ratio float=1, 3 keep_cell uint32=1,
   4 align_corners bool=true, 5 resize Resize=BILINEAR, 6 output_size uint32[],
   7 per_channel bool=false, 8 synchronised bool=false,
-  9 transpose_a bool=false, 10 transpose_b bool=false, 11 order uint32[]
+  9 transpose_a bool=false, 10 transpose_b bool=false, 11 order uint32[],
+  12 ohem_thresh float, 13 ohem_min_kept uint32, 14 targets Targets=LABELS, 15 relax uint32=1,
+  16 window uint32[]
 """
 
 CAFFE_PROTO = """

@@ -282,14 +282,23 @@ def class_weights_of(net: Any, overrides: Mapping[str, Mapping[str, Any]]) -> li
 def classes_of(net: Any) -> int:
     """Channels of the scores under the loss of a NetParameter, from its text. FcnError where no
     layer on the way to them says."""
-    made = {top: layer for layer in net.layer for top in layer.top if top not in layer.bottom}
     blob = next((layer.bottom[0] for layer in net.layer if layer.type == LOSS), None)
+    count = channels_of(net, blob)
+    if count is not None:
+        return count
+    raise _unfit(f'the number of classes under the {LOSS} is not in the text', 'class_weights')
+
+
+def channels_of(net: Any, blob: str | None) -> int | None:
+    """Channels of a blob of a NetParameter: num_output of the last layer on the way to it that has
+    one. None where there is none."""
+    made = {top: layer for layer in net.layer for top in layer.top if top not in layer.bottom}
     for _ in net.layer:
         layer = made.get(blob)
         if layer is None:
-            break
+            return None
         for param in layer.convolution_param, layer.inner_product_param:
             if param.num_output:
                 return param.num_output
         blob = layer.bottom[0] if layer.bottom else None
-    raise _unfit(f'the number of classes under the {LOSS} is not in the text', 'class_weights')
+    return None

@@ -211,6 +211,53 @@ def test_dropout_of_channels_wants_channels():
     assert 'shape 5' in str(error) and '(N, C' in error.do
 
 
+# FickleNet: a 3x3 convolution as Im2col, dropout of each window, and a 1x1 convolution
+FICKLE = (inputs(x=(2, 5, 6, 7)) + layer('Im2col', 'i', 'x', 'i', 'convolution_param { '
+                                         'kernel_size: 3 pad: 1 }')
+          + layer('Dropout', 'd', 'i', 'd', 'dropout_param { dropout_ratio: 0.75 } '
+                  'fcn_repro_param { window: 3 }')
+          + layer('Convolution', 'y', 'd', 'y', 'convolution_param { num_output: 4 kernel_size: 1 '
+                  'weight_filler { type: "gaussian" std: 1 } }'))
+
+
+def test_the_middle_of_a_window_is_kept():
+    """Every other value is dropped, or multiplied by 4; each window draws its own."""
+    one = make_layer('Dropout', 1, 1, {'dropout_param': {'dropout_ratio': 0.75},
+                                       'fcn_repro_param': {'window': [3]}}, TRAIN)
+    x = torch.ones(4, 50 * 9, 6, 7, requires_grad=True)
+    y, = one.forward([x], [])
+    places = y.detach().view(4, 50, 3, 3, 6, 7)
+    assert (places[:, :, 1, 1] == 1).all()
+    others = places.flatten(2, 3)[:, :, [0, 1, 2, 3, 5, 6, 7, 8]]
+    assert others.unique().tolist() == [0, 4] and abs((others > 0).float().mean() - 0.25) < 0.01
+    assert not torch.equal(others[..., 0, 0], others[..., 0, 1])
+    assert torch.equal(torch.autograd.grad(y.sum(), x)[0], y.detach())
+    assert torch.equal(one.forward([x], [])[0], y)
+
+
+def test_window_dropout_is_a_convolution_when_testing():
+    """And in training, without anything dropped."""
+    for phase, text in ('TEST', FICKLE), ('TRAIN', FICKLE.replace('0.75', '0')):
+        net, x = make(text, phase), image(2, 5, 6, 7)
+        weight, bias = (blob.data for blob in net.params['y'])
+        torch.testing.assert_close(net.forward(x=x)['y'], F.conv2d(
+            x, weight.view(4, 5, 3, 3), bias, padding=1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('own, shape, parts', [
+    ('window: 1', (2, 9, 4, 4), ('one place', 'larger')),
+    ('window: 2', (2, 9, 4, 4), ('window 2', 'odd')),
+    ('window: [3, 3, 3]', (2, 27, 4, 4), ('window 3x3x3', 'one or two')),
+    ('window: 3 per_channel: true', (2, 9, 4, 4), ('window with per_channel',)),
+    ('window: 3', (2, 10, 4, 4), ('2x10x4x4', 'C * 9', 'Im2col')),
+    ('window: [3, 5]', (2, 9, 4, 4), ('2x9x4x4', 'C * 15')),
+    ('window: 3', (2, 9), ('shape 2x9', 'Im2col'))])
+def test_what_window_dropout_refuses(own, shape, parts):
+    error = refused(inputs(x=shape)
+                    + layer('Dropout', 'd', 'x', 'y', f'fcn_repro_param {{ {own} }}'))
+    assert error.line == 2 and error.do and all(part in str(error) for part in parts), str(error)
+
+
 # ---- all of them ---------------------------------------------------------------------------------
 
 EXPORTED = [*(interp((9, 4), own=own) for own, _ in WAYS),
@@ -218,7 +265,9 @@ EXPORTED = [*(interp((9, 4), own=own) for own, _ in WAYS),
             interp(None, own='resize: NEAREST', param='height: 3 width: 11 pad_beg: -1'),
             *(pooling(f'output_size: {size}') for size in ([1], [3], [2, 5], [9, 12])),
             inputs(x=(2, 3, 6, 5)) + layer('Dropout', 'd', 'x', 'y',
-                                           'fcn_repro_param { per_channel: true }')]
+                                           'fcn_repro_param { per_channel: true }'),
+            inputs(x=(2, 18, 6, 5)) + layer('Dropout', 'd', 'x', 'y',
+                                            'fcn_repro_param { window: 3 }')]
 
 
 @pytest.mark.parametrize('text', EXPORTED)

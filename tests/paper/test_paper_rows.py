@@ -46,6 +46,7 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, 'EXPERIMENTS', {'small': Experiment(
         'small', 'small nets', 'Table 0', run, LINES, mini='noise')})
     return Setting(Options(iterations=2, pictures=1, keep=1), mini=True, train=True,
+                   jobs=1,
                    out=Path('out'))
 
 

@@ -1,6 +1,7 @@
 """The zoo: rows, files, pictures, a second call, families that there are not."""
 
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -10,7 +11,10 @@ from fcn_repro.cli.main import main
 from fcn_repro.errors import FcnError
 from fcn_repro.paper import experiment, zoo
 from fcn_repro.paper.experiment import Setting
+from fcn_repro.predict.crf import Crf
+from fcn_repro.predict.evaluation import evaluate_and_report
 from fcn_repro.recipe.options import Options
+from fcn_repro.recipe.runs import Run
 from fcn_repro.recipe.stage import Entry
 from fcn_repro.recipe.stages import STAGES
 
@@ -25,6 +29,7 @@ def small(tmp_path, monkeypatch):
         small_stage(tmp_path, monkeypatch, f'small-{name}', parent=parent)
     monkeypatch.setattr(zoo, 'ZOO', ENTRIES)
     return Setting(Options(iterations=2, pictures=1, keep=1), mini=True, train=True,
+                   jobs=1,
                    out=tmp_path / 'out')
 
 
@@ -56,10 +61,31 @@ def test_the_table_and_the_pictures(small, tmp_path, capsys):
 
 def test_one_family_by_the_command(small, tmp_path, capsys):
     done = call(capsys, 'zoo', 'zoo', '--family', 'two', '--iterations', '2', '--seeds', '2',
-                main=main)
+                '--jobs', '1', main=main)
     assert done.status == 0 and 'Net C' in done.out and 'Net A' not in done.out
     assert '2 seeds' in (tmp_path / 'runs/zoo/zoo.md').read_text()
     assert not (tmp_path / 'runs/small-a').exists()
+
+
+def test_the_score_with_a_crf(small, tmp_path, monkeypatch):
+    """That of `eval --crf`; kept, and computed anew where the file is damaged or older than the
+    weights."""
+    zoo.run_zoo(['two'], small)
+    run = Run('small-c', small.options)
+    with monkeypatch.context() as plain:
+        plain.setattr(zoo, 'evaluate', None)
+        kept = zoo.crf_iu(run)
+    evaluate_and_report(zoo.loaded(run), tmp_path / 'eval', crf=Crf())
+    metrics = json.loads((tmp_path / 'eval/metrics.json').read_text())
+    assert kept == pytest.approx(100 * metrics['mean_iu'], rel=1e-12)
+    assert set(json.loads((run.folder / 'crf.json').read_text())['of']) > {'weights', 'bi_w'}
+    for damage in '{', '{"mean_iu": 1}', '[]':
+        (run.folder / 'crf.json').write_text(damage)
+        assert zoo.crf_iu(run) == kept
+    (run.folder / 'crf.json').write_text((run.folder / 'crf.json').read_text().replace(
+        '"mean_iu": ', '"mean_iu": 1'))
+    os.utime(run.folder / 'crf.json', (1, 1))
+    assert zoo.crf_iu(run) == kept
 
 
 def test_families_that_there_are_not(small, capsys):

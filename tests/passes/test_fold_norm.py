@@ -38,6 +38,10 @@ SITES = {
     'deeplab-v3-resnet101': RESNETS[101] + 6, 'deeplab-v3plus-resnet101': RESNETS[101] + 9,
     'deeplab-v3plus-xception65': 146, 'deeplab-v3plus-mobilenet': 65, 'deeplab-v3plus-drn54': 66,
     'deeplab-v3-mini': 38, 'deeplab-v3plus-mini': 62,
+    # a stem of three convolutions; JPU's three and four separable ones; the head's
+    'fastfcn-resnet50': RESNETS[50] + 2 + 11 + 1, 'fastfcn-resnet50-psp': RESNETS[50] + 2 + 11 + 5,
+    'fastfcn-resnet50-deeplab': RESNETS[50] + 2 + 11 + 7,
+    'fastfcn-mini': 43, 'fastfcn-psp-mini': 47, 'fastfcn-deeplab-mini': 49,
     # a body of 20 or 52, and 13 of the paths, the fusion and the head
     'bisenet-r18': 20 + 13, 'bisenet-r18-mini': 12 + 13, 'bisenet-x39': 52 + 13,
     'bisenet-x39-mini': 22 + 13,

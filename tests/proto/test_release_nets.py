@@ -9,6 +9,7 @@ from google.protobuf import text_format
 
 from fcn_repro.proto import LayerParameter
 from fcn_repro.proto.prototxt import parse_solver, read_net, read_solver
+from fcn_repro.recipe.models import googlenet
 from fcn_repro.recipe.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +132,26 @@ def test_googlenet_is_bvlcs():
     assert [layer.name for layer in fcn[-3:]] == ['score_fr', 'upscore', 'score']
     body = [layer for layer in layers if not layer.name.startswith(('pool5', 'loss3', 'prob'))]
     assert fcn[1:-3] == body[1:]
+
+
+def test_googlenet_learns_by_two_more_classifiers():
+    """As in BVLC's train net: of modules 4a and 4d, at 0.3 of the loss; the body is the deploy
+    net's."""
+    data = {'module': 'digit_layers', 'layer': 'DigitDataLayer', 'param_str': ''}
+    layers = {layer.name: layer for layer in googlenet.classifier(data).layer}
+    for name, module in ('loss1', '4a'), ('loss2', '4d'):
+        pool, conv, fc, drop, scores, loss = (layers[f'{name}/{each}'] for each in (
+            'ave_pool', 'conv', 'fc', 'drop_fc', 'classifier', 'loss'))
+        assert list(pool.bottom) == [f'inception_{module}/output']
+        assert (pool.pooling_param.pool, pool.pooling_param.kernel_size,
+                pool.pooling_param.stride) == (pool.pooling_param.AVE, 5, 3)
+        assert conv.convolution_param.num_output == 128
+        assert [each.inner_product_param.num_output for each in (fc, scores)] == [1024, 1000]
+        assert drop.dropout_param.dropout_ratio == pytest.approx(0.7)
+        assert list(loss.loss_weight) == pytest.approx([0.3])
+    further = {name for name in layers if name.startswith(('loss1', 'loss2'))}
+    assert set(layers) - further == {layer.name for layer in googlenet.classifier().layer} - \
+        {'prob'} | {'loss', 'accuracy'}
 
 
 def test_vgg16_is_its_authors():

@@ -1,6 +1,7 @@
 """FCN's successors: nets equal their authors' files layer for layer, parameters and multiply-adds
 are those counted from these files, and each miniature has every block of its net and learns."""
 
+import ast
 import json
 import re
 from dataclasses import replace
@@ -16,6 +17,7 @@ from fcn_repro.paper.zoo import facts_of_stage
 from fcn_repro.proto.netspec import L, NetSpec, net_text
 from fcn_repro.proto.prototxt import parse_net, read_net, read_solver, read_text
 from fcn_repro.recipe.models import FAMILIES, MODELS, ZOO, dilation, icnet, pspnet
+from fcn_repro.recipe.models.mini import SCENE
 from fcn_repro.recipe.stages import STAGES, shipped
 from fcn_repro.viewer.describe import describe
 from fcn_repro.viewer.reading import parse_source
@@ -206,8 +208,7 @@ def test_context_modules_begin_as_the_identity():
     ('deeplab-v2-vgg-mini', 'deeplab-v2-vgg16'), ('deeplab-v2-mini', 'deeplab-v2-resnet101'),
     ('deeplab-v2-single-mini', 'deeplab-v2-resnet101-single'), ('pspnet-mini', 'pspnet101-voc'),
     ('icnet-mini', 'icnet-cityscapes'), ('dilation-front-mini', 'dilation-front-voc'),
-    ('dilation-mini', 'dilation8-camvid'),
-    ('dilation-large-mini', 'dilation8-voc')])
+    ('dilation-mini', 'dilation8-camvid'), ('dilation-large-mini', 'dilation8-voc')])
 def test_a_miniature_has_every_block(mini, full):
     """All layers of the full net but repetitions of ResNets' blocks, and a Power in front."""
     names, wanted = ({layer.name for layer in read_net(shipped(name) / 'train.prototxt')
@@ -306,6 +307,25 @@ def test_a_pspnet_for_data_of_ones_own_has_its_size():
     assert model.settings['shape'] == (1, 3, 105, 137)
     assert "crop\\': (105, 137)" in model.files()['train.prototxt']
     assert "padded\\': (105, 137)" in model.files()['val.prototxt']
+
+
+@pytest.mark.parametrize('size, crop', [((100, 130), (100, 130)), ((375, 500), SCENE)])
+def test_crops_of_data_of_ones_own(size, crop):
+    """As large as its images, at most as a scene."""
+    model = MODELS['refinenet-mini'].on_data(3, 'mine', size=size, val_images=2)
+    assert ast.literal_eval(model.train['param_str'])['crop'] == crop
+
+
+@pytest.mark.parametrize('name', [entry.stage for entry in ZOO
+                                  if STAGES[entry.stage].parent is None])
+def test_a_miniature_without_a_parent_sees_whole_digits(name):
+    """Its scenes are neither cut smaller nor mirrored, as their digits would be."""
+    (reader,) = (layer for layer in read_net(shipped(name) / 'train.prototxt').message.layer
+                 if layer.top[:] == ['data', 'label'])
+    params = ast.literal_eval(reader.python_param.param_str)
+    crop = params.get('crop', SCENE)
+    assert crop[0] >= SCENE[0] and crop[1] >= SCENE[1] and not params.get('mirror')
+    assert params['batch_size'] > 1         # images whose statistics batch normalisation takes
 
 
 # ---- the registry --------------------------------------------------------------------------------

@@ -90,6 +90,14 @@ def dropout_of_channels(draw):
 
 
 @st.composite
+def dropout_of_windows(draw):
+    window = draw(st.sampled_from([[3], [1, 3], [3, 5], [5]]))
+    places = window[0] ** 2 if len(window) == 1 else window[0] * window[1]
+    x = distinct([ints(draw, 1, 2), places * ints(draw, 1, 2), ints(draw, 1, 3), ints(draw, 1, 3)])
+    return Case('Dropout', [x], {'fcn_repro_param': {'window': window}})
+
+
+@st.composite
 def crop(draw):
     rank = ints(draw, 1, 5)
     axis = ints(draw, -rank, rank - 1)
@@ -192,6 +200,27 @@ def softmax_with_loss(draw):
 
 
 @st.composite
+def softmax_with_targets(draw):
+    """Probabilities or sets of classes, one position void; or labels that those around relax."""
+    shape = [ints(draw, 1, 3) for _ in range(4)]
+    x, tops = distinct(shape), ints(draw, 1, 2)
+    own = {'class_weight': [1.5 * c for c in range(shape[1])]} if draw(st.booleans()) else {}
+    given = distinct(shape, 1)
+    way = draw(st.sampled_from(['PROBABILITIES', 'SETS', 'relax']))
+    if way == 'relax':
+        given = (torch.arange(x[:, :1].numel()) * 7 % shape[1]).view(x[:, :1].shape).double()
+        own['relax'] = draw(st.sampled_from([3, 5]))
+    else:
+        given = given.mul(3).softmax(1) if way == 'PROBABILITIES' else (given > 0).double()
+        given[0, :, 0, 0] = 0
+        own['targets'] = way
+    return Case('SoftmaxWithLoss', [x, given], {
+        'loss_weight': [1, 0][:tops], 'loss_param': {
+            'normalization': draw(st.sampled_from(['FULL', 'VALID', 'BATCH_SIZE', 'NONE']))},
+        'fcn_repro_param': own}, tops)
+
+
+@st.composite
 def accuracy(draw):
     x, labels, axis = scores_and_labels(draw)
     return Case('Accuracy', [x, labels], {'accuracy_param': {
@@ -239,7 +268,7 @@ CASES = {
     'Convolution': convolution(),
     'Crop': crop(),
     'Deconvolution': deconvolution(),
-    'Dropout': st.one_of(unary('Dropout'), dropout_of_channels()),
+    'Dropout': st.one_of(unary('Dropout'), dropout_of_channels(), dropout_of_windows()),
     'DummyData': dummy_data(),
     'Eltwise': several('Eltwise', eltwise_param=st.fixed_dictionaries({
         'operation': st.sampled_from(['SUM', 'PROD', 'MAX']), 'stable_prod_grad': st.booleans()})),
@@ -254,7 +283,7 @@ CASES = {
     'Scale': broadcast('Scale', 'scale_param'),
     'Silence': several('Silence', tops=0),
     'Softmax': softmax(),
-    'SoftmaxWithLoss': softmax_with_loss(),
+    'SoftmaxWithLoss': st.one_of(softmax_with_loss(), softmax_with_targets()),
     'Split': split(),
 }
 REFERENCES, REFUSED = {}, []

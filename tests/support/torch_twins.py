@@ -26,6 +26,10 @@ class Twin:
     frozen: bool = True
     eps: float = 1e-5
     modules: dict = field(default_factory=dict)
+    inputs = (3,)       # channels of each image
+
+    def images(self, *size):
+        return [torch.zeros(1, channels, *size) for channels in self.inputs]
 
     def module(self, name, make, x):
         if name not in self.modules:
@@ -62,13 +66,13 @@ class Twin:
     def count(self, size=65):
         """Its learnable parameters, without memory for them."""
         with torch.device('meta'):
-            self(torch.empty(1, 3, size, size))
+            self(*self.images(size, size))
         return sum(value.numel() for value in self.parameters().values())
 
     def filled(self, size, seed=0):
         """The twin with weights that keep values about as large, made for images of this size."""
         with torch.no_grad():
-            self(torch.zeros(1, 3, *size))
+            self(*self.images(*size))
             generator = torch.Generator().manual_seed(seed)
             for name, value in self.state().items():
                 if name.endswith('running_var'):

@@ -5,6 +5,7 @@ Layers, widths and recipe are those of the authors' release (ycszen/TorchSeg,
 model/bisenet/cityscapes.bisenet.R18 and .X39).
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,7 +21,8 @@ from .parts import softmax_loss, start
 
 CROP = 1024
 TENFOLD = 10                    # the rate of the fusion and the heads
-BODIES = {'resnet18': partial(resnet, blocks=RESNET18, block=basic), 'xception39': xception39}
+BODIES: dict[str, Callable] = {'resnet18': partial(resnet, blocks=RESNET18, block=basic),
+                               'xception39': xception39}
 
 
 def plain(to: Normed, bottom, name: str, width: int):

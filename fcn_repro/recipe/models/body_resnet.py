@@ -10,6 +10,8 @@ from .normed import Normed
 RESNET18 = 2, 2, 2, 2
 RESNETS = {'resnet50': (3, 4, 6, 3), 'resnet101': (3, 4, 23, 3), 'resnet152': (3, 8, 36, 3)}
 EXPANSION = 4
+WIDTHS = (64, 128, 256, 512)     # of the bottlenecks
+DEEP = (64, 64, 128)             # a deep stem
 
 
 def bottleneck(to: Normed, bottom, name: str, width: int, *, stride: int = 1, dilation: int = 1,
@@ -48,21 +50,34 @@ def group(to: Normed, bottom, name: str, width: int, count: int, *, stride: int 
     return bottom
 
 
-def resnet(to: Normed, data, blocks: tuple[int, ...] = RESNETS['resnet101'], *, stem: int = 64,
-           widths: tuple[int, ...] = (64, 128, 256, 512), stride: int = 32,
+def stem_of(to: Normed, data, stem: int | tuple[int, ...]):
+    """What comes before the pooling: conv1, 7x7 of `stem` channels, or, for several numbers, 3x3
+    convolutions conv1_1, conv1_2, … (a deep stem); the first halves the size."""
+    if isinstance(stem, int):
+        return to.conv(data, 'conv1', stem, 7, stride=2)
+    for i, width in enumerate(stem, 1):
+        data = to.conv(data, f'conv1_{i}', width, 3, stride=2 if i == 1 else 1)
+    return data
+
+
+def pooled(to: Normed, bottom, name: str = 'pool1'):
+    """The pooling behind the stem."""
+    top = to.n[f'{to.prefix}{name}'] = L.Pooling(bottom, pool=P.Pooling.MAX, kernel_size=3,
+                                                 stride=2, pad=1, round_mode=P.Pooling.FLOOR)
+    return top
+
+
+def resnet(to: Normed, data, blocks: tuple[int, ...] = RESNETS['resnet101'], *,
+           stem: int | tuple[int, ...] = 64, widths: tuple[int, ...] = WIDTHS, stride: int = 32,
            grid: tuple[int, ...] = (), late: bool = False, block: Callable = bottleneck):
     """The four groups layer1 to layer4 on an image; returns their tops, at strides 4 to 32.
 
-    stem: channels of the first 7x7 convolution. stride: what the last ones have at most: beyond it
-    convolutions are dilated instead, by the strides left out. grid: multi-grid of layer4. late:
-    the first block of a dilated group still has the dilation before it (torchvision's way). block:
-    bottleneck, or basic for ResNet-18 and -34, whose first group has no projection where its width
-    is the stem's.
+    stem: of stem_of. stride: what the last ones have at most: beyond it convolutions are dilated
+    instead, by the strides left out. grid: multi-grid of layer4. late: the first block of a dilated
+    group without one still has the dilation before it (torchvision's way). block: bottleneck, or
+    basic for ResNet-18 and -34, whose first group has no projection where its width is the stem's.
     """
-    top = to.conv(data, 'conv1', stem, 7, stride=2)
-    name = f'{to.prefix}pool1'
-    top = to.n[name] = L.Pooling(top, pool=P.Pooling.MAX, kernel_size=3, stride=2, pad=1,
-                                 round_mode=P.Pooling.FLOOR)
+    top = pooled(to, stem_of(to, data, stem))
     tops, now, dilation = [], 4, 1
     for k, (width, count) in enumerate(zip(widths, blocks, strict=True), 1):
         by, before = (1 if k == 1 else 2), dilation
@@ -70,7 +85,8 @@ def resnet(to: Normed, data, blocks: tuple[int, ...] = RESNETS['resnet101'], *, 
             by, dilation = 1, dilation * by
         now *= by
         top = group(to, top, f'layer{k}', width, count, stride=by, dilation=dilation,
-                    first=before if late else None, grid=grid if k == len(widths) else (),
+                    first=before if late and not (grid and k == len(widths)) else None,
+                    grid=grid if k == len(widths) else (),
                     block=block, projected=k > 1 or block is bottleneck or stem != width)
         tops.append(top)
     return tops

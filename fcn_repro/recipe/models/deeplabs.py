@@ -20,11 +20,11 @@ AUTHORS = ("the authors' nets and solvers (DeepLab-Context2) in the current form
 
 def crop_data(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
               crop: tuple[int, int], batch: int, scale: tuple[float, float] = (1, 1),
-              mean: tuple[float, float, float] = MEAN) -> dict[str, str]:
-    """Data settings of random crops, mirrored and scaled, from a folder laid out as VOC's. size: of
-    its images, which crops do not depend on."""
+              mean: tuple[float, float, float] = MEAN, mirror: bool = True) -> dict[str, str]:
+    """Data settings of random crops, scaled and perhaps mirrored, from a folder laid out as VOC's.
+    size: of its images, which crops do not depend on."""
     return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
-                       mean=mean, crop=crop, scale=scale, mirror=True, batch_size=batch)
+                       mean=mean, crop=crop, scale=scale, mirror=mirror, batch_size=batch)
 
 
 def padded_data(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
@@ -55,14 +55,19 @@ SCENE = {'classes': 11, 'weight_filler': MSRA, 'input_scale': 0.01, 'shape': (1,
 NARROW: dict[str, Any] = {**SCENE, 'widths': (8, 16, 32, 64, 64), 'fc': 128, 'dropout': 0.1}
 RESIDUAL: dict[str, Any] = {**SCENE, 'blocks': (1, 2, 3, 1), 'widths': (16, 24, 32, 48), 'stem': 16,
                             'batch_stats': True}
+# From random weights, without a classifier before them: crops as large as a scene, for smaller ones
+# cut most digits, and as they are, for a mirrored digit is another one or none
+WHOLE: dict[str, Any] = {'type': 'Adam', 'crop': (257, 321), 'mirror': False}
 
 
 def mini(folder: str, net: Callable, base_lr: float, max_iter: int, batch: int = 4,
-         crop: tuple[int, int] = (193, 225), type: str = 'SGD', **settings) -> Model:
+         crop: tuple[int, int] = (193, 225), mirror: bool = True, type: str = 'SGD',
+         **settings) -> Model:
     """A narrow net on the scenes of digits, by a rate that falls to 0 (poly): crops of `crop`, in
-    batches, and scores of whole images, padded to sides that are a multiple of 32, and 1. type: of
-    the solver. Iterations are for as much time as FCN-8s takes with the stages before it."""
-    train = partial(crop_data, crop=crop, batch=batch, scale=(0.8, 1.25))
+    batches, and scores of whole images, padded to sides that are a multiple of 32, and 1. mirror:
+    half of them. type: of the solver. Iterations are for as much time as FCN-8s takes with the
+    stages before it."""
+    train = partial(crop_data, crop=crop, batch=batch, scale=(0.8, 1.25), mirror=mirror)
     val = partial(padded_data, padded=32)
     recipe = Recipe(base_lr, momentum=0.9, max_iter=max_iter, snapshot=500, normalize=None,
                     policy='poly', type=type, prefix=f'runs/{folder}/train')
@@ -87,10 +92,9 @@ MODELS = {
     'deeplab-v1-msc-mini': mini('deeplab-v1-msc-mini', deeplab.fcn, 3e-3, 500, msc=True, branch=16,
                                 **NARROW),
     'deeplab-v2-vgg-mini': mini('deeplab-v2-vgg-mini', deeplab.aspp, 3e-3, 1900, **NARROW),
-    'deeplab-v2-single-mini': mini('deeplab-v2-single-mini', deeplab_resnet.fcn, 1e-3, 2000,
-                                   type='Adam', scales=False, **RESIDUAL),
-    'deeplab-v2-mini': mini('deeplab-v2-mini', deeplab_resnet.fcn, 1e-3, 1300,
-                            type='Adam', **RESIDUAL),
+    'deeplab-v2-single-mini': mini('deeplab-v2-single-mini', deeplab_resnet.fcn, 1e-3, 1000,
+                                   scales=False, **WHOLE, **RESIDUAL),
+    'deeplab-v2-mini': mini('deeplab-v2-mini', deeplab_resnet.fcn, 1e-3, 700, **WHOLE, **RESIDUAL),
 }
 INIT = 'init.caffemodel'        # the authors', VGG16 with fc6 and fc7 of the net's shapes
 RESNET = 'ResNet-101-model.caffemodel'

@@ -13,9 +13,9 @@ from .body_drn import drn
 from .body_mobilenet import mobilenet
 from .body_resnet import RESNETS, resnet
 from .body_xception import xception
+from .mini import SCENE
 from .model import Model, Recipe, voc_data
 from .normed import FORK, RELU, RELU6, Normed, classifier, loss
-from .own import own_data
 from .parts import python_data, start
 
 RATES = (6, 12, 18)         # at stride 16; twice these at 8
@@ -173,7 +173,8 @@ XCEPTION_MINI = {'stem': (12, 24), 'entry': (32, 48, 96), 'middle': 2,
 SMALL = {'width': 48, 'rates': (2, 4, 6), 'norm': {'fraction': 0.95}}
 MINIS: dict[str, dict[str, Any]] = {
     'deeplab-v3-mini': {**SMALL, 'body_settings': RESNET_MINI},
-    'deeplab-v3plus-mini': {**SMALL, 'body': 'xception', 'body_settings': XCEPTION_MINI,
+    'deeplab-v3plus-mini': {**SMALL, 'max_iter': 1000, 'body': 'xception',
+                            'body_settings': XCEPTION_MINI,
                             'separable': True, 'decoder': {'low_width': 16}, 'refinements': 2,
                             'norm': {'fraction': 0.95, 'decay_depthwise': False}},
 }
@@ -181,15 +182,20 @@ MINIS: dict[str, dict[str, Any]] = {
 
 def mini_crops(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
                recolour: float | None = None, rotate: float = 0) -> dict[str, str]:
-    """Data settings of the own nets' crops, as they are coloured unless recolour says otherwise."""
-    return own_data(voc_dir, split, size, largest=(192, 224), crops=4, recolour=recolour or 0,
-                    rotate=rotate)
+    """Data settings of crops as large as the images, at most as a scene: of smaller ones few digits
+    are whole, and a mirrored digit is another one or none."""
+    crop = SCENE if size is None else tuple(map(min, size, SCENE))
+    return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
+                       mean=MEAN, crop=crop, scale=(0.8, 1.25), mirror=False,
+                       recolour=recolour or 0, batch_size=4,
+                       **({'rotate': rotate} if rotate else {}))
 
 
-def mini(name: str, net: Callable = net, **settings) -> Model:
+def mini(name: str, net: Callable = net, max_iter: int = 1500, **settings) -> Model:
     """A small net by the recipe of the own nets, on the digit scenes until a VOC folder is given;
-    longer than they are trained, as its scores are coarser."""
-    recipe = Recipe(2e-3, momentum=0.9, max_iter=2000, snapshot=500, normalize=True,
+    longer than they are trained, as its scores are coarser. max_iter: for about five minutes of one
+    thread."""
+    recipe = Recipe(2e-3, momentum=0.9, max_iter=max_iter, snapshot=500, normalize=True,
                     weight_decay=1e-4, policy='poly', type='Adam', prefix=f'runs/{name}/train')
     return Model(net, {'classes': 11, 'shape': (1, 3, 224, 288), **settings},
                  mini_crops(str(FOLDER), 'train'), voc_data(str(FOLDER), 'val'), 100, (recipe,),

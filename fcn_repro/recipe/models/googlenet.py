@@ -27,14 +27,15 @@ AUXILIARY_LOSS = 0.3
 STDS = (0.03, 0.09, 0.03, 0.2, 0.03, 0.1)       # of the fillers, as in INCEPTIONS
 
 
-def fillers(std: float, weight_filler: dict | None) -> dict:
-    """BVLC's, or weight_filler and biases of 0. Xavier's does not read its std, which is written
-    all the same."""
-    return {'weight_filler': weight_filler or {'type': 'xavier', 'std': std},
+def fillers(std: float | None, weight_filler: dict | None) -> dict:
+    """BVLC's, or weight_filler and biases of 0. Xavier's does not read its std, which BVLC's deploy
+    net has all the same."""
+    xavier = {'type': 'xavier'} if std is None else {'type': 'xavier', 'std': std}
+    return {'weight_filler': weight_filler or xavier,
             'bias_filler': {'type': 'constant', 'value': 0 if weight_filler else 0.2}}
 
 
-def conv_relu(n: NetSpec, bottom, name: str, num_output: int, kernel: int, std: float, *,
+def conv_relu(n: NetSpec, bottom, name: str, num_output: int, kernel: int, std: float | None, *,
               prefix: str, weight_filler: dict | None = None, **extents):
     """n[prefix/name]: a convolution whose padding keeps the size unless `extents` says otherwise,
     and its ReLU in place, prefix/relu_name."""
@@ -103,16 +104,15 @@ def auxiliary(n: NetSpec, name: str, classes: int, width: float, weight_filler: 
     channels, hidden = (max(16, round(each * width)) for each in AUXILIARY)
     n[f'{name}/ave_pool'] = L.Pooling(n[f'inception_{READS[name]}/output'],
                                       pool=P.Pooling.AVE, kernel_size=5, stride=3)
-    top = conv_relu(n, n[f'{name}/ave_pool'], 'conv', channels, 1, 0.08, prefix=name,
+    top = conv_relu(n, n[f'{name}/ave_pool'], 'conv', channels, 1, None, prefix=name,
                     weight_filler=weight_filler)
     n[f'{name}/fc'] = L.InnerProduct(top, num_output=hidden, param=PARAM,
-                                     **fillers(0.02, weight_filler))
+                                     **fillers(None, weight_filler))
     n[f'{name}/relu_fc'] = L.ReLU(n[f'{name}/fc'], in_place=True)
     n[f'{name}/drop_fc'] = L.Dropout(n[f'{name}/fc'], dropout_ratio=0.7, in_place=True)
     n[f'{name}/classifier'] = L.InnerProduct(
         n[f'{name}/fc'], num_output=classes, param=PARAM,
-        weight_filler={'type': 'xavier', 'std': 0.0009765625},
-        bias_filler={'type': 'constant', 'value': 0})
+        weight_filler={'type': 'xavier'}, bias_filler={'type': 'constant', 'value': 0})
     n[f'{name}/loss'] = L.SoftmaxWithLoss(n[f'{name}/classifier'], n.label,
                                           loss_weight=AUXILIARY_LOSS)
 

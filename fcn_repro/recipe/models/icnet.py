@@ -18,9 +18,10 @@ from ...errors import FcnError
 from ...proto.netspec import L, NetSpec, P
 from ..stage import Entry, Stage
 from .deeplabs import crop_data, padded_data
+from .mini import SCENE
 from .model import Model, Recipe
 from .parts import softmax_loss, start
-from .pspnet import BINS, DIALECT, DILATIONS, MSRA, PSP_MEAN, SCENE, Normed, window
+from .pspnet import BINS, DIALECT, DILATIONS, MSRA, PSP_MEAN, Normed, window
 from .vgg import scaled
 
 FULL = 1025, 2049
@@ -58,7 +59,7 @@ def low(n: NetSpec, top, normed: Normed, blocks: Sequence[int], widths: Sequence
 
 def pyramid(n: NetSpec, bottom, name: str, size: tuple[int, int]):
     """The sum of the map and its means in 1, 2x2, 3x3 and 6x6 bins, back at its size."""
-    tops = []
+    tops: list[Any] = []
     for bins in BINS:
         pool = f'{name}_pool{bins}'
         n[pool] = L.Pooling(bottom, pool=P.Pooling.AVE, **window(size, bins, PAIRED.get(bins, 1)))
@@ -86,8 +87,7 @@ def fused(n: NetSpec, name: str, fine, coarse):
 def classify(n: NetSpec, bottom, name: str, classes: int):
     """n[name]: a 1x1 convolution to class scores."""
     n[name] = L.Convolution(bottom, num_output=classes, kernel_size=1, stride=1, weight_filler=MSRA,
-                            param=[{'lr_mult': 1, 'decay_mult': 1},
-                                   {'lr_mult': 2, 'decay_mult': 1}])
+                            param=[{'lr_mult': rate, 'decay_mult': 1} for rate in (1, 2)])
     return n[name]
 
 
@@ -163,7 +163,8 @@ def for_size(size: tuple[int, int]) -> dict[str, Any]:
 
 def whole_crops(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:
     """Data settings of crops as large as the net's images: those of scenes, or of `size`."""
-    return crop_data(voc_dir, split, crop=sides(size or SCENE), batch=4, scale=(0.8, 1.25))
+    return crop_data(voc_dir, split, crop=sides(size or SCENE), batch=4, scale=(0.8, 1.25),
+                     mirror=False)
 
 
 def whole_images(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:

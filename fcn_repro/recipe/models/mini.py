@@ -10,7 +10,8 @@ from .vgg import classifier, fcn
 
 SETTINGS = {'classes': 11, 'widths': (8, 16, 32, 64, 64), 'fc': 512, 'dropout': 0.1,
             'weight_filler': {'type': 'msra'}, 'input_scale': 0.01}
-PIXELS = 256 * 320      # of a scene
+SCENE = 256, 320        # height and width of a scene
+PIXELS = SCENE[0] * SCENE[1]
 LR = {32: 5e-3, 16: 3e-3, 8: 3e-3, 4: 3e-3, 2: 3e-3}    # by stride
 ITERATIONS = {32: 2000, 16: 400, 8: 400, 4: 400, 2: 400}
 

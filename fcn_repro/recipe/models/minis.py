@@ -7,6 +7,7 @@ data.miniatures', in the layouts of the originals.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from ...data.miniatures import KINDS, folder_of
 from ...data.scenes import FOLDER
@@ -18,9 +19,11 @@ from .parts import python_data
 
 # By stride. Rooms take longer than the scenes of digits: after 1000 iterations mean IU was 9
 ITERATIONS = {32: 3000, 16: 600, 8: 600}
-ALEXNET = {'widths': (16, 32, 48, 48, 32), 'fc': 256, 'weight_filler': {'type': 'msra'},
-           'dropout': 0.1, 'input_scale': 0.01}
-GOOGLENET = {'width': 0.125, 'dropout': 0.1, 'input_scale': 0.01, 'weight_filler': {'type': 'msra'}}
+MSRA = {'type': 'msra'}
+ALEXNET: dict[str, Any] = {'widths': (16, 32, 48, 48, 32), 'fc': 256, 'weight_filler': MSRA,
+                           'dropout': 0.1, 'input_scale': 0.01}
+GOOGLENET: dict[str, Any] = {'width': 0.125, 'dropout': 0.1, 'input_scale': 0.01,
+                             'weight_filler': MSRA}
 SEMANTIC, GEOMETRIC = len(KINDS['siftflow'].classes), 3
 HEADS = {'sem': SEMANTIC, 'geo': GEOMETRIC}
 SCALES = {'color': 0.01, 'hha': 0.01, 'depth': 1.}      # of the inputs; depth is in units of 1
@@ -128,7 +131,7 @@ TASKS = tuple(len(task) for task in KINDS['context'].tasks)     # more classes, 
 STRIDES = {32: 'fcn32s', 16: 'fcn16s', 8: 'fcn8s'}
 BEFORE = {16: 32, 8: 16}
 ONE_HEAD = {'sem': ('sem',), 'geo': ('geo',), 'both': ('sem', 'geo')}
-LATE = {'inputs': {'color': 3, 'hha': 3}, 'fusion': vgg.LATE}
+LATE: dict[str, Any] = {'inputs': {'color': 3, 'hha': 3}, 'fusion': vgg.LATE}
 
 MODELS = {
     'mini-alexnet': digit_classifier('mini-alexnet', alexnet.classifier, 227, 3e-3,

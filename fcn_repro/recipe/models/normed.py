@@ -21,8 +21,8 @@ class Normed:
 
     eps, fraction: of the BatchNorms (1 - fraction is what PyTorch calls momentum). frozen: they
     keep their statistics, scales and biases in training. activation: RELU or RELU6.
-    decay_depthwise: whether the weights of depthwise convolutions decay. rate: lr_mult of all
-    that learns. prefix: of all names.
+    decay_depthwise: whether the weights of depthwise convolutions decay. prefix: of all names.
+    rate: factor of the learning rate.
     """
     n: NetSpec
     eps: float = 1e-5
@@ -30,8 +30,8 @@ class Normed:
     frozen: bool = False
     activation: str = RELU
     decay_depthwise: bool = True
-    rate: int = 1
     prefix: str = ''
+    rate: float = 1
 
     def conv(self, bottom, name: str, width: int, kernel: int = 1, *, stride: int = 1,
              dilation: int = 1, pad: int | None = None, group: int = 1, active: bool = True):
@@ -42,9 +42,10 @@ class Normed:
             ('stride', stride), ('dilation', dilation), ('group', group)) if value != 1}
         if pad or (pad is None and kernel > 1):
             given['pad'] = dilation * (kernel // 2) if pad is None else pad
-        decay = int(group == 1 or self.decay_depthwise)
-        if (self.rate, decay) != (1, 1):
-            given['param'] = [{'lr_mult': self.rate, 'decay_mult': decay}]
+        if group > 1 and not self.decay_depthwise:
+            given['param'] = self.rated(UNDECAYED)
+        elif self.rate != 1:
+            given['param'] = self.rated(WEIGHT)
         top = self.n[f'{self.prefix}{name}'] = L.Convolution(bottom, **given)
         top = self.norm(top, name)
         return self.active(top, name) if active else top
@@ -60,10 +61,14 @@ class Normed:
             own = {'fcn_repro_param': {'synchronised': True}}
         name = f'{self.prefix}{name}'
         top = self.n[f'{name}_bn'] = L.BatchNorm(top, in_place=True, batch_norm_param=more, **own)
-        param = 2 * (FIXED if self.frozen else [{'lr_mult': self.rate, 'decay_mult': 0}])
+        param = 2 * (FIXED if self.frozen else self.rated(UNDECAYED))
         top = self.n[f'{name}_scale'] = L.Scale(top, in_place=True, param=param,
                                                 scale_param={'bias_term': True})
         return top
+
+    def rated(self, param: list[dict]) -> list[dict]:
+        """param at this rate."""
+        return [{**each, 'lr_mult': self.rate * each['lr_mult']} for each in param]
 
     def active(self, top, name: str, in_place: bool = True):
         """The activation, as NAME_relu."""
@@ -94,14 +99,25 @@ class Normed:
         return self.n[f'{self.prefix}{name}']
 
 
-def loss(n: NetSpec, normalize: bool) -> None:
-    """The loss of `score` over the pixels that are not void."""
-    n.loss = L.SoftmaxWithLoss(n.score, n.label, loss_param={
+def dropped(n: NetSpec, bottom, name: str, ratio: float):
+    """Whole channels dropped, as NAME, in place; the bottom itself for a ratio of 0."""
+    if ratio:
+        bottom = n[name] = L.Dropout(bottom, in_place=True, dropout_ratio=ratio,
+                                     fcn_repro_param={'per_channel': True})
+    return bottom
+
+
+def loss(n: NetSpec, normalize: bool, scores: str = 'score', name: str = 'loss',
+         weight: float = 1) -> None:
+    """The loss of `scores`, as NAME, over the pixels that are not void."""
+    weighed = {} if weight == 1 else {'loss_weight': weight}
+    n[name] = L.SoftmaxWithLoss(n[scores], n.label, **weighed, loss_param={
         'normalize': normalize, 'ignore_label': 255})
 
 
-def classifier(bottom, classes: int, kernel: int = 1):
-    """The convolution to class scores, with a bias."""
+def classifier(bottom, classes: int, kernel: int = 1, rate: float = 1):
+    """The convolution to class scores, with a bias; rate: factor of the learning rate."""
     return L.Convolution(bottom, num_output=classes, kernel_size=kernel, pad=kernel // 2,
-                         param=[*WEIGHT, {'lr_mult': 2, 'decay_mult': 0}],
+                         param=[{'lr_mult': rate, 'decay_mult': 1},
+                                {'lr_mult': 2 * rate, 'decay_mult': 0}],
                          weight_filler={'type': 'gaussian', 'std': 0.01})

@@ -17,6 +17,7 @@ from ...errors import FcnError
 from ...proto.netspec import L, NetSpec, P
 from ..stage import Entry, Stage
 from .deeplabs import crop_data, padded_data
+from .mini import SCENE
 from .model import Model, Recipe
 from .parts import softmax_loss, start
 from .vgg import scaled
@@ -204,7 +205,8 @@ def for_size(size: tuple[int, int]) -> dict[str, Any]:
 
 def whole_crops(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:
     """Data settings of crops as large as the net's images: those of scenes, or of `size`."""
-    return crop_data(voc_dir, split, crop=sides(size or SCENE), batch=4, scale=(0.8, 1.25))
+    return crop_data(voc_dir, split, crop=sides(size or SCENE), batch=4, scale=(0.8, 1.25),
+                     mirror=False)
 
 
 def whole_images(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:
@@ -212,7 +214,6 @@ def whole_images(voc_dir: str, split: str, size: tuple[int, int] | None = None) 
     return padded_data(voc_dir, split, padded=sides(size or SCENE))
 
 
-SCENE = 256, 320        # pixels of a scene
 MINI = {'classes': 11, 'blocks': (1, 2, 3, 3), 'widths': (8, 16, 24, 32), 'stem': (16, 16, 16),
         'head': 32, 'auxiliary': 32, 'input_scale': 0.01, 'frozen': False,
         'shape': (1, 3, *sides(SCENE))}
@@ -223,7 +224,7 @@ MODELS = {
     'pspnet101-cityscapes': full(101, '../data/cityscapes', 713, 500, 90000, classes=19),
     'pspnet-mini': Model(net, MINI, whole_crops(str(FOLDER), 'train'),
                          whole_images(str(FOLDER), 'val'), 100, (replace(
-                             Recipe(1e-3, momentum=0.9, max_iter=1000, snapshot=500, normalize=None,
+                             Recipe(1e-3, momentum=0.9, max_iter=800, snapshot=400, normalize=None,
                                     weight_decay=1e-4, policy='poly', type='Adam'),
                              prefix='runs/pspnet-mini/train'),), whole_crops, phased=True,
                          val_data=whole_images, sized=for_size),

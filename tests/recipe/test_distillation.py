@@ -1,0 +1,162 @@
+"""Pixel-wise distillation: the nets that recipe.distillation makes, their loss and their gradients
+against torch, and teachers that do not fit."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from texts import FILE, conv, image, inputs, layer
+
+from fcn_repro.errors import FcnError
+from fcn_repro.formats.atomic import write_text
+from fcn_repro.formats.weights import LayerBlobs, Weights, read_weights
+from fcn_repro.net import Net
+from fcn_repro.proto.netspec import net_text
+from fcn_repro.proto.prototxt import filter_net, parse_net, parse_solver, read_net
+from fcn_repro.recipe.distillation import DISTILLATION, TEACHER, teach, with_teacher
+from fcn_repro.recipe.stages import shipped
+from fcn_repro.solver import Solver
+
+DATA = inputs(data=(2, 3, 6, 7), label=(2, 1, 6, 7))
+LOSS = layer('SoftmaxWithLoss', 'loss', 'score label', 'loss')
+STUDENT = DATA + conv('score', 'data', num_output=4) + LOSS
+TEACHING = (inputs(data=(1, 3, 9, 9)) + conv('c', 'data', num_output=6, kernel=3,
+                                             field='pad: 1')
+            + layer('Dropout', 'drop', 'c', 'c')
+            + layer('BatchNorm', 'bn', 'c', 'bn') + conv('score', 'bn', num_output=4))
+
+
+def made(student=STUDENT, teacher=TEACHING, **how):
+    return with_teacher(parse_net(student, FILE), parse_net(teacher, 'teacher.prototxt'), 'score',
+                        **how)
+
+
+def weights_of(net):
+    return Weights([LayerBlobs(name, [blob.data.numpy().copy() for blob in blobs], '')
+                    for name, blobs in net.params.items()], 'teacher.caffemodel', 'caffemodel', {})
+
+
+def taught(**how):
+    """(the student's net with its teacher, the teacher's net), random weights."""
+    teacher = Net.of(parse_net(TEACHING, FILE), 'TEST', seed=3)
+    mean, variance, count = (blob.data for blob in teacher.params['bn'])
+    mean.copy_(torch.arange(6.))
+    variance.copy_(torch.arange(1., 7))
+    count.fill_(2)
+    net = Net.of(made(**how), 'TRAIN', seed=1)
+    assert sorted(teach(net, weights_of(teacher))) == sorted(TEACHER + n for n in teacher.params)
+    return net, teacher
+
+
+def given():
+    return {'data': image(2, 3, 6, 7), 'label': torch.arange(84.).view(2, 1, 6, 7) * 7 % 4}
+
+
+def test_the_loss_is_the_cross_entropy_with_the_teacher():
+    """Its Dropout does not drop and its BatchNorm has its own statistics."""
+    net, teacher = taught(weight=2.5)
+    x = given()
+    q = teacher.forward(data=x['data'])['score'].softmax(1)
+    weight, bias = (blob.data.clone().requires_grad_() for blob in net.params['score'])
+    scores = F.conv2d(x['data'], weight, bias)
+    soft = F.cross_entropy(scores, q, reduction='sum') / 84
+    hard = F.cross_entropy(scores, x['label'][:, 0].long())
+    found = net.forward(**x)
+    torch.testing.assert_close(found[DISTILLATION], soft.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found['loss'], hard.detach(), rtol=1e-5, atol=1e-6)
+    net.backward()
+    (hard + 2.5 * soft).backward()
+    for blob, mine in zip(net.params['score'], (weight, bias), strict=True):
+        torch.testing.assert_close(blob.diff, mine.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_the_teacher_learns_nothing(tmp_path):
+    net, _ = taught()
+    x = given()
+    solver = Solver(parse_solver(
+        f'net_param {{ {made().message} }} base_lr: 0.01 momentum: 0.9 weight_decay: 0.1 '
+        'lr_policy: "fixed" max_iter: 3', FILE), prefix=tmp_path / 's', seed=1)
+    for name, blobs in net.params.items():
+        for ours, other in zip(solver.net.params[name], blobs, strict=True):
+            ours.data.copy_(other.data)
+    for name, tensor in x.items():
+        solver.net.blobs[name].data[...] = tensor
+    solver.step(3)
+    for name, blobs in net.params.items():
+        for ours, other in zip(solver.net.params[name], blobs, strict=True):
+            assert torch.equal(ours.data, other.data) == name.startswith(TEACHER), name
+
+
+def test_the_steps_of_the_page(tmp_path):
+    """docs/successors.md: from files to a snapshot that the student's deploy net takes."""
+    teacher = Net.of(parse_net(TEACHING, FILE), 'TEST', seed=3)
+    teacher.save(tmp_path / 'weights.caffemodel.h5')
+    for name, text in (('train', STUDENT), ('deploy', TEACHING)):
+        (tmp_path / f'{name}.prototxt').write_text(text)
+    net = with_teacher(*(read_net(tmp_path / f'{name}.prototxt') for name in ('train', 'deploy')),
+                       score='score')
+    write_text(net_text(net.message), tmp_path / 'distilled.prototxt')
+    (tmp_path / 'solver.prototxt').write_text(
+        'train_net: "distilled.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 2')
+    solver = Solver(tmp_path / 'solver.prototxt', prefix=tmp_path / 's', seed=1)
+    teach(solver.net, read_weights(tmp_path / 'weights.caffemodel.h5'))
+    for name, tensor in given().items():
+        solver.net.blobs[name].data[...] = tensor
+    solver.step(2)
+    deploy = Net.of(parse_net(STUDENT.replace(LOSS, ''), FILE), 'TEST')
+    deploy.copy_from(solver.snapshot()[0])
+    assert torch.equal(deploy.params['score'][0].data, solver.net.params['score'][0].data)
+    assert torch.equal(solver.net.params['teacher_c'][0].data, teacher.params['c'][0].data)
+
+
+def test_the_teacher_reads_the_data_as_they_come():
+    """Before an in-place layer of the student; other layers keep their lines."""
+    student = DATA + layer('Power', 'half', 'data', 'data', 'power_param { scale: 0.5 }') + conv(
+        'score', 'data', num_output=4) + LOSS
+    text = made(student)
+    names = [each.name for each in text.message.layer]
+    assert names == ['data', 'teacher_c', 'teacher_drop', 'teacher_bn', 'teacher_score', 'label',
+                     'half', 'score', 'loss', 'teacher_prob', 'teacher_loss']
+    assert text.lines[names.index('half')] == 3 and text.lines[names.index('teacher_c')] is None
+
+
+def test_shipped_nets_teach_each_other():
+    """FCN-8s teaches FCN-32s; nothing of it learns, and a second teacher is refused."""
+    student, teacher = (read_net(shipped(stage) / file) for stage, file in (
+        ('mini-fcn32s', 'train.prototxt'), ('mini-fcn8s', 'deploy.prototxt')))
+    text = with_teacher(student, teacher, 'score')
+    added = [each for each in text.message.layer if each.name.startswith(TEACHER)]
+    assert len(added) == len(teacher.message.layer) - 1 + 2
+    assert all(param.lr_mult == param.decay_mult == 0 for each in added for param in each.param)
+    assert [each for each in text.message.layer if each not in added] == list(
+        filter_net(student, 'TRAIN').message.layer)
+    assert all(each.param for each in added if each.type == 'Convolution')
+    with pytest.raises(FcnError, match='already'):
+        with_teacher(text, teacher, 'score')
+
+
+@pytest.mark.parametrize('student, teacher, parts', [
+    (DATA + conv('score', 'data', num_output=5) + LOSS, TEACHING,
+     ('4 classes', 'student 5', 'same classes')),
+    (DATA + conv('score', 'data', num_output=4), TEACHING, ('no SoftmaxWithLoss',)),
+    (STUDENT, TEACHING.replace('"score"', '"out"'), ("no blob 'score'",)),
+    (STUDENT, TEACHING.replace('"data"', '"image"'), ("reads 'image'", 'the student has not')),
+    (STUDENT.replace('name: "score"', 'name: "teacher_s"'), TEACHING, ("'teacher_", 'already')),
+])
+def test_teachers_that_do_not_fit(student, teacher, parts):
+    with pytest.raises(FcnError) as caught:
+        made(student, teacher)
+    assert caught.value.do and caught.value.file
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_a_teacher_of_another_dialect():
+    with pytest.raises(FcnError, match='of the dialect bvlc and a teacher of pspnet'):
+        with_teacher(parse_net(STUDENT, FILE), parse_net(TEACHING, FILE, 'pspnet'), 'score')
+
+
+def test_weights_of_another_net():
+    net, teacher = taught()
+    weights = weights_of(teacher)
+    with pytest.raises(FcnError, match="lack 'bn'"):
+        teach(net, Weights([each for each in weights.layers if each.name != 'bn'],
+                           'other.caffemodel', 'caffemodel', {}))
