@@ -19,6 +19,7 @@ PLACES = 1024       # of the top, over all images: with more, repacking filters 
 SMALL = 3           # sides of the kernels that cuDNN is quick with
 NARROW = torch.float16, torch.bfloat16
 WIDTH = 8           # channels that its kernels for those types read at once
+REGISTER = 16       # float32 numbers of an AVX-512 register
 IMAGE_CHANNELS = 4  # of an image at most, and what outputs are a multiple of
 
 
@@ -54,6 +55,8 @@ class Conv2d:
                 x, weight = aligned(x, weight)
             if fused:
                 return conv_relu(x, weight, bias, *how)
+            if strided_1x1(x, weight, stride, pad, group):
+                x, how = x[:, :, ::stride[0], ::stride[1]], ((1, 1), pad, dilation, group)
             y = F.conv2d(x, weight, bias, *how)
         return y.relu_() if relu else y
 
@@ -93,6 +96,15 @@ def ours(x, weight):
     if x.dtype == torch.bfloat16:
         return not torch.is_grad_enabled() and has_avx512_bf16()
     return x.dtype == torch.float32
+
+
+def strided_1x1(x, weight, stride, pad, group):
+    """Whether the places that a 1x1 convolution reads are better taken out first: torch 2.13's
+    gradient of such filters writes beyond its memory on the CPU where they have fewer channels than
+    a register has numbers and there are several threads (its forward pass has the same bits)."""
+    return x.is_cpu and max(stride) > 1 and weight.shape[2:] == (1, 1) \
+        and weight.shape[1] < REGISTER and group == 1 and max(pad) == 0 \
+        and torch.is_grad_enabled()
 
 
 def gpu_winograd(x, weight, precision):

@@ -1,5 +1,10 @@
 """Which way a 2-D convolution takes, that each gives the values of F.conv2d, and what is kept."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import texts
 import torch
@@ -22,6 +27,37 @@ CONV = texts.inputs(data=(1, 16, 32, 32)) + texts.conv('c', 'data', num_output=3
                                                        field='pad: 1')
 ON = {'winograd': True, 'gemm': True, 'prepack': True}
 PLAIN = (1, 1), (0, 0), (1, 1), 1
+
+
+STRIDED = """
+import torch
+from fcn_repro.layers import RunState
+from fcn_repro.ops.conv import Conv2d
+from fcn_repro.proto import TRAIN
+
+torch.set_num_threads(2)
+last = {'memory_format': torch.channels_last}
+for _ in range(8):
+    x = torch.randn(4, 12, 48, 56).to(**last).requires_grad_()
+    weight = torch.randn(16, 12, 1, 1).to(**last).requires_grad_()
+    y = Conv2d(RunState(TRAIN))(x, weight, None, (2, 2), (0, 0), (1, 1), 1)
+    up = torch.randn_like(y)
+    y.backward(up)
+    rows = [t.detach().double().movedim(1, 0).flatten(1) for t in (up, x[:, :, ::2, ::2])]
+    assert (weight.grad.view(16, 12) - rows[0] @ rows[1].T).abs().max() < 1e-2
+    assert torch.equal(y, torch.nn.functional.conv2d(x.detach(), weight.detach(), stride=2))
+    assert not x.grad[:, :, 1::2].any() and x.grad[:, :, ::2, ::2].any()
+print('whole')
+"""
+
+
+def test_strided_1x1_filters_learn_within_their_memory():
+    """torch's own gradient of these writes beyond it; glibc's checks end such a process."""
+    debug = Path('/lib/x86_64-linux-gnu/libc_malloc_debug.so.0')
+    more = {'LD_PRELOAD': str(debug), 'MALLOC_CHECK_': '3'} if debug.exists() else {}
+    done = subprocess.run([sys.executable, '-c', STRIDED], capture_output=True, text=True,
+                          env=os.environ | more)
+    assert (done.returncode, done.stdout) == (0, 'whole\n'), done.stderr
 
 
 @pytest.fixture
