@@ -124,8 +124,9 @@ SIFTFLOW = (
     Line(SEMANTIC, mini='mini-siftflow-fcn16s-sem'),
     Line(GEOMETRIC, mini='mini-siftflow-fcn16s-geo', head=SCORE),
 )
-SLOW_HEADS = ('With two losses the net is at the edge of learning in its 3,000 iterations: two runs '
-              'of one seed, in one thread and in two, ended at 10 and 57 mean IU (docs/paper.md).')
+SLOW_HEADS = ('With two losses the net is at the edge of learning in its 3,000 iterations: two '
+              'runs of one seed, in one thread and in two, ended at 10 and 57 mean IU '
+              '(docs/paper.md).')
 TABLE5_CLAIMS = (
     Claim('one net with two heads labels as well as a net for the semantic labels alone',
           SEMANTIC, TWO, no_gain=True, why=SLOW_HEADS),

@@ -29,6 +29,7 @@ OTHERS = {
     'dilation.*': {file: {'UpCropLoss': 1, 'UpCropLabels': 1} for file in ('train', 'val')},
     # the auxiliary loss, too
     'pspnet.*': {'train': {'InterpLoss': 2, 'InterpLabels': 2}, 'deploy': {'InterpLabels': 1}},
+    'icnet.*': {'deploy': {'InterpLabels': 1}},
     # of its losses' scores those of scale 0.75 are resized; the fusion reads them, too
     'deeplab-v2-(mini|resnet101)': {'train': {'InterpLabels': 1}},
 }
