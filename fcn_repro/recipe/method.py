@@ -34,8 +34,6 @@ ALL, SCORES = 'all', 'scores'       # as `learn`
 SCORE_STD = 0.01                    # of random score layers, as of the classifiers' last ones
 MOST_PASSES = 1000                  # images for one, in a sampled loss
 LOSS = 'SoftmaxWithLoss'
-# Types whose top has other channels than their first bottom, for reasons that are not followed here
-RESHAPES = {'Concat', 'Slice', 'Reshape', 'Permute', 'MatMul', 'Im2col', 'SPP'}
 HEADER = 'written for a run: {}'
 
 
@@ -293,13 +291,12 @@ def classes_of(net: Any) -> int:
 
 def channels_of(net: Any, blob: str | None) -> int | None:
     """Channels of a blob of a NetParameter: num_output of the last layer on the way to it that has
-    one, times the tiles after it. None where there is none, or a layer of RESHAPES is on the way.
-    """
+    one, times the tiles after it. None where there is none."""
     made = {top: layer for layer in net.layer for top in layer.top if top not in layer.bottom}
     tiles = 1
     for _ in net.layer:
         layer = made.get(blob)
-        if layer is None or layer.type in RESHAPES:
+        if layer is None:
             return None
         for param in layer.convolution_param, layer.inner_product_param:
             if param.num_output:

@@ -11,7 +11,7 @@ from data_folders import make_voc
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from layer_case import Case, distinct, make_layer
-from layer_cases import CASES, REFERENCES, pooling
+from layer_cases import CASES, REFERENCES, pooling, softmax_with_loss
 from layer_cases_fused import upcrop
 from layer_evidence import reference_for
 
@@ -280,7 +280,7 @@ def test_split_adds_gradients_up(data):
 @given(st.data())
 def test_softmax_loss_gradient_sums_to_zero_and_skips_ignored(data):
     """prob - onehot: no net push over classes; nothing at all where the label is ignored."""
-    case = data.draw(CASES['SoftmaxWithLoss'])
+    case = data.draw(softmax_with_loss())
     x, labels = case.bottoms[0].requires_grad_(), case.bottoms[1]
     case.layer().forward([x, labels], [])[0].backward()
     axis = case.settings['softmax_param']['axis']
