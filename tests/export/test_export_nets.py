@@ -30,7 +30,7 @@ from fcn_repro.proto import TEST
 from fcn_repro.proto.prototxt import read_net
 
 ROOT = Path(__file__).parents[2]
-SEVERAL = 'siftflow-fcn16s', 'nyud-fcn32s-color-d', 'nyud-fcn32s-color-hha'
+SEVERAL = 'siftflow-fcn16s', 'nyud-fcn32s-color-d', 'nyud-fcn32s-color-hha', 'mini-acnet'
 ODD = [(33, 47), (64, 64), (75, 101)]
 OWN = None                                  # the size of the deploy text
 # Names of nets, and the sizes in place of ODD where they do not take every one
@@ -40,6 +40,8 @@ SIZES = [
     ('deeplab-v2-.*single', [(33, 47), (64, 64), (71, 105)]),   # scores of 8 n + 1 are cropped
     ('dilation', [(381, 396), (400, 400), (423, 405)]),         # 372 are the margin
     ('^(mini-)?enet', [(32, 48), (64, 64), (71, 104)]),         # maps are halved and doubled
+    ('danet-mini', [(256, 33), (256, 64), (256, 101)]),         # of one height
+    ('danet-resnet101', [(512, 33), (512, 64), (512, 101)]),
     ('pspnet', OWN),                        # the maps of its pyramid are resized to this one's
 ]
 # Nets with a layer that has no form, its type and why; in Caffe's files they are like all others
@@ -60,7 +62,7 @@ def of_each_kind():
     without those of several inputs or outputs."""
     found = {}
     for path in sorted(ROOT.glob('prototxt/*/deploy.prototxt')):
-        if not re.search('siftflow|color-d|color-hha', path.parent.name):
+        if not re.search('siftflow|color-d|color-hha|acnet', path.parent.name):
             text = re.sub(r'(num_output|lr_mult): \d+', '', path.read_text())
             found.setdefault(text, path.parent.name)
     return list(found.values())
@@ -124,8 +126,8 @@ def test_python_has_the_same_bits_in_both_memory_formats(net, inputs, tmp_path):
 @pytest.mark.parametrize('name', SEVERAL)
 def test_several_inputs_and_outputs(name, tmp_path):
     net = filled(narrow(text_of(name)))
-    given = {name: image(500, 500)[:, :net.shapes[net.graph.first(name)][1]].contiguous()
-             for name in net.graph.inputs}
+    shapes = {name: net.shapes[net.graph.first(name)] for name in net.graph.inputs}
+    given = {name: image(*shape[2:])[:, :shape[1]].contiguous() for name, shape in shapes.items()}
     path, _ = export(net, 'python', tmp_path / 'net.py')
     with torch.no_grad():
         wanted = run_net(net, given)

@@ -42,6 +42,10 @@ SITES = {
     'fastfcn-resnet50': RESNETS[50] + 2 + 11 + 1, 'fastfcn-resnet50-psp': RESNETS[50] + 2 + 11 + 5,
     'fastfcn-resnet50-deeplab': RESNETS[50] + 2 + 11 + 7,
     'fastfcn-mini': 43, 'fastfcn-psp-mini': 47, 'fastfcn-deeplab-mini': 49,
+    # two convolutions of each module of attention
+    'danet-resnet101': RESNETS[101] + 4, 'danet-mini': 36,
+    # three ResNets, one without a stem; skips; the decoder's, of which eight are transposed
+    'acnet-nyud': 3 * RESNETS[50] - 1 + 5 + 34, 'mini-acnet': 3 * 29 - 1 + 5 + 16,
     # a body of 20 or 52, and 13 of the paths, the fusion and the head
     'bisenet-r18': 20 + 13, 'bisenet-r18-mini': 12 + 13, 'bisenet-x39': 52 + 13,
     'bisenet-x39-mini': 22 + 13,

@@ -24,6 +24,7 @@ SITES = {'own-fcn16s': 18, 'own-full-fcn16s': 18, 'own-classifier': 13,     # al
          'deeplab-v2-mini': 78, 'deeplab-v2-single-mini': 26,
          'fastfcn-resnet50': 68, 'fastfcn-resnet50-psp': 72, 'fastfcn-resnet50-deeplab': 74,
          'fastfcn-mini': 44, 'fastfcn-psp-mini': 48, 'fastfcn-deeplab-mini': 50,
+         'danet-resnet101': 108, 'danet-mini': 36, 'acnet-nyud': 205, 'mini-acnet': 115,
          'bisenet-r18': 20 + 15, 'bisenet-r18-mini': 12 + 15, 'bisenet-x39': 52 + 15,
          'bisenet-x39-mini': 22 + 15, 'lednet': 13 * 4 + 8 + 3, 'lednet-mini': 8 * 4 + 8 + 3}
 NET = '''force_backward: true

@@ -15,7 +15,7 @@ from fcn_repro.net import Net
 from fcn_repro.net.graph import build
 from fcn_repro.passes import fuse_upcrop
 from fcn_repro.proto.prototxt import read_net
-from fcn_repro.recipe.models import MODELS
+from fcn_repro.recipe.models import MODELS, acnet
 
 PROTOTXT = Path(__file__).parents[2] / 'prototxt'
 SHIPPED = sorted(path for path in PROTOTXT.glob('*/*.prototxt') if 'solver' not in path.name)
@@ -30,7 +30,7 @@ LAYERS = sorted(path.stem for path in (DATA / 'layers').glob('*.prototxt')
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: f'{path.parent.name}-{path.stem}')
 def test_sites_in_each_shipped_prototxt(path):
     """One in each head of an FCN, its last upsampling: the others are not cropped but crop a skip.
-    The own nets crop each of their five to the encoder's map."""
+    The own nets crop each of their five to the encoder's map, ACNet the two of each skip."""
     found = build(read_net(path), 'TRAIN' if path.stem.startswith('train') else 'TEST')
     sites, model = fused(found), path.parent.name
     if model in OWN:
@@ -39,6 +39,12 @@ def test_sites_in_each_shipped_prototxt(path):
     if model.startswith('crfrnn'):          # the authors' Crop is another one: nets are left alone
         authors = (model, path.stem) == ('crfrnn-voc', 'deploy')
         assert [node.name for node in sites] == (['crop'] if authors else ['coarse'])
+        return
+    if 'acnet' in model:
+        last = MODELS[model].settings.get('decoder', acnet.DECODER)
+        assert [node.name for node in sites] == [
+            *(f'up{k}_{last[3 - k] - 1}_{of}_cut' for k in (3, 2, 1, 0) for of in ('conv2', 'up')),
+            'score']
         return
     heads = {name for name in ('score', 'score_sem', 'score_geo') if name in found.values}
     assert {node.name for node in sites} == (

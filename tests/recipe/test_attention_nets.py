@@ -4,6 +4,7 @@ plain PyTorch twins, what each mini has and how it starts."""
 import re
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import attention_twins as twins
 import numpy as np
@@ -12,14 +13,16 @@ import torch
 from torch import nn
 
 from fcn_repro.data.image import VOID
+from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.proto.netspec import net_text
 from fcn_repro.proto.prototxt import parse_net, read_net
-from fcn_repro.recipe.models import MODELS, fastfcn, parts
+from fcn_repro.recipe.models import MODELS, acnet, danet, fastfcn, parts
 from fcn_repro.recipe.stages import shipped
 from fcn_repro.viewer.describe import describe
 from fcn_repro.viewer.reading import parse_source
 
+ROOT = Path(__file__).parents[2]
 IMAGES = 4          # so that a pooled image, one cell, has statistics
 SIZE = 65, 81
 DATA = parts.python_data('voc_layers', 'VOCSegDataLayer', voc_dir='.', split='train')
@@ -56,10 +59,26 @@ def test_fastfcn_is_as_large_as_its_release(head, millions, billions):
     assert abs(macs / 1e9 - billions) <= 0.06
 
 
+def test_the_parameters_of_dual_attention():
+    """Its head of 19 classes, with the scores of both modules, counted in the release's module
+    (junfu1115/DANet b0a0fa0)."""
+    message = as_inputs(danet.net, classes=19)
+    assert sum(parameters(message, name) for name in ('pam', 'cam', 'score')) == 23_954_619
+
+
+def test_the_parameters_of_acnet():
+    """With all five scores of 40 classes, counted in the release's module (anheidelonghu/ACNet
+    073d6bb, ACNet_models_V1.py)."""
+    message = as_inputs(acnet.net, **MODELS['acnet-nyud'].settings)
+    assert parameters(message) == 116_628_168
+
+
 COUNTED = {
     'fastfcn-resnet50': twins.FastFcn(),
     'fastfcn-resnet50-psp': twins.FastFcn(head='psp'),
     'fastfcn-resnet50-deeplab': twins.FastFcn(head='deeplab'),
+    'danet-resnet101': twins.Danet(),
+    'acnet-nyud': twins.Acnet(classes=40),
 }
 
 
@@ -67,7 +86,25 @@ COUNTED = {
 def test_parameters_are_the_twin_s(name):
     """Auxiliary heads too."""
     model = MODELS[name]
-    assert parameters(as_inputs(model.net, **model.settings)) == COUNTED[name].count(64)
+    message = as_inputs(model.net, **{**model.settings, 'shape': (1, 3, 64, 64)})
+    assert parameters(message) == COUNTED[name].count(64)
+
+
+SIDES = {'acnet-nyud': (480, 640)}          # all others: 512x512
+
+
+@pytest.mark.parametrize('name', COUNTED)
+def test_the_figures_of_the_docs(name):
+    model = MODELS[name]
+    message = model.net(**{**model.settings, 'shape': (1, 3, *SIDES.get(name, (512, 512)))})
+    macs = sum(item.macs for item in described(message).items if item.node.type != 'MatMul')
+    row = f'| `{name}` | {parameters(message):,} | {macs / 1e9:.1f} G |'
+    assert row in (ROOT / 'docs' / 'torch-nets.md').read_text()
+
+
+def test_attention_is_11_8_g_of_products():
+    items = described(danet.net()).items
+    assert round(sum(item.macs for item in items if item.node.type == 'MatMul') / 1e9, 1) == 11.8
 
 
 # ---- scores and gradients ------------------------------------------------------------------------
@@ -80,11 +117,16 @@ FAST = {'classes': 5, 'width': 12, 'dropouts': (0, 0), 'body_settings': DEEP_BOD
 CASES = {f'FastFCN, {head}': (
     twins.FastFcn(**SMALL, stem=(4, 5, 6), head=head), partial(fastfcn.net, **FAST, head=head))
     for head in fastfcn.HEADS}
+CASES['DANet'] = twins.Danet(**{**SMALL, 'width': 16}, stem=6), partial(
+    danet.net, classes=5, width=16, dropout=0, body_settings={**DEEP_BODY, 'stem': 6})
+CASES['ACNet'] = twins.Acnet(
+    classes=5, stem=4, widths=(3, 4, 5, 6), counts=(2, 1, 2, 3), decoder=(3, 1, 2, 1, 2)), partial(
+    acnet.net, classes=5, stem=4, widths=(3, 4, 5, 6), counts=(2, 1, 2, 3), decoder=(3, 1, 2, 1, 2))
 
 
 def as_inputs(make, images=1, size=(64, 64), **settings):
     """The message of a net that learns, its data layer an Input of so many images."""
-    message = make(data=DATA, training=True, **settings)
+    message = make(data=DATA, training=True, **{'shape': (images, 3, *size), **settings})
     layer = message.layer[0]
     tops = list(layer.top)
     layer.Clear()
@@ -159,8 +201,9 @@ def test_gradients_are_the_twin_s(name, frozen):
     found = pairs(net, twin.double())
     images, labels = picture(twin, 1)
     images, labels = [image.double() for image in images], labels.double()
-    loss = sum(weight * nn.functional.cross_entropy(scores, labels[:, 0].long(), ignore_index=VOID)
-               for weight, scores in zip(twin.weights, twin(*images), strict=True))
+    loss = sum(weight * nn.functional.cross_entropy(
+        scores, labels[:, 0, ::stride, ::stride].long(), ignore_index=VOID)
+        for weight, stride, scores in zip(twin.weights, twin.strides, twin(*images), strict=True))
     loss.backward()
     net.forward(**fed(net, images, labels))
     assert abs(net.total_loss.item() - loss.item()) <= 1e-9 * loss.item()
@@ -177,24 +220,47 @@ def test_gradients_are_the_twin_s(name, frozen):
 # ---- minis ---------------------------------------------------------------------------------------
 
 MINIS = {'fastfcn-mini': 'fastfcn-resnet50', 'fastfcn-psp-mini': 'fastfcn-resnet50-psp',
-         'fastfcn-deeplab-mini': 'fastfcn-resnet50-deeplab'}
+         'fastfcn-deeplab-mini': 'fastfcn-resnet50-deeplab', 'danet-mini': 'danet-resnet101',
+         'mini-acnet': 'acnet-nyud'}
+PADDED = {('score_padded', 'Interp'), ('score', 'Crop')}        # of images of one size
 
 
 def blocks_of(name, file):
-    """{(name of a layer, its type)} but for repetitions of bottlenecks."""
+    """{(name of a layer, its type)} but for repetitions of blocks."""
     layers = read_net(shipped(name) / f'{file}.prototxt').message.layer
-    return {(re.sub(r'^(layer\d\w*?)_\d+', r'\1', layer.name), layer.type) for layer in layers}
+    return {(re.sub(r'^(layer\d\w*?|up\d|final)_\d+', r'\1', layer.name), layer.type)
+            for layer in layers}
 
 
 @pytest.mark.parametrize('name', MINIS)
 def test_a_mini_has_every_block(name):
-    for file in 'train', 'val', 'deploy':
+    for file in (*MODELS[name].splits, 'deploy'):
         assert blocks_of(name, file) == blocks_of(MINIS[name], file)
 
 
 @pytest.mark.parametrize('name', MINIS)
 def test_auxiliary_heads_are_of_training_alone(name):
     """The val net has no more layers than the deploy net but its data and its loss."""
-    train, val, deploy = (blocks_of(name, file) for file in ('train', 'val', 'deploy'))
-    assert val - deploy <= {('data', 'Python'), ('loss', 'SoftmaxWithLoss')}
-    assert len(train - val) > 2 and not val - train
+    train, val, deploy = (blocks_of(name, file) for file in (*MODELS[name].splits, 'deploy'))
+    more = {layer for layer in val - deploy if layer[1] != 'Python'}
+    assert more <= {('loss', 'SoftmaxWithLoss'), *PADDED}
+    assert len(train - val) > 2 and val - train <= PADDED
+
+
+def test_danet_is_for_images_of_one_height():
+    net = Net.of(parse_net(net_text(danet.net(**{
+        **danet.SMALL, 'classes': 3, 'shape': (1, 3, 64, 64)})), 'net.prototxt'), 'TEST')
+    for width in 64, 90:                                # but of any width
+        assert net(['score'], data=torch.zeros(1, 3, 64, width))['score'].shape[3] == width
+    with pytest.raises(FcnError, match='made for images of 64x64'):
+        net.forward(data=torch.zeros(1, 3, 80, 64))
+
+
+def test_attention_begins_as_the_identity():
+    """gamma is 0: what the modules add is nothing yet. With the statistics of the batch: there are
+    no stored ones."""
+    net = Net.of(parse_net(net_text(danet.net(**{
+        **danet.SMALL, 'classes': 3, 'shape': (1, 3, 64, 64)})), 'net.prototxt'), 'TRAIN')
+    tops = net(['pam', 'cam', 'pam_in', 'cam_in'],
+               data=torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(tops['pam'], tops['pam_in']) and torch.equal(tops['cam'], tops['cam_in'])

@@ -58,9 +58,9 @@ class Recipe:
     normalize: of the loss; None leaves the net's default. pixels: the pixels per image that
     base_lr was chosen for if the loss is their sum; 0 if it is a mean. policy: the lr_policy; with
     'poly' the rate falls to 0 at max_iter, however many iterations a user asks for; with
-    'multistep' it falls to a tenth at each iteration of `steps`, with 'step' every `stepsize`
-    iterations. type: of the solver; Adam's momentum2 is Caffe's default. note: a comment about its
-    snapshots.
+    'multistep' it falls to a tenth at each iteration of `steps`, with 'step' to `gamma` of itself
+    every `stepsize` iterations. type: of the solver; Adam's momentum2 is Caffe's default. note: a
+    comment about its snapshots.
     """
     base_lr: float
     momentum: float = 0.99
@@ -78,6 +78,7 @@ class Recipe:
     type: str = 'SGD'
     note: str = ''
     stepsize: int = 0
+    gamma: float = 0.1
 
     def solver_text(self, val_images: int, splits: tuple[str, str] = ('train', 'val'),
                     comment: str = HEADER) -> str:
@@ -89,7 +90,7 @@ class Recipe:
         further = 'power: 0.9\n' * (self.policy == 'poly')
         further += 'gamma: 0.1\n' * bool(self.steps)
         further += ''.join(f'stepvalue: {step}\n' for step in self.steps)
-        further += f'gamma: 0.1\nstepsize: {self.stepsize}\n' * (self.policy == 'step')
+        further += f'gamma: {self.gamma:g}\nstepsize: {self.stepsize}\n' * (self.policy == 'step')
         further += f'type: "{self.type}"\n' * (self.type != 'SGD')
         written = vars(self) | {'note': f'# {self.note}\n' * bool(self.note)}
         return SOLVER.format(val_images=val_images, loss=loss, batch=batch, further=further,

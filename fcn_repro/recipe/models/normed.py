@@ -99,10 +99,10 @@ class Normed:
         return self.n[f'{self.prefix}{name}']
 
 
-def dropped(n: NetSpec, bottom, name: str, ratio: float):
-    """Whole channels dropped, as NAME, in place; the bottom itself for a ratio of 0."""
+def dropped(n: NetSpec, bottom, name: str, ratio: float, in_place: bool = True):
+    """Whole channels dropped, as NAME; the bottom itself for a ratio of 0."""
     if ratio:
-        bottom = n[name] = L.Dropout(bottom, in_place=True, dropout_ratio=ratio,
+        bottom = n[name] = L.Dropout(bottom, in_place=in_place, dropout_ratio=ratio,
                                      fcn_repro_param={'per_channel': True})
     return bottom
 
