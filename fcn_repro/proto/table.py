@@ -12,7 +12,7 @@ protobuf leaves to private use, so that no field of any Caffe is touched.
 
 # Which type reads which of them its class says (Layer.own_fields): 1 to 3 and 12 to 15
 # SoftmaxWithLoss, 4 and 5 Interp, 6 Pooling, 7 and 16 Dropout, 8 BatchNorm, 9 and 10 MatMul, 11
-# Permute.
+# Permute. LocalMeanField reads 4 and 31 to 35, GatedCRFLoss 31 and 32.
 OWN_PROTO = """
 LayerParameter
   51411 fcn_repro_param FcnReproParameter
@@ -24,7 +24,11 @@ FcnReproParameter
   7 per_channel bool=false, 8 synchronised bool=false,
   9 transpose_a bool=false, 10 transpose_b bool=false, 11 order uint32[],
   12 ohem_thresh float, 13 ohem_min_kept uint32, 14 targets Targets=LABELS, 15 relax uint32=1,
-  16 window uint32[]
+  16 window uint32[],
+  31 kernel LocalKernel[], 32 radius uint32=5, 33 blur uint32=4, 34 iterations uint32=5,
+  35 message_weight float=0.2
+LocalKernel
+  1 weight float=1, 2 place float, 3 colour float
 """
 
 CAFFE_PROTO = """

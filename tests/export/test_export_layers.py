@@ -16,8 +16,10 @@ OWN = [type for type in CASES if not TYPES[type].internal and type != 'Input']
 NEVER = {'Accuracy', 'DummyData', 'Im2col', 'LSTM', 'LSTMUnit', 'RNN',
          *(type for type in OWN if TYPES[type].loss)}
 
-# Types of which some settings have no form: another axis than the channels', masks of odd windows
-SOME = {'ArgMax', 'BatchNorm', 'Convolution', 'Deconvolution', 'Pooling'}
+# Types of which some settings have no form: another axis than the channels', masks of odd windows;
+# LocalMeanField has none in ONNX
+SOME = {'ArgMax', 'BatchNorm', 'Convolution', 'Deconvolution', 'LocalMeanField', 'Pooling'}
+ROUNDED = {'LocalMeanField'}        # an op here, torch's own functions in the export
 
 
 @pytest.fixture(scope='module')
@@ -66,7 +68,7 @@ def compare(type, net, inputs, run, folder, exact):
     assert given.keys() == wanted.keys()
     for name, top in wanted.items():
         assert given[name].shape == top.shape
-        if exact:
+        if exact and type not in ROUNDED:
             torch.testing.assert_close(given[name], top, rtol=0, atol=0, equal_nan=True)
         else:
             torch.testing.assert_close(given[name], top, rtol=1e-4, atol=1e-5, equal_nan=True)

@@ -2,8 +2,8 @@
 
 csrc/cuda is compiled as it is, the glue to torch included, for a runtime that runs the threads of
 a block as fibers (tests/ops/cuda_shim). The tests are those of test_ops, test_ops_reduced,
-test_ops_inputs, test_interp, test_update, test_repeat_border and test_max_pool, imported, so that
-every case and tolerance is theirs.
+test_ops_inputs, test_interp, test_update, test_repeat_border, test_max_pool, test_unrolled and
+test_window, imported, so that every case and tolerance is theirs.
 """
 
 import pytest
@@ -91,6 +91,17 @@ from test_unrolled import (  # noqa: F401
     test_unrolled_in_pieces,
 )
 from test_update import test_same_bits_as_the_rules  # noqa: F401
+from test_window import (  # noqa: F401
+    test_any_window,
+    test_nan_stays_in_its_windows,
+    test_what_window_filter_refuses,
+    test_window_filter_at_other_places,
+    test_window_filter_derivatives,
+    test_window_filter_is_the_double_sum,
+    test_window_filter_views_and_bits,
+    test_windows_of_nothing,
+    test_windows_on_mixed_devices,
+)
 
 from fcn_repro import ops
 from fcn_repro.ops.pooling import max_pool_backward_ref

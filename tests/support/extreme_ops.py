@@ -65,6 +65,8 @@ def samples():
         'mean_field': (torch.rand(5, 3), *([each] for each in on), [torch.rand(5)], 2),
         'interp_argmax': (x, [5, 4], torch.int64, True),
         'interp_softmax_loss': (x, label, 1, 255, torch.rand(2), None, True, True),
+        'window_filter': (x, torch.rand(1, 3, 3, 3), torch.arange(3.), torch.arange(3.), [3., 10.],
+                          [3., float('inf')], [float('inf'), 13.], 1, True),
         'constants': (), 'has_avx512_bf16': ()}
 
 

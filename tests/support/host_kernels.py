@@ -29,7 +29,7 @@ OPS = ('upcrop', 'upcrop_backward', 'upcrop_add', 'upcrop_argmax', 'upcrop_softm
        'fused_update', 'repeat_border', 'repeat_border_backward', 'max_pool', 'max_pool_backward',
        'winograd_filters', 'winograd', 'conv3x3', 'conv3x3_input', 'conv3x3_weight', 'patches',
        'patches_input', 'relu_backward', 'image_conv_relu', 'interp_argmax',
-       'interp_softmax_loss')
+       'interp_softmax_loss', 'window_filter')
 # The glue is registered for a device that does not exist: real CUDA kernels stay where they are.
 REGISTER = """#include <torch/library.h>
 #undef TORCH_LIBRARY_IMPL
