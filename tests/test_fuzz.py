@@ -122,6 +122,8 @@ NOT_READ = {        # file or function with such a call: why no file from outsid
     'fcn_repro/report/paper.py': 'reads a file of the package',
     'fcn_repro/fetch/sources.py:sources': 'reads a file of the package',
     'fcn_repro/paper/nets.py:make_few': 'reads the split that make_scenes has written',
+    'fcn_repro/paper/zoo.py:crf_iu': 'tests/paper/test_zoo.py damages its file',
+    'fcn_repro/recipe/beside.py:Process.__init__': 'opens a log to write it',
     'fcn_repro/paper/page.py:picture_html': 'reads the picture that it has written itself',
     'fcn_repro/data/convert/masks.py:packed_colours': 'takes the bytes of a decoded image',
     'fcn_repro/predict/sources.py:OtherHead.predict': 'unpacks what it has kept in memory',

@@ -210,9 +210,13 @@ def statements(pairs: list[tuple[str, str]]) -> list[str]:
 
 
 def wrapped(code: str) -> list[str]:
-    """A statement on several lines if it is too long for one and they can be broken in brackets."""
+    """A statement on several lines if it is too long for one and they can be broken in brackets,
+    which a long value gets where it has none."""
     if len(code) + 8 <= LONGEST:
         return [code]
+    name, equals, value = code.partition(' = ')
+    if equals and not set('([{') & set(value):
+        code = f'{name} = ({value})'
     first, *rest = textwrap.wrap(code, WIDTH - 8, subsequent_indent=' ' * 4,
                                  break_long_words=False, break_on_hyphens=False)
     opened = sum(map(first.count, '([{')) - sum(map(first.count, ')]}'))

@@ -134,7 +134,7 @@ def crf_iu(run: Run) -> float:
     key = {'weights': weights.name, 'data': data_layer(net).fingerprint(), **Crf().settings}
     file = run.folder / CRF_SCORE
     if file.is_file() and file.stat().st_mtime >= weights.stat().st_mtime:
-        with suppress(ValueError, TypeError, KeyError):         # of a damaged file
+        with suppress(ValueError, TypeError, KeyError, OverflowError, RecursionError):  # damaged
             kept = json.loads(read_regular(file, 'a JSON file'))
             if kept['of'] == key:
                 return float(kept['mean_iu'])

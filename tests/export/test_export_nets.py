@@ -42,7 +42,7 @@ SIZES = [
     ('^(mini-)?enet', [(32, 48), (64, 64), (71, 104)]),         # maps are halved and doubled
     ('danet-mini', [(256, 33), (256, 64), (256, 101)]),         # of one height
     ('danet-resnet101', [(512, 33), (512, 64), (512, 101)]),
-    ('pspnet', OWN),                        # the maps of its pyramid are resized to this one's
+    ('pspnet|icnet', OWN),                  # the maps of the pyramid are resized to this one's
 ]
 # Nets with a layer that has no form, its type and why; in Caffe's files they are like all others
 BATCH = 'BN', 'it normalises by the statistics of its batch'     # exported as folded() makes them

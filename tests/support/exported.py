@@ -46,7 +46,10 @@ def net_of(case):
 
 def narrow(text, most=21):
     """The text of a net with a 16th of the channels in each layer of more than `most`, in whole
-    groups; depthwise convolutions, a group a channel, have as many as their bottom."""
+    groups; depthwise convolutions, a group a channel, have as many as their bottom. A net that cuts
+    its maps into equal parts (Slice) as it is."""
+    if any(layer.type == 'Slice' for layer in text.message.layer):
+        return text
     message = type(text.message)()
     message.CopyFrom(text.message)
     convolutions = [layer.convolution_param for layer in message.layer]
