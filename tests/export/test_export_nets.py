@@ -218,6 +218,8 @@ def read_safetensors(path):
 
 @pytest.mark.slow
 def test_torch_export_has_the_same_bits(net, inputs, tmp_path):
+    # a new net: the strides of 1x1 filters that were placed in channels-last stay as they are
+    net = filled(narrow(folded(text_of(Path(net.graph.file).parent.name))))
     path, = export(net, 'torch-export', tmp_path / 'net.pt2')
     program = torch.export.load(str(path)).module()
     place(net, channels_last=False, winograd=False, gemm=False, prepack=False)
