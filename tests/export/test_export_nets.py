@@ -50,7 +50,8 @@ CRF = 'MultiStageMeanfield', 'this type'                         # it filters in
 REFUSED = {'(mini-)?(segnet|enet)': BATCH, 'crfrnn': CRF}
 GUARDED = 'deeplab'     # torch.export may take how maps of the own size fit for a condition
 PAR = 'spatial.par', 'bilateral.par'        # that crfrnn-voc reads where the command runs
-SLOW = re.compile('pspnet101|pspnet50|resnet101$|resnet152|xception')      # seconds, each
+# seconds, each
+SLOW = re.compile('pspnet101|pspnet50|icnet-city|fastfcn-resnet|resnet101$|resnet152|xception')
 
 
 def text_of(name):
