@@ -56,7 +56,8 @@ class Conv2d:
             if fused:
                 return conv_relu(x, weight, bias, *how)
             if strided_1x1(x, weight, stride, pad, group):
-                x, how = x[:, :, ::stride[0], ::stride[1]], ((1, 1), pad, dilation, group)
+                x = x[:, :, ::stride[0], ::stride[1]].contiguous(memory_format=torch.channels_last)
+                how = (1, 1), pad, dilation, group
             y = F.conv2d(x, weight, bias, *how)
         return y.relu_() if relu else y
 
@@ -104,7 +105,7 @@ def strided_1x1(x, weight, stride, pad, group):
     a register has numbers and there are several threads (its forward pass has the same bits)."""
     return x.is_cpu and max(stride) > 1 and weight.shape[2:] == (1, 1) \
         and weight.shape[1] < REGISTER and group == 1 and max(pad) == 0 \
-        and torch.is_grad_enabled()
+        and torch.is_grad_enabled() and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def gpu_winograd(x, weight, precision):
