@@ -102,7 +102,10 @@ def train_rows(lines: Sequence[Line], setting: Setting) -> None:
     are to be trained. What a run fails by is raised when its row is asked for."""
     runs = [setting.run(line, seed) for line in lines for seed in range(setting.seeds)]
     runs = [run for run in runs if not missing(run)]
-    if setting.train and runs and (jobs := setting.jobs or default_jobs(runs)) != 1:
+    if not (setting.train and runs):
+        return
+    jobs = default_jobs(runs) if setting.jobs is None else setting.jobs
+    if jobs != 1:
         train_beside(runs, jobs, setting.hints, setting.out / 'logs')
 
 

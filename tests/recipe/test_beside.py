@@ -190,5 +190,8 @@ def test_all_rows_of_an_experiment_are_planned(tmp_path, monkeypatch, name):
 def test_jobs():
     with pytest.raises(FcnError, match='0 runs beside each other'):
         train_beside([], 0, {}, Path('logs'))
+    setting = Setting(Options(), mini=True, train=True, jobs=0)
+    with pytest.raises(FcnError, match='0 runs beside each other'):
+        train_rows(EXPERIMENTS['table2'].rows(True), setting)
     assert beside.default_jobs([Run('mini-fcn32s', Options(device='cuda'))]) == 1
     assert 1 <= beside.default_jobs([Run('mini-fcn32s', Options(device='cpu'))]) <= beside.MOST

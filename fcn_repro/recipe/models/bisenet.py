@@ -143,8 +143,6 @@ NETS: dict[str, dict[str, Any]] = {
     'bisenet-r18': {},
     'bisenet-x39': {'body': 'xception39', 'auxiliary': 128},
 }
-# Widths are multiples of 8: for others torch 2.13 on the CPU writes beyond the weight gradient of a
-# 1x1 convolution with a stride, in channels_last
 SMALL = {'paths': (12, 12, 16, 24), 'width': 32, 'last': 24, 'auxiliary': 32,
          'rate': 1, 'norm': {'fraction': 0.95}}
 MINIS: dict[str, dict[str, Any]] = {

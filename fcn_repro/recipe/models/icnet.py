@@ -9,19 +9,16 @@ the weights of hellochick/ICNet-tensorflow.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ...data.scenes import FOLDER
 from ...errors import FcnError
 from ...proto.netspec import L, NetSpec, P
 from ..stage import Entry, Stage
 from .deeplabs import crop_data, padded_data
-from .mini import SCENE
 from .model import Model, Recipe
 from .parts import softmax_loss, start
-from .pspnet import BINS, DIALECT, DILATIONS, MSRA, PSP_MEAN, Normed, window
+from .pspnet import BINS, DIALECT, DILATIONS, MSRA, PSP_MEAN, Normed, Sized, window
 from .vgg import scaled
 
 FULL = 1025, 2049
@@ -150,28 +147,6 @@ ORIGIN = ("the net that scores is the authors' (hszhao/ICNet); the one that lear
 CROP = 705, 705
 
 
-def sides(size: tuple[int, int]) -> tuple[int, int]:
-    """The next sides that are a multiple of 32, and 1."""
-    height, width = (-(-(side - 1) // STRIDE) * STRIDE + 1 for side in size)
-    return height, width
-
-
-def for_size(size: tuple[int, int]) -> dict[str, Any]:
-    """The settings of a net for images of this size."""
-    return {'shape': (1, 3, *sides(size))}
-
-
-def whole_crops(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:
-    """Data settings of crops as large as the net's images: those of scenes, or of `size`."""
-    return crop_data(voc_dir, split, crop=sides(size or SCENE), batch=4, scale=(0.8, 1.25),
-                     mirror=False)
-
-
-def whole_images(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:
-    """Data settings of whole images, padded to the size of the net's."""
-    return padded_data(voc_dir, split, padded=sides(size or SCENE))
-
-
 def cityscapes() -> Model:
     """The net at the authors' size."""
     train: Callable = partial(crop_data, crop=CROP, batch=16, scale=(0.5, 2.0), mean=PSP_MEAN)
@@ -183,19 +158,14 @@ def cityscapes() -> Model:
                  500, (recipe,), train, origin=ORIGIN, phased=True, val_data=val)
 
 
-MINI = {'classes': 11, 'blocks': (1, 2, 2, 2), 'widths': (12, 16, 24, 32), 'stem': (12, 12, 24),
-        'branch': (12, 16, 32), 'head': 64, 'fusion': 48, 'input_scale': 0.01, 'frozen': False,
-        'shape': (1, 3, *sides(SCENE))}
+SIZED = Sized(STRIDE)
+MINI: dict[str, Any] = {'blocks': (1, 2, 2, 2), 'widths': (12, 16, 24, 32), 'stem': (12, 12, 24),
+                        'branch': (12, 16, 32), 'head': 64, 'fusion': 48}
 MODELS = {
     'icnet-cityscapes': cityscapes(),
     'icnet-cityscapes-merged': Model(net, {'classes': 19, 'merged': True}, origin=(
         "the authors' (hszhao/ICNet), icnet_cityscapes.prototxt: BN merged into the convolutions")),
-    'icnet-mini': Model(net, MINI, whole_crops(str(FOLDER), 'train'),
-                        whole_images(str(FOLDER), 'val'), 100, (replace(
-                            Recipe(1e-3, momentum=0.9, max_iter=1500, snapshot=500, normalize=None,
-                                   weight_decay=1e-4, policy='poly', type='Adam'),
-                            prefix='runs/icnet-mini/train'),), whole_crops, phased=True,
-                        val_data=whole_images, sized=for_size),
+    'icnet-mini': SIZED.mini('icnet-mini', net, 1500, 500, **MINI),
 }
 STAGES = {
     'icnet-cityscapes': Stage('icnet', 'cityscapes', weights='a ResNet-50 under these names',

@@ -7,8 +7,8 @@ here it has batch normalisation by the batch and the paper's auxiliary loss, 0.4
 block (arXiv 1612.01105).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -192,42 +192,51 @@ def full(layers: int, folder: str, side: int, val_images: int, max_iter: int, **
                  origin=AUTHORS, phased=True, val_data=val)
 
 
-def sides(size: tuple[int, int]) -> tuple[int, int]:
-    """The next sides that are a multiple of 8, and 1."""
-    height, width = (-(-(side - 1) // 8) * 8 + 1 for side in size)
-    return height, width
+@dataclass(frozen=True)
+class Sized:
+    """Data and settings of nets that take images of one size, whose sides are a multiple of `step`,
+    and 1."""
+    step: int
+
+    def sides(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The next sides that such a net takes."""
+        height, width = (-(-(side - 1) // self.step) * self.step + 1 for side in size)
+        return height, width
+
+    def settings(self, size: tuple[int, int]) -> dict[str, Any]:
+        """The settings of a net for images of this size."""
+        return {'shape': (1, 3, *self.sides(size))}
+
+    def crops(self, voc_dir: str, split: str,
+              size: tuple[int, int] | None = None) -> dict[str, str]:
+        """Data settings of crops as large as the net's images: those of scenes, or of `size`."""
+        return crop_data(voc_dir, split, crop=self.sides(size or SCENE), batch=4,
+                         scale=(0.8, 1.25), mirror=False)
+
+    def images(self, voc_dir: str, split: str,
+               size: tuple[int, int] | None = None) -> dict[str, str]:
+        """Data settings of whole images, padded to the size of the net's."""
+        return padded_data(voc_dir, split, padded=self.sides(size or SCENE))
+
+    def mini(self, name: str, net: Callable, max_iter: int, snapshot: int, **settings) -> Model:
+        """A narrow net on the scenes of digits."""
+        recipe = Recipe(1e-3, momentum=0.9, max_iter=max_iter, snapshot=snapshot, normalize=None,
+                        weight_decay=1e-4, policy='poly', type='Adam', prefix=f'runs/{name}/train')
+        return Model(net, {'classes': 11, **self.settings(SCENE), 'input_scale': 0.01,
+                           'frozen': False, **settings}, self.crops(str(FOLDER), 'train'),
+                     self.images(str(FOLDER), 'val'), 100, (recipe,), self.crops, phased=True,
+                     val_data=self.images, sized=self.settings)
 
 
-def for_size(size: tuple[int, int]) -> dict[str, Any]:
-    """The settings of a net for images of this size."""
-    return {'shape': (1, 3, *sides(size))}
-
-
-def whole_crops(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:
-    """Data settings of crops as large as the net's images: those of scenes, or of `size`."""
-    return crop_data(voc_dir, split, crop=sides(size or SCENE), batch=4, scale=(0.8, 1.25),
-                     mirror=False)
-
-
-def whole_images(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:
-    """Data settings of whole images, padded to the size of the net's."""
-    return padded_data(voc_dir, split, padded=sides(size or SCENE))
-
-
-MINI = {'classes': 11, 'blocks': (1, 2, 3, 3), 'widths': (8, 16, 24, 32), 'stem': (16, 16, 16),
-        'head': 32, 'auxiliary': 32, 'input_scale': 0.01, 'frozen': False,
-        'shape': (1, 3, *sides(SCENE))}
+SIZED = Sized(8)
+MINI: dict[str, Any] = {'blocks': (1, 2, 3, 3), 'widths': (8, 16, 24, 32), 'stem': (16, 16, 16),
+                        'head': 32, 'auxiliary': 32}
 MODELS = {
     'pspnet50-ade20k': full(50, '../data/ade20k', 473, 2000, 150000, classes=150,
                             reduces=True, statistics_decay=1),
     'pspnet101-voc': full(101, '../data/pascal/VOC2012', 473, 1449, 30000, classes=21),
     'pspnet101-cityscapes': full(101, '../data/cityscapes', 713, 500, 90000, classes=19),
-    'pspnet-mini': Model(net, MINI, whole_crops(str(FOLDER), 'train'),
-                         whole_images(str(FOLDER), 'val'), 100, (replace(
-                             Recipe(1e-3, momentum=0.9, max_iter=800, snapshot=400, normalize=None,
-                                    weight_decay=1e-4, policy='poly', type='Adam'),
-                             prefix='runs/pspnet-mini/train'),), whole_crops, phased=True,
-                         val_data=whole_images, sized=for_size),
+    'pspnet-mini': SIZED.mini('pspnet-mini', net, 800, 400, **MINI),
 }
 
 
