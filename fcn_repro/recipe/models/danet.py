@@ -15,11 +15,11 @@ from ...proto.netspec import L
 from ..stage import Entry
 from .body_resnet import RESNETS, resnet
 from .deeplabs import padded_data
-from .deeplabv3 import mini, mini_stage, random_crops, voc_stage
+from .deeplabv3 import mini, mini_stage, random_crops, scene_crops, voc_stage
 from .mini import SCENE
-from .model import MEAN, Model, Recipe
+from .model import Model, Recipe
 from .normed import FORK, Normed, classifier, dropped, loss
-from .parts import python_data, start
+from .parts import start
 
 WIDTH = 512
 REDUCTION = 8           # of channels in queries and keys
@@ -134,12 +134,8 @@ def for_size(size: tuple[int, int]) -> dict[str, Any]:
 
 def whole_crops(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
                 recolour: float | None = None, rotate: float = 0) -> dict[str, str]:
-    """Data settings of crops as large as the net's images, not mirrored, since digits are not
-    (Model.train_data)."""
-    return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
-                       mean=MEAN, crop=whole(size), scale=(0.8, 1.25), mirror=False,
-                       recolour=recolour or 0, batch_size=4,
-                       **({'rotate': rotate} if rotate else {}))
+    """Data settings of crops as large as the net's images (Model.train_data)."""
+    return scene_crops(voc_dir, split, whole(size), recolour, rotate)
 
 
 def whole_images(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:

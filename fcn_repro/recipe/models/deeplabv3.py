@@ -184,7 +184,13 @@ def mini_crops(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
                recolour: float | None = None, rotate: float = 0) -> dict[str, str]:
     """Data settings of crops as large as the images, at most as a scene: of smaller ones few digits
     are whole, and a mirrored digit is another one or none."""
-    crop = SCENE if size is None else tuple(map(min, size, SCENE))
+    height, width = SCENE if size is None else map(min, size, SCENE)
+    return scene_crops(voc_dir, split, (height, width), recolour, rotate)
+
+
+def scene_crops(voc_dir: str, split: str, crop: tuple[int, int], recolour: float | None = None,
+                rotate: float = 0) -> dict[str, str]:
+    """Data settings of crops as they are coloured unless recolour says otherwise, not mirrored."""
     return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
                        mean=MEAN, crop=crop, scale=(0.8, 1.25), mirror=False,
                        recolour=recolour or 0, batch_size=4,
