@@ -177,7 +177,7 @@ def test_every_function_that_opens_a_file_is_fuzzed(tmp_path, monkeypatch):
     assert not missing, "\n".join(missing)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@settings(max_examples=25, derandomize=True, database=None)
 @given(st.integers(0, 1 << 30))
 def test_what_cannot_be_converted_leaves_no_file(tmp_path_factory, seed):
     folder = tmp_path_factory.mktemp('convert')

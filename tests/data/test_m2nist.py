@@ -26,7 +26,7 @@ TRAIN_DIGITS = Digits('train')
 # scenes and digits, drawn
 
 @given(seed=st.integers(0, 10 ** 6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_pixel_has_a_digits_label_exactly_where_there_is_ink(seed):
     image, label = draw_scene(np.random.default_rng(seed), TRAIN_DIGITS)
     assert image.shape == label.shape == (64, 84) and image.dtype == label.dtype == np.uint8
@@ -38,7 +38,7 @@ def test_a_pixel_has_a_digits_label_exactly_where_there_is_ink(seed):
 
 @given(index=st.integers(0, len(TRAIN_DIGITS) - 1), seed=st.integers(0, 100))
 @example(index=1067, seed=4)
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@settings(max_examples=40, derandomize=True, database=None)
 def test_a_boxed_digit_is_in_the_middle_and_is_the_digit(index, seed):
     box = TRAIN_DIGITS.box(np.random.default_rng(seed), index)
     assert box.shape == (28, 28) and box.dtype == np.uint8 and box.max() > 150

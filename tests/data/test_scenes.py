@@ -49,7 +49,7 @@ def test_bundled_digits_are_all_there_and_train_and_val_share_none():
 
 
 @given(index=st.integers(0, 1441), height=st.integers(16, 220))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_rendered_digit_has_the_height_asked_for_and_touches_all_four_sides(index, height):
     alpha = render(load_digits('train')[0][index], height)
     assert alpha.shape[0] == height and alpha.dtype == np.float32
@@ -115,7 +115,7 @@ def test_bad_idx_files_say_what_is_wrong(tmp_path, data, words):
 
 
 @given(data=st.binary(max_size=60), packed=st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_bytes_are_an_array_or_an_error(tmp_path_factory, data, packed):
     path = tmp_path_factory.getbasetemp() / 'any'
     path.write_bytes(gzip.compress(data) if packed else b'\0\0\x08\x01' + data)
@@ -302,7 +302,7 @@ def test_scenes_too_small_for_their_digits_end_in_an_error(tmp_path):
 
 
 @given(height=st.integers(16, 60), index=st.integers(0, 300))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_rim_is_three_pixels_out_and_three_in(height, index):
     alpha = render(load_digits('val')[0][index], height)
     patch = rimmed(alpha, 4)

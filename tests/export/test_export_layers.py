@@ -10,7 +10,7 @@ from layer_cases import CASES
 from fcn_repro.errors import FcnError
 from fcn_repro.layers import TYPES
 
-some = settings(max_examples=12, deadline=None)
+some = settings(max_examples=12)
 OWN = [type for type in CASES if not TYPES[type].internal and type != 'Input']
 # Types that no form has: data, losses and scores, and what a deploy net for images does not contain
 NEVER = {'Accuracy', 'DummyData', 'Im2col', 'LSTM', 'LSTMUnit', 'RNN',

@@ -70,7 +70,7 @@ names = st.lists(st.text('ab_-.1é', min_size=1).filter(lambda s: s.strip('.')),
                  max_size=3).map('/'.join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(layers=st.dictionaries(names, st.lists(shapes, max_size=3), max_size=5))
 def test_hdf5_round_trip(tmp_path_factory, layers):
     path = tmp_path_factory.mktemp('h') / 'w.h5'

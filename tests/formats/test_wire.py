@@ -74,7 +74,7 @@ def test_solverstate_binary_and_hdf5_agree():
 shapes = st.lists(st.integers(1, 5), max_size=4).map(tuple)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(age=st.sampled_from(['v0', 'v1', 'v2']), shape=shapes, packed=st.booleans(),
        double=st.booleans(), legacy=st.booleans(), packed_dims=st.booleans(),
        pieces=st.integers(1, 3), pad=st.integers(0, 4))
@@ -172,7 +172,7 @@ def test_paths_that_cannot_be_read(tmp_path):
         read_solverstate(FILES / 'v0.caffemodel')
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(name=st.sampled_from(['v1.caffemodel', SNAPSHOT.name + '.h5']), data=st.data())
 def test_any_cut_reads_or_says_why(tmp_path_factory, name, data):
     raw = (FILES / name).read_bytes()

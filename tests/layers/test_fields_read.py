@@ -95,7 +95,7 @@ RARE = {'SoftmaxWithLoss': [Case('SoftmaxWithLoss', [LOGITS, LABELS], OLD)],
 def test_a_type_reads_what_it_declares(type):
     reads = set()
 
-    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=60, derandomize=True, database=None)
     @given(CASES[type])
     def gather(case):
         run(case, reads)

@@ -78,7 +78,7 @@ WITHOUT = {'DummyData', 'Input', 'Parameter', 'Silence'}       # a bottom or a t
 
 
 @pytest.mark.parametrize('type', sorted(set(CASES) - WITHOUT - set(REFERENCES)))    # Caffe's types
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(st.data())
 def test_only_where_caffe_computes_in_place_may_the_top_be_the_bottom(type, data):
     """Elsewhere Caffe stops, reshapes the bottom under itself, or reads what it has overwritten."""

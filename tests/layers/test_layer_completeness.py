@@ -59,7 +59,7 @@ def test_a_declaration_without_evidence_fails():
 
 
 @pytest.mark.parametrize('type', sorted(CASES))
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(st.data())
 def test_every_type_counts_its_bottoms_and_tops(type, data):
     """20 tops more are too many for each but those that take any number, and those match their

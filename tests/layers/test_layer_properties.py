@@ -19,8 +19,8 @@ from fcn_repro.errors import FcnError
 from fcn_repro.proto import TEST, TRAIN
 from fcn_repro.search import SearchPath
 
-quick = settings(max_examples=25, deadline=None)
-some = settings(max_examples=12, deadline=None)
+quick = settings(max_examples=25)
+some = settings(max_examples=12)
 
 
 @pytest.mark.parametrize('type', CASES)

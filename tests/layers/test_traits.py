@@ -16,7 +16,7 @@ from fcn_repro.layers.common.coordinates import IDENTITY
 from fcn_repro.proto import TEST, TRAIN
 
 PACKAGE = Path(__file__).parents[2] / 'fcn_repro'
-some = settings(max_examples=12, deadline=None)
+some = settings(max_examples=12)
 
 
 def claiming(trait):

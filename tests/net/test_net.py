@@ -107,7 +107,7 @@ def test_input_blobs_are_written_and_reshaped():
     assert ours.blobs['data'].shape == (1, 2, 5, 5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.integers(1, 2), st.integers(1, 70), st.integers(1, 70)),
                 min_size=2, max_size=3))
 def test_a_net_runs_at_any_size_in_any_order(sizes):

@@ -47,13 +47,13 @@ def check(run, like, tensors, *settings):
     assert gradcheck(lambda *t: run(*t, *[None] * (len(tensors) - len(t)), *settings), given)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(problems())
 def test_convolution(problem):
     check(blas.conv2d, F.conv2d, problem[:3], *problem[3:])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(problems())
 def test_deconvolution(problem):
     x, weight, _, stride, pad, dilation, group = problem

@@ -98,7 +98,7 @@ def pair(*numbers):
     return st.tuples(*[st.integers(*numbers)] * 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(group=st.integers(1, 2), channels=st.sampled_from([1, 3, 16, 32]),
        outputs=st.sampled_from([1, 5, 16, 48]), kernel=st.one_of(st.just((3, 3)), pair(1, 4)),
        stride=st.one_of(st.just((1, 1)), pair(1, 3)), pad=pair(0, 3),

@@ -151,7 +151,7 @@ def loop_nest(x, weight, bias, stride, pad, group, offset, size):
 
 
 @pytest.mark.parametrize('last', [False, True], ids=['', 'channels_last'])
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(y=geometry(), x=geometry(), channels=st.tuples(*[st.integers(1, 3)] * 3))
 def test_any_geometry(last, y, x, channels):
     size_in, kernel, stride, pad, *crop = zip(y, x, strict=True)

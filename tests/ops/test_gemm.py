@@ -82,7 +82,7 @@ axis = st.tuples(st.integers(1, 5), st.integers(0, 2), st.integers(1, 7)).filter
     lambda a: a[2] + 2 * a[1] >= a[0])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(batch=st.integers(1, 3), channels=st.integers(1, 4), outputs=st.integers(1, 140), y=axis,
        x=axis)
 def test_any_shape(batch, channels, outputs, y, x):
@@ -141,7 +141,7 @@ def test_the_ops_are_one_product():
     assert sums[0] == sums[1] == sums[2] != 0
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(value=st.sampled_from([torch.nan, torch.inf, -torch.inf]), image=st.integers(0, 1),
        channel=st.integers(0, 15), y=st.integers(0, 4), x=st.integers(0, 5))
 def test_nan_and_infinity_stay_in_their_windows(value, image, channel, y, x):

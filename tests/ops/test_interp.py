@@ -176,7 +176,7 @@ def test_interp_derivatives():
         ops.interp_softmax_loss(x, label, ignore_label=255, weight=weight)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.tuples(*[st.integers(1, 9)] * 2), st.tuples(*[st.integers(1, 40)] * 2),
        st.integers(1, 4), st.integers(1, 2))
 def test_interp_any_size(shape, size, channels, count):

@@ -44,7 +44,7 @@ def test_the_lattice_has_the_twins_numbers(n, d, spread):
             assert torch.equal(ours, twins)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(n=st.integers(0, 40), d=st.integers(1, 7), grid=st.sampled_from([0, .5, 2]),
        seed=st.integers(0, 99))
 def test_any_lattice(n, d, grid, seed):

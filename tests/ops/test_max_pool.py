@@ -85,7 +85,7 @@ def windows(draw):
     return cells, k, stride, pad, draw(st.integers(1, (cells - 1 + pad) // stride + 1))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(y=windows(), x=windows(), channels=st.integers(1, 9), last=st.booleans())
 def test_any_windows(y, x, channels, last):
     size, *rest = zip(y, x, strict=True)

@@ -141,7 +141,7 @@ def loop_nest(x, taps_y, taps_x, stride, pad, offset, size):
     return whole[:, :, top:top + height, left:left + width]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(y=geometry(), x=geometry(), channels=st.integers(1, 3), last=st.booleans())
 def test_any_geometry(y, x, channels, last):
     size_in, kernel, *rest = zip(y, x, strict=True)

@@ -127,7 +127,7 @@ def test_views_of_deconvolutions():
           torch.float32)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(y=geometry(), x=geometry(), channels=st.integers(1, 4), seed=st.integers(0, 9))
 def test_loss_of_nan_and_infinity(y, x, channels, seed):
     """NaN in the loss, and in its gradient for exactly the inputs that feed such a pixel."""

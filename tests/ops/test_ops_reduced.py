@@ -72,7 +72,7 @@ def test_argmax_twin(sample, dtype, device):
     assert torch.equal(ops.upcrop_argmax(x, *rest), labels.byte())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(y=geometry(), x=geometry(), channels=st.integers(1, 5), seed=st.integers(0, 9))
 def test_argmax_ties_and_nan(y, x, channels, seed):
     """Small integers tie often; NaN and infinities are among them: equal to the twin to the bit."""
@@ -124,7 +124,7 @@ def test_label_types(dtype):
     assert ops.upcrop_softmax_loss(x, label.to(dtype), *rest, ignore_label=255) == wanted
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(y=geometry(), x=geometry(), channels=st.integers(1, 5))
 def test_loss_any_geometry(y, x, channels):
     size_in, kernel, *rest = zip(y, x, strict=True)

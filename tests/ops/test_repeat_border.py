@@ -92,7 +92,7 @@ def border(draw):
     return start + end + 2 + more, (start, end, count)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(y=border(), x=border(), channels=st.integers(1, 9), last=st.booleans())
 def test_any_border(y, x, channels, last):
     image = blob((2, channels, y[0], x[0]), torch.float32, last)

@@ -88,7 +88,7 @@ axis = st.tuples(st.integers(1, 5), st.integers(0, 6), st.integers(1, 7)).filter
     lambda a: a[2] + 2 * a[1] >= a[0])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(batch=st.integers(1, 3), channels=st.integers(1, 9), y=axis, x=axis)
 def test_any_unrolled_windows(batch, channels, y, x):
     """Integers are exact, and the ops are each other's adjoint: one sum of products."""

@@ -85,7 +85,7 @@ def test_window_filter_views_and_bits(sample):
         torch.set_num_threads(threads)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.tuples(st.integers(1, 2), st.integers(1, 10), st.integers(1, 9), st.integers(1, 40)),
        st.integers(0, 3), st.integers(0, 12), st.booleans())
 def test_any_window(shape, features, radius, centre):

@@ -63,7 +63,7 @@ def test_second_derivatives(shape, outputs, pad):
 axes = st.tuples(st.integers(0, 2), st.integers(1, 11)).filter(lambda a: sum(a) + a[0] > 2)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(batch=st.integers(1, 3), channels=st.integers(1, 5), outputs=st.integers(1, 5), y=axes,
        x=axes)
 def test_any_shape(batch, channels, outputs, y, x):

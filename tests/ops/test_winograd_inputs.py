@@ -15,7 +15,7 @@ def test_layouts(shape, outputs, pad):
     check_layouts(conv3x3, example(shape, outputs), pad)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(value=st.sampled_from([torch.nan, torch.inf, -torch.inf]), image=st.integers(0, 1),
        channel=st.integers(0, 15), y=st.integers(0, 8), x=st.integers(0, 9))
 def test_nan_and_infinity_stay_in_their_tiles(value, image, channel, y, x):

@@ -128,7 +128,7 @@ def nets(draw):
     return text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(nets(), st.data())
 def test_equal_to_the_bit_wherever_cells_are_put_back(text, data):
     """Random nets, sizes and, in place of the cheapest, random choices of where to put back."""

@@ -70,7 +70,7 @@ def test_shipped_nets_have_the_stride_of_the_paper():
     assert stride.tolist() == [32, 32] and first.tolist() == [111.5, 111.5]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 60), st.floats(0.3, 40), st.floats(-30, 30), st.integers(1, 12))
 def test_each_pixel_belongs_to_the_nearest_cell(size, stride, first, count):
     centres = first + stride * np.arange(count)

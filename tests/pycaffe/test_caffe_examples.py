@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layer_case import distinct, make_layer
 
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 
 LOWEST = -torch.finfo(torch.float32).max
 ROWS = [[1, 2, 5, 2, 3], [9, 4, 1, 4, 8], [1, 2, 5, 2, 3]]

@@ -33,7 +33,7 @@ def check(boxes, edges):
 BOXES = st.builds(Box, st.integers(20, 200), st.integers(20, 90))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.integers(0, 14))
 def test_any_graph(data, count):
     boxes = data.draw(st.lists(BOXES, min_size=count, max_size=count))

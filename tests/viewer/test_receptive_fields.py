@@ -86,7 +86,7 @@ WINDOWS = st.one_of(
               st.integers(1, 3)))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(WINDOWS, min_size=1, max_size=3))
 def test_equal_to_gradients_for_any_windows(layers):
     text = chain(*layers)
