@@ -9,7 +9,8 @@ maps of N blobs that were read beforehand. Evaluation is all that `fcn-repro eva
 deploy net once its weights are loaded: decode, run, count, draw, print and write the results. All
 take turns; a ratio is the median over the rounds. What an evaluation does once (a hash of the
 weights, eight pictures, the tables) is the row `once`. `each N images` is half of what 3 N images
-take more than N, and so what a split of hundreds costs.
+take more than N, and so what a split of hundreds costs. OMP_WAIT_POLICY=PASSIVE is what the command
+sets where nothing is set.
 """
 
 import contextlib

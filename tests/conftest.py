@@ -11,7 +11,6 @@ from fcn_repro import glog, ops
 from fcn_repro.layers.internal import upcrop
 from fcn_repro.ops.deconv import deconv_crop
 
-
 # A busy machine makes any example slow
 settings.register_profile('fcn_repro', deadline=None)
 settings.load_profile('fcn_repro')

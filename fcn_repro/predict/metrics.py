@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
+from fcn_repro import ops
 from fcn_repro.data.image import VOID
 from fcn_repro.errors import FcnError
 
@@ -51,34 +53,40 @@ class Confusion:
         return metrics(self.hist, rule)
 
 
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """The array itself as a tensor where torch takes it, otherwise a copy."""
+    return torch.from_numpy(np.require(array, requirements=['C', 'W']))
+
+
 def pair_counts(label: np.ndarray, prediction: np.ndarray, n: int,
                 groups: np.ndarray | None = None, number: int = 1) -> np.ndarray:
     """How many pixels have each (ground truth, prediction) of n classes: (n, n) int64.
 
     Two arrays of the same shape, apart from leading axes of length 1; pixels count as in
-    Confusion.add. groups: the number of each pixel's group, from 0 to `number` - 1, of that shape;
-    each is counted by itself, (number, n, n). FcnError as in Confusion.add.
+    Confusion.add. groups: the number of each pixel's group, from 0 to `number` - 1, uint8 of that
+    shape without such axes; each is counted by itself, (number, n, n). FcnError as in
+    Confusion.add.
     """
     label, prediction = _whole(label, 'label'), _whole(prediction, 'prediction')
     if label.shape != prediction.shape:
         raise FcnError(f'the label is {label.shape}, the prediction {prediction.shape}',
                        do='Compare them at one size.')
-    if label.dtype == np.uint8:                 # what does not count has rows that nobody reads,
-        rows = max(256, n)                      # so that no pixel need be looked for
+    if label.dtype == prediction.dtype == np.uint8 and n <= 256:
+        counts = ops.pair_counts(*map(as_tensor, (label, prediction)), n,
+                                 None if groups is None else as_tensor(groups), number).numpy()
     else:
-        rows, label = n + 1, np.where((label >= 0) & (label < n), label, n)
-    if label.size and not 0 <= prediction.min() <= prediction.max() < n:
-        outside = (prediction < 0) | (prediction >= n)
-        if (wrong := prediction[outside & (label < n)]).size:
-            raise FcnError(f'the prediction holds class {wrong[0]}, there are {n} classes',
-                           do=f'Predict classes 0 to {n - 1}.')
-        prediction = np.where(outside, 0, prediction)
-    pairs = label.astype(np.int32) * np.int32(n)
-    np.add(pairs, prediction, out=pairs, casting='unsafe')
-    if groups is not None:
-        pairs += groups.astype(np.int32).reshape(pairs.shape) * np.int32(rows * n)
-    counts = np.bincount(pairs.reshape(-1), minlength=number * rows * n)
-    counts = counts.reshape(number, rows, n)[:, :n]
+        rows, columns = (np.where((each >= 0) & (each < n), each, n).astype(np.int64)
+                         for each in (label, prediction))
+        group = 0 if groups is None else groups.astype(np.int64)
+        pairs = (group * (n + 1) + rows) * (n + 1) + columns
+        counts = np.bincount(pairs.reshape(-1), minlength=number * (n + 1) ** 2)
+        counts = counts.reshape(number, n + 1, n + 1)
+    if counts[:, :n, n].any():
+        labelled, known = ((each >= 0) & (each < n) for each in (label, prediction))
+        wrong = prediction[labelled & ~known][0]
+        raise FcnError(f'the prediction holds class {wrong}, there are {n} classes',
+                       do=f'Predict classes 0 to {n - 1}.')
+    counts = counts[:, :n, :n]
     return counts[0] if groups is None else counts
 
 

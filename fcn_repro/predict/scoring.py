@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .metrics import coarse, metrics, pair_counts
+from .. import ops
+from .metrics import as_tensor, coarse, metrics, pair_counts
 
 # Upper ends of the bands of distance from a boundary, in pixels; what is farther is one more band.
 # Chen et al. (DeepLab, 2015), Figure 10, and Kraehenbuehl and Koltun (2011) call them trimaps.
@@ -92,31 +93,7 @@ def bands(label: np.ndarray) -> np.ndarray:
     """(H, W) uint8: for each pixel the number of its band of BANDS, by the distance (chessboard, in
     pixels) from the nearest boundary. A pixel that touches one of another label, void included,
     above, below, left or right, is at distance 1."""
-    edge = np.zeros(label.shape, bool)
-    for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
-        differs = label[one] != label[other]
-        edge[one] |= differs
-        edge[other] |= differs
-    found = np.full(label.shape, len(BANDS), np.uint8)
-    distance = 1
-    for end in BANDS:
-        edge = dilated(edge, end - distance)        # the pixels at a distance of at most `end`
-        distance = end
-        found -= edge
-    return found
-
-
-def dilated(mask: np.ndarray, distance: int) -> np.ndarray:
-    """(H, W) bool: whether a pixel of the mask is within `distance` (chessboard, in pixels)."""
-    wide = np.pad(mask, distance)
-    for _ in range(2):
-        length = 1                                  # of the run of pixels that each stands for
-        while length <= 2 * distance:
-            step = min(length, 2 * distance + 1 - length)
-            wide = wide[step:] | wide[:-step]
-            length += step
-        wide = wide.T
-    return wide
+    return ops.boundary_bands(as_tensor(label), BANDS).numpy()
 
 
 class Totals:

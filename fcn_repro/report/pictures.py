@@ -17,7 +17,7 @@ GAP = 6             # white pixels between panels and between rows
 TEXT = 15           # font size in pixels
 LINE = 24           # height of a line of text
 LEAST = 160         # pixels of a panel's longer side: smaller images are enlarged
-SHOWN = 480         # pixels of the longer side in a report: larger images are shrunk
+SHOWN = 512         # pixels of the longer side in a report: images above VOC's 500 are shrunk
 HEADINGS = 'image', 'ground truth', 'prediction'
 
 
@@ -136,8 +136,7 @@ def shrunk(image: np.ndarray, label: np.ndarray,
     small = Image.fromarray(image).resize((width, height), Image.Resampling.BOX)
     rows, columns = (((np.arange(new) + 0.5) * old / new).astype(int) for new, old in
                      zip((height, width), image.shape[:2], strict=True))
-    nearest = np.ix_(rows, columns)
-    return np.asarray(small), label[nearest], prediction[nearest]
+    return np.asarray(small), label[rows][:, columns], prediction[rows][:, columns]
 
 
 def contact_sheet(strips: Iterable[np.ndarray], path: str | Path) -> None:

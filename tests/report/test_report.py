@@ -78,13 +78,13 @@ def test_legend_keeps_to_the_width():
 
 
 def test_shrunk():
-    """Large ones to 480 pixels, the maps without new classes; small ones stay."""
-    image, label = np.zeros((100, 960, 3), np.uint8), np.zeros((100, 960), np.uint8)
-    label[:, 480:] = 20
-    image[:, 480:] = 200
+    """Large ones to 512 pixels, the maps without new classes; small ones stay."""
+    image, label = np.zeros((100, 1024, 3), np.uint8), np.zeros((100, 1024), np.uint8)
+    label[:, 512:] = 20
+    image[:, 512:] = 200
     shown, truth, predicted = shrunk(image, label, label)
-    assert shown.shape == (50, 480, 3) and truth.shape == predicted.shape == (50, 480)
-    assert (truth == np.where(np.arange(480) < 240, 0, 20)).all() and set(np.unique(shown)) == {
+    assert shown.shape == (50, 512, 3) and truth.shape == predicted.shape == (50, 512)
+    assert (truth == np.where(np.arange(512) < 256, 0, 20)).all() and set(np.unique(shown)) == {
         0, 200}
     assert shrunk(IMAGE, LABEL, LABEL)[0] is IMAGE
 

@@ -67,6 +67,9 @@ def samples():
         'interp_softmax_loss': (x, label, 1, 255, torch.rand(2), None, True, True),
         'window_filter': (x, torch.rand(1, 3, 3, 3), torch.arange(3.), torch.arange(3.), [3., 10.],
                           [3., float('inf')], [float('inf'), 13.], 1, True),
+        'pair_counts': (ones(3, 4, dtype=torch.uint8), ones(3, 4, dtype=torch.uint8),
+                        ones(3, 4, dtype=torch.uint8), 5, 3),
+        'boundary_bands': (ones(3, 4, dtype=torch.uint8), [1, 2]),
         'constants': (), 'has_avx512_bf16': ()}
 
 
