@@ -137,7 +137,7 @@ def test_shipped_nets_teach_each_other():
 @pytest.mark.parametrize('student, teacher, parts', [
     (DATA + conv('score', 'data', num_output=5) + LOSS, TEACHING,
      ('4 classes', 'student 5', 'same classes')),
-    (DATA + conv('score', 'data', num_output=4), TEACHING, ('no SoftmaxWithLoss',)),
+    (DATA + conv('score', 'data', num_output=4), TEACHING, ('no loss such as SoftmaxWithLoss',)),
     (STUDENT, TEACHING.replace('"score"', '"out"'), ("no blob 'score'",)),
     (STUDENT, TEACHING.replace('"data"', '"image"'), ("reads 'image'", 'the student has not')),
     (STUDENT.replace('name: "score"', 'name: "teacher_s"'), TEACHING, ("'teacher_", 'already')),
