@@ -173,7 +173,6 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'teacher-size': 'Give --teacher a run whose scores have the size of the image.',
     'teacher-unfit': 'Give --teacher another run.',
     'no-features': 'Give --pair-wise 0.',
-    'no-crops': 'Give --teacher with own-distilled alone.',
     # export
     'export-exists': 'Give another --out, or --force to write over it.',
     # evaluation

@@ -151,7 +151,7 @@ def size_of_crops(student: NetText) -> Size:
     with located(student.file):
         crop = parse_params(data.python_param.param_str).get('crop') if data is not None else None
         if not crop:
-            raise FcnError('the data layer of the train net names no crop', code='no-crops',
-                           do='Give a train net of crops.')
+            raise FcnError('the data layer of the train net names no crop',
+                           file=student.file, do='Give a train net of crops.')
     height, width = crop
     return height, width

@@ -100,7 +100,7 @@ def classifier(data: dict | None = None, *, classes: int, widths: tuple[int, ...
     return classified(n, 'score_cls', data)
 
 
-STUDENT = {'widths': (4, 8, 16, 32, 48), 'last': 4}     # a quarter of LAPTOP's
+STUDENT = {'widths': (8, 16, 32, 64, 96), 'last': 8}    # half of LAPTOP's
 LAPTOP = {'widths': (16, 32, 64, 128, 192), 'last': 16}
 FULL = {'widths': WIDTHS, 'last': 32}
 
