@@ -158,6 +158,9 @@ class Options:
             if getattr(self, name) is not None:
                 with placed(name, 'folder'):
                     as_path(getattr(self, name), name, 'Give the path of a folder.')
+        if self.teacher is not None:
+            with placed('teacher', 'folder'):
+                as_path(self.teacher, 'teacher', 'Give the path of a folder.')
         if self.classes is not None and not self.voc:
             raise FcnError('the number of classes belongs to a data set of your own',
                            code='classes-alone', do='Give its folder as voc.')

@@ -398,7 +398,7 @@ class Run:
         variant = variant and f"-{variant.lstrip('-')}"
         variant += '-mnist' * bool(options.mnist) + '-published' * bool(options.m2nist)
         variant += '-weighted' * bool(options.class_weights) + options.method.suffix
-        if 'teacher' in self.stage.takes:
+        if self.name in STAGES and 'teacher' in self.stage.takes:
             variant += (self.losses or Losses(0, 0)).suffix
         if options.out is None and self.batches:
             own, new = self.batches

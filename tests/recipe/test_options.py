@@ -27,6 +27,7 @@ from fcn_repro.recipe.training import checked, train
     ({'classes': 3, 'voc': 'v', 'sbd': 's'}, 'sbd-classes'),
     *(({name: 'n' * 300}, 'bad-folder') for name in ('voc', 'sbd', 'mnist', 'm2nist')),
     ({'voc': 'a\tb'}, 'bad-folder'), ({'m2nist': 5}, 'bad-folder'),
+    ({'teacher': 'a\tb'}, 'bad-folder'),
     ({'recolour': 0.5}, 'own-data-alone'), ({'rotate': 9.}, 'own-data-alone'),
     ({'rotate': 181., 'voc': 'v'}, 'bad-rotate'),
     ({'class_weights': 'some', 'voc': 'v'}, 'bad-class-weights'),
