@@ -160,6 +160,19 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                       'the same, name them with --weights.',
     'classifier-weak': 'Train it longer, `fcn-repro train {stage} --iterations N --restore`, or '
                        'anew, `fcn-repro train {stage} --fresh --seed N`.',
+    # recipe: teachers
+    'teacher-needed': 'Give --teacher RUN, the folder of a finished run; or, for the student '
+                      'alone, --pixel-wise 0 and --pair-wise 0.',
+    'teacher-missing': 'Give --teacher the folder of a finished run, as `fcn-repro train own '
+                       '--voc` makes one, or its net and weights, with a comma between.',
+    'teacher-unfinished': 'Resume it with `fcn-repro train {stage} --restore`; or take it as it '
+                          'is: --teacher {net},{weights}.',
+    'teacher-classes': 'Give --teacher a run that was trained on these classes.',
+    'teacher-names': 'Give --teacher a run that was trained on these classes; or, if the names '
+                     'alone differ, its files: --teacher {net},{weights}.',
+    'teacher-size': 'Give --teacher a run whose scores have the size of the image.',
+    'teacher-unfit': 'Give --teacher another run.',
+    'no-features': 'Give --pair-wise 0.',
     # export
     'export-exists': 'Give another --out, or --force to write over it.',
     # evaluation

@@ -5,6 +5,7 @@ from dataclasses import fields
 
 from ..distributed import Processes
 from ..memory import keep_freed_memory
+from ..recipe.distillation import PAIR_WEIGHT, WEIGHT
 from ..recipe.method import ALL, SCORES, Method
 from ..recipe.options import AUTO, NEWEST, Options
 from ..recipe.runs import Run
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_method(parser)
     parser.add_argument('--rotate', type=finite, metavar='DEG', help='turn the crops of --voc by '
                         'up to so many degrees either way: 180 for things that have no upright')
+    add_teacher(parser)
     parser.add_argument('--weights', metavar='FILE', help="a caffemodel or Caffe's HDF5 to start "
                         "from instead of the parent stage; 'none': random weights")
     parser.add_argument('--out', metavar='DIR', help="the run's folder (default: runs/STAGE, "
@@ -82,6 +84,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_writes(parser)
     add_workers(parser)
     add_optimisations(parser)
+
+
+def add_teacher(parser: argparse.ArgumentParser) -> None:
+    """What a net learns from another one."""
+    parser.add_argument('--teacher', metavar='RUN', help='of own-distilled: the folder of a '
+                        'finished run whose net teaches, or NET,WEIGHTS')
+    parser.add_argument('--pixel-wise', type=finite, metavar='W', help='weight of the loss against '
+                        f"the teacher's probabilities, 0 for none (default: {WEIGHT:g})")
+    parser.add_argument('--pair-wise', type=finite, metavar='W', help='weight of the loss against '
+                        'the similarities of its patches, 0 for none (default: '
+                        f'{PAIR_WEIGHT:g})')
 
 
 def add_method(parser: argparse.ArgumentParser) -> None:

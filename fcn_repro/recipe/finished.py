@@ -20,10 +20,10 @@ from ..errors import FcnError, located, nearest, short
 from ..formats.atomic import write_text
 from ..formats.weights import read_extra
 from ..predict.labels import data_params, names_of_data, val_file
+from ..proto.prototxt import read_solver
 from ..solver.snapshot_files import iteration, list_snapshots
 from .folders import newest_weights, recorded_length
-from .runs import Run
-from .stages import STAGES, Stage, shipped
+from .stages import SOLVER, STAGES, Stage, shipped
 
 CLASSES = 'classes.txt'         # in a run's folder: its class names, one a line
 
@@ -70,7 +70,8 @@ class FinishedRun:
     def length(self) -> int:
         """The iteration that the run was to reach: as its weights record, else the stage's."""
         return recorded_length(self.extra) or (
-            Run(self.stage_name).max_iter if self.stage else self.iteration)
+            read_solver(shipped(self.stage_name) / SOLVER).message.max_iter if self.stage else
+            self.iteration)
 
     @property
     def finished(self) -> bool:

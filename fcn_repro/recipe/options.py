@@ -23,6 +23,7 @@ BALANCED = 'balanced'   # as `class_weights`: by the pixels of each class
 MOST_WEIGHT = 1e4       # of a class
 RELEASE_SEED = 1337     # of the order of samples in the release
 PUBLISHED = 'nyud', 'siftflow', 'context', 'pascal'    # folders of the paper's other data sets
+DISTILLED = 'teacher', 'pixel_wise', 'pair_wise'        # options of a net that learns from another
 FOLDERS = 'voc', 'sbd', 'mnist', 'm2nist', *PUBLISHED   # options that are folders of data
 
 
@@ -56,7 +57,9 @@ class Options:
     one that VOC2010 is in, for PASCAL-Context's images. recolour: the
     fraction of crops whose colours are rotated, in place of the stage's own; rotate: the largest
     angle, in degrees, by which crops are turned either way. method: what else
-    of the training differs from the stage's own (method.py). weights: a file, or
+    of the training differs from the stage's own (method.py). teacher: the folder of a finished run,
+    its name below `runs`, or NET,WEIGHTS, for a stage that learns from one; pixel_wise, pair_wise:
+    weights of the losses against it (distillation.py), 0 for none. weights: a file, or
     'none' to start from random ones. out: the
     run's folder; runs: the folder of all runs, in which it is named after the stage. solver: file
     name in the stage's prototxt folder, or the path of another. iterations: in place of its
@@ -84,6 +87,9 @@ class Options:
     recolour: float | None = None
     rotate: float | None = None
     method: Method = OWN
+    teacher: str | None = None
+    pixel_wise: float | None = None
+    pair_wise: float | None = None
     weights: str | None = None
     out: str | None = None
     runs: str = 'runs'
@@ -152,6 +158,9 @@ class Options:
             if getattr(self, name) is not None:
                 with placed(name, 'folder'):
                     as_path(getattr(self, name), name, 'Give the path of a folder.')
+        if self.teacher is not None:
+            with placed('teacher', 'folder'):
+                as_path(self.teacher, 'teacher', 'Give the path of a folder.')
         if self.classes is not None and not self.voc:
             raise FcnError('the number of classes belongs to a data set of your own',
                            code='classes-alone', do='Give its folder as voc.')

@@ -21,10 +21,10 @@ from ..formats.weights import read_extra
 from ..layers.python import make_reader
 from ..lock import holder, named
 from ..net.net import Net
-from ..predict.labels import val_file
+from ..predict.labels import data_params, val_file
 from ..proto import TEST
 from ..proto.dialects import find_dialect
-from ..proto.prototxt import NetText, SolverText, filter_net, read_net, read_solver
+from ..proto.prototxt import NetText, SolverText, filter_net, parse_net, read_net, read_solver
 from ..search import SearchPath
 from ..sizes import LARGEST
 from ..solver.nets import train_net
@@ -32,9 +32,20 @@ from ..solver.snapshot_files import iteration, list_snapshots
 from .folders import newest_state, newest_weights, recorded_folder, recorded_length, same_text
 from .models import MODELS, Model
 from .optimisations import Optimisations
-from .options import AUTO, BALANCED, FOLDERS, NEWEST, NONE, PUBLISHED, Options, own_data_alone
+from .options import (
+    AUTO,
+    BALANCED,
+    DISTILLED,
+    FOLDERS,
+    NEWEST,
+    NONE,
+    PUBLISHED,
+    Options,
+    own_data_alone,
+)
 from .rate_rule import Batches, divided, per, rescaled, sums_the_batch
 from .stages import ON, SHORT, SLOW, STAGES, Stage, shipped
+from .teacher import Losses, Teacher
 
 CROPS = 'recolour', 'rotate'        # options of the crops of one's own data
 OWN_RECIPE = "the stage's own"
@@ -66,13 +77,14 @@ class Run:
         """FcnError for options that the stage does not take."""
         stage, options = self.stage, self.options
         self.check_method()
-        for name in *FOLDERS, *CROPS:
+        for name in *FOLDERS, *CROPS, *DISTILLED:
             if getattr(options, name) not in (None, '') and name not in stage.takes:
                 others = [other for other in STAGES if name in STAGES[other].takes]
                 raise FcnError(f"the stage {self.name} takes no '{name}'", code='option-not-taken',
                                facts={'stage': self.name,
                                                                 'option': name.replace('_', '-')},
                                do=f'Leave it out; the stages that take it are {", ".join(others)}.')
+        self.check_distilled()
         own = 'voc' in stage.takes
         if options.weights == NONE and stage.zero_fillers and not options.own_voc:
             raise FcnError(f'all layers of the shipped net {self.name} start from 0 without '
@@ -109,6 +121,53 @@ class Run:
         if options.class_weights and self.weighs_by_matrix and not options.own_voc:
             raise own_data_alone('class_weights')
 
+    def check_distilled(self) -> None:
+        """FcnError for a stage that learns from a teacher and is given none, and for a teacher
+        where there is no use of it."""
+        options = self.options
+        if self.losses and options.teacher is None:
+            raise FcnError(f'{self.name} learns from a teacher, and none is given',
+                           code='teacher-needed', facts={'stage': self.name},
+                           do='Give the folder of a finished run as teacher; or, for the student '
+                              'alone, pixel_wise=0 and pair_wise=0.')
+        if options.teacher is not None and not self.losses:
+            raise FcnError('a teacher, and both losses against it have weight 0',
+                           code='option-not-taken', facts={'option': 'teacher'},
+                           do='Leave out teacher.')
+        if self.losses and self.solver_file.parent != shipped(self.name):
+            raise FcnError('a teacher is put into the nets of the stage, and the solver is one of '
+                           'your own', code='option-not-taken', facts={'option': 'solver'},
+                           do='Leave out solver.')
+
+    @property
+    def losses(self) -> Losses | None:
+        """The losses against a teacher; None for none, and for a stage that takes no teacher."""
+        given = {name: value for name in ('pixel_wise', 'pair_wise')
+                 if (value := getattr(self.options, name)) is not None}
+        return Losses(**given) or None if 'teacher' in self.stage.takes else None
+
+    @cached_property
+    def teacher(self) -> Teacher | None:
+        """The teacher; None for a run that has none. FcnError for one that is not there."""
+        return Teacher.given(self.options.teacher, self.options.runs) \
+            if self.losses and self.options.teacher is not None else None
+
+    def check_teacher(self) -> None:
+        """FcnError for a teacher that the student's nets and classes do not fit."""
+        if self.teacher is None or self.losses is None:
+            return
+        if self.model is None:
+            train = read_net(min(shipped(self.name).glob('train*.prototxt')))
+            reader, params = data_params(val_file(shipped(self.name)))
+        else:
+            train = parse_net(self.model.files()[f'{self.model.splits[0]}.prototxt'],
+                              'the train net')
+            reader = python_layers[self.model.val['module'], self.model.val['layer']]
+            params = parse_params(self.model.val['param_str'])
+        if reader is not None:
+            self.teacher.check_names(reader.class_names(params) or ())
+        self.teacher.in_net(train, self.losses)
+
     @property
     def weighs_by_matrix(self) -> bool:
         """Whether its nets have Caffe's own loss for class weights, InfogainLoss, by the option
@@ -127,6 +186,7 @@ class Run:
         if self.options.own_voc is not None:
             VocFolder(self.options.own_voc, 'train')
             _ = self.model                                      # reads the val split
+            self.check_teacher()
         elif any(getattr(self.options, name) for name in ('sbd', 'm2nist', *PUBLISHED)):
             _, train = self.solver_and_net(shipped(self.name))
             for text in train, read_net(val_file(shipped(self.name))):
@@ -134,6 +194,8 @@ class Run:
                     for layer in text.message.layer:
                         if layer.type == 'Python':
                             make_reader(layer.python_param, self.options.overrides).check_files()
+        else:
+            self.check_teacher()
 
     @property
     def solver_file(self) -> Path:
@@ -196,6 +258,8 @@ class Run:
         weights = self.options.class_weights
         words += f', class weights {weights}' if weights else ''
         words += f', {self.options.method.words}' if self.options.method.changes else ''
+        if self.teacher is not None and self.losses is not None:
+            words += f', teacher {self.teacher.digest[:12]}, {self.losses.words}'
         words += f', dialect {find_dialect(fork).name}' if (fork := self.options.dialect) else ''
         words += ''.join(f', {name}={value}' for name, value in self.options.define.items())
         return words + ''.join(f', {name} {value:g}' for name in CROPS
@@ -334,6 +398,8 @@ class Run:
         variant = variant and f"-{variant.lstrip('-')}"
         variant += '-mnist' * bool(options.mnist) + '-published' * bool(options.m2nist)
         variant += '-weighted' * bool(options.class_weights) + options.method.suffix
+        if self.name in STAGES and 'teacher' in self.stage.takes:
+            variant += (self.losses or Losses(0, 0)).suffix
         if options.out is None and self.batches:
             own, new = self.batches
             variant += f'-batch{new.batch}' * (new.batch != own.batch)
@@ -439,10 +505,10 @@ class Run:
             make_scenes(self.options.scenes, mnist=self.options.mnist)
 
     def write_prototxt(self) -> Path:
-        """Write the nets for a data set of the user's own, or for another method, into the folder,
-        and return the folder of the prototxt files. Those that an earlier run was made with stay.
-        """
-        if self.model is None and not self.rewritten:
+        """Write the nets for a data set of the user's own, for another method, or with a teacher,
+        into the folder, and return the folder of the prototxt files. Those that an earlier run was
+        made with stay."""
+        if self.model is None and not self.rewritten and self.teacher is None:
             return shipped(self.name)
         folder = self.folder / 'net'
         if self.snapshots('solverstate') and os.path.exists(folder):
@@ -458,6 +524,8 @@ class Run:
             numbers = None if weights == BALANCED else self.options.check_class_weights()
             self.options.method.write(folder, self.stage.score_layers, self.options.overrides,
                                       numbers if weights and numbers else weights or ())
+        if self.teacher is not None and self.losses is not None:
+            self.teacher.write(folder, self.losses)
         return folder
 
     @property

@@ -33,6 +33,7 @@ from ..report.progress import log_to
 from ..solver.iteration import test_passes
 from ..solver.snapshot_files import iteration
 from ..solver.solver import Solver
+from .distillation import TEACHER
 from .finished import keep_classes
 from .folders import set_aside
 from .iterating import Session, WaitForRoom, by, device_of, hint, iterate
@@ -247,6 +248,8 @@ def learn(run: Run, prototxt: Path, val: Net, source: Source | None, mine: dict,
                      run.stage.up_layers, run.options.verbose)
     if source is not None and processes.first:
         report += other_mean(solver.net, source)
+    if run.teacher is not None:
+        report += f'\nthe layers {TEACHER}* are {run.teacher.weights}, and learn nothing'
     return iterate(run, solver, val, report, session)
 
 

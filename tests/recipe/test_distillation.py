@@ -1,5 +1,5 @@
-"""Pixel-wise distillation: the nets that recipe.distillation makes, their loss and their gradients
-against torch, and teachers that do not fit."""
+"""Distillation: the nets that recipe.distillation makes, their losses and gradients against torch,
+and teachers that do not fit."""
 
 import pytest
 import torch
@@ -12,7 +12,14 @@ from fcn_repro.formats.weights import LayerBlobs, Weights, read_weights
 from fcn_repro.net import Net
 from fcn_repro.proto.netspec import net_text
 from fcn_repro.proto.prototxt import filter_net, parse_net, parse_solver, read_net
-from fcn_repro.recipe.distillation import DISTILLATION, TEACHER, teach, with_teacher
+from fcn_repro.recipe.distillation import (
+    DISTILLATION,
+    PAIR_LOSS,
+    PAIRS,
+    TEACHER,
+    teach,
+    with_teacher,
+)
 from fcn_repro.recipe.stages import shipped
 from fcn_repro.solver import Solver
 
@@ -67,6 +74,68 @@ def test_the_loss_is_the_cross_entropy_with_the_teacher():
     (hard + 2.5 * soft).backward()
     for blob, mine in zip(net.params['score'], (weight, bias), strict=True):
         torch.testing.assert_close(blob.diff, mine.grad, rtol=1e-4, atol=1e-5)
+
+
+FEATURES = conv('c', 'data', num_output=5, kernel=3, field='pad: 1')
+SCORES = conv('score', 'c', num_output=4)
+
+
+def similarity(x, kernel):
+    """The cosines between the patches of features (N, C, H, W), (N, P, P), as the authors compute
+    them: the lengths are constants."""
+    x = F.max_pool2d(x, kernel, kernel, ceil_mode=True)
+    x = x / (x.square().sum(1, keepdim=True).sqrt().detach() + 1e-8)
+    x = x.flatten(2)
+    return torch.einsum('icm,icn->imn', x, x)
+
+
+@pytest.mark.parametrize('weight', [0, 2.5])
+@pytest.mark.parametrize('size, kernel', [((6, 8), (3, 4)), ((6, 7), (3, 3)), ((1, 9), (1, 4))],
+                         ids=['2x2', '2x3', '1x3'])
+def test_the_pair_wise_loss_compares_similarities(size, kernel, weight):
+    """Values and gradients, beside the pixel-wise loss and alone; with a row of patches that the
+    map does not fill."""
+    student = inputs(data=(2, 3, *size), label=(2, 1, *size)) + FEATURES + SCORES + LOSS
+    teacher = Net.of(parse_net(TEACHING, FILE), 'TEST', seed=3)
+    text = with_teacher(parse_net(student, FILE), parse_net(TEACHING, FILE), 'score', weight, 0.7,
+                        size)
+    net = Net.of(text, 'TRAIN', seed=1)
+    teach(net, weights_of(teacher))
+    x = image(2, 3, *size)
+    blobs = net.params['c'] + net.params['score']
+    params = [blob.data.clone().requires_grad_() for blob in blobs]
+    features = F.conv2d(x, *params[:2], padding=1)
+    scores = F.conv2d(features, *params[2:])
+    labels = torch.arange(2 * size[0] * size[1]) * 7 % 4
+    loss = F.cross_entropy(scores, labels.view(2, *size))
+    taught = teacher.forward(('bn', 'score'), data=x)
+    pairs = (similarity(taught['bn'].detach(), kernel) - similarity(features, kernel)).square()
+    count = pairs.shape[1]
+    assert count == -(-size[0] // kernel[0]) * -(-size[1] // kernel[1])
+    loss = loss + 0.7 * pairs.sum() / count ** 2 / 2
+    if weight:
+        loss = loss + weight * F.cross_entropy(scores, taught['score'].detach().softmax(1))
+    found = net.forward(data=x, label=labels.view(2, 1, *size).float())
+    torch.testing.assert_close(found[PAIR_LOSS], pairs.sum().detach() / 4, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(net.total_loss.detach(), loss.detach(), rtol=1e-5, atol=1e-6)
+    assert (DISTILLATION in found) == bool(weight)
+    net.backward()
+    loss.backward()
+    for blob, mine in zip(blobs, params, strict=True):
+        torch.testing.assert_close(blob.diff, mine.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_features_of_zeros_have_no_similarity():
+    """And no gradient that is not finite: a patch without any feature."""
+    text = with_teacher(parse_net(DATA + FEATURES + SCORES + LOSS, FILE), parse_net(TEACHING, FILE),
+                        'score', 0, 1, (6, 7))
+    net = Net.of(text, 'TRAIN', seed=1)
+    for blob in net.params['c']:
+        blob.data.zero_()
+    found = net.forward((f'{PAIRS}similarity',), **given())
+    assert not found[f'{PAIRS}similarity'].any()
+    net.backward()
+    assert all(torch.isfinite(blob.diff).all() for blob in net.params['c'])
 
 
 def test_the_teacher_learns_nothing(tmp_path):
@@ -137,7 +206,7 @@ def test_shipped_nets_teach_each_other():
 @pytest.mark.parametrize('student, teacher, parts', [
     (DATA + conv('score', 'data', num_output=5) + LOSS, TEACHING,
      ('4 classes', 'student 5', 'same classes')),
-    (DATA + conv('score', 'data', num_output=4), TEACHING, ('no SoftmaxWithLoss',)),
+    (DATA + conv('score', 'data', num_output=4), TEACHING, ('no loss such as SoftmaxWithLoss',)),
     (STUDENT, TEACHING.replace('"score"', '"out"'), ("no blob 'score'",)),
     (STUDENT, TEACHING.replace('"data"', '"image"'), ("reads 'image'", 'the student has not')),
     (STUDENT.replace('name: "score"', 'name: "teacher_s"'), TEACHING, ("'teacher_", 'already')),
@@ -147,6 +216,20 @@ def test_teachers_that_do_not_fit(student, teacher, parts):
         made(student, teacher)
     assert caught.value.do and caught.value.file
     assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_a_pair_wise_loss_needs_the_size_of_images():
+    with pytest.raises(FcnError, match='needs the size') as caught:
+        made(pair_weight=1)
+    assert caught.value.do == 'Give size.'
+    assert made(DATA + FEATURES + SCORES + LOSS, pair_weight=1, size=(6, 7))
+
+
+def test_scores_of_another_size():
+    less = TEACHING.replace('kernel_size: 3 pad: 1', 'kernel_size: 3')
+    with pytest.raises(FcnError, match="scores are 1x4x4x5, the student's 1x4x6x7") as caught:
+        made(teacher=less, size=(6, 7))
+    assert caught.value.code == 'teacher-size' and caught.value.file == 'teacher.prototxt'
 
 
 def test_a_teacher_of_another_dialect():

@@ -27,6 +27,7 @@ from fcn_repro.recipe.training import checked, train
     ({'classes': 3, 'voc': 'v', 'sbd': 's'}, 'sbd-classes'),
     *(({name: 'n' * 300}, 'bad-folder') for name in ('voc', 'sbd', 'mnist', 'm2nist')),
     ({'voc': 'a\tb'}, 'bad-folder'), ({'m2nist': 5}, 'bad-folder'),
+    ({'teacher': 'a\tb'}, 'bad-folder'),
     ({'recolour': 0.5}, 'own-data-alone'), ({'rotate': 9.}, 'own-data-alone'),
     ({'rotate': 181., 'voc': 'v'}, 'bad-rotate'),
     ({'class_weights': 'some', 'voc': 'v'}, 'bad-class-weights'),
@@ -61,6 +62,10 @@ def test_options_that_exclude_each_other_or_are_out_of_range(options, code):
     ('voc-fcn32s', {'weights': 'none'}, 'zero-fillers'),
     ('voc-fcn32s', {'weights': 'none', 'voc': 'v', 'sbd': 's'}, 'zero-fillers'),
     ('mini-fcn32s', {'solver': 'solver_x.prototxt'}, 'no-solver'),
+    ('own-fcn16s', {'teacher': 't'}, 'option-not-taken'),
+    ('mini-fcn32s', {'pair_wise': 0.0}, 'option-not-taken'),
+    ('own-distilled', {}, 'teacher-needed'),
+    ('own-distilled', {'pixel_wise': 0.0}, 'teacher-needed'),
 ])
 def test_options_that_a_stage_does_not_take(name, options, code):
     with pytest.raises(FcnError) as error:
@@ -74,6 +79,8 @@ def test_options_that_a_stage_does_not_take(name, options, code):
     ('m2nist', {'m2nist': 'n'}), ('m2nist-classifier', {'mnist': 'm'}),
     ('voc-fcn32s', {'voc': 'v', 'sbd': 's'}), ('voc-fcn32s', {'voc': 'v', 'weights': 'none'}),
     ('own', {'voc': 'v', 'class_weights': '1,2', 'recolour': 0.0}), ('own-classifier', {}),
+    ('own-distilled', {'teacher': 't', 'pixel_wise': 0.0}),
+    ('own-distilled', {'pixel_wise': 0.0, 'pair_wise': 0.0}),
     ('mini-fcn32s', {'class_weights': 'balanced', 'method': Method(keep_ratio=0.5)}),
     ('voc-fcn32s', {'voc': 'v', 'sbd': 's', 'class_weights': 'balanced'}),
     ('scratch-fcn8s', {'voc': 'v'}), ('mini-fcn16s', {'batch': 4, 'samples': 20}),

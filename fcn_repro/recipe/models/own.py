@@ -100,6 +100,7 @@ def classifier(data: dict | None = None, *, classes: int, widths: tuple[int, ...
     return classified(n, 'score_cls', data)
 
 
+STUDENT = {'widths': (8, 16, 32, 64, 96), 'last': 8}    # half of LAPTOP's
 LAPTOP = {'widths': (16, 32, 64, 128, 192), 'last': 16}
 FULL = {'widths': WIDTHS, 'last': 32}
 
@@ -149,21 +150,25 @@ MODELS = {
     'own-fcn16s': own((224, 288), 6, Recipe(
         2e-3, momentum=0.9, max_iter=700, snapshot=350, normalize=True, weight_decay=1e-4,
         policy='poly', type='Adam', prefix='runs/own-fcn16s/train'), **LAPTOP),
+    'own-distilled': own((224, 288), 6, Recipe(
+        2e-3, momentum=0.9, max_iter=700, snapshot=350, normalize=True, weight_decay=1e-4,
+        policy='poly', type='Adam', prefix='runs/own-distilled/train'), **STUDENT),
     'own-full-fcn16s': own((320, 320), 8, Recipe(
         1e-3, momentum=0.9, max_iter=20000, snapshot=2000, normalize=True, weight_decay=1e-4,
         policy='poly', type='Adam', prefix='runs/own-full-fcn16s/train'), **FULL),
 }
 
 
-def stage(net: str, score_every: int) -> Stage:
-    """A stage of the own nets."""
+def stage(net: str, score_every: int, *further: str) -> Stage:
+    """A stage of the own nets. further: options that it takes."""
     return Stage('own', net, surgeries=('transplant',), score_every=score_every,
-                 takes=('voc', 'mnist', 'class_weights', 'recolour', 'rotate'), scenes=True,
-                 counts_classes=True)
+                 takes=('voc', 'mnist', 'class_weights', 'recolour', 'rotate', *further),
+                 scenes=True, counts_classes=True)
 
 
 STAGES = {
     'own-classifier': Stage('own', 'classifier', surgeries=(), accuracy=0.90, takes=('mnist',)),
     'own-fcn16s': stage('fcn16s', 0),
+    'own-distilled': stage('distilled', 0, 'teacher', 'pixel_wise', 'pair_wise'),
     'own-full-fcn16s': stage('full-fcn16s', 2000),
 }
