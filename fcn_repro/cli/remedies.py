@@ -52,6 +52,11 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'data-huge': 'Convert them with `fcn-repro data convert --longest {longest}`, or expect long '
                  'training.',
     'image-too-large': 'Convert the images with `fcn-repro data convert --longest {longest}`.',
+    'data-mostly-void': 'Check that 255 is meant as void; if the labels are scribbles, give '
+                        '--scribbles, and train with `fcn-repro train own-scribbles`.',
+    'data-whole-masks': 'Train with `fcn-repro train own`; or make scribbles of them with '
+                        '`fcn-repro data scribbles --out`.',
+    'bad-width': 'Give --width 1 to {most}.',
     'data-ids': 'Give --classes {classes}, or correct the ids; 255 is void.',
     'data-fewer': 'Give --classes {classes}.',
     'no-data-set': 'Give {layout} (relative paths start at {here}); `fcn-repro data list` says '
@@ -196,5 +201,6 @@ HINTS = {
     'run-interrupted': 'resume it with --restore (make: RESTORE=1)',
     'several-processes': '--samples S sets the samples of an iteration, by the rate rule.',
     'long-training': 'Use a GPU, or --iterations for a trial (make: ITERATIONS=…).',
+    'data-whole-masks': '`fcn-repro train own` learns from masks.',
     'data-fewer': 'Give --classes {classes} (make: CLASSES={classes}).',
 }
