@@ -119,7 +119,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'bad-method': 'Give --{option} {wanted}.',
     'method-unfit': 'Leave out --{option}.',
     'method-not-taken': 'Leave out --class-weights, --learn, --random-scores, --bias-rate, '
-                        '--keep-ratio, --keep-cell, --train-split, --mirror and --jitter.',
+                        '--keep-ratio, --keep-cell, --relax, --train-split, --mirror and --jitter.',
     'bad-rotate': 'Give --rotate an angle from 0 to 180 degrees.',
     'bad-recolour': 'Give --recolour a fraction from 0 to 1.',
     'bad-class-weights': 'Give --class-weights balanced, or one number above 0 for each class, '

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from fcn_repro.data.colours import FILE, as_text
 from fcn_repro.data.convert.writing import check_free
@@ -53,6 +52,7 @@ def scribbled(label: np.ndarray, width: int, rng: np.random.Generator) -> tuple[
     which stays inside. Regions of fewer than width² pixels have none, but for the largest of a
     class: each class of the mask has a stroke. FcnError for a mask that is void everywhere.
     """
+    from scipy import ndimage  # slow to import
     drawn, strokes = np.full_like(label, VOID), 0
     for value in np.setdiff1d(np.unique(label), VOID):
         regions, _ = ndimage.label(label == value)
@@ -75,6 +75,7 @@ def stroke(region: np.ndarray, width: int, rng: np.random.Generator) -> np.ndarr
     stroke runs from the farthest of the others to the one that is farthest from there, and half to
     all of this way is drawn. A step costs its length times (deepest / depth)², which keeps it in
     the middle, also across narrow places."""
+    from scipy import ndimage  # slow to import
     depth = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
     core = np.flatnonzero(depth >= depth.max() / 2)
     begin = farthest(depth, int(rng.choice(core)), core)[-1]

@@ -15,7 +15,7 @@ from fcn_repro.cli.main import main
 from fcn_repro.data.image import read_label
 from fcn_repro.data.scribbles import scribble_folder
 from fcn_repro.errors import FcnError
-from fcn_repro.formats.weights import read_binaryproto, read_extra
+from fcn_repro.formats.weights import FILLER, read_binaryproto, read_extra
 from fcn_repro.net import Net
 from fcn_repro.passes import DEFAULT
 from fcn_repro.predict.heads import trained_blobs
@@ -195,6 +195,29 @@ def test_the_classifier_gives_its_body(tmp_path):
     assert {name for name in copied if name.startswith('conv')} == {
         f'conv{g}_{i}' for g, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, n + 1)}
     assert {'bn5_3', 'scale5_3'} <= copied
+
+
+def test_the_net_that_learns_through_a_convcrf(voc, tmp_path):
+    """Its score is that of the CRF in all phases; the layers are own-fcn16s's, whose weights fit,
+    and what it adds is a weight of the messages for each class, which learns."""
+    run = Run('own-convcrf', Options(voc=str(voc), out=str(tmp_path / 'run')))
+    folder = run.write_prototxt()
+    plain = Run('own', Options(voc=str(voc), out=str(tmp_path / 'own'))).write_prototxt()
+    for name in 'train', 'val', 'deploy':
+        layers = [layer for layer in read_net(folder / f'{name}.prototxt').message.layer]
+        [crf] = [layer for layer in layers if layer.type == 'LocalMeanField']
+        assert list(crf.bottom) == ['unary', 'data'] and list(crf.top) == ['score']
+        others = {layer.name: layer.type for layer in layers if layer is not crf}
+        assert others == {layer.name: layer.type for layer in read_net(
+            plain / f'{name}.prototxt').message.layer}
+    weights = tmp_path / 'own.caffemodel'
+    Net.read(plain / 'val.prototxt', 'TEST', seed=3).save(weights)
+    net = Net.read(folder / 'train.prototxt', 'TRAIN', seed=1)
+    assert [row.layer for row in net.copy_from(weights) if row.action == FILLER] == ['crf']
+    net.forward()
+    net.backward()
+    [weight] = net.params['crf']
+    assert weight.data.tolist() == pytest.approx([0.2] * 4) and weight.diff.abs().min() > 0
 
 
 # ---- scribbles -----------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The own nets, for small data of one's own: FCN-16s with a batch-normalised decoder on a
-batch-normalised body of VGG16's shape, at widths for a laptop and for a GPU; and the same net
-learning from scribbles by the Gated CRF loss."""
+batch-normalised body of VGG16's shape, at widths for a laptop and for a GPU; the same net learning
+from scribbles by the Gated CRF loss, and learning through a ConvCRF."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -70,7 +70,8 @@ def up(n: NetSpec, bottom, like, width: int, stride: int):
 
 def fcn(data: dict | None = None, *, classes: int, widths: tuple[int, ...], last: int,
         normalize: bool = True, shape: tuple[int, ...] = (1, 3, 224, 288),
-        class_weights: str = '', crf: Mapping[str, Any] | None = None, training: bool = False):
+        class_weights: str = '', crf: Mapping[str, Any] | None = None, convcrf: bool = False,
+        training: bool = False):
     """The FCN-16s, a NetParameter: data (N,3,H,W) of any H and W to score (N,classes,H,W).
 
     Five times Deconvolution, ReLU, sum with the encoder's map of that stride (but for the last),
@@ -80,7 +81,8 @@ def fcn(data: dict | None = None, *, classes: int, widths: tuple[int, ...], last
     at full size. class_weights: a binaryproto file of a diagonal matrix, the weight of each class;
     the loss is then Caffe's InfogainLoss, its one loss that weighs classes. crf: of the net that
     learns (training), fields of a GatedCRFLoss beside the loss; the data layer then has a third
-    top, mask (N,1,H,W).
+    top, mask (N,1,H,W). convcrf: the score is that of a LocalMeanField, as its authors set it, on
+    the convolution's, which is `unary`; in all phases.
     """
     gated = crf is not None and training
     n = start(data, shape, ('label', 'mask') if gated else ('label',))
@@ -91,8 +93,13 @@ def fcn(data: dict | None = None, *, classes: int, widths: tuple[int, ...], last
         top = n[f'fuse_pool{group}'] = L.Eltwise(top, skip, operation=P.Eltwise.SUM)
         top = norm(n, top, f'_up{stride}')
     top = norm(n, up(n, top, n.data, last, 1), '_up1')
-    n.score = L.Convolution(top, num_output=classes, kernel_size=1, param=PARAM,
-                            weight_filler={'type': 'gaussian', 'std': 0.01})
+    unary = L.Convolution(top, name='score', num_output=classes, kernel_size=1, param=PARAM,
+                          weight_filler={'type': 'gaussian', 'std': 0.01})
+    if convcrf:
+        n.unary = unary
+        n.score = L.LocalMeanField(n.unary, n.data, name='crf')
+    else:
+        n.score = unary
     if data is not None and class_weights:
         n.loss = L.InfogainLoss(n.score, n.label, infogain_loss_param={'source': class_weights},
                                 loss_param={'normalization': 'VALID', 'ignore_label': 255})
@@ -171,6 +178,9 @@ MODELS = {
     'own-scribbles': own((224, 288), 6, Recipe(
         2e-3, momentum=0.9, max_iter=700, snapshot=350, normalize=True, weight_decay=1e-4,
         policy='poly', type='Adam', prefix='runs/own-scribbles/train'), scribbles=True, **LAPTOP),
+    'own-convcrf': own((224, 288), 6, Recipe(
+        2e-3, momentum=0.9, max_iter=700, snapshot=350, normalize=True, weight_decay=1e-4,
+        policy='poly', type='Adam', prefix='runs/own-convcrf/train'), convcrf=True, **LAPTOP),
     'own-full-fcn16s': own((320, 320), 8, Recipe(
         1e-3, momentum=0.9, max_iter=20000, snapshot=2000, normalize=True, weight_decay=1e-4,
         policy='poly', type='Adam', prefix='runs/own-full-fcn16s/train'), **FULL),
@@ -189,5 +199,6 @@ STAGES = {
     'own-fcn16s': stage('fcn16s', 0),
     'own-scribbles': stage('scribbles', 0, scribbles=True,
                            takes=('voc', 'class_weights', 'recolour', 'rotate')),
+    'own-convcrf': stage('convcrf', 0),
     'own-full-fcn16s': stage('full-fcn16s', 2000),
 }
