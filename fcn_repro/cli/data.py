@@ -3,6 +3,7 @@
     fcn-repro data check photos/
     fcn-repro data convert photos/ --masks rgb --out voc/ --split 0.8
     fcn-repro data check voc/
+    fcn-repro data scribbles voc/ --out scribbles/
     fcn-repro data hha nyud/
     fcn-repro data list
     fcn-repro data fetch voc2011
@@ -11,9 +12,10 @@
 masks/ with files of the same names, photo.jpg beside photo.png or photo_mask.png, train/ and val/
 around or inside either, JSON files of labelme or COCO, Cityscapes' two folders. It prints all
 faults by kind, what is in the folder, and the next command; the exit status is 1 where training
-would fail. `convert` writes a folder in VOC's layout, whole or not at all. `hha` makes the HHA
-images of a folder in NYUDv2's layout from its depth images. `list` has the data sets and weights of
-the papers, and where they are published; `fetch` fetches one by its name.
+would fail. `convert` writes a folder in VOC's layout, whole or not at all. `scribbles` makes
+scribbles of the train masks of such a folder. `hha` makes the HHA images of a folder in NYUDv2's
+layout from its depth images. `list` has the data sets and weights of the papers, and where they are
+published; `fetch` fetches one by its name.
 """
 
 import argparse
@@ -30,7 +32,7 @@ from ..data.convert.masks import OTHER
 from ..data.examine import Fault
 from ..data.findings import SHOWN, Findings, by_kind, headed
 from ..data.image import VOID
-from . import data_fetch, data_hha
+from . import data_fetch, data_hha, data_scribbles
 from .arguments import add_max_pixels, finite
 from .reporting import remedy
 
@@ -60,12 +62,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        'seg11valid')
     check.add_argument('--pascal', metavar='DIR', help='the folder that VOC2010 is in, of '
                        'PASCAL-Context (default: beside it)')
+    check.add_argument('--scribbles', action='store_true', help='the labels of train are meant as '
+                       'scribbles, most of their pixels void')
     check.add_argument('--all', action='store_true', help=f'every file with a fault, instead of '
                        f'the first {SHOWN} of each kind')
     add_max_pixels(check)
     add_convert(commands.add_parser(
         'convert', help="convert images and masks into VOC's layout",
         description="Convert images and masks into a folder in VOC's layout, whole or not at all."))
+    data_scribbles.add_arguments(commands.add_parser(
+        'scribbles', help='scribbles of masks', description=data_scribbles.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter))
     data_hha.add_arguments(commands.add_parser('hha', help='HHA images from depth',
                                                description=data_hha.__doc__))
     data_fetch.add_list(commands.add_parser('list', help='data sets and weights of the papers',
@@ -106,19 +113,22 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """1 where training would fail, or where something was left out."""
-    return {'check': run_check, 'convert': run_convert, 'hha': data_hha.run,
-            'list': data_fetch.run_list, 'fetch': data_fetch.run_fetch}[args.action](args)
+    return {'check': run_check, 'convert': run_convert, 'scribbles': data_scribbles.run,
+            'hha': data_hha.run, 'list': data_fetch.run_list,
+            'fetch': data_fetch.run_fetch}[args.action](args)
 
 
 def run_check(args: argparse.Namespace) -> int:
     found = check_folder(args.folder, args.splits, args.classes, args.colours, pascal=args.pascal,
                          sbd=args.sbd)
+    found = found.for_scribbles() if args.scribbles else found
     show(found, None if args.all else SHOWN)
     colours = ('--colours', args.colours) if args.colours else ()
     again = [*(('--classes', str(args.classes)) if args.classes else ()), *colours,
              *(('--splits', *args.splits) if args.splits else ()),
              *(('--sbd', args.sbd) if args.sbd else ()),
-             *(('--pascal', args.pascal) if args.pascal else ())]
+             *(('--pascal', args.pascal) if args.pascal else ()),
+             *(('--scribbles',) if args.scribbles else ())]
     show_next(found, args.folder, colours, again)
     return 1 if found.errors else 0
 
@@ -286,8 +296,8 @@ def next_command(found: Findings, folder: str, colours: Sequence[str] = ()) -> s
         return '' if kinds or found.classes != classes else \
             shlex.join(('fcn-repro', 'train', stage, option, folder, *images))
     if not kinds:
-        return shlex.join(('fcn-repro', 'train', 'own', '--voc', folder, '--classes',
-                           str(found.asked or found.classes)))
+        return shlex.join(('fcn-repro', 'train', 'own-scribbles' if found.scribbled else 'own',
+                           '--voc', folder, '--classes', str(found.asked or found.classes)))
     masks = found.masks if kinds == {'layout'} else ''
     if found.layout == 'voc':
         masks = masks_for(kinds)

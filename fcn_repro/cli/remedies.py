@@ -52,6 +52,11 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'data-huge': 'Convert them with `fcn-repro data convert --longest {longest}`, or expect long '
                  'training.',
     'image-too-large': 'Convert the images with `fcn-repro data convert --longest {longest}`.',
+    'data-mostly-void': 'Check that 255 is meant as void; if the labels are scribbles, give '
+                        '--scribbles, and train with `fcn-repro train own-scribbles`.',
+    'data-whole-masks': 'Train with `fcn-repro train own`; or make scribbles of them with '
+                        '`fcn-repro data scribbles --out`.',
+    'bad-width': 'Give --width 1 to {most}.',
     'data-ids': 'Give --classes {classes}, or correct the ids; 255 is void.',
     'data-fewer': 'Give --classes {classes}.',
     'no-data-set': 'Give {layout} (relative paths start at {here}); `fcn-repro data list` says '
@@ -114,7 +119,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'bad-method': 'Give --{option} {wanted}.',
     'method-unfit': 'Leave out --{option}.',
     'method-not-taken': 'Leave out --class-weights, --learn, --random-scores, --bias-rate, '
-                        '--keep-ratio, --keep-cell, --train-split, --mirror and --jitter.',
+                        '--keep-ratio, --keep-cell, --relax, --train-split, --mirror and --jitter.',
     'bad-rotate': 'Give --rotate an angle from 0 to 180 degrees.',
     'bad-recolour': 'Give --recolour a fraction from 0 to 1.',
     'bad-class-weights': 'Give --class-weights balanced, or one number above 0 for each class, '
@@ -209,5 +214,6 @@ HINTS = {
     'run-interrupted': 'resume it with --restore (make: RESTORE=1)',
     'several-processes': '--samples S sets the samples of an iteration, by the rate rule.',
     'long-training': 'Use a GPU, or --iterations for a trial (make: ITERATIONS=…).',
+    'data-whole-masks': '`fcn-repro train own` learns from masks.',
     'data-fewer': 'Give --classes {classes} (make: CLASSES={classes}).',
 }

@@ -111,6 +111,9 @@ def add_method(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--keep-cell', type=int, default=1, metavar='N', help='with --keep-ratio: '
                         'squares of NxN pixels are kept or left out as one, such as 32 for a cell '
                         'of FCN-32s (default: %(default)s)')
+    parser.add_argument('--relax', type=int, default=1, metavar='N', help='label relaxation: any '
+                        'class within a square of NxN pixels is right, 3 at borders (default: '
+                        '%(default)s, each label alone)')
     parser.add_argument('--train-split', metavar='NAME', help='train on this split of the folder '
                         'that the val net reads: train of VOC, 1,112 images, instead of SBD')
     parser.add_argument('--mirror', action='store_true', help='mirror half of the training images')

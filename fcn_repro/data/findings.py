@@ -45,6 +45,8 @@ ERRORS = {
     'table': 'a table of colours that cannot be read',
     'one-class': 'one class alone',
     'all-void': 'no labelled pixel',
+    'no-scribble': 'images without a scribble',
+    'no-stroke': 'classes without a scribble',
 }
 WARNINGS = {
     'partial': 'splits that are a part of the published ones',
@@ -55,6 +57,7 @@ WARNINGS = {
     'depth-holes': 'depth maps with holes',
     'void-files': 'masks that are all void',
     'mostly-void': 'mostly void',
+    'whole-masks': 'masks where scribbles are expected',
     'fewer': 'more classes than the labels have',
     'absent': 'named classes without a pixel',
     'no-train': 'classes that val has and train has not',
@@ -89,7 +92,8 @@ class Findings:
     'context'; or what would be converted: 'pairs', 'coco', 'labelme', 'cityscapes'. masks: the kind
     of masks to convert as, '' for none. faults: as they are in any use. asked: the number of
     classes of the net, None where there is none yet. names: by index. notes: what was recognised,
-    in words. pascal: of PASCAL-Context the folder that VOC2010 is in."""
+    in words. pascal: of PASCAL-Context the folder that VOC2010 is in. scribbled: the labels of
+    train are meant as scribbles, most of their pixels void."""
 
     folder: Path
     layout: str
@@ -100,6 +104,7 @@ class Findings:
     notes: tuple[str, ...] = ()
     asked: int | None = None
     pascal: Path | None = None
+    scribbled: bool = False
 
     # What is in it
 
@@ -153,6 +158,10 @@ class Findings:
         """These findings for a net of so many classes."""
         return replace(self, asked=classes)
 
+    def for_scribbles(self) -> 'Findings':
+        """These findings where the labels of train are meant as scribbles."""
+        return replace(self, scribbled=True)
+
     @property
     def all(self) -> list[Fault]:
         """All faults: those of files, then those of the whole and of the number of classes."""
@@ -174,6 +183,7 @@ class Findings:
         if not errors:
             return
         asked = f' --classes {self.asked}' if self.asked else ''
+        asked += ' --scribbles' * self.scribbled
         raise FcnError('training would fail on this data set', items=lines_of(errors),
                        file=self.folder, code='data-faults',
                        facts={'folder': str(self.folder), 'asked': asked},
@@ -218,16 +228,36 @@ def of_the_whole(found: Findings) -> Iterator[Fault]:
     elif present.size == 1:
         yield Fault('one-class', found.folder, f'all labelled pixels are of class {present[0]}',
                     'A net learns to tell classes apart: give labels of two or more.')
-    if present.size and found.void > MOSTLY:
+    if found.scribbled and present.size:
+        yield from of_the_scribbles(found)
+    elif present.size and found.void > MOSTLY:
         yield Fault('mostly-void', found.folder, f'{100 * found.void:.0f} % of the pixels are 255, '
                     'which neither train nor count', 'Check that 255 is meant as void.')
     yield from of_void_files(found)
     yield from of_the_splits(found)
 
 
+def of_the_scribbles(found: Findings) -> Iterator[Fault]:
+    """Faults of train labels that are meant as scribbles."""
+    train = found.histogram_of('train')
+    for i in np.flatnonzero(train[:found.asked or found.classes] == 0):
+        yield Fault('no-stroke', found.folder, f'no image of train has a stroke of class '
+                    f'{name_of(found, int(i))}, which the net is to learn', 'Draw one, or take the '
+                    'class out of the labels and of classes.txt.')
+    share = 1 - train[VOID] / max(1, train.sum())
+    if share > MOSTLY:
+        yield Fault('whole-masks', found.folder, f'{100 * share:.0f} % of the train pixels are '
+                    'labelled: these are masks', "The stage 'own' learns from masks, without the "
+                    'Gated CRF loss; scribble_folder makes scribbles of them.')
+
+
 def of_void_files(found: Findings) -> Iterator[Fault]:
     for record in found.records:
-        if record.ids.size and record.ids[0] == VOID and found.void < 1:
+        if found.scribbled and record.split == 'train':
+            if record.ids.size and record.ids[0] == VOID:
+                yield Fault('no-scribble', record.file, 'all of it is 255, void: its image has no '
+                            'stroke', 'Draw one, or remove the id from train.txt.')
+        elif record.ids.size and record.ids[0] == VOID and found.void < 1:
             yield Fault('void-files', record.file, 'all of it is 255, void',
                         'Label something in it, or remove it.')
 
@@ -242,7 +272,7 @@ def of_the_splits(found: Findings) -> Iterator[Fault]:
              'train.'),
             ('no-val', train & ~val, 'Such a class is never scored: move an image with it to '
              'val.')):
-        if missing.any():
+        if missing.any() and not (found.scribbled and kind == 'no-train'):
             ids = ', '.join(name_of(found, int(i)) for i in np.flatnonzero(missing))
             yield Fault(kind, found.folder, ids, do)
     in_train, in_val = ({record.id for record in found.records if record.split == split}
@@ -272,7 +302,7 @@ def of_the_classes(found: Findings) -> Iterator[Fault]:
             yield Fault('fewer', found.folder, f'the net has {found.asked} classes, the labels '
                         f'need {needed}', f'Give classes={needed}.', {'classes': needed})
     empty = [name_of(found, i) for i in range(named) if not found.histogram[i]]
-    if empty and any(record.ids.size for record in found.records):
+    if empty and not found.scribbled and any(record.ids.size for record in found.records):
         yield Fault('absent', found.folder, ', '.join(empty[:10])
                     + (f' and {len(empty) - 10} more' if len(empty) > 10 else ''),
                     'Their IU is not defined and not counted.')

@@ -17,6 +17,7 @@ from fcn_repro.errors import FcnError, short
 
 MOST_SIDE = 8192        # pixels of a crop's side
 MOST_SCALE = 16.0
+MASK = 'mask'           # the third top, and its name in Sample.more
 
 
 @functools.lru_cache(maxsize=8)
@@ -32,8 +33,9 @@ class OwnDataLayer(SegDataLayer):
     an image is resized, drawn evenly in its logarithm; mirror: whether half of the crops are;
     recolour: the fraction of crops whose colours are rotated at random about mid-grey, for classes
     that colour does not tell; rotate: the largest angle, in degrees, by which crops are turned
-    either way, for things that have no upright; the rest as in SegDataLayer. Where an image,
-    resized and turned, does not fill the crop, the rest is void and holds the mean pixel.
+    either way, for things that have no upright; mask (default False): there is a third top, mask, 1
+    where the crop holds the image; the rest as in SegDataLayer. Where an image, resized and turned,
+    does not fill the crop, the rest is void, holds the mean pixel, and is 0 in the mask.
 
     Every epoch takes each image once, in a random order. A crop is a function of (seed, k), k the
     number of the consumed sample, so that reading ahead and resuming change nothing.
@@ -42,7 +44,7 @@ class OwnDataLayer(SegDataLayer):
     module = 'own_layers'
     folder_keys, optional = ('voc_dir',), ()
     options: ClassVar = {'voc': 'voc_dir', 'classes': 'classes'}
-    settings: ClassVar[tuple[str, ...]] = ('crop', 'scale', 'mirror', 'recolour', 'rotate')
+    settings: ClassVar[tuple[str, ...]] = ('crop', 'scale', 'mirror', 'recolour', 'rotate', 'mask')
     in_order, one_size = None, False
 
     def __init__(self, params: Mapping[str, Any]):
@@ -52,6 +54,14 @@ class OwnDataLayer(SegDataLayer):
         self.mirror = bool(params.get('mirror', False))
         self.recolour = checked_fraction(params.get('recolour', 0))
         self.rotate = checked_angle(params.get('rotate', 0))
+        if params.get('mask', False):
+            self.tops, self.top_names = 3, (*self.top_names, MASK)
+
+    @classmethod
+    def assumed_shapes(cls, params: Mapping[str, Any],
+                       size: tuple[int, int] | None) -> list[tuple[int, ...]] | None:
+        shapes = super().assumed_shapes(params, size)
+        return shapes and shapes + shapes[1:] * bool(params.get('mask', False))
 
     def open(self, params: Mapping[str, Any]) -> VocFolder:
         return VocFolder(params['voc_dir'], params['split'], None, params.get('classes'))
@@ -81,6 +91,7 @@ class OwnDataLayer(SegDataLayer):
         image = np.empty((*self.crop, 3), np.uint8)
         image[:] = grey
         label = np.full(self.crop, VOID, np.uint8)
+        mask = np.zeros(self.crop, np.uint8)
         part = np.s_[y:y + rows, x:x + columns]
         turn = _turned(rng.uniform(-self.rotate, self.rotate), box, (x, y, columns, rows)) \
             if self.rotate else None
@@ -88,7 +99,8 @@ class OwnDataLayer(SegDataLayer):
             part = slice(None), slice(None)
         for canvas, array, how, fill in (
                 (image, whole.image, Image.Resampling.BILINEAR, grey),
-                (label, whole.label, Image.Resampling.NEAREST, VOID)):
+                (label, whole.label, Image.Resampling.NEAREST, VOID),
+                (mask, np.ones_like(whole.label), Image.Resampling.NEAREST, 0)):
             picture = Image.fromarray(array)
             canvas[part] = np.asarray(
                 picture.resize((columns, rows), how, box) if turn is None else picture.transform(
@@ -96,8 +108,9 @@ class OwnDataLayer(SegDataLayer):
         if rng.random() < self.recolour:
             image[part] = rotated_colours(image[part], rng)
         if mirror:
-            image, label = image[:, ::-1], label[:, ::-1]
-        return Sample(whole.id, np.ascontiguousarray(image), np.ascontiguousarray(label))
+            image, label, mask = (array[:, ::-1] for array in (image, label, mask))
+        image, label, mask = map(np.ascontiguousarray, (image, label, mask))
+        return Sample(whole.id, image, label, {MASK: mask})
 
 
 def rotated_colours(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -21,7 +21,8 @@ from .subject import Subject, counting
 MOSTLY = 0.9        # share of ignored pixels from which on it is doubted; VOC has 5 %
 MANY = 2000         # files of a folder up to which all are read: seconds
 SAID = {'no-image', 'no-mask', 'clash', 'unreadable', 'lossy', 'colours', 'mask-mode', 'size',
-        'binary', 'ids', 'one-class', 'all-void', 'edges', 'split', 'empty', 'image-mode'}
+        'binary', 'ids', 'one-class', 'all-void', 'edges', 'split', 'empty', 'image-mode',
+        'no-scribble', 'no-stroke'}
 
 
 def ids_of_samples(subject: Subject) -> list[int]:
@@ -101,7 +102,7 @@ def labelled(subject: Subject) -> Iterator[Finding]:
     valid = [counting(labels, subject.ignore) for labels in samples]
     count = sum(v.numel() for v in valid)
     ids = set(ids_of_samples(subject)) - {subject.ignore}
-    if count < (1 - MOSTLY) * every:
+    if count < (1 - MOSTLY) * every and not (count and subject.scribbled):
         yield Finding(FAULT if not count else DOUBT, 'mostly-void', 'hardly a pixel has a label '
                       'that counts', f'{count} of {every} pixels, all others are '
                       f'{subject.ignore}', 'Check which id is void, and ignore_label.')
@@ -121,6 +122,7 @@ def folder(subject: Subject) -> Iterator[Finding]:
         if root is None:
             continue
         found = check_folder(root, classes=subject.anatomy.classes or None)
+        found = found.for_scribbles() if subject.scribbled else found
         for kind in dict.fromkeys(fault.kind for fault in found.errors):
             faults = [fault for fault in found.errors if fault.kind == kind]
             if kind in SAID:

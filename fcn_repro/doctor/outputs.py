@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy
 from ..errors import FcnError
 from ..net.net import Net
 from ..proto import TEST
-from .anatomy import origin
 from .finding import DOUBT, FAULT, Finding
 from .inputs import CAFFE_MEAN
 from .subject import Sample, Subject, mean_of, without_data
@@ -59,10 +58,9 @@ def look(subject: Subject) -> list[Look]:
     if data not in net.graph.inputs or score not in net.graph.values:
         return []
     mean = torch.tensor(mean_of(subject) or CAFFE_MEAN)[:, None, None]
-    label = '' if anatomy.label is None else anatomy.name(origin(subject.net, anatomy.label))
     found = []
     for sample in samples:
-        fed = {label: sample.labels} if label in net.graph.inputs else {}
+        fed = {name: sample.labels for name in net.graph.inputs if name != data}    # masks too
         swapped = None
         if sample.images.shape[1] == 3 and len(mean) == 3:
             other = (sample.images + mean).flip(1) - mean

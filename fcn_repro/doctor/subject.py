@@ -189,6 +189,11 @@ class Subject:
     def anatomy(self) -> Anatomy:
         return find_anatomy(self.net)
 
+    @property
+    def scribbled(self) -> bool:
+        """Whether a loss without targets learns from the pixels that no label has."""
+        return any(self.net.layer(node).unsupervised for node in self.net.graph.nodes)
+
     # ---- data ------------------------------------------------------------------------------------
 
     @cached_property

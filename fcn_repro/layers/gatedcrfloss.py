@@ -30,7 +30,7 @@ class GatedCRFLoss(Layer):
 
     type = 'GatedCRFLoss'
     bottoms = (2, 3)
-    loss = True
+    loss = unsupervised = True
     auto_tops = 1
     own_fields = 'kernel', 'radius'
 

@@ -38,7 +38,8 @@ def trained_blobs(net: Net) -> dict[str, str]:
     """{blob that a loss takes as prediction: the label that it reads}, of losses whose labels come
     from the net's Python data layer. {} for a deploy net."""
     sources = [node for node in net.graph.nodes if node.type == 'Python' and not node.bottoms]
-    losses = [node for node in net.graph.nodes if net.layer(node).loss and len(node.bottoms) > 1]
+    losses = [node for node in net.graph.nodes if net.layer(node).loss and len(node.bottoms) > 1
+              and not net.layer(node).unsupervised]
     if not sources or not losses:
         return {}
     tops, found = list(sources[0].tops), {}

@@ -32,6 +32,7 @@ from ..proto.prototxt import NetText, SolverText, read_net
 
 ALL, SCORES = 'all', 'scores'       # as `learn`
 SCORE_STD = 0.01                    # of random score layers, as of the classifiers' last ones
+MOST_RELAX = 99
 MOST_PASSES = 1000                  # images for one, in a sampled loss
 LOSS = 'SoftmaxWithLoss'
 HEADER = 'written for a run: {}'
@@ -46,16 +47,19 @@ class Method:
     bias_rate: lr_mult of biases, which the recipes double; None: as they are. keep_ratio: the
     probability p that a position takes part in the loss, one over a whole number; an iteration then
     has 1/p as many passes, so that about as many positions take part. keep_cell: side in pixels of
-    the squares that are kept or left out as one. train_split: train on this split of the folder
-    that the val net reads ('train' of VOC 2011 has 1,112 images, SBD's 8,498). mirror: half of the
-    training images are mirrored; jitter: they are moved by up to so many pixels (data/augment.py).
-    FcnError (code 'bad-method') for values that make no sense.
+    the squares that are kept or left out as one. relax: side of the square around a position whose
+    labels are all right for it (label relaxation, Zhu et al. 2019: 3); 1: its own alone.
+    train_split: train on this split of the folder that the val net reads ('train' of VOC 2011 has
+    1,112 images, SBD's 8,498). mirror: half of the training images are mirrored; jitter: they are
+    moved by up to so many pixels (data/augment.py). FcnError (code 'bad-method') for values that
+    make no sense.
     """
     learn: str = ALL
     random_scores: bool = False
     bias_rate: float | None = None
     keep_ratio: float = 1.0
     keep_cell: int = 1
+    relax: int = 1
     train_split: str | None = None
     mirror: bool = False
     jitter: int = 0
@@ -71,6 +75,8 @@ class Method:
                        f'one over a whole number up to {MOST_PASSES}, such as 0.5 or 0.25')
         if not 1 <= self.keep_cell <= 1 << 16:
             raise _bad('keep_cell', f'{self.keep_cell}', 'a number of pixels from 1 to 65536')
+        if not (1 <= self.relax <= MOST_RELAX and self.relax % 2):
+            raise _bad('relax', f'{self.relax}', f'an odd number of pixels from 1 to {MOST_RELAX}')
         if not 0 <= self.jitter <= MOST_JITTER:
             raise _bad('jitter', f'{self.jitter}', f'a number of pixels from 0 to {MOST_JITTER}')
 
@@ -94,6 +100,7 @@ class Method:
             '' if self.keep_ratio == 1 else f'{self.keep_ratio:g} of the '
             + (f'cells of {self.keep_cell}x{self.keep_cell} ' if self.keep_cell > 1 else '')
             + f'pixels, {self.images_for_one} times the images',
+            f'labels relaxed over {self.relax}x{self.relax} pixels' * (self.relax > 1),
             '' if self.train_split is None else f"split '{self.train_split}'",
             'mirrored' * self.mirror, f'moved by up to {self.jitter} pixels' * (self.jitter > 0))))
 
@@ -105,6 +112,7 @@ class Method:
             '' if self.bias_rate is None else f'-bias{self.bias_rate:g}',
             '' if self.keep_ratio == 1 else f'-keep{self.keep_ratio:g}',
             f'-cell{self.keep_cell}' * (self.keep_ratio < 1 and self.keep_cell > 1),
+            f'-relax{self.relax}' * (self.relax > 1),
             '' if self.train_split is None else f"-on-{self.train_split.replace('/', '-')}",
             '-mirror' * self.mirror, f'-jitter{self.jitter}' * (self.jitter > 0)))
 
@@ -141,14 +149,16 @@ class Method:
 
     def _set_losses(self, net: Any, class_weights: Sequence[float]) -> None:
         losses = [layer for layer in net.layer if layer.type == LOSS]
-        if (class_weights or self.keep_ratio < 1) and not losses:
-            raise _unfit(f'the train net has no {LOSS}',
-                         'class_weights' if class_weights else 'keep_ratio')
+        if (class_weights or self.keep_ratio < 1 or self.relax > 1) and not losses:
+            raise _unfit(f'the train net has no {LOSS}', 'class_weights' if class_weights else
+                         'keep_ratio' if self.keep_ratio < 1 else 'relax')
         if class_weights and len(losses) > 1:
             raise _unfit(f'the train net has {len(losses)} losses', 'class_weights')
         for layer in losses:
             if class_weights:
                 layer.fcn_repro_param.class_weight[:] = class_weights
+            if self.relax > 1:
+                layer.fcn_repro_param.relax = self.relax
             if self.keep_ratio < 1:
                 layer.fcn_repro_param.keep_ratio = self.keep_ratio
                 layer.fcn_repro_param.keep_cell = self.keep_cell

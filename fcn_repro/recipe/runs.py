@@ -13,6 +13,7 @@ from ..data.check import check_folder
 from ..data.miniatures import folder_of, make_miniature
 from ..data.own import balanced
 from ..data.scenes import make_scenes
+from ..data.scribbles import make_scribbled_scenes
 from ..data.voc import VocFolder
 from ..errors import FcnError, located, nearest
 from ..files import read_regular
@@ -503,6 +504,8 @@ class Run:
             make_miniature(self.stage.miniature, folder_of(self.stage.miniature))
         if self.stage.scenes and not self.options.voc:
             make_scenes(self.options.scenes, mnist=self.options.mnist)
+            if self.stage.scribbles:
+                make_scribbled_scenes()
 
     def write_prototxt(self) -> Path:
         """Write the nets for a data set of the user's own, for another method, or with a teacher,

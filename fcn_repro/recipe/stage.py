@@ -40,8 +40,9 @@ class Stage:
     channels: draw all channels of the val net's scores after training.
     takes: the options that Options has for data, class_weights, recolour and rotate, of which it
     accepts these.
-    scenes: it is trained on the generated digit scenes unless a VOC folder is given. miniature: the
-    kind of data.miniatures that it is trained on.
+    scenes: it is trained on the generated digit scenes unless a VOC folder is given; scribbles: its
+    train labels are scribbles, of these scenes too. miniature: the kind of data.miniatures that it
+    is trained on.
     counts_classes: without `classes` its nets get as many as the folder has; those of other stages
     have their own number.
     """
@@ -64,6 +65,7 @@ class Stage:
     channels: bool = False
     takes: tuple[str, ...] = ()
     scenes: bool = False
+    scribbles: bool = False
     miniature: str = ''
     counts_classes: bool = False
 

@@ -159,7 +159,7 @@ def checked(run: Run) -> Iterator[Findings]:
         found = check_folder(options.own_voc, classes=options.classes)
         if not found.errors and run.model is not None:
             found = found.for_classes(run.model.settings.get('classes'))
-        yield found
+        yield found.for_scribbles() if run.stage.scribbles else found
     elif options.sbd is not None:
         if layout_of(Path(options.sbd)) is not None:
             yield check_folder(options.sbd, ('train',))

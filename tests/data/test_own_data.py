@@ -101,6 +101,23 @@ def test_half_are_mirrored(voc):
                    for k in range(20))
 
 
+@pytest.mark.parametrize('how', [{}, {'rotate': 40, 'scale': (0.4, 1)}])
+def test_the_mask_says_where_the_image_is(voc, how):
+    """Also where its own label is void; without it nothing changes."""
+    found, plain = (layer(voc, mirror=True, batch_size=2, **how, **more)
+                    for more in ({'mask': True}, {}))
+    assert found.tops == 3 and found.top_names == ('data', 'label', 'mask') and plain.tops == 2
+    assert len(found.assumed_shapes({'mask': True, 'batch_size': 2}, (24, 28))) == 3
+    seen = set()
+    for k in range(6):
+        data, label, mask = found.batch(k)
+        assert mask.shape == label.shape and mask.dtype == np.float32
+        assert all(map(np.array_equal, (data, label), plain.batch(k)))
+        assert np.array_equal(mask == 1, label != 255)      # all of these labels are known
+        seen |= set(np.unique(mask))
+    assert seen == ({0, 1} if how else {1})
+
+
 def test_what_is_outside_is_void_and_holds_the_mean(voc):
     found = layer(voc, crop=(90, 80))
     data, label = found.batch(0)

@@ -139,10 +139,18 @@ def test_another_split_for_training():
         Method(train_split='train').net, parse_net(NET, 'net').message, 'score*')
 
 
+def test_relaxed_labels():
+    """Beside a label of another class, either is right: the loss of the train net says so."""
+    relaxed = Method(relax=3).net(parse_net(NET, 'net').message, 'score*')
+    assert relaxed.layer[-1].fcn_repro_param.relax == 3
+    none = parse_net(NET[:NET.index('layer { name: "loss"')], 'net').message
+    assert 'Leave out relax' in message(Method(relax=3).net, none, 'score*')
+
+
 @pytest.mark.parametrize('values', [
     {'learn': 'some'}, {'bias_rate': -1}, {'bias_rate': float('nan')}, {'keep_ratio': 0},
     {'keep_ratio': 0.3}, {'keep_ratio': 1.5}, {'keep_ratio': float('nan')}, {'keep_ratio': 1e-9},
-    {'keep_cell': 0}])
+    {'keep_cell': 0}, {'relax': 2}, {'relax': -1}, {'relax': 101}])
 def test_values_that_make_no_sense(values):
     with pytest.raises(FcnError) as error:
         Method(**values)
@@ -154,6 +162,7 @@ def test_values_that_make_no_sense(values):
     (Method(), '', ''), (Method(keep_cell=4), '', ''),
     (Method(learn='scores', random_scores=True), '-scores-alone-random-scores',
      'score layers alone learn, random score layers'),
+    (Method(relax=3), '-relax3', 'labels relaxed over 3x3 pixels'),
     (Method(bias_rate=1, keep_ratio=0.5), '-bias1-keep0.5',
      'bias rate 1, 0.5 of the pixels, 2 times the images'),
     (Method(keep_ratio=0.25, keep_cell=32, train_split='a/b'), '-keep0.25-cell32-on-a-b',

@@ -1,19 +1,24 @@
 """The own nets: their geometry, what a run writes for a data set, and training end to end."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from data_folders import save_palette_png, write_split
+from double_sum import gated_crf
 from PIL import Image
 from shape_images import NAMES, make_shapes
 
 from fcn_repro.cli.main import main
+from fcn_repro.data.image import read_label
+from fcn_repro.data.scribbles import scribble_folder
 from fcn_repro.errors import FcnError
-from fcn_repro.formats.weights import read_binaryproto, read_extra
+from fcn_repro.formats.weights import FILLER, read_binaryproto, read_extra
 from fcn_repro.net import Net
 from fcn_repro.passes import DEFAULT
+from fcn_repro.predict.heads import trained_blobs
 from fcn_repro.proto.netspec import net_text
 from fcn_repro.proto.prototxt import read_net, read_solver
 from fcn_repro.recipe.models.own import classifier, fcn
@@ -190,6 +195,115 @@ def test_the_classifier_gives_its_body(tmp_path):
     assert {name for name in copied if name.startswith('conv')} == {
         f'conv{g}_{i}' for g, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, n + 1)}
     assert {'bn5_3', 'scale5_3'} <= copied
+
+
+def test_the_net_that_learns_through_a_convcrf(voc, tmp_path):
+    """Its score is that of the CRF in all phases; the layers are own-fcn16s's, whose weights fit,
+    and what it adds is a weight of the messages for each class, which learns."""
+    run = Run('own-convcrf', Options(voc=str(voc), out=str(tmp_path / 'run')))
+    folder = run.write_prototxt()
+    plain = Run('own', Options(voc=str(voc), out=str(tmp_path / 'own'))).write_prototxt()
+    for name in 'train', 'val', 'deploy':
+        layers = list(read_net(folder / f'{name}.prototxt').message.layer)
+        [crf] = [layer for layer in layers if layer.type == 'LocalMeanField']
+        assert list(crf.bottom) == ['unary', 'data'] and list(crf.top) == ['score']
+        others = {layer.name: layer.type for layer in layers if layer is not crf}
+        assert others == {layer.name: layer.type for layer in read_net(
+            plain / f'{name}.prototxt').message.layer}
+    weights = tmp_path / 'own.caffemodel'
+    Net.read(plain / 'val.prototxt', 'TEST', seed=3).save(weights)
+    net = Net.read(folder / 'train.prototxt', 'TRAIN', seed=1)
+    assert [row.layer for row in net.copy_from(weights) if row.action == FILLER] == ['crf']
+    net.forward()
+    net.backward()
+    [weight] = net.params['crf']
+    assert weight.data.tolist() == pytest.approx([0.2] * 4) and weight.diff.abs().min() > 0
+
+
+# ---- scribbles -----------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def strokes(voc, tmp_path_factory):
+    return scribble_folder(voc, tmp_path_factory.mktemp('scribbles') / 'out').folder
+
+
+def test_the_nets_of_scribbles(strokes, tmp_path):
+    """The net that learns has the Gated CRF loss on all pixels of the image beside the loss of the
+    labelled ones; those that score and are used are own-fcn16s's."""
+    run = Run('own-scribbles', Options(voc=str(strokes), out=str(tmp_path / 'run'), rotate=20.))
+    folder = run.write_prototxt()
+    plain = Run('own', Options(voc=str(strokes), out=str(tmp_path / 'own'))).write_prototxt()
+    net = read_net(folder / 'train.prototxt').message
+    layers = {layer.name: layer for layer in net.layer}
+    assert [layer.name for layer in net.layer][-4:] == ['loss', 'coarse', 'prob', 'crf']
+    assert list(layers['data'].top) == ['data', 'label', 'mask']
+    assert list(layers['crf'].bottom) == ['prob', 'data', 'mask']
+    assert list(layers['crf'].loss_weight) == pytest.approx([0.1])
+    [kernel] = layers['crf'].fcn_repro_param.kernel
+    assert (kernel.weight, kernel.place) == (1, 6) and kernel.colour == pytest.approx(5.8)
+    assert layers['loss'].type == 'SoftmaxWithLoss' and list(layers['loss'].bottom) == [
+        'score', 'label']
+    for name in 'deploy', 'val':
+        assert (folder / f'{name}.prototxt').read_text() == (plain / f'{name}.prototxt').read_text()
+    assert Run('own-scribbles').folder != Run('own').folder
+
+
+def test_the_two_losses_of_scribbles(strokes, tmp_path):
+    """The sum of both is what is trained, and each has the value of its definition."""
+    folder = Run('own-scribbles', Options(voc=str(strokes), out=str(tmp_path),
+                                          rotate=45.)).write_prototxt()
+    net = Net.read(folder / 'train.prototxt', 'TRAIN', seed=1)
+    outputs = net.forward(blobs='all')
+    score, label, mask = (net.blobs[name].data for name in ('score', 'label', 'mask'))
+    wanted = torch.nn.functional.cross_entropy(score, label[:, 0].long(), ignore_index=255)
+    torch.testing.assert_close(outputs['loss'], wanted)
+    assert trained_blobs(net) == {'score': ''}
+    prob = torch.nn.functional.avg_pool2d(score, 4).softmax(1)
+    image, inside = (torch.nn.functional.avg_pool2d(x, 4) for x in (net.blobs['data'].data, mask))
+    assert 0 < (label != 255).float().mean() < 0.1 and inside.min() < 1
+    torch.testing.assert_close(outputs['crf'].double(), gated_crf(
+        prob, image, [(1, 6, 5.8)], 5, (inside >= 1).float()), rtol=1e-4, atol=0)
+
+
+def test_scribbles_end_to_end(strokes, tmp_path, monkeypatch, capsys):
+    """Trained, stopped and resumed, scored, used, examined: as a net that learned from masks."""
+    monkeypatch.chdir(tmp_path)
+    words = ['train', 'own-scribbles', '--voc', str(strokes), '--pictures', '1', '--workers', '1']
+    main([*words, '--iterations', '1'])
+    out = capsys.readouterr().out
+    assert 'mean IU' in out and 'mostly void' not in out
+    folder = tmp_path / 'runs/own-scribbles'
+    assert 'crf = ' in (folder / 'train.log').read_text()
+    main([*words, '--iterations', '2', '--restore', '--force'])
+    assert (folder / 'train_iter_2.caffemodel.h5').is_file()
+    capsys.readouterr()
+    main(['eval', '--run', str(folder), '--report'])
+    assert 'mean IU' in capsys.readouterr().out and list(folder.rglob('report.html'))
+    main(['infer', str(strokes / 'JPEGImages/val000.jpg'), '--run', str(folder), '--out', 'maps'])
+    assert list((tmp_path / 'maps').iterdir())
+    capsys.readouterr()
+    main(['doctor', str(folder), '--iterations', '1'])
+    assert 'no faults, no doubts' in capsys.readouterr().out
+
+
+def test_masks_and_missing_strokes_are_said_before_training(voc, strokes, tmp_path, monkeypatch,
+                                                           capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ['train', 'own-scribbles', '--iterations', '1', '--pictures', '0', '--voc']
+    main([*words, str(voc), '--out', 'whole'])
+    assert '`fcn-repro train own` learns from masks.' in capsys.readouterr().out
+    shutil.copytree(strokes, tmp_path / 'strokes')
+    path = tmp_path / 'strokes/SegmentationClass/train001.png'
+    label = read_label(path)
+    save_palette_png(np.full_like(label, 255), path)
+    with pytest.raises(SystemExit):
+        main([*words, 'strokes'])
+    err = capsys.readouterr().err
+    assert 'images without a scribble' in err and '--scribbles` lists every file' in err
+    assert not (tmp_path / 'runs').exists() or not list((tmp_path / 'runs').rglob('*.h5'))
+    save_palette_png(label, path)
+    main([*words, 'strokes'])
+    assert 'mean IU' in capsys.readouterr().out
 
 
 @pytest.mark.slow
