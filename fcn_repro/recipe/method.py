@@ -51,7 +51,8 @@ class Method:
     labels are all right for it (label relaxation, Zhu et al. 2019: 3); 1: its own alone.
     train_split: train on this split of the folder that the val net reads ('train' of VOC 2011 has
     1,112 images, SBD's 8,498). mirror: half of the training images are mirrored; jitter: they are
-    moved by up to so many pixels (data/augment.py). FcnError (code 'bad-method') for values that make no sense.
+    moved by up to so many pixels (data/augment.py). FcnError (code 'bad-method') for values that
+    make no sense.
     """
     learn: str = ALL
     random_scores: bool = False

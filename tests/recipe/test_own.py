@@ -204,7 +204,7 @@ def test_the_net_that_learns_through_a_convcrf(voc, tmp_path):
     folder = run.write_prototxt()
     plain = Run('own', Options(voc=str(voc), out=str(tmp_path / 'own'))).write_prototxt()
     for name in 'train', 'val', 'deploy':
-        layers = [layer for layer in read_net(folder / f'{name}.prototxt').message.layer]
+        layers = list(read_net(folder / f'{name}.prototxt').message.layer)
         [crf] = [layer for layer in layers if layer.type == 'LocalMeanField']
         assert list(crf.bottom) == ['unary', 'data'] and list(crf.top) == ['score']
         others = {layer.name: layer.type for layer in layers if layer is not crf}
