@@ -61,10 +61,10 @@ def text_of(name):
 
 def of_each_kind():
     """The names of the shipped nets, one of those that differ in channels and multipliers alone,
-    without those of several inputs or outputs."""
+    without those of several inputs or outputs, and the one with a ConvCRF."""
     found = {}
     for path in sorted(ROOT.glob('prototxt/*/deploy.prototxt')):
-        if not re.search('siftflow|color-d|color-hha|acnet', path.parent.name):
+        if not re.search('siftflow|color-d|color-hha|acnet|convcrf', path.parent.name):
             text = re.sub(r'(num_output|lr_mult): \d+', '', path.read_text())
             found.setdefault(text, path.parent.name)
     return list(found.values())
@@ -123,6 +123,18 @@ def test_python_has_the_same_bits_in_both_memory_formats(net, inputs, tmp_path):
         with torch.no_grad():
             top = module(x.contiguous(memory_format=torch.channels_last))
         assert torch.equal(top, run_net(net, given)[output])
+
+
+def test_a_net_that_ends_in_a_convcrf(tmp_path):
+    """In Python its windows are a loop, the same to rounding; there is no form of it in ONNX."""
+    net, given = filled(narrow(text_of('own-convcrf'))), {'data': image(33, 47)}
+    path, _ = export(net, 'python', tmp_path / 'net.py')
+    with torch.no_grad():
+        assert_scores(imported(path).load()(given['data']), run_net(net, given)['score'])
+    with pytest.raises(FcnError, match='cannot be exported') as caught:
+        export(net, 'onnx', tmp_path / 'net.onnx')
+    assert (caught.value.type, caught.value.layer) == ('LocalMeanField', 'crf') and caught.value.do
+    assert_made_again(net, given, tmp_path)
 
 
 @pytest.mark.parametrize('name', SEVERAL)

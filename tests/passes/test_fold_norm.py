@@ -20,7 +20,8 @@ PROTOTXT = Path(__file__).parents[2] / 'prototxt'
 RESNETS = {50: 53, 101: 104, 152: 155}       # their convolutions
 # all others: 0; the other five of own-fcn16s normalise sums
 SITES = {
-    **dict.fromkeys(('own-fcn16s', 'own-full-fcn16s', 'own-distilled', 'own-classifier'), 13),
+    **dict.fromkeys(('own-fcn16s', 'own-full-fcn16s', 'own-distilled', 'own-scribbles',
+                     'own-convcrf', 'own-classifier'), 13),
     # three scales
     'deeplab-v2-resnet101': 3 * RESNETS[101], 'deeplab-v2-resnet101-single': RESNETS[101],
     'deeplab-v2-mini': 3 * 26, 'deeplab-v2-single-mini': 26,

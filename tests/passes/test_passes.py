@@ -19,7 +19,7 @@ from fcn_repro.recipe.models import MODELS, acnet
 
 PROTOTXT = Path(__file__).parents[2] / 'prototxt'
 SHIPPED = sorted(path for path in PROTOTXT.glob('*/*.prototxt') if 'solver' not in path.name)
-OWN = 'own-fcn16s', 'own-full-fcn16s', 'own-distilled'
+OWN = 'own-fcn16s', 'own-full-fcn16s', 'own-distilled', 'own-scribbles', 'own-convcrf'
 SITES = {'late-fusion': 1, 'early-fusion': 1, 'multitask': 2}       # all others: 1
 LAYERS = sorted(path.stem for path in (DATA / 'layers').glob('*.prototxt')
                 if path.stem.startswith(('deconv_crop', 'fcn_skip')))
