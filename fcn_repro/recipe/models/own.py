@@ -1,5 +1,6 @@
 """The own nets, for small data of one's own: FCN-16s with a batch-normalised decoder on a
-batch-normalised body of VGG16's shape, at widths for a laptop and for a GPU."""
+batch-normalised body of VGG16's shape, at widths for a laptop and for a GPU, and at half of the
+laptop's for a student of such a net (recipe/teacher.py)."""
 
 from functools import partial
 
