@@ -38,8 +38,8 @@ class Stage:
     accuracy: of a classifier, the fraction of held-out data that it has to label correctly; None
     for a segmentation net.
     channels: draw all channels of the val net's scores after training.
-    takes: the options that Options has for data, class_weights, recolour and rotate, of which it
-    accepts these.
+    takes: the options that Options has for data, class_weights, recolour, rotate and what a teacher
+    needs, of which it accepts these.
     scenes: it is trained on the generated digit scenes unless a VOC folder is given; scribbles: its
     train labels are scribbles, of these scenes too. miniature: the kind of data.miniatures that it
     is trained on.

@@ -216,11 +216,10 @@ def test_no_teacher(here, capsys):
                  'Leave out --solver.')
 
 
-@pytest.mark.parametrize('given', ['runs/none', 'photos', 'a.prototxt,b.caffemodel'])
-def test_a_teacher_that_is_not_there(here, capsys, given):
-    """Its remedy is test_no_teacher's run, and NET,WEIGHTS."""
-    assert_error(call(capsys, *STUDENT, '--teacher', given),
-                 'Give --teacher the folder of a finished run, as `fcn-repro train own --voc`')
+def test_a_teacher_that_is_not_there(here, capsys):
+    for given in 'runs/none', 'photos', 'a.prototxt,b.caffemodel':
+        assert_error(call(capsys, *STUDENT, '--teacher', given),
+                     'Give --teacher the folder of a finished run, as `fcn-repro train own --voc`')
     assert not (here / RUN).exists()
     net = 'runs/own-fcn16s/net/deploy.prototxt,runs/own-fcn16s/train_iter_1.caffemodel.h5'
     assert call(capsys, *STUDENT, '--teacher', net).status == 0

@@ -1,6 +1,7 @@
 """The own nets, for small data of one's own: FCN-16s with a batch-normalised decoder on a
-batch-normalised body of VGG16's shape, at widths for a laptop and for a GPU; the same net learning
-from scribbles by the Gated CRF loss, and learning through a ConvCRF."""
+batch-normalised body of VGG16's shape, at widths for a laptop and for a GPU, and at half of the
+laptop's for a student of such a net (recipe/teacher.py); the same net learning from scribbles by
+the Gated CRF loss, and learning through a ConvCRF."""
 
 from collections.abc import Mapping
 from functools import partial
