@@ -168,7 +168,8 @@ class Subject:
 
     def _surgeries(self) -> tuple:
         stage = self.sources.stage or Stage()
-        return (stage.surgeries, self.weights, stage.score_layers, stage.up_layers)
+        surgeries = [each for each in stage.surgeries if each != 'label blocks' or self.has_data]
+        return (surgeries, self.weights, stage.score_layers, stage.up_layers)
 
     @cached_property
     def fresh(self) -> set[str]:
