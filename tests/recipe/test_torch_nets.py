@@ -1,5 +1,5 @@
-"""RefineNet, DeepLab v3 and v3+, BiSeNet, LEDNet: parameters counted, scores and gradients of plain
-PyTorch twins, state dicts of their releases converted."""
+"""RefineNet, DeepLab v3 and v3+, BiSeNet, LEDNet, DUpsampling, DFANet: parameters counted, scores and
+gradients of plain PyTorch twins, state dicts of their releases converted."""
 
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,15 @@ from fcn_repro.formats.safetensors import is_safetensors, read_safetensors
 from fcn_repro.net import Net
 from fcn_repro.proto.netspec import net_text
 from fcn_repro.proto.prototxt import parse_net
-from fcn_repro.recipe.models import MODELS, bisenet, deeplabv3, lednet, refinenet
+from fcn_repro.recipe.models import (
+    MODELS,
+    bisenet,
+    deeplabv3,
+    dfanet,
+    dupsampling,
+    lednet,
+    refinenet,
+)
 from fcn_repro.recipe.models.converted import net_of
 from fcn_repro.recipe.models.parts import python_data
 from fcn_repro.viewer import NetFacts, facts_of_net
@@ -54,7 +62,8 @@ TORCHVISION = {'body_settings': {'late': True, 'grid': ()}, 'refinements': 1}
 
 
 # Counted in the releases' own modules: refinenet-pytorch 65541db, DeepLabV3Plus-Pytorch (VainF),
-# pytorch-deeplab-xception (jfzhang95), TorchSeg 62eeb15 with its auxiliary heads, LEDNet 5d900d9.
+# pytorch-deeplab-xception (jfzhang95), TorchSeg 62eeb15 with its auxiliary heads, LEDNet 5d900d9;
+# and in unofficial ones: LinZhuoChen/DUpsampling 754f184, huaifeng1993/DFANet 3444e2f.
 @pytest.mark.parametrize('message, count', [
     (refinenet.net(**refinenet.NETS['refinenet-resnet50']), 99_060_309),
     (refinenet.net(**refinenet.NETS['refinenet-resnet101']), 118_052_437),
@@ -69,6 +78,9 @@ TORCHVISION = {'body_settings': {'late': True, 'grid': ()}, 'refinements': 1}
     (bisenet.net(**bisenet.NETS['bisenet-x39'], training=True), 1_842_289),
     # 128 x 20 + 20 of the release's module are its encoder's own scores, which its net never uses
     (lednet.net(), 925_663 - 2_580),
+    # 64 x 21 x 16 x 16 of the module dunet_sybn are P, which its net never uses
+    (dupsampling.net(), 29_684_961 - 344_064),
+    (dfanet.net(), 2_187_216),
 ])
 def test_parameters_are_those_that_are_known(message, count):
     assert parameters(message) == count
@@ -88,6 +100,8 @@ def test_parameters_are_those_that_are_known(message, count):
     (bisenet.net(**bisenet.NETS['bisenet-r18'], shape=(1, 3, 360, 640)), 11.58, 0.005),
     (bisenet.net(**bisenet.NETS['bisenet-x39'], shape=(1, 3, 360, 640)), 3.07, 0.005),
     (lednet.net(), 11.21, 0.005),
+    (dupsampling.net(shape=(1, 3, 512, 512)), 38.40, 0.005),
+    (dfanet.net(), 7.57, 0.005),
 ])
 def test_multiply_adds_are_those_that_are_known(message, billions, within):
     drawn = describe(parse_source(net_text(message), 'net'), 'TEST')
@@ -115,6 +129,8 @@ COUNTED = {
     'bisenet-r18': fast_twins.Bisenet(classes=19),
     'bisenet-x39': fast_twins.Bisenet(classes=19, **X39, xception=True),
     'lednet': fast_twins.Lednet(classes=20),
+    'dupsampling-resnet50': fast_twins.Dupsampling(),
+    'dfanet': fast_twins.Dfanet(classes=19),
 }
 
 
@@ -125,13 +141,17 @@ def test_parameters_are_the_twin_s(name):
 
 
 def test_all_nets_have_a_twin():
-    assert COUNTED.keys() == {*refinenet.NETS, *deeplabv3.NETS, *bisenet.NETS, 'lednet'}
+    assert COUNTED.keys() == {*refinenet.NETS, *deeplabv3.NETS, *bisenet.NETS, 'lednet',
+                              'dupsampling-resnet50', 'dfanet'}
 
 
 # ---- scores and gradients ------------------------------------------------------------------------
 
 BODY = {'stem': 6, 'widths': (3, 4, 5, 6), 'blocks': (2, 1, 2, 3)}
 PLAIN = {'classes': 5, 'width': 12, 'dropout': 0}
+BRANCHES = {'classes': 5, 'stem': 3, 'widths': (8, 12, 16), 'blocks': (2, 1, 2), 'hidden': 9,
+            'width': 7}
+CODED = {'classes': 5, 'width': 12, 'low': 4, 'codes': 6}
 FACTORED = {'classes': 5, 'widths': (8, 10, 12), 'dilations': ((1, 2), (1,), (1, 2, 5))}
 PATHS = {'classes': 5, 'paths': (4, 5, 6, 7), 'width': 8, 'last': 6, 'auxiliary': 9}
 V3 = {**PLAIN, 'body_settings': BODY}
@@ -175,6 +195,9 @@ CASES = {
         refinenet.net, **V3, scales=refinenet.TWO_SCALES), None),
     'LEDNet': (fast_twins.Lednet(**FACTORED), partial(lednet.net, **FACTORED, dropped=(0, 0, 0)),
                None),
+    'DUpsampling': (fast_twins.Dupsampling(**SMALL | CODED), partial(
+        dupsampling.net, **CODED, dropouts=(0, 0), body_settings=BODY), None),
+    'DFANet': (fast_twins.Dfanet(**BRANCHES), partial(dfanet.net, **BRANCHES), None),
     **{name: (fast_twins.Bisenet(**PATHS, **body, xception=xception), partial(
         bisenet.net, **PATHS, body_settings=body, body='xception39' if xception else 'resnet18'),
         None) for name, body, xception in (
@@ -232,7 +255,7 @@ def pairs(net, twin, table):
             variance.data.copy_(state[f'{part.norm}.running_var'])
             factor.data.fill_(1)
     for blob, name in found:
-        blob.data.copy_(state[name])
+        blob.data.copy_(state[name].reshape(blob.shape))
     return found
 
 
