@@ -28,8 +28,8 @@ def second_moment(labels: Iterable[np.ndarray], classes: int, side: int) -> np.n
     moment = np.zeros((classes, cells, classes, cells))
     for label in labels:
         rows, columns = (size // side for size in label.shape)
-        blocks = label[:rows * side, :columns * side].reshape(rows, side, columns, side)
-        blocks = blocks.transpose(0, 2, 1, 3).reshape(rows * columns, cells)
+        whole = label[:rows * side, :columns * side].reshape(rows, side, columns, side)
+        blocks = whole.transpose(0, 2, 1, 3).reshape(rows * columns, cells)
         present = [int(c) for c in np.unique(blocks) if c != VOID]
         for i, first in enumerate(present):
             ones = (blocks == first).astype(np.float64).T

@@ -229,7 +229,7 @@ def test_weights_that_have_them_are_kept(tmp_path):
 
 def test_a_label_beyond_the_classes(tmp_path):
     voc = small_voc(tmp_path / 'voc')
-    with pytest.raises(FcnError, match='holds id 2 .* the net has 2 classes, 0 to 1') as error:
+    with pytest.raises(FcnError, match=r'holds id 2 .* the net has 2 classes, 0 to 1') as error:
         prepare(coded(voc, classes=2), CODED.surgeries, None, up_layers=CODED.up_layers)
     assert error.value.file == label_path(voc, 'im2')
     assert 'use a net with 3 classes' in error.value.do

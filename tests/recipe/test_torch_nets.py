@@ -1,6 +1,7 @@
-"""RefineNet, DeepLab v3 and v3+, BiSeNet, LEDNet, DUpsampling, DFANet: parameters counted, scores and
-gradients of plain PyTorch twins, state dicts of their releases converted."""
+"""RefineNet, DeepLab v3 and v3+, BiSeNet, LEDNet, DUpsampling, DFANet: parameters counted, scores
+and gradients of plain PyTorch twins, state dicts of their releases converted."""
 
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -308,13 +309,28 @@ def test_gradients_are_the_twin_s(name, frozen):
     assert checked > len(found) / 3
 
 
+def mean_loss(scores, labels, mined):
+    """Over all that is not void; mined: (threshold, least), over the pixels whose own class has at
+    most the probability of the threshold, at least over so many of the least probable."""
+    terms = torch.nn.functional.cross_entropy(scores, labels, ignore_index=VOID, reduction='none')
+    terms = terms[labels != VOID]
+    if not mined:
+        return terms.mean()
+    ordered = terms.sort(descending=True).values
+    count = max(mined[1], int((ordered >= -np.log(mined[0])).sum()))
+    assert mined[1] < count < len(ordered) or count == mined[1]
+    return ordered[:count].mean()
+
+
+# of the second, fewer pixels than the least are below the threshold
+@pytest.mark.parametrize('mined', [None, (0.25, 500), (0.05, 9000)])
 @pytest.mark.parametrize('name', ['BiSeNet R18', 'BiSeNet X39'])
-def test_auxiliary_losses_are_the_twin_s(name):
+def test_auxiliary_losses_are_the_twin_s(name, mined):
     """Of the net that learns, whose three losses weigh the same."""
     twin, make, _ = CASES[name]
     twin = replace(twin, modules={}, heads=True).filled(SIZE, 1)
     twin.frozen = False
-    text = net_text(make(python_data('voc_layers', 'VOCSegDataLayer'), training=True))
+    text = net_text(make(python_data('voc_layers', 'VOCSegDataLayer'), training=True, mined=mined))
     inputs = f'''layer {{ name: "data" type: "Input" top: "data" top: "label" input_param {{
         shape {{ dim: {IMAGES} dim: 3 dim: {SIZE[0]} dim: {SIZE[1]} }}
         shape {{ dim: {IMAGES} dim: 1 dim: {SIZE[0]} dim: {SIZE[1]} }} }} }}'''
@@ -325,8 +341,7 @@ def test_auxiliary_losses_are_the_twin_s(name):
         id(blob) for layer, blobs in net.params.items() for blob in blobs
         if not layer.endswith('_bn')}
     image, labels = (tensor.double() for tensor in picture(1))
-    wanted = sum(torch.nn.functional.cross_entropy(scores, labels[:, 0].long(), ignore_index=VOID)
-                 for scores in twin(image))
+    wanted = sum(mean_loss(scores, labels[:, 0].long(), mined) for scores in twin(image))
     wanted.backward()
     net.forward(data=image, label=labels)
     assert net.total_loss.item() == pytest.approx(wanted.item(), rel=1e-9)
@@ -335,6 +350,21 @@ def test_auxiliary_losses_are_the_twin_s(name):
     for blob, other in found:
         gradient = there[other].grad
         assert (blob.diff - gradient).abs().max() <= 1e-6 * max(gradient.abs().max(), 1e-3), other
+
+
+@pytest.mark.parametrize('name', bisenet.NETS)
+def test_losses_are_mined_where_the_net_learns(name):
+    """As in the release: 0.7, and of its 16 crops of 1024x1024 a sixteenth of the pixels."""
+    files = MODELS[name].files()
+    data = parse_net(files['train.prototxt'], 'train.prototxt').message.layer[0].python_param
+    assert "'crop': (1024, 1024)" in data.param_str and "'batch_size': 16" in data.param_str
+    for file, mined in (('train.prototxt', 3), ('val.prototxt', 0)):
+        losses = [layer for layer in parse_net(files[file], file).message.layer
+                  if layer.type == 'SoftmaxWithLoss']
+        own = [layer.fcn_repro_param for layer in losses if layer.HasField('fcn_repro_param')]
+        assert len(own) == mined and len(losses) == max(mined, 1)
+        assert all(each.ohem_thresh == np.float32(0.7) and each.ohem_min_kept == 1024 ** 2
+                   for each in own)
 
 
 # ---- state dicts ---------------------------------------------------------------------------------
@@ -410,6 +440,41 @@ def test_a_classifier_starts_a_net(tmp_path, capsys):
     rows = net.copy_from(tmp_path / 'resnet.caffemodel')
     copied = {row.layer for row in rows if row.action == 'copied'}
     assert copied == {layer for layer in net.params if layer.startswith(('conv1', 'layer'))}
+
+
+def test_a_resnet18_starts_bisenet(tmp_path, capsys):
+    """torchvision's names; the maps of the body on a picture are those of its twin."""
+    twin = fast_twins.Bisenet(**PATHS, stem=3, widths=BODY['widths'], blocks=BODY['blocks'])
+    with torch.no_grad():
+        fast_twins.resnet18(twin, torch.zeros(1, 3, *SIZE))
+    twin.filled(SIZE, 3)
+    body = ('conv1', 'layer')
+    twin.modules = {name: module for name, module in twin.modules.items() if name.startswith(body)}
+    state = {in_torchvision(name): value for name, value in twin.state().items()}
+    state |= {'fc.weight': torch.ones(7, 6), 'fc.bias': torch.ones(7)}
+    assert {'bn1.running_mean', 'layer2.0.downsample.1.bias', 'layer4.2.bn2.weight',
+            'layer1.1.conv2.weight'} <= state.keys()
+    torch.save(state, tmp_path / 'resnet18.pth')
+    main(['convert', str(tmp_path / 'resnet18.pth'), str(tmp_path / 'resnet18.caffemodel')])
+    assert 'basic blocks' in capsys.readouterr().out
+    net = made(CASES['BiSeNet R18'][1])
+    rows = net.copy_from(tmp_path / 'resnet18.caffemodel')
+    assert {row.layer for row in rows if row.action == 'copied'} == {
+        layer for layer in net.params if layer.startswith(body)}
+    picture = shown()
+    tops = [f'layer{k}_{count - 1}' for k, count in enumerate(BODY['blocks'], 1)]
+    with torch.no_grad():
+        wanted = fast_twins.resnet18(twin, as_torchvision(picture))
+        found = net(tops, data=as_caffe(picture), label=torch.zeros(1, 1, *SIZE))
+    for name, value in zip(tops, wanted, strict=True):
+        assert (found[name] - value).abs().max() <= 1e-5 * value.abs().max()
+
+
+def in_torchvision(name):
+    """What torchvision calls a tensor of a ResNet of this project."""
+    name = re.sub(r'^(layer\d)_(\d+)_', r'\1.\2.', name)
+    name = re.sub(r'down_bn\.', 'downsample.1.', name)
+    return re.sub(r'conv(\d)_bn\.', r'bn\1.', re.sub(r'down\.', 'downsample.0.', name))
 
 
 @pytest.mark.parametrize('stride, rates', [(None, [6, 12, 18]), (16, [6, 12, 18]),

@@ -58,7 +58,8 @@ def branch(to: Normed, bottom, name: str, channels: int, earlier: list, widths: 
     """A backbone: its stages, each of half the size of its bottom, and the attention; returns
     (their tops, the attended last one). earlier: the tops of the branch before: all but the first
     are joined with the bottom of the stage that makes the same of it."""
-    n, tops = to.n, []
+    n = to.n
+    tops: list[Any] = []
     for k, (width, count) in enumerate(zip(widths, blocks, strict=True), 2):
         if tops and earlier:
             bottom = n[f'{name}_join{k}'] = L.Concat(bottom, earlier[k - 2])
@@ -75,8 +76,10 @@ def encoder(to: Normed, data, stem: int, widths: tuple[int, ...], blocks: tuple[
     """The branches' (first stages, attended last ones), the first branch on a convolution of the
     image, each other one on the first stage before it with the attended map resized to it."""
     n = to.n
-    bottom, channels, tops = to.conv(data, 'conv1', stem, 3, stride=2), stem, []
-    shallow, deep = [], []
+    bottom, channels = to.conv(data, 'conv1', stem, 3, stride=2), stem
+    tops: list[Any] = []
+    shallow: list[Any] = []
+    deep: list[Any] = []
     for i in range(BRANCHES):
         name = f'branch{i}'
         if tops:
@@ -129,8 +132,8 @@ def net(data: dict | None = None, *, classes: int = 19, stem: int = 8,
     return n.to_proto()
 
 
-ORIGIN = ('Li et al. 2019 (DFANet), after unofficial code: huaifeng1993/DFANet, model/dfanet.py, with\n'
-          'a projection of its own for each attended map; its crops, rate and rule')
+ORIGIN = ('Li et al. 2019 (DFANet), after unofficial code: huaifeng1993/DFANet, model/dfanet.py,\n'
+          'with a projection of its own for each attended map; its crops, rate and rule')
 crops = random_crops(CROP, (0.75, 1.75), 16)
 
 

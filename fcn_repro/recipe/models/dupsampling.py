@@ -75,8 +75,8 @@ def net(data: dict | None = None, *, classes: int = 21, body_settings: dict | No
 
 
 ORIGIN = ('Tian et al. 2019 (DUpsampling), after unofficial code: LinZhuoChen/DUpsampling,\n'
-          'models/dunet_sybn.py, without its synchronous BN and P; its rate and rule; crops of the\n'
-          'size to which it resizes whole images')
+          'models/dunet_sybn.py, without P; its rate and rule; crops of the size that it resizes\n'
+          'whole images to')
 crops = random_crops(CROP, (0.5, 2.0), 16)
 SURGERIES = 'transplant', 'label blocks'
 
