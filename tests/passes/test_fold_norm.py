@@ -54,7 +54,7 @@ SITES = {
     # three of the decoder, and the temperature into the codes
     'dupsampling-resnet50': RESNETS[50] + 4, 'dupsampling-mini': 32 + 4,
     # three a block of each branch; the stem and seven of the decoder
-    'dfanet': 3 * 12 * 3 + 8, 'dfanet-mini': 3 * 6 * 3 + 8,
+    'dfanet': 3 * 12 * 3 + 8, 'dfanet-mini': 3 * 4 * 3 + 8,
 }
 # SegNet's and ENet's, once the statistics are folded into their BNs; ENet has one behind a Concat,
 # and its decoder two behind Deconvolutions

@@ -27,7 +27,7 @@ SITES = {'own-fcn16s': 18, 'own-full-fcn16s': 18, 'own-classifier': 13,     # al
          'danet-resnet101': 108, 'danet-mini': 36, 'acnet-nyud': 205, 'mini-acnet': 115,
          'bisenet-r18': 20 + 15, 'bisenet-r18-mini': 12 + 15, 'bisenet-x39': 52 + 15,
          'bisenet-x39-mini': 22 + 15, 'lednet': 13 * 4 + 8 + 3, 'lednet-mini': 8 * 4 + 8 + 3,
-         'dupsampling-resnet50': 56, 'dupsampling-mini': 35, 'dfanet': 116, 'dfanet-mini': 62}
+         'dupsampling-resnet50': 56, 'dupsampling-mini': 35, 'dfanet': 116, 'dfanet-mini': 44}
 NET = '''force_backward: true
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 3 dim: 4 %s } } }
 layer { name: "norm" type: "BatchNorm" bottom: "data" top: "%s"

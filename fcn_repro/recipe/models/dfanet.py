@@ -34,14 +34,15 @@ def separable(to: Normed, bottom, name: str, channels: int, width: int, stride: 
 
 
 def block(to: Normed, bottom, name: str, channels: int, width: int, stride: int = 1):
-    """Three separable convolutions, the last one four times as wide, plus a 1x1 of the bottom."""
+    """Three separable convolutions, the last one four times as wide, plus a 1x1 of the bottom. That
+    is linear, so its filler keeps the variance, which MSRA's would double in each block."""
     inner = width // SHRINK
     top = separable(to, bottom, f'{name}_1', channels, inner, stride)
     top = separable(to, top, f'{name}_2', inner, inner)
     top = separable(to, top, f'{name}_3', inner, width)
     n = to.n
     n[f'{name}_proj'] = L.Convolution(bottom, num_output=width, kernel_size=1, bias_term=False,
-                                      weight_filler=MSRA,
+                                      weight_filler={'type': 'xavier'},
                                       **({'stride': stride} if stride > 1 else {}))
     return to.plus(name, top, n[f'{name}_proj'], active=False)
 
@@ -146,9 +147,9 @@ def cityscapes() -> Model:
                  origin=ORIGIN)
 
 
-MINI: dict[str, Any] = {'widths': (24, 32, 48), 'blocks': (2, 2, 2), 'hidden': 64, 'width': 32,
+MINI: dict[str, Any] = {'widths': (24, 32, 48), 'blocks': (1, 2, 1), 'hidden': 64, 'width': 32,
                         'norm': {'fraction': 0.95}}
-MODELS = {'dfanet': cityscapes(), 'dfanet-mini': mini('dfanet-mini', net, **MINI)}
+MODELS = {'dfanet': cityscapes(), 'dfanet-mini': mini('dfanet-mini', net, 1200, **MINI)}
 STAGES = {
     'dfanet': Stage('dfanet', 'full', surgeries=('transplant',), score_every=10000,
                     takes=('voc', 'recolour', 'rotate'), score_layers='*_coarse'),
