@@ -8,6 +8,7 @@ from ..errors import FcnError
 from ..fillers import bilinear_taps
 from ..layers.common.coordinates import IDENTITY
 from ..layers.crop import Crop
+from ..layers.deconvolution import Deconvolution
 from ..net.coord_map import compose, inverse
 from ..net.graph import Node
 from ..net.net import Net
@@ -36,13 +37,25 @@ def crop_offsets(subject: Subject) -> Iterator[Finding]:
         given = [int(v) for v in layer.param.offset] or [0]
         given = given * len(wanted) if len(given) == 1 else given
         off = max(abs(g - w) for g, w in zip(given, wanted, strict=False))
-        if off >= CELL:
+        if off >= max(CELL, block_of(net, node.bottoms[0]) / 2):
             yield Finding(
                 FAULT, 'crop-offset', 'the offset does not align the two blobs that are cropped to '
                 'each other', f'offset {given[0]}, the coordinate map gives {wanted[0]:g}: labels '
                 f'are learned {off:g} cells beside their pixels', f'Set offset: {round(wanted[0])} '
                 '(net.coord_map.crop derives it); it depends on every pad, kernel and stride '
                 'before.', f"layer '{node.name}'")
+
+
+def block_of(net: Net, value: int) -> int:
+    """The side of the blocks that a learned Deconvolution whose kernel is its stride makes, each of
+    one cell: it interpolates nothing, and a block may lie anywhere about its cell. 0 for other
+    blobs."""
+    node = net.graph.producer(value)
+    layer = net.layer(node)
+    if not isinstance(layer, Deconvolution) or not params(net, node)[0].lr_mult:
+        return 0
+    _, kernel, stride, *_ = layer.geometry(net.shapes[node.bottoms[0]])
+    return int(kernel[0]) if tuple(kernel) == tuple(stride) else 0
 
 
 def aligned_offset(net: Net, node: Node) -> list[float] | None:

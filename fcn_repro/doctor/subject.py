@@ -29,7 +29,7 @@ from ..formats.weights import (
 )
 from ..net.net import Net
 from ..proto import TEST, TRAIN
-from ..proto.dialects import Dialect
+from ..proto.dialects import Dialect, dialect_of
 from ..proto.prototxt import NetText, SolverText, parse_net, parse_solver, read_net, read_solver
 from ..recipe.finished import opened
 from ..recipe.stages import SOLVER, STAGES, Stage, shipped
@@ -168,7 +168,8 @@ class Subject:
 
     def _surgeries(self) -> tuple:
         stage = self.sources.stage or Stage()
-        return (stage.surgeries, self.weights, stage.score_layers, stage.up_layers)
+        surgeries = [each for each in stage.surgeries if each != 'label blocks' or self.has_data]
+        return (surgeries, self.weights, stage.score_layers, stage.up_layers)
 
     @cached_property
     def fresh(self) -> set[str]:
@@ -466,15 +467,16 @@ def mean_of(subject: Subject) -> tuple[float, ...] | None:
 
 
 def text_of(solver: SolverText, net: NetText) -> SolverText:
-    """A solver of one text that holds its net, and neither tests, nor logs, nor writes."""
+    """A solver of one text, in the dialect of its net, that holds the net, and neither tests, nor
+    logs, nor writes."""
     message = type(solver.message)()
     message.CopyFrom(solver.message)
     for name in ('net', 'train_net', 'net_param', 'test_net', 'test_net_param', 'test_iter',
                  'test_interval', 'test_state', 'train_state', 'weights', 'display', 'snapshot'):
         message.ClearField(name)
-    message.train_net_param.CopyFrom(net.message)
-    text = text_format.MessageToString(message)
-    return parse_solver(text, solver.file)
+    text = (f'{text_format.MessageToString(message)}train_net_param {{\n'
+            f'{text_format.MessageToString(net.message)}}}\n')
+    return parse_solver(text, solver.file, dialect_of(net.message))
 
 
 CAFFE_MEAN = MEAN

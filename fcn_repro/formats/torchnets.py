@@ -74,20 +74,21 @@ def numbered(state: Mapping[str, Any], pattern: str, step: int = 1) -> list[int]
     return found
 
 
-def bottlenecks(state: Mapping[str, Any], before: str, layers: range) -> Iterator[Part]:
-    """The bottlenecks of groups layer<k>. before: what their names begin with."""
+def blocks(state: Mapping[str, Any], before: str, layers: range, convs: int = 3) -> Iterator[Part]:
+    """The residual blocks of groups layer<k>. before: what their names begin with; convs: what a
+    block has of them, 3 a bottleneck, 2 a basic one."""
     for k in layers:
-        for i in numbered(state, f'{before}layer{k}.{{}}.conv3.weight'):
+        for i in numbered(state, f'{before}layer{k}.{{}}.conv{convs}.weight'):
             there, here = f'{before}layer{k}.{i}', f'layer{k}_{i}'
-            for j in 1, 2, 3:
+            for j in range(1, convs + 1):
                 yield Part(f'{here}_conv{j}', f'{there}.conv{j}', f'{there}.bn{j}')
             if f'{there}.downsample.0.weight' in state:
                 yield Part(f'{here}_down', f'{there}.downsample.0', f'{there}.downsample.1')
 
 
-def resnet(state: Mapping[str, Any], before: str = '') -> Iterator[Part]:
+def resnet(state: Mapping[str, Any], before: str = '', convs: int = 3) -> Iterator[Part]:
     yield Part('conv1', f'{before}conv1', f'{before}bn1')
-    yield from bottlenecks(state, before, range(1, 5))
+    yield from blocks(state, before, range(1, 5), convs)
 
 
 def drn(state: Mapping[str, Any], before: str = '') -> Iterator[Part]:
@@ -96,7 +97,7 @@ def drn(state: Mapping[str, Any], before: str = '') -> Iterator[Part]:
     for k in 1, 2, 7, 8:
         for i in numbered(state, f'{before}layer{k}.{{}}.weight', 3):
             yield Part(f'layer{k}_{i // 3}', f'{before}layer{k}.{i}', f'{before}layer{k}.{i + 1}')
-    yield from bottlenecks(state, before, range(3, 7))
+    yield from blocks(state, before, range(3, 7))
 
 
 def aspp(before: str) -> Iterator[Part]:
@@ -107,9 +108,14 @@ def aspp(before: str) -> Iterator[Part]:
     yield Part('aspp_project', f'{before}project.0', f'{before}project.1')
 
 
-def classifier(state: Mapping[str, Any]) -> Iterator[Part]:
-    yield from resnet(state)
+def classifier(state: Mapping[str, Any], convs: int = 3) -> Iterator[Part]:
+    yield from resnet(state, convs=convs)
     yield Part('fc', 'fc')
+
+
+def basic_classifier(state: Mapping[str, Any]) -> Iterator[Part]:
+    """ResNet-18 and -34."""
+    return classifier(state, 2)
 
 
 def torchvision_v3(state: Mapping[str, Any], head: str = 'classifier.') -> Iterator[Part]:
@@ -181,6 +187,8 @@ FORMS = (
     Form('DeepLab v3 (torchvision)', 'classifier.0.convs.0.0.weight', torchvision_v3, 'deeplab',
          ('aux_classifier.',), {**TORCHVISION, 'stride': 8}),
     Form('ResNet (torchvision)', 'layer1.0.conv3.weight', classifier),
+    # bottlenecks have this one too, and are known by then
+    Form('ResNet of basic blocks (torchvision)', 'layer1.0.conv2.weight', basic_classifier),
 )
 
 

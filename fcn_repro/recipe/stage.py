@@ -29,8 +29,9 @@ class Stage:
     that the source has in another shape and the net begins anew. renamed: (layer, layer of the
     source) of layers that the source calls otherwise.
     surgeries: what is done to the net before its first iteration, in this order: 'transplant'
-    (weights by name), 'zero scores' (score layers that the source lacks) and 'interp' (bilinear
-    upsampling layers); see starting.prepare.
+    (weights by name), 'zero scores' (score layers that the source lacks), 'interp' (bilinear
+    upsampling layers) and 'label blocks' (upsampling layers of the labels' principal components);
+    see starting.prepare.
     score_layers, up_layers: glob patterns for the names of these layers; by default those of the
     release's solve.py and surgery.py.
     zero_fillers: the shipped net has no weight fillers, so every layer would start from 0.

@@ -3,12 +3,15 @@ done to the net before its first iteration."""
 
 import fnmatch
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..data.image import check_label
+from ..data.label_blocks import components, second_moment
+from ..distributed import ALONE, Processes
 from ..errors import FcnError
 from ..formats.weights import (
     FILLER,
@@ -21,7 +24,7 @@ from ..formats.weights import (
 )
 from ..net import surgery
 from ..net.net import Net
-from ..predict.labels import python_layers_of
+from ..predict.labels import data_layer, python_layers_of
 from .stage import Stage
 
 Source = str | Path | tuple[str | Path, ...]        # a file, or one for each stream of a stage
@@ -104,14 +107,16 @@ def made_layer(net: Net, layer: str, weights: Weights, old: str) -> LayerBlobs:
 
 def prepare(net: Net, surgeries: Sequence[str], source: str | Path | Weights | None,
             score_layers: str = Stage.score_layers, up_layers: str = Stage.up_layers,
-            every: bool = False) -> str:
+            every: bool = False, processes: Processes = ALONE) -> str:
     """Do surgeries on a net before its first iteration; returns a text of what was done, to `every`
     layer or to those that are not simply copied.
 
     'transplant': weights by name, InnerProduct cast into Convolution; without a source every layer
     keeps its filler. 'zero scores': zeros in the layers of the glob pattern score_layers that the
-    source lacks. 'interp': bilinear weights in those of up_layers. FcnError for a source that the
-    surgeries do not take, and as in Net.copy_from."""
+    source lacks. 'interp': bilinear weights in those of up_layers. 'label blocks': principal
+    components of the labels that the net reads in those of up_layers that the source lacks, as the
+    first of `processes` computes them. FcnError for a source that the surgeries do not take, and as
+    in Net.copy_from and label_blocks."""
     if source is None:
         report, fresh = 'every layer starts from its filler', list(net.params)
     elif 'transplant' in surgeries:
@@ -130,7 +135,38 @@ def prepare(net: Net, surgeries: Sequence[str], source: str | Path | Weights | N
         ups = [name for name in net.params if fnmatch.fnmatchcase(name, up_layers)]
         surgery.interp(tensors(net), ups)
         report += ''.join(f'\n{up} made bilinear' for up in ups)
+    if 'label blocks' in surgeries:
+        for up in (name for name in fresh if fnmatch.fnmatchcase(name, up_layers)):
+            report += f'\n{label_blocks(net, up, processes)}'
     return report
+
+
+@torch.no_grad()
+def label_blocks(net: Net, layer: str, processes: Processes = ALONE) -> str:
+    """Fill the weight (codes, classes, r, r) of a Deconvolution by r with as many principal
+    components of the blocks of r x r labels that the net reads; returns what was done, in a line.
+    FcnError for a weight of another kind, a net that reads no labels of pixels, a label that is no
+    class, and as in data.label_blocks."""
+    weight = net.params[layer][0].data
+    codes, classes, side, width = weight.shape
+    if side != width:
+        raise FcnError(f'the kernel is {side}x{width}; blocks of labels are square', layer=layer,
+                       do='Give a kernel_size that is the stride.')
+    reader = getattr(data_layer(net), 'reader', None)
+    if reader is None:
+        raise FcnError('the data layer has no label per pixel', layer=layer,
+                       do='Give a net for segmentation, or weights that have this layer.')
+
+    def labels() -> Iterator[np.ndarray]:
+        for i, id_ in enumerate(reader.ids):
+            label = reader.label(i)
+            check_label(label, classes, reader.label_file(id_))
+            yield label
+    found, share = processes.by_first(
+        lambda: components(second_moment(labels(), classes, side), codes))
+    weight.copy_(torch.from_numpy(found).view(weight.shape))
+    return (f"{layer} made of {codes} principal components of the labels' {side}x{side} blocks, "
+            f'which hold {100 * share:.1f} % of them')
 
 
 def other_mean(net: Net, source: Source) -> str:

@@ -245,7 +245,7 @@ def learn(run: Run, prototxt: Path, val: Net, source: Source | None, mine: dict,
     adjusted = source if source is None else adapted(run.stage, source, solver.net)
     open_folder(run, val, processes)
     report = prepare(solver.net, run.surgeries, adjusted, run.stage.score_layers,
-                     run.stage.up_layers, run.options.verbose)
+                     run.stage.up_layers, run.options.verbose, processes)
     if source is not None and processes.first:
         report += other_mean(solver.net, source)
     if run.teacher is not None:

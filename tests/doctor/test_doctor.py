@@ -3,6 +3,7 @@
 import ast
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,9 +28,15 @@ from small_runs import NET, assert_error, call, contents, small_stage
 
 from fcn_repro import doctor
 from fcn_repro.cli.main import main
+from fcn_repro.doctor.alignment import crop_offsets
+from fcn_repro.doctor.subject import text_of
 from fcn_repro.doctor.trial import Trial, loss_level
 from fcn_repro.formats.weights import read_weights
+from fcn_repro.net import Net
+from fcn_repro.proto.netspec import net_text
+from fcn_repro.proto.prototxt import parse_net, parse_solver
 from fcn_repro.recipe import training
+from fcn_repro.recipe.models import dfanet
 from fcn_repro.recipe.options import Options
 from fcn_repro.recipe.runs import Run
 from fcn_repro.recipe.stages import PROTOTXT, STAGES
@@ -432,6 +439,37 @@ def test_the_folder_of_a_run(tmp_path, monkeypatch, capsys):
     save(newest, zero, max_iter=8, stage='small')
     found = codes(doctor.of_run('small'))
     assert found[:2] == ['zero-weights', 'scores-zero'] and 'upsampling-zero' in found
+
+
+BLOCKS = '''layer { name: "data" type: "Input" top: "data" input_param { shape {
+  dim: 1 dim: 2 dim: 8 dim: 8 } } }
+layer { name: "coarse" type: "Convolution" bottom: "data" top: "coarse" convolution_param {
+  num_output: 3 kernel_size: 1 stride: 4 } }
+layer { name: "up" type: "Deconvolution" bottom: "coarse" top: "up" param { lr_mult: %d }
+  convolution_param { num_output: 3 kernel_size: %d stride: 4 bias_term: false } }
+layer { name: "score" type: "Crop" bottom: "up" bottom: "data" top: "score" crop_param {
+  axis: 2 offset: 0 } }
+'''
+
+
+@pytest.mark.parametrize('learned, kernel, found', [
+    (1, 4, []),                         # 1.5 beside: blocks of their own
+    (0, 4, ['crop-offset']),         # fixed: it can be nothing but an interpolation
+    (1, 6, ['crop-offset']),         # learned, but overlapping
+])
+def test_blocks_that_are_learned_may_lie_beside_their_cells(learned, kernel, found):
+    net = Net.of(parse_net(BLOCKS % (learned, kernel), 'net.prototxt'), 'TEST')
+    assert [each.code for each in crop_offsets(SimpleNamespace(net=net))] == found
+
+
+def test_a_trial_of_a_net_of_a_fork():
+    """The solver's text becomes one in the dialect of its net."""
+    net = parse_net(net_text(dfanet.net(classes=3, **dfanet.MINI)), 'net.prototxt')
+    solver = parse_solver('train_net: "x" base_lr: 0.5 type: "Adam" display: 3', 'solver.prototxt')
+    made = text_of(solver, net)
+    assert made.message.base_lr == 0.5 and not made.message.display
+    held, = made.inline_nets('train_net_param')
+    assert held.message == net.message and 'Interp' in {layer.type for layer in held.message.layer}
 
 
 SHIPPED = sorted(PROTOTXT.glob('*/solver*.prototxt'))

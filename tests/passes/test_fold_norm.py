@@ -52,6 +52,10 @@ SITES = {
     'bisenet-x39-mini': 22 + 13,
     # four a block and eight of the pyramid; three more are behind a Concat
     'lednet': 13 * 4 + 8, 'lednet-mini': 8 * 4 + 8,
+    # three of the decoder, and the temperature into the codes
+    'dupsampling-resnet50': RESNETS[50] + 4, 'dupsampling-mini': 32 + 4,
+    # three a block of each branch; the stem and seven of the decoder
+    'dfanet': 3 * 12 * 3 + 8, 'dfanet-mini': 3 * 4 * 3 + 8,
 }
 # SegNet's and ENet's, once the statistics are folded into their BNs; ENet has one behind a Concat,
 # and its decoder two behind Deconvolutions

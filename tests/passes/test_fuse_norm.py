@@ -28,7 +28,8 @@ SITES = {**dict.fromkeys(('own-fcn16s', 'own-full-fcn16s', 'own-distilled', 'own
          'fastfcn-mini': 44, 'fastfcn-psp-mini': 48, 'fastfcn-deeplab-mini': 50,
          'danet-resnet101': 108, 'danet-mini': 36, 'acnet-nyud': 205, 'mini-acnet': 115,
          'bisenet-r18': 20 + 15, 'bisenet-r18-mini': 12 + 15, 'bisenet-x39': 52 + 15,
-         'bisenet-x39-mini': 22 + 15, 'lednet': 13 * 4 + 8 + 3, 'lednet-mini': 8 * 4 + 8 + 3}
+         'bisenet-x39-mini': 22 + 15, 'lednet': 13 * 4 + 8 + 3, 'lednet-mini': 8 * 4 + 8 + 3,
+         'dupsampling-resnet50': 56, 'dupsampling-mini': 35, 'dfanet': 116, 'dfanet-mini': 44}
 NET = '''force_backward: true
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 3 dim: 4 %s } } }
 layer { name: "norm" type: "BatchNorm" bottom: "data" top: "%s"

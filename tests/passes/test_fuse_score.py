@@ -32,6 +32,9 @@ OTHERS = {
     'icnet.*': {'deploy': {'InterpLabels': 1}},
     # of its losses' scores those of scale 0.75 are resized; the fusion reads them, too
     'deeplab-v2-(mini|resnet101)': {'train': {'InterpLabels': 1}},
+    # W makes the scores
+    'dupsampling.*': {**{file: {'UpCropLoss': 1, 'UpCropLabels': 1} for file in ('train', 'val')},
+                      'deploy': {'UpCropLabels': 1}},
     # the last transposed convolution of the decoder makes the scores
     'acnet-nyud|mini-acnet': {**{file: {'UpCropLoss': 1, 'UpCropLabels': 1}
                                  for file in ('trainval', 'test')}, 'deploy': {'UpCropLabels': 1}},

@@ -48,11 +48,11 @@ def test_sites_in_each_shipped_prototxt(path):
         return
     heads = {name for name in ('score', 'score_sem', 'score_geo') if name in found.values}
     assert {node.name for node in sites} == (
-        heads if '-fcn' in model or model.startswith('dilation') else set())
+        heads if '-fcn' in model or model.startswith(('dilation', 'dupsampling')) else set())
     for node in sites:
         up, crop = (name for name, _ in node.owners)
         assert crop == node.name and re.fullmatch(
-            r'upscore(16|8|4|_pool1)?' + node.name.removeprefix('score') + '|ctx?_upsample', up)
+            r'upscore(16|8|4|_pool1)?' + node.name.removeprefix('score') + '|ctx?_upsample|up', up)
     if sites:
         assert len(fuse_upcrop(found).nodes) == len(found.nodes) - len(sites)
         kept = {found.values[node.parts[0].tops[0]] for node in sites}

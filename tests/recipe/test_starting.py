@@ -7,15 +7,19 @@ import numpy as np
 import pytest
 import torch
 from original_layouts import make_all
+from PIL import Image
+from small_runs import label_path, small_voc
 
 from fcn_repro.cli.main import main
+from fcn_repro.data.label_blocks import components, second_moment
 from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.net.graph import build
-from fcn_repro.proto import TEST
+from fcn_repro.proto import TEST, TRAIN
 from fcn_repro.proto.netspec import net_text
 from fcn_repro.proto.prototxt import parse_net
-from fcn_repro.recipe.models import googlenet, vgg
+from fcn_repro.recipe.models import dupsampling, googlenet, vgg
+from fcn_repro.recipe.models.parts import python_data
 from fcn_repro.recipe.provenance import parentage
 from fcn_repro.recipe.stage import Stage
 from fcn_repro.recipe.stages import STAGES
@@ -185,3 +189,54 @@ def test_the_remedies_work(tmp_path, monkeypatch, capsys):
     assert [path.name for path in (tmp_path / 'a').iterdir()] == ['deploy.prototxt']
     main(['make-prototxt', '--model', 'voc-fcn-alexnet', '--classes', '3', '--out', 'b'])
     assert 'num_output: 3\n' in (tmp_path / 'b/deploy.prototxt').read_text()
+
+
+# ---- principal components of labels --------------------------------------------------------------
+
+CODED = STAGES['dupsampling-mini']
+NARROW = {'width': 6, 'low': 3, 'body_settings': {'blocks': (1, 1, 1, 1), 'stem': 4,
+                                                  'widths': (2, 3, 4, 5)}}
+
+
+def coded(voc, classes=3, codes=5):
+    data = python_data('voc_layers', 'VOCSegDataLayer', voc_dir=str(voc), split='train',
+                       mean=(0, 0, 0))
+    text = net_text(dupsampling.net(data, classes=classes, codes=codes, **NARROW))
+    return Net.of(parse_net(text, 'train.prototxt'), TRAIN)
+
+
+def test_a_net_starts_from_the_blocks_of_its_labels(tmp_path):
+    """Of the maps that its data layer reads, whole; other layers keep their fillers."""
+    voc = small_voc(tmp_path / 'voc')
+    net, plain = coded(voc), coded(voc)
+    report = prepare(net, CODED.surgeries, None, up_layers=CODED.up_layers)
+    assert "up made of 5 principal components of the labels' 16x16 blocks" in report
+    labels = [np.asarray(Image.open(label_path(voc, f'im{i}'))) for i in (2, 3, 4)]
+    wanted, share = components(second_moment(labels, 3, 16), 5)
+    assert f'hold {100 * share:.1f} %' in report
+    assert np.array_equal(blob(net, 'up').numpy(), wanted.reshape(5, 3, 16, 16).astype(np.float32))
+    assert all(torch.equal(a.data, b.data) for name in net.params if name != 'up'
+               for a, b in zip(net.params[name], plain.params[name], strict=True))
+
+
+def test_weights_that_have_them_are_kept(tmp_path):
+    net = coded(small_voc(tmp_path / 'voc'))
+    file = saved(net, tmp_path / 'all.caffemodel')
+    again = coded(tmp_path / 'voc')
+    report = prepare(again, CODED.surgeries, file, up_layers=CODED.up_layers)
+    assert 'principal' not in report and torch.equal(blob(again, 'up'), blob(net, 'up'))
+
+
+def test_a_label_beyond_the_classes(tmp_path):
+    voc = small_voc(tmp_path / 'voc')
+    with pytest.raises(FcnError, match=r'holds id 2 .* the net has 2 classes, 0 to 1') as error:
+        prepare(coded(voc, classes=2), CODED.surgeries, None, up_layers=CODED.up_layers)
+    assert error.value.file == label_path(voc, 'im2')
+    assert 'use a net with 3 classes' in error.value.do
+    prepare(coded(voc, classes=3), CODED.surgeries, None, up_layers=CODED.up_layers)
+
+
+def test_a_net_without_labels_of_pixels():
+    net = Net.of(parse_net(net_text(dupsampling.net(**NARROW)), 'deploy'), TEST)
+    with pytest.raises(FcnError, match='no Python data layer'):
+        prepare(net, CODED.surgeries, None, up_layers=CODED.up_layers)

@@ -1,6 +1,7 @@
-"""RefineNet, DeepLab v3 and v3+, BiSeNet, LEDNet: parameters counted, scores and gradients of plain
-PyTorch twins, state dicts of their releases converted."""
+"""RefineNet, DeepLab v3 and v3+, BiSeNet, LEDNet, DUpsampling, DFANet: parameters counted, scores
+and gradients of plain PyTorch twins, state dicts of their releases converted."""
 
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -19,7 +20,15 @@ from fcn_repro.formats.safetensors import is_safetensors, read_safetensors
 from fcn_repro.net import Net
 from fcn_repro.proto.netspec import net_text
 from fcn_repro.proto.prototxt import parse_net
-from fcn_repro.recipe.models import MODELS, bisenet, deeplabv3, lednet, refinenet
+from fcn_repro.recipe.models import (
+    MODELS,
+    bisenet,
+    deeplabv3,
+    dfanet,
+    dupsampling,
+    lednet,
+    refinenet,
+)
 from fcn_repro.recipe.models.converted import net_of
 from fcn_repro.recipe.models.parts import python_data
 from fcn_repro.viewer import NetFacts, facts_of_net
@@ -54,7 +63,8 @@ TORCHVISION = {'body_settings': {'late': True, 'grid': ()}, 'refinements': 1}
 
 
 # Counted in the releases' own modules: refinenet-pytorch 65541db, DeepLabV3Plus-Pytorch (VainF),
-# pytorch-deeplab-xception (jfzhang95), TorchSeg 62eeb15 with its auxiliary heads, LEDNet 5d900d9.
+# pytorch-deeplab-xception (jfzhang95), TorchSeg 62eeb15 with its auxiliary heads, LEDNet 5d900d9;
+# and in unofficial ones: LinZhuoChen/DUpsampling 754f184, huaifeng1993/DFANet 3444e2f.
 @pytest.mark.parametrize('message, count', [
     (refinenet.net(**refinenet.NETS['refinenet-resnet50']), 99_060_309),
     (refinenet.net(**refinenet.NETS['refinenet-resnet101']), 118_052_437),
@@ -69,6 +79,9 @@ TORCHVISION = {'body_settings': {'late': True, 'grid': ()}, 'refinements': 1}
     (bisenet.net(**bisenet.NETS['bisenet-x39'], training=True), 1_842_289),
     # 128 x 20 + 20 of the release's module are its encoder's own scores, which its net never uses
     (lednet.net(), 925_663 - 2_580),
+    # 64 x 21 x 16 x 16 of the module dunet_sybn are P, which its net never uses
+    (dupsampling.net(), 29_684_961 - 344_064),
+    (dfanet.net(), 2_187_216),
 ])
 def test_parameters_are_those_that_are_known(message, count):
     assert parameters(message) == count
@@ -88,6 +101,8 @@ def test_parameters_are_those_that_are_known(message, count):
     (bisenet.net(**bisenet.NETS['bisenet-r18'], shape=(1, 3, 360, 640)), 11.58, 0.005),
     (bisenet.net(**bisenet.NETS['bisenet-x39'], shape=(1, 3, 360, 640)), 3.07, 0.005),
     (lednet.net(), 11.21, 0.005),
+    (dupsampling.net(shape=(1, 3, 512, 512)), 38.40, 0.005),
+    (dfanet.net(), 7.57, 0.005),
 ])
 def test_multiply_adds_are_those_that_are_known(message, billions, within):
     drawn = describe(parse_source(net_text(message), 'net'), 'TEST')
@@ -115,6 +130,8 @@ COUNTED = {
     'bisenet-r18': fast_twins.Bisenet(classes=19),
     'bisenet-x39': fast_twins.Bisenet(classes=19, **X39, xception=True),
     'lednet': fast_twins.Lednet(classes=20),
+    'dupsampling-resnet50': fast_twins.Dupsampling(),
+    'dfanet': fast_twins.Dfanet(classes=19),
 }
 
 
@@ -125,13 +142,17 @@ def test_parameters_are_the_twin_s(name):
 
 
 def test_all_nets_have_a_twin():
-    assert COUNTED.keys() == {*refinenet.NETS, *deeplabv3.NETS, *bisenet.NETS, 'lednet'}
+    assert COUNTED.keys() == {*refinenet.NETS, *deeplabv3.NETS, *bisenet.NETS, 'lednet',
+                              'dupsampling-resnet50', 'dfanet'}
 
 
 # ---- scores and gradients ------------------------------------------------------------------------
 
 BODY = {'stem': 6, 'widths': (3, 4, 5, 6), 'blocks': (2, 1, 2, 3)}
 PLAIN = {'classes': 5, 'width': 12, 'dropout': 0}
+BRANCHES = {'classes': 5, 'stem': 3, 'widths': (8, 12, 16), 'blocks': (2, 1, 2), 'hidden': 9,
+            'width': 7}
+CODED = {'classes': 5, 'width': 12, 'low': 4, 'codes': 6}
 FACTORED = {'classes': 5, 'widths': (8, 10, 12), 'dilations': ((1, 2), (1,), (1, 2, 5))}
 PATHS = {'classes': 5, 'paths': (4, 5, 6, 7), 'width': 8, 'last': 6, 'auxiliary': 9}
 V3 = {**PLAIN, 'body_settings': BODY}
@@ -175,6 +196,9 @@ CASES = {
         refinenet.net, **V3, scales=refinenet.TWO_SCALES), None),
     'LEDNet': (fast_twins.Lednet(**FACTORED), partial(lednet.net, **FACTORED, dropped=(0, 0, 0)),
                None),
+    'DUpsampling': (fast_twins.Dupsampling(**SMALL | CODED), partial(
+        dupsampling.net, **CODED, dropouts=(0, 0), body_settings=BODY), None),
+    'DFANet': (fast_twins.Dfanet(**BRANCHES), partial(dfanet.net, **BRANCHES), None),
     **{name: (fast_twins.Bisenet(**PATHS, **body, xception=xception), partial(
         bisenet.net, **PATHS, body_settings=body, body='xception39' if xception else 'resnet18'),
         None) for name, body, xception in (
@@ -232,7 +256,7 @@ def pairs(net, twin, table):
             variance.data.copy_(state[f'{part.norm}.running_var'])
             factor.data.fill_(1)
     for blob, name in found:
-        blob.data.copy_(state[name])
+        blob.data.copy_(state[name].reshape(blob.shape))
     return found
 
 
@@ -285,13 +309,28 @@ def test_gradients_are_the_twin_s(name, frozen):
     assert checked > len(found) / 3
 
 
+def mean_loss(scores, labels, mined):
+    """Over all that is not void; mined: (threshold, least), over the pixels whose own class has at
+    most the probability of the threshold, at least over so many of the least probable."""
+    terms = torch.nn.functional.cross_entropy(scores, labels, ignore_index=VOID, reduction='none')
+    terms = terms[labels != VOID]
+    if not mined:
+        return terms.mean()
+    ordered = terms.sort(descending=True).values
+    count = max(mined[1], int((ordered >= -np.log(mined[0])).sum()))
+    assert mined[1] < count < len(ordered) or count == mined[1]
+    return ordered[:count].mean()
+
+
+# of the second, fewer pixels than the least are below the threshold
+@pytest.mark.parametrize('mined', [None, (0.25, 500), (0.05, 9000)])
 @pytest.mark.parametrize('name', ['BiSeNet R18', 'BiSeNet X39'])
-def test_auxiliary_losses_are_the_twin_s(name):
+def test_auxiliary_losses_are_the_twin_s(name, mined):
     """Of the net that learns, whose three losses weigh the same."""
     twin, make, _ = CASES[name]
     twin = replace(twin, modules={}, heads=True).filled(SIZE, 1)
     twin.frozen = False
-    text = net_text(make(python_data('voc_layers', 'VOCSegDataLayer'), training=True))
+    text = net_text(make(python_data('voc_layers', 'VOCSegDataLayer'), training=True, mined=mined))
     inputs = f'''layer {{ name: "data" type: "Input" top: "data" top: "label" input_param {{
         shape {{ dim: {IMAGES} dim: 3 dim: {SIZE[0]} dim: {SIZE[1]} }}
         shape {{ dim: {IMAGES} dim: 1 dim: {SIZE[0]} dim: {SIZE[1]} }} }} }}'''
@@ -302,8 +341,7 @@ def test_auxiliary_losses_are_the_twin_s(name):
         id(blob) for layer, blobs in net.params.items() for blob in blobs
         if not layer.endswith('_bn')}
     image, labels = (tensor.double() for tensor in picture(1))
-    wanted = sum(torch.nn.functional.cross_entropy(scores, labels[:, 0].long(), ignore_index=VOID)
-                 for scores in twin(image))
+    wanted = sum(mean_loss(scores, labels[:, 0].long(), mined) for scores in twin(image))
     wanted.backward()
     net.forward(data=image, label=labels)
     assert net.total_loss.item() == pytest.approx(wanted.item(), rel=1e-9)
@@ -312,6 +350,21 @@ def test_auxiliary_losses_are_the_twin_s(name):
     for blob, other in found:
         gradient = there[other].grad
         assert (blob.diff - gradient).abs().max() <= 1e-6 * max(gradient.abs().max(), 1e-3), other
+
+
+@pytest.mark.parametrize('name', bisenet.NETS)
+def test_losses_are_mined_where_the_net_learns(name):
+    """As in the release: 0.7, and of its 16 crops of 1024x1024 a sixteenth of the pixels."""
+    files = MODELS[name].files()
+    data = parse_net(files['train.prototxt'], 'train.prototxt').message.layer[0].python_param
+    assert "'crop': (1024, 1024)" in data.param_str and "'batch_size': 16" in data.param_str
+    for file, mined in (('train.prototxt', 3), ('val.prototxt', 0)):
+        losses = [layer for layer in parse_net(files[file], file).message.layer
+                  if layer.type == 'SoftmaxWithLoss']
+        own = [layer.fcn_repro_param for layer in losses if layer.HasField('fcn_repro_param')]
+        assert len(own) == mined and len(losses) == max(mined, 1)
+        assert all(each.ohem_thresh == np.float32(0.7) and each.ohem_min_kept == 1024 ** 2
+                   for each in own)
 
 
 # ---- state dicts ---------------------------------------------------------------------------------
@@ -387,6 +440,41 @@ def test_a_classifier_starts_a_net(tmp_path, capsys):
     rows = net.copy_from(tmp_path / 'resnet.caffemodel')
     copied = {row.layer for row in rows if row.action == 'copied'}
     assert copied == {layer for layer in net.params if layer.startswith(('conv1', 'layer'))}
+
+
+def test_a_resnet18_starts_bisenet(tmp_path, capsys):
+    """torchvision's names; the maps of the body on a picture are those of its twin."""
+    twin = fast_twins.Bisenet(**PATHS, stem=3, widths=BODY['widths'], blocks=BODY['blocks'])
+    with torch.no_grad():
+        fast_twins.resnet18(twin, torch.zeros(1, 3, *SIZE))
+    twin.filled(SIZE, 3)
+    body = ('conv1', 'layer')
+    twin.modules = {name: module for name, module in twin.modules.items() if name.startswith(body)}
+    state = {in_torchvision(name): value for name, value in twin.state().items()}
+    state |= {'fc.weight': torch.ones(7, 6), 'fc.bias': torch.ones(7)}
+    assert {'bn1.running_mean', 'layer2.0.downsample.1.bias', 'layer4.2.bn2.weight',
+            'layer1.1.conv2.weight'} <= state.keys()
+    torch.save(state, tmp_path / 'resnet18.pth')
+    main(['convert', str(tmp_path / 'resnet18.pth'), str(tmp_path / 'resnet18.caffemodel')])
+    assert 'basic blocks' in capsys.readouterr().out
+    net = made(CASES['BiSeNet R18'][1])
+    rows = net.copy_from(tmp_path / 'resnet18.caffemodel')
+    assert {row.layer for row in rows if row.action == 'copied'} == {
+        layer for layer in net.params if layer.startswith(body)}
+    picture = shown()
+    tops = [f'layer{k}_{count - 1}' for k, count in enumerate(BODY['blocks'], 1)]
+    with torch.no_grad():
+        wanted = fast_twins.resnet18(twin, as_torchvision(picture))
+        found = net(tops, data=as_caffe(picture), label=torch.zeros(1, 1, *SIZE))
+    for name, value in zip(tops, wanted, strict=True):
+        assert (found[name] - value).abs().max() <= 1e-5 * value.abs().max()
+
+
+def in_torchvision(name):
+    """What torchvision calls a tensor of a ResNet of this project."""
+    name = re.sub(r'^(layer\d)_(\d+)_', r'\1.\2.', name)
+    name = re.sub(r'down_bn\.', 'downsample.1.', name)
+    return re.sub(r'conv(\d)_bn\.', r'bn\1.', re.sub(r'down\.', 'downsample.0.', name))
 
 
 @pytest.mark.parametrize('stride, rates', [(None, [6, 12, 18]), (16, [6, 12, 18]),

@@ -1,9 +1,12 @@
-"""BiSeNet and LEDNet in plain PyTorch, under this project's layer names (torch_twins.Twin)."""
+"""BiSeNet, LEDNet, DUpsampling and DFANet in plain PyTorch, under this project's layer names
+(torch_twins.Twin)."""
 
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from attention_twins import body
+from torch import nn
 from torch_twins import Twin, ours, up
 
 
@@ -128,3 +131,92 @@ class Lednet(Twin):
         first = self.square(first, 'apn_out1', 1, 7)
         y = up(up(y, second, True) + second, first, True) + first
         return up(up(y, x, True) * middle + up(mean, x, True), image, True)
+
+
+class Blocks(nn.Module):
+    """By its definition: each place's code times W is the block of scores there."""
+
+    def __init__(self, codes, classes, side):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(codes, classes, side, side))
+
+    def forward(self, x):
+        _, classes, side, _ = self.weight.shape
+        blocks = torch.einsum('nkyx,kcij->ncyixj', x, self.weight)
+        return blocks.reshape(len(x), classes, x.shape[2] * side, x.shape[3] * side)
+
+
+class Over(nn.Module):
+    """Scores over the temperature, of which it learns the inverse."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, 1, 1, 1))
+
+    def forward(self, x):
+        return x * self.weight
+
+
+@dataclass
+class Dupsampling(Twin):
+    """The unofficial code's, which lacks the cut: its sides are multiples of 16."""
+    blocks: tuple = (3, 4, 6, 3)
+    low: int = 48
+    codes: int = 64
+
+    def __call__(self, image):
+        stem = ours(self, image, 'conv1', self.stem, 7, stride=2)
+        maps = body(self, image, deep=False, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2))
+        low = ours(self, torch.cat([up(stem, maps[2], True), maps[2]], 1), 'low_project', self.low)
+        x = torch.cat([maps[3], low], 1)
+        for i in 1, 2:
+            x = ours(self, x, f'refine{i}', self.width, 3)
+        x = self.conv(x, 'codes', self.codes, bias=True)
+        x = self.module('up', lambda: Blocks(self.codes, self.classes, 16), x)(x)
+        x = self.module('temperature', Over, x)(x)
+        return x[:, :, :image.shape[2], :image.shape[3]]
+
+
+@dataclass
+class Dfanet(Twin):
+    """The unofficial code's with a projection of its own for each attended map."""
+    stem: int = 8
+    widths: tuple = (48, 96, 192)
+    blocks: tuple = (3, 6, 3)
+    hidden: int = 1000
+    width: int = 64
+
+    def block(self, x, name, width, stride):
+        y = x
+        for i, wide in enumerate((width // 4, width // 4, width), 1):
+            y = self.conv(y, f'{name}_{i}_dw', y.shape[1], 3, stride=stride if i == 1 else 1,
+                          groups=y.shape[1], bias=True)
+            y = F.relu(self.norm(self.conv(y, f'{name}_{i}', wide, bias=True), f'{name}_{i}_bn'))
+        return y + self.conv(x, f'{name}_proj', width, stride=stride)
+
+    def stage(self, x, name, k):
+        for i in range(self.blocks[k]):
+            x = self.block(x, f'{name}_enc{k + 2}_{i}', self.widths[k], 1 if i else 2)
+        return x
+
+    def attended(self, x, name):
+        y = F.relu(self.conv(x.mean((2, 3), keepdim=True), f'{name}_fc1', self.hidden))
+        return x * self.conv(y, f'{name}_fc2', x.shape[1]).sigmoid()
+
+    def branch(self, x, name, before):
+        first = self.stage(x, name, 0)
+        second = self.stage(torch.cat([first, *before[1:2]], 1), name, 1)
+        third = self.stage(torch.cat([second, *before[2:3]], 1), name, 2)
+        return (first, second, third), self.attended(third, f'{name}_attention')
+
+    def __call__(self, image):
+        a, a_end = self.branch(ours(self, image, 'conv1', self.stem, 3, stride=2), 'branch0', ())
+        b, b_end = self.branch(torch.cat([a[0], up(a_end, a[0], True)], 1), 'branch1', a)
+        c, c_end = self.branch(torch.cat([b[0], up(b_end, b[0], True)], 1), 'branch2', b)
+        fine = [up(ours(self, x, f'shallow{i}', self.width), a[0], True)
+                for i, x in enumerate((a[0], b[0], c[0]))]
+        x = self.norm(self.conv(sum(fine), 'shallow', self.width, 3, bias=True), 'shallow_bn')
+        deep = [up(ours(self, y, f'deep{i}', self.width), a[0], True)
+                for i, y in enumerate((a_end, b_end, c_end))]
+        x = self.conv(F.relu(x) + sum(deep), 'score_coarse', self.classes, 3)
+        return up(x, image, True)

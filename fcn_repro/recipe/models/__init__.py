@@ -14,7 +14,8 @@ __all__ = ['FAMILIES', 'MEAN', 'MODELS', 'STAGES', 'WIDTHS', 'ZOO', 'Model', 'Re
 # (paper/zoo.py), if they have some. A new family: its name here.
 FAMILIES = ('voc', 'nyud', 'siftflow', 'pascalcontext', 'imagenet', 'mini', 'minis', 'scratch',
             'm2nist', 'own', 'segnet', 'enet', 'deeplabs', 'pspnet', 'dilation', 'crfrnn',
-            'refinenet', 'deeplabv3', 'icnet', 'fastfcn', 'danet', 'acnet', 'bisenet', 'lednet')
+            'refinenet', 'deeplabv3', 'icnet', 'fastfcn', 'danet', 'acnet', 'bisenet', 'lednet',
+            'dupsampling', 'dfanet')
 
 MODELS: dict[str, Model] = {}       # how each folder of prototxt/ is made
 STAGES: dict[str, Stage] = {}       # how it is trained

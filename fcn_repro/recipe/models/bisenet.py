@@ -17,7 +17,7 @@ from .body_xception39 import xception39
 from .deeplabv3 import mini, mini_stage, random_crops
 from .model import Model, Recipe, voc_data
 from .normed import FORK, MSRA, Normed, loss
-from .parts import softmax_loss, start
+from .parts import start
 
 CROP = 1024
 TENFOLD = 10                    # the rate of the fusion and the heads
@@ -96,7 +96,7 @@ def head(to: Normed, bottom, name: str, width: int, classes: int):
 def net(data: dict | None = None, *, classes: int = 19, body: str = 'resnet18',
         body_settings: dict | None = None, paths: tuple[int, ...] = (64, 64, 64, 128),
         width: int = 128, last: int = 64, auxiliary: int = 256, rate: int = TENFOLD,
-        norm: dict | None = None, normalize: bool = True,
+        norm: dict | None = None, normalize: bool = True, mined: tuple[float, int] | None = None,
         shape: tuple[int, ...] = (1, 3, CROP, 2 * CROP), training: bool = False):
     """BiSeNet, a NetParameter: data (N,3,H,W) of any H and W to score (N,classes,H,W).
 
@@ -105,7 +105,7 @@ def net(data: dict | None = None, *, classes: int = 19, body: str = 'resnet18',
     takes. paths: channels of the spatial path. width: of the context path; the fusion has twice as
     many. last: before the scores. auxiliary: before the scores of strides 16 and 8, which the net
     that learns has (`training`), with a loss each. rate: lr_mult of the fusion and the heads. norm:
-    of Normed.
+    of Normed. mined: (ohem_thresh, ohem_min_kept) of all losses of the net that learns.
     """
     n = start(data, shape, dialect=FORK)
     to = Normed(n, **({'fraction': 0.9} | (norm or {})))
@@ -116,18 +116,19 @@ def net(data: dict | None = None, *, classes: int = 19, body: str = 'resnet18',
     head(tenfold, top, 'score', last, classes)
     if training:
         for stride, bottom in zip((16, 8), coarse, strict=True):
-            scores = head(tenfold, bottom, f'aux{stride}', auxiliary, classes)
+            head(tenfold, bottom, f'aux{stride}', auxiliary, classes)
             if data is not None:
-                n[f'loss_aux{stride}'] = softmax_loss(scores, n.label, normalize, 255)
+                loss(n, normalize, f'aux{stride}', f'loss_aux{stride}', mined=mined)
     if data is not None:
-        loss(n, normalize)
+        loss(n, normalize, mined=mined if training else None)
     return n.to_proto()
 
 
 ORIGIN = ('Yu et al. 2018 (BiSeNet), as released: ycszen/TorchSeg, {}; crops, rate and rule are\n'
-          'those of the release, whose losses learn from the hardest pixels alone (OHEM); these\n'
-          'learn from all')
-crops = random_crops(CROP, (0.75, 2.0), 16)
+          'those of the release, whose losses learn from the hardest pixels alone (OHEM)')
+BATCH = 16
+MINED = 0.7, BATCH * CROP * CROP // 16      # a sixteenth of the pixels of a pass, at least
+crops = random_crops(CROP, (0.75, 2.0), BATCH)
 
 
 def cityscapes(folder: str, max_iter: int, **settings) -> Model:
@@ -140,8 +141,8 @@ def cityscapes(folder: str, max_iter: int, **settings) -> Model:
 
 
 NETS: dict[str, dict[str, Any]] = {
-    'bisenet-r18': {},
-    'bisenet-x39': {'body': 'xception39', 'auxiliary': 128},
+    'bisenet-r18': {'mined': MINED},
+    'bisenet-x39': {'body': 'xception39', 'auxiliary': 128, 'mined': MINED},
 }
 SMALL = {'paths': (12, 12, 16, 24), 'width': 32, 'last': 24, 'auxiliary': 32,
          'rate': 1, 'norm': {'fraction': 0.95}}
