@@ -171,14 +171,23 @@ def on_gpu(functions, rounds, warm, captures, turn):
     return taken, called, {way: 'graph' if graphs[way] else 'calls' for way in functions}
 
 
+def by_processor(function, repeat=1):
+    """Processor seconds of a call, which other programs lengthen little."""
+    start = time.process_time()
+    for _ in range(repeat):
+        function()
+    return (time.process_time() - start) / repeat
+
+
 def measure(group, case, functions, args, floor=None, gradients=False, warm=True,
-            captures=lambda way: True, turn=TURN):
+            captures=lambda way: True, turn=TURN, seconds=None):
     """Rows of one group, printed as well.
 
     functions: {way: function}, OURS among them. floor: (words, function, how many times of its
     time the floor is). Under inference_mode unless gradients are wanted. captures: of a way on a
     GPU, whether it may be captured in a CUDA graph: False for what replays graphs of its own,
-    reads files, or waits for the GPU. turn: seconds of one on a GPU, about.
+    reads files, or waits for the GPU. turn: seconds of one on a GPU, about. seconds: as of
+    alternate, on the CPU.
     """
     if floor:
         name, run, scale = floor
@@ -188,7 +197,7 @@ def measure(group, case, functions, args, floor=None, gradients=False, warm=True
         if args.device == 'cuda':
             taken, called, timed = on_gpu(functions, args.runs, warm, captures, turn)
         else:
-            taken = alternate(functions, args.runs, args.device, 1, warm)
+            taken = alternate(functions, args.runs, args.device, 1, warm, seconds)
     if floor:
         taken[f'floor: {name}'] = [scale * t for t in taken[f'floor: {name}']]
     rows = rows_of(group, case, taken)

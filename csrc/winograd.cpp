@@ -16,6 +16,8 @@ TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
   m.def("winograd_filters(Tensor taps) -> Tensor");
   m.def("winograd(Tensor x, Tensor filters, SymInt outputs, Tensor? bias, SymInt[2] pad) "
         "-> Tensor");
+  m.def("winograd_blocks(Tensor x, Tensor filters, SymInt outputs, Tensor? bias, int[2] kernel, "
+        "int[2] pad) -> Tensor");
 }
 
 namespace fcn {
@@ -35,12 +37,13 @@ void check_pad(const char* op, at::IntArrayRef pad) {
 }
 
 // The tiles of a convolution of x with pads, of `outputs` channels
-TileGrids grids(const char* op, const at::Tensor& x, int64_t outputs, at::IntArrayRef pad) {
-  check_pad(op, pad);
+TileGrids grids(const char* op, const at::Tensor& x, int64_t outputs, at::IntArrayRef kernel,
+                at::IntArrayRef pad) {
   check_sizes(op, "x", x.sizes());
   check_product(op, {x.size(0), x.size(1), outputs, x.size(2) + 2 * pad[0], x.size(3) + 2 * pad[1],
                      kPoints});
-  const int64_t height = x.size(2) + 2 * pad[0] - 2, width = x.size(3) + 2 * pad[1] - 2;
+  const int64_t height = x.size(2) + 2 * pad[0] - kernel[0] + 1,
+                width = x.size(3) + 2 * pad[1] - kernel[1] + 1;
   TORCH_CHECK_VALUE(height > 0 && width > 0, op, ": x of ", x.sizes(), " and pad ", pad,
                     " leave no output.");
   const TileGrid out{.images = x.size(0),
@@ -60,6 +63,11 @@ TileGrids grids(const char* op, const at::Tensor& x, int64_t outputs, at::IntArr
                     .tiles_y = out.tiles_y,
                     .tiles_x = out.tiles_x};
   return {.in = in, .out = out};
+}
+
+TileGrids grids(const char* op, const at::Tensor& x, int64_t outputs, at::IntArrayRef pad) {
+  check_pad(op, pad);
+  return grids(op, x, outputs, {3, 3}, pad);
 }
 
 void check_bias(const char* op, const std::optional<at::Tensor>& bias, const at::Tensor& x,
@@ -100,6 +108,24 @@ TileGrids check_winograd(const char* op, const at::Tensor& x, at::ScalarType typ
   check_channels(op, outputs);
   check_bias(op, bias, x, outputs);
   return grids(op, x, outputs, pad);
+}
+
+TileGrids check_winograd_blocks(const char* op, const at::Tensor& x, at::ScalarType type,
+                                int64_t outputs, const std::optional<at::Tensor>& bias,
+                                at::IntArrayRef kernel, at::IntArrayRef pad) {
+  check_tensor(op, "x", x, 4, type, x.device());
+  check_channels(op, x.size(1));
+  check_channels(op, outputs);
+  check_bias(op, bias, x, outputs);
+  TORCH_CHECK_VALUE(kernel.size() == 2 && std::min(kernel[0], kernel[1]) >= 1 &&
+                        std::max(kernel[0], kernel[1]) <= kMaxKernel,
+                    op, ": kernel ", kernel, ", expected two numbers (y, x) of 1 to ", kMaxKernel,
+                    ".");
+  TORCH_CHECK_VALUE(pad.size() == 2 && std::min(pad[0], pad[1]) >= 0 && pad[0] < kernel[0] &&
+                        pad[1] < kernel[1],
+                    op, ": pad ", pad, ", expected two numbers (y, x) of 0 or more under the "
+                    "kernel ", kernel, ".");
+  return grids(op, x, outputs, kernel, pad);
 }
 
 void check_points(const char* op, const at::Tensor& filters, const at::Tensor& x,

@@ -22,6 +22,11 @@ void check_taps(const char* op, const at::Tensor& taps, at::ScalarType type, int
 TileGrids check_winograd(const char* op, const at::Tensor& x, at::ScalarType type, int64_t outputs,
                          const std::optional<at::Tensor>& bias, at::IntArrayRef pad);
 
+// The same for a kernel of this size, of which each block of 3x3 taps is a convolution of its own
+TileGrids check_winograd_blocks(const char* op, const at::Tensor& x, at::ScalarType type,
+                                int64_t outputs, const std::optional<at::Tensor>& bias,
+                                at::IntArrayRef kernel, at::IntArrayRef pad);
+
 // For what a backend's winograd_filters made for such an x
 void check_points(const char* op, const at::Tensor& filters, const at::Tensor& x,
                   at::IntArrayRef shape);

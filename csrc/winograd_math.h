@@ -26,6 +26,7 @@ namespace fcn {
 constexpr int64_t kOutputTile = 4, kInputTile = 6;    // side of an output and an input tile
 constexpr int64_t kPoints = kInputTile * kInputTile;  // products of a tile
 constexpr int64_t kWinogradChannels = 16;             // channels are multiples of it
+constexpr int64_t kMaxKernel = 255;  // of a convolution by blocks of 3x3 taps
 constexpr int64_t kMaxPad = 2;  // the input's gradient is a convolution with pad 2 - pad
 constexpr float kA = 0.75f, kB = 1.5f, kAA = kA * kA, kBB = kB * kB;
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 from small_runs import call, tool
 
+from fcn_repro.errors import FcnError
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 import bench  # noqa: E402
@@ -56,20 +58,23 @@ def test_the_ratio_is_that_of_each_round(monkeypatch):
     assert found['floor: f']['seconds'] == [0.5, 0.5, 7.5] and found['floor: f']['ratio'] == 0.25
 
 
-@pytest.mark.parametrize('name', successors.NETS)
-def test_twins_of_the_successors(tmp_path, name):
-    """PyTorch's twin gives the net's scores, in both memory formats."""
-    file = tmp_path / 'net.prototxt'
-    file.write_text(successors.NETS[name](32, (121, 121), 5))
-    net = successors.Net.read(file, successors.TEST, passes=successors.DEFAULT)
+@pytest.mark.parametrize('mini', sorted({mini for _, mini, _ in successors.NETS.values()}))
+def test_twins_of_the_successors(mini):
+    """PyTorch's twin gives the net's output, in both memory formats; `check` says where not."""
+    text = successors.deploy_text(successors.PROTOTXT / mini / 'deploy.prototxt')
+    net = successors.Net.of(successors.parse_net(text), successors.TEST)
     successors.fill(net)
-    x = 50 * torch.randn(1, 3, 121, 121)
+    x = 50 * torch.randn(net.blobs['data'].shape, generator=torch.Generator().manual_seed(1))
+    masked = any(node.type == 'Upsample' for node in net.graph.nodes)
     with torch.inference_mode():
-        scores = net(data=x)['score']
-        assert scores.shape == (1, 5, 121, 121)
+        expected = net(data=x)[net.graph.outputs[0]].clone()
+        assert expected.std() > 1e-3
         for form in torch.contiguous_format, torch.channels_last:
-            other = successors.twin(net, form)(x.contiguous(memory_format=form))
-            assert (other - scores).abs().max() < 1e-5 * scores.abs().max()
+            run, image = successors.twin(net, form), x.contiguous(memory_format=form)
+            successors.check('twin', lambda run=run, image=image: run(image), expected, masked)
+        with pytest.raises(FcnError, match='of its values'):
+            successors.check('other', lambda: expected.flip(3), expected, masked)
+    assert successors.macs_of(net) > 1e8
 
 
 def test_verdicts():

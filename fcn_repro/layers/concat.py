@@ -6,6 +6,8 @@ from ..sizes import dims
 from .common import coordinates
 from .common.base import ANY, Layer
 
+LAST = torch.channels_last
+
 
 class Concat(Layer):
     """bottoms that agree in all axes but one -> a top with that axis summed."""
@@ -45,6 +47,11 @@ class Concat(Layer):
         return [tuple(top)]
 
     def forward(self, bottoms, params):
+        # in one format, which the top then has; in training sums keep their order
+        if not torch.is_grad_enabled() and any(
+                x.dim() == 4 and x.is_contiguous(memory_format=LAST) and not x.is_contiguous()
+                for x in bottoms):
+            bottoms = [x.contiguous(memory_format=LAST) for x in bottoms]
         return [torch.cat(bottoms, self.along(bottoms[0].shape))]
 
     def torch_code(self, code):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from ..ops import blas
 from ..ops.conv import Conv2d
 from ..ops.dilated import conv_split, splits
+from ..ops.pointwise import rectified
 from .common.spatial import CONV, SpatialLayer
 
 
@@ -52,14 +53,15 @@ class Convolution(SpatialLayer):
         p, (_, kernel, *_) = self.param, self.geometry((1, 1, 1, 1))
         return p.num_output * math.prod(kernel) * channels / p.group, p.num_output
 
-    def run(self, conv, x, weight, bias, stride, pad, dilation):
+    def run(self, conv, x, weight, bias, stride, pad, dilation, slope=None, other=None):
+        """slope, other: of a PReLU and a blob to add before it (internal/foldedconvolution.py)."""
         arguments = x, weight, bias, stride, pad, dilation, self.param.group
         if conv is F.conv2d:
             whole = self.state.whole.get(self.node.key, x.shape)
             if self.state.options.winograd and splits(x, weight, *arguments[3:], whole):
-                return conv_split(lambda parts: self.conv2d(
-                    parts, weight, bias, (1, 1), (0, 0), (1, 1), 1, self.rectified), x, pad,
-                    dilation)
-            return self.conv2d(*arguments, self.rectified)
-        y = conv(*arguments)
-        return y.relu_() if self.rectified else y
+                early = self.rectified and other is None
+                y = conv_split(lambda parts: self.conv2d(
+                    parts, weight, bias, (1, 1), (0, 0), (1, 1), 1, early), x, pad, dilation)
+                return rectified(y, other, slope, self.rectified and not early)
+            return self.conv2d(*arguments, self.rectified, slope, other)
+        return rectified(conv(*arguments), other, slope, self.rectified)

@@ -160,6 +160,8 @@ class Pooling(Layer):
         x, before, pad = self._padded(x, (h, w), kernel)
         if not self.max:
             return [F.avg_pool2d(x, kernel, self.stride, pad, ceil_mode=True)[:, :, :h, :w]]
+        if len(self.node.tops) == 1 and ops.suits_block_maximum(x, kernel, self.stride, pad):
+            return [ops.block_maximum(x, kernel)]
         if len(self.node.tops) == 1 and ops.suits_max_pool(x, kernel):
             return [ops.max_pool(x, kernel, self.stride, pad, (h, w))]
         if len(self.node.tops) == 1:

@@ -35,6 +35,15 @@ class Power(NeuronLayer):
         x = x if self.param.scale == 1 else x * self.param.scale
         return x if self.param.shift == 0 else x + self.param.shift
 
+    @classmethod
+    def folds(cls, param):
+        return param.power_param.power == 1
+
+    def affine(self, params):
+        p = self.param
+        return (torch.tensor(p.scale, dtype=torch.float64),
+                torch.tensor(p.shift, dtype=torch.float64))
+
     def slope(self, bottom, top):
         if self.factor == 0 or self.param.power == 1:
             return top.new_full((), self.factor)

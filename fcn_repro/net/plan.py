@@ -119,9 +119,10 @@ def widened(tensor):
 def bottoms_of(step, values):
     """A step's bottom tensors, with its propagate_down obeyed."""
     out = []
-    for v in step.node.bottoms:
+    for i, v in enumerate(step.node.bottoms):
         x = values[v].detach() if v in step.cut else values[v]
         x = x.requires_grad_() if v in step.force and not x.requires_grad else x
-        cast = step.dtype is not None and x.is_floating_point()
+        cast = step.dtype is not None and x.is_floating_point() \
+            and (step.layer.casts_bottoms is None or i < step.layer.casts_bottoms)
         out.append(x.to(step.dtype) if cast else x)
     return out

@@ -5,10 +5,21 @@ rounding."""
 import torch
 import torch.nn.functional as F
 
-from . import conv3x3, conv_gemm, has_avx512_bf16, winograd, winograd_filters
+from . import (
+    block_filters,
+    conv3x3,
+    conv_gemm,
+    has_avx512_bf16,
+    pointwise,
+    pointwise_filters,
+    winograd,
+    winograd_blocks,
+    winograd_filters,
+)
 from .cache import TensorCache
 from .conv_relu import by_cudnn, by_image, by_products, conv_relu
 from .gemm import CHANNELS as GEMM_CHANNELS
+from .pointwise import rectified
 from .unrolled import conv_unrolled
 from .winograd import CHANNELS, MOST_PAD, TILE
 
@@ -21,6 +32,11 @@ NARROW = torch.float16, torch.bfloat16
 WIDTH = 8           # channels that its kernels for those types read at once
 REGISTER = 16       # float32 numbers of an AVX-512 register
 IMAGE_CHANNELS = 4  # of an image at most, and what outputs are a multiple of
+LAST = torch.channels_last
+BLOCK = 9           # taps of a block of a larger kernel
+FULL = 0.5          # of the taps of blocks that are a kernel's, at least
+DEEP_BLOCKS = 32    # input and output channels from which blocks pay
+MOST_FILTERS = 2 ** 16      # times taps are kept at 36 points a block: not those of a classifier
 
 
 class Conv2d:
@@ -31,17 +47,23 @@ class Conv2d:
     change. For a part of an image the algorithm is that of the whole (state.whole). Both need
     channels_last filters, and a stride, dilation and group of 1; on the CPU float32, or bfloat16 on
     some processors without autograd, on a GPU Winograd's in the precision fp32 alone; else this is
-    F.conv2d itself. `relu`: that of the convolution instead, in its memory, or on GPUs in the same
-    kernel.
+    F.conv2d itself. Without autograd, on the CPU, a 1x1 convolution is a matrix product of our own
+    (torch's takes twice as long), and a larger kernel Winograd's by blocks. `relu`: that of the
+    convolution instead, in its memory, or on GPUs in the same kernel. other, slope: without
+    autograd, a blob to add and a PReLU's slope to apply to the sum.
     """
 
     def __init__(self, state, key=None):
         self.state, self.key = state, key
         self.filters = state.filters.setdefault(key, TensorCache())
 
-    def __call__(self, x, weight, bias, stride, pad, dilation, group, relu=False):
+    def __call__(self, x, weight, bias, stride, pad, dilation, group, relu=False, slope=None,
+                 other=None):
         simple = group == max(*stride, *dilation) == 1
-        fused = relu and x.is_cuda and in_one_kernel(x, weight, dilation, group)
+        after = other, slope, relu
+        if self.by_pointwise(x, weight, stride, pad, group):
+            return self.pointwise(x, weight, bias, stride, *after)
+        fused = relu and other is None and x.is_cuda and in_one_kernel(x, weight, dilation, group)
         how = stride, pad, dilation, group
         if fused and simple:
             if of_image(x, weight):
@@ -56,10 +78,10 @@ class Conv2d:
             if fused:
                 return conv_relu(x, weight, bias, *how)
             if strided_1x1(x, weight, stride, pad, group):
-                x = x[:, :, ::stride[0], ::stride[1]].contiguous(memory_format=torch.channels_last)
+                x = x[:, :, ::stride[0], ::stride[1]].contiguous(memory_format=LAST)
                 how = (1, 1), pad, dilation, group
             y = F.conv2d(x, weight, bias, *how)
-        return y.relu_() if relu else y
+        return rectified(y, *after)
 
     def own(self, x, weight, bias, pad):
         """The convolution with stride 1 by one of our own ops, or None."""
@@ -68,7 +90,10 @@ class Conv2d:
                 (options.winograd and ours(x, weight) and by_winograd(x, weight, pad, shape)):
             return self.winograd(x, weight, bias, pad)
         if options.gemm and x.is_cpu and ours(x, weight) and by_gemm(weight, pad, shape):
-            return conv_gemm(x, weight, bias, pad)
+            return self.in_format(conv_gemm(x, weight, bias, pad), x)
+        if options.winograd and by_blocks(x, weight, pad, shape):
+            filters = self.packed(weight, block_filters)
+            return winograd_blocks(x, filters, len(weight), bias, weight.shape[2:], pad)
         if options.gemm and x.is_cuda and by_product(x, weight, pad, shape,
                                                      options.precision == 'tf32'):
             return conv_unrolled(x, weight, bias, pad)
@@ -83,9 +108,31 @@ class Conv2d:
     def winograd(self, x, weight, bias, pad):
         if torch.is_grad_enabled():
             return conv3x3(x, weight, bias, pad)
-        filters = self.filters.get(weight, winograd_filters) if self.state.options.prepack \
-            else winograd_filters(weight)
-        return winograd(x, filters, len(weight), bias, pad)
+        return winograd(x, self.packed(weight, winograd_filters), len(weight), bias, pad)
+
+    def packed(self, weight, pack):
+        """pack(weight), kept until that changes where `prepack` says so."""
+        return self.filters.get(weight, pack) if self.state.options.prepack else pack(weight)
+
+    def in_format(self, y, x):
+        """y in the memory format of x, without autograd: what follows is quicker in one format."""
+        last = not torch.is_grad_enabled() and x.is_contiguous(memory_format=LAST)
+        return y.contiguous(memory_format=LAST) if last else y
+
+    def by_pointwise(self, x, weight, stride, pad, group):
+        """Whether pointwise applies, and pays: not where conv_gemm reads the filters in place."""
+        if torch.is_grad_enabled() or not self.state.options.gemm or group != 1 \
+                or weight.shape[2:] != (1, 1) or max(pad) or not x.is_cpu \
+                or x.dtype != torch.float32 or not ours(x, weight) \
+                or not x.is_contiguous(memory_format=LAST):
+            return False
+        shape = self.state.whole.get(self.key, x.shape)
+        return max(stride) > 1 or not by_gemm(weight, pad, shape)
+
+    def pointwise(self, x, weight, bias, stride, *after):
+        if max(stride) > 1:
+            x = x[:, :, ::stride[0], ::stride[1]]
+        return pointwise(x, self.packed(weight, pointwise_filters), len(weight), bias, *after)
 
 
 def ours(x, weight):
@@ -128,6 +175,22 @@ def by_winograd(x, weight, pad, shape):
 def may_be_winograd(shape):
     """Whether Winograd's algorithm takes filters of this shape."""
     return tuple(shape[2:]) == (3, 3) and all(n % CHANNELS == 0 for n in shape[:2])
+
+
+def by_blocks(x, weight, pad, shape):
+    """Whether Winograd's algorithm applies to the blocks of 3x3 taps of a larger kernel, and pays
+    for an x of this shape."""
+    outputs, channels, *kernel = weight.shape
+    blocks = [-(-k // 3) for k in kernel]
+    tiles = shape[0]
+    for size, p, k in zip(shape[2:], pad, kernel, strict=True):
+        tiles *= max(0, -(-(size + 2 * p - k + 1) // TILE))
+    return not torch.is_grad_enabled() and ours(x, weight) and min(kernel) > 3 \
+        and outputs % CHANNELS == channels % CHANNELS == 0 \
+        and min(outputs, channels) >= DEEP_BLOCKS and outputs * channels <= MOST_FILTERS \
+        and kernel[0] * kernel[1] >= FULL * BLOCK * blocks[0] * blocks[1] \
+        and all(p < k for p, k in zip(pad, kernel, strict=True)) and tiles >= TILES \
+        and x.is_contiguous(memory_format=LAST)
 
 
 def by_gemm(weight, pad, shape):

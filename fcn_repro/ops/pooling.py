@@ -1,6 +1,8 @@
-"""Max pooling with an 8-bit index, or with none: gradients, fake kernels, the reference twins."""
+"""Max pooling with an 8-bit index, or with none, and unpooling by a mask: gradients, fake kernels,
+the reference twins."""
 
 import math
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +25,33 @@ def max_pool(x: Tensor, kernel: Pair, stride: Pair, pad: Pair, size: Pair) -> Te
     """
     index = x.requires_grad and torch.is_grad_enabled()
     return torch.ops.fcn_repro.max_pool(x, kernel, stride, pad, size, index)[0]
+
+
+FEW = 16            # channels with fewer of which torch's max pooling takes its values one by one
+
+
+def suits_block_maximum(x: Tensor, kernel: Pair, stride: Pair, pad: Pair) -> bool:
+    """Whether block_maximum applies, and is faster than torch's pooling: on the CPU without
+    autograd, for an image of few channels in channels_last and windows side by side."""
+    return x.is_cpu and not torch.is_grad_enabled() and x.shape[1] < FEW \
+        and tuple(kernel) == tuple(stride) != (1, 1) and max(pad) == 0 and x.numel() > 0 \
+        and all(side % k == 0 for side, k in zip(x.shape[2:], kernel, strict=True)) \
+        and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def block_maximum(x: Tensor, kernel: Pair) -> Tensor:
+    """Max pooling over blocks that cover x (N, C, H, W), channels_last, as its result is: of whole
+    rows first, whose values are side by side. NaN wins."""
+    (n, c, height, width), (k_y, k_x) = x.shape, kernel
+    h, w = height // k_y, width // k_x
+    rows = reduce(torch.maximum, x.permute(0, 2, 3, 1).view(n, h, k_y, width * c).unbind(2))
+    top = reduce(torch.maximum, rows.reshape(n, h, w, k_x, c).unbind(3))
+    return top.contiguous().permute(0, 3, 1, 2)
+
+
+def block_maximum_ref(x, kernel):
+    """The twin of block_maximum that defines it."""
+    return F.max_pool2d(x, kernel)
 
 
 MOST_CELLS = CONSTANTS['pool_cells']
@@ -58,6 +87,29 @@ def _cells(index, kernel, stride, pad, in_size):
             for o, s, p in zip(index.shape[2:], stride, pad, strict=True))
     row, column = index.long() // kernel[1], index.long() % kernel[1]
     return ((y[:, None] + row) * in_size[1] + x + column).flatten(2)
+
+
+@checked
+def unpool(x: Tensor, mask: Tensor, size: Pair) -> Tensor:
+    """Values put back where a pooling found them, zeros elsewhere, on the CPU.
+
+    x, mask: (N, C, h, w) of float32; the mask has places y * size[1] + x. size: a pair (y, x).
+    Returns (N, C, *size), channels_last where x is; of several values for one place the last in row
+    order stays. Without gradients. FcnError on bad arguments, among them a place outside.
+    """
+    return torch.ops.fcn_repro.unpool(x, mask, size)
+
+
+def unpool_ref(x, mask, size):
+    """The twin of unpool that defines it; on the CPU scatter writes in order."""
+    top = x.new_zeros(*x.shape[:2], size[0] * size[1]).scatter(2, mask.flatten(2).long(),
+                                                               x.flatten(2))
+    return top.unflatten(2, tuple(size))
+
+
+@fake_kernel('unpool')
+def _(x, mask, size):
+    return empty(x, size)
 
 
 @fake_kernel('max_pool')

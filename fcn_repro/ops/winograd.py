@@ -56,8 +56,36 @@ def winograd(x: Tensor, filters: Tensor, outputs: int, bias: Tensor | None, pad:
     return torch.ops.fcn_repro.winograd(x, filters, outputs, bias, pad)
 
 
-def _empty(x, channels, pad):
-    height, width = (size + 2 * p - 2 for size, p in zip(x.shape[2:], pad, strict=True))
+@checked
+def block_filters(weight: Tensor) -> Tensor:
+    """Filters (C_out, C, k_y, k_x) at the points as winograd_blocks takes them: those of each block
+    of 3x3 taps, row by row, with zeros beyond the edge of the kernel. FcnError on bad arguments."""
+    outputs, channels, *kernel = weight.shape
+    blocks = [-(-k // 3) for k in kernel]
+    ends = [3 * n - k for n, k in zip(blocks, kernel, strict=True)]
+    taps = F.pad(weight, (0, ends[1], 0, ends[0])).reshape(outputs, channels, blocks[0], 3,
+                                                           blocks[1], 3)
+    taps = taps.permute(0, 2, 4, 1, 3, 5).reshape(outputs, -1, 3, 3)
+    return winograd_filters(taps)
+
+
+@checked
+def winograd_blocks(x: Tensor, filters: Tensor, outputs: int, bias: Tensor | None, kernel: Pair,
+                    pad: Pair) -> Tensor:
+    """A convolution with stride 1 and a kernel of any size as the sum of those of its blocks of 3x3
+    taps, by Winograd's algorithm, on the CPU and without gradients.
+
+    x: (N, C, H, W); filters: what block_filters made of (outputs, C, *kernel); bias: (outputs,) or
+    None; of float32, or bfloat16 where the processor multiplies it. C and outputs are multiples of
+    CHANNELS. pad: a pair (y, x), under the kernel. Returns (N, outputs, H + 2 pad_y - k_y + 1,
+    W + 2 pad_x - k_x + 1) in channels_last. FcnError on bad arguments.
+    """
+    return torch.ops.fcn_repro.winograd_blocks(x, filters, outputs, bias, kernel, pad)
+
+
+def _empty(x, channels, pad, kernel=(3, 3)):
+    height, width = (size + 2 * p - k + 1
+                     for size, p, k in zip(x.shape[2:], pad, kernel, strict=True))
     return torch.empty(x.shape[0], channels, height, width, dtype=x.dtype, device=x.device,
                        memory_format=torch.channels_last)
 
@@ -89,6 +117,11 @@ def _(taps):
 @fake_kernel('winograd')
 def _(x, filters, outputs, bias, pad):
     return _empty(x, outputs, pad)
+
+
+@fake_kernel('winograd_blocks')
+def _(x, filters, outputs, bias, kernel, pad):
+    return _empty(x, outputs, pad, kernel)
 
 
 register_bilinear(

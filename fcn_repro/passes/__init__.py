@@ -13,12 +13,13 @@ from .fuse_norm import fuse_norm
 from .fuse_relu import fuse_relu
 from .fuse_score import fuse_score
 from .fuse_skip import fuse_skip
+from .fuse_sum import fuse_sum
 from .fuse_upcrop import fuse_upcrop
 
 Pass = Callable[..., Graph]      # (graph, names of the blobs to deliver) -> graph
-DEFAULT: tuple[Pass, ...] = (collapse_border, fold_norm, fuse_norm, fuse_relu, fuse_upcrop,
-                             fuse_skip, fuse_score)
+DEFAULT: tuple[Pass, ...] = (collapse_border, fold_norm, fuse_norm, fuse_relu, fuse_sum,
+                             fuse_upcrop, fuse_skip, fuse_score)
 PASSES = {run.__name__: run for run in DEFAULT}
 
 __all__ = ['DEFAULT', 'PASSES', 'collapse_border', 'fold_norm', 'fuse_norm', 'fuse_relu',
-           'fuse_score', 'fuse_skip', 'fuse_upcrop']
+           'fuse_score', 'fuse_skip', 'fuse_sum', 'fuse_upcrop']

@@ -96,6 +96,10 @@ CHAINS = {
     "PSPNet's BN, frozen, in place": in_place(convolution() + BN.replace(
         'bn_param {', 'bn_param { frozen: true ') + layer('ReLU', 'relu', 'b', 'r')) + layer(
             'Power', 'end', 'c', 'end'),
+    'BatchNorm + Power + PReLU': convolution() + layer('BatchNorm', 'norm', 'c', 'n')
+    + layer('Power', 'power', 'n', 's', 'power_param { scale: 1.25 shift: -0.5 }')
+    + layer('PReLU', 'prelu', 's', 'r') + END,
+    'Power alone': convolution() + layer('Power', 'end', 'c', 'end', 'power_param { shift: 3 }'),
     "SegNet's BN": convolution() + SEGNET + layer('ReLU', 'relu', 'b', 'r') + END,
     "SegNet's BN, in place": in_place(convolution() + SEGNET + layer('ReLU', 'relu', 'b', 'r'))
     + layer('Power', 'end', 'c', 'end'),

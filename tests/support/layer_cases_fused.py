@@ -118,11 +118,18 @@ def folded_convolution(draw):
         'num_output': outputs, 'kernel_h': kernel[0], 'kernel_w': kernel[1], 'bias_term': bias}}),
         make_node('BatchNorm', 1, 1, {}), make_node('Scale', 1, 1, {'scale_param': {
             'bias_term': True}})]
-    x = distinct([ints(draw, 1, 2), channels, *(k + n for k, n in zip(kernel, size, strict=True))])
+    batch = ints(draw, 1, 2)
+    bottoms = [distinct([batch, channels, *(k + n for k, n in zip(kernel, size, strict=True))])]
     params = [distinct([outputs, channels, *kernel], 1), *[distinct([outputs], 2)] * bias,
               distinct([outputs], 3), 1 + distinct([outputs], 4).abs(), torch.ones(1).double(),
               distinct([outputs], 5), distinct([outputs], 6)]
-    return Case('FoldedConvolution', [x], params=params, parts=tuple(parts))
+    if draw(st.booleans()):
+        parts.append(make_node('Eltwise', 2, 1, {}))
+        bottoms.append(distinct([batch, outputs, *(n + 1 for n in size)], 7))
+    if draw(st.booleans()):
+        parts.append(make_node('PReLU', 1, 1, {}))
+        params.append(distinct([outputs], 8))
+    return Case('FoldedConvolution', bottoms, params=params, parts=tuple(parts))
 
 
 @st.composite

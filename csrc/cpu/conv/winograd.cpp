@@ -4,7 +4,8 @@
 // A task is a block of tiles: transform the inputs to the 36 points, multiply (tiles x channels)
 // by (channels x outputs) at each point, transform back. The block is chosen so that its
 // transformed inputs and products stay in the cache (kTaskElements) and that all threads get
-// equally many. Filters are transformed once, into the column panels that the micro-kernel
+// equally many. A larger kernel is a sum of 3x3 ones, one for each block of taps, with zeros beyond
+// its edges: their products are added at the points, and transformed back once. Filters are transformed once, into the column panels that the micro-kernel
 // streams. The gradient of the input is the same convolution with flipped filters; that of the
 // filters is one product per point over the tiles, accumulated over blocks of kGradientTiles.
 #include <ATen/Parallel.h>
@@ -64,9 +65,10 @@ at::Tensor winograd_filters(const at::Tensor& taps) {
   return result;
 }
 
-// Dense channels-last tensors and the tiles over x and the result
+// Dense channels-last tensors, the tiles over x and the result, and the blocks of 3x3 taps
 struct Convolution {
   TileGrid in, out;
+  int64_t blocks_y, blocks_x;
   at::Tensor x, filters, bias, result;
 };
 
@@ -75,12 +77,12 @@ void convolve(const Convolution& op) {
   using F = typename OperandOf<T>::type;
   constexpr int64_t per = sizeof(F) / sizeof(T);
   const TileGrid &in = op.in, &out = op.out;
-  const int64_t step = tiles_per_task(out.count(), in.channels + out.channels);
+  const int64_t step = tiles_per_task(out.count(), op.blocks_x * in.channels + out.channels);
   const int64_t tasks = (out.count() + step - 1) / step, depth = in.channels / per;
   const PointLayout before(in.channels, step), after(out.channels, step);
   const int64_t threads = std::min<int64_t>(tasks, at::get_num_threads());
   const auto options = op.filters.options();
-  const at::Tensor points = at::empty({threads, before.size()}, options);
+  const at::Tensor points = at::empty({threads, op.blocks_x * before.size()}, options);
   const at::Tensor copies = at::empty({threads, kPoints * in.channels}, options);
   const at::Tensor sums = at::empty({threads, after.size()}, options.dtype(at::kFloat));
   at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
@@ -89,46 +91,76 @@ void convolve(const Convolution& op) {
     float* m = data<float>(sums) + thread * sums.size(1);
     for (int64_t task = begin; task < end; ++task) {
       const int64_t first = task * step, count = std::min(step, out.count() - first);
-      transform_inputs(in, data<T>(op.x), first, count, data<T>(copies) + thread * copies.size(1),
-                       before, v);
-      for (int64_t p = 0; p < kPoints; ++p)
-        gemm(Gemm<F>{.m = count,
-                     .n = out.channels,
-                     .k_outer = 1,
-                     .k_inner = depth,
-                     .a = reinterpret_cast<const F*>(v + p * before.point),
-                     .a_row = before.tile / per,
-                     .a_outer = 0,
-                     .a_inner = 1,
-                     .b = data<F>(op.filters) + p * op.filters.stride(0) / per,
-                     .b_panel = depth * kPanel<F>,
-                     .b_outer = 0,
-                     .b_inner = kPanel<F>,
-                     .c = m + p * after.point,
-                     .c_row = after.tile,
-                     .accumulate = false});
+      for (int64_t row = 0; row < op.blocks_y; ++row) {  // a product has the blocks of a row
+        for (int64_t column = 0; column < op.blocks_x; ++column) {
+          TileGrid from = in;
+          from.pad_y -= 3 * row, from.pad_x -= 3 * column;
+          transform_inputs(from, data<T>(op.x), first, count,
+                           data<T>(copies) + thread * copies.size(1), before,
+                           v + column * before.size());
+        }
+        for (int64_t p = 0; p < kPoints; ++p)
+          gemm(Gemm<F>{.m = count,
+                       .n = out.channels,
+                       .k_outer = op.blocks_x,
+                       .k_inner = depth,
+                       .a = reinterpret_cast<const F*>(v + p * before.point),
+                       .a_row = before.tile / per,
+                       .a_outer = before.size() / per,
+                       .a_inner = 1,
+                       .b = data<F>(op.filters) + p * op.filters.stride(0) / per +
+                            row * op.blocks_x * depth * kPanel<F>,
+                       .b_panel = op.blocks_y * op.blocks_x * depth * kPanel<F>,
+                       .b_outer = depth * kPanel<F>,
+                       .b_inner = kPanel<F>,
+                       .c = m + p * after.point,
+                       .c_row = after.tile,
+                       .accumulate = row > 0});
+      }
       transform_outputs(out, after, m, first, count, data<T>(op.bias), data<T>(op.result));
     }
   });
+}
+
+// The convolution of x with as many blocks of filters, whose arguments are checked
+at::Tensor convolved(const at::Tensor& x, const at::Tensor& filters,
+                     const std::optional<at::Tensor>& bias, const TileGrids& grids,
+                     int64_t blocks_y, int64_t blocks_x) {
+  const auto& [in, out] = grids;
+  const at::Tensor result = at::empty({out.images, out.channels, out.height, out.width},
+                                      x.options().memory_format(at::MemoryFormat::ChannelsLast));
+  if (result.numel() == 0) return result;
+  const Convolution all{.in = in,
+                        .out = out,
+                        .blocks_y = blocks_y,
+                        .blocks_x = blocks_x,
+                        .x = dense(x, at::MemoryFormat::ChannelsLast),
+                        .filters = dense(filters),
+                        .bias = bias ? dense(*bias) : at::Tensor(),
+                        .result = result};
+  x.scalar_type() == at::kFloat ? convolve<float>(all) : convolve<Bf16>(all);
+  return result;
 }
 
 at::Tensor winograd(const at::Tensor& x, const at::Tensor& filters, int64_t outputs,
                     const std::optional<at::Tensor>& bias, at::IntArrayRef pad) {
   constexpr const char* op = "winograd";
   const auto type = supported(x.scalar_type());
-  const auto [in, out] = check_winograd(op, x, type, outputs, bias, pad);
+  const TileGrids grids = check_winograd(op, x, type, outputs, bias, pad);
   check_points(op, filters, x, packed_shape(type, x.size(1), outputs));
-  const at::Tensor result = at::empty({out.images, outputs, out.height, out.width},
-                                      x.options().memory_format(at::MemoryFormat::ChannelsLast));
-  if (result.numel() == 0) return result;
-  const Convolution all{.in = in,
-                        .out = out,
-                        .x = dense(x, at::MemoryFormat::ChannelsLast),
-                        .filters = dense(filters),
-                        .bias = bias ? dense(*bias) : at::Tensor(),
-                        .result = result};
-  type == at::kFloat ? convolve<float>(all) : convolve<Bf16>(all);
-  return result;
+  return convolved(x, filters, bias, grids, 1, 1);
+}
+
+// A kernel of any size: filters are those of its blocks of 3x3 taps, one behind another
+at::Tensor winograd_blocks(const at::Tensor& x, const at::Tensor& filters, int64_t outputs,
+                           const std::optional<at::Tensor>& bias, at::IntArrayRef kernel,
+                           at::IntArrayRef pad) {
+  constexpr const char* op = "winograd_blocks";
+  const auto type = supported(x.scalar_type());
+  const TileGrids grids = check_winograd_blocks(op, x, type, outputs, bias, kernel, pad);
+  const int64_t blocks_y = (kernel[0] + 2) / 3, blocks_x = (kernel[1] + 2) / 3;
+  check_points(op, filters, x, packed_shape(type, blocks_y * blocks_x * x.size(1), outputs));
+  return convolved(x, filters, bias, grids, blocks_y, blocks_x);
 }
 
 // The gradient of x: a convolution with the flipped filters
@@ -194,6 +226,7 @@ at::Tensor conv3x3_weight(const at::Tensor& grad, const at::Tensor& x, at::IntAr
 TORCH_LIBRARY_IMPL(fcn_repro, CPU, m) {
   m.impl("winograd_filters", winograd_filters);
   m.impl("winograd", winograd);
+  m.impl("winograd_blocks", winograd_blocks);
   m.impl("conv3x3", conv3x3);
   m.impl("conv3x3_input", conv3x3_input);
   m.impl("conv3x3_weight", conv3x3_weight);

@@ -53,6 +53,7 @@ class Layer:
     makes_tops = False   # its tops surely have memory of their own (net/cost.py)
     reads_data = False   # its tops depend on files, or on a user's code
     narrow = False       # takes 16-bit floats as they come; the others get float32
+    casts_bottoms = None    # of a product: how many leading bottoms are cast (None: all)
     casts_params = True  # of a product: its parameters, too, are given in the 16-bit type
 
     # What it computes

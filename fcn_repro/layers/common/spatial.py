@@ -151,7 +151,8 @@ class SpatialLayer(Layer):
         weights = [math.prod(shape) for shape, _ in self.parameters(bottoms)[:1]]
         return len(bottoms) * cells * sum(weights)
 
-    def forward(self, bottoms, params):
+    def forward(self, bottoms, params, **more):
+        """more: what else `run` of the type takes."""
         weight, bias = params[0], params[1] if len(params) > 1 else None
         channel, kernel, *axes = self.geometry(bottoms[0].shape)
         if not kernel:                          # no spatial axis: one of size 1
@@ -160,7 +161,8 @@ class SpatialLayer(Layer):
         run, tops = functions[max(0, len(kernel) - 1)], []
         for x in bottoms:
             flat = x if channel == 1 else x.reshape(-1, *x.shape[channel:])
-            y = self.run(run, one_cell(flat if kernel else flat.unsqueeze(-1)), weight, bias, *axes)
+            y = self.run(run, one_cell(flat if kernel else flat.unsqueeze(-1)), weight, bias, *axes,
+                         **more)
             if 0 in x.shape[channel + 1:]:
                 for axis, size in enumerate(self.extents(x.shape)[1], 2):
                     y = y.narrow(axis, 0, size)

@@ -2,6 +2,8 @@
 
 import torch
 
+from ... import ops
+from ...errors import FcnError
 from ...sizes import dims
 from ..common.base import Layer
 
@@ -71,6 +73,12 @@ class Upsample(Layer):
         x, mask = bottoms[:2]
         size = self.shape([bottom.shape for bottom in bottoms])[0][2:]
         places = size[0] * size[1]
+        if not torch.is_grad_enabled() and x.is_cpu and x.dtype == mask.dtype == torch.float32:
+            try:
+                return [ops.unpool(x, mask, size)]
+            except FcnError:        # of a place outside, which `check` names
+                self.check(mask.flatten(2).long(), size)
+                raise
         index, values = mask.detach().flatten(2).long(), x.flatten(2)
         if self.state.unchecked:
             wrong = (index < 0) | (index >= places)
