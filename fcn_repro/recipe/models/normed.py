@@ -2,6 +2,7 @@
 separable convolutions; resizing to another blob."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ...proto.netspec import L, NetSpec, P
 
@@ -111,7 +112,7 @@ def loss(n: NetSpec, normalize: bool, scores: str = 'score', name: str = 'loss',
          weight: float = 1, mined: tuple[float, int] | None = None) -> None:
     """The loss of `scores`, as NAME, over the pixels that are not void; mined: (ohem_thresh,
     ohem_min_kept), of these over the hardest alone."""
-    further = {} if weight == 1 else {'loss_weight': weight}
+    further: dict[str, Any] = {} if weight == 1 else {'loss_weight': weight}
     if mined:
         further['fcn_repro_param'] = dict(zip(('ohem_thresh', 'ohem_min_kept'), mined, strict=True))
     n[name] = L.SoftmaxWithLoss(n[scores], n.label, **further, loss_param={
