@@ -94,7 +94,8 @@ def filled(text, seed=0):
                 blob.data.abs_().add_(0.5)
             if node.type == 'Scale' and i == 0:     # near 1 or -1, lest deep nets add up rounding
                 blob.data.add_(blob.data.sign()).div_(2)
-        if node.type == 'Deconvolution' and node.param.convolution_param.kernel_size[0] > 3:
+        shape = net.layer_params[node.key][0].shape if node.type == 'Deconvolution' else ()
+        if shape and shape[2] > 3 and shape[1] in (1, shape[0]):     # else it is no interpolation
             interp({node.name: [blob.data.zero_() for blob in net.layer_params[node.key]]},
                    [node.name])
     return net
