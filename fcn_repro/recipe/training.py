@@ -61,6 +61,7 @@ HINTS = {
     'run-interrupted': "restore='newest' resumes it",
     'several-processes': 'samples=S sets the samples of an iteration, by the rate rule.',
     'long-training': 'Use a GPU, or fewer iterations for a trial.',
+    'data-whole-masks': "The stage 'own' learns from masks.",
     'data-fewer': 'Give classes={classes}.',
 }
 

@@ -210,13 +210,14 @@ def test_the_net_that_learns_through_a_convcrf(voc, tmp_path):
         others = {layer.name: layer.type for layer in layers if layer is not crf}
         assert others == {layer.name: layer.type for layer in read_net(
             plain / f'{name}.prototxt').message.layer}
-    weights = tmp_path / 'own.caffemodel'
-    Net.read(plain / 'val.prototxt', 'TEST', seed=3).save(weights)
+    weights = tmp_path / 'scribbles.caffemodel'         # of own-scribbles they fit, too
+    learned = Run('own-scribbles', Options(voc=str(voc), out=str(tmp_path / 's'))).write_prototxt()
+    Net.read(learned / 'train.prototxt', 'TRAIN', seed=3).save(weights)
     net = Net.read(folder / 'train.prototxt', 'TRAIN', seed=1)
-    assert [row.layer for row in net.copy_from(weights) if row.action == FILLER] == ['crf']
+    assert [row.layer for row in net.copy_from(weights) if row.action == FILLER] == ['convcrf']
     net.forward()
     net.backward()
-    [weight] = net.params['crf']
+    [weight] = net.params['convcrf']
     assert weight.data.tolist() == pytest.approx([0.2] * 4) and weight.diff.abs().min() > 0
 
 

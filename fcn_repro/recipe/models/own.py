@@ -98,7 +98,7 @@ def fcn(data: dict | None = None, *, classes: int, widths: tuple[int, ...], last
                           weight_filler={'type': 'gaussian', 'std': 0.01})
     if convcrf:
         n.unary = unary
-        n.score = L.LocalMeanField(n.unary, n.data, name='crf')
+        n.score = L.LocalMeanField(n.unary, n.data, name='convcrf')
     else:
         n.score = unary
     if data is not None and class_weights:
