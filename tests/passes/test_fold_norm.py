@@ -52,8 +52,8 @@ SITES = {
     'bisenet-x39-mini': 22 + 13,
     # four a block and eight of the pyramid; three more are behind a Concat
     'lednet': 13 * 4 + 8, 'lednet-mini': 8 * 4 + 8,
-    # three of the decoder, and the temperature into the codes
-    'dupsampling-resnet50': RESNETS[50] + 4, 'dupsampling-mini': 32 + 4,
+    # three of the decoder
+    'dupsampling-resnet50': RESNETS[50] + 3, 'dupsampling-mini': 32 + 3,
     # three a block of each branch; the stem and seven of the decoder
     'dfanet': 3 * 12 * 3 + 8, 'dfanet-mini': 3 * 4 * 3 + 8,
 }
@@ -122,11 +122,13 @@ def test_sites_in_each_shipped_net(name):
 
 
 def normed(net):
-    """How many Convolutions of a message have one reader, which is a norm."""
+    """How many Convolutions of a message have one reader, which is a norm: a Scale by one number is
+    none."""
     writers, readers = {}, {}
     for i, each in enumerate(net.layer):
         for blob in each.bottom:
-            readers.setdefault(writers.get(blob), []).append(each.type)
+            number = each.type == 'Scale' and each.scale_param.num_axes == 0
+            readers.setdefault(writers.get(blob), []).append('number' if number else each.type)
         writers |= dict.fromkeys(each.top, i)
     return sum(each.type == 'Convolution' and readers.get(i) in (['BatchNorm'], ['Scale'], ['BN'])
                for i, each in enumerate(net.layer))
