@@ -11,9 +11,18 @@ from shape_images import make_shapes
 
 from fcn_repro.data.check import check_folder
 from fcn_repro.data.image import VOID, read_label
-from fcn_repro.data.scribbles import scribble_folder, scribbled, stroke
+from fcn_repro.data.scenes import FOLDER, make_scenes
+from fcn_repro.data.scribbles import (
+    SCENES,
+    make_scribbled_scenes,
+    scribble_folder,
+    scribbled,
+    stroke,
+)
 from fcn_repro.data.voc import VocFolder
 from fcn_repro.errors import FcnError
+from fcn_repro.net import Net
+from fcn_repro.recipe.stages import shipped
 
 
 def draw(label, width=3, seed=0):
@@ -157,6 +166,25 @@ def test_what_is_refused_and_its_remedy(voc, tmp_path):
     write_split(voc, 'train', ['train000', 'train001', 'train003'])     # 'remove its id'
     scribble_folder(voc, out)
     assert refused(voc, out).code == 'output-exists'
+
+
+def test_scribbles_of_the_generated_scenes(tmp_path, monkeypatch):
+    """Those that the shipped net of own-scribbles names, made once for the scenes that are there,
+    and anew for others."""
+    monkeypatch.chdir(tmp_path)
+    make_scenes(FOLDER, train=3, val=1)
+    make_scribbled_scenes()
+    for id_, whole in labels(FOLDER).items():
+        drawn = labels(SCENES)[id_]
+        assert set(np.unique(drawn)) == {*np.unique(whole), VOID} and (drawn != VOID).mean() < 0.1
+    made = SCENES.stat().st_ino
+    make_scribbled_scenes()
+    assert SCENES.stat().st_ino == made
+    make_scenes(FOLDER, train=2, val=1, seed=5)
+    make_scribbled_scenes()
+    assert len(labels(SCENES)) == 2 and SCENES.stat().st_ino != made
+    net = Net.read(shipped('own-scribbles') / 'train.prototxt', 'TRAIN')
+    assert net.blobs['label'].shape == net.blobs['mask'].shape == (6, 1, 224, 288)
 
 
 # ---- what is said of scribbles -------------------------------------------------------------------
