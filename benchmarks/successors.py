@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""FCN's successors, the output for one image: our net, the same in plain PyTorch, and OpenCV 4's
+"""FCN's successors, the scores of one image: our net, the same in plain PyTorch, and OpenCV 4's
 Caffe importer where it reads the net.
 
     python benchmarks/successors.py [--only ENet …] [--net FILE …] [--runs 3] [--threads 2]
@@ -48,8 +48,11 @@ NETS = {        # name: (folder, its miniature's, height and width of the image)
 # ---- nets ----------------------------------------------------------------------------------------
 
 def deploy_text(file, size=None):
-    """The text of a deploy net for images of this size (None: its own), its BNs folded."""
+    """The text of a deploy net for images of this size (None: its own), its BNs folded, up to the
+    scores: probabilities of random ones are 0 or 1 but for rounding."""
     text = read_net(file)
+    if text.message.layer[-1].type == 'Softmax':
+        del text.message.layer[-1]
     for layer in text.message.layer:
         if size and layer.type == 'Input':
             layer.input_param.shape[0].dim[2:] = size
@@ -190,7 +193,6 @@ STEPS = {
     'ReLU': lambda *_: lambda x: F.relu(x, inplace=True),
     'PReLU': lambda layer, param, params: lambda x: F.prelu(x, params[0]),
     'Concat': lambda *_: lambda *parts: torch.cat(parts, 1),
-    'Softmax': lambda *_: lambda x: F.softmax(x, 1),
     'Power': lambda layer, param, _: lambda x: param.power_param.scale * x,
     'Crop': lambda layer, *_: lambda *bottoms: layer.forward(list(bottoms), [])[0],
     **dict.fromkeys(('Split', 'Dropout'), lambda *_: lambda x: x),

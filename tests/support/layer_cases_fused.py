@@ -129,7 +129,8 @@ def folded_convolution(draw):
     if draw(st.booleans()):
         parts.append(make_node('PReLU', 1, 1, {}))
         params.append(distinct([outputs], 8))
-    return Case('FoldedConvolution', bottoms, params=params, parts=tuple(parts))
+    return Case('FoldedConvolution', bottoms, params=params, parts=tuple(parts),
+                learn=tuple(range(len(bottoms))))
 
 
 @st.composite
