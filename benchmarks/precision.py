@@ -86,7 +86,10 @@ def main():
     args = choices()
     machine, device = prepare(args), placement.pick_device(args.device)
     file = args.net or PROTOTXT
-    photos = [read_photo(path).image for path in find_photos(args.photos)]
+    found = find_photos(args.photos)
+    if found.faults:
+        raise found.faults[0]
+    photos = [read_photo(path).image for path in found.photos]
     images = [torch.as_tensor(to_blob(image, MEAN))[None] for image in photos] or \
         [sample(args.size)[0]]
     print(f'{file}, {args.weights or "random weights on noise"}, {len(images)} image(s)')

@@ -101,6 +101,8 @@ NOT_READ = {        # file or function with such a call: why no file from outsid
     'fcn_repro/processor.py': 'reads /proc/cpuinfo',
     'fcn_repro/sizes.py': 'reads /proc and /sys',
     'fcn_repro/files.py:check_regular': 'reads nothing',
+    'fcn_repro/recipe/teacher.py:Teacher.digest': 'hashes the bytes',
+    'fcn_repro/recipe/teacher.py:Teacher.write': 'reads what it has just written',
     'fcn_repro/cli/arguments.py:processes_of_command': 'opens /dev/null',
     'fcn_repro/data/image.py:image_size': 'tests/data/test_batches.py damages its files',
     'fcn_repro/data/order.py:_batches': 'opens no file',

@@ -76,6 +76,11 @@ assert labels.shape == (40, 40) and labels.dtype == np.uint8
 '''
 
 
+def without_python_path():
+    """The environment without this checkout, which pip would take for installed already."""
+    return {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+
+
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
     """The path of a wheel: FCN_REPRO_WHEEL, or one that is built, which takes minutes."""
@@ -96,7 +101,7 @@ def installed(wheel, tmp_path_factory):
     site = home / f'lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages'
     (site / 'zz_dependencies.pth').write_text(str(Path(torch.__file__).parents[1]))
     subprocess.run([home / 'bin/python', '-m', 'pip', 'install', '--quiet', '--no-deps',
-                    '--disable-pip-version-check', wheel], check=True)
+                    '--disable-pip-version-check', wheel], check=True, env=without_python_path())
     return home / 'bin'
 
 
@@ -114,7 +119,7 @@ def test_contents_of_the_wheel(wheel):
 @pytest.mark.slow
 def test_the_installed_package_in_an_empty_folder(installed, tmp_path):
     """Train, label, convert and compare with the command, without the checkout."""
-    env = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    env = without_python_path()
 
     def run(*words):
         done = subprocess.run([installed / words[0], *words[1:]], cwd=tmp_path, env=env, text=True,

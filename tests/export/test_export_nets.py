@@ -49,10 +49,11 @@ BATCH = 'BN', 'it normalises by the statistics of its batch'     # exported as f
 CRF = 'MultiStageMeanfield', 'this type'                         # it filters in a lattice
 REFUSED = {'(mini-)?(segnet|enet)': BATCH, 'crfrnn': CRF}
 # torch.export may take how maps of the own size fit, or a global pooling's window, for a condition
-GUARDED = '(fastfcn-)?deeplab|lednet|bisenet|dupsampling|dfanet'
+GUARDED = '(fastfcn-.*)?deeplab|lednet|bisenet|dupsampling|dfanet'
 PAR = 'spatial.par', 'bilateral.par'        # that crfrnn-voc reads where the command runs
 # seconds, each
-SLOW = re.compile('pspnet101|pspnet50|icnet-city|fastfcn-resnet|resnet101$|resnet152|xception')
+SLOW = re.compile('pspnet101|pspnet50|icnet-city|fastfcn-resnet|resnet101$|resnet152|xception|'
+                  'dupsampling-resnet|^dfanet$')
 
 
 def text_of(name):

@@ -39,6 +39,7 @@ SITES = {
     **dict.fromkeys(('fastfcn-mini', 'fastfcn-psp-mini', 'fastfcn-deeplab-mini'), 8),
     'danet-resnet101': BLOCKS[101], 'danet-mini': 9,
     'acnet-nyud': 63, 'mini-acnet': 30,
+    'dupsampling-resnet50': BLOCKS[50], 'dupsampling-mini': 9, 'dfanet': 36, 'dfanet-mini': 12,
     'bisenet-r18': 8, 'bisenet-r18-mini': 4, 'bisenet-x39': 16, 'bisenet-x39-mini': 6,
 }
 DATA = inputs(data=(2, 16, 9, 12))

@@ -1,6 +1,7 @@
 """The staged comparison, killed while it trains, scores and writes: begun again as it was, it ends
 in the very files of one that was left alone. As a script, this file is that comparison."""
 
+import csv
 import json
 import os
 import random
@@ -24,6 +25,7 @@ from fcn_repro.solver import Solver
 
 PARENTS = {'parent': None, 'fcn32s': 'parent', 'fcn16s': 'fcn32s'}
 KILLS = 20
+TIMES = 'median_seconds', 'seconds', 'peak_memory'      # of metrics.json
 
 
 # The process that is killed
@@ -112,12 +114,22 @@ def finish(process):
 
 
 def results(folder):
-    """{path: content} of a comparison, but for its log, and how long the scoring took."""
+    """{path: content} of a comparison, without its log and how long anything took: the column
+    `seconds` of its tables, and, as of a report, which draws times, that it is whole."""
     found = {str(path): data for path, data in contents(folder / 'runs').items()
              if path.suffix != '.log'}
-    for path in found:
+    for path, data in found.items():
         if path.endswith('metrics.json'):
-            found[path] = json.loads(found[path]) | {'median_seconds': None}
+            found[path] = {key: value for key, value in json.loads(data).items()
+                           if key not in TIMES}
+        elif path.endswith(('curves.csv', 'images.csv')):
+            rows = [{key: value for key, value in row.items() if 'seconds' not in key}
+                    for row in csv.DictReader(data.decode().splitlines())]
+            assert rows
+            found[path] = rows
+        elif path.endswith('report.html'):
+            found[path] = data.rstrip().endswith(b'</html>')
+            assert found[path]
     return found
 
 

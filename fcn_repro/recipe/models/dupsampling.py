@@ -100,8 +100,8 @@ MODELS = {'dupsampling-resnet50': voc(),
 STAGES = {
     'dupsampling-resnet50': replace(
         voc_stage('dupsampling', 'resnet50', 'resnet50.caffemodel'), surgeries=SURGERIES,
-        up_layers='up'),
+        score_layers='codes', up_layers='up'),
     'dupsampling-mini': replace(mini_stage('dupsampling', 'mini'), surgeries=SURGERIES,
-                                up_layers='up'),
+                                score_layers='codes', up_layers='up'),
 }
 ENTRIES = (Entry('dupsampling', 'DUpsampling', 'dupsampling-mini'),)
