@@ -11,9 +11,10 @@ arithmetic stay on the CPU. Precisions other than fp32 have wider limits (docs/n
 
 A folder may have a file known_differences.json, {"case": "reason"} or {"case": {"reason": "...",
 "arrays": ["outputs/*"]}}: these cases are checked and counted apart. {"outputs/*": 1e-4} in place
-of the list names the largest error that is excused; {"reason": "...", "unread": true} lists a file
-that belongs to no case. The exit status is 1 if a case departs, is not supported, or agrees
-although it is listed as a known difference.
+of the list names the largest error that is excused, of arrays that differ by rounding and so on
+some machines alone; {"reason": "...", "unread": true} lists a file that belongs to no case. The
+exit status is 1 if a case departs, is not supported, or agrees although it is listed as a known
+difference for another reason than rounding.
 """
 
 import argparse

@@ -101,6 +101,17 @@ def test_it_excuses_errors_up_to_a_size(goldens, capsys, most, verdict):
     assert status == (verdict != KNOWN) and verdict in lines['relu']
 
 
+def test_what_is_rounding_may_agree(goldens, capsys):
+    """An array with a largest error departs on some machines alone."""
+    both = {'outputs/y': 10, 'input_diffs/data': 1e-3}
+    note(goldens, {'relu': {'reason': REASON, 'arrays': both},
+                   'scale_param': {'reason': REASON, 'arrays': {'outputs/y': 1e-3}}})
+    status, lines, last = check(capsys, goldens, '--bad')
+    assert status == 0 and not lines and '1 ok' in last and '1 known to differ' in last
+    note(goldens, {'relu': {'reason': REASON, 'arrays': {**both, 'input_diffs/data': None}}})
+    assert AGREES in check(capsys, goldens)[1]['relu']
+
+
 def test_a_file_of_no_case_can_be_listed(goldens, capsys):
     (goldens / 'list.txt').write_text('a b')
     assert check(capsys, goldens)[0] == 1

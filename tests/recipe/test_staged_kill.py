@@ -25,7 +25,7 @@ from fcn_repro.solver import Solver
 
 PARENTS = {'parent': None, 'fcn32s': 'parent', 'fcn16s': 'fcn32s'}
 KILLS = 20
-TIMES = 'median_seconds', 'seconds', 'peak_memory'      # of metrics.json
+HOW = 'median_seconds', 'seconds', 'peak_memory', 'resumed'     # of metrics.json: not what
 
 
 # The process that is killed
@@ -114,14 +114,14 @@ def finish(process):
 
 
 def results(folder):
-    """{path: content} of a comparison, without its log and how long anything took: the column
-    `seconds` of its tables, and, as of a report, which draws times, that it is whole."""
+    """{path: content} of a comparison, without its log and how it came about: times, and the images
+    that an interrupted call had scored. Of a report, which draws times, that it is whole."""
     found = {str(path): data for path, data in contents(folder / 'runs').items()
              if path.suffix != '.log'}
     for path, data in found.items():
         if path.endswith('metrics.json'):
             found[path] = {key: value for key, value in json.loads(data).items()
-                           if key not in TIMES}
+                           if key not in HOW}
         elif path.endswith(('curves.csv', 'images.csv')):
             rows = [{key: value for key, value in row.items() if 'seconds' not in key}
                     for row in csv.DictReader(data.decode().splitlines())]
