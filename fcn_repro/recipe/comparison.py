@@ -18,6 +18,7 @@ from ..predict.evaluation import spread
 from ..predict.labels import data_layer, predict
 from ..predict.metrics import upper_bounds
 from ..proto.prototxt import read_solver
+from ..report.html import FILE as REPORT
 from ..report.paper import seg11valid
 from ..report.refinement import refinement
 from ..solver.snapshot_files import iteration
@@ -163,14 +164,15 @@ def result(run: Run, hints: Mapping[str, str]) -> dict[str, float] | None:
 
 
 def is_scored(run: Run) -> bool:
-    """Whether a run is finished and scored. FcnError if it is not the one asked for."""
-    done, file = run.finished, run.folder / 'eval' / 'metrics.json'
-    if not done or iteration(done) != run.max_iter or not file.exists():
+    """Whether a run is finished, scored, and its report, which is written last, is there. FcnError
+    if it is not the one asked for."""
+    done, file, report = run.finished, run.folder / 'eval' / 'metrics.json', run.folder / REPORT
+    if not done or iteration(done) != run.max_iter or not (file.exists() and report.exists()):
         return False
     run.make_data()
     net = run.val_net()
     check_run(done, identity(run, run.prototxt, net) | parentage_now(run))
-    return file.stat().st_mtime > done.stat().st_mtime and \
+    return report.stat().st_mtime >= file.stat().st_mtime > done.stat().st_mtime and \
         is_full_score(read_metrics(file), data_layer(net))
 
 
