@@ -1,6 +1,7 @@
 """Long texts and large nets take work in proportion to their size: calls are counted, of a size and
 of twice that."""
 
+import gc
 import sys
 
 import pytest
@@ -47,8 +48,11 @@ LONG = {        # of a number of fields: the text, and the error's words
 
 
 def calls(function, *arguments):
-    """How many functions, C's too, a call calls, in all."""
+    """How many functions, C's too, a call calls, in all; not what a collection of other tests'
+    garbage calls meanwhile."""
     count = 0
+    gc.collect()
+    gc.disable()
 
     def profile(frame, event, argument):
         nonlocal count
@@ -60,6 +64,7 @@ def calls(function, *arguments):
         function(*arguments)
     finally:
         sys.setprofile(before)
+        gc.enable()
     return count
 
 
