@@ -5,6 +5,7 @@ A pipe is refused even where a shell made it (`<(...)`, /dev/stdin): prototxts, 
 are read more than once, for the net, for its data and for what a snapshot records of them.
 """
 
+import hashlib
 import os
 import stat
 from io import BufferedReader
@@ -65,6 +66,12 @@ def read_regular(path: str | PathLike[str], what: str, most: int = MOST_TEXT,
         raise FcnError(f'has more than {most:,} bytes, {what} at most that many', file=path,
                        do='Check the path.')
     return data
+
+
+def digest_of(path: str | PathLike[str], what: str) -> str:
+    """The SHA-256 (hex) of a regular file; FcnError as by open_regular."""
+    with open_regular(path, what) as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def unreadable(error: OSError | ValueError, path: str | PathLike[str],

@@ -26,7 +26,7 @@ import numpy as np
 
 from ..data.image import MEAN
 from ..errors import FcnError, located
-from ..files import open_regular
+from ..files import digest_of
 from ..formats import torchnets, torchvision
 from ..formats.atomic import write_text
 from ..formats.caffemodel import write_caffemodel
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
     layers = modern(weights)
     show_layers(layers, args.inspect)
     if args.inspect:
-        print(f'SHA-256 {digest_of_file(args.input)}')
+        print('SHA-256', digest_of(args.input, 'a file of weights'))
     elif args.output.endswith('.caffemodel'):
         write_caffemodel(args.output, '', binary_layers(layers))
         print(f'wrote {args.output}')
@@ -188,7 +188,7 @@ def show_other(kind: str, path: str) -> None:
               [(str(i), *row_of([blob], True)) for i, blob in enumerate(state.history)])
         print(f"iteration {state.iter}, current_step {state.current_step}, learned_net "
               f"'{state.learned_net}', {len(state.history)} arrays")
-    print(f'SHA-256 {digest_of_file(path)}')
+    print('SHA-256', digest_of(path, 'a file of weights'))
 
 
 def columns(hashed: bool) -> tuple[str, ...]:
@@ -210,11 +210,6 @@ def digest(blobs: Sequence[np.ndarray]) -> str:
     for blob in blobs:
         sha.update(np.ascontiguousarray(blob).data)
     return sha.hexdigest()
-
-
-def digest_of_file(path: str) -> str:
-    with open_regular(path, 'a file of weights') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -54,7 +54,8 @@ class OwnDataLayer(SegDataLayer):
         self.mirror = bool(params.get('mirror', False))
         self.recolour = checked_fraction(params.get('recolour', 0))
         self.rotate = checked_angle(params.get('rotate', 0))
-        if params.get('mask', False):
+        self.masked = bool(params.get('mask', False))
+        if self.masked:
             self.tops, self.top_names = 3, (*self.top_names, MASK)
 
     @classmethod
@@ -91,26 +92,27 @@ class OwnDataLayer(SegDataLayer):
         image = np.empty((*self.crop, 3), np.uint8)
         image[:] = grey
         label = np.full(self.crop, VOID, np.uint8)
-        mask = np.zeros(self.crop, np.uint8)
         part = np.s_[y:y + rows, x:x + columns]
         turn = _turned(rng.uniform(-self.rotate, self.rotate), box, (x, y, columns, rows)) \
             if self.rotate else None
         if turn is not None:
             part = slice(None), slice(None)
-        for canvas, array, how, fill in (
-                (image, whole.image, Image.Resampling.BILINEAR, grey),
-                (label, whole.label, Image.Resampling.NEAREST, VOID),
-                (mask, np.ones_like(whole.label), Image.Resampling.NEAREST, 0)):
+        planes: list[tuple[np.ndarray, np.ndarray, Image.Resampling, Any]] = [
+            (image, whole.image, Image.Resampling.BILINEAR, grey),
+            (label, whole.label, Image.Resampling.NEAREST, VOID)]
+        if self.masked:
+            planes.append((np.zeros(self.crop, np.uint8), np.ones_like(whole.label),
+                           Image.Resampling.NEAREST, 0))
+        for canvas, array, how, fill in planes:
             picture = Image.fromarray(array)
             canvas[part] = np.asarray(
                 picture.resize((columns, rows), how, box) if turn is None else picture.transform(
                     self.crop[::-1], Image.Transform.AFFINE, turn, how, fillcolor=fill))
         if rng.random() < self.recolour:
             image[part] = rotated_colours(image[part], rng)
-        if mirror:
-            image, label, mask = (array[:, ::-1] for array in (image, label, mask))
-        image, label, mask = map(np.ascontiguousarray, (image, label, mask))
-        return Sample(whole.id, image, label, {MASK: mask})
+        image, label, *masks = (np.ascontiguousarray(canvas[:, ::-1] if mirror else canvas)
+                                for canvas, *_ in planes)
+        return Sample(whole.id, image, label, dict(zip((MASK,), masks, strict=False)))
 
 
 def rotated_colours(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

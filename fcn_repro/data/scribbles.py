@@ -4,8 +4,6 @@ They stand in for those that people draw (ScribbleSup, Lin et al. 2016), so that
 scribbles can be tried, and measured beside learning from the masks.
 """
 
-import errno
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,15 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from fcn_repro.data.colours import FILE, as_text
-from fcn_repro.data.convert.writing import check_free
 from fcn_repro.data.examine import in_threads
 from fcn_repro.data.image import VOID
 from fcn_repro.data.reader import Reader
 from fcn_repro.data.scenes import FOLDER, make_folder, read_stamp, write_label
 from fcn_repro.data.voc import VocFolder
+from fcn_repro.data.whole import whole_folder
 from fcn_repro.errors import FcnError
 from fcn_repro.paths import as_path
-from fcn_repro.temporary import folder_for
 
 WIDTH, WIDEST = 3, 255                      # of a stroke, in pixels
 SCENES = FOLDER.parent / 'scribbles'        # scribbles of the generated scenes, by default
@@ -137,19 +134,8 @@ def scribble_folder(voc_dir: str | Path, out: str | Path, width: int = WIDTH,
         raise FcnError(f"{len(shared)} ids are in train and val, such as '{shared[0]}': its mask "
                        'cannot be both whole and scribbles', file=readers['val'].split_file,
                        do='Remove them from one of the two lists.')
-    check_free(target, root)
-    try:
-        target.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with folder_for(target.absolute()) as part:
-            made = write_scribbles(part, readers, width, seed)
-            os.replace(part, target.absolute())
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            check_free(target, root)
-        raise FcnError(f'the folder cannot be written: {error.strerror or error}', file=target,
-                       code='no-folder', do='Give another folder, or check its permissions and '
-                       'the disk space; nothing is left of it.') from error
-    strokes, labelled = made
+    with whole_folder(target, root) as part:
+        strokes, labelled = write_scribbles(part, readers, width, seed)
     return Scribbled(target, {split: len(reader) for split, reader in readers.items()}, strokes,
                      labelled)
 

@@ -1,13 +1,12 @@
 """Provenance of a run: stage, data, seed, parent. Snapshots record it; later calls compare it."""
 
-import hashlib
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ..errors import FcnError
-from ..files import open_regular
+from ..files import digest_of
 from ..formats.weights import read_extra
 from ..layers.python import make_reader
 from ..net.graph import build
@@ -82,9 +81,7 @@ def parentage(weights: Source | None) -> dict[str, str]:
     if weights is None:
         return {'parent': 'random weights', 'parent_sha256': ''}
     extra = read_extra(weights)
-    with open_regular(weights, 'a file of weights') as file:
-        digest = hashlib.file_digest(file, 'sha256').hexdigest()
-    return {'parent': str(weights), 'parent_sha256': digest,
+    return {'parent': str(weights), 'parent_sha256': digest_of(weights, 'a file of weights'),
             **{f'parent_{key}': str(extra.get(key, '')) for key in ('stage', 'commit')}}
 
 

@@ -1,7 +1,6 @@
 """The teacher of a run: a finished run, or a net and weights, written into the folder of the run
 that learns from it, so that its prototxt files alone say all."""
 
-import hashlib
 import math
 import os
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from ..data import parse_params
 from ..errors import FcnError, located
-from ..files import open_regular
+from ..files import digest_of
 from ..formats.atomic import write_text
 from ..formats.weights import FILLER, write_hdf5
 from ..net.net import Net
@@ -94,8 +93,7 @@ class Teacher:
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of its weights."""
-        with open_regular(self.weights, 'a file of weights') as file:
-            return hashlib.file_digest(file, 'sha256').hexdigest()
+        return digest_of(self.weights, 'a file of weights')
 
     def net(self) -> Net:
         """Its deploy net, with its weights. FcnError for weights that lack one of its layers."""

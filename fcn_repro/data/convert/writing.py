@@ -1,7 +1,5 @@
 """Write a Source as a folder in VOC's layout: whole, or not at all."""
 
-import errno
-import os
 import random
 import shutil
 from collections import Counter
@@ -25,9 +23,9 @@ from fcn_repro.data.findings import by_kind, lines_of
 from fcn_repro.data.image import as_rgb, open_image
 from fcn_repro.data.layouts import good_name
 from fcn_repro.data.scenes import write_label
+from fcn_repro.data.whole import check_free, whole_folder
 from fcn_repro.errors import FcnError
-from fcn_repro.paths import as_path, inside
-from fcn_repro.temporary import folder_for
+from fcn_repro.paths import as_path
 
 from .source import Item, Source
 from .sources import open_source
@@ -80,17 +78,8 @@ def convert(folder: str | Path, out: str | Path, masks: str | None = None, *,
                        do='Give a folder of images and masks.')
     check_free(target, root)
     source = open_source(root, masks, colours, names, other, void)
-    try:
-        target.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with folder_for(target.absolute()) as part:
-            made = write_all(source, part, split, seed, longest)
-            os.replace(part, target.absolute())
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            check_free(target, root)
-        raise FcnError(f'the folder cannot be written: {error.strerror or error}', file=target,
-                       code='no-folder', do='Give another folder, or check its permissions and '
-                       'the disk space; nothing is left of it.') from error
+    with whole_folder(target, root) as part:
+        made = write_all(source, part, split, seed, longest)
     return Converted(target, made.splits, made.names, made.masks, made.notes, made.decided,
                      made.faults)
 
@@ -102,18 +91,6 @@ def check_numbers(split: float | None, longest: int | None) -> None:
                        'and below 1.')
     if longest is not None and longest < SMALLEST:
         raise FcnError(f'longest is {longest} pixels', do=f'Give {SMALLEST} or more.')
-
-
-def check_free(target: Path, root: Path) -> None:
-    """FcnError where `target` holds something, or is inside of the images' own folder."""
-    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
-        raise FcnError('there is something already, and it is not overwritten', file=target,
-                       code='output-exists', do='Give another folder as out, or remove this one.')
-    real, source = os.path.realpath(target), os.path.realpath(root)
-    if real == source or inside(real, source):
-        raise FcnError(f'it is inside of {root}, whose pictures would be read from it the next '
-                       'time', file=target, code='output-inside',
-                       do='Give a folder beside that of the images as out.')
 
 
 @dataclass(frozen=True)
