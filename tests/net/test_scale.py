@@ -2,6 +2,7 @@
 of twice that."""
 
 import gc
+import os
 import sys
 
 import pytest
@@ -90,6 +91,15 @@ def assert_linear(function, name, size):
 @pytest.mark.parametrize('name', NETS)
 def test_many_layers(name):
     assert_linear(run_net, name, LAYERS)
+
+
+@pytest.mark.parametrize('name', NETS)
+def test_no_folder_is_read(name, monkeypatch):
+    """What is found in folders (types, dialects, passes) is found once, not for each layer."""
+    run_net(name, 1)
+    for function in ('listdir', 'scandir'):
+        monkeypatch.setattr(os, function, lambda *path: pytest.fail(f'reads the folder {path}'))
+    run_net(name, 3)
 
 
 @pytest.mark.parametrize('name', LONG)

@@ -112,9 +112,15 @@ BVLC = Dialect('bvlc', aliases=('bvlc-caffe',), older={})
 
 def dialects() -> dict[str, Dialect]:
     """{name: dialect} of all that there are."""
-    for info in pkgutil.iter_modules(__path__, f'{__name__}.'):
-        importlib.import_module(info.name)
+    _import_all(tuple(__path__))
     return {name: dialect for name, dialect in _registry.items() if name != UNION}
+
+
+@cache
+def _import_all(folders: tuple[str, ...]) -> None:
+    """Once, not for each layer: this reads the folders, and those of their compiled files too."""
+    for info in pkgutil.iter_modules(folders, f'{__name__}.'):
+        importlib.import_module(info.name)
 
 
 def find_dialect(name: str | Dialect) -> Dialect:
