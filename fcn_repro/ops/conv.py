@@ -80,6 +80,8 @@ class Conv2d:
             if strided_1x1(x, weight, stride, pad, group):
                 x = x[:, :, ::stride[0], ::stride[1]].contiguous(memory_format=LAST)
                 how = (1, 1), pad, dilation, group
+            elif beside(x, weight, stride, pad, dilation):
+                x, how = F.pad(x, (pad[1], pad[1])), (stride, (pad[0], 0), dilation, group)
             y = F.conv2d(x, weight, bias, *how)
         return rectified(y, *after)
 
@@ -153,6 +155,13 @@ def strided_1x1(x, weight, stride, pad, group):
     return x.is_cpu and max(stride) > 1 and weight.shape[2:] == (1, 1) \
         and weight.shape[1] < REGISTER and group == 1 and max(pad) == 0 \
         and torch.is_grad_enabled() and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def beside(x, weight, stride, pad, dilation):
+    """Whether some filters lie beside an image of one column, which is better padded first: where
+    they step over it, torch 2.13 writes beyond its memory on the CPU (in channels_last)."""
+    reach = dilation[1] * (weight.shape[3] - 1)
+    return x.is_cpu and x.shape[3] == 1 and pad[1] > reach and stride[1] > 1
 
 
 def gpu_winograd(x, weight, precision):
