@@ -12,7 +12,7 @@ from ...proto.netspec import L, P
 from ..stage import Stage
 from .body_resnet import EXPANSION, RESNETS, WIDTHS, group, pooled, stem_of
 from .model import Model, Recipe
-from .normed import MSRA, WEIGHT, Normed, classifier
+from .normed import MSRA, SCRATCH, WEIGHT, Normed
 from .nyud import CLASSES, TEST_IMAGES
 from .parts import python_data, start
 
@@ -116,7 +116,7 @@ def net(data: dict | None = None, *, classes: int = CLASSES, counts: tuple[int, 
     if data is not None:
         weighted_loss(n, 'score', 'label', 'loss', normalize, weights)
     for stride, top in ends.items() if training else ():
-        n[f'score_s{stride}'] = classifier(top, classes)
+        n[f'score_s{stride}'] = to.classifier(top, classes)
         n[f'label_s{stride}'] = L.Pooling(n.label, pool=P.Pooling.MAX, kernel_size=1,
                                           stride=stride, round_mode=P.Pooling.FLOOR)
         weighted_loss(n, f'score_s{stride}', f'label_s{stride}', f'loss_s{stride}', normalize,
@@ -157,7 +157,7 @@ MINI_RECIPE = Recipe(2e-3, momentum=0.9, max_iter=1500, snapshot=500, normalize=
                      weight_decay=1e-4, policy='poly', type='Adam', prefix='runs/mini-acnet/train')
 SMALL: dict[str, Any] = {
     'counts': (2, 2, 2, 2), 'stem': 8, 'widths': (8, 12, 16, 24), 'decoder': (2, 2, 2, 2, 2),
-    'norm': {'fraction': 0.95}, 'shape': (1, 3, 256, 320)}
+    'norm': SCRATCH, 'shape': (1, 3, 256, 320)}
 MODELS = {
     'acnet-nyud': model('../data/nyud', TEST_IMAGES, RECIPE, ORIGIN, classes=CLASSES,
                         weights=CLASS_WEIGHTS),

@@ -18,7 +18,7 @@ from .deeplabs import padded_data
 from .deeplabv3 import mini, mini_stage, random_crops, scene_crops, voc_stage
 from .mini import SCENE
 from .model import Model, Recipe
-from .normed import FORK, Normed, classifier, dropped, loss
+from .normed import FORK, SCRATCH, Normed, dropped, loss
 from .parts import start
 
 WIDTH = 512
@@ -105,7 +105,7 @@ def net(data: dict | None = None, *, classes: int = 21, body_settings: dict | No
     ends = {'': n.attended, **({'pam_': position, 'cam_': channel} if training else {})}
     for name, top in ends.items():
         top = dropped(n, top, f'{name}drop', dropout, in_place=False)
-        coarse = n[f'{name}score_coarse'] = classifier(top, classes)
+        coarse = n[f'{name}score_coarse'] = to.classifier(top, classes)
         if data is not None and not training:
             padded = to.resized('score_padded', coarse, n.data)
             n.score = L.Crop(padded, n.label, crop_param={'axis': 2, 'offset': 0})
@@ -153,7 +153,7 @@ def voc() -> Model:
                  origin=ORIGIN, phased=True, val_data=val)
 
 
-SMALL = {'width': 32, 'norm': {'fraction': 0.95}, **for_size(SCENE),
+SMALL = {'width': 32, 'norm': SCRATCH, **for_size(SCENE),
          'body_settings': {'blocks': (2, 2, 2, 3), 'stem': 16, 'widths': (8, 16, 24, 32)}}
 MODELS = {
     'danet-resnet101': voc(),

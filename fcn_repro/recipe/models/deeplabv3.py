@@ -15,7 +15,7 @@ from .body_resnet import RESNETS, resnet
 from .body_xception import xception
 from .mini import SCENE
 from .model import Model, Recipe, voc_data
-from .normed import FORK, RELU, RELU6, Normed, classifier, loss
+from .normed import FORK, RELU, RELU6, SCRATCH, Normed, loss
 from .parts import python_data, start
 
 RATES = (6, 12, 18)         # at stride 16; twice these at 8
@@ -110,7 +110,7 @@ def net(data: dict | None = None, *, classes: int = 21, body: str = 'resnet',
         top = to.separable(top, f'refine{i}', channels, width) if separable else \
             to.conv(top, f'refine{i}', width, 3)
         channels = width
-    n.score_coarse = classifier(top, classes)
+    n.score_coarse = to.classifier(top, classes)
     to.resized('score', n.score_coarse, n.data, aligned)
     if data is not None:
         loss(n, normalize)
@@ -170,13 +170,13 @@ def voc(name: str, **settings) -> Model:
 RESNET_MINI = {'blocks': (2, 2, 2, 3), 'stem': 16, 'widths': (8, 16, 24, 32)}
 XCEPTION_MINI = {'stem': (12, 24), 'entry': (32, 48, 96), 'middle': 2,
                  'exit': ((96, 128, 128), (160, 160, 192))}
-SMALL = {'width': 48, 'rates': (2, 4, 6), 'norm': {'fraction': 0.95}}
+SMALL = {'width': 48, 'rates': (2, 4, 6), 'norm': SCRATCH}
 MINIS: dict[str, dict[str, Any]] = {
     'deeplab-v3-mini': {**SMALL, 'body_settings': RESNET_MINI},
     'deeplab-v3plus-mini': {**SMALL, 'max_iter': 1000, 'body': 'xception',
                             'body_settings': XCEPTION_MINI,
                             'separable': True, 'decoder': {'low_width': 16}, 'refinements': 2,
-                            'norm': {'fraction': 0.95, 'decay_depthwise': False}},
+                            'norm': {**SCRATCH, 'decay_depthwise': False}},
 }
 
 

@@ -14,7 +14,7 @@ from ..stage import Entry
 from .body_resnet import DEEP, RESNETS, WIDTHS, resnet
 from .deeplabv3 import aspp, mini, mini_stage, random_crops, voc_stage
 from .model import Model, Recipe, voc_data
-from .normed import FORK, Normed, classifier, dropped, loss
+from .normed import FORK, SCRATCH, Normed, dropped, loss
 from .parts import start
 
 WIDTH = 512
@@ -95,13 +95,13 @@ def net(data: dict | None = None, *, classes: int = 21, head: str = 'fcn',
     maps = resnet(to, n.data, **body)
     to = replace(to, rate=rate)
     top = HEADS[head](to, jpu(to, maps[1:], width), width, dropouts)
-    n.score_coarse = classifier(top, classes, rate=rate)
+    n.score_coarse = to.classifier(top, classes)
     to.resized('score', n.score_coarse, n.data)
     if data is not None:
         loss(n, normalize)
     if training:
         top = fcn(to, maps[2], 'aux', body.get('widths', WIDTHS)[2], dropouts[1])
-        n.aux_coarse = classifier(top, classes, rate=rate)
+        n.aux_coarse = to.classifier(top, classes)
         to.resized('aux_score', n.aux_coarse, n.data)
         loss(n, normalize, 'aux_score', 'loss_aux', AUXILIARY)
     return n.to_proto()
@@ -124,7 +124,7 @@ def voc(**settings) -> Model:
 NETS: dict[str, dict[str, Any]] = {'fastfcn-resnet50': {},
                                    'fastfcn-resnet50-psp': {'head': 'psp'},
                                    'fastfcn-resnet50-deeplab': {'head': 'deeplab'}}
-SMALL = {'width': 24, 'dropouts': (0.1, 0.1), 'rate': 1, 'norm': {'fraction': 0.95},
+SMALL = {'width': 24, 'dropouts': (0.1, 0.1), 'rate': 1, 'norm': SCRATCH,
          'body_settings': {'blocks': (2, 2, 2, 2), 'stem': (8, 8, 16), 'widths': (8, 16, 24, 32)}}
 MINIS: dict[str, dict[str, Any]] = {'fastfcn-mini': SMALL,
                                     'fastfcn-psp-mini': {**SMALL, 'head': 'psp'},

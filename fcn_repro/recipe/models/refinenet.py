@@ -15,7 +15,7 @@ from ..stage import Entry
 from .body_resnet import RESNETS, resnet
 from .deeplabv3 import mini, mini_stage, random_crops, voc_stage
 from .model import Model, Recipe, voc_data
-from .normed import FORK, MSRA, WEIGHT, Normed, classifier, loss
+from .normed import FORK, MSRA, SCRATCH, WEIGHT, Normed, loss
 from .parts import start
 
 XAVIER = {'type': 'xavier'}
@@ -123,7 +123,7 @@ def net(data: dict | None = None, *, classes: int = 21, cascade: int = 4,
         top, _ = block(to, f'refine{levels[-1]}', wanted, top)
     if dropout:
         top = n.refine1_drop = L.Dropout(top, in_place=True, dropout_ratio=dropout)
-    n.score_coarse = classifier(top, classes, 3)
+    n.score_coarse = to.classifier(top, classes, 3)
     to.resized('score', n.score_coarse, n.data)
     if data is not None:
         loss(n, normalize)
@@ -157,7 +157,7 @@ NETS: dict[str, dict[str, Any]] = {
     'refinenet-resnet50-2cascade': of('resnet50', cascade=2),
     'refinenet-resnet50-2scales': of('resnet50', scales=TWO_SCALES),
 }
-MINI = {'width': 24, 'dropout': 0.1, 'norm': {'fraction': 0.95},
+MINI = {'width': 24, 'dropout': 0.1, 'norm': SCRATCH,
         'body_settings': {'blocks': (2, 2, 2, 2), 'stem': 16, 'widths': (8, 16, 24, 32)}}
 MODELS = {**{name: voc(**settings) for name, settings in NETS.items()},
           'refinenet-mini': mini('refinenet-mini', net, 700, **MINI)}
