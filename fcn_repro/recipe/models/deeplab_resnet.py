@@ -86,13 +86,15 @@ class Body:
         return top
 
 
-def pyramid(n: NetSpec, bottom, suffix: str, classes: int, rates: Sequence[int], training: bool):
+def pyramid(n: NetSpec, bottom, suffix: str, classes: int, rates: Sequence[int], training: bool,
+            weight_filler: dict | None = None):
     """Atrous spatial pyramid pooling: n[fc1_voc12], the sum of the scores at each rate."""
     name, scores = f'fc1_{EXP}', []
     for k, rate in enumerate(rates):
         shared = [{'name': f'{name}_c{k}_{kind}', **(spec if training else {})}
                   for kind, spec in zip('wb', TENFOLD, strict=True)]
-        scored = {'weight_filler': gaussian(0.01), 'bias_filler': ZERO} if training else {}
+        scored = {'weight_filler': weight_filler or gaussian(0.01),
+                  'bias_filler': ZERO} if training else {}
         n[f'{name}{suffix}_c{k}'] = L.Convolution(bottom, param=shared, num_output=classes,
                                                   kernel_size=3, pad=rate, dilation=rate, **scored)
         scores.append(n[f'{name}{suffix}_c{k}'])
@@ -119,7 +121,7 @@ def fcn(data: dict | None = None, *, scales: bool = True, classes: int = 21,
         images[suffix] = n[f'data{suffix}']
     tops = {suffix: body.add(n, image, suffix) for suffix, image in images.items()}
     for suffix, top in tops.items():
-        pyramid(n, top, suffix, classes, rates, training)
+        pyramid(n, top, suffix, classes, rates, training, weight_filler)
     name = f'fc1_{EXP}'
     if not scales:
         if training:

@@ -56,18 +56,17 @@ NARROW: dict[str, Any] = {**SCENE, 'widths': (8, 16, 32, 64, 64), 'fc': 128, 'dr
 RESIDUAL: dict[str, Any] = {**SCENE, 'blocks': (1, 2, 3, 1), 'widths': (16, 24, 32, 48), 'stem': 16,
                             'batch_stats': True}
 # From random weights, without a classifier before them: crops as large as a scene, for smaller ones
-# cut most digits, and as they are, for a mirrored digit is another one or none
-WHOLE: dict[str, Any] = {'type': 'Adam', 'crop': (257, 321), 'mirror': False}
+# cut most digits
+WHOLE: dict[str, Any] = {'type': 'Adam', 'crop': (257, 321)}
 
 
 def mini(folder: str, net: Callable, base_lr: float, max_iter: int, batch: int = 4,
-         crop: tuple[int, int] = (193, 225), mirror: bool = True, type: str = 'SGD',
-         **settings) -> Model:
+         crop: tuple[int, int] = (193, 225), type: str = 'SGD', **settings) -> Model:
     """A narrow net on the scenes of digits, by a rate that falls to 0 (poly): crops of `crop`, in
-    batches, and scores of whole images, padded to sides that are a multiple of 32, and 1. mirror:
-    half of them. type: of the solver. Iterations are for as much time as FCN-8s takes with the
-    stages before it."""
-    train = partial(crop_data, crop=crop, batch=batch, scale=(0.8, 1.25), mirror=mirror)
+    batches, and scores of whole images, padded to sides that are a multiple of 32, and 1;
+    none is mirrored, for a mirrored digit is another one or none. type: of the solver. Iterations
+    are for as much time as FCN-8s takes with the stages before it."""
+    train = partial(crop_data, crop=crop, batch=batch, scale=(0.8, 1.25), mirror=False)
     val = partial(padded_data, padded=32)
     recipe = Recipe(base_lr, momentum=0.9, max_iter=max_iter, snapshot=500, normalize=None,
                     policy='poly', type=type, prefix=f'runs/{folder}/train')
