@@ -38,7 +38,7 @@ SITES = {
     # five branches and their projection; v3+ has three in its decoder, too
     'deeplab-v3-resnet101': RESNETS[101] + 6, 'deeplab-v3plus-resnet101': RESNETS[101] + 9,
     'deeplab-v3plus-xception65': 146, 'deeplab-v3plus-mobilenet': 65, 'deeplab-v3plus-drn54': 66,
-    'deeplab-v3-mini': 38, 'deeplab-v3plus-mini': 62,
+    'deeplab-v3-mini': 38, 'deeplab-v3plus-mini': 41, 'deeplab-v3plus-xception-mini': 62,
     # a stem of three convolutions; JPU's three and four separable ones; the head's
     'fastfcn-resnet50': RESNETS[50] + 2 + 11 + 1, 'fastfcn-resnet50-psp': RESNETS[50] + 2 + 11 + 5,
     'fastfcn-resnet50-deeplab': RESNETS[50] + 2 + 11 + 7,

@@ -33,7 +33,7 @@ SITES = {
     'refinenet-resnet50-2scales': 2 * BLOCKS[50] + 28, 'refinenet-mini': 8 + 20,
     'deeplab-v3-resnet101': BLOCKS[101], 'deeplab-v3plus-resnet101': BLOCKS[101],
     'deeplab-v3plus-xception65': 20, 'deeplab-v3plus-mobilenet': 10, 'deeplab-v3plus-drn54': 16,
-    'deeplab-v3-mini': 9, 'deeplab-v3plus-mini': 6,
+    'deeplab-v3-mini': 9, 'deeplab-v3plus-mini': 9, 'deeplab-v3plus-xception-mini': 6,
     **dict.fromkeys(('fastfcn-resnet50', 'fastfcn-resnet50-psp', 'fastfcn-resnet50-deeplab'),
                     BLOCKS[50]),
     **dict.fromkeys(('fastfcn-mini', 'fastfcn-psp-mini', 'fastfcn-deeplab-mini'), 8),

@@ -171,12 +171,13 @@ RESNET_MINI = {'blocks': (2, 2, 2, 3), 'stem': 16, 'widths': (8, 16, 24, 32)}
 XCEPTION_MINI = {'stem': (12, 24), 'entry': (32, 48, 96), 'middle': 2,
                  'exit': ((96, 128, 128), (160, 160, 192))}
 SMALL = {'width': 48, 'rates': (2, 4, 6), 'norm': SCRATCH}
+SMALL_PLUS: dict[str, Any] = {'decoder': {'low_width': 16}, 'refinements': 2}
 MINIS: dict[str, dict[str, Any]] = {
     'deeplab-v3-mini': {**SMALL, 'body_settings': RESNET_MINI},
-    'deeplab-v3plus-mini': {**SMALL, 'max_iter': 1000, 'body': 'xception',
-                            'body_settings': XCEPTION_MINI,
-                            'separable': True, 'decoder': {'low_width': 16}, 'refinements': 2,
-                            'norm': {**SCRATCH, 'decay_depthwise': False}},
+    'deeplab-v3plus-mini': {**SMALL, **SMALL_PLUS, 'body_settings': RESNET_MINI},
+    'deeplab-v3plus-xception-mini': {**SMALL, **SMALL_PLUS, 'max_iter': 2000, 'separable': True,
+                                     'body': 'xception', 'body_settings': XCEPTION_MINI,
+                                     'norm': {**SCRATCH, 'decay_depthwise': False}},
 }
 
 
@@ -231,4 +232,5 @@ STAGES = {
     **{name: mini_stage('deeplabv3', name.removeprefix('deeplab-')) for name in MINIS},
 }
 ENTRIES = (Entry('deeplabv3', 'DeepLab v3', 'deeplab-v3-mini'),
-           Entry('deeplabv3', 'DeepLab v3+', 'deeplab-v3plus-mini'))
+           Entry('deeplabv3', 'DeepLab v3+', 'deeplab-v3plus-mini'),
+           Entry('deeplabv3', 'DeepLab v3+, Xception', 'deeplab-v3plus-xception-mini'))

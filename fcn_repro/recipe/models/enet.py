@@ -173,7 +173,7 @@ MODELS = {
     'enet-encoder': model('enet-encoder', 75000, 4, encoder=True),
     'enet': model('enet', 75000, 4),
     'mini-enet-encoder': model('mini-enet-encoder', 800, 4, True, encoder=True, **MINI),
-    'mini-enet': model('mini-enet', 400, 4, True, **MINI),
+    'mini-enet': model('mini-enet', 1000, 4, True, **MINI),
 }
 
 

@@ -160,7 +160,7 @@ NETS: dict[str, dict[str, Any]] = {
 MINI = {'width': 24, 'dropout': 0.1, 'norm': SCRATCH,
         'body_settings': {'blocks': (2, 2, 2, 2), 'stem': 16, 'widths': (8, 16, 24, 32)}}
 MODELS = {**{name: voc(**settings) for name, settings in NETS.items()},
-          'refinenet-mini': mini('refinenet-mini', net, 700, **MINI)}
+          'refinenet-mini': mini('refinenet-mini', net, **MINI)}
 STAGES = {
     **{name: voc_stage('refinenet', name.removeprefix('refinenet-'),
                        f"{name.split('-')[1]}.caffemodel") for name in NETS},
