@@ -15,16 +15,19 @@ if TYPE_CHECKING:
     from .model import Model, load
     from .net import Net
     from .net.placement import place
+    from .predict.crf import Crf
     from .predict.segment import segment
+    from .predict.views import Views
     from .proto import TEST, TRAIN
     from .solver import Solver
 
 __version__ = '0.2.0'           # the only place; packaging, `--version` and CITATION.cff follow
-__all__ = ['TEST', 'TRAIN', 'FcnError', 'Model', 'Net', 'Solver', 'load', 'place', 'segment']
+__all__ = ['TEST', 'TRAIN', 'Crf', 'FcnError', 'Model', 'Net', 'Solver', 'Views', 'load', 'place',
+           'segment']
 
-_MODULES = {'FcnError': '.errors', 'Model': '.model', 'Net': '.net', 'Solver': '.solver',
-            'TEST': '.proto', 'TRAIN': '.proto', 'load': '.model', 'place': '.net.placement',
-            'segment': '.predict.segment'}
+_MODULES = {'Crf': '.predict.crf', 'FcnError': '.errors', 'Model': '.model', 'Net': '.net',
+            'Solver': '.solver', 'TEST': '.proto', 'TRAIN': '.proto', 'Views': '.predict.views',
+            'load': '.model', 'place': '.net.placement', 'segment': '.predict.segment'}
 
 
 def __getattr__(name: str) -> Any:

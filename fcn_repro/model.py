@@ -16,11 +16,13 @@ from .data.palette import palette
 from .errors import FcnError
 from .export import Exported, export, target_of
 from .net.net import Net
+from .predict.crf import Crf
 from .predict.labelmaps import names_of
 from .predict.labels import class_colours
 from .predict.outputs import find_output
 from .predict.segment import Picture, net_with_weights, pixels_of
 from .predict.segmenter import Prediction, Segmenter
+from .predict.views import Views
 from .proto.dialects import Dialect
 from .recipe.finished import FinishedRun, opened
 
@@ -36,12 +38,13 @@ class Model:
     def __init__(self, net: Net, deploy: Path, weights: Path, mean: Sequence[float] = MEAN,
                  classes: str | Path | Sequence[str] | None = None, output: str | None = None,
                  threshold: float | None = None, tile: int | None = None,
-                 colours: np.ndarray | None = None, run: FinishedRun | None = None):
+                 colours: np.ndarray | None = None, run: FinishedRun | None = None,
+                 views: Views | None = None, crf: Crf | None = None):
         self.name = weights.name.partition('.')[0] if run is None else run.stage_name
         self.folder = Path() if run is None else run.folder / 'export'
         self.net, self.deploy, self.weights = net, deploy, weights
         self.output = find_output(net, output, threshold)
-        self.segmenter = Segmenter(net, mean, [self.output], tile)
+        self.segmenter = Segmenter(net, mean, [self.output], tile, views, crf)
         self.mean: tuple[float, ...] = tuple(map(float, self.segmenter.mean))
         self.classes: tuple[str, ...] = tuple(names_of(net.graph.file, [self.output], classes)[0])
         self.palette = (palette() if colours is None else colours)[:len(self.classes)]
@@ -61,8 +64,9 @@ class Model:
         return self._each(image, lambda found: found.labels, False)
 
     def scores(self, image: Any) -> Any:
-        """The scores (C, H, W) float32 of an image, as the net gives them; of a net that runs in
-        windows (Dilation's) their probabilities; of several images as segment."""
+        """The scores (C, H, W) float32 of an image, as the net gives them; with views or a CRF, or
+        of a net that runs in windows (Dilation's), their probabilities; of several images as
+        segment."""
         return self._each(image, lambda found: found.scores, True)
 
     def probabilities(self, image: Any) -> Any:
@@ -104,7 +108,8 @@ def load(source: str | PathLike[str], weights: str | PathLike[str] | None = None
          classes: str | Path | Sequence[str] | None = None, mean: Sequence[float] | None = None,
          output: str | None = None, threshold: float | None = None, tile: int | None = None,
          runs: str | PathLike[str] = 'runs', dialect: Dialect | str | None = None,
-         define: Mapping[str, object] = MappingProxyType({})) -> Model:
+         define: Mapping[str, object] = MappingProxyType({}), views: Views | None = None,
+         crf: Crf | None = None) -> Model:
     """The Model of a run, or of a deploy prototxt and weights.
 
         model = fcn_repro.load('runs/own-fcn16s')
@@ -118,10 +123,14 @@ def load(source: str | PathLike[str], weights: str | PathLike[str] | None = None
     net's val.prototxt reads, or VOC's for 21 classes, or the bare indices). mean: the pixel to
     subtract, BGR (None: the run's, else VGG's). output, threshold: of fcn_repro.segment. tile: side
     in pixels of the tiles in which larger images are run, with the same results (None: where memory
-    lacks; 0: never). dialect, define: of the prototxt, where it is of a fork of Caffe and does not
-    tell which, or has a ${NAME}, as for proto.prototxt.read_net.
+    lacks; 0: never). views: sizes, mirrored images and windows, whose probabilities are averaged
+    (None: the image itself): fcn_repro.Views(scales=(0.75, 1, 1.25), flip=True). crf: a dense CRF
+    that refines the result, such as fcn_repro.Crf() with DeepLab's settings. dialect, define: of
+    the prototxt, where it is of a fork of Caffe and does not tell which, or has a ${NAME}, as for
+    proto.prototxt.read_net.
 
-    FcnError for a run, net or weights that are missing or do not fit; a warning names layers that
+    FcnError for a run, net or weights that are missing or do not fit, and for views or a CRF of a
+    net that gives no probabilities; a warning names layers that
     the weights lack.
     """
     if os.path.isfile(source) or os.fspath(source).endswith('.prototxt'):
@@ -137,4 +146,4 @@ def load(source: str | PathLike[str], weights: str | PathLike[str] | None = None
         classes, colours = run.classes if classes is None else classes, run.colours
     net = net_with_weights(deploy, weights, device, precision, dialect, define)
     return Model(net, deploy, Path(weights), pixel if mean is None else mean, classes, output,
-                 threshold, tile, colours, run)
+                 threshold, tile, colours, run, views, crf)

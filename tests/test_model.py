@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import softmax
 from texts import layer
 from tiny_nets import INPUT, SEGMENT, noise, save, write_net
 
@@ -115,6 +116,25 @@ def test_settings_and_what_does_not_fit(files, tmp_path):
     assert (mask.segment(image) == (mask.probabilities(image)[1] > .7)).all()
     tiled, whole = fcn_repro.load(*files, tile=8), fcn_repro.load(*files, tile=0)
     assert (tiled.segment(noise(50, 41)) == whole.segment(noise(50, 41))).all()
+
+
+def test_views_and_a_crf(files, tmp_path):
+    """As `infer --flip --crf` has them."""
+    image, plain, crf = noise(30, 41), fcn_repro.load(*files), fcn_repro.Crf(iterations=2)
+    expected = crf.refine(plain.probabilities(image), image)
+    model = fcn_repro.load(*files, crf=crf)
+    assert np.allclose(model.probabilities(image), expected, atol=1e-5)
+    assert (model.segment(image) == model.probabilities(image).argmax(0)).all()
+    assert np.allclose(model.scores(image), expected, atol=1e-5)
+
+    twice = plain.scores(image) + plain.scores(image[:, ::-1].copy())[..., ::-1]
+    flipped = fcn_repro.load(*files, views=fcn_repro.Views(flip=True)).probabilities(image)
+    assert np.allclose(flipped, softmax(twice, 0), atol=1e-5)
+
+    maps = write_net(tmp_path, SIZE + SEGMENT + layer('ArgMax', 'a', 'score', 'a',
+                                                      'argmax_param { axis: 1 }'), 'maps')
+    with pytest.raises(FcnError, match='probabilities'):
+        fcn_repro.load(*maps, output='a', crf=crf)
 
 
 def test_export_is_that_of_the_package(files, monkeypatch, tmp_path):
