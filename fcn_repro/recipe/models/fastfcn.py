@@ -126,9 +126,10 @@ NETS: dict[str, dict[str, Any]] = {'fastfcn-resnet50': {},
                                    'fastfcn-resnet50-deeplab': {'head': 'deeplab'}}
 SMALL = {'width': 24, 'dropouts': (0.1, 0.1), 'rate': 1, 'norm': SCRATCH,
          'body_settings': {'blocks': (2, 2, 2, 2), 'stem': (8, 8, 16), 'widths': (8, 16, 24, 32)}}
-MINIS: dict[str, dict[str, Any]] = {'fastfcn-mini': SMALL,
-                                    'fastfcn-psp-mini': {**SMALL, 'head': 'psp'},
-                                    'fastfcn-deeplab-mini': {**SMALL, 'head': 'deeplab'}}
+# ASPP has half the width: 12 channels would hardly tell 11 classes apart
+MINIS: dict[str, dict[str, Any]] = {
+    'fastfcn-mini': SMALL, 'fastfcn-psp-mini': {**SMALL, 'head': 'psp'},
+    'fastfcn-deeplab-mini': {**SMALL, 'head': 'deeplab', 'width': 48}}
 MODELS = {**{name: voc(**settings) for name, settings in NETS.items()},
           **{name: replace(mini(name, net, **settings), phased=True)
              for name, settings in MINIS.items()}}

@@ -157,8 +157,8 @@ NETS: dict[str, dict[str, Any]] = {
     'refinenet-resnet50-2cascade': of('resnet50', cascade=2),
     'refinenet-resnet50-2scales': of('resnet50', scales=TWO_SCALES),
 }
-MINI: dict[str, Any] = {'width': 24, 'dropout': 0.1, 'norm': SCRATCH,
-        'body_settings': {'blocks': (2, 2, 2, 2), 'stem': 16, 'widths': (8, 16, 24, 32)}}
+MINI: dict[str, Any] = {'width': 24, 'dropout': 0.1, 'norm': SCRATCH, 'body_settings': {
+    'blocks': (2, 2, 2, 2), 'stem': 16, 'widths': (8, 16, 24, 32)}}
 MODELS = {**{name: voc(**settings) for name, settings in NETS.items()},
           'refinenet-mini': mini('refinenet-mini', net, **MINI)}
 STAGES = {
