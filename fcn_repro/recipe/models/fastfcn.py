@@ -66,10 +66,11 @@ def psp_head(to: Normed, bottom, width: int, dropouts: tuple[float, float]):
     return fcn(to, n.pyramid, 'head', width, dropouts[1])
 
 
-def deeplab_head(to: Normed, bottom, width: int, dropouts: tuple[float, float]):
+def deeplab_head(to: Normed, bottom, width: int, dropouts: tuple[float, float],
+                 rates: tuple[int, ...] = RATES):
     """DeepLab v3's ASPP of half the width, and FCN's head."""
     half = width // 2
-    top = aspp(to, bottom, 4 * width, rates=RATES, width=half, dropout=0)
+    top = aspp(to, bottom, 4 * width, rates=rates, width=half, dropout=0)
     return fcn(to, dropped(to.n, top, 'aspp_drop', dropouts[0]), 'head', half, dropouts[1])
 
 
@@ -78,23 +79,24 @@ HEADS: dict[str, Callable] = {'fcn': fcn_head, 'psp': psp_head, 'deeplab': deepl
 
 def net(data: dict | None = None, *, classes: int = 21, head: str = 'fcn',
         body_settings: dict | None = None, width: int = WIDTH,
-        dropouts: tuple[float, float] = (0.5, 0.1), rate: float = TENFOLD,
-        norm: dict | None = None, normalize: bool = True, training: bool = False,
-        shape: tuple[int, ...] = (1, 3, CROP, CROP)):
+        dropouts: tuple[float, float] = (0.5, 0.1), rates: tuple[int, ...] = RATES,
+        rate: float = TENFOLD, norm: dict | None = None, normalize: bool = True,
+        training: bool = False, shape: tuple[int, ...] = (1, 3, CROP, CROP)):
     """FastFCN, a NetParameter: data (N,3,H,W) of any H and W to score (N,classes,H,W).
 
     data: settings of the data layer (python_data), tops data and label (N,1,H,W); None gives the
     deploy net, an Input of `shape` and no loss. head: a key of HEADS. body_settings: of
     body_resnet.resnet. width: of JPU's maps. dropouts: shares of channels, after ASPP and before
-    scores. rate: of the layers on top of the ResNet. norm: of Normed. training: with the auxiliary
-    head and its loss.
+    scores. rates: of ASPP. rate: of the layers on top of the ResNet. norm: of Normed. training:
+    with the auxiliary head and its loss.
     """
     n = start(data, shape, dialect=FORK)
     to = Normed(n, **(norm or {}))
     body = {'blocks': RESNETS['resnet50'], 'stem': DEEP, **(body_settings or {})}
     maps = resnet(to, n.data, **body)
     to = replace(to, rate=rate)
-    top = HEADS[head](to, jpu(to, maps[1:], width), width, dropouts)
+    of_head = {'rates': rates} if head == 'deeplab' else {}
+    top = HEADS[head](to, jpu(to, maps[1:], width), width, dropouts, **of_head)
     n.score_coarse = to.classifier(top, classes)
     to.resized('score', n.score_coarse, n.data)
     if data is not None:
@@ -126,10 +128,11 @@ NETS: dict[str, dict[str, Any]] = {'fastfcn-resnet50': {},
                                    'fastfcn-resnet50-deeplab': {'head': 'deeplab'}}
 SMALL = {'width': 24, 'dropouts': (0.1, 0.1), 'rate': 1, 'norm': SCRATCH,
          'body_settings': {'blocks': (2, 2, 2, 2), 'stem': (8, 8, 16), 'widths': (8, 16, 24, 32)}}
-# ASPP has half the width: 12 channels would hardly tell 11 classes apart
+# ASPP's rates are a third of the full net's, as in DeepLab v3's miniature: those would look beyond
+# the map; it has half the width, and 12 channels would hardly tell 11 classes apart
 MINIS: dict[str, dict[str, Any]] = {
     'fastfcn-mini': SMALL, 'fastfcn-psp-mini': {**SMALL, 'head': 'psp'},
-    'fastfcn-deeplab-mini': {**SMALL, 'head': 'deeplab', 'width': 48}}
+    'fastfcn-deeplab-mini': {**SMALL, 'head': 'deeplab', 'width': 32, 'rates': (4, 8, 12)}}
 MODELS = {**{name: voc(**settings) for name, settings in NETS.items()},
           **{name: replace(mini(name, net, **settings), phased=True)
              for name, settings in MINIS.items()}}
