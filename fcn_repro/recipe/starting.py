@@ -65,8 +65,8 @@ def adapted(stage: Stage, source: Source | Weights, net: Net) -> str | Path | We
     changed = [*stage.expanded, *((layer, layer) for layer in stage.rarefied)]
     if not (changed or stage.dropped or stage.renamed):
         return source
-    weights = renamed(stage, modern(source if isinstance(source, Weights)
-                                    else read_weights(source, net.graph.dialect)))
+    weights = renamed(stage, net, modern(source if isinstance(source, Weights)
+                                         else read_weights(source, net.graph.dialect)))
     made = {old: made_layer(net, layer, weights, old) for layer, old in changed
             if old in weights and not made_already(net, layer, weights)}
     left = [layer for layer in weights.layers if layer.name not in stage.dropped
@@ -74,13 +74,20 @@ def adapted(stage: Stage, source: Source | Weights, net: Net) -> str | Path | We
     return together([made.get(layer.name, layer) for layer in left], [weights])
 
 
-def renamed(stage: Stage, weights: Weights) -> Weights:
-    """The weights with the stage's names for layers that it calls otherwise than the source."""
+def renamed(stage: Stage, net: Net, weights: Weights) -> Weights:
+    """The weights with the stage's names for layers that it calls otherwise than the source, and
+    with a bias of zeros where such a layer has one and the source none (CRF-RNN's score2)."""
     if not stage.renamed:
         return weights
     names = {old: new for new, old in stage.renamed}
-    return together([LayerBlobs(names.get(layer.name, layer.name), layer.blobs, layer.type)
-                     for layer in weights.layers], [weights])
+    layers = []
+    for layer in weights.layers:
+        name, blobs = names.get(layer.name, layer.name), list(layer.blobs)
+        wanted = net.params.get(name, ())
+        if layer.name in names and (len(blobs), len(wanted)) == (1, 2):
+            blobs.append(np.zeros(tuple(wanted[1].shape), np.float32))
+        layers.append(LayerBlobs(name, blobs, layer.type))
+    return together(layers, [weights])
 
 
 def together(layers: Sequence[LayerBlobs], read: Sequence[Weights]) -> Weights:

@@ -19,6 +19,7 @@ from fcn_repro.proto.prototxt import parse_net, read_net, read_solver, read_text
 from fcn_repro.recipe.models import FAMILIES, MODELS, ZOO, dilation, icnet, pspnet
 from fcn_repro.recipe.models.mini import SCENE
 from fcn_repro.recipe.stages import STAGES, shipped
+from fcn_repro.recipe.starting import adapted, prepare
 from fcn_repro.viewer.describe import describe
 from fcn_repro.viewer.reading import parse_source
 
@@ -337,6 +338,23 @@ def test_every_entry_of_the_zoo_is_a_stage():
     assert {'deeplabs', 'pspnet', 'dilation', 'crfrnn', 'icnet'} <= set(FAMILIES)
 
 
+def test_crfrnn_starts_from_fcn8s(tmp_path):
+    """Its layers have other names, and score2 a bias, which FCN-8s's has not: zeros."""
+    stage, net = STAGES['crfrnn-mini'], shipped('crfrnn-mini') / 'deploy.prototxt'
+    source = Net.read(shipped(stage.parent) / 'deploy.prototxt', 'TEST')
+    source.save(tmp_path / 'fcn8s.caffemodel')
+    net = Net.read(net, 'TEST')
+    net.params['score2'][1].data.fill_(7)
+    said = prepare(net, stage.surgeries, adapted(stage, tmp_path / 'fcn8s.caffemodel', net),
+                   stage.score_layers, stage.up_layers)
+    assert '21 copied, 0 cast, 1 left at filler, 0 ignored' in said     # the CRF's own
+    assert not net.params['score2'][1].data.any()
+    for new, old in stage.renamed:
+        if new != stage.up_layers:
+            assert torch.equal(net.params[new][0].data.flatten(),
+                               source.params[old][0].data.flatten())
+
+
 # ---- the document --------------------------------------------------------------------------------
 
 def test_the_tables_of_the_document():
@@ -346,8 +364,8 @@ def test_the_tables_of_the_document():
     stated = {name: (int(count.replace(',', '')), float(giga)) for name, count, giga in full}
     assert {name: row for name, row in stated.items() if name in COUNTS} == {
         name: row[:2] for name, row in COUNTS.items()}
-    minis = re.findall(r'^\| ([^|`]+) \| `([\w-]+)` \| ([\d,]+) \| ([\d.]+) G \| ([\d,]+) \|$',
-                       page, re.M)
+    minis = re.findall(r'^\| ([^|`]+) \| `([\w-]+)` \| ([\d,]+) \| ([\d.]+) G \| ([\d,]+) '
+                       r'\| (?:[\d.]+|–) \| (?:[\d.]+|–) \| (?:[\d.]+|–) \|$', page, re.M)
     assert [(label, stage) for label, stage, *_ in minis] == [
         (entry.label, entry.stage) for entry in ZOO]
     for _, stage, *numbers in minis:
