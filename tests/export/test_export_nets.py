@@ -52,7 +52,7 @@ REFUSED = {'(mini-)?(segnet|enet)': BATCH, 'crfrnn': CRF}
 GUARDED = '(fastfcn-.*)?deeplab|lednet|bisenet|dupsampling|dfanet'
 PAR = 'spatial.par', 'bilateral.par'        # that crfrnn-voc reads where the command runs
 # seconds, each
-SLOW = re.compile('pspnet101|pspnet50|icnet-city|fastfcn-resnet|resnet101$|resnet152|xception|'
+SLOW = re.compile('pspnet101|pspnet50|icnet-city|fastfcn-resnet|resnet101$|resnet152|xception65|'
                   'dupsampling-resnet|^dfanet$')
 
 
