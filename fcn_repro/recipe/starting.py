@@ -83,7 +83,7 @@ def renamed(stage: Stage, net: Net, weights: Weights) -> Weights:
     layers = []
     for layer in weights.layers:
         name, blobs = names.get(layer.name, layer.name), list(layer.blobs)
-        wanted = net.params.get(name, ())
+        wanted = net.params.get(name, [])
         if layer.name in names and (len(blobs), len(wanted)) == (1, 2):
             blobs.append(np.zeros(tuple(wanted[1].shape), np.float32))
         layers.append(LayerBlobs(name, blobs, layer.type))
