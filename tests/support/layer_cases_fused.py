@@ -1,5 +1,6 @@
 """Random layers of the types that passes make."""
 
+import math
 from dataclasses import replace
 
 import torch
@@ -105,8 +106,9 @@ def convolution_relu(draw):
     part = make_node('Convolution', 1, 1, {'convolution_param': {
         'num_output': outputs, 'kernel_h': kernel[0], 'kernel_w': kernel[1], 'pad': [pad]}})
     x = distinct([ints(draw, 1, 2), channels, *(k + n for k, n in zip(kernel, size, strict=True))])
+    bias = distinct([outputs], 2) / math.pi     # no sum of the others' fractions takes it to a kink
     return Case('ConvolutionReLU', [x],
-                params=[distinct([outputs, channels, *kernel], 1), distinct([outputs], 2)],
+                params=[distinct([outputs, channels, *kernel], 1), bias],
                 parts=(part, make_node('ReLU', 1, 1, {})))
 
 
