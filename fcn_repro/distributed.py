@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .errors import FcnError, Stopped, short
@@ -220,7 +221,8 @@ class Watch(threading.Thread):
         import torch.distributed as dist
 
         super().__init__(name='watch', daemon=True)
-        self.group, self.ended, self.end = group, threading.Event(), None
+        self.group, self.ended = group, threading.Event()
+        self.end: End | None = None
         self.place = f'{socket.gethostname()}, pid {os.getpid()}'
         # a client of its own: one that waits in another thread holds its connection
         self.store = dist.PrefixStore(group.attempt, connect(False))
@@ -254,9 +256,11 @@ class Watch(threading.Thread):
             os._exit(1)
 
     def read_end(self) -> End | None:
+        """What ended another process, or this one; None if nothing has. Notes that it is heard."""
         raw = read(self.store, 'end')
         if not raw:
             return None
+        self.store.set(f'heard {self.group.rank}', '1')
         rank, place, text = raw.split('\n', 2)
         return End(int(rank), place, text)
 
@@ -270,17 +274,21 @@ class Watch(threading.Thread):
 
     def wait(self) -> End | None:
         """What ended another process, if it tells that within two seconds; else the process that
-        shows no sign of life meanwhile."""
-        before = self.beats()
-        for _ in range(4):
+        shows no sign of life meanwhile. Where several show none, some may wait for a processor:
+        they have GRACE seconds."""
+        before, begin = self.beats(), time.monotonic()
+        for looks in count():
+            with suppress(RuntimeError):        # the store is gone with its process
+                self.end = self.end or self.read_end()
             if self.end:
                 return self.end
+            silent = [rank for rank, pair in enumerate(zip(before, self.beats(), strict=False))
+                      if rank != self.group.rank and pair[0] == pair[1]]
+            if looks >= 4 and (len(silent) < 2 or time.monotonic() - begin > GRACE):
+                break
             time.sleep(POLL)
-        after = self.beats()
-        silent = [rank for rank, pair in enumerate(zip(before, after, strict=False))
-                  if rank != self.group.rank and pair[0] == pair[1]]
-        if self.end or not silent:
-            return self.end
+        if not silent:
+            return None
         return End(silent[0], self.places[silent[0]], 'it was killed, or its machine is gone')
 
     def beats(self) -> list[str]:
@@ -293,9 +301,24 @@ class Watch(threading.Thread):
         """Tell the others what ends this process; leave them the time to hear of it."""
         if getattr(error, 'code', '') != 'process-lost':
             self.tell(self.own_end(error))
+        with suppress(RuntimeError):            # the store may be gone with its process
+            self.read_end()                     # heard, if another one had ended before
         self.stop()
         if hosts(self.group.rank):
+            with suppress(RuntimeError):
+                self.wait_for_hearers()
+
+    def wait_for_hearers(self) -> None:
+        """Keep the store until the others have heard what ended one of them, at most for GRACE
+        seconds; for two where nobody has told."""
+        end, until = self.read_end(), time.monotonic() + GRACE
+        if end is None:
             time.sleep(4 * POLL)
+            return
+        waiting = set(range(self.group.size)) - {self.group.rank, end.rank}
+        while waiting and time.monotonic() < until:
+            waiting -= {rank for rank in waiting if read(self.store, f'heard {rank}')}
+            time.sleep(POLL / 10)
 
     def stop(self) -> None:
         """End the thread: inside of the store at the end of Python it would abort the process."""

@@ -1,18 +1,21 @@
 """Fixtures that all tests share, the threads of parallel runs, and what was left out."""
 
 import os
+import random
 
+import numpy as np
 import pytest
 import torch
 from goldens import NEEDS
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from fcn_repro import glog, ops
 from fcn_repro.layers.internal import upcrop
 from fcn_repro.ops.deconv import deconv_crop
 
-# A busy machine makes any example slow
-settings.register_profile('fcn_repro', deadline=None)
+# The same examples in each run; a busy machine makes any of them slow
+settings.register_profile('fcn_repro', deadline=None, derandomize=True,
+                          suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('fcn_repro')
 
 
@@ -32,6 +35,14 @@ def pytest_terminal_summary(terminalreporter):
     if left_out:
         terminalreporter.write_line(f'left out: {len(left_out)} tests of files in ../shared that '
                                     'are missing (see tests/data/README.md)')
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Global random streams begin anew in each test, whatever ran before it in this process."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -135,12 +137,22 @@ def test_gpu_check_ends_in_one_table(gpu_check, capsys, monkeypatch, tmp_path):
     """One step that fails, hangs or is missing hides no other; those that are timed come last, one
     after the other."""
     Step = gpu_check.Step
-    note = 'import time; t = open("{0}", "w"); t.write(str(time.time())); print("a 1", "a 2")'
-    steps = {'timed': Step(python(note.format('timed')), 60, (r'a \d',), True),
-             'bad': Step(python('import sys; sys.exit(3)'), 60), 'absent': Step(['./no-such'], 60),
-             'hangs': Step(['sh', '-c', 'echo began; (sleep 60); true'], 4),
-             'good': Step(python(note.format('good')), 60),
-             'left': Step(['./never-run'], 60)}
+    after = 'from pathlib import Path; pid = Path("hanging").read_text().strip(); ' \
+        'print("a 1", "a 2", Path("good").exists(), Path("/proc", pid).exists())'
+    hang = 'echo began; echo $$ > began; mv began hanging; (sleep 3600); true'
+    steps = {'timed': Step(python(after), 3600, (r'a \d.*',), True),
+             'bad': Step(python('import sys; sys.exit(3)'), 3600),
+             'absent': Step(['./no-such'], 3600), 'hangs': Step(['sh', '-c', hang], 1),
+             'good': Step(python('open("good", "w")'), 3600),
+             'left': Step(['./never-run'], 3600)}
+
+    class Timer(threading.Timer):
+        """Time is up no earlier than a second after the step that hangs has said so."""
+        def run(self):
+            while not (self.finished.is_set() or (tmp_path / 'hanging').exists()):
+                time.sleep(0.01)
+            super().run()
+    monkeypatch.setattr(threading, 'Timer', Timer)
     monkeypatch.setattr(gpu_check, 'STEPS', steps)
     done = call(capsys, 'gpu_check', 'timed', 'bad', 'absent', 'hangs', 'good', main=gpu_check.main)
     assert done.status == 1
@@ -150,13 +162,13 @@ def test_gpu_check_ends_in_one_table(gpu_check, capsys, monkeypatch, tmp_path):
     assert '\n'.join(line for line in done.out.splitlines() if line.startswith('|')) in page
     assert [row[0] for row in rows] == ['step', 'timed', 'bad', 'absent', 'hangs', 'good']
     verdicts = {name: (verdict, figure) for name, verdict, _, figure in rows[1:]}
-    assert verdicts['timed'] == ('passed', 'a 2') and verdicts['good'] == ('passed', '')
+    assert verdicts['timed'] == ('passed', 'a 1 a 2 True False')
+    assert verdicts['good'] == ('passed', '')
     assert verdicts['bad'][0] == 'failed with status 3'
     assert verdicts['absent'][0].startswith('failed to start: ')
-    assert verdicts['hangs'][0] == 'out of time after 4 s'
-    assert int({row[0]: row[2] for row in rows}['hangs']) < 30
+    assert verdicts['hangs'][0] == 'out of time after 1 s'
+    assert int({row[0]: row[2] for row in rows}['hangs']) < 3600        # its sleep is ended, too
     assert 'hangs: began' in done.out and 'left' not in page
-    assert float((tmp_path / 'timed').read_text()) > float((tmp_path / 'good').read_text()) + 1
     assert not call(capsys, 'gpu_check', 'good', main=gpu_check.main).status
     done = call(capsys, 'gpu_check', 'wrong', main=gpu_check.main)
     assert done.status == 1 and "no step 'wrong'" in done.err

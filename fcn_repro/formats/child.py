@@ -27,7 +27,7 @@ from .atomic import first_line
 SCRIPT = Path(__file__).with_name('hdf5_child.py')
 HEAD = struct.Struct('<cQ')
 ANSWER = 1 << 30            # the most bytes of an answer's JSON
-PATIENCE = 30, 5            # seconds to wait, and for each second of processor time allowed
+PATIENCE = 120, 5           # seconds to wait, and for each second of processor time allowed
 DAMAGED = 'It is damaged: copy or write it again; of a training, use an earlier snapshot.'
 ONE_THREAD = {f'{name}_NUM_THREADS': '1' for name in ('OPENBLAS', 'OMP', 'MKL')}
 
@@ -102,7 +102,7 @@ class Process:
     def end(self) -> str:
         """Kill the process; how it ended."""
         try:
-            self._child.wait(1)
+            self._child.wait(10)
         except subprocess.TimeoutExpired:
             self.close()
         status = self._child.returncode

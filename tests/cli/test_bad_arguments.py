@@ -9,7 +9,7 @@ import pytest
 
 from fcn_repro.cli.main import main
 
-SECONDS = 20        # of a loaded machine; a device or a pipe that is waited for takes for ever
+SECONDS = 300       # of a loaded machine; a device or a pipe that is waited for takes for ever
 
 NET = ('layer { name: "in" type: "Input" top: "data" input_param { shape '
        '{ dim: 1 dim: 3 dim: 8 dim: 8 } } }\nlayer { name: "c" type: "Convolution" bottom: "data" '

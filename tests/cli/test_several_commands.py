@@ -13,7 +13,7 @@ def together(size, folder, *words):
     """The output of `fcn-repro WORDS` in so many processes, which end well; the others print
     nothing."""
     (status, out, err), *others = several.wait(
-        several.start(size, ['-m', 'fcn_repro', *words], folder), seconds=300)
+        several.start(size, ['-m', 'fcn_repro', *words], folder))
     assert status == 0, (out, err)
     assert all((status, out) == (0, '') for status, out, _ in others), others
     return out

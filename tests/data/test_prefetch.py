@@ -38,7 +38,7 @@ def test_each_is_loaded_once_and_no_more_than_said(workers):
 
 
 def test_the_threads_are_as_many_as_said_and_work_at_once():
-    meet = threading.Barrier(3, timeout=20)
+    meet = threading.Barrier(3, timeout=600)
     prefetch = Prefetch(lambda k: meet.wait() if k else 0)
     assert prefetch.take(0, 3) == 0                 # 1, 2 and 3 wait for each other
     assert sorted(prefetch.take(k, 3) for k in (1, 2, 3)) == [0, 1, 2]
@@ -74,14 +74,14 @@ def test_an_error_is_raised_where_its_number_is_taken(workers):
 def test_threads_end_with_it():
     """What they have not begun by then is left."""
     begun, go = [], threading.Event()
-    prefetch = Prefetch(lambda k: k and (begun.append(k), go.wait(20)))
+    prefetch = Prefetch(lambda k: k and (begun.append(k), go.wait(600)))
     prefetch.take(0, 1)
     threads = list(prefetch.pool._threads)
     assert threads
     del prefetch
     go.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(600)
         assert not thread.is_alive()
     assert begun in ([], [1])
 
@@ -124,5 +124,5 @@ def test_a_process_ends_while_threads_read():
 
 
 def python(text):
-    return subprocess.run([sys.executable, '-c', text], capture_output=True, text=True, timeout=60,
+    return subprocess.run([sys.executable, '-c', text], capture_output=True, text=True, timeout=600,
                           env={**os.environ, 'PYTHONPATH': str(ROOT)})

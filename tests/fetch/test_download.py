@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 
 import loopback_server as server
 import numpy as np
@@ -27,7 +28,7 @@ def served():
 def download(served, folder, hashes=RIGHT, **options):
     lines = []
     made = Download(f'{served.url}/f.tar', folder / 'f.tar', hashes, say=lines.append,
-                    **{'timeout': 10., 'pause': 0.01, 'tries': 3} | options)
+                    **{'timeout': 600., 'pause': 0.01, 'tries': 3} | options)
     return made, lines
 
 
@@ -46,14 +47,26 @@ def test_whole_in_one_go(served, tmp_path, hashes):
 
 
 @pytest.mark.parametrize('how', [server.STALL, server.TRUNCATE])
-def test_goes_on_where_it_broke(served, tmp_path, how):
+def test_goes_on_where_it_broke(served, tmp_path, how, monkeypatch):
+    """A timeout begins once all has come that the server sends: it is no race with the server."""
     served.behaviours = [how, server.RESET, how]
-    made, lines = download(served, tmp_path, timeout=0.7 if how == server.STALL else 10.)
-    assert made.fetch() == SHA and only_the_file(tmp_path)
     half, more = len(DATA) // 2, len(DATA) - len(DATA) // 4
+    connect, connections = socket.create_connection, []
+
+    def connected(address, timeout, *more):
+        assert timeout == 600
+        connections.append(connect(address, timeout, *more))
+        return connections[-1]
+
+    def progress(done, total):
+        if how == server.STALL and (len(connections), done) in ((1, half), (3, more)):
+            connections[-1].settimeout(0.1)
+    monkeypatch.setattr(socket, 'create_connection', connected)
+    made, lines = download(served, tmp_path, progress=progress)
+    assert made.fetch() == SHA and only_the_file(tmp_path)
     assert served.ranges() == [None, f'bytes={half}-', f'bytes={half}-', f'bytes={more}-']
     assert [each[2] for each in served.requests] == [None, '"v1"', '"v1"', '"v1"']
-    words = 'silent for 0.7 s' if how == server.STALL else 'ended after'
+    words = 'silent for 600 s' if how == server.STALL else 'ended after'
     assert len(lines) == 3 and words in lines[0] and 'once more' in lines[0]
 
 

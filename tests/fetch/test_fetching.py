@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import tarfile
-import time
 import zipfile
 from pathlib import Path
 
@@ -71,8 +70,8 @@ def call(words, capsys):
 
 
 def quick(name, **options):
-    lines = []
-    return fetch(name, 'data', say=lines.append, **{'pause': 0.01, 'timeout': 10.} | options), lines
+    lines, options = [], {'pause': 0.01, 'timeout': 600.} | options
+    return fetch(name, 'data', say=lines.append, **options), lines
 
 
 def test_a_data_set_as_a_user_does(served, capsys):
@@ -215,7 +214,7 @@ def test_two_at_once(served):
 def test_a_signal_says_what_is_kept(served, capsys, number, expected):
     def stop():
         os.kill(os.getpid(), number)
-        time.sleep(1)                   # the main thread stops meanwhile
+        served.closing.wait(600)        # no answer: the main thread stops
     served.behaviours = [server.TRUNCATE, stop]
     status, _, err = call('fetch voc2011', capsys)
     assert status == expected

@@ -144,7 +144,8 @@ def test_limits_of_the_machine(tmp_path):
 
 
 def test_short_texts_that_ask_for_much():
-    """In a process that may take 1 GiB beyond torch: an FcnError or a result, each in a second."""
+    """In a process that may take 1 GiB beyond torch: an FcnError or a result, each in a second of
+    processor time, 50 times what it takes."""
     done = subprocess.run([sys.executable, greedy_texts.__file__], capture_output=True, text=True,
                           cwd=ROOT, env={'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
     lines = done.stdout.splitlines()

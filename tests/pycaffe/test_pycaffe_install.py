@@ -31,7 +31,7 @@ def script(folder, text, path=(), status=0):
     """What a Python process prints that runs a text as a script in a folder; or its last line."""
     (folder / 'script.py').write_text(text)
     done = subprocess.run(
-        [sys.executable, 'script.py'], cwd=folder, capture_output=True, text=True, timeout=100,
+        [sys.executable, 'script.py'], cwd=folder, capture_output=True, text=True, timeout=600,
         env={'PYTHONPATH': ':'.join(map(str, (ROOT, *path))), 'PATH': '', 'GLOG_minloglevel': '2'})
     assert done.returncode == status, done.stderr
     return done.stderr.splitlines()[-1] if status else done.stdout.splitlines()

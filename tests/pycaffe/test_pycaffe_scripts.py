@@ -116,7 +116,7 @@ if len(sys.argv) > 3:
 def run_script(folder, *args):
     return subprocess.run([sys.executable, '-m', 'fcn_repro.pycaffe', *map(str, args)], cwd=folder,
                           env={**os.environ, 'PYTHONPATH': str(ROOT)}, capture_output=True,
-                          text=True, timeout=100)
+                          text=True, timeout=600)
 
 
 def test_an_old_script_runs(tmp_path):

@@ -285,7 +285,7 @@ def browser(tmp_path_factory):
         done = subprocess.run(
             [CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--hide-scrollbars',
              f'--user-data-dir={home}', *options, f'file://{path}'], capture_output=True,
-            text=True, timeout=120)
+            text=True, timeout=600)
         assert done.returncode == 0, done.stderr
         return done.stdout
     return run

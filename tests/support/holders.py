@@ -20,7 +20,7 @@ def holder(work, children=0):
                         time.sleep(5)
                         os._exit(0)
                 os.write(write, b'x')
-                time.sleep(60)
+                time.sleep(600)
         finally:
             os._exit(1)
     os.close(write)

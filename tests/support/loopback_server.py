@@ -77,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(part)
         if how == STALL:
             self.wfile.flush()
-            self.served.closing.wait(5)
+            self.served.closing.wait(600)
 
 
 @contextmanager

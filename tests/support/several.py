@@ -7,12 +7,17 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+HELD = []           # the sockets of the ports that were given
 
 
 def free_port():
-    with socket.socket() as found:
-        found.bind(('127.0.0.1', 0))
-        return found.getsockname()[1]
+    """A port of loopback that nobody else is given while this process lives: a socket that does not
+    listen stays bound to it, and with SO_REUSEADDR, as torch sets it, another one may listen."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(('127.0.0.1', 0))
+    HELD.append(held)
+    return held.getsockname()[1]
 
 
 def start(size, words, cwd, ranks=None, **environment):
@@ -28,7 +33,7 @@ def start(size, words, cwd, ranks=None, **environment):
         for rank in (range(size) if ranks is None else ranks)]
 
 
-def wait(processes, seconds=120):
+def wait(processes, seconds=600):
     """[(status, out, err)], by rank."""
     found = []
     for process in processes:

@@ -185,7 +185,7 @@ def start(name, *args, cwd, **options):
         env={**os.environ, 'PYTHONPATH': str(ROOT)}, **options)
 
 
-def wait(process, seconds=120):
+def wait(process, seconds=600):
     out, err = process.communicate(timeout=seconds)
     return Done(process.returncode, out, err)
 

@@ -176,6 +176,6 @@ def test_in_a_browser(tmp_path, evil):
         made = subprocess.run(
             [browser, '--headless', '--no-sandbox', '--disable-gpu', '--dump-dom',
              f'--user-data-dir={tmp_path / "profile"}', f'{path.as_uri()}{hash_}'],
-            capture_output=True, text=True, timeout=120, check=True).stdout
+            capture_output=True, text=True, timeout=600, check=True).stdout
         assert '<img' not in made and made.count('<script') == 2
         assert 'Choose a layer' in made if name == 'evil' else 'why this offset' in made
