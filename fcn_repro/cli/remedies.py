@@ -122,8 +122,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                         '--keep-ratio, --keep-cell, --relax, --train-split, --mirror and --jitter.',
     'bad-rotate': 'Give --rotate an angle from 0 to 180 degrees.',
     'bad-recolour': 'Give --recolour a fraction from 0 to 1.',
-    'bad-class-weights': 'Give --class-weights balanced, or one number above 0 for each class, '
-                         'background too, with commas between them.',
+    'bad-class-weights': 'Give --class-weights balanced or median, or one number above 0 for each '
+                         'class, background too, with commas between them.',
     'samples-not-multiple': 'Give --samples as a multiple of {batch}, or another --batch.',
     'too-many-samples': 'Give --batch and --samples of at most {most} samples an iteration.',
     'rate-rule': 'Leave out --batch or --samples.',

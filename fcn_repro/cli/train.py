@@ -34,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sbd', metavar='DIR', help="SBD's dataset folder, to train on")
     parser.add_argument('--classes', type=int, metavar='N', help='with background; for a data set '
                         "that is not VOC's: the nets are written for it")
-    parser.add_argument('--class-weights', metavar='W', help="of the loss: 'balanced', by the "
-                        'pixels of each class, or numbers such as 0.5,1,2')
+    parser.add_argument('--class-weights', metavar='W', help='of the loss: by the pixels '
+                        "of each class, 'balanced' or, stronger, 'median', or numbers such as "
+                        '0.5,1,2')
     parser.add_argument('--mnist', metavar='DIR', help="MNIST's IDX files: scenes of these digits")
     parser.add_argument('--m2nist', metavar='DIR', help='folder of combined.npy and segmented.npy, '
                         'for the stage m2nist (default: such scenes, made from a seed)')

@@ -9,6 +9,7 @@ import numpy as np
 
 from fcn_repro.data.examine import Fault, ImageFacts
 from fcn_repro.data.image import VOID
+from fcn_repro.data.weighing import Pixels
 from fcn_repro.errors import FcnError
 
 SHOWN = 3                   # files of a kind of fault in a message
@@ -130,6 +131,14 @@ class Findings:
             if split in (None, record.split):
                 total[record.ids] += record.pixels
         return total
+
+    def pixels_of(self, split: str) -> Pixels:
+        """(256,) by id: its pixels of a split, and all those of the images that it is in."""
+        around = np.zeros(256, np.int64)
+        for record in self.records:
+            if record.split == split:
+                around[record.ids] += record.pixels.sum()
+        return Pixels(self.histogram_of(split), around)
 
     def images_with(self, split: str) -> np.ndarray:
         """(256,) int64 images of a split in which an id is."""

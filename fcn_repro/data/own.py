@@ -1,5 +1,5 @@
 """Data of one's own for training: random crops, mirrored and scaled, of a folder laid out as
-VOC's; and what classes it has."""
+VOC's."""
 
 import functools
 import math
@@ -184,17 +184,6 @@ def checked_angle(value: Any) -> float:
         raise FcnError(f'rotate is {short(repr(value), 80)}, not an angle from 0 to 180 degrees',
                        type='OwnDataLayer', do='Give 15, for example, or leave it out.')
     return float(value)
-
-
-def balanced(pixels: np.ndarray) -> np.ndarray:
-    """Weights of classes (C,) from their pixels (C,): one over the root of each class's frequency,
-    with a mean of 1 over all pixels, so that the loss keeps its scale and the rate serves as it is.
-    Frequency itself would make a pixel of a class a hundred times as rare count a hundred times as
-    much, which mean IU, in which false positives count too, does not gain from. A class without
-    pixels has the weight 1."""
-    frequency = pixels / max(1, pixels.sum())
-    root = np.sqrt(frequency)
-    return np.where(frequency > 0, 1 / np.where(root > 0, root, 1) / root.sum(), 1)
 
 
 LAYERS = (OwnDataLayer,)

@@ -19,7 +19,7 @@ import numpy as np
 from ..data import parse_params
 from ..data.augment import MOST_JITTER
 from ..data.image import VOID
-from ..data.own import balanced
+from ..data.weighing import Pixels, weights_by
 from ..errors import FcnError, located
 from ..formats.atomic import write_text
 from ..layers import layer_class
@@ -184,8 +184,8 @@ class Method:
               class_weights: Sequence[float] | str = ()) -> None:
         """Rewrite the train nets in a run's folder of prototxt files.
 
-        class_weights: numbers, or any text for those that the train labels balance. overrides: as
-        of Net, of the data layers."""
+        class_weights: numbers, or one of weighing.RULES for those of the train labels. overrides:
+        as of Net, of the data layers."""
         val = read_net(val_file(folder))
         for file in sorted(folder.glob('train*.prototxt')):
             text = read_net(file)
@@ -193,7 +193,7 @@ class Method:
                 weights = class_weights
                 if isinstance(weights, str):
                     split = self.net(text.message, score_layers, data_layer(val))
-                    weights = class_weights_of(split, overrides)
+                    weights = class_weights_of(split, overrides, weights)
                 net = self.net(text.message, score_layers, data_layer(val), weights)
             said = ', '.join(filter(None, (self.words, 'class weights' * bool(weights))))
             write_text(net_text(net, HEADER.format(said)), file)
@@ -272,9 +272,10 @@ def divides_by_all(net: NetText) -> bool:
     return found == {True}
 
 
-def class_weights_of(net: Any, overrides: Mapping[str, Mapping[str, Any]]) -> list[float]:
-    """Weights that balance the classes of a train net's labels (data.own.balanced), from all of
-    them. FcnError for data without a label for each pixel."""
+def class_weights_of(net: Any, overrides: Mapping[str, Mapping[str, Any]],
+                     rule: str) -> list[float]:
+    """Weights of the classes of a train net's labels, from all of them, by one of weighing.RULES.
+    FcnError for data without a label for each pixel."""
     data = next((layer for layer in net.layer if layer.type == 'Python'), None)
     if data is None:
         raise _unfit('the train net has no Python data layer', 'class_weights')
@@ -282,11 +283,13 @@ def class_weights_of(net: Any, overrides: Mapping[str, Mapping[str, Any]]) -> li
     samples = getattr(reader, 'reader', None)
     if samples is None:
         raise _unfit(f'{data.python_param.layer} has no label per pixel', 'class_weights')
-    pixels = np.zeros(256, np.int64)
+    pixels = Pixels(np.zeros(256, np.int64), np.zeros(256, np.int64))
     for i in range(len(samples)):
-        pixels += np.bincount(samples.label(i).reshape(-1), minlength=256)
-    classes = classes_of(net)
-    return [float(f'{weight:.4g}') for weight in balanced(pixels[:min(classes, VOID)])]
+        found = np.bincount(samples.label(i).reshape(-1), minlength=256)
+        pixels.own[:] += found
+        pixels.around[found > 0] += found.sum()
+    weights = weights_by(rule, pixels.first(min(classes_of(net), VOID)))
+    return [float(f'{weight:.4g}') for weight in weights]
 
 
 def classes_of(net: Any) -> int:

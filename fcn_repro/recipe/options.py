@@ -9,6 +9,7 @@ from typing import Any
 from ..data import python_layers
 from ..data.prefetch import check_workers
 from ..data.scenes import FOLDER, MNIST_FOLDER
+from ..data.weighing import BALANCED, MEDIAN, RULES
 from ..errors import FcnError, short
 from ..paths import as_path, confined
 from ..proto.dialects import Dialect
@@ -19,7 +20,6 @@ from .stages import SOLVER
 NEWEST = 'newest'       # as `restore`: the latest solver state of the run
 AUTO = 'auto'           # as `restore`: that, or the beginning if there is none yet
 NONE = 'none'           # as `weights`: random ones
-BALANCED = 'balanced'   # as `class_weights`: by the pixels of each class
 MOST_WEIGHT = 1e4       # of a class
 RELEASE_SEED = 1337     # of the order of samples in the release
 PUBLISHED = 'nyud', 'siftflow', 'context', 'pascal'    # folders of the paper's other data sets
@@ -49,9 +49,9 @@ class Options:
     """Options of a training run. FcnError for values that make no sense, whatever the stage.
 
     voc, sbd: folder laid out as VOC's, and SBD's dataset folder; classes: number of classes of a
-    data set other than VOC's; class_weights: of the loss of training on it, 'balanced' by the
-    pixels of each class, or one number for each class, with commas between them, also on the data
-    of the stage itself where it is no own net; mnist: folder of
+    data set other than VOC's; class_weights: of the loss of training on it, 'balanced' or 'median'
+    by the pixels of each class (data/weighing.py), or one number for each class, with commas
+    between them, also on the data of the stage itself where it is no own net; mnist: folder of
     MNIST's IDX files, to draw these digits; m2nist: folder of the published scenes. nyud, siftflow,
     context: folders of NYUDv2, SIFT Flow and PASCAL-Context in their original layouts; pascal: the
     one that VOC2010 is in, for PASCAL-Context's images. recolour: the
@@ -178,18 +178,18 @@ class Options:
                            facts={'one': 'mnist', 'other': 'voc' if self.voc else 'm2nist'})
 
     def check_class_weights(self, classes: int | None = None) -> tuple[float, ...] | None:
-        """The class weights that are given as numbers; None for none and for 'balanced'. FcnError
-        for anything else, for numbers that are not above 0, and unless there are `classes` of
+        """The class weights that are given as numbers; None for none and for a rule. FcnError for
+        anything else, for numbers that are not above 0, and unless there are `classes` of
         them."""
         text = self.class_weights
-        if text in (None, BALANCED):
+        if text in (None, *RULES):
             return None
         try:
             weights = tuple(map(float, str(text).split(',')))
         except ValueError:
             raise FcnError(f"the class weights are '{short(str(text), 80)}'",
-                           code='bad-class-weights', do=f"Give '{BALANCED}', or one number for "
-                           'each class, with commas between them.') from None
+                           code='bad-class-weights', do=f"Give '{BALANCED}' or '{MEDIAN}', or one "
+                           'number for each class, with commas between them.') from None
         if not all(0 < weight <= MOST_WEIGHT for weight in weights):
             raise FcnError(f'the class weights are {short(str(text), 80)}, not all above 0 and at '
                            f'most {MOST_WEIGHT:g}', code='bad-class-weights',

@@ -11,10 +11,10 @@ from typing import Any
 from ..data import parse_params, python_layers
 from ..data.check import check_folder
 from ..data.miniatures import folder_of, make_miniature
-from ..data.own import balanced
 from ..data.scenes import make_scenes
 from ..data.scribbles import make_scribbled_scenes
 from ..data.voc import VocFolder
+from ..data.weighing import RULES, weights_by
 from ..errors import FcnError, located, nearest
 from ..files import read_regular
 from ..formats.atomic import make_folder, write_text
@@ -35,7 +35,6 @@ from .models import MODELS, Model
 from .optimisations import Optimisations
 from .options import (
     AUTO,
-    BALANCED,
     DISTILLED,
     FOLDERS,
     NEWEST,
@@ -352,9 +351,9 @@ class Run:
                                           size=(height, width), **crops)
         if options.class_weights and self.weighs_by_matrix:
             weights = options.check_class_weights(classes)
-            pixels = check_folder(options.own_voc).histogram_of('train')
-            model = replace(model, class_weights=weights or tuple(
-                balanced(pixels[:model.settings['classes']]).tolist()))
+            pixels = check_folder(options.own_voc).pixels_of('train')
+            model = replace(model, class_weights=weights or tuple(weights_by(
+                str(options.class_weights), pixels.first(model.settings['classes'])).tolist()))
         if options.weights == NONE and self.stage.zero_fillers:
             model = replace(model, settings={**model.settings, 'weight_filler': {'type': 'msra'}})
         return model
@@ -524,7 +523,7 @@ class Run:
                 write_text(read_regular(text, 'a prototxt').decode(), folder / text.name)
         if self.rewritten:
             weights = None if self.weighs_by_matrix else self.options.class_weights
-            numbers = None if weights == BALANCED else self.options.check_class_weights()
+            numbers = None if weights in RULES else self.options.check_class_weights()
             self.options.method.write(folder, self.stage.score_layers, self.options.overrides,
                                       numbers if weights and numbers else weights or ())
         if self.teacher is not None and self.losses is not None:

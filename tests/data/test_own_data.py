@@ -6,9 +6,10 @@ from data_folders import save_palette_png, write_split
 from PIL import Image
 
 from fcn_repro.data.check import check_folder
-from fcn_repro.data.own import OwnDataLayer, balanced
+from fcn_repro.data.own import OwnDataLayer
 from fcn_repro.data.reader import Sample
 from fcn_repro.data.voc import VocFolder
+from fcn_repro.data.weighing import Pixels, balanced, median_frequency
 from fcn_repro.errors import FcnError
 
 SIZES = (40, 50), (64, 30), (33, 47), (50, 50)
@@ -178,9 +179,17 @@ def test_bad_params(voc, name):
 
 
 def test_histogram_and_weights(voc):
-    pixels = check_folder(voc).histogram_of('train')
+    pixels = check_folder(voc).pixels_of('train')
     below = sum((height - 20) * width for height, width in SIZES)
-    assert pixels[1] == below and pixels.sum() == sum(h * w for h, w in SIZES)
+    assert pixels.own[1] == below and pixels.own.sum() == sum(h * w for h, w in SIZES)
+    assert pixels.around[1] == sum(h * w for h, w in SIZES) and not pixels.around[7]
     weights = balanced(np.array([900, 90, 10, 0]))
     assert weights[3] == 1 and np.isclose((weights[:3] * (0.9, 0.09, 0.01)).sum(), 1)
     assert np.isclose(weights[2] / weights[0], 90 ** 0.5)
+
+
+def test_median_frequency():
+    """Frequencies 0.5, 0.2, 0.1 of the images with the class; the last class is in none."""
+    weights = median_frequency(Pixels(np.array([500, 40, 10, 0]), np.array([1000, 200, 100, 0])))
+    np.testing.assert_allclose(weights, [0.4, 1, 2, 1])
+    np.testing.assert_array_equal(median_frequency(Pixels(np.zeros(2), np.zeros(2))), 1)

@@ -294,12 +294,19 @@ def test_class_weights_of_a_net_that_is_no_own_net(small, tmp_path, capsys):
     assert done.status == 0, done
     net = read_net(tmp_path / 'runs/small-weighted/net/train.prototxt').message
     weights = net.layer[-1].fcn_repro_param.class_weight[:]
-    pixels = np.zeros(256)
+    pixels, around = np.zeros(256), np.zeros(256)
     for i in range(2, 5):
         label = np.asarray(Image.open(label_path(tmp_path / 'voc', f'im{i}')))
-        pixels += np.bincount(label.reshape(-1), minlength=256)
+        found = np.bincount(label.reshape(-1), minlength=256)
+        pixels += found
+        around[found > 0] += label.size
+    frequency = pixels[:3] / around[:3]
     share = np.sqrt(pixels[:3] / pixels[:3].sum())
     np.testing.assert_allclose(weights, 1 / share / share.sum(), rtol=1e-3)
+    done = call(capsys, *TRAIN, '--class-weights', 'median', '--out', 'median')
+    assert done.status == 0, done
+    own = read_net(tmp_path / 'median/net/train.prototxt').message.layer[-1].fcn_repro_param
+    np.testing.assert_allclose(own.class_weight, np.median(frequency) / frequency, rtol=1e-3)
     done = call(capsys, *TRAIN, '--class-weights', '1,2,3', '--out', 'numbers')
     assert done.status == 0, done
     own = read_net(tmp_path / 'numbers/net/train.prototxt').message.layer[-1].fcn_repro_param
