@@ -70,9 +70,12 @@ class Trial:
 
 
 def run_trial(subject: Subject, iterations: int) -> Trial:
-    """Train a copy for so many iterations."""
+    """Train a copy for so many iterations, at most for the solver's own: beyond these a rate that
+    falls as a polynomial is not a number."""
     assert subject.solver is not None
-    trial = Trial()
+    trial, most = Trial(), subject.parameters.max_iter
+    if most > 0:
+        iterations = min(iterations, most)
     try:
         solver = Watched(text_of(subject.solver, subject.text), search=subject.sources.search,
                          overrides={n: dict(k) for n, k in subject.sources.overrides.items()})

@@ -384,6 +384,14 @@ def test_every_code_has_a_broken_run():
     assert len(known) > 40
 
 
+def test_a_run_shorter_than_the_trial(tmp_path, voc):
+    """Beyond max_iter a polynomial's rate is not a number, which is no fault of the run."""
+    solver = tiny(tmp_path, voc, ('lr_policy: "fixed"', 'lr_policy: "poly" power: 0.9'),
+                  ('max_iter: 1000', 'max_iter: 3'))
+    subject = doctor.of_files(solver)
+    assert codes(subject, 20) == [] and '3 iterations' in doctor.examine(subject).checked
+
+
 # ---- the command ---------------------------------------------------------------------------------
 
 def run_doctor(capsys, *args):
