@@ -34,7 +34,7 @@ from ..report.refinement import refinement
 from ..viewer.describe import Drawn, describe
 from ..viewer.reading import parse_source
 from .experiment import Line, Setting, Stop, row_of, train_rows
-from .outcome import Measured, Outcome, Row, Table, as_json
+from .outcome import Measured, Outcome, Row, Table, as_json, spread_text
 from .text import text_of
 
 ON = 'scenes of digits, 600 to train on and 100 to score, 11 classes, 256x320 pixels'
@@ -181,7 +181,7 @@ def cell(row: Row, column: str) -> str:
     """A row's number as the table has it."""
     values = row.values(column)
     if column.endswith('_iu'):
-        return row.text(column)
+        return spread_text('mean_iu', values)
     if column in ('parameters', 'iterations'):
         return f'{round(mean(values)):,}'
     return f'{mean(values) / 1e9:.2f} G' if column == 'macs' else f'{mean(values):.1f}'

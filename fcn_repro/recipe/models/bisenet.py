@@ -150,12 +150,12 @@ MINIS: dict[str, dict[str, Any]] = {
     'bisenet-r18-mini': {**SMALL, 'body_settings': {'stem': 16, 'widths': (16, 16, 24, 32),
                                                     'blocks': (1, 1, 1, 1)}},
     'bisenet-x39-mini': {**SMALL, 'body': 'xception39',
-                         'body_settings': {'stem': 8, 'widths': (8, 12, 16), 'blocks': (2, 2, 2)}},
+                         'body_settings': {'stem': 8, 'widths': (16, 24, 32), 'blocks': (2, 2, 2)}},
 }
 MODELS = {
     'bisenet-r18': cityscapes('cityscapes.bisenet.R18', 80000, **NETS['bisenet-r18']),
     'bisenet-x39': cityscapes('cityscapes.bisenet.X39', 140000, **NETS['bisenet-x39']),
-    **{name: replace(mini(name, net, **settings), phased=True)
+    **{name: replace(mini(name, net, 2500, **settings), phased=True)
        for name, settings in MINIS.items()},
 }
 STAGES = {

@@ -93,7 +93,7 @@ MODELS = {
     'deeplab-v2-vgg-mini': mini('deeplab-v2-vgg-mini', deeplab.aspp, 3e-3, 1900, **NARROW),
     'deeplab-v2-single-mini': mini('deeplab-v2-single-mini', deeplab_resnet.fcn, 1e-3, 1000,
                                    scales=False, **WHOLE, **RESIDUAL),
-    'deeplab-v2-mini': mini('deeplab-v2-mini', deeplab_resnet.fcn, 1e-3, 700, **WHOLE, **RESIDUAL),
+    'deeplab-v2-mini': mini('deeplab-v2-mini', deeplab_resnet.fcn, 1e-3, 1100, **WHOLE, **RESIDUAL),
 }
 INIT = 'init.caffemodel'        # the authors', VGG16 with fc6 and fc7 of the net's shapes
 RESNET = 'ResNet-101-model.caffemodel'

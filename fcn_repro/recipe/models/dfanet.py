@@ -147,9 +147,9 @@ def cityscapes() -> Model:
                  origin=ORIGIN)
 
 
-MINI: dict[str, Any] = {'widths': (24, 32, 48), 'blocks': (1, 2, 1), 'hidden': 64, 'width': 32,
+MINI: dict[str, Any] = {'widths': (32, 48, 64), 'blocks': (1, 2, 1), 'hidden': 64, 'width': 32,
                         'norm': {'fraction': 0.95}}
-MODELS = {'dfanet': cityscapes(), 'dfanet-mini': mini('dfanet-mini', net, 1200, **MINI)}
+MODELS = {'dfanet': cityscapes(), 'dfanet-mini': mini('dfanet-mini', net, 2000, **MINI)}
 STAGES = {
     'dfanet': Stage('dfanet', 'full', surgeries=('transplant',), score_every=10000,
                     takes=('voc', 'recolour', 'rotate'), score_layers='*_coarse'),

@@ -189,4 +189,5 @@ STAGES = {
     'mini-enet-encoder': stage('mini-encoder', 400),
     'mini-enet': stage('mini', 400, 'mini-enet-encoder'),
 }
-ENTRIES = (Entry('enet', 'ENet', 'mini-enet'),)
+ENTRIES = (Entry('enet', 'ENet, encoder alone', 'mini-enet-encoder'),
+           Entry('enet', 'ENet', 'mini-enet'))

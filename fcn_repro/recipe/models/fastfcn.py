@@ -129,10 +129,10 @@ NETS: dict[str, dict[str, Any]] = {'fastfcn-resnet50': {},
 SMALL = {'width': 24, 'dropouts': (0.1, 0.1), 'rate': 1, 'norm': SCRATCH,
          'body_settings': {'blocks': (2, 2, 2, 2), 'stem': (8, 8, 16), 'widths': (8, 16, 24, 32)}}
 # ASPP's rates are a third of the full net's, as in DeepLab v3's miniature: those would look beyond
-# the map; it has half the width, and 12 channels would hardly tell 11 classes apart
+# the map; it has half the width, and fewer than 24 channels hardly tell 11 classes apart
 MINIS: dict[str, dict[str, Any]] = {
     'fastfcn-mini': SMALL, 'fastfcn-psp-mini': {**SMALL, 'head': 'psp'},
-    'fastfcn-deeplab-mini': {**SMALL, 'head': 'deeplab', 'width': 32, 'rates': (4, 8, 12)}}
+    'fastfcn-deeplab-mini': {**SMALL, 'head': 'deeplab', 'width': 48, 'rates': (4, 8, 12)}}
 MODELS = {**{name: voc(**settings) for name, settings in NETS.items()},
           **{name: replace(mini(name, net, **settings), phased=True)
              for name, settings in MINIS.items()}}

@@ -165,7 +165,7 @@ MODELS = {
     'icnet-cityscapes': cityscapes(),
     'icnet-cityscapes-merged': Model(net, {'classes': 19, 'merged': True}, origin=(
         "the authors' (hszhao/ICNet), icnet_cityscapes.prototxt: BN merged into the convolutions")),
-    'icnet-mini': SIZED.mini('icnet-mini', net, 1500, 500, **MINI),
+    'icnet-mini': SIZED.mini('icnet-mini', net, 3000, 500, **MINI),
 }
 STAGES = {
     'icnet-cityscapes': Stage('icnet', 'cityscapes', weights='a ResNet-50 under these names',
