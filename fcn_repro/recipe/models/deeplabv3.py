@@ -198,11 +198,12 @@ def scene_crops(voc_dir: str, split: str, crop: tuple[int, int], recolour: float
                        **({'rotate': rotate} if rotate else {}))
 
 
-def mini(name: str, net: Callable = net, max_iter: int = 1500, **settings) -> Model:
+def mini(name: str, net: Callable = net, max_iter: int = 1500, base_lr: float = 2e-3,
+         **settings) -> Model:
     """A small net by the recipe of the own nets, on the digit scenes until a VOC folder is given;
     longer than they are trained, as its scores are coarser. max_iter: for about five minutes of one
     thread."""
-    recipe = Recipe(2e-3, momentum=0.9, max_iter=max_iter, snapshot=500, normalize=True,
+    recipe = Recipe(base_lr, momentum=0.9, max_iter=max_iter, snapshot=500, normalize=True,
                     weight_decay=1e-4, policy='poly', type='Adam', prefix=f'runs/{name}/train')
     return Model(net, {'classes': 11, 'shape': (1, 3, 224, 288), **settings},
                  mini_crops(str(FOLDER), 'train'), voc_data(str(FOLDER), 'val'), 100, (recipe,),

@@ -157,13 +157,18 @@ NETS: dict[str, dict[str, Any]] = {
     'refinenet-resnet50-2cascade': of('resnet50', cascade=2),
     'refinenet-resnet50-2scales': of('resnet50', scales=TWO_SCALES),
 }
-MINI: dict[str, Any] = {'width': 24, 'dropout': 0.1, 'norm': SCRATCH, 'body_settings': {
-    'blocks': (2, 2, 2, 2), 'stem': 16, 'widths': (8, 16, 24, 32)}}
+# Without batch normalisation MSRA's filler would make scores of 10 and more
+MINI: dict[str, Any] = {
+    'width': 24, 'dropout': 0.1,
+    'norm': {**SCRATCH, 'score_filler': {'type': 'gaussian', 'std': 0.03}},
+    'body_settings': {'blocks': (2, 2, 2, 2), 'stem': 16, 'widths': (8, 16, 24, 32)}}
 MODELS = {**{name: voc(**settings) for name, settings in NETS.items()},
-          'refinenet-mini': mini('refinenet-mini', net, **MINI)}
+          'refinenet-mini': mini('refinenet-mini', net, base_lr=1e-3, **MINI)}
 STAGES = {
     **{name: voc_stage('refinenet', name.removeprefix('refinenet-'),
                        f"{name.split('-')[1]}.caffemodel") for name in NETS},
-    'refinenet-mini': mini_stage('refinenet', 'mini'),
+    # as RefineNet begins with a trained ResNet: from random weights it hardly learns
+    'refinenet-mini': replace(mini_stage('refinenet', 'mini'), parent='deeplab-v3-mini',
+                              trains_parent=True, dropped=('score_coarse',)),
 }
 ENTRIES = (Entry('refinenet', 'RefineNet', 'refinenet-mini'),)
