@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -17,6 +18,12 @@ from fcn_repro.ops.deconv import deconv_crop
 settings.register_profile('fcn_repro', deadline=None, derandomize=True,
                           suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('fcn_repro')
+# A shell's background jobs ignore SIGINT, and nohup's SIGHUP, and so would the children that are to
+# end by them
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_configure():
