@@ -237,7 +237,7 @@ def test_absurd_nets_are_refused_at_once(tmp_path, text, said):
     with pytest.raises(FcnError) as error:
         Net.read(path, 'TEST')
     assert said in str(error.value) and str(path) in str(error.value)
-    assert time.process_time() - start < 5 and len(str(error.value)) < 5000
+    assert time.process_time() - start < 1 and len(str(error.value)) < 5000
 
 
 PARAM_STR = ["__import__('os').mkdir('pwned')", '{' * 9999, '-' * 99999 + '1', '1+' * 20000 + '1',

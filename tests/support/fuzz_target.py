@@ -19,7 +19,7 @@ class Target(NamedTuple):
     read: Callable[[Path], object]
     seeds: Callable[[], list[bytes]]
     change: tuple[Callable, ...] = ()
-    seconds: float = 5.0
+    seconds: float = 1.0
     memory: int = 400 << 20
     batch: int = 200
 
