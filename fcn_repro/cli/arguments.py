@@ -66,7 +66,8 @@ def add_experiments(parser: argparse.ArgumentParser, what: str, out: str) -> Non
                         '(default: %(default)s)')
     parser.add_argument('--out', metavar='DIR', help=f'folder of what is written (default: {out})')
     parser.add_argument('--iterations', type=int, metavar='N', help=f'of every {what}, instead of '
-                        'its own: a trial; give it --runs of its own')
+                        'its own: a trial; give it --runs of its own. What one starts from that '
+                        'is not among them (a classifier) is trained as always')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, … (default: a GPU if there is one)')
     parser.add_argument('--jobs', type=int, metavar='N', help='runs that train beside each other, '
                         'each with its part of the cores (default: one for each core; on a '

@@ -5,18 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import kill_workers
 import numpy as np
 import pytest
 import several
+import torch.distributed as dist
 import train_several
 from data_folders import save_palette_png
 from PIL import Image
 from small_runs import run, small_voc, write_stage
 
+from fcn_repro import distributed
 from fcn_repro.data.order import Share
-from fcn_repro.distributed import ALONE, joined, status_of
+from fcn_repro.distributed import ALONE, Watch, joined, status_of
 from fcn_repro.errors import FcnError
 from fcn_repro.formats.weights import read_weights
 from fcn_repro.solver.gradients import buckets
@@ -188,6 +191,44 @@ def test_a_signal_to_one_stops_all_after_one_iteration(tmp_path):
 
 
 # ---- the end of one ------------------------------------------------------------------------------
+
+# ---- who has died --------------------------------------------------------------------------------
+
+def judge(monkeypatch, signs, grace):
+    """What rank 0 of three finds to have ended: signs, {look: (signs of life of 1 and 2)}, what it
+    reads from that look on; grace: looks within GRACE. And after how many looks."""
+    looks, store = iter(range(1000)), dist.HashStore()
+    now = [0]
+
+    def look(*_):
+        now[0] = next(looks)
+        for rank, sign in enumerate(signs.get(now[0], ()), 1):
+            store.set(f'alive {rank}', str(sign))
+
+    look()
+    monkeypatch.setattr(distributed.time, 'sleep', look)
+    monkeypatch.setattr(distributed.time, 'monotonic', lambda: float(now[0]))
+    monkeypatch.setattr(distributed, 'GRACE', float(grace))
+    watch = Watch.__new__(Watch)
+    watch.store, watch.end, watch.places = store, None, ['here', 'there', 'yonder']
+    watch.group = SimpleNamespace(rank=0, size=3)
+    return watch.wait(), now[0]
+
+
+@pytest.mark.parametrize('signs, grace, dead, looks', [
+    ({0: (1, 1), 2: (1, 2)}, 1000, 1, 4),           # one silent: four looks are enough
+    ({0: (1, 1), 9: (2, 1)}, 20, 2, 9),             # two silent, one of them waited for a processor
+    ({0: (1, 1)}, 20, 1, 21),                       # both silent to the end: the first
+])
+def test_who_of_several_silent_processes_died(monkeypatch, signs, grace, dead, looks):
+    end, after = judge(monkeypatch, signs, grace)
+    assert (end.rank, end.place) == (dead, ['here', 'there', 'yonder'][dead])
+    assert 'killed' in end.text and after == looks
+
+
+def test_nobody_has_died_where_all_show_signs_of_life(monkeypatch):
+    assert judge(monkeypatch, {0: (1, 1), 1: (2, 2)}, 20) == (None, 4)
+
 
 def test_a_killed_process_ends_the_others(tmp_path):
     """An exchange with it would be waited for for a day."""
