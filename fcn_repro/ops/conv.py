@@ -20,6 +20,7 @@ from .cache import TensorCache
 from .conv_relu import by_cudnn, by_image, by_products, conv_relu
 from .gemm import CHANNELS as GEMM_CHANNELS
 from .pointwise import rectified
+from .shifted import conv_shifted, pays, shifted_filters
 from .unrolled import conv_unrolled
 from .winograd import CHANNELS, MOST_PAD, TILE
 
@@ -48,7 +49,8 @@ class Conv2d:
     channels_last filters, and a stride, dilation and group of 1; on the CPU float32, or bfloat16 on
     some processors without autograd, on a GPU Winograd's in the precision fp32 alone; else this is
     F.conv2d itself. Without autograd, on the CPU, a 1x1 convolution is a matrix product of our own
-    (torch's takes twice as long), and a larger kernel Winograd's by blocks. `relu`: that of the
+    (torch's takes twice as long), so is a larger one to few outputs, of which the products are
+    added (shifted.py), and other larger kernels are Winograd's by blocks. `relu`: that of the
     convolution instead, in its memory, or on GPUs in the same kernel. other, slope: without
     autograd, a blob to add and a PReLU's slope to apply to the sum.
     """
@@ -72,17 +74,15 @@ class Conv2d:
                 way = by_products if weight.shape[1] >= DEEP else by_cudnn
                 return conv_relu(x, weight, bias, *how, way, winograd=True)
         y = self.own(x, weight, bias, pad) if simple else None
+        if y is None and self.state.options.gemm and pays(x, weight, *how):
+            filters = self.packed(weight, shifted_filters)
+            y = conv_shifted(x, filters, len(weight), bias, weight.shape[2:], pad, dilation)
         if y is None:
             if x.is_cuda and group == 1:
                 x, weight = aligned(x, weight)
             if fused:
                 return conv_relu(x, weight, bias, *how)
-            if strided_1x1(x, weight, stride, pad, group):
-                x = x[:, :, ::stride[0], ::stride[1]].contiguous(memory_format=LAST)
-                how = (1, 1), pad, dilation, group
-            elif beside(x, weight, stride, pad, dilation):
-                x, how = F.pad(x, (pad[1], pad[1])), (stride, (pad[0], 0), dilation, group)
-            y = F.conv2d(x, weight, bias, *how)
+            y = by_torch(x, weight, bias, *how)
         return rectified(y, *after)
 
     def own(self, x, weight, bias, pad):
@@ -114,7 +114,7 @@ class Conv2d:
 
     def packed(self, weight, pack):
         """pack(weight), kept until that changes where `prepack` says so."""
-        return self.filters.get(weight, pack) if self.state.options.prepack else pack(weight)
+        return self.filters.get(weight, pack, pack) if self.state.options.prepack else pack(weight)
 
     def in_format(self, y, x):
         """y in the memory format of x, without autograd: what follows is quicker in one format."""
@@ -146,6 +146,16 @@ def ours(x, weight):
     if x.dtype == torch.bfloat16:
         return not torch.is_grad_enabled() and has_avx512_bf16()
     return x.dtype == torch.float32
+
+
+def by_torch(x, weight, bias, stride, pad, dilation, group):
+    """F.conv2d, past two errors of torch 2.13."""
+    if strided_1x1(x, weight, stride, pad, group):
+        x = x[:, :, ::stride[0], ::stride[1]].contiguous(memory_format=LAST)
+        stride = 1, 1
+    elif beside(x, weight, stride, pad, dilation):
+        x, pad = F.pad(x, (pad[1], pad[1])), (pad[0], 0)
+    return F.conv2d(x, weight, bias, stride, pad, dilation, group)
 
 
 def strided_1x1(x, weight, stride, pad, group):

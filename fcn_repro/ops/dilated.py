@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from .conv import may_be_winograd, ours
 from .winograd import TILE
 
-FULL = 0.6          # of the cells of tiles that are outputs, at least: else direct sums are faster
+FULL = 0.5          # of the cells of tiles that are outputs, at least: else direct sums are faster
 LEAST = 64          # tiles of TILE x TILE outputs, as for an ordinary convolution
 
 
