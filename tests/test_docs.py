@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import sys
+from collections import Counter
 from types import SimpleNamespace
 
 import h5py
@@ -141,9 +142,12 @@ def test_every_link_leads_somewhere():
 
 
 def anchors(page):
-    """What GitHub makes of a page's headings."""
+    """What GitHub makes of a page's headings; those that are equal are numbered."""
+    seen = Counter()
     for title in re.findall(r'^#+ (.+)$', page.read_text(), re.M):
-        yield re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-')
+        anchor = re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-')
+        yield f'{anchor}-{seen[anchor]}' if seen[anchor] else anchor
+        seen[anchor] += 1
 
 
 def test_every_anchor_exists():
