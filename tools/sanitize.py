@@ -23,8 +23,8 @@ FOLDERS = 'csrc', 'fcn_repro', 'tests', 'prototxt'
 FILES = 'setup.py', 'pyproject.toml', 'README.md', 'LICENSE'
 TESTS = [*(f'tests/ops/test_{name}.py' for name in (
     'ops', 'ops_reduced', 'ops_inputs', 'ops_extremes', 'deconv', 'taps', 'winograd',
-    'winograd_inputs', 'winograd_blocks', 'gemm', 'conv', 'pointwise', 'unpool',
-    'scoring_ops')), 'tests/solver/test_update.py']
+    'winograd_inputs', 'winograd_blocks', 'gemm', 'conv', 'pointwise', 'conv1x1', 'prelu',
+    'unpool', 'scoring_ops')), 'tests/solver/test_update.py']
 # Python and torch never free some allocations; a huge request is an error under test, no report.
 OPTIONS = {'ASAN_OPTIONS': 'detect_leaks=0:allocator_may_return_null=1:'
                            'max_allocation_size_mb=8192:log_path={}/asan',

@@ -20,6 +20,7 @@ c10::Dict<std::string, int64_t> constants() {
   all.insert("winograd_channels", kVecSize);  // channels are multiples of it
   all.insert("winograd_max_pad", kMaxPad);
   all.insert("gemm_channels", kVector<float>);  // input channels are multiples of it
+  all.insert("gemm_vector", kVector<float>);    // what columns of a product are a multiple of
   all.insert("gemm_panel", kPanel<float>);      // operands in a row of a packed panel
   all.insert("bf16_channels", sizeof(Bf16Pair) / sizeof(Bf16));  // per operand; 1 for float32
   all.insert("lattice_points", kPointBlock);  // points of a lattice are a multiple of it

@@ -1,7 +1,6 @@
 """PReLU: a ReLU with a learned slope below 0 (Caffe's prelu_layer)."""
 
-import torch.nn.functional as F
-
+from ..ops import prelu
 from ..sizes import dims
 from .common.base import constant
 from .common.neuron import NeuronLayer
@@ -27,7 +26,7 @@ class PReLU(NeuronLayer):
         return [(slopes, p.filler if p.HasField('filler') else constant(0.25))]
 
     def forward(self, bottoms, params):
-        return [F.prelu(bottoms[0], params[0])]
+        return [prelu(bottoms[0], params[0])]
 
     def torch_code(self, code):
         slopes = 1 if self.param.channel_shared else code.shapes[0][1]

@@ -26,7 +26,7 @@ from .lattice import (
     mean_field,
     mean_field_ref,
 )
-from .pointwise import pointwise, pointwise_filters, pointwise_ref
+from .pointwise import conv1x1, conv1x1_ref, pointwise, pointwise_filters, pointwise_ref
 from .pooling import (
     block_maximum,
     block_maximum_ref,
@@ -37,6 +37,7 @@ from .pooling import (
     unpool,
     unpool_ref,
 )
+from .prelu import prelu, prelu_backward, prelu_backward_ref
 from .reduced import upcrop_argmax, upcrop_argmax_ref, upcrop_softmax_loss, upcrop_softmax_loss_ref
 from .scoring import boundary_bands, boundary_bands_ref, pair_counts, pair_counts_ref
 from .taps import bilinear_taps, recognise_bilinear, tap_dtype
@@ -52,12 +53,13 @@ from .winograd import (
 )
 
 __all__ = ['Kernel', 'Lattice', 'WindowKernel', 'bilinear_taps', 'block_filters', 'block_maximum',
-           'block_maximum_ref', 'boundary_bands', 'boundary_bands_ref', 'conv3x3', 'conv3x3_ref',
-           'conv_gemm', 'conv_gemm_ref', 'has_avx512_bf16', 'interp_argmax', 'interp_argmax_ref',
-           'interp_softmax_loss', 'interp_softmax_loss_ref', 'lattice', 'lattice_filter',
-           'lattice_filter_ref', 'lattice_ref', 'load_extension', 'max_pool', 'max_pool_ref',
-           'mean_field', 'mean_field_ref', 'pair_counts', 'pair_counts_ref', 'pointwise',
-           'pointwise_filters', 'pointwise_ref', 'recognise_bilinear', 'refuse_devices',
+           'block_maximum_ref', 'boundary_bands', 'boundary_bands_ref', 'conv1x1', 'conv1x1_ref',
+           'conv3x3', 'conv3x3_ref', 'conv_gemm', 'conv_gemm_ref', 'has_avx512_bf16',
+           'interp_argmax', 'interp_argmax_ref', 'interp_softmax_loss', 'interp_softmax_loss_ref',
+           'lattice', 'lattice_filter', 'lattice_filter_ref', 'lattice_ref', 'load_extension',
+           'max_pool', 'max_pool_ref', 'mean_field', 'mean_field_ref', 'pair_counts',
+           'pair_counts_ref', 'pointwise', 'pointwise_filters', 'pointwise_ref', 'prelu',
+           'prelu_backward', 'prelu_backward_ref', 'recognise_bilinear', 'refuse_devices',
            'repeat_border', 'repeat_border_ref', 'suits_block_maximum', 'suits_max_pool',
            'tap_dtype', 'unpool', 'unpool_ref', 'upcrop', 'upcrop_add', 'upcrop_add_ref',
            'upcrop_argmax', 'upcrop_argmax_ref', 'upcrop_ref', 'upcrop_softmax_loss',

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from . import (
     block_filters,
+    conv1x1,
     conv3x3,
     conv_gemm,
     has_avx512_bf16,
@@ -19,7 +20,7 @@ from . import (
 from .cache import TensorCache
 from .conv_relu import by_cudnn, by_image, by_products, conv_relu
 from .gemm import CHANNELS as GEMM_CHANNELS
-from .pointwise import rectified
+from .pointwise import VECTOR, rectified
 from .shifted import conv_shifted, pays, shifted_filters
 from .unrolled import conv_unrolled
 from .winograd import CHANNELS, MOST_PAD, TILE
@@ -50,9 +51,10 @@ class Conv2d:
     some processors without autograd, on a GPU Winograd's in the precision fp32 alone; else this is
     F.conv2d itself. Without autograd, on the CPU, a 1x1 convolution is a matrix product of our own
     (torch's takes twice as long), so is a larger one to few outputs, of which the products are
-    added (shifted.py), and other larger kernels are Winograd's by blocks. `relu`: that of the
-    convolution instead, in its memory, or on GPUs in the same kernel. other, slope: without
-    autograd, a blob to add and a PReLU's slope to apply to the sum.
+    added (shifted.py), and other larger kernels are Winograd's by blocks; with autograd 1x1
+    convolutions are conv1x1. `relu`: that of the convolution instead, in its memory, or on GPUs in
+    the same kernel. other, slope: without autograd, a blob to add and a PReLU's slope to apply to
+    the sum.
     """
 
     def __init__(self, state, key=None):
@@ -74,6 +76,8 @@ class Conv2d:
                 way = by_products if weight.shape[1] >= DEEP else by_cudnn
                 return conv_relu(x, weight, bias, *how, way, winograd=True)
         y = self.own(x, weight, bias, pad) if simple else None
+        if y is None and self.by_conv1x1(x, weight, pad, group):
+            y = conv1x1(places_of(x, stride), weight, bias)
         if y is None and self.state.options.gemm and pays(x, weight, *how):
             filters = self.packed(weight, shifted_filters)
             y = conv_shifted(x, filters, len(weight), bias, weight.shape[2:], pad, dilation)
@@ -131,10 +135,16 @@ class Conv2d:
         shape = self.state.whole.get(self.key, x.shape)
         return max(stride) > 1 or not by_gemm(weight, pad, shape)
 
+    def by_conv1x1(self, x, weight, pad, group):
+        """Whether conv1x1 applies where gradients are required."""
+        return torch.is_grad_enabled() and self.state.options.gemm and group == 1 > max(pad) \
+            and weight.shape[2:] == (1, 1) and x.is_cpu and x.dtype == torch.float32 \
+            and ours(x, weight) and x.is_contiguous(memory_format=LAST) \
+            and (weight.shape[0] % VECTOR == 0 or weight.shape[1] % VECTOR == 0)
+
     def pointwise(self, x, weight, bias, stride, *after):
-        if max(stride) > 1:
-            x = x[:, :, ::stride[0], ::stride[1]]
-        return pointwise(x, self.packed(weight, pointwise_filters), len(weight), bias, *after)
+        filters = self.packed(weight, pointwise_filters)
+        return pointwise(places_of(x, stride), filters, len(weight), bias, *after)
 
 
 def ours(x, weight):
@@ -148,11 +158,17 @@ def ours(x, weight):
     return x.dtype == torch.float32
 
 
+def places_of(x, stride):
+    """What a 1x1 convolution of this stride reads, in channels_last."""
+    if max(stride) == 1:
+        return x
+    return x[:, :, ::stride[0], ::stride[1]].contiguous(memory_format=LAST)
+
+
 def by_torch(x, weight, bias, stride, pad, dilation, group):
     """F.conv2d, past two errors of torch 2.13."""
     if strided_1x1(x, weight, stride, pad, group):
-        x = x[:, :, ::stride[0], ::stride[1]].contiguous(memory_format=LAST)
-        stride = 1, 1
+        x, stride = places_of(x, stride), (1, 1)
     elif beside(x, weight, stride, pad, dilation):
         x, pad = F.pad(x, (pad[1], pad[1])), (pad[0], 0)
     return F.conv2d(x, weight, bias, stride, pad, dilation, group)

@@ -19,8 +19,9 @@ OPS = ('upcrop', 'upcrop_backward', 'upcrop_add', 'upcrop_argmax', 'upcrop_softm
        'conv_gemm_weight', 'repeat_border', 'repeat_border_backward', 'max_pool',
        'max_pool_backward', 'patches', 'patches_input', 'relu_backward', 'image_conv_relu',
        'lattice', 'lattice_filter', 'mean_field', 'interp_argmax', 'interp_softmax_loss',
-       'window_filter', 'pointwise_filters', 'pointwise', 'winograd_blocks', 'unpool',
-       'pair_counts', 'boundary_bands', 'constants', 'has_avx512_bf16')
+       'window_filter', 'pointwise_filters', 'pointwise', 'conv1x1', 'conv1x1_input',
+       'conv1x1_weight', 'prelu_backward', 'winograd_blocks', 'unpool', 'pair_counts',
+       'boundary_bands', 'constants', 'has_avx512_bf16')
 
 BUILT = '_built.json'             # written by setup.py beside the library
 

@@ -1,13 +1,15 @@
-"""1x1 convolution with what follows it, as one matrix product on the CPU: fake kernels, twin."""
+"""1x1 convolutions as matrix products on the CPU: with what follows, and with gradients; fake
+kernels, twins."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .extension import CONSTANTS, checked
-from .registration import fake_kernel
+from .registration import fake_kernel, register_bilinear
 
 PANEL = CONSTANTS['gemm_panel']
+VECTOR = CONSTANTS['gemm_vector']     # float32 numbers in a row of a product, at least
 
 
 @checked
@@ -37,6 +39,22 @@ def pointwise_ref(x, weight, bias=None, other=None, slope=None, relu=False):
     return rectified(F.conv2d(x, weight, bias), other, slope, relu)
 
 
+@checked
+def conv1x1(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A 1x1 convolution with stride 1, whose gradients are quick.
+
+    x: (N, C, H, W), weight (C_out, C, 1, 1), bias (C_out,) or None, of float32 on the CPU; C or
+    C_out is a multiple of VECTOR. x is copied unless it is in channels_last. Returns (N, C_out, H,
+    W) in channels_last. Has gradients of any order. FcnError on bad arguments.
+    """
+    return torch.ops.fcn_repro.conv1x1(x, weight, bias)
+
+
+def conv1x1_ref(x, weight, bias=None):
+    """The twin of conv1x1 that defines it."""
+    return F.conv2d(x, weight, bias)
+
+
 def rectified(y, other=None, slope=None, relu=False):
     """y plus another blob, and the ReLU or PReLU of it; y is overwritten. Of 16 bits, the ReLU
     alone is taken in them."""
@@ -56,3 +74,27 @@ def _(weight):
 def _(x, filters, outputs, bias, other, slope, relu):
     return torch.empty(x.shape[0], outputs, *x.shape[2:], dtype=x.dtype, device=x.device,
                        memory_format=torch.channels_last)
+
+
+@fake_kernel('conv1x1')
+def _(x, weight, bias):
+    return torch.empty(x.shape[0], weight.shape[0], *x.shape[2:], dtype=x.dtype, device=x.device,
+                       memory_format=torch.channels_last)
+
+
+@fake_kernel('conv1x1_input')
+def _(grad, weight):
+    return torch.empty(grad.shape[0], weight.shape[1], *grad.shape[2:], dtype=grad.dtype,
+                       device=grad.device, memory_format=torch.channels_last)
+
+
+@fake_kernel('conv1x1_weight')
+def _(grad, x):
+    return x.new_empty(grad.shape[1], x.shape[1], 1, 1)
+
+
+register_bilinear(
+    ('conv1x1', 'conv1x1_input', 'conv1x1_weight'),
+    lambda x, weight, _: torch.ops.fcn_repro.conv1x1(x, weight, None),
+    lambda grad, weight, _: torch.ops.fcn_repro.conv1x1_input(grad, weight),
+    lambda grad, x, _: torch.ops.fcn_repro.conv1x1_weight(grad, x))

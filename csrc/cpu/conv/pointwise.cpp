@@ -7,6 +7,10 @@
 // micro-kernel streams, packed once. A task has up to kRows pixels and kColumns outputs; partial
 // sums over kDepth channels are added one after another in a buffer in the L2 cache, where A and
 // a panel of B stay too.
+//
+// In training the gradient of the image is the same product with the transposed filters, that of
+// the filters one over the pixels, of which image and gradient are read in place; so its columns
+// are whole vectors of the channels of one of them.
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -24,6 +28,9 @@ TORCH_LIBRARY_FRAGMENT(fcn_repro, m) {
   m.def(
       "pointwise(Tensor x, Tensor filters, SymInt outputs, Tensor? bias, Tensor? other, "
       "Tensor? slope, bool relu) -> Tensor");
+  m.def("conv1x1(Tensor x, Tensor weight, Tensor? bias) -> Tensor");
+  m.def("conv1x1_input(Tensor grad, Tensor weight) -> Tensor");
+  m.def("conv1x1_weight(Tensor grad, Tensor x) -> Tensor");
 }
 
 namespace fcn {
@@ -31,6 +38,7 @@ namespace {
 
 constexpr int64_t kRows = 224, kDepth = 256, kColumns = 512;
 constexpr int64_t kLeastRows = 28;  // of a task, for the filters that it reads
+constexpr int64_t kFilterRows = 112, kLeastFilterRows = 14, kPixels = 256;  // of filters' gradients
 
 int64_t panels(int64_t outputs) { return (outputs + kPanel<float> - 1) / kPanel<float>; }
 
@@ -81,6 +89,14 @@ FCN_CLONES void finish(const Finish& f, const float* sums, int64_t pitch, int64_
     if (slope)
       for (int64_t j = 0; j < columns; ++j) to[j] = to[j] > 0 ? to[j] : slope[j] * to[j];
   }
+}
+
+// Throw unless one of the counts of channels is whole vectors: the columns of a gradient
+void check_columns(const char* op, int64_t outputs, int64_t channels) {
+  TORCH_CHECK_VALUE(outputs >= 1 && channels >= 1 &&
+                        (outputs % kVector<float> == 0 || channels % kVector<float> == 0),
+                    op, ": ", channels, " channels to ", outputs, ", expected a multiple of ",
+                    kVector<float>, " for one of them.");
 }
 
 void check_row(const char* op, const char* name, const std::optional<at::Tensor>& row,
@@ -163,11 +179,84 @@ at::Tensor pointwise(const at::Tensor& x, const at::Tensor& filters, int64_t out
   return result;
 }
 
+at::Tensor conv1x1(const at::Tensor& x, const at::Tensor& weight,
+                   const std::optional<at::Tensor>& bias) {
+  check_tensor("conv1x1", "x", x, 4);
+  const at::Tensor filters = pointwise_filters(weight);
+  check_columns("conv1x1", weight.size(0), weight.size(1));
+  TORCH_CHECK_VALUE(x.size(1) == weight.size(1), "conv1x1: x of shape ", x.sizes(),
+                    " with filters of ", weight.size(1), " channels.");
+  return pointwise(x, filters, weight.size(0), bias, {}, {}, false);
+}
+
+at::Tensor conv1x1_input(const at::Tensor& grad, const at::Tensor& weight) {
+  check_tensor("conv1x1_input", "weight", weight, 4);
+  return conv1x1(grad, weight.transpose(0, 1), {});
+}
+
+// (m, n): the sums over k of a[k, m] * b[k, n], for rows of `m` and `n` numbers, n whole vectors
+void transposed_product(const float* a, int64_t m, const float* b, int64_t n, int64_t depth,
+                        float* to) {
+  const int64_t threads = at::get_num_threads(), blocks = (n + kColumns - 1) / kColumns;
+  const int64_t rounds = (m * blocks + threads * kFilterRows - 1) / (threads * kFilterRows);
+  const int64_t step = std::clamp((m * blocks + threads * rounds - 1) / (threads * rounds),
+                                  kLeastFilterRows, kFilterRows);
+  const int64_t bands = (m + step - 1) / step;
+  at::parallel_for(0, bands * blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t band = task / blocks, column = task % blocks * kColumns;
+      const int64_t row = m * band / bands, rows = m * (band + 1) / bands - row;
+      for (int64_t k = 0; k < depth; k += kPixels)
+        gemm(Gemm<float>{.m = rows,
+                         .n = std::min(kColumns, n - column),
+                         .k_outer = 1,
+                         .k_inner = std::min(kPixels, depth - k),
+                         .a = a + k * m + row,
+                         .a_row = 1,
+                         .a_outer = 0,
+                         .a_inner = m,
+                         .b = b + k * n + column,
+                         .b_panel = kPanel<float>,
+                         .b_outer = 0,
+                         .b_inner = n,
+                         .c = to + row * n + column,
+                         .c_row = n,
+                         .accumulate = k > 0});
+    }
+  });
+}
+
+at::Tensor conv1x1_weight(const at::Tensor& grad, const at::Tensor& x) {
+  constexpr const char* op = "conv1x1_weight";
+  check_tensor(op, "grad", grad, 4);
+  check_tensor(op, "x", x, 4);
+  check_sizes(op, "x", x.sizes());
+  const int64_t outputs = grad.size(1), channels = x.size(1);
+  const std::vector<int64_t> shape{x.size(0), outputs, x.size(2), x.size(3)};
+  TORCH_CHECK_VALUE(grad.sizes() == shape, op, ": grad is of shape ", grad.sizes(), ", expected ",
+                    at::IntArrayRef(shape), ".");
+  check_columns(op, outputs, channels);
+  check_product(op, {x.size(0), x.size(2), x.size(3), channels, outputs});
+  const int64_t pixels = x.size(0) * x.size(2) * x.size(3);
+  if (pixels == 0) return at::zeros({outputs, channels, 1, 1}, x.options());
+  const auto last = at::MemoryFormat::ChannelsLast;
+  const at::Tensor image = dense(x, last), top = dense(grad, last);
+  const bool turned = channels % kVector<float> != 0;
+  const at::Tensor result = at::empty({turned ? channels : outputs, turned ? outputs : channels},
+                                      x.options());
+  const float *a = data<float>(turned ? image : top), *b = data<float>(turned ? top : image);
+  transposed_product(a, result.size(0), b, result.size(1), pixels, data<float>(result));
+  return (turned ? result.t().contiguous() : result).view({outputs, channels, 1, 1});
+}
+
 }  // namespace
 
 TORCH_LIBRARY_IMPL(fcn_repro, CPU, m) {
   m.impl("pointwise_filters", pointwise_filters);
   m.impl("pointwise", pointwise);
+  m.impl("conv1x1", conv1x1);
+  m.impl("conv1x1_input", conv1x1_input);
+  m.impl("conv1x1_weight", conv1x1_weight);
 }
 
 }  // namespace fcn
