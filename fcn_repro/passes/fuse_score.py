@@ -17,8 +17,7 @@ def fuse_score(graph: Graph, keep: Collection[str] = frozenset()) -> Graph:
 
     Precondition: only the loss or the label map reads the UpCrop's or Interp's top, as its first
     bottom, and it is not in `keep`; the loss is BVLC's and of one label a position, has one top,
-    and its classes lie along axis 1; the Interp is DeepLab's, with one bottom and none of our own
-    fields.
+    and its classes lie along axis 1; the Interp is DeepLab's, with none of our own fields.
     """
     fused, gone = {}, set()
     for node in graph.nodes:
@@ -40,14 +39,15 @@ def _plain(loss):
 def _resizes(up):
     """Whether a node is an Interp that the fused layers stand for."""
     return up.type == 'Interp' and layer_class(up.type, dialect_of(up.param)) is Interp \
-        and len(up.bottoms) == 1 and not up.param.propagate_down \
+        and not up.param.propagate_down \
         and not up.param.HasField('fcn_repro_param')
 
 
 def _fused(up, node):
     if up.type == 'Interp':
         name = 'InterpLabels' if node.type == 'LabelMap' else 'InterpLoss'
-        return replace(node, type=name, bottoms=(*up.bottoms, *node.bottoms[1:]),
+        scores, *like = up.bottoms
+        return replace(node, type=name, bottoms=(scores, *node.bottoms[1:], *like),
                        parts=(up, *[node] * (name == 'InterpLoss')))
     if node.type == 'LabelMap':
         return replace(node, type='UpCropLabels', bottoms=up.bottoms, parts=up.parts)

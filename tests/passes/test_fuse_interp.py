@@ -16,7 +16,7 @@ LOSS = layer('SoftmaxWithLoss', 'loss', 'score label', 'loss',
              'loss_param { ignore_label: 255 %s }')
 SIZES = {'zoom': 'zoom_factor: 8', 'size': 'height: 41 width: 49',
          'shrunk and zoomed': 'shrink_factor: 5 zoom_factor: 41', 'cut': 'pad_beg: -1 pad_end: -1 '
-         'height: 41 width: 49'}
+         'height: 41 width: 49', 'second bottom': '', 'second bottom, cut': 'pad_beg: -1'}
 
 
 def fused(graph, keep=frozenset()):
@@ -26,7 +26,9 @@ def fused(graph, keep=frozenset()):
 def text_of(size, mode='', more=''):
     """A net whose scores have the labels' size."""
     top = {'shrunk and zoomed': (42, 42)}.get(size, (41, 49))
-    return DATA.replace('dim: 41 dim: 49', 'dim: {} dim: {}'.format(*top)) + UP % SIZES[size] \
+    up = UP.replace('bottom: "fr"', 'bottom: "fr" bottom: "label"') if 'bottom' in size else UP
+    assert ('label' in up) == ('bottom' in size)
+    return DATA.replace('dim: 41 dim: 49', 'dim: {} dim: {}'.format(*top)) + up % SIZES[size] \
         + LOSS % mode + more
 
 
@@ -110,6 +112,7 @@ def test_blobs_that_are_asked_for_stay(tmp_path):
      'propagate_down: false'),
     ('type: "Interp"', 'type: "Interp" propagate_down: true'),
     ('type: "Interp"', 'type: "Interp" loss_weight: 1'),
+    ('type: "Interp"', 'type: "Interp" fcn_repro_param { align_corners: false }'),
     ('top: "loss"', 'top: "loss" top: "prob"')])
 def test_other_layers_are_left_alone(old, new):
     text = ZOOM + LOSS % ''

@@ -21,15 +21,24 @@ SHIPPED = sorted(path for path in PROTOTXT.glob('*/*.prototxt') if 'solver' not 
 SKIPS = {'multitask': 4, 'late-fusion': 0, 'early-fusion': 0, 'fcn-alexnet': 0, 'fcn8s-atonce': 2,
          'fcn8s': 2, 'fcn16s': 1, 'fcn32s': 0}
 FUSE = fuse_upcrop, fuse_skip, fuse_score
+INTERP = {'InterpLoss': 1, 'InterpLabels': 1}
+DEPLOYED = {'deploy': {'InterpLabels': 1}}
 # {pattern of nets that are no FCNs: {file: what is fused}}; all others: nothing. Interps with a
-# second bottom (RefineNet, DeepLab v3) or a Crop after them (DeepLab's val nets) stay as they are.
+# Crop after them (DeepLab's and DANet's val nets) stay as they are.
 OTHERS = {
+    'refinenet.*|deeplab-v3.*|lednet.*|dfanet.*': {'train': INTERP, 'val': INTERP, **DEPLOYED},
+    # with an auxiliary loss, or two
+    'fastfcn.*': {'train': {'InterpLoss': 2, 'InterpLabels': 2}, 'val': INTERP, **DEPLOYED},
+    'danet.*': {'train': {'InterpLoss': 3, 'InterpLabels': 3}, **DEPLOYED},
+    'bisenet.*-mini': {'train': {'InterpLoss': 3, 'InterpLabels': 3}, 'val': INTERP, **DEPLOYED},
+    # losses of the hardest pixels read the scores
+    'bisenet-(r18|x39)': {'train': {'InterpLabels': 3}, 'val': INTERP, **DEPLOYED},
     # of two skips one learns a bias; the mean field reads the scores
     'crfrnn.*': {file: {'UpCropAdd': 1} for file in ('train', 'val', 'deploy')},
     'dilation.*': {file: {'UpCropLoss': 1, 'UpCropLabels': 1} for file in ('train', 'val')},
     # the auxiliary loss, too
-    'pspnet.*': {'train': {'InterpLoss': 2, 'InterpLabels': 2}, 'deploy': {'InterpLabels': 1}},
-    'icnet.*': {'deploy': {'InterpLabels': 1}},
+    'pspnet.*': {'train': {'InterpLoss': 2, 'InterpLabels': 2}, **DEPLOYED},
+    'icnet.*': DEPLOYED,
     # of its losses' scores those of scale 0.75 are resized; the fusion reads them, too
     'deeplab-v2-(mini|resnet101)': {'train': {'InterpLabels': 1}},
     # W makes the scores

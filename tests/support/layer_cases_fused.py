@@ -69,13 +69,15 @@ def upcrop_add(draw):
 
 @st.composite
 def interp(draw, type='InterpLabels'):
-    """An Interp by size, and its labels or the loss of them."""
+    """An Interp by size, its own or a second bottom's, and its labels or the loss of them."""
     count, channels, *size = (ints(draw, 1, 3) for _ in 'nchw')
     top = ints(draw, 1, 7), ints(draw, 1, 7)
-    node = make_node('Interp', 1, 1, {})
+    like = draw(st.booleans())
+    node = make_node('Interp', 1 + like, 1, {})
     param = find_dialect('deeplab-v2')['LayerParameter']()
     param.ParseFromString(node.param.SerializeToString())
-    param.interp_param.height, param.interp_param.width = top
+    if not like:
+        param.interp_param.height, param.interp_param.width = top
     parts = [replace(node, param=param)]
     bottoms = [distinct([count, channels, *size])]
     if type == 'InterpLoss':
@@ -85,6 +87,7 @@ def interp(draw, type='InterpLabels'):
         parts.append(make_node('SoftmaxWithLoss', 2, 1, {
             'loss_param': {'ignore_label': channels, 'normalization': mode},
             'fcn_repro_param': weighted_and_sampled(draw, channels)}))
+    bottoms += [distinct([1, 1, *top])] * like
     return Case(type, bottoms, parts=tuple(parts))
 
 

@@ -7,9 +7,12 @@ from .labelmap import index_type
 
 
 class InterpLabels(InternalLayer):
-    """(N, C, H, W) -> the label map (N, h, w) of its resized scores, which are never stored."""
+    """(N, C, H, W), and where the Interp has one a blob of the size, whose values do not matter ->
+    the label map (N, h, w) of the resized scores, which are never stored."""
 
     type = 'InterpLabels'
+    bottoms = 1, 2
+    content_bottoms = 1
     instead = 'Write an Interp and an ArgMax.'
 
     def setup(self):
@@ -21,6 +24,5 @@ class InterpLabels(InternalLayer):
         return [(n, *size)]
 
     def forward(self, bottoms, params):
-        x, = bottoms
-        size = self.shape([x.shape])[0][1:]
+        x, (_, *size) = bottoms[0], self.shape([bottom.shape for bottom in bottoms])[0]
         return [ops.interp_argmax(self.interp.cropped(x), size, index_type(x.shape[1]))]

@@ -9,13 +9,15 @@ from ..softmaxwithloss import SoftmaxWithLoss
 
 
 class InterpLoss(InternalLayer):
-    """bottoms: the blob to resize (N, C, H, W), labels (N, 1, h, w) -> the loss, a scalar.
+    """bottoms: the blob to resize (N, C, H, W), labels (N, 1, h, w), and where the Interp has one a
+    blob of the size, whose values do not matter -> the loss, a scalar.
 
     Neither scores nor probabilities are stored, and the gradient is computed along with the loss.
     """
 
     type = 'InterpLoss'
-    bottoms = 2
+    bottoms = 2, 3
+    content_bottoms = 2
     loss = True
     instead = 'Write an Interp and a SoftmaxWithLoss.'
 
@@ -26,10 +28,13 @@ class InterpLoss(InternalLayer):
         self.loss_layer = SoftmaxWithLoss(loss, self.state)
 
     def shape(self, bottoms):
-        return self.loss_layer.shape([*self.interp.shape(bottoms[:1]), bottoms[1]])
+        x, label, *like = bottoms
+        return self.loss_layer.shape([*self.interp.shape([x, *like]), label])
 
     def forward(self, bottoms, params):
-        x, label = bottoms
-        self.shape([x.shape, label.shape])
+        shapes = [bottom.shape for bottom in bottoms]
+        self.shape(shapes)
+        x, label, *_ = bottoms
+        (_, _, *size), = self.interp.shape([shapes[0], *shapes[2:]])
         return [fused_loss(self.loss_layer, lambda labels, **how: ops.interp_softmax_loss(
-            self.interp.cropped(x), labels, **how), x, label, self.interp.shape([x.shape])[0][2:])]
+            self.interp.cropped(x), labels, **how), x, label, size)]
