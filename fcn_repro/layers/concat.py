@@ -47,9 +47,8 @@ class Concat(Layer):
         return [tuple(top)]
 
     def forward(self, bottoms, params):
-        # in one format, which the top then has: our own products take channels-last alone; in
-        # training sums keep their order
-        if self.state.options.gemm and not torch.is_grad_enabled() and any(
+        # in one format, which the top then has: our own products take channels-last alone
+        if self.state.options.gemm and any(
                 x.dim() == 4 and x.is_contiguous(memory_format=LAST) and not x.is_contiguous()
                 for x in bottoms):
             bottoms = [x.contiguous(memory_format=LAST) for x in bottoms]

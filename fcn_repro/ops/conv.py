@@ -159,10 +159,28 @@ def ours(x, weight):
 
 
 def places_of(x, stride):
-    """What a 1x1 convolution of this stride reads, in channels_last."""
+    """What a 1x1 convolution of this stride reads, in channels_last, as its gradient is."""
     if max(stride) == 1:
         return x
+    if torch.is_grad_enabled():
+        return Places.apply(x, stride)
     return x[:, :, ::stride[0], ::stride[1]].contiguous(memory_format=LAST)
+
+
+class Places(torch.autograd.Function):
+    """Every y-th row and x-th column; torch's own gradient of a part is not in channels_last."""
+
+    @staticmethod
+    def forward(ctx, x, stride):
+        ctx.how = x.shape, stride
+        return x[:, :, ::stride[0], ::stride[1]].contiguous(memory_format=LAST)
+
+    @staticmethod
+    def backward(ctx, grad):
+        shape, (y, x) = ctx.how
+        whole = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=LAST).zero_()
+        whole[:, :, ::y, ::x] = grad
+        return whole, None
 
 
 def by_torch(x, weight, bias, stride, pad, dilation, group):

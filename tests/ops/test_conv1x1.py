@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from fcn_repro.layers import ExecutionOptions, RunState
 from fcn_repro.ops import conv as module
 from fcn_repro.ops import conv1x1, conv1x1_ref
-from fcn_repro.ops.conv import Conv2d
+from fcn_repro.ops.conv import Conv2d, places_of
 from fcn_repro.proto import TRAIN
 
 RUN = torch.ops.fcn_repro
@@ -180,3 +180,18 @@ def test_taken_with_autograd(monkeypatch, stride, relu):
     with torch.no_grad():
         taken()(*(t.contiguous(memory_format=LAST) for t in tensors[:2]), None, *how)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize('stride', [(1, 1), (2, 1), (2, 3)])
+def test_places_and_their_gradients(stride):
+    x = example((2, 5, 7, 8), 1)[0].detach().contiguous(memory_format=LAST).requires_grad_()
+    y, wanted = places_of(x, stride), x[:, :, ::stride[0], ::stride[1]]
+    assert torch.equal(y, wanted) and y.is_contiguous(memory_format=LAST)
+    found, = torch.autograd.grad(y.square().sum(), x)
+    assert torch.equal(found, torch.autograd.grad(wanted.square().sum(), x)[0])
+    assert found.is_contiguous(memory_format=LAST)
+    with torch.no_grad():
+        assert torch.equal(places_of(x, stride), wanted)
+    args = x.detach().double().requires_grad_(), stride
+    assert torch.autograd.gradcheck(places_of, args) and torch.autograd.gradgradcheck(
+        lambda x, stride: places_of(x, stride).square(), args)
