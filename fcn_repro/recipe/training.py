@@ -42,11 +42,11 @@ from .options import NONE
 from .provenance import (
     check_parent,
     check_run,
-    classes_of,
     commit,
     identity,
     parentage,
     parentage_now,
+    run_classes,
 )
 from .run_facts import facts_of_run
 from .runs import Run
@@ -291,14 +291,13 @@ def open_folder(run: Run, val: Net, processes: Processes) -> None:
     if processes.first:
         make_folder(run.folder)
         log_to(run.folder / 'train.log')
-        keep_classes(run.folder, class_names(val), colours_of(val))
+        keep_classes(run.folder, class_names(val, run_classes(run, val)), colours_of(val))
 
 
-def class_names(val: Net) -> Sequence[str] | None:
-    """The class names of the data that a val net reads, if it has one for each class; else the
+def class_names(val: Net, count: int) -> Sequence[str] | None:
+    """The class names of the data that a val net reads, if it has one for each of `count`; else the
     labels themselves: what labels images without the data must not take other names."""
     found = next((layer.reader.classes for layer in python_layers_of(val)), None)
-    count = classes_of(val)
     return found if found and len(found) == count else tuple(map(str, range(count)))
 
 
@@ -319,6 +318,9 @@ def score(run: Run, val: Net, weights: Path, processes: Processes) -> None:
     if run.stage.accuracy is not None:
         check_accuracy(val, run.stage.accuracy, weights, run.name, processes)
         return
+    if run.stage.tags:
+        print(tag_scores(val, processes))
+        return
     extra = read_extra(weights)
     found = evaluate_and_report(val, run.folder / 'eval', options.pictures, processes=processes,
                                 weights=weights, provenance=extra)
@@ -330,6 +332,18 @@ def score(run: Run, val: Net, weights: Path, processes: Processes) -> None:
     if run.stage.channels and processes.first:
         channel_pictures(val, run.folder / 'eval' / 'channels.png')
         print(f'all channels: {run.folder}/eval/channels.png')
+
+
+def tag_scores(net: Net, processes: Processes) -> str:
+    """Run the val net of a stage of image tags over all its data: how many of the tags it finds, in
+    words."""
+    with torch.no_grad():
+        found = [(outputs['score'] > 0, outputs['tags'] > 0) for outputs, _ in
+                 test_passes(net, len(data_layer(net)), processes)]
+    score, tags = (torch.stack(each) for each in zip(*found, strict=True))
+    right = (score & tags).sum().item()
+    return (f'tags of held-out images: {100 * (score == tags).float().mean():.1f} % right; '
+            f'{right} of {tags.sum()} classes found, {score.sum() - right} that are not there')
 
 
 def check_accuracy(net: Net, least: float, weights: Path, name: str,
