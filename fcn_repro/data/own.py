@@ -39,8 +39,9 @@ class OwnDataLayer(SegDataLayer):
     does not fill the crop, the rest is void, holds the mean pixel, and is 0 in the mask.
 
     tags (default 0): the number of classes but for the background. The top label then gives way to
-    tags (B, tags), 1 for each class that is anywhere in the image's mask; crops hold whole images,
-    which are made smaller where they would not fit. FcnError for a mask that is void everywhere.
+    tags (B, tags), 1 for each class that is anywhere in the image's mask. Crops hold whole images:
+    scale is then a factor of the size that fits, at most 1. FcnError for a mask that is void
+    everywhere.
 
     Every epoch takes each image once, in a random order. A crop is a function of (seed, k), k the
     number of the consumed sample, so that reading ahead and resuming change nothing.
@@ -96,7 +97,7 @@ class OwnDataLayer(SegDataLayer):
         low, high = self.scale
         factor = math.exp(rng.uniform(math.log(low), math.log(high)))
         if self.tags:
-            factor = min(factor, fitting(whole.label.shape, self.crop))
+            factor = min(1., factor) * fitting(whole.label.shape, self.crop)
         spans = [_span(rng, size, side, factor)
                  for size, side in zip(whole.label.shape, self.crop, strict=True)]
         mirror = self.mirror and rng.random() < 0.5
@@ -148,8 +149,8 @@ def tags_of(label: np.ndarray, count: int) -> np.ndarray:
 
 
 def fitting(size: Sequence[int], crop: Sequence[int]) -> float:
-    """The factor by which an image (height, width) is made smaller to fit into a crop; at most 1.
-    Not quite that of the sides, as they are rounded."""
+    """The factor by which an image (height, width) is made smaller to fit into a crop; at most
+    1."""
     return min(1., *(side / length for length, side in zip(size, crop, strict=True)))
 
 

@@ -7,19 +7,19 @@ from functools import partial
 
 from ...data.image import MEAN
 from ...data.scenes import FOLDER
+from ...predict.localise import MAPS
 from ...proto.netspec import L, NetSpec, P
 from ..stage import Stage
 from .model import Model, Recipe
 from .own import LAPTOP, MSRA, RECOLOUR, body, norm
 from .parts import PARAM, python_data, start
 
-MAPS = 'maps'               # the blob of class maps
 DILATIONS = 1, 3, 6, 9      # MDC's, in cells of the map
 POOLINGS = 3                # of the body: maps of an eighth of the sides
 WIDTH = 96                  # channels of a branch
 WINDOW, RATIO = 3, 0.5      # FickleNet's dropout; measured in docs/own-nets.md
-LARGEST = 224, 288          # pixels of a crop
-CROPS = 6
+LARGEST = 112, 144          # pixels of a crop, which holds a whole image
+CROPS = 12
 
 
 def branch(n: NetSpec, bottom, classes: int, mark: str, **window):
@@ -45,8 +45,7 @@ def fickle(n: NetSpec, bottom, classes: int) -> dict:
     """The map of FickleNet: in each window of the last map values are dropped at random, all but
     those in its middle, and then convolved."""
     n.patches = L.Im2col(bottom, convolution_param={'kernel_size': WINDOW, 'pad': WINDOW // 2})
-    n.drop = L.Dropout(n.patches, in_place=True, dropout_ratio=RATIO,
-                       fcn_repro_param={'window': [WINDOW]})
+    n.drop = L.Dropout(n.patches, dropout_ratio=RATIO, fcn_repro_param={'window': [WINDOW]})
     return {'': branch(n, n.drop, classes, '', kernel_size=1)}
 
 
