@@ -58,6 +58,8 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
                         '`fcn-repro data scribbles --out`.',
     'bad-width': 'Give --width 1 to {most}.',
     'not-of-tags': 'Give --run one of own-tags or own-fickle; `fcn-repro train own-tags` makes it.',
+    'of-tags': 'Make seeds of its class maps with `fcn-repro data localise --run --out`, and train '
+               'on them with `fcn-repro train own-scribbles`.',
     'bad-thresholds': 'Give --foreground and --background from 0 to 1, the first above 0 and not '
                       'below the second.',
     'other-classes': 'Give the folder that the run was trained on, or train one on this folder: '

@@ -30,7 +30,7 @@ from ..proto.prototxt import read_net
 from .finished import FinishedRun
 from .optimisations import Optimisations
 
-FOREGROUND, BACKGROUND = 0.7, 0.3       # measured in docs/own-nets.md
+FOREGROUND, BACKGROUND = 0.75, 0.5      # measured in docs/own-nets.md
 PASSES = 20
 
 

@@ -25,6 +25,7 @@ from fcn_repro.recipe.localising import localise
 from fcn_repro.recipe.models.tags import DILATIONS, crop_of, tagger
 from fcn_repro.recipe.options import Options
 from fcn_repro.recipe.runs import Run
+from fcn_repro.recipe.stages import shipped
 
 WIDTHS = (4, 4, 6, 6, 8)
 HEADS = pytest.mark.parametrize('head', ['dilated', 'fickle'])
@@ -99,10 +100,10 @@ def test_the_body_sees_as_far_as_with_its_poolings():
     assert 'pool3' in layers and not {'pool4', 'pool5'} & set(layers)
     assert [list(layers[name].convolution_param.dilation) for name in ('conv4_3', 'conv5_1')] == [
         [], [2]]
+    other, mine = (Net.read(shipped(name) / 'deploy.prototxt', 'TEST').params
+                   for name in ('own-fcn16s', 'own-tags'))
     shapes = {name: [tuple(blob.data.shape) for blob in blobs]
-              for name, blobs in Net.read('prototxt/own-fcn16s/deploy.prototxt', 'TEST').params.items()
-              if name.startswith('conv')}
-    mine = Net.read('prototxt/own-tags/deploy.prototxt', 'TEST').params
+              for name, blobs in other.items() if name.startswith('conv')}
     assert all([tuple(blob.data.shape) for blob in mine[name]] == each
                for name, each in shapes.items()) and len(shapes) == 13
 
@@ -411,6 +412,22 @@ def test_an_image_without_tags(voc, runs, tmp_path):
     save_palette_png(np.zeros_like(read_label(path)), path)             # 'background where …'
     localise(opened(runs / 'own-tags'), other, out)
     assert (labels(out)['train001'] == 0).all()
+
+
+def test_a_run_of_tags_labels_no_pixels(voc, runs, tmp_path, monkeypatch, capsys):
+    """Named, it is refused with what to do; not named, it is not meant."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(runs, 'runs')
+    picture = voc / 'JPEGImages/val000.jpg'
+    for words in (f'infer {picture} --run own-tags', f'infer {picture} --run own-fickle --heatmap',
+                  'eval --run own-tags'):
+        status, _, err = call(words, capsys)
+        assert status == 1 and '`fcn-repro data localise --run --out`' in err, err
+    status, out, err = call(f'infer {picture}', capsys)
+    assert status == 0 and 'runs/own-distilled-alone: the only finished run' in out, (out, err)
+    shutil.rmtree('runs/own-distilled-alone')
+    status, _, err = call(f'infer {picture} --heatmap', capsys)
+    assert status == 1 and 'no finished run of a classifier' in err
 
 
 def test_the_remedies_of_the_command(voc, runs, tmp_path, monkeypatch, capsys):
