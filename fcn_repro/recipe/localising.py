@@ -122,7 +122,8 @@ def localiser_of(run: FinishedRun, passes: int | None, maps: str, seed: int,
     train = run.prototxt / 'train.prototxt'
     with located(train):
         largest = checked_crop(data_params(train)[1].get('crop'))
-    return Localiser(place(net, device, **optimisations.placed), maps, run.mean, largest)
+    place(net, device, precision='fp32', **optimisations.placed)
+    return Localiser(net, maps, run.mean, largest)
 
 
 def check_classes(run: FinishedRun, folder: Path, count: int) -> None:
