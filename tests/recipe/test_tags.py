@@ -21,7 +21,7 @@ from fcn_repro.predict.localise import Localiser, normalised, seeds, windowed, w
 from fcn_repro.proto.netspec import net_text
 from fcn_repro.proto.prototxt import parse_net, read_net
 from fcn_repro.recipe.finished import opened
-from fcn_repro.recipe.localising import localise
+from fcn_repro.recipe.localising import Seeds, localise
 from fcn_repro.recipe.models.tags import DILATIONS, crop_of, tagger
 from fcn_repro.recipe.options import Options
 from fcn_repro.recipe.runs import Run
@@ -348,6 +348,45 @@ def test_a_run_is_resumed_examined_and_has_the_names_of_its_classes(voc, runs, t
     assert 'tags of held-out images: ' in capsys.readouterr().out
     main(['doctor', str(folder), '--iterations', '1'])
     assert 'no faults' in capsys.readouterr().out
+
+
+def test_seeds_are_those_of_the_seed(voc, runs, tmp_path):
+    """Images are localised in threads, in no order."""
+    made = {}
+    for name, options in (('one', {'seed': 4}), ('same', {'seed': 4}), ('other', {'seed': 5}),
+                          ('more', {'seed': 4, 'passes': 40})):
+        localise(opened(runs / 'own-fickle'), voc, tmp_path / name, **options)
+        made[name] = np.stack(list(labels(tmp_path / name).values()))
+    assert np.array_equal(made['one'], made['same'])
+    assert not np.array_equal(made['one'], made['other'])
+    assert not np.array_equal(made['one'], made['more'])
+
+
+def test_a_mask_may_stand_for_tags(voc, runs, tmp_path, monkeypatch):
+    """One pixel of each class, wherever it is, and void: the seeds are those of the whole mask."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(voc, 'tagged')
+    for id_, label in labels(voc).items():
+        stand = np.full_like(label, VOID)
+        present = np.setdiff1d(np.unique(label), VOID)
+        stand[0, :len(present)] = present
+        save_palette_png(stand, tmp_path / f'tagged/SegmentationClass/{id_}.png')
+    for name, folder in ('whole', voc), ('standing', tmp_path / 'tagged'):
+        localise(opened(runs / 'own-tags'), folder, tmp_path / name)
+    found = labels(tmp_path / 'standing')
+    assert all(np.array_equal(label, found[id_])
+               for id_, label in labels(tmp_path / 'whole').items())
+    main(['train', 'own-tags', '--voc', 'tagged', '--iterations', '1', '--workers', '1'])
+
+
+def test_what_is_said_of_the_seeds():
+    """Rows are the mask, columns the seeds and, last, none."""
+    made = Seeds(None, np.array([[6, 2, 2], [1, 3, 0]]))
+    np.testing.assert_allclose(made.precision, [6 / 7, 3 / 5])
+    np.testing.assert_allclose(made.recall, [6 / 10, 3 / 4])
+    assert made.mean_iu == pytest.approx((6 / 11 + 3 / 6) / 2) and made.without == []
+    empty = Seeds(None, np.array([[6, 0, 2], [4, 0, 0]]))
+    assert np.isnan(empty.precision[1]) and empty.recall[1] == 0 and empty.without == [1]
 
 
 def refused(run, voc, out, **options):
