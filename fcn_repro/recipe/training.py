@@ -24,6 +24,7 @@ from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report
 from ..predict.labels import data_layer, data_params, python_layers_of, val_file
 from ..predict.sources import TABLE_3
+from ..predict.val import tag_line
 from ..proto.dialects import find_dialect
 from ..report.curves import FILE as CURVES
 from ..report.curves import METRICS, complete_curves
@@ -319,7 +320,7 @@ def score(run: Run, val: Net, weights: Path, processes: Processes) -> None:
         check_accuracy(val, run.stage.accuracy, weights, run.name, processes)
         return
     if run.stage.tags:
-        print(tag_scores(val, processes))
+        print(tag_line(val, processes))
         return
     extra = read_extra(weights)
     found = evaluate_and_report(val, run.folder / 'eval', options.pictures, processes=processes,
@@ -332,18 +333,6 @@ def score(run: Run, val: Net, weights: Path, processes: Processes) -> None:
     if run.stage.channels and processes.first:
         channel_pictures(val, run.folder / 'eval' / 'channels.png')
         print(f'all channels: {run.folder}/eval/channels.png')
-
-
-def tag_scores(net: Net, processes: Processes) -> str:
-    """Run the val net of a stage of image tags over all its data: how many of the tags it finds, in
-    words."""
-    with torch.no_grad():
-        found = [(outputs['score'] > 0, outputs['tags'] > 0) for outputs, _ in
-                 test_passes(net, len(data_layer(net)), processes)]
-    score, tags = (torch.stack(each) for each in zip(*found, strict=True))
-    right = (score & tags).sum().item()
-    return (f'tags of held-out images: {100 * (score == tags).float().mean():.1f} % right; '
-            f'{right} of {tags.sum()} classes found, {score.sum() - right} that are not there')
 
 
 def check_accuracy(net: Net, least: float, weights: Path, name: str,

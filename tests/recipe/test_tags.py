@@ -18,6 +18,7 @@ from fcn_repro.errors import FcnError
 from fcn_repro.net import Net
 from fcn_repro.passes import DEFAULT
 from fcn_repro.predict.localise import Localiser, normalised, seeds, windowed, with_passes
+from fcn_repro.predict.val import tag_line
 from fcn_repro.proto.netspec import net_text
 from fcn_repro.proto.prototxt import parse_net, read_net
 from fcn_repro.recipe.finished import opened
@@ -284,6 +285,23 @@ def test_a_run_writes_nets_for_the_classes_of_the_folder(voc, tmp_path):
     net.forward()
     net.backward()
     assert net.params['conv1_1'][0].diff.abs().sum() > 0
+
+
+def test_the_tags_that_are_told_are_counted(voc, runs):
+    """Against a loop over the val images, each once, of a net whose scores are its biases."""
+    net = Net.read(runs / 'own-tags/net/val.prototxt', 'TEST')
+    for name, blobs in net.params.items():
+        if name.startswith('maps'):
+            blobs[0].data.zero_()
+            blobs[1].data.copy_(torch.tensor([1., -1., 1.]))
+    present = [set(np.unique(label)) - {0, VOID} for label in labels(voc, 'val').values()]
+    right = sum(len({1, 3} & each) for each in present)
+    wrong = sum(len({1, 3} - each) for each in present)
+    every = sum(map(len, present))
+    share = 1 - (every - right + wrong) / (3 * len(present))
+    for _ in range(2):
+        assert tag_line(net) == (f'tags of held-out images: {100 * share:.1f} % right; {right} of '
+                                 f'{every} classes found, {wrong} that are not there')
 
 
 def test_crops_of_tags_have_the_shape_of_the_images():
