@@ -4,6 +4,7 @@
     fcn-repro data convert photos/ --masks rgb --out voc/ --split 0.8
     fcn-repro data check voc/
     fcn-repro data scribbles voc/ --out scribbles/
+    fcn-repro data localise voc/ --run runs/own-tags --out seeds/
     fcn-repro data hha nyud/
     fcn-repro data list
     fcn-repro data fetch voc2011
@@ -13,9 +14,9 @@ masks/ with files of the same names, photo.jpg beside photo.png or photo_mask.pn
 around or inside either, JSON files of labelme or COCO, Cityscapes' two folders. It prints all
 faults by kind, what is in the folder, and the next command; the exit status is 1 where training
 would fail. `convert` writes a folder in VOC's layout, whole or not at all. `scribbles` makes
-scribbles of the train masks of such a folder. `hha` makes the HHA images of a folder in NYUDv2's
-layout from its depth images. `list` has the data sets and weights of the papers, and where they are
-published; `fetch` fetches one by its name.
+scribbles of the train masks of such a folder, `localise` seeds from image tags. `hha` makes the HHA
+images of a folder in NYUDv2's layout from its depth images. `list` has the data sets and weights of
+the papers, and where they are published; `fetch` fetches one by its name.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from ..data.convert.masks import OTHER
 from ..data.examine import Fault
 from ..data.findings import SHOWN, Findings, by_kind, headed
 from ..data.image import VOID
-from . import data_fetch, data_hha, data_scribbles
+from . import data_fetch, data_hha, data_localise, data_scribbles
 from .arguments import add_max_pixels, finite
 from .reporting import remedy
 
@@ -72,6 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Convert images and masks into a folder in VOC's layout, whole or not at all."))
     data_scribbles.add_arguments(commands.add_parser(
         'scribbles', help='scribbles of masks', description=data_scribbles.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter))
+    data_localise.add_arguments(commands.add_parser(
+        'localise', help='seeds from image tags', description=data_localise.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter))
     data_hha.add_arguments(commands.add_parser('hha', help='HHA images from depth',
                                                description=data_hha.__doc__))
@@ -114,7 +118,7 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """1 where training would fail, or where something was left out."""
     return {'check': run_check, 'convert': run_convert, 'scribbles': data_scribbles.run,
-            'hha': data_hha.run, 'list': data_fetch.run_list,
+            'localise': data_localise.run, 'hha': data_hha.run, 'list': data_fetch.run_list,
             'fetch': data_fetch.run_fetch}[args.action](args)
 
 

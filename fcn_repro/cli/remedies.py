@@ -57,6 +57,13 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'data-whole-masks': 'Train with `fcn-repro train own`; or make scribbles of them with '
                         '`fcn-repro data scribbles --out`.',
     'bad-width': 'Give --width 1 to {most}.',
+    'not-of-tags': 'Give --run one of own-tags or own-fickle; `fcn-repro train own-tags` makes it.',
+    'of-tags': 'Make seeds of its class maps with `fcn-repro data localise --run --out`, and train '
+               'on them with `fcn-repro train own-scribbles`.',
+    'bad-thresholds': 'Give --foreground and --background from 0 to 1, the first above 0 and not '
+                      'below the second.',
+    'other-classes': 'Give the folder that the run was trained on, or train one on this folder: '
+                     '`fcn-repro train {stage} --voc {folder}`.',
     'data-ids': 'Give --classes {classes}, or correct the ids; 255 is void.',
     'data-fewer': 'Give --classes {classes}.',
     'no-data-set': 'Give {layout} (relative paths start at {here}); `fcn-repro data list` says '

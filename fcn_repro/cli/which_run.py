@@ -46,10 +46,20 @@ def run_meant(args: argparse.Namespace, images: Sequence[Path],
     """The run that --run names, or that --weights lie in; where none is named, that of choose_run
     for these images, or this folder of data; prints which it is, and why."""
     if args.run or args.weights:
-        return opened(args.run or Path(args.weights).parent, args.runs)
+        run = opened(args.run or Path(args.weights).parent, args.runs)
+        check_pixels(run)
+        return run
     choice = choose_run(images, args.runs, classifier)
     print(f'{choice.run.folder}: {choice.why}')
     return choice.run
+
+
+def check_pixels(run: FinishedRun) -> None:
+    """FcnError for a run of image tags, whose net labels no pixels and no single thing."""
+    if run.stage is not None and run.stage.tags:
+        raise FcnError(f'the run is of {run.stage_name}, which tells the tags of an image',
+                       file=str(run.folder), code='of-tags',
+                       do='Make seeds of its class maps, and train own-scribbles on them.')
 
 
 def results_of(kind: str, weights: str | Path, runs: str | Path) -> Path:

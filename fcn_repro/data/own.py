@@ -3,7 +3,7 @@ VOC's."""
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,11 +13,12 @@ from fcn_repro.data.image import VOID
 from fcn_repro.data.layer import SegDataLayer
 from fcn_repro.data.reader import Sample
 from fcn_repro.data.voc import VocFolder
-from fcn_repro.errors import FcnError, short
+from fcn_repro.errors import FcnError, located, short
 
 MOST_SIDE = 8192        # pixels of a crop's side
 MOST_SCALE = 16.0
-MASK = 'mask'           # the third top, and its name in Sample.more
+# Tops beside data and label, and their names in Sample.more
+MASK, TAGS = 'mask', 'tags'
 
 
 @functools.lru_cache(maxsize=8)
@@ -37,6 +38,11 @@ class OwnDataLayer(SegDataLayer):
     where the crop holds the image; the rest as in SegDataLayer. Where an image, resized and turned,
     does not fill the crop, the rest is void, holds the mean pixel, and is 0 in the mask.
 
+    tags (default 0): the number of classes but for the background. The top label then gives way to
+    tags (B, tags), 1 for each class that is anywhere in the image's mask. Crops hold whole images:
+    scale is then a factor of the size that fits, at most 1. FcnError for a mask that is void
+    everywhere.
+
     Every epoch takes each image once, in a random order. A crop is a function of (seed, k), k the
     number of the consumed sample, so that reading ahead and resuming change nothing.
     """
@@ -44,7 +50,8 @@ class OwnDataLayer(SegDataLayer):
     module = 'own_layers'
     folder_keys, optional = ('voc_dir',), ()
     options: ClassVar = {'voc': 'voc_dir', 'classes': 'classes'}
-    settings: ClassVar[tuple[str, ...]] = ('crop', 'scale', 'mirror', 'recolour', 'rotate', 'mask')
+    settings: ClassVar[tuple[str, ...]] = ('crop', 'scale', 'mirror', 'recolour', 'rotate', 'mask',
+                                           'tags')
     in_order, one_size = None, False
 
     def __init__(self, params: Mapping[str, Any]):
@@ -54,18 +61,24 @@ class OwnDataLayer(SegDataLayer):
         self.mirror = bool(params.get('mirror', False))
         self.recolour = checked_fraction(params.get('recolour', 0))
         self.rotate = checked_angle(params.get('rotate', 0))
-        self.masked = bool(params.get('mask', False))
-        if self.masked:
-            self.tops, self.top_names = 3, (*self.top_names, MASK)
+        self.masked, self.tags = bool(params.get('mask', False)), checked_tags(params)
+        self.top_names = ('data', TAGS if self.tags else 'label', *[MASK] * self.masked)
+        self.tops = len(self.top_names)
 
     @classmethod
     def assumed_shapes(cls, params: Mapping[str, Any],
                        size: tuple[int, int] | None) -> list[tuple[int, ...]] | None:
         shapes = super().assumed_shapes(params, size)
-        return shapes and shapes + shapes[1:] * bool(params.get('mask', False))
+        if shapes is None:
+            return None
+        data, label = shapes
+        tags = checked_tags(params)
+        return [data, (data[0], tags) if tags else label, *[label] * bool(params.get('mask'))]
 
     def open(self, params: Mapping[str, Any]) -> VocFolder:
-        return VocFolder(params['voc_dir'], params['split'], None, params.get('classes'))
+        tags = checked_tags(params)
+        return VocFolder(params['voc_dir'], params['split'], None,
+                         tags + 1 if tags else params.get('classes'))
 
     def sample(self, k: int) -> Sample:
         """The crop of the k-th consumed sample."""
@@ -83,6 +96,8 @@ class OwnDataLayer(SegDataLayer):
         """A random crop of a sample, of the layer's size."""
         low, high = self.scale
         factor = math.exp(rng.uniform(math.log(low), math.log(high)))
+        if self.tags:
+            factor = min(1., factor) * fitting(whole.label.shape, self.crop)
         spans = [_span(rng, size, side, factor)
                  for size, side in zip(whole.label.shape, self.crop, strict=True)]
         mirror = self.mirror and rng.random() < 0.5
@@ -112,7 +127,31 @@ class OwnDataLayer(SegDataLayer):
             image[part] = rotated_colours(image[part], rng)
         image, label, *masks = (np.ascontiguousarray(canvas[:, ::-1] if mirror else canvas)
                                 for canvas, *_ in planes)
-        return Sample(whole.id, image, label, dict(zip((MASK,), masks, strict=False)))
+        more = dict(zip((MASK,), masks, strict=False))
+        if self.tags:
+            with located(self.reader.label_file(whole.id)):
+                more[TAGS] = tags_of(whole.label, self.tags)
+        return Sample(whole.id, image, label, more)
+
+    def top(self, sample: Sample, name: str) -> np.ndarray:
+        """A top of one sample: (C, H, W) float32, tags (tags,)."""
+        return sample.more[TAGS].astype(np.float32) if name == TAGS else super().top(sample, name)
+
+
+def tags_of(label: np.ndarray, count: int) -> np.ndarray:
+    """Which of the classes 1 to `count` are in a mask (H, W): (count,) bool. FcnError for a mask
+    that is void everywhere, which does not tell."""
+    if (label == VOID).all():
+        raise FcnError('all of the mask is 255, void: it has no tags',
+                       do='Label something in it, background where there is nothing else, or '
+                          'remove its id from the list of the split.')
+    return np.isin(np.arange(1, count + 1), label)
+
+
+def fitting(size: Sequence[int], crop: Sequence[int]) -> float:
+    """The factor by which an image (height, width) is made smaller to fit into a crop; at most
+    1."""
+    return min(1., *(side / length for length, side in zip(size, crop, strict=True)))
 
 
 def rotated_colours(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -156,6 +195,20 @@ def checked_crop(crop: Any) -> tuple[int, int]:
         raise FcnError(f'crop is {short(repr(crop), 80)}, not a height and a width of 1 to '
                        f'{MOST_SIDE}', type='OwnDataLayer', do='Give (224, 288), for example.')
     return crop[0], crop[1]
+
+
+def checked_tags(params: Mapping[str, Any]) -> int:
+    """The number of tags, 0 for none. FcnError unless it is one, and for tags of images that are
+    turned, which the crop does not hold whole."""
+    tags = params.get('tags', 0)
+    if type(tags) is not int or not 0 <= tags < VOID:
+        raise FcnError(f'tags is {short(repr(tags), 80)}, not a number of classes from 0 to '
+                       f'{VOID - 1}', type='OwnDataLayer',
+                       do='Give the number of classes without the background.')
+    if tags and params.get('rotate'):
+        raise FcnError('tags with rotate: crops do not hold all of an image that is turned',
+                       type='OwnDataLayer', do='Leave out one of them.')
+    return tags
 
 
 def checked_scale(scale: Any) -> tuple[float, float]:

@@ -4,7 +4,6 @@ They stand in for those that people draw (ScribbleSup, Lin et al. 2016), so that
 scribbles can be tried, and measured beside learning from the masks.
 """
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,15 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fcn_repro.data.colours import FILE, as_text
-from fcn_repro.data.examine import in_threads
 from fcn_repro.data.image import VOID
 from fcn_repro.data.reader import Reader
-from fcn_repro.data.scenes import FOLDER, make_folder, read_stamp, write_label
+from fcn_repro.data.relabelled import relabel_folder, write_relabelled
+from fcn_repro.data.scenes import FOLDER, make_folder, read_stamp
 from fcn_repro.data.voc import VocFolder
-from fcn_repro.data.whole import whole_folder
-from fcn_repro.errors import FcnError
-from fcn_repro.paths import as_path
+from fcn_repro.errors import FcnError, located
 
 WIDTH, WIDEST = 3, 255                      # of a stroke, in pixels
 SCENES = FOLDER.parent / 'scribbles'        # scribbles of the generated scenes, by default
@@ -127,17 +123,8 @@ def scribble_folder(voc_dir: str | Path, out: str | Path, width: int = WIDTH,
     something, splits that share an image, and a mask of train that is void everywhere.
     """
     check_numbers(width, seed)
-    root = as_path(voc_dir, 'the folder of the data set', 'Give its path.')
-    target = as_path(out, 'the folder to write', 'Give its path.')
-    readers = {split: VocFolder(root, split) for split in ('train', 'val')}
-    if shared := sorted(set(readers['train'].ids) & set(readers['val'].ids)):
-        raise FcnError(f"{len(shared)} ids are in train and val, such as '{shared[0]}': its mask "
-                       'cannot be both whole and scribbles', file=readers['val'].split_file,
-                       do='Remove them from one of the two lists.')
-    with whole_folder(target, root) as part:
-        strokes, labelled = write_scribbles(part, readers, width, seed)
-    return Scribbled(target, {split: len(reader) for split, reader in readers.items()}, strokes,
-                     labelled)
+    made = relabel_folder(voc_dir, out, partial(drawn, width, seed), 'scribbles')
+    return Scribbled(made.folder, made.images, made.total, made.labelled)
 
 
 def check_numbers(width: int, seed: int) -> None:
@@ -150,44 +137,11 @@ def check_numbers(width: int, seed: int) -> None:
                        do='Give seed of at least 0.')
 
 
-def write_scribbles(part: Path, readers: Mapping[str, Reader], width: int,
-                    seed: int) -> tuple[int, float]:
-    """Write the splits of these readers into an empty folder, train as scribbles; the number of
-    strokes, and the share of the train pixels that they cover."""
-    for name in ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'):
-        (part / name).mkdir(parents=True)
-    found: list[tuple[int, int, int]] = []
-    for split, reader in readers.items():
-        (part / reader.splits.format(split)).write_text(''.join(f'{id_}\n' for id_ in reader.ids))
-        found += in_threads(partial(write_sample, part, reader, width if split == 'train' else 0,
-                                    seed), range(len(reader)), split)
-    names, colours = readers['train'].classes, readers['train'].colours
-    if names:
-        (part / 'classes.txt').write_text(''.join(f'{name}\n' for name in names))
-        (part / FILE).write_text(as_text(colours, names))
-    strokes, labelled, pixels = (sum(each) for each in zip(*found, strict=True))
-    return strokes, labelled / pixels
-
-
-def write_sample(part: Path, reader: Reader, width: int, seed: int, i: int) -> tuple[int, int, int]:
-    """Write the i-th image of a split and its scribbles, or with width 0 its mask; of scribbles the
-    number of strokes, of pixels that they cover, and of all."""
+def drawn(width: int, seed: int, reader: Reader, i: int) -> tuple[np.ndarray, int]:
+    """The scribbles of the i-th mask of a split, and the number of strokes."""
     id_ = reader.ids[i]
-    source, label = reader.image_file(id_), reader.label(i)
-    for path in (part / 'JPEGImages' / f'{id_}{source.suffix}',
-                 part / reader.labels.format(id_)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, part / 'JPEGImages' / f'{id_}{source.suffix}')
-    counts = 0, 0, 0
-    if width:
-        rng = np.random.default_rng((seed, *id_.encode()))
-        try:
-            label, strokes = scribbled(label, width, rng)
-        except FcnError as error:
-            raise error.at(file=reader.label_file(id_)) from None
-        counts = strokes, int((label != VOID).sum()), label.size
-    write_label(part / reader.labels.format(id_), label, reader.colours)
-    return counts
+    with located(reader.label_file(id_)):
+        return scribbled(reader.label(i), width, np.random.default_rng((seed, *id_.encode())))
 
 
 def make_scribbled_scenes(folder: Path = SCENES) -> None:
@@ -196,5 +150,5 @@ def make_scribbled_scenes(folder: Path = SCENES) -> None:
     stamp = {'scribbles': VERSION, 'width': WIDTH, 'seed': 0, 'of': read_stamp(FOLDER)}
 
     def write(part: Path) -> None:
-        write_scribbles(part, readers, WIDTH, 0)
+        write_relabelled(part, readers, partial(drawn, WIDTH, 0))
     make_folder(folder, stamp, write)

@@ -1,10 +1,15 @@
-"""The scores of a val set between two iterations of training."""
+"""The scores of a val set between two iterations of training, and those of image tags after it."""
 
 import logging
 
+import numpy as np
+import torch
+
+from ..data.order import Share
 from ..distributed import ALONE, Processes
 from ..net.net import Net
 from .heads import find_heads
+from .labels import data_layer
 from .metrics import Confusion, Metrics
 from .sources import checked, val_sources
 
@@ -39,3 +44,21 @@ def val_line(m: Metrics, iteration: int) -> str:
     return (f'val at iteration {iteration}: pixel acc. {100 * m.pixel_accuracy:.1f}, mean acc. '
             f'{100 * m.mean_accuracy:.1f}, mean IU {100 * m.mean_iu:.1f}, f.w. IU '
             f'{100 * m.fw_iu:.1f}')
+
+
+def tag_line(net: Net, processes: Processes = ALONE) -> str:
+    """Run a val net of image tags, with the blobs score and tags (1,C), over all its images; a line
+    for the screen: how many tags it tells, a class being there where its score is above 0."""
+    count = len(data_layer(net))
+    net.state.share = Share(processes.rank, processes.size, processes.size)
+    found = np.zeros(4, np.int64)
+    with torch.inference_mode():
+        for k in processes.share(count):
+            net.seek(k)
+            outputs = net.forward()
+            score, tags = (outputs[name].flatten().cpu().numpy() > 0 for name in ('score', 'tags'))
+            found += np.array([tags.size, tags.sum(), (score & tags).sum(), (score & ~tags).sum()])
+    every, present, right, wrong = processes.add(found)
+    share = 1 - (present - right + wrong) / every
+    return (f'tags of held-out images: {100 * share:.1f} % right; {right} of {present} classes '
+            f'found, {wrong} that are not there')

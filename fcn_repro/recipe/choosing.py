@@ -23,13 +23,13 @@ def choose_run(images: Sequence[Path] = (), runs: str | PathLike[str] = 'runs',
                classifier: bool = False) -> Choice:
     """The finished run that is meant for these images, where none is named: of those whose data
     folder holds all of the images, or of all runs where there is none, the newest, by the time of
-    its weights. classifier: of a classifier, else of a segmentation net.
+    its weights. classifier: of a classifier, else of a segmentation net; never of image tags.
 
     FcnError where no such run is finished; it lists those that are not, and those that cannot be
     read."""
     found, broken = readable(runs)
     fitting = [run for run in found if (run.stage is not None and run.stage.classifier)
-               == classifier]
+               == classifier and not (run.stage is not None and run.stage.tags)]
     finished = sorted((run for run in fitting if run.finished), key=age, reverse=True)
     if not finished and fitting:
         last = max(fitting, key=age)

@@ -45,8 +45,14 @@ def identity(run: Run, prototxt: Path, val: Net) -> dict[str, Any]:
     solver = run.written_solver(prototxt)
     net = train_net(solver, run.search(prototxt)(solver.file))
     seed = options.seed if options.seed is not None else max(int(solver.message.random_seed), 0)
-    return {'stage': run.name, 'classes': options.classes or classes_of(val), 'seed': seed,
+    return {'stage': run.name, 'classes': options.classes or run_classes(run, val), 'seed': seed,
             'data': data_hash(net, options.overrides), 'recipe': run.recipe}
+
+
+def run_classes(run: Run, val: Net) -> int:
+    """The number of classes of a run with this val net; of one of image tags with the background,
+    which is no tag."""
+    return val.shapes[val.graph.last('score')][1] + 1 if run.stage.tags else classes_of(val)
 
 
 def data_hash(net, overrides: dict[str, dict]) -> str:

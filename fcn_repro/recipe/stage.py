@@ -42,7 +42,8 @@ class Stage:
     takes: the options that Options has for data, class_weights, recolour, rotate and what a teacher
     needs, of which it accepts these.
     scenes: it is trained on the generated digit scenes unless a VOC folder is given; scribbles: its
-    train labels are scribbles, of these scenes too. miniature: the kind of data.miniatures that it
+    train labels are scribbles, of these scenes too. tags: it is a classifier of image tags.
+    miniature: the kind of data.miniatures that it
     is trained on.
     counts_classes: without `classes` its nets get as many as the folder has; those of other stages
     have their own number.
@@ -67,10 +68,11 @@ class Stage:
     takes: tuple[str, ...] = ()
     scenes: bool = False
     scribbles: bool = False
+    tags: bool = False
     miniature: str = ''
     counts_classes: bool = False
 
     @property
     def classifier(self) -> bool:
-        """Whether it is a classifier, which has data of its own."""
-        return self.accuracy is not None
+        """Whether it is a classifier of images, not a segmentation net."""
+        return self.accuracy is not None or self.tags

@@ -24,6 +24,7 @@ from ..predict.channels import channel_pictures
 from ..predict.evaluation import evaluate_and_report
 from ..predict.labels import data_layer, data_params, python_layers_of, val_file
 from ..predict.sources import TABLE_3
+from ..predict.val import tag_line
 from ..proto.dialects import find_dialect
 from ..report.curves import FILE as CURVES
 from ..report.curves import METRICS, complete_curves
@@ -42,11 +43,11 @@ from .options import NONE
 from .provenance import (
     check_parent,
     check_run,
-    classes_of,
     commit,
     identity,
     parentage,
     parentage_now,
+    run_classes,
 )
 from .run_facts import facts_of_run
 from .runs import Run
@@ -291,14 +292,13 @@ def open_folder(run: Run, val: Net, processes: Processes) -> None:
     if processes.first:
         make_folder(run.folder)
         log_to(run.folder / 'train.log')
-        keep_classes(run.folder, class_names(val), colours_of(val))
+        keep_classes(run.folder, class_names(val, run_classes(run, val)), colours_of(val))
 
 
-def class_names(val: Net) -> Sequence[str] | None:
-    """The class names of the data that a val net reads, if it has one for each class; else the
+def class_names(val: Net, count: int) -> Sequence[str] | None:
+    """The class names of the data that a val net reads, if it has one for each of `count`; else the
     labels themselves: what labels images without the data must not take other names."""
     found = next((layer.reader.classes for layer in python_layers_of(val)), None)
-    count = classes_of(val)
     return found if found and len(found) == count else tuple(map(str, range(count)))
 
 
@@ -318,6 +318,9 @@ def score(run: Run, val: Net, weights: Path, processes: Processes) -> None:
           **Optimisations(options.no_opt).placed)
     if run.stage.accuracy is not None:
         check_accuracy(val, run.stage.accuracy, weights, run.name, processes)
+        return
+    if run.stage.tags:
+        print(tag_line(val, processes))
         return
     extra = read_extra(weights)
     found = evaluate_and_report(val, run.folder / 'eval', options.pictures, processes=processes,

@@ -193,3 +193,52 @@ def test_median_frequency():
     weights = median_frequency(Pixels(np.array([500, 40, 10, 0]), np.array([1000, 200, 100, 0])))
     np.testing.assert_allclose(weights, [0.4, 1, 2, 1])
     np.testing.assert_array_equal(median_frequency(Pixels(np.zeros(2), np.zeros(2))), 1)
+
+
+# ---- image tags ----------------------------------------------------------------------------------
+
+def test_tags_take_the_place_of_labels(voc):
+    found = layer(voc, tags=4, batch_size=3, scale=(0.5, 1))
+    assert found.tops == 2 and found.top_names == ('data', 'tags')
+    data, tags = found.batch(2)
+    assert data.shape == (3, 3, 24, 28) and tags.shape == (3, 4) and tags.dtype == np.float32
+    assert (tags == [1, 0, 0, 0]).all()             # class 1 in all, the background is no tag
+    assert OwnDataLayer.assumed_shapes({'batch_size': 3, 'tags': 4}, (24, 28)) == [
+        (3, 3, 24, 28), (3, 4)]
+    assert layer(voc, tags=4, mask=True).top_names == ('data', 'tags', 'mask')
+
+
+@pytest.mark.parametrize('scale', [(1, 1), (0.5, 2), (0.25, 0.25)])
+def test_crops_with_tags_hold_the_whole_image(voc, scale):
+    """The largest size that fits, times a factor of at most 1: nothing of an image is cut off."""
+    for k in range(8):
+        sample = layer(voc, tags=4, scale=scale, mask=True).sample(k)
+        rows, columns = np.nonzero(sample.more['mask'])
+        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+        whole = SIZES[int(sample.id[1])]
+        least, most = ((min(1, factor) * min(1, 24 / whole[0], 28 / whole[1])) for factor in scale)
+        assert least * whole[0] - 1 <= height <= most * whole[0] + 1
+        assert height / width == pytest.approx(whole[0] / whole[1], rel=0.2)
+        assert sample.more['tags'].tolist() == [True, False, False, False]
+
+
+def test_tags_that_make_no_sense(voc, tmp_path):
+    for params, words in (({'tags': -1}, 'tags is -1'), ({'tags': 255}, 'tags is 255'),
+                          ({'tags': True}, 'tags is True'),
+                          ({'tags': 3, 'rotate': 10}, 'tags with rotate')):
+        with pytest.raises(FcnError, match=words) as caught:
+            layer(voc, **params)
+        assert caught.value.do
+    layer(voc, tags=3, rotate=0)                    # 'Leave out one of them.'
+    for part in 'JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation':
+        (tmp_path / part).mkdir(parents=True)
+    Image.new('RGB', (9, 9)).save(tmp_path / 'JPEGImages/a.jpg')
+    write_split(tmp_path, 'train', ['a'])
+    path = tmp_path / 'SegmentationClass/a.png'
+    for value, words in (255, 'it has no tags'), (5, '5'):
+        save_palette_png(np.full((9, 9), value, np.uint8), path)
+        with pytest.raises(FcnError, match=words) as caught:
+            layer(tmp_path, tags=4).sample(0)
+        assert caught.value.file == path and caught.value.do
+    save_palette_png(np.zeros((9, 9), np.uint8), path)          # 'background where …'
+    assert not layer(tmp_path, tags=4).sample(0).more['tags'].any()

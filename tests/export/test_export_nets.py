@@ -47,9 +47,10 @@ SIZES = [
 # Nets with a layer that has no form, its type and why; in Caffe's files they are like all others
 BATCH = 'BN', 'it normalises by the statistics of its batch'     # exported as folded() makes them
 CRF = 'MultiStageMeanfield', 'this type'                         # it filters in a lattice
-REFUSED = {'(mini-)?(segnet|enet)': BATCH, 'crfrnn': CRF}
+PATCHES = 'Im2col', 'this type'
+REFUSED = {'(mini-)?(segnet|enet)': BATCH, 'crfrnn': CRF, 'own-fickle': PATCHES}
 # torch.export may take how maps of the own size fit, or a global pooling's window, for a condition
-GUARDED = '(fastfcn-.*)?deeplab|lednet|bisenet|dupsampling|dfanet'
+GUARDED = 'own-tags|(fastfcn-.*)?deeplab|lednet|bisenet|dupsampling|dfanet'
 PAR = 'spatial.par', 'bilateral.par'        # that crfrnn-voc reads where the command runs
 # seconds, each
 SLOW = re.compile('pspnet101|pspnet50|icnet-city|fastfcn-resnet|resnet101$|resnet152|xception65|'
@@ -84,7 +85,7 @@ def marked(names):
 NETS = of_each_kind()
 
 
-@pytest.fixture(scope='module', params=marked(n for n in NETS if refusal(n) != CRF))
+@pytest.fixture(scope='module', params=marked(n for n in NETS if refusal(n) not in (CRF, PATCHES)))
 def net(request):
     return filled(narrow(folded(text_of(request.param))))
 

@@ -22,6 +22,7 @@ RESNETS = {50: 53, 101: 104, 152: 155}       # their convolutions
 SITES = {
     **dict.fromkeys(('own-fcn16s', 'own-full-fcn16s', 'own-distilled', 'own-scribbles',
                      'own-convcrf', 'own-classifier'), 13),
+    'own-tags': 17, 'own-fickle': 14,               # four branches, one
     # three scales
     'deeplab-v2-resnet101': 3 * RESNETS[101], 'deeplab-v2-resnet101-single': RESNETS[101],
     'deeplab-v2-mini': 3 * 26, 'deeplab-v2-single-mini': 26,

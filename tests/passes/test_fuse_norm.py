@@ -16,7 +16,7 @@ from fcn_repro.recipe.models import MODELS
 PROTOTXT = Path(__file__).parents[2] / 'prototxt'
 SITES = {**dict.fromkeys(('own-fcn16s', 'own-full-fcn16s', 'own-distilled', 'own-scribbles',
                           'own-convcrf'), 18),
-         'own-classifier': 13,                                               # all others: 0
+         'own-tags': 17, 'own-fickle': 14, 'own-classifier': 13,             # all others: 0
          'refinenet-resnet50': 53, 'refinenet-resnet101': 104, 'refinenet-resnet152': 155,
          'refinenet-resnet50-single': 53, 'refinenet-resnet50-2cascade': 53,
          'refinenet-resnet50-2scales': 106, 'refinenet-mini': 29, 'deeplab-v3-resnet101': 110,

@@ -13,7 +13,7 @@ __all__ = ['FAMILIES', 'MEAN', 'MODELS', 'STAGES', 'WIDTHS', 'ZOO', 'Model', 'Re
 # Modules of this package with MODELS and STAGES, both by stage name, and ENTRIES, nets of the zoo
 # (paper/zoo.py), if they have some. A new family: its name here.
 FAMILIES = ('voc', 'nyud', 'siftflow', 'pascalcontext', 'imagenet', 'mini', 'minis', 'scratch',
-            'm2nist', 'own', 'segnet', 'enet', 'deeplabs', 'pspnet', 'dilation', 'crfrnn',
+            'm2nist', 'own', 'tags', 'segnet', 'enet', 'deeplabs', 'pspnet', 'dilation', 'crfrnn',
             'refinenet', 'deeplabv3', 'icnet', 'fastfcn', 'danet', 'acnet', 'bisenet', 'lednet',
             'dupsampling', 'dfanet')
 

@@ -115,7 +115,8 @@ class Model:
     this size (height, width); None: voc_data, whole images. class_weights: of the loss of training,
     one a class; () for none. A net that takes them has a setting of that name, the file that holds
     their matrix. splits: the names of the train and the val net's files, those of the release.
-    origin: where the net and its recipe come from, for the files' comments.
+    origin: where the net and its recipe come from, for the files' comments. tagged: train_data and
+    val_data take `tags`, the number of classes without the background.
     """
     net: Callable
     settings: dict
@@ -128,6 +129,7 @@ class Model:
     splits: tuple[str, str] = ('train', 'val')
     origin: str = ''
     phased: bool = False
+    tagged: bool = False
     val_data: Callable[..., dict] | None = None
     sized: Callable[[tuple[int, int]], dict] | None = None
 
@@ -200,10 +202,11 @@ class Model:
                   **crops) -> 'Model':
         """This model for the images in a folder laid out as VOC's; size, crops: as for on_data."""
         train, val = (voc_data(voc_dir, split) for split in splits)
+        tags = {'tags': self.settings['classes'] - 1} if self.tagged else {}
         if self.train_data is not None:
-            train = self.train_data(voc_dir, splits[0], size, **crops)
+            train = self.train_data(voc_dir, splits[0], size, **crops, **tags)
         if self.val_data is not None:
-            val = self.val_data(voc_dir, splits[1], size)
+            val = self.val_data(voc_dir, splits[1], size, **tags)
         settings = self.sized(size) if self.sized is not None and size is not None else {}
         return replace(self, train=train, val=val, settings={**self.settings, **settings})
 

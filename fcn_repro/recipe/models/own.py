@@ -42,17 +42,24 @@ def norm(n: NetSpec, top, name: str):
     return top
 
 
-def body(n: NetSpec, widths: tuple[int, ...]):
-    """Add conv1_1 ... pool5 on n.data, each convolution batch-normalised. Returns pool5, 1/32 of
-    the size. The layers that VGG16 has too have its names, so that its weights fit."""
-    top = n.data
+def body(n: NetSpec, widths: tuple[int, ...], poolings: int = 5):
+    """Add conv1_1 ... pool5 on n.data, each convolution batch-normalised. Returns the last map,
+    with all five poolings 1/32 of the size; without the last ones the convolutions behind a pooling
+    that is left out are dilated, as DeepLab's are. The layers that VGG16 has too have its names, so
+    that its weights fit."""
+    top, dilation = n.data, 1
     for group, (width, convs) in enumerate(zip(widths, CONVS, strict=True), 1):
+        dilated = {'dilation': dilation} if dilation > 1 else {}
         for i in range(1, convs + 1):
             name = f'{group}_{i}'
-            top = n[f'conv{name}'] = L.Convolution(top, num_output=width, kernel_size=3, pad=1,
-                                                   param=PARAM, weight_filler=MSRA)
+            top = n[f'conv{name}'] = L.Convolution(top, num_output=width, kernel_size=3,
+                                                   pad=dilation, param=PARAM, weight_filler=MSRA,
+                                                   **dilated)
             top = n[f'relu{name}'] = L.ReLU(norm(n, top, name), in_place=True)
-        top = n[f'pool{group}'] = L.Pooling(top, pool=P.Pooling.MAX, kernel_size=2, stride=2)
+        if group <= poolings:
+            top = n[f'pool{group}'] = L.Pooling(top, pool=P.Pooling.MAX, kernel_size=2, stride=2)
+        else:
+            dilation *= 2
     return top
 
 
