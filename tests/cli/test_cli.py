@@ -20,7 +20,7 @@ from fcn_repro.errors import FcnError
 FILES = {path.stem for path in (ROOT / 'fcn_repro/cli').iterdir()
          if path.suffix == '.py' or (path / '__init__.py').exists()}
 HELPERS = {'__init__', 'main', 'arguments', 'remedies', 'reporting', 'which_run', 'data_hha',
-           'data_fetch', 'data_scribbles', 'views'}
+           'data_fetch', 'data_scribbles', 'data_localise', 'views'}
 
 
 def command_parser(name):
