@@ -127,19 +127,16 @@ class Conv2d:
 
     def by_pointwise(self, x, weight, stride, pad, group):
         """Whether pointwise applies, and pays: not where conv_gemm reads the filters in place."""
-        if torch.is_grad_enabled() or not self.state.options.gemm or group != 1 \
-                or weight.shape[2:] != (1, 1) or max(pad) or not x.is_cpu \
-                or x.dtype != torch.float32 or not ours(x, weight) \
-                or not x.is_contiguous(memory_format=LAST):
+        if torch.is_grad_enabled() or not self.state.options.gemm \
+                or not is_product(x, weight, pad, group):
             return False
         shape = self.state.whole.get(self.key, x.shape)
         return max(stride) > 1 or not by_gemm(weight, pad, shape)
 
     def by_conv1x1(self, x, weight, pad, group):
         """Whether conv1x1 applies where gradients are required."""
-        return torch.is_grad_enabled() and self.state.options.gemm and group == 1 > max(pad) \
-            and weight.shape[2:] == (1, 1) and x.is_cpu and x.dtype == torch.float32 \
-            and ours(x, weight) and x.is_contiguous(memory_format=LAST) \
+        return torch.is_grad_enabled() and self.state.options.gemm \
+            and is_product(x, weight, pad, group) \
             and (weight.shape[0] % VECTOR == 0 or weight.shape[1] % VECTOR == 0)
 
     def pointwise(self, x, weight, bias, stride, *after):
@@ -156,6 +153,12 @@ def ours(x, weight):
     if x.dtype == torch.bfloat16:
         return not torch.is_grad_enabled() and has_avx512_bf16()
     return x.dtype == torch.float32
+
+
+def is_product(x, weight, pad, group):
+    """Whether this is a 1x1 convolution, of any stride, that is a product of our own on the CPU."""
+    return group == 1 and weight.shape[2:] == (1, 1) and not max(pad) \
+        and x.dtype == torch.float32 and ours(x, weight) and x.is_contiguous(memory_format=LAST)
 
 
 def places_of(x, stride):

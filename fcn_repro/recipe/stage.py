@@ -43,8 +43,7 @@ class Stage:
     needs, of which it accepts these.
     scenes: it is trained on the generated digit scenes unless a VOC folder is given; scribbles: its
     train labels are scribbles, of these scenes too. tags: it is a classifier of image tags.
-    miniature: the kind of data.miniatures that it
-    is trained on.
+    miniature: the kind of data.miniatures that it is trained on.
     counts_classes: without `classes` its nets get as many as the folder has; those of other stages
     have their own number.
     """

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch_pictures import as_caffe, as_torchvision
 
 from fcn_repro.cli.main import main
 from fcn_repro.errors import FcnError
@@ -49,19 +50,6 @@ def saved(tmp_path, net, **options):
     return path
 
 
-def normalised_picture(picture):
-    """(3, H, W) RGB of 0 to 255 as torchvision's nets take it, (1, 3, H, W)."""
-    mean, std = (np.float64(v)[:, None, None] for v in (
-        (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    return torch.from_numpy(((picture / 255 - mean) / std)[None]).float()
-
-
-def blob(picture):
-    """The same as Caffe's nets take it, with torchvision's mean."""
-    return torch.from_numpy(
-        (picture[::-1] - np.float64(torchvision.MEAN)[:, None, None])[None]).float()
-
-
 def caffe_net(tmp_path, message):
     path = tmp_path / 'deploy.prototxt'
     path.write_text(net_text(message, 'test'))
@@ -94,9 +82,9 @@ def test_plain_scores_are_equal(tmp_path, suffix, zipped):
     net.copy_from(tmp_path / f'vgg16.{suffix}')
     picture = np.random.default_rng(0).integers(0, 256, (3, 224, 224)).astype(np.float64)
     with torch.no_grad():
-        features = module.features(normalised_picture(picture))
+        features = module.features(as_torchvision(picture))
         want = module.classifier(features.flatten(1))
-        tops = net(['pool5'], data=blob(picture))
+        tops = net(['pool5'], data=as_caffe(picture))
     for got, value in ((tops['pool5'], features), (tops['score_cls'], want)):
         assert (got - value).abs().max() <= 1e-5 * value.abs().max()
 
@@ -110,8 +98,8 @@ def test_batch_normalised_features_are_equal(tmp_path):
         {'copied'}
     picture = np.random.default_rng(0).integers(0, 256, (3, 96, 64)).astype(np.float64)
     with torch.no_grad():
-        want = module.features(normalised_picture(picture))
-        got = net(data=blob(picture))['pool5']
+        want = module.features(as_torchvision(picture))
+        got = net(data=as_caffe(picture))['pool5']
     assert (got - want).abs().max() <= 1e-5 * want.abs().max()
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch_cases import BODY, CASES, PATHS, SIZE, made
+from torch_pictures import as_caffe, as_torchvision
 
 from fcn_repro.cli.main import main
 from fcn_repro.errors import FcnError
@@ -32,17 +33,6 @@ def state_of(name):
 def shown(seed=0):
     """A picture (3, H, W), RGB of 0 to 255."""
     return np.random.default_rng(seed).integers(0, 256, (3, *SIZE)).astype(np.float64)
-
-
-def as_torchvision(picture):
-    mean, std = (np.float64(v)[:, None, None] for v in (
-        (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    return torch.from_numpy(((picture / 255 - mean) / std)[None]).float()
-
-
-def as_caffe(picture):
-    return torch.from_numpy(
-        (picture[::-1] - np.float64(torchvision.MEAN)[:, None, None])[None]).float()
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
