@@ -183,6 +183,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'teacher-names': 'Give --teacher a run that was trained on these classes; or, if the names '
                      'alone differ, its files: --teacher {net},{weights}.',
     'teacher-size': 'Give --teacher a run whose scores have the size of the image.',
+    'student-size': 'Leave out --teacher, or train a stage whose loss is at the size of the image.',
     'teacher-unfit': 'Give --teacher another run.',
     'no-features': 'Give --pair-wise 0.',
     # export

@@ -89,8 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_teacher(parser: argparse.ArgumentParser) -> None:
     """What a net learns from another one."""
-    parser.add_argument('--teacher', metavar='RUN', help='of own-distilled: the folder of a '
-                        'finished run whose net teaches, or NET,WEIGHTS')
+    parser.add_argument('--teacher', metavar='RUN', help='the folder of a finished run, or '
+                        'NET,WEIGHTS: learn from what that net makes of the images too')
     parser.add_argument('--pixel-wise', type=finite, metavar='W', help='weight of the loss against '
                         f"the teacher's probabilities, 0 for none (default: {WEIGHT:g})")
     parser.add_argument('--pair-wise', type=finite, metavar='W', help='weight of the loss against '

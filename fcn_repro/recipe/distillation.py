@@ -5,14 +5,16 @@ those of Liu et al. 2019, Structured Knowledge Distillation for Semantic Segment
 authors' code (irfanICMLL/structure_knowledge_distillation) computes them, without a temperature:
 
 - pixel-wise: -sum over the classes of q log p, q of the teacher's softmax and p of the student's, a
-  mean over all positions. It has the gradient of their KL divergence. Theirs, with weight 10, is
-  the mean over the positions of an image, summed over the batch.
+  mean over all positions, or a sum where the student's own loss is one. It has the gradient of
+  their KL divergence. Theirs, with weight 10, is the mean over the positions of an image, summed
+  over the batch.
 - pair-wise: the features under the scores are pooled, the maximum of patches of half their sides;
   a_ij is the cosine between the features of patches i and j. The loss is the mean over all pairs of
-  (a_ij of the student - a_ij of the teacher)^2, and over the batch. Lengths are constants to the
-  gradient.
+  (a_ij of the student - a_ij of the teacher)^2, and over the batch; times the positions of an image
+  where the student's own loss is a sum over them. Lengths are constants to the gradient.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,8 +22,9 @@ from typing import Any
 from ..errors import FcnError
 from ..formats.weights import LayerBlobs, Weights
 from ..layers import layer_class
+from ..layers.common.losses import normalization
 from ..net.net import Net
-from ..proto import TEST, TRAIN, dialect_of
+from ..proto import TEST, TRAIN, LossParameter, dialect_of
 from ..proto.prototxt import NetText, filter_net
 from ..sizes import dims
 from .method import LOSS, channels_of
@@ -35,6 +38,8 @@ PAIR_WEIGHT = 0.5           # of the pair-wise one, of the authors' script
 PATCH = 0.5                 # sides of a patch, of the features'
 TINY = 1e-16                # added to squared lengths
 
+SUMS = LossParameter.BATCH_SIZE, LossParameter.NONE     # modes of a loss that sums over an image
+
 Size = tuple[int, int]
 
 
@@ -43,17 +48,20 @@ def with_teacher(student: NetText, teacher: NetText, score: str, weight: float =
     """A student's net of phase TRAIN with a teacher in it.
 
     teacher: a deploy net, whose Input the student's net has as a blob of the same name. score: the
-    teacher's blob of scores (N, C, H, W); the student's is what its first loss reads.
-    weight: of the pixel-wise loss; pair_weight: of the pair-wise one. 0 leaves it out. size:
+    teacher's blob of scores (N, C, H, W); the student's is what its loss called 'loss' reads, or
+    its first one. weight: of the pixel-wise loss; pair_weight: of the pair-wise one. 0 leaves it
+    out. Both are sums where that loss is one, as FCN's. size:
     (height, width) of the images of the train net, for which the patches of the pair-wise loss are
     made; with it the sizes of scores are checked too. FcnError for nets that do not fit, a teacher
-    of other classes among them (code 'teacher-classes', 'teacher-size', 'teacher-unfit')."""
+    of other classes among them (code 'teacher-classes', 'teacher-size', 'student-size',
+    'teacher-unfit')."""
     student, deploy = filter_net(student, TRAIN), filter_net(teacher, TEST)
     layers = list(student.message.layer)
-    loss = next((layer for layer in layers if is_loss(layer)), None)
-    if loss is None:
+    losses = [layer for layer in layers if is_loss(layer)]
+    if not losses:
         raise FcnError(f'the student has no loss such as {LOSS}', file=student.file,
                        do='Give a train net with one.')
+    loss = next((layer for layer in losses if layer.name == 'loss'), losses[0])
     if dialect_of(student.message) is not dialect_of(deploy.message):
         raise unfit(f'a student of the dialect {dialect_of(student.message).name} and a teacher '
                     f'of {dialect_of(deploy.message).name}', deploy)
@@ -64,11 +72,12 @@ def with_teacher(student: NetText, teacher: NetText, score: str, weight: float =
     start, at = after_data(student, deploy), layers.index(loss) + 1
     added = pixel_loss(loss, score, weight) if weight else []
     if size is not None:
-        maps = shapes_of(student, layers[:at - 1], deploy, size), \
+        maps = shapes_of(student, towards(loss.bottom[0], layers[:at - 1]), deploy, size), \
             shapes_of(deploy, deploy.message.layer, deploy, size)
-        check_sizes(deploy, maps[0][loss.bottom[0]], maps[1][score])
+        check_sizes(student, deploy, maps[0][loss.bottom[0]], maps[1][score], size)
+        positions = math.prod(maps[1][score][2:]) if mode(loss) in SUMS else 1
         added += pair_loss(pairs(student, deploy, (loss.bottom[0], score), maps), loss,
-                           pair_weight) if pair_weight else []
+                           positions * pair_weight) if pair_weight else []
     elif pair_weight:
         raise FcnError('a pair-wise loss needs the size of the images', do='Give size.')
     parts = [(layers[:start], student.lines[:start]), (frozen(deploy), None),
@@ -82,6 +91,11 @@ def with_teacher(student: NetText, teacher: NetText, score: str, weight: float =
         message.layer.extend(part)
         lines += [None] * len(part) if numbers is None else numbers
     return replace(student, message=message, lines=tuple(lines))
+
+
+def mode(loss: Any) -> int:
+    """What a loss layer divides by, of LossParameter's modes; VALID where it does not say."""
+    return normalization(loss.loss_param, LossParameter.VALID)
 
 
 def is_loss(layer: Any) -> bool:
@@ -126,12 +140,29 @@ def check_scores(student: NetText, deploy: NetText, own: str, score: str) -> Non
                        do='Give a teacher that was trained on the same classes.')
 
 
-def check_sizes(deploy: NetText, own: Sequence[int], taught: Sequence[int]) -> None:
-    """FcnError unless the scores of both nets have this one shape."""
+def check_sizes(student: NetText, deploy: NetText, own: Sequence[int], taught: Sequence[int],
+                size: Size) -> None:
+    """FcnError unless the scores of both nets have one shape: for a student that learns at another
+    size than that of the images (code 'student-size'), or for its teacher."""
+    if tuple(own) != tuple(taught) and tuple(own[2:]) != size:
+        raise FcnError(f"the student's loss is at {dims(own[2:])}, for images of {dims(size)} and "
+                       f"a teacher's scores of {dims(taught[2:])}", file=student.file,
+                       code='student-size',
+                       do='Train a net whose loss is at the size of the image.')
     if tuple(own) != tuple(taught):
         raise FcnError(f"the teacher's scores are {dims(taught)}, the student's {dims(own)}",
                        file=deploy.file, code='teacher-size',
                        do='Give a teacher whose scores have the size of the image.')
+
+
+def towards(blob: str, layers: Sequence[Any]) -> list[Any]:
+    """Those of a net's layers that a blob is made by."""
+    wanted, found = {blob}, []
+    for layer in reversed(layers):
+        if wanted & set(layer.top):
+            wanted |= set(layer.bottom)
+            found.append(layer)
+    return found[::-1]
 
 
 def shapes_of(text: NetText, layers: Sequence[Any], deploy: NetText, size: Size) \
@@ -182,6 +213,8 @@ def pixel_loss(loss: Any, score: str, weight: float) -> list[Any]:
                top=[f'{TEACHER}prob'])
     against = cls(name=DISTILLATION, type=LOSS, bottom=[loss.bottom[0], f'{TEACHER}prob'],
                   top=[DISTILLATION], loss_weight=[weight])
+    if mode(loss) != LossParameter.VALID:
+        against.loss_param.normalization = mode(loss)
     own = against.fcn_repro_param
     own.targets = own.PROBABILITIES
     return [soft, against]

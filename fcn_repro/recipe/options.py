@@ -23,7 +23,7 @@ NONE = 'none'           # as `weights`: random ones
 MOST_WEIGHT = 1e4       # of a class
 RELEASE_SEED = 1337     # of the order of samples in the release
 PUBLISHED = 'nyud', 'siftflow', 'context', 'pascal'    # folders of the paper's other data sets
-DISTILLED = 'teacher', 'pixel_wise', 'pair_wise'        # options of a net that learns from another
+AGAINST = 'pixel_wise', 'pair_wise'     # options that weigh the losses against a teacher
 FOLDERS = 'voc', 'sbd', 'mnist', 'm2nist', *PUBLISHED   # options that are folders of data
 
 
@@ -58,9 +58,9 @@ class Options:
     fraction of crops whose colours are rotated, in place of the stage's own; rotate: the largest
     angle, in degrees, by which crops are turned either way. method: what else
     of the training differs from the stage's own (method.py). teacher: the folder of a finished run,
-    its name below `runs`, or NET,WEIGHTS, for a stage that learns from one; pixel_wise, pair_wise:
-    weights of the losses against it (distillation.py), 0 for none. weights: a file, or
-    'none' to start from random ones. out: the
+    its name below `runs`, or NET,WEIGHTS, that the net learns from; pixel_wise, pair_wise: weights
+    of the losses against it (distillation.py), 0 for none. weights: a file, or 'none' to start from
+    random ones. out: the
     run's folder; runs: the folder of all runs, in which it is named after the stage. solver: file
     name in the stage's prototxt folder, or the path of another. iterations: in place of its
     max_iter. batch: images of one size per forward pass, and samples: per iteration, over all of

@@ -34,8 +34,8 @@ from .folders import newest_state, newest_weights, recorded_folder, recorded_len
 from .models import MODELS, Model
 from .optimisations import Optimisations
 from .options import (
+    AGAINST,
     AUTO,
-    DISTILLED,
     FOLDERS,
     NEWEST,
     NONE,
@@ -77,7 +77,7 @@ class Run:
         """FcnError for options that the stage does not take."""
         stage, options = self.stage, self.options
         self.check_method()
-        for name in *FOLDERS, *CROPS, *DISTILLED:
+        for name in *FOLDERS, *CROPS:
             if getattr(options, name) not in (None, '') and name not in stage.takes:
                 others = [other for other in STAGES if name in STAGES[other].takes]
                 raise FcnError(f"the stage {self.name} takes no '{name}'", code='option-not-taken',
@@ -122,9 +122,16 @@ class Run:
             raise own_data_alone('class_weights')
 
     def check_distilled(self) -> None:
-        """FcnError for a stage that learns from a teacher and is given none, and for a teacher
-        where there is no use of it."""
+        """FcnError for a stage that learns from a teacher and is given none, for weights of losses
+        without one, and for a teacher where there is no use of it."""
         options = self.options
+        given = [name for name in ('teacher', *AGAINST) if getattr(options, name) is not None]
+        if given and (self.stage.classifier or
+                      (not self.stage.distilled and options.teacher is None)):
+            alone = '' if self.stage.classifier else ' without a teacher'
+            raise FcnError(f"the stage {self.name} takes no '{given[0]}'{alone}",
+                           code='option-not-taken', do=f'Leave out {given[0]}.',
+                           facts={'stage': self.name, 'option': given[0].replace('_', '-')})
         if self.losses and options.teacher is None:
             raise FcnError(f'{self.name} learns from a teacher, and none is given',
                            code='teacher-needed', facts={'stage': self.name},
@@ -141,10 +148,11 @@ class Run:
 
     @property
     def losses(self) -> Losses | None:
-        """The losses against a teacher; None for none, and for a stage that takes no teacher."""
-        given = {name: value for name in ('pixel_wise', 'pair_wise')
-                 if (value := getattr(self.options, name)) is not None}
-        return Losses(**given) or None if 'teacher' in self.stage.takes else None
+        """The losses against a teacher; None for none, and for a run without a teacher."""
+        if not self.stage.distilled and self.options.teacher is None:
+            return None
+        return Losses(**{name: value for name in AGAINST
+                         if (value := getattr(self.options, name)) is not None}) or None
 
     @cached_property
     def teacher(self) -> Teacher | None:
@@ -186,7 +194,6 @@ class Run:
         if self.options.own_voc is not None:
             VocFolder(self.options.own_voc, 'train')
             _ = self.model                                      # reads the val split
-            self.check_teacher()
         elif any(getattr(self.options, name) for name in ('sbd', 'm2nist', *PUBLISHED)):
             _, train = self.solver_and_net(shipped(self.name))
             for text in train, read_net(val_file(shipped(self.name))):
@@ -194,8 +201,7 @@ class Run:
                     for layer in text.message.layer:
                         if layer.type == 'Python':
                             make_reader(layer.python_param, self.options.overrides).check_files()
-        else:
-            self.check_teacher()
+        self.check_teacher()
 
     @property
     def solver_file(self) -> Path:
@@ -398,7 +404,8 @@ class Run:
         variant = variant and f"-{variant.lstrip('-')}"
         variant += '-mnist' * bool(options.mnist) + '-published' * bool(options.m2nist)
         variant += '-weighted' * bool(options.class_weights) + options.method.suffix
-        if self.name in STAGES and 'teacher' in self.stage.takes:
+        if self.name in STAGES and (self.stage.distilled or options.teacher is not None):
+            variant += '-taught' * (not self.stage.distilled)
             variant += (self.losses or Losses(0, 0)).suffix
         if options.out is None and self.batches:
             own, new = self.batches

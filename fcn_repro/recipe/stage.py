@@ -39,8 +39,8 @@ class Stage:
     accuracy: of a classifier, the fraction of held-out data that it has to label correctly; None
     for a segmentation net.
     channels: draw all channels of the val net's scores after training.
-    takes: the options that Options has for data, class_weights, recolour, rotate and what a teacher
-    needs, of which it accepts these.
+    takes: the options that Options has for data, class_weights, recolour and rotate, of which it
+    accepts these. distilled: it learns from a teacher, which the user has to name; others may.
     scenes: it is trained on the generated digit scenes unless a VOC folder is given; scribbles: its
     train labels are scribbles, of these scenes too. tags: it is a classifier of image tags.
     miniature: the kind of data.miniatures that it is trained on.
@@ -65,6 +65,7 @@ class Stage:
     accuracy: float | None = None
     channels: bool = False
     takes: tuple[str, ...] = ()
+    distilled: bool = False
     scenes: bool = False
     scribbles: bool = False
     tags: bool = False

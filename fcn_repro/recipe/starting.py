@@ -25,6 +25,7 @@ from ..formats.weights import (
 from ..net import surgery
 from ..net.net import Net
 from ..predict.labels import data_layer, python_layers_of
+from .distillation import TEACHER
 from .stage import Stage
 
 Source = str | Path | tuple[str | Path, ...]        # a file, or one for each stream of a stage
@@ -122,12 +123,14 @@ def prepare(net: Net, surgeries: Sequence[str], source: str | Path | Weights | N
     keeps its filler. 'zero scores': zeros in the layers of the glob pattern score_layers that the
     source lacks. 'interp': bilinear weights in those of up_layers. 'label blocks': principal
     components of the labels that the net reads in those of up_layers that the source lacks, as the
-    first of `processes` computes them. FcnError for a source that the surgeries do not take, and as
-    in Net.copy_from and label_blocks."""
+    first of `processes` computes them. A teacher's layers (distillation.py) stay as they are.
+    FcnError for a source that the surgeries do not take, and as in Net.copy_from and
+    label_blocks."""
+    own = [name for name in net.params if not name.startswith(TEACHER)]
     if source is None:
-        report, fresh = 'every layer starts from its filler', list(net.params)
+        report, fresh = 'every layer starts from its filler', own
     elif 'transplant' in surgeries:
-        rows = net.copy_from(source)
+        rows = [row for row in net.copy_from(source) if not row.layer.startswith(TEACHER)]
         report = format_rows(rows, every)
         fresh = [row.layer for row in rows if row.action == FILLER]
     else:
@@ -139,7 +142,7 @@ def prepare(net: Net, surgeries: Sequence[str], source: str | Path | Weights | N
             for blob in net.params[layer]:
                 blob.data.zero_()
     if 'interp' in surgeries:
-        ups = [name for name in net.params if fnmatch.fnmatchcase(name, up_layers)]
+        ups = [name for name in own if fnmatch.fnmatchcase(name, up_layers)]
         surgery.interp(tensors(net), ups)
         report += ''.join(f'\n{up} made bilinear' for up in ups)
     if 'label blocks' in surgeries:

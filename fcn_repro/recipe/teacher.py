@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ..data import parse_params
 from ..errors import FcnError, located
@@ -17,7 +18,7 @@ from ..net.net import Net
 from ..predict.labels import read_deploy, score_output
 from ..proto.netspec import net_text
 from ..proto.prototxt import NetText, read_net
-from .distillation import PAIR_WEIGHT, TEACHER, WEIGHT, Size, with_teacher
+from .distillation import PAIR_WEIGHT, TEACHER, WEIGHT, with_teacher
 from .finished import opened
 from .method import data_layer
 
@@ -57,11 +58,12 @@ class Losses:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained net. deploy, weights: its files; names: the class names of its run, () where they
-    are not known."""
+    """A trained net. deploy, weights: its files; names: the class names of its run, mean: the pixel
+    that its data layer subtracts, () where they are not known."""
     deploy: Path
     weights: Path
     names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
 
     @classmethod
     def given(cls, text: str, runs: str) -> 'Teacher':
@@ -88,7 +90,7 @@ class Teacher:
                                   'weights': run.weights},
                            do="Resume it with restore='newest', or name its net and weights as "
                               f"they are: teacher='{run.deploy},{run.weights}'.")
-        return cls(run.deploy, run.weights, run.classes)
+        return cls(run.deploy, run.weights, run.classes, tuple(run.params.get('mean', ())))
 
     @cached_property
     def digest(self) -> str:
@@ -121,13 +123,23 @@ class Teacher:
 
     def in_net(self, student: NetText, losses: Losses) -> NetText:
         """A student's train net with this teacher in it. FcnError where they do not fit."""
-        net = self.net()
+        net, params = self.net(), params_of(student)
+        mean = tuple(params.get('mean', ()))
+        if mean and self.mean and mean != self.mean:
+            raise FcnError(f"the teacher's images are less the mean pixel {self.mean}, the "
+                           f"student's less {mean}", file=str(self.weights.parent),
+                           code='teacher-unfit', do='Give another teacher.')
         score, value = score_output(net)
         node = net.graph.producer(value)
         if node.type == 'Softmax':              # pixel_loss has its own
             score = net.graph.values[node.bottoms[0]]
+        size = tuple(params['crop']) if params.get('crop') else None
+        if size is None and losses.pair_wise:
+            raise FcnError('the pair-wise loss is made for images of one size, and the data layer '
+                           'of the train net names no crop', file=student.file, code='no-features',
+                           do='Give pair_wise=0.')
         return with_teacher(student, read_net(self.deploy, net.graph.dialect), score,
-                            losses.pixel_wise, losses.pair_wise, size_of_crops(student))
+                            losses.pixel_wise, losses.pair_wise, size)
 
     def write(self, folder: Path, losses: Losses) -> None:
         """Put it into the train nets in a run's folder of prototxt files, and its weights beside
@@ -142,14 +154,10 @@ class Teacher:
             write_text(f'{file.read_text()}weights: "{FILE}"\n', file)
 
 
-def size_of_crops(student: NetText) -> Size:
-    """The (height, width) of the images of a train net. FcnError where its data layer names no
-    crop."""
+def params_of(student: NetText) -> dict[str, Any]:
+    """The params of a train net's data layer; {} where it has none of ours."""
     data = data_layer(student)
+    if data is None:
+        return {}
     with located(student.file):
-        crop = parse_params(data.python_param.param_str).get('crop') if data is not None else None
-        if not crop:
-            raise FcnError('the data layer of the train net names no crop',
-                           file=student.file, do='Give a train net of crops.')
-    height, width = crop
-    return height, width
+        return parse_params(data.python_param.param_str)

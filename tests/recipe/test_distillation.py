@@ -125,6 +125,27 @@ def test_the_pair_wise_loss_compares_similarities(size, kernel, weight):
         torch.testing.assert_close(blob.diff, mine.grad, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('field, divisor', [
+    ('', 84), ('normalize: true', 84), ('normalization: FULL', 84), ('normalize: false', 2),
+    ('normalization: NONE', 1)])
+def test_losses_are_sums_where_the_students_own_is(field, divisor):
+    """By the loss called 'loss', of several."""
+    aux = conv('aux', 'data', num_output=4) + layer('SoftmaxWithLoss', 'early', 'aux label',
+                                                    'early')
+    student = DATA + FEATURES + SCORES + aux + layer(
+        'SoftmaxWithLoss', 'loss', 'score label', 'loss', f'loss_param {{ {field} }}')
+    teacher = Net.of(parse_net(TEACHING, FILE), 'TEST', seed=3)
+    net = Net.of(made(student, weight=2, pair_weight=3, size=(6, 7)), 'TRAIN', seed=1)
+    teach(net, weights_of(teacher))
+    found = net.forward(('score', 'c', DISTILLATION, PAIR_LOSS, 'early', 'loss'), **given())
+    taught = teacher.forward(('bn', 'score'), data=given()['data'])
+    soft = F.cross_entropy(found['score'], taught['score'].softmax(1), reduction='sum') / divisor
+    torch.testing.assert_close(found[DISTILLATION], soft, rtol=1e-5, atol=1e-6)
+    pairs = (similarity(taught['bn'], (3, 3)) - similarity(found['c'], (3, 3))).square().mean()
+    whole = found['loss'] + found['early'] + 2 * soft + 3 * pairs * (1 if divisor == 84 else 42)
+    torch.testing.assert_close(net.total_loss.detach(), whole, rtol=1e-5, atol=1e-6)
+
+
 def test_features_of_zeros_have_no_similarity():
     """And no gradient that is not finite: a patch without any feature."""
     text = with_teacher(parse_net(DATA + FEATURES + SCORES + LOSS, FILE), parse_net(TEACHING, FILE),
@@ -230,6 +251,15 @@ def test_scores_of_another_size():
     with pytest.raises(FcnError, match="scores are 1x4x4x5, the student's 1x4x6x7") as caught:
         made(teacher=less, size=(6, 7))
     assert caught.value.code == 'teacher-size' and caught.value.file == 'teacher.prototxt'
+
+
+def test_a_student_that_learns_at_another_size():
+    less = layer('Pooling', 'less', 'data', 'less', 'pooling_param { kernel_size: 2 stride: 2 }')
+    student = inputs(data=(2, 3, 6, 7), label=(2, 1, 3, 4)) + less + conv(
+        'score', 'less', num_output=4) + LOSS
+    with pytest.raises(FcnError, match="loss is at 3x4, for images of 6x7 and") as caught:
+        made(student, size=(6, 7))
+    assert caught.value.code == 'student-size' and caught.value.file == FILE
 
 
 def test_a_teacher_of_another_dialect():

@@ -16,13 +16,14 @@ from fcn_repro.errors import FcnError
 from fcn_repro.formats.weights import read_extra, read_weights
 from fcn_repro.net import Net
 from fcn_repro.passes import DEFAULT
-from fcn_repro.proto.prototxt import parse_net, read_net
+from fcn_repro.proto.prototxt import read_net
 from fcn_repro.recipe.distillation import DISTILLATION, PAIR_LOSS, PAIRS, TEACHER
 from fcn_repro.recipe.finished import opened
 from fcn_repro.recipe.models.own import fcn
 from fcn_repro.recipe.options import Options
 from fcn_repro.recipe.runs import Run
-from fcn_repro.recipe.teacher import FILE, Losses, size_of_crops
+from fcn_repro.recipe.stages import shipped
+from fcn_repro.recipe.teacher import FILE, Losses
 from fcn_repro.recipe.training import train
 from fcn_repro.solver import Solver
 
@@ -198,6 +199,27 @@ def written(folder, net):
     return f'{path},{weights}'
 
 
+def test_any_stage_learns_from_a_teacher(here, capsys):
+    """FCN-32s, whose surgery makes upsampling bilinear: not the teacher's."""
+    words = ('train', 'mini-fcn32s', '--iterations', 1, '--weights', 'none', *DATA, '--classes', 3,
+             *BY)
+    assert_error(call(capsys, *words), 'the data layer of the train net names no crop',
+                 'Give --pair-wise 0.')
+    assert not (here / 'runs/mini-fcn32s-taught').exists()
+    done = call(capsys, *words, '--pair-wise', 0)
+    assert done.status == 0 and f'the layers {TEACHER}* are runs/own-fcn16s' in done.out
+    assert not re.search(rf'{TEACHER}\w+ ', done.out)
+    run = here / 'runs/mini-fcn32s-taught-pixel'
+    weights = read_weights(run / 'train_iter_1.caffemodel.h5')
+    for name, blobs in teacher().params.items():
+        for i, blob in enumerate(blobs):
+            assert (weights[TEACHER + name][i] == blob.data.numpy()).all(), name
+    assert call(capsys, 'infer', 'photos/JPEGImages/im0.jpg', '--run', str(run), '--out',
+                'labels').status == 0
+    assert call(capsys, 'train', 'own', '--iterations', 1, *DATA, *BY).status == 0
+    assert (here / 'runs/own-fcn16s-taught/train_iter_1.caffemodel.h5').exists()
+
+
 # ---- teachers that do not fit --------------------------------------------------------------------
 
 def test_no_teacher(here, capsys):
@@ -210,7 +232,9 @@ def test_no_teacher(here, capsys):
     assert call(capsys, *STUDENT, '--pixel-wise', 0, '--pair-wise', 0).status == 0
     assert_error(call(capsys, *STUDENT, *BY, '--pixel-wise', 0, '--pair-wise', 0),
                  'Leave out --teacher.')
-    assert_error(call(capsys, 'train', 'own', *DATA, *BY), 'takes no', 'Leave out --teacher.')
+    assert_error(call(capsys, 'train', 'own-classifier', *BY), 'takes no', 'Leave out --teacher.')
+    assert_error(call(capsys, 'train', 'own', *DATA, '--pair-wise', 0),
+                 "takes no 'pair_wise' without a teacher", 'Leave out --pair-wise.')
     assert_error(call(capsys, *STUDENT, *BY, '--pair-wise', -1), 'Give --pair-wise 0 or more.')
     assert_error(call(capsys, *STUDENT, *BY, '--solver', 'runs/own-fcn16s/net/solver.prototxt'),
                  'Leave out --solver.')
@@ -273,6 +297,14 @@ def test_a_teacher_whose_scores_have_another_size(here, capsys):
     assert call(capsys, *STUDENT, *BY).status == 0
 
 
+def test_a_student_that_learns_at_an_eighth_of_the_size(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    files = written(tmp_path, (shipped('lednet-mini') / 'deploy.prototxt').read_text())
+    assert_error(call(capsys, 'train', 'deeplab-v2-single-mini', '--teacher', files),
+                 "the student's loss is at 33x41, for images of 257x321",
+                 'Leave out --teacher, or train a stage whose loss is at the size of the image.')
+
+
 @pytest.mark.parametrize('net', [
     HALF + layer('Deconvolution', 'score', 'data', 'score',     # of no features at all
                  'convolution_param { num_output: 3 kernel_size: 1 }'),
@@ -311,12 +343,18 @@ def test_a_teacher_of_another_dialect_or_without_weights(here, capsys):
     assert call(capsys, *STUDENT, *BY).status == 0
 
 
-def test_wrong_weights_of_losses_and_nets_without_crops():
+def test_a_teacher_of_another_mean(here, capsys):
+    """Its images are less another pixel than the student's."""
+    val = here / 'runs/own-fcn16s/net/val.prototxt'
+    val.write_text(val.read_text().replace('(104.00699,', '(0.0,'))
+    done = call(capsys, *STUDENT, *BY)
+    assert_error(done, "the teacher's images are less the mean pixel (0.0, 116.66877, ",
+                 'Give --teacher another run.')
+    assert not (here / RUN).exists()
+
+
+def test_wrong_weights_of_losses():
     for value in float('nan'), float('inf'), -1:
         with pytest.raises(FcnError, match='pixel_wise is') as caught:
             Losses(pixel_wise=value)
         assert caught.value.code == 'negative'
-    for text in HALF, 'layer { name: "d" type: "Python" top: "data" python_param { module: "m" ' \
-                      'layer: "L" param_str: "{}" } }':
-        with pytest.raises(FcnError, match='names no crop'):
-            size_of_crops(parse_net(text, 'net.prototxt'))

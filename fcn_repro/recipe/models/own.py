@@ -210,7 +210,7 @@ def stage(net: str, score_every: int, **further) -> Stage:
 STAGES = {
     'own-classifier': Stage('own', 'classifier', surgeries=(), accuracy=0.90, takes=('mnist',)),
     'own-fcn16s': stage('fcn16s', 0),
-    'own-distilled': stage('distilled', 0, takes=(*TAKES, 'teacher', 'pixel_wise', 'pair_wise')),
+    'own-distilled': stage('distilled', 0, distilled=True),
     'own-scribbles': stage('scribbles', 0, scribbles=True,
                            takes=tuple(name for name in TAKES if name != 'mnist')),
     'own-convcrf': stage('convcrf', 0),
