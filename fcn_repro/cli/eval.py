@@ -33,6 +33,7 @@ from ..predict.sources import GivenSource, given_voc, val_sources
 from ..proto import TEST
 from ..pycaffe.mode import set_user_code
 from ..pycaffe.userlayer import UserNet, search_here
+from ..recipe.checks import check_options
 from ..recipe.optimisations import Optimisations
 from ..recipe.options import FOLDERS, Options
 from ..recipe.run_facts import facts_of_run, facts_of_weights
@@ -196,7 +197,7 @@ def choose(args: argparse.Namespace, options: Options) -> Source:
                       results_of('eval', args.weights, args.runs), None)
     run = Run(args.stage, options) if args.stage else run_of_data(args, options)
     if not (args.net or os.path.exists(run.prototxt)):
-        run.check()             # refuses an unknown stage
+        check_options(run)      # refuses an unknown stage
     net = Path(args.net or val_file(run.prototxt))
     if args.net or args.weights:
         weights = Path(args.weights or run.newest_weights())

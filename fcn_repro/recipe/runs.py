@@ -15,17 +15,16 @@ from ..data.scenes import make_scenes
 from ..data.scribbles import make_scribbled_scenes
 from ..data.voc import VocFolder
 from ..data.weighing import RULES, weights_by
-from ..errors import FcnError, located, nearest
+from ..errors import FcnError, nearest
 from ..files import read_regular
 from ..formats.atomic import make_folder, write_text
 from ..formats.weights import read_extra
-from ..layers.python import make_reader
 from ..lock import holder, named
 from ..net.net import Net
-from ..predict.labels import data_params, val_file
+from ..predict.labels import val_file
 from ..proto import TEST
 from ..proto.dialects import find_dialect
-from ..proto.prototxt import NetText, SolverText, filter_net, parse_net, read_net, read_solver
+from ..proto.prototxt import NetText, SolverText, filter_net, read_solver
 from ..search import SearchPath
 from ..sizes import LARGEST
 from ..solver.nets import train_net
@@ -39,9 +38,7 @@ from .options import (
     FOLDERS,
     NEWEST,
     NONE,
-    PUBLISHED,
     Options,
-    own_data_alone,
 )
 from .rate_rule import Batches, divided, per, rescaled, sums_the_batch
 from .stages import ON, SHORT, SLOW, STAGES, Stage, shipped
@@ -73,79 +70,6 @@ class Run:
 
     # What was asked for
 
-    def check(self) -> None:
-        """FcnError for options that the stage does not take."""
-        stage, options = self.stage, self.options
-        self.check_method()
-        for name in *FOLDERS, *CROPS:
-            if getattr(options, name) not in (None, '') and name not in stage.takes:
-                others = [other for other in STAGES if name in STAGES[other].takes]
-                raise FcnError(f"the stage {self.name} takes no '{name}'", code='option-not-taken',
-                               facts={'stage': self.name,
-                                                                'option': name.replace('_', '-')},
-                               do=f'Leave it out; the stages that take it are {", ".join(others)}.')
-        self.check_distilled()
-        own = 'voc' in stage.takes
-        if options.weights == NONE and stage.zero_fillers and not options.own_voc:
-            raise FcnError(f'all layers of the shipped net {self.name} start from 0 without '
-                           'weights', facts={'stage': self.name, 'weights': stage.weights},
-                           code='zero-fillers' if own else 'classifier-needed',
-                           do='Give a file as weights; or, for random weights, a voc folder '
-                              'without sbd, or a scratch stage.')
-        if not os.path.isfile(self.solver_file):
-            found = sorted(path.name for path in shipped(self.name).glob('solver*.prototxt'))
-            raise FcnError(f"the stage {self.name} has no solver '{options.solver}'",
-                           file=str(shipped(self.name)), code='no-solver' if found else 'no-stage',
-                           facts={'stage': self.name, 'solvers': ', '.join(found)},
-                           do=f'Give one of {", ".join(found)}, or the path of a solver.'
-                           if found else 'Write the folder from recipe.models.MODELS.')
-        for name in 'dialect', 'define':
-            if getattr(options, name) and self.solver_file.parent == shipped(self.name):
-                raise FcnError(f'{name} is for a solver of your own', code='option-not-taken',
-                               facts={'option': name}, do='Give its path as solver.')
-        if options.batch or options.samples:
-            self.solver_text(shipped(self.name))
-
-    def check_method(self) -> None:
-        """FcnError for a method or class weights that the stage does not take: a classifier takes
-        none, nor does a solver of the user's own, whose nets are not rewritten."""
-        options, mine = self.options, self.solver_file.parent == shipped(self.name)
-        given = [name for name, value in (('class_weights', options.class_weights),
-                                          ('method', options.method.changes)) if value]
-        for name in given:
-            if self.stage.classifier or not mine:
-                whose = 'classifier' if self.stage.classifier else "solver of one's own"
-                raise FcnError(f"the stage {self.name} takes no '{name}' with a {whose}",
-                               code='method-not-taken', facts={'stage': self.name},
-                               do=f'Leave out {name}.')
-        if options.class_weights and self.weighs_by_matrix and not options.own_voc:
-            raise own_data_alone('class_weights')
-
-    def check_distilled(self) -> None:
-        """FcnError for a stage that learns from a teacher and is given none, for weights of losses
-        without one, and for a teacher where there is no use of it."""
-        options = self.options
-        given = [name for name in ('teacher', *AGAINST) if getattr(options, name) is not None]
-        if given and (self.stage.classifier or
-                      (not self.stage.distilled and options.teacher is None)):
-            alone = '' if self.stage.classifier else ' without a teacher'
-            raise FcnError(f"the stage {self.name} takes no '{given[0]}'{alone}",
-                           code='option-not-taken', do=f'Leave out {given[0]}.',
-                           facts={'stage': self.name, 'option': given[0].replace('_', '-')})
-        if self.losses and options.teacher is None:
-            raise FcnError(f'{self.name} learns from a teacher, and none is given',
-                           code='teacher-needed', facts={'stage': self.name},
-                           do='Give the folder of a finished run as teacher; or, for the student '
-                              'alone, pixel_wise=0 and pair_wise=0.')
-        if options.teacher is not None and not self.losses:
-            raise FcnError('a teacher, and both losses against it have weight 0',
-                           code='option-not-taken', facts={'option': 'teacher'},
-                           do='Leave out teacher.')
-        if self.losses and self.solver_file.parent != shipped(self.name):
-            raise FcnError('a teacher is put into the nets of the stage, and the solver is one of '
-                           'your own', code='option-not-taken', facts={'option': 'solver'},
-                           do='Leave out solver.')
-
     @property
     def losses(self) -> Losses | None:
         """The losses against a teacher; None for none, and for a run without a teacher."""
@@ -160,48 +84,11 @@ class Run:
         return Teacher.given(self.options.teacher, self.options.runs) \
             if self.losses and self.options.teacher is not None else None
 
-    def check_teacher(self) -> None:
-        """FcnError for a teacher that the student's nets and classes do not fit."""
-        if self.teacher is None or self.losses is None:
-            return
-        if self.model is None:
-            train = read_net(min(shipped(self.name).glob('train*.prototxt')))
-            reader, params = data_params(val_file(shipped(self.name)))
-        else:
-            train = parse_net(self.model.files()[f'{self.model.splits[0]}.prototxt'],
-                              'the train net')
-            reader = python_layers[self.model.val['module'], self.model.val['layer']]
-            params = parse_params(self.model.val['param_str'])
-        if reader is not None:
-            self.teacher.check_names(reader.class_names(params) or ())
-        self.teacher.in_net(train, self.losses)
-
     @property
     def weighs_by_matrix(self) -> bool:
         """Whether its nets have Caffe's own loss for class weights, InfogainLoss, by the option
         that the stage takes; all others have SoftmaxWithLoss with weights."""
         return 'class_weights' in self.stage.takes
-
-    def check_folders(self) -> None:
-        """FcnError for the user's folders of data that are none, whose splits and first val image
-        cannot be read, or, of the paper's data sets, that lack a file: before a parent is trained
-        for them."""
-        for name in FOLDERS:
-            folder = getattr(self.options, name)
-            if folder is not None and not os.path.isdir(folder):
-                raise FcnError('there is no such folder', file=str(folder), code='bad-folder',
-                               facts={'option': name}, do=f'Give {name} the path of a folder.')
-        if self.options.own_voc is not None:
-            VocFolder(self.options.own_voc, 'train')
-            _ = self.model                                      # reads the val split
-        elif any(getattr(self.options, name) for name in ('sbd', 'm2nist', *PUBLISHED)):
-            _, train = self.solver_and_net(shipped(self.name))
-            for text in train, read_net(val_file(shipped(self.name))):
-                with located(text.file):
-                    for layer in text.message.layer:
-                        if layer.type == 'Python':
-                            make_reader(layer.python_param, self.options.overrides).check_files()
-        self.check_teacher()
 
     @property
     def solver_file(self) -> Path:

@@ -34,6 +34,7 @@ from ..report.progress import log_to
 from ..solver.iteration import test_passes
 from ..solver.snapshot_files import iteration
 from ..solver.solver import Solver
+from .checks import check_folders, check_options
 from .distillation import TEACHER
 from .finished import keep_classes
 from .folders import set_aside
@@ -78,7 +79,7 @@ def train(run: Run, hints: Mapping[str, str] = HINTS,
     using its folder; all that can be checked is checked before anything is changed."""
     run = replace(run, options=replace(run.options, processes=processes.size))
     options = run.options
-    run.check()
+    check_options(run)
     check_precision(options.precision, device_of(run, processes), train=True)
     Optimisations(options.no_opt)           # an unknown name is an error now
     with locked(run.folder) if processes.first else nullcontext() as lock:
@@ -136,7 +137,7 @@ def check_data(run: Run, hints: Mapping[str, str], processes: Processes, decode:
     their files, all of which are then looked at."""
     if decode:
         processes.by_first(lambda: check_labels(checked(run), hints))
-    run.check_folders()
+    check_folders(run)
     if decode:
         processes.by_first(lambda: check_labels(published(run), hints))
 
@@ -155,7 +156,7 @@ def check_labels(findings: Iterable[Findings], hints: Mapping[str, str]) -> None
 def checked(run: Run) -> Iterator[Findings]:
     """What is in the user's own data set, or in SBD and VOC, which a run trains and is scored on:
     every file of train and val is decoded. Of folders that are not laid out so, nothing:
-    Run.check_folders tells that."""
+    check_folders tells that."""
     options = run.options
     if options.own_voc is not None:
         found = check_folder(options.own_voc, classes=options.classes)

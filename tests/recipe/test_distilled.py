@@ -17,6 +17,7 @@ from fcn_repro.formats.weights import read_extra, read_weights
 from fcn_repro.net import Net
 from fcn_repro.passes import DEFAULT
 from fcn_repro.proto.prototxt import read_net
+from fcn_repro.recipe.checks import check_folders, check_options
 from fcn_repro.recipe.distillation import DISTILLATION, PAIR_LOSS, PAIRS, TEACHER
 from fcn_repro.recipe.finished import opened
 from fcn_repro.recipe.models.own import fcn
@@ -158,7 +159,7 @@ def test_each_loss_can_be_left_out(here, weights, layers, folder):
     given = BY[1] if layers else None
     run = Run('own-distilled', Options(voc='photos', teacher=given, pixel_wise=weights[0],
                                        pair_wise=weights[1]))
-    run.check()
+    check_options(run)
     assert str(run.folder) == RUN + folder
     names = {each.name for each in read_net(run.write_prototxt() / 'train.prototxt').message.layer}
     assert names & {PAIR_LOSS, DISTILLATION} == layers
@@ -183,8 +184,8 @@ def test_the_digit_scenes(tmp_path):
     """Without a folder of data the shipped nets are written into the run's, with the teacher."""
     files = written(tmp_path, fcn(None, classes=11, widths=(2, 2, 2, 2, 2), last=2))
     run = Run('own-distilled', Options(teacher=files, out=str(tmp_path / 'run')))
-    run.check()
-    run.check_folders()
+    check_options(run)
+    check_folders(run)
     folder = run.write_prototxt()
     assert folder == tmp_path / 'run/net' and (folder / 'val.prototxt').is_file()
     names = [each.name for each in read_net(folder / 'train.prototxt').message.layer]

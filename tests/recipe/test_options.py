@@ -9,6 +9,7 @@ from original_layouts import make_sbd, make_voc
 from fcn_repro.cli.remedies import HINTS, REMEDIES
 from fcn_repro.errors import FcnError
 from fcn_repro.recipe import stages, training
+from fcn_repro.recipe.checks import check_options
 from fcn_repro.recipe.method import Method
 from fcn_repro.recipe.models import FAMILIES, MODELS
 from fcn_repro.recipe.options import Options
@@ -69,7 +70,7 @@ def test_options_that_exclude_each_other_or_are_out_of_range(options, code):
 ])
 def test_options_that_a_stage_does_not_take(name, options, code):
     with pytest.raises(FcnError) as error:
-        Run(name, Options(**options)).check()
+        check_options(Run(name, Options(**options)))
     assert error.value.code == code
     assert code == 'own-data-alone' or name in str(error.value)
 
@@ -88,12 +89,12 @@ def test_options_that_a_stage_does_not_take(name, options, code):
     ('voc-fcn32s', {'batch': 2}), ('m2nist', {'samples': 32}), ('mini-classifier', {'samples': 48}),
 ])
 def test_options_that_a_stage_takes(name, options):
-    Run(name, Options(**options)).check()
+    check_options(Run(name, Options(**options)))
 
 
 def test_an_unknown_stage_is_refused_with_the_nearest():
     with pytest.raises(FcnError, match="Did you mean 'mini-fcn32s'"):
-        Run('mini-fcn32').check()
+        check_options(Run('mini-fcn32'))
 
 
 def test_families_have_stages_with_prototxt_and_parents():

@@ -8,6 +8,7 @@ from small_runs import assert_error, call, contents, small_stage
 
 from fcn_repro.errors import FcnError
 from fcn_repro.formats.weights import read_extra, read_solverstate
+from fcn_repro.recipe.checks import check_options
 from fcn_repro.recipe.comparison import compare
 from fcn_repro.recipe.options import Options
 from fcn_repro.recipe.runs import OWN_RECIPE, Run
@@ -157,7 +158,7 @@ def test_stages_with_batches_of_their_own(stage, tmp_path, monkeypatch, capsys):
     assert_error(call(capsys, 'train', stage, '--batch', 2),
                  f"the stage {stage} takes no 'batch'", 'Leave out --batch')
     assert not contents(tmp_path)
-    Run(stage, Options()).check()
+    check_options(Run(stage, Options()))
 
 
 def test_the_table_compares_the_papers_recipes(small, tmp_path):
