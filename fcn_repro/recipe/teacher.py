@@ -3,7 +3,7 @@ that learns from it, so that its prototxt files alone say all."""
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,7 +90,7 @@ class Teacher:
                                   'weights': run.weights},
                            do="Resume it with restore='newest', or name its net and weights as "
                               f"they are: teacher='{run.deploy},{run.weights}'.")
-        return cls(run.deploy, run.weights, run.classes, tuple(run.params.get('mean', ())))
+        return cls(run.deploy, run.weights, run.classes, mean_of(run.params))
 
     @cached_property
     def digest(self) -> str:
@@ -124,7 +124,7 @@ class Teacher:
     def in_net(self, student: NetText, losses: Losses) -> NetText:
         """A student's train net with this teacher in it. FcnError where they do not fit."""
         net, params = self.net(), params_of(student)
-        mean = tuple(params.get('mean', ()))
+        mean = mean_of(params)
         if mean and self.mean and mean != self.mean:
             raise FcnError(f"the teacher's images are less the mean pixel {self.mean}, the "
                            f"student's less {mean}", file=str(self.weights.parent),
@@ -152,6 +152,12 @@ class Teacher:
         write_hdf5(folder / FILE, owned, {'teacher': str(self.weights)})
         for file in sorted(folder.glob('solver*.prototxt')):
             write_text(f'{file.read_text()}weights: "{FILE}"\n', file)
+
+
+def mean_of(params: Mapping[str, Any]) -> tuple[float, ...]:
+    """The mean pixel that a data layer of these params subtracts; () where they name none."""
+    mean = params.get('mean')
+    return tuple(mean) if isinstance(mean, tuple | list) else ()
 
 
 def params_of(student: NetText) -> dict[str, Any]:
