@@ -205,7 +205,7 @@ def assert_made_again(net, given, tmp_path):
         assert all(torch.equal(a.data, b.data)
                    for a, b in zip(blobs, again.layer_params[key], strict=True))
     output, = net.graph.outputs
-    place(again, channels_last=net.options.channels_last)
+    again.place(net.options)            # as another test may have placed it
     assert torch.equal(run_net(again, given)[output].argmax(1),
                        run_net(net, given)[output].argmax(1))
 
