@@ -68,8 +68,7 @@ def check_distilled(run: Run) -> None:
     without one, and for a teacher where there is no use of it."""
     options = run.options
     given = [name for name in ('teacher', *AGAINST) if getattr(options, name) is not None]
-    if given and (run.stage.classifier or
-                  (not run.stage.distilled and options.teacher is None)):
+    if given and (run.stage.classifier or not run.distilled):
         alone = '' if run.stage.classifier else ' without a teacher'
         raise FcnError(f"the stage {run.name} takes no '{given[0]}'{alone}",
                        code='option-not-taken', do=f'Leave out {given[0]}.',
@@ -117,7 +116,7 @@ def check_folders(run: Run) -> None:
                            facts={'option': name}, do=f'Give {name} the path of a folder.')
     if run.options.own_voc is not None:
         VocFolder(run.options.own_voc, 'train')
-        _ = run.model                                      # reads the val split
+        _ = run.model           # reads the val split
     elif any(getattr(run.options, name) for name in ('sbd', 'm2nist', *PUBLISHED)):
         _, train = run.solver_and_net(shipped(run.name))
         for text in train, read_net(val_file(shipped(run.name))):

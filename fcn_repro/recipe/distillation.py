@@ -22,12 +22,11 @@ from typing import Any
 from ..errors import FcnError
 from ..formats.weights import LayerBlobs, Weights
 from ..layers import layer_class
-from ..layers.common.losses import normalization
 from ..net.net import Net
 from ..proto import TEST, TRAIN, LossParameter, dialect_of
 from ..proto.prototxt import NetText, filter_net
 from ..sizes import dims
-from .method import LOSS, channels_of
+from .method import LOSS, channels_of, mode_of
 
 TEACHER = 'teacher_'        # before the names of its layers and blobs
 DISTILLATION = f'{TEACHER}loss'
@@ -50,11 +49,10 @@ def with_teacher(student: NetText, teacher: NetText, score: str, weight: float =
     teacher: a deploy net, whose Input the student's net has as a blob of the same name. score: the
     teacher's blob of scores (N, C, H, W); the student's is what its loss called 'loss' reads, or
     its first one. weight: of the pixel-wise loss; pair_weight: of the pair-wise one. 0 leaves it
-    out. Both are sums where that loss is one, as FCN's. size:
-    (height, width) of the images of the train net, for which the patches of the pair-wise loss are
-    made; with it the sizes of scores are checked too. FcnError for nets that do not fit, a teacher
-    of other classes among them (code 'teacher-classes', 'teacher-size', 'student-size',
-    'teacher-unfit')."""
+    out. Both are sums where that loss is one, as FCN's. size: (height, width) of the images of the
+    train net, for which the patches of the pair-wise loss are made; with it the sizes of scores are
+    checked too. FcnError for nets that do not fit, a teacher of other classes among them (code
+    'teacher-classes', 'teacher-size', 'student-size', 'teacher-unfit')."""
     student, deploy = filter_net(student, TRAIN), filter_net(teacher, TEST)
     layers = list(student.message.layer)
     losses = [layer for layer in layers if is_loss(layer)]
@@ -75,7 +73,7 @@ def with_teacher(student: NetText, teacher: NetText, score: str, weight: float =
         maps = shapes_of(student, towards(loss.bottom[0], layers[:at - 1]), deploy, size), \
             shapes_of(deploy, deploy.message.layer, deploy, size)
         check_sizes(student, deploy, maps[0][loss.bottom[0]], maps[1][score], size)
-        positions = math.prod(maps[1][score][2:]) if mode(loss) in SUMS else 1
+        positions = math.prod(maps[1][score][2:]) if mode_of(loss) in SUMS else 1
         added += pair_loss(pairs(student, deploy, (loss.bottom[0], score), maps), loss,
                            positions * pair_weight) if pair_weight else []
     elif pair_weight:
@@ -91,11 +89,6 @@ def with_teacher(student: NetText, teacher: NetText, score: str, weight: float =
         message.layer.extend(part)
         lines += [None] * len(part) if numbers is None else numbers
     return replace(student, message=message, lines=tuple(lines))
-
-
-def mode(loss: Any) -> int:
-    """What a loss layer divides by, of LossParameter's modes; VALID where it does not say."""
-    return normalization(loss.loss_param, LossParameter.VALID)
 
 
 def is_loss(layer: Any) -> bool:
@@ -213,8 +206,8 @@ def pixel_loss(loss: Any, score: str, weight: float) -> list[Any]:
                top=[f'{TEACHER}prob'])
     against = cls(name=DISTILLATION, type=LOSS, bottom=[loss.bottom[0], f'{TEACHER}prob'],
                   top=[DISTILLATION], loss_weight=[weight])
-    if mode(loss) != LossParameter.VALID:
-        against.loss_param.normalization = mode(loss)
+    if mode_of(loss) != LossParameter.VALID:
+        against.loss_param.normalization = mode_of(loss)
     own = against.fcn_repro_param
     own.targets = own.PROBABILITIES
     return [soft, against]

@@ -261,10 +261,15 @@ def _set_moves(net: Any, mirror: bool, jitter: int) -> None:
     data.python_param.param_str = str(params | moves)
 
 
+def mode_of(loss: Any) -> int:
+    """What a loss layer divides by, of LossParameter's modes; VALID where it does not say."""
+    return normalization(loss.loss_param, LossParameter.VALID)
+
+
 def divides_by_all(net: NetText) -> bool:
     """Whether the losses of a net are no means over the positions that take part (normalization
     VALID), so that a sampled one is smaller. FcnError for a net with both."""
-    found = {normalization(layer.loss_param, LossParameter.VALID) != LossParameter.VALID
+    found = {mode_of(layer) != LossParameter.VALID
              for layer in net.message.layer if layer.type == LOSS}
     if len(found) > 1:
         raise _unfit('one loss is a mean over the pixels that take part, another is not',

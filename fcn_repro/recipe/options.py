@@ -60,19 +60,18 @@ class Options:
     of the training differs from the stage's own (method.py). teacher: the folder of a finished run,
     its name below `runs`, or NET,WEIGHTS, that the net learns from; pixel_wise, pair_wise: weights
     of the losses against it (distillation.py), 0 for none. weights: a file, or 'none' to start from
-    random ones. out: the
-    run's folder; runs: the folder of all runs, in which it is named after the stage. solver: file
-    name in the stage's prototxt folder, or the path of another. iterations: in place of its
-    max_iter. batch: images of one size per forward pass, and samples: per iteration, over all of
-    its passes, in place of the stage's own; either makes another recipe by the rate rule
-    (rate_rule.py). processes: how many train together. seed: in place of its random_seed, and of
-    the order of samples. restore: a .solverstate.h5, 'newest', or 'auto' (newest, if there is one);
-    force: restore it even if solver, net or data have changed; fresh: set an earlier run aside.
-    keep: number of snapshots to keep. pictures: number of pictures of the val set. workers: threads
-    that read data ahead, None for a few. device, precision: of placement.place. no_opt:
-    optimisations (optimisations.NAMES) to switch off. writes: folders in which layers may write,
-    as for Net. dialect, define: of the solver and its nets, where `solver` is the path of another,
-    as for read_net. verbose: print what happened to every layer's weights.
+    random ones. out: the run's folder; runs: the folder of all runs, in which it is named after the
+    stage. solver: file name in the stage's prototxt folder, or the path of another. iterations: in
+    place of its max_iter. batch: images of one size per forward pass, and samples: per iteration,
+    over all of its passes, in place of the stage's own; either makes another recipe by the rate
+    rule (rate_rule.py). processes: how many train together. seed: in place of its random_seed, and
+    of the order of samples. restore: a .solverstate.h5, 'newest', or 'auto' (newest, if there is
+    one); force: restore it even if solver, net or data have changed; fresh: set an earlier run
+    aside. keep: number of snapshots to keep. pictures: number of pictures of the val set. workers:
+    threads that read data ahead, None for a few. device, precision: of placement.place. no_opt:
+    optimisations (optimisations.NAMES) to switch off. writes: folders in which layers may write, as
+    for Net. dialect, define: of the solver and its nets, where `solver` is the path of another, as
+    for read_net. verbose: print what happened to every layer's weights.
     """
     voc: str | None = None
     sbd: str | None = None

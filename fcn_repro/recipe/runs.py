@@ -71,9 +71,14 @@ class Run:
     # What was asked for
 
     @property
+    def distilled(self) -> bool:
+        """Whether it learns from a teacher: as its stage does, or because one is given."""
+        return self.stage.distilled or self.options.teacher is not None
+
+    @property
     def losses(self) -> Losses | None:
         """The losses against a teacher; None for none, and for a run without a teacher."""
-        if not self.stage.distilled and self.options.teacher is None:
+        if not self.distilled:
             return None
         return Losses(**{name: value for name in AGAINST
                          if (value := getattr(self.options, name)) is not None}) or None
@@ -291,7 +296,7 @@ class Run:
         variant = variant and f"-{variant.lstrip('-')}"
         variant += '-mnist' * bool(options.mnist) + '-published' * bool(options.m2nist)
         variant += '-weighted' * bool(options.class_weights) + options.method.suffix
-        if self.name in STAGES and (self.stage.distilled or options.teacher is not None):
+        if self.name in STAGES and self.distilled:
             variant += '-taught' * (not self.stage.distilled)
             variant += (self.losses or Losses(0, 0)).suffix
         if options.out is None and self.batches:
