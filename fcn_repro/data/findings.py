@@ -117,7 +117,12 @@ class Findings:
     @property
     def sizes(self) -> Counter[tuple[int, int]]:
         """{(height, width): images}."""
-        return Counter(record.image.size for record in self.records if record.image)
+        return self.sizes_of(None)
+
+    def sizes_of(self, split: str | None) -> Counter[tuple[int, int]]:
+        """{(height, width): images} of a split; None: of all."""
+        return Counter(record.image.size for record in self.records
+                       if record.image and split in (None, record.split))
 
     @property
     def histogram(self) -> np.ndarray:

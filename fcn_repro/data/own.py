@@ -68,7 +68,7 @@ class OwnDataLayer(SegDataLayer):
     @classmethod
     def assumed_shapes(cls, params: Mapping[str, Any],
                        size: tuple[int, int] | None) -> list[tuple[int, ...]] | None:
-        shapes = super().assumed_shapes(params, size)
+        shapes = super().assumed_shapes(params, checked_crop(params.get('crop')))
         if shapes is None:
             return None
         data, label = shapes

@@ -8,11 +8,11 @@ kept or left out as one. Sections 3.4 and 4.4 of the paper: patchwise training i
 with 1/p times as many images for a batch of the same size. The normaliser VALID counts the
 positions that take part; weights do not change it.
 
-ohem_thresh, ohem_min_kept: in training only the positions take part whose own class has at most
-this probability, and at least so many of the batch. targets: what the second bottom holds, in the
-shape of the scores. PROBABILITIES q: the loss is -sum q log p; SETS, of 0 and 1: -log of the sum of
-the p of the set. A position without any counts as a void one. relax: the side of the square around
-a position whose labels make its set. What they compute is in common/targets.py.
+ohem_thresh, ohem_min_ratio: in training only the positions take part whose own class has at most
+this probability, and at least this share of the batch. targets: what the second bottom holds, in
+the shape of the scores. PROBABILITIES q: the loss is -sum q log p; SETS, of 0 and 1: -log of the
+sum of the p of the set. A position without any counts as a void one. relax: the side of the square
+around a position whose labels make its set. What they compute is in common/targets.py.
 """
 
 import math
@@ -46,7 +46,7 @@ class SoftmaxWithLoss(Layer):
     loss = True
     fields = 'loss_param'
     further_messages = ('softmax_param',)
-    own_fields = ('class_weight', 'keep_ratio', 'keep_cell', 'ohem_thresh', 'ohem_min_kept',
+    own_fields = ('class_weight', 'keep_ratio', 'keep_cell', 'ohem_thresh', 'ohem_min_ratio',
                   'targets', 'relax')
     ignored = ('softmax_param.engine',)
 
@@ -71,18 +71,19 @@ class SoftmaxWithLoss(Layer):
         self.replayable = self.ohem is None and self.relax == 1     # a selection, one_hot's checks
 
     def _read_ohem(self, own):
-        """(thresh, min_kept), or None."""
-        given = [own.HasField(name) for name in ('ohem_thresh', 'ohem_min_kept')]
+        """(thresh, min_ratio), or None."""
+        given = [own.HasField(name) for name in ('ohem_thresh', 'ohem_min_ratio')]
         if not any(given):
             return None
         if not all(given):
-            raise self.error('one of ohem_thresh and ohem_min_kept', 'Give both.')
+            raise self.error('one of ohem_thresh and ohem_min_ratio', 'Give both.')
         if not 0 < own.ohem_thresh <= 1:
             raise self.error(f'ohem_thresh {own.ohem_thresh:g} is not above 0 and at most 1',
                              'Give a probability.')
-        if own.ohem_min_kept < 1:
-            raise self.error('ohem_min_kept is 0', 'Give how many positions are kept at least.')
-        return own.ohem_thresh, own.ohem_min_kept
+        if not 0 < own.ohem_min_ratio <= 1:
+            raise self.error(f'ohem_min_ratio {own.ohem_min_ratio:g} is not above 0 and at most 1',
+                             'Give the share of the positions that is kept at least.')
+        return own.ohem_thresh, own.ohem_min_ratio
 
     def _check_targets(self):
         """FcnError for settings that contradict each other."""
@@ -106,7 +107,7 @@ class SoftmaxWithLoss(Layer):
         """Whether the fused ops compute a layer of this message: one label each, all alike."""
         own = param.fcn_repro_param
         return own.targets == FcnReproParameter.LABELS and own.relax <= 1 \
-            and not own.HasField('ohem_thresh') and not own.HasField('ohem_min_kept')
+            and not own.HasField('ohem_thresh') and not own.HasField('ohem_min_ratio')
 
     def class_axis(self, scores, labels):
         if self.targets != FcnReproParameter.LABELS:

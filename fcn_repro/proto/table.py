@@ -23,7 +23,7 @@ FcnReproParameter
   4 align_corners bool=true, 5 resize Resize=BILINEAR, 6 output_size uint32[],
   7 per_channel bool=false, 8 synchronised bool=false,
   9 transpose_a bool=false, 10 transpose_b bool=false, 11 order uint32[],
-  12 ohem_thresh float, 13 ohem_min_kept uint32, 14 targets Targets=LABELS, 15 relax uint32=1,
+  12 ohem_thresh float, 13 ohem_min_ratio float, 14 targets Targets=LABELS, 15 relax uint32=1,
   16 window uint32[],
   31 kernel LocalKernel[], 32 radius uint32=5, 33 blur uint32=4, 34 iterations uint32=5,
   35 message_weight float=0.2

@@ -234,22 +234,25 @@ class Run:
     def model(self) -> Model | None:
         """The stage's model for a data set of the user's own; None if the shipped files serve.
 
-        A summed loss keeps base_lr x pixels, for which the size of the first val image counts."""
+        A summed loss keeps base_lr x pixels, for which the size of the first val image counts;
+        crops and nets for images of one size are made for the largest sides of the val images."""
         options = self.options
         if options.own_voc is None:
             return None
         data = VocFolder(options.own_voc, 'val')
         crops = {name: value for name in CROPS if (value := getattr(options, name)) is not None}
         height, width, _ = data.image(0).shape
+        found = check_folder(options.own_voc)
+        heights, widths = zip((height, width), *found.sizes_of('val'), strict=True)
         classes = options.classes
         if classes is None and self.stage.counts_classes:
-            classes = check_folder(options.own_voc).classes
+            classes = found.classes
         model = MODELS[self.name].on_data(classes=classes, voc_dir=os.path.abspath(options.own_voc),
                                           val_images=len(data), pixels=height * width,
-                                          size=(height, width), **crops)
+                                          size=(max(heights), max(widths)), **crops)
         if options.class_weights and self.weighs_by_matrix:
             weights = options.check_class_weights(classes)
-            pixels = check_folder(options.own_voc).pixels_of('train')
+            pixels = found.pixels_of('train')
             model = replace(model, class_weights=weights or tuple(weights_by(
                 str(options.class_weights), pixels.first(model.settings['classes'])).tolist()))
         if options.weights == NONE and self.stage.zero_fillers:

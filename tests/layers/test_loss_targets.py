@@ -46,12 +46,12 @@ def same(ours, wanted, x):
 
 # ---- the hardest positions -----------------------------------------------------------------------
 
-def mined(x, label, thresh, min_kept):
+def mined(x, label, thresh, share):
     """BiSeNet's rule by sorting: the void labels that the others become."""
-    p = x.detach().softmax(1)
+    p, least = x.detach().softmax(1), max(1, int(share * label.numel()))
     of = {(n, i, j): float(p[n, label[n, 0, i, j], i, j])
           for n, _, i, j in np.ndindex(*label.shape) if label[n, 0, i, j] != 255}
-    limit = max(thresh, sorted(of.values())[min_kept - 1]) if min_kept <= len(of) else 1
+    limit = max(thresh, sorted(of.values())[least - 1]) if least <= len(of) else 1
     out = torch.full_like(label, 255)
     for (n, i, j), value in of.items():
         if value <= limit:
@@ -60,22 +60,32 @@ def mined(x, label, thresh, min_kept):
 
 
 @MODES
-@pytest.mark.parametrize('thresh, min_kept', [(0.7, 1), (0.05, 9), (0.001, 1), (0.3, 12), (1, 5),
-                                              (0.05, 25), (0.05, 26), (0.05, 10 ** 6)])
-def test_the_hardest_take_part(thresh, min_kept, mode):
+@pytest.mark.parametrize('thresh, least', [(0.7, 1), (0.05, 9), (0.001, 1), (0.3, 12), (1, 5),
+                                           (0.05, 25), (0.05, 26), (0.05, 29)])
+def test_the_hardest_take_part(thresh, least, mode):
     x, label = scores(), labels()
-    left = mined(x, label, thresh, min_kept)[:, 0]
-    loss, = make(mode=mode, ohem_thresh=thresh, ohem_min_kept=min_kept).forward([x, label], [])
+    share = (least + 0.5) / label.numel()
+    left = mined(x, label, thresh, share)[:, 0]
+    loss, = make(mode=mode, ohem_thresh=thresh, ohem_min_ratio=share).forward([x, label], [])
     count = int((left != 255).sum())
-    assert count >= min(min_kept, 25)
+    assert count >= min(least, 25)
     total = F.cross_entropy(x, left, ignore_index=255, reduction='sum')
     same(loss, divided(total, count, mode), x)
+
+
+@pytest.mark.parametrize('share, count', [(1, 25), (1e-6, 1), (0.5, 15)])
+def test_the_share_that_is_kept_at_least(share, count):
+    """Of 30 positions, 5 of them void; no probability is as low as the threshold."""
+    x, label = scores(), labels()
+    loss, = make(mode='NONE', ohem_thresh=1e-9, ohem_min_ratio=share).forward([x, label], [])
+    terms = F.cross_entropy(x, label[:, 0], ignore_index=255, reduction='none').flatten()
+    assert loss.item() == pytest.approx(terms.sort(descending=True).values[:count].sum().item())
 
 
 def test_all_take_part_when_testing():
     x, label = scores(), labels()
     plain, mining = (make(TEST, **own).forward([x, label], [])[0]
-                     for own in ({}, {'ohem_thresh': 0.01, 'ohem_min_kept': 1}))
+                     for own in ({}, {'ohem_thresh': 0.01, 'ohem_min_ratio': 0.04}))
     assert torch.equal(plain, mining)
 
 
@@ -83,8 +93,8 @@ def test_a_sample_is_mined_and_weighed():
     x, label = scores(), labels()
     own = {'keep_ratio': 0.5, 'class_weight': WEIGHTS}
     kept = make(**own).kept((2, 3, 5), 1, x.device).unsqueeze(1)
-    left = mined(x, label.masked_fill(~kept, 255), 0.1, 4)[:, 0]
-    loss, = make(**own, ohem_thresh=0.1, ohem_min_kept=4).forward([x, label], [])
+    left = mined(x, label.masked_fill(~kept, 255), 0.1, 0.14)[:, 0]
+    loss, = make(**own, ohem_thresh=0.1, ohem_min_ratio=0.14).forward([x, label], [])
     total = F.cross_entropy(x, left, torch.tensor(WEIGHTS).double(), ignore_index=255,
                             reduction='sum')
     same(loss, total / (left != 255).sum(), x)
@@ -93,22 +103,22 @@ def test_a_sample_is_mined_and_weighed():
 def test_scores_that_are_no_numbers_are_not_hidden():
     x = scores().detach()
     x[1, 2, 2, 2] = torch.nan
-    loss, = make(ohem_thresh=0.1, ohem_min_kept=2).forward([x, labels()], [])
+    loss, = make(ohem_thresh=0.1, ohem_min_ratio=0.07).forward([x, labels()], [])
     assert loss.isnan()
 
 
 def test_what_is_recorded_on_a_gpu():
     assert make().replayable and make(ignore=None, targets='SETS').replayable
     assert not make(relax=3).replayable
-    assert not make(ohem_thresh=0.1, ohem_min_kept=2).replayable
+    assert not make(ohem_thresh=0.1, ohem_min_ratio=0.07).replayable
 
 
 def test_nothing_to_mine():
     void = torch.full((2, 1, 3, 5), 255)
-    loss, = make(ohem_thresh=0.1, ohem_min_kept=2).forward([scores(), void], [])
+    loss, = make(ohem_thresh=0.1, ohem_min_ratio=0.07).forward([scores(), void], [])
     assert loss == 0
     empty = torch.zeros(2, 4, 0, 5, requires_grad=True)
-    assert make(ohem_thresh=0.1, ohem_min_kept=2).forward([empty, void[:, :, :0]], [])[0] == 0
+    assert make(ohem_thresh=0.1, ohem_min_ratio=0.07).forward([empty, void[:, :, :0]], [])[0] == 0
 
 
 # ---- probabilities -------------------------------------------------------------------------------
@@ -178,7 +188,7 @@ def test_sets_by_a_loop(weights, mode):
 @pytest.mark.parametrize('own, given', [
     ({'targets': 'PROBABILITIES', 'class_weight': WEIGHTS}, probabilities()),
     ({'targets': 'SETS', 'class_weight': WEIGHTS}, sets()), ({'targets': 'SETS'}, sets()),
-    ({'relax': 3}, labels()), ({'ohem_thresh': 0.2, 'ohem_min_kept': 7}, labels())])
+    ({'relax': 3}, labels()), ({'ohem_thresh': 0.2, 'ohem_min_ratio': 0.24}, labels())])
 def test_gradients_by_differences(own, given):
     one = make(ignore=None if 'targets' in own else 255, **own)
     assert torch.autograd.gradcheck(lambda x: one.forward([x, given], [])[0], scores())
@@ -215,7 +225,7 @@ UP = ('param { lr_mult: 0 } convolution_param { num_output: 4 group: 4 kernel_si
 NET = (inputs(x=(2, 3, 6, 7), y=(2, 1, 12, 14), q=(2, 4, 12, 14)) + conv('c', 'x', num_output=4)
        + layer('Deconvolution', 'up', 'c', 'up', UP)
        + layer('Crop', 'score', 'up y', 'score', 'crop_param { axis: 2 offset: 1 }'))
-FIELDS = [('y', 'ohem_thresh: 0.2 ohem_min_kept: 20'), ('y', 'relax: 3'),
+FIELDS = [('y', 'ohem_thresh: 0.2 ohem_min_ratio: 0.06'), ('y', 'relax: 3'),
           ('q', 'targets: PROBABILITIES'), ('q', 'targets: SETS')]
 
 
@@ -238,14 +248,17 @@ def test_no_pass_forgets_a_field(target, field):
 
 
 @pytest.mark.parametrize('own, bottom, facts', [
-    ('ohem_thresh: 0.7', 'n', ('one of ohem_thresh and ohem_min_kept', 'both')),
-    ('ohem_min_kept: 7', 'n', ('one of ohem_thresh and ohem_min_kept',)),
-    ('ohem_thresh: 0 ohem_min_kept: 7', 'n', ('ohem_thresh 0',)),
-    ('ohem_thresh: 1.5 ohem_min_kept: 7', 'n', ('ohem_thresh 1.5',)),
-    ('ohem_thresh: nan ohem_min_kept: 7', 'n', ('ohem_thresh nan',)),
-    ('ohem_thresh: 0.7 ohem_min_kept: 0', 'n', ('ohem_min_kept is 0',)),
-    ('ohem_thresh: 0.7 ohem_min_kept: 7 relax: 3', 'n', ('relax with ohem_thresh',)),
-    ('ohem_thresh: 0.7 ohem_min_kept: 7 targets: SETS', 'x', ('ohem_thresh with targets: SETS',)),
+    ('ohem_thresh: 0.7', 'n', ('one of ohem_thresh and ohem_min_ratio', 'both')),
+    ('ohem_min_ratio: 0.1', 'n', ('one of ohem_thresh and ohem_min_ratio',)),
+    ('ohem_thresh: 0 ohem_min_ratio: 0.1', 'n', ('ohem_thresh 0',)),
+    ('ohem_thresh: 1.5 ohem_min_ratio: 0.1', 'n', ('ohem_thresh 1.5',)),
+    ('ohem_thresh: nan ohem_min_ratio: 0.1', 'n', ('ohem_thresh nan',)),
+    ('ohem_thresh: 0.7 ohem_min_ratio: 0', 'n', ('ohem_min_ratio 0',)),
+    ('ohem_thresh: 0.7 ohem_min_ratio: 1.5', 'n', ('ohem_min_ratio 1.5',)),
+    ('ohem_thresh: 0.7 ohem_min_ratio: nan', 'n', ('ohem_min_ratio nan',)),
+    ('ohem_thresh: 0.7 ohem_min_ratio: 0.1 relax: 3', 'n', ('relax with ohem_thresh',)),
+    ('ohem_thresh: 0.7 ohem_min_ratio: 0.1 targets: SETS', 'x', (
+        'ohem_thresh with targets: SETS',)),
     ('relax: 3 targets: PROBABILITIES', 'x', ('relax with targets: PROBABILITIES',)),
     ('relax: 0', 'n', ('relax 0',)), ('relax: 2', 'n', ('relax 2', 'odd')),
     ('relax: 3', 'n', ('relax', '2x3', '(N, C, H, W)')),

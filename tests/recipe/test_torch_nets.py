@@ -174,20 +174,21 @@ def test_gradients_are_the_twin_s(name, frozen):
 
 
 def mean_loss(scores, labels, mined):
-    """Over all that is not void; mined: (threshold, least), over the pixels whose own class has at
-    most the probability of the threshold, at least over so many of the least probable."""
+    """Over all that is not void; mined: (threshold, share), over the pixels whose own class has at
+    most the probability of the threshold, at least over the least probable share of all."""
     terms = torch.nn.functional.cross_entropy(scores, labels, ignore_index=VOID, reduction='none')
     terms = terms[labels != VOID]
     if not mined:
         return terms.mean()
     ordered = terms.sort(descending=True).values
-    count = max(mined[1], int((ordered >= -np.log(mined[0])).sum()))
-    assert mined[1] < count < len(ordered) or count == mined[1]
+    least = int(mined[1] * labels.numel())
+    count = max(least, int((ordered >= -np.log(mined[0])).sum()))
+    assert least < count < len(ordered) or count == least
     return ordered[:count].mean()
 
 
-# of the second, fewer pixels than the least are below the threshold
-@pytest.mark.parametrize('mined', [None, (0.25, 500), (0.05, 9000)])
+# of the second, fewer pixels than the share are below the threshold
+@pytest.mark.parametrize('mined', [None, (0.25, 1 / 32), (0.05, 0.5)])
 @pytest.mark.parametrize('name', ['BiSeNet R18', 'BiSeNet X39'])
 def test_auxiliary_losses_are_the_twin_s(name, mined):
     """Of the net that learns, whose three losses weigh the same."""
@@ -227,7 +228,7 @@ def test_losses_are_mined_where_the_net_learns(name):
                   if layer.type == 'SoftmaxWithLoss']
         own = [layer.fcn_repro_param for layer in losses if layer.HasField('fcn_repro_param')]
         assert len(own) == mined and len(losses) == max(mined, 1)
-        assert all(each.ohem_thresh == np.float32(0.7) and each.ohem_min_kept == 1024 ** 2
+        assert all(each.ohem_thresh == np.float32(0.7) and each.ohem_min_ratio == 1 / 16
                    for each in own)
 
 

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 SUM = 1e-3      # by which the probabilities of a position may miss 1
 
 
-def hardest(scores, labels, valid, axis, thresh, min_kept):
+def hardest(scores, labels, valid, axis, thresh, min_ratio):
     """The mask of the valid labels whose probability is at most `thresh`, or at most that of the
-    min_kept-th in ascending order where this is higher: BiSeNet's online hard example mining
-    (TorchSeg, ProbOhemCrossEntropy2d), over all positions of the batch. All of fewer than min_kept.
+    k-th in ascending order where this is higher, with k = min_ratio of all positions of the batch:
+    BiSeNet's online hard example mining (TorchSeg, ProbOhemCrossEntropy2d; its configs give k as a
+    sixteenth of the crops' pixels).
 
     scores: (…, C, …) with the classes along `axis`; labels, valid: without that axis, labels
     from 0 to C - 1 everywhere. A position whose probability is NaN is kept."""
@@ -20,7 +21,7 @@ def hardest(scores, labels, valid, axis, thresh, min_kept):
         own = own.masked_fill(~valid, 1).flatten()
         if not own.numel():
             return valid
-        least = own.kthvalue(min(min_kept, own.numel())).values
+        least = own.kthvalue(max(1, int(min_ratio * own.numel()))).values
         return valid & ~(own > least.clamp(min=thresh)).view_as(valid)
 
 

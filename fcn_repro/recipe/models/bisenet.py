@@ -105,7 +105,7 @@ def net(data: dict | None = None, *, classes: int = 19, body: str = 'resnet18',
     takes. paths: channels of the spatial path. width: of the context path; the fusion has twice as
     many. last: before the scores. auxiliary: before the scores of strides 16 and 8, which the net
     that learns has (`training`), with a loss each. rate: lr_mult of the fusion and the heads. norm:
-    of Normed. mined: (ohem_thresh, ohem_min_kept) of all losses of the net that learns.
+    of Normed. mined: (ohem_thresh, ohem_min_ratio) of all losses of the net that learns.
     """
     n = start(data, shape, dialect=FORK)
     to = Normed(n, **({'fraction': 0.9} | (norm or {})))
@@ -126,9 +126,8 @@ def net(data: dict | None = None, *, classes: int = 19, body: str = 'resnet18',
 
 ORIGIN = ('Yu et al. 2018 (BiSeNet), as released: ycszen/TorchSeg, {}; crops, rate and rule are\n'
           'those of the release, whose losses learn from the hardest pixels alone (OHEM)')
-BATCH = 16
-MINED = 0.7, BATCH * CROP * CROP // 16      # a sixteenth of the pixels of a pass, at least
-crops = random_crops(CROP, (0.75, 2.0), BATCH)
+MINED = 0.7, 1 / 16
+crops = random_crops(CROP, (0.75, 2.0), 16)
 
 
 def cityscapes(folder: str, max_iter: int, **settings) -> Model:

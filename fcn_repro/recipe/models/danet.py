@@ -7,7 +7,6 @@ can make a map of it again: a net is for images of one height.
 """
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from ...data.scenes import FOLDER
@@ -19,7 +18,7 @@ from .deeplabv3 import mini, mini_stage, random_crops, scene_crops, voc_stage
 from .mini import SCENE
 from .model import Model, Recipe
 from .normed import FORK, SCRATCH, Normed, dropped, loss
-from .parts import start
+from .parts import fitted, start
 
 WIDTH = 512
 REDUCTION = 8           # of channels in queries and keys
@@ -84,15 +83,18 @@ def cam(n, bottom, name: str, rows: int):
 def net(data: dict | None = None, *, classes: int = 21, body_settings: dict | None = None,
         width: int = WIDTH, dropout: float = 0.1, norm: dict | None = None,
         normalize: bool = True, training: bool = False,
-        shape: tuple[int, ...] = (1, 3, SIDE, SIDE)):
+        shape: tuple[int, ...] = (1, 3, SIDE, SIDE), crop: tuple[int, int] | None = None):
     """DANet, a NetParameter: data (N,3,H,W) of the height of `shape` and any width to score
     (N,classes,H,W).
 
     data: settings of the data layer (python_data), tops data and label (N,1,H,W); None gives the
     deploy net, an Input of `shape` and no loss. body_settings: of body_resnet.resnet. width: of the
     maps of both modules. dropout: share of channels, before scores. norm: of Normed. training: with
-    the scores of either module and their losses.
+    the scores of either module and their losses. crop: height and width of the images of the net
+    that learns, by default those of shape.
     """
+    if training and crop is not None:
+        shape = *shape[:2], *crop
     n, rows = start(data, shape, dialect=FORK), rows_of(shape[2])
     to = Normed(n, **(norm or {}))
     top = resnet(to, n.data, stride=STRIDE, late=True, **{
@@ -144,13 +146,14 @@ def whole_images(voc_dir: str, split: str, size: tuple[int, int] | None = None) 
 
 
 def voc() -> Model:
-    """The model on VOC 2012 with the 10582 images of train and SBD as its split trainaug."""
+    """The model on VOC 2012 with the 10582 images of train and SBD as its split trainaug; for
+    images of one's own at their size, with crops of at most SIDE."""
     recipe = Recipe(3e-3, momentum=0.9, max_iter=30000, snapshot=2000, normalize=True,
                     weight_decay=1e-4, policy='poly')
-    val = partial(padded_data, padded=(SIDE, SIDE))
     root = '../data/pascal/VOC2012'
-    return Model(net, {}, crops(root, 'trainaug'), val(root, 'val'), 1449, (recipe,), crops,
-                 origin=ORIGIN, phased=True, val_data=val)
+    return Model(net, {}, crops(root, 'trainaug'), padded_data(root, 'val', padded=(SIDE, SIDE)),
+                 1449, (recipe,), crops, origin=ORIGIN, phased=True, val_data=whole_images,
+                 sized=lambda size: {**for_size(size), 'crop': fitted(size, (SIDE, SIDE))})
 
 
 SMALL = {'width': 32, 'norm': SCRATCH, **for_size(SCENE),

@@ -10,7 +10,7 @@ from ...data.scenes import FOLDER
 from ..stage import Entry, Stage
 from . import deeplab, deeplab_resnet
 from .model import MEAN, Model, Recipe
-from .parts import python_data
+from .parts import fitted, python_data
 
 VOC = '../data/pascal/VOC2012'
 DEEPLAB_MEAN = (104.008, 116.669, 122.675)      # BGR, of the authors' data layers
@@ -22,9 +22,10 @@ def crop_data(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
               crop: tuple[int, int], batch: int, scale: tuple[float, float] = (1, 1),
               mean: tuple[float, float, float] = MEAN, mirror: bool = True) -> dict[str, str]:
     """Data settings of random crops, scaled and perhaps mirrored, from a folder laid out as VOC's.
-    size: of its images, which crops do not depend on."""
+    size: of its images, to which crops are fitted."""
     return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
-                       mean=mean, crop=crop, scale=scale, mirror=mirror, batch_size=batch)
+                       mean=mean, crop=fitted(size, crop), scale=scale, mirror=mirror,
+                       batch_size=batch)
 
 
 def padded_data(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
@@ -37,11 +38,12 @@ def padded_data(voc_dir: str, split: str, size: tuple[int, int] | None = None, *
 
 def full(net: Callable, recipe: Recipe, batch: int, side: int = 321, whole: int = 513,
          scale: tuple[float, float] = (1, 1), origin: str = AUTHORS, **settings) -> Model:
-    """A net on VOC 2012. side: of the crops; whole: to which images are padded to be scored."""
+    """A net on VOC 2012. side: of the crops; whole: to which images are padded to be scored; those
+    of one's own, of any size, to the next multiple of 32, and 1."""
     train = partial(crop_data, crop=(side, side), batch=batch, scale=scale, mean=DEEPLAB_MEAN)
-    val = partial(padded_data, padded=(whole, whole), mean=DEEPLAB_MEAN)
-    return Model(net, settings, train(VOC, 'train'), val(VOC, 'val'), 1449, (recipe,), train,
-                 origin=origin, phased=True, val_data=val)
+    val = partial(padded_data, mean=DEEPLAB_MEAN)
+    return Model(net, settings, train(VOC, 'train'), val(VOC, 'val', padded=(whole, whole)), 1449,
+                 (recipe,), train, origin=origin, phased=True, val_data=partial(val, padded=32))
 
 
 # The authors' first solvers; the second ones go on with train and val together

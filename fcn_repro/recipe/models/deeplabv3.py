@@ -16,7 +16,7 @@ from .body_xception import xception
 from .mini import SCENE
 from .model import Model, Recipe, voc_data
 from .normed import FORK, RELU, RELU6, SCRATCH, Normed, loss
-from .parts import python_data, start
+from .parts import fitted, python_data, start
 
 RATES = (6, 12, 18)         # at stride 16; twice these at 8
 CROP = 513
@@ -143,11 +143,11 @@ NETS: dict[str, dict[str, Any]] = {
 def random_crops(side: int, scale: tuple[float, float], batch_size: int
                  ) -> Callable[..., dict[str, str]]:
     """The data settings, as functions like model.voc_data give them, of random square crops from a
-    folder laid out as VOC's; of any size of its images, since what lies beyond them is void."""
+    folder laid out as VOC's; for images of one's own that are smaller, fitted to these."""
     def crops(voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
               recolour: float | None = None, rotate: float = 0) -> dict[str, str]:
         return python_data('own_layers', 'OwnDataLayer', voc_dir=voc_dir, seed=1337, split=split,
-                           mean=MEAN, crop=(side, side), scale=scale, mirror=True,
+                           mean=MEAN, crop=fitted(size, (side, side)), scale=scale, mirror=True,
                            recolour=recolour or 0, batch_size=batch_size,
                            **({'rotate': rotate} if rotate else {}))
     return crops

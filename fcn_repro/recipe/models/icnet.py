@@ -17,7 +17,7 @@ from ...proto.netspec import L, NetSpec, P
 from ..stage import Entry, Stage
 from .deeplabs import crop_data, padded_data
 from .model import Model, Recipe
-from .parts import softmax_loss, start
+from .parts import fitted, softmax_loss, start
 from .pspnet import BINS, DIALECT, DILATIONS, MSRA, PSP_MEAN, Normed, Sized, window
 from .vgg import scaled
 
@@ -145,20 +145,25 @@ ORIGIN = ("the net that scores is the authors' (hszhao/ICNet); the one that lear
           "did not publish, has the paper's three losses and solver (arXiv 1704.08545), and crops\n"
           "of 705x705, the sides that fit nearest to PSPNet's 713")
 CROP = 705, 705
+SIZED = Sized(STRIDE)
 
 
 def cityscapes() -> Model:
-    """The net at the authors' size."""
+    """The net at the authors' size; for images of one's own at theirs, with crops of at most
+    CROP."""
     train: Callable = partial(crop_data, crop=CROP, batch=16, scale=(0.5, 2.0), mean=PSP_MEAN)
-    val: Callable = partial(padded_data, padded=FULL, mean=PSP_MEAN)
+
+    def val(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:
+        return padded_data(voc_dir, split, padded=SIZED.sides(size or FULL), mean=PSP_MEAN)
+
     recipe = Recipe(1e-2, momentum=0.9, max_iter=30000, snapshot=10000, normalize=None,
                     weight_decay=1e-4, policy='poly')
     folder = '../data/cityscapes'
     return Model(net, {'classes': 19, 'crop': CROP}, train(folder, 'train'), val(folder, 'val'),
-                 500, (recipe,), train, origin=ORIGIN, phased=True, val_data=val)
+                 500, (recipe,), train, origin=ORIGIN, phased=True, val_data=val,
+                 sized=lambda size: {**SIZED.settings(size), 'crop': fitted(size, CROP)})
 
 
-SIZED = Sized(STRIDE)
 MINI: dict[str, Any] = {'blocks': (1, 2, 2, 2), 'widths': (12, 16, 24, 32), 'stem': (12, 12, 24),
                         'branch': (12, 16, 32), 'head': 64, 'fusion': 48}
 MODELS = {

@@ -141,7 +141,16 @@ def net(data: dict | None = None, *, classes: int = 20, widths: tuple[int, ...] 
 ORIGIN = ('Wang et al. 2019 (LEDNet), as released: xiaoyufenfei/LEDNet, train/lednet.py; rate and\n'
           'rule are the release\'s (Adam, 5e-4), which resizes images to 512x1024; here they are\n'
           'crops, and classes weigh the same')
-crops = random_crops(512, (0.5, 1.0), 5)
+RESIZED = random_crops(512, (0.5, 1.0), 5)
+WHOLE = random_crops(512, (0.7, 1.4), 5)        # scaled as for the own nets
+
+
+def crops(voc_dir: str, split: str, size: tuple[int, int] | None = None,
+          **further) -> dict[str, str]:
+    """Data settings of crops that the image fills at half its size, as one of Cityscapes does; of a
+    smaller one as large as it is (Model.train_data)."""
+    how = RESIZED if size is None or min(size) >= 1024 else WHOLE
+    return how(voc_dir, split, size, **further)
 
 
 def cityscapes() -> Model:

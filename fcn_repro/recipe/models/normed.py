@@ -126,9 +126,10 @@ def dropped(n: NetSpec, bottom, name: str, ratio: float, in_place: bool = True):
 def loss(n: NetSpec, normalize: bool, scores: str = 'score', name: str = 'loss',
          weight: float = 1, mined: tuple[float, int] | None = None) -> None:
     """The loss of `scores`, as NAME, over the pixels that are not void; mined: (ohem_thresh,
-    ohem_min_kept), of these over the hardest alone."""
+    ohem_min_ratio), of these over the hardest alone."""
     further: dict[str, Any] = {} if weight == 1 else {'loss_weight': weight}
     if mined:
-        further['fcn_repro_param'] = dict(zip(('ohem_thresh', 'ohem_min_kept'), mined, strict=True))
+        names = 'ohem_thresh', 'ohem_min_ratio'
+        further['fcn_repro_param'] = dict(zip(names, mined, strict=True))
     n[name] = L.SoftmaxWithLoss(n[scores], n.label, **further, loss_param={
         'normalize': normalize, 'ignore_label': 255})

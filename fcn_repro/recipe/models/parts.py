@@ -16,6 +16,18 @@ def python_data(module: str, layer: str, **params) -> dict[str, str]:
     return {'module': module, 'layer': layer, 'param_str': str(params)}
 
 
+def fitted(size: tuple[int, int] | None, largest: tuple[int, int]) -> tuple[int, int]:
+    """The sides of crops from images of this size, of which `largest` would be void beyond them:
+    those of `largest`, less as many times 32 pixels as leave room for the image. So a side that is
+    a multiple of 8, and 1, stays one. size: (height, width), None for images that `largest` suits.
+    """
+    if size is None:
+        return largest
+    height, width = (most - 32 * max(0, (most - side) // 32)
+                     for side, most in zip(size, largest, strict=True))
+    return height, width
+
+
 def start(data: dict | None, shape: tuple[int, ...], labels: Sequence[str] = ('label',),
           inputs: Mapping[str, int] | None = None, input_layer: str = 'input',
           dialect: Dialect | str = BVLC) -> NetSpec:

@@ -9,7 +9,6 @@ block (arXiv 1612.01105).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from ...data.scenes import FOLDER
@@ -183,13 +182,23 @@ AUTHORS = ("the net that scores is the authors' (hszhao/PSPNet); the one that le
 
 def full(layers: int, folder: str, side: int, val_images: int, max_iter: int, **settings) -> Model:
     """A net at the authors' size. folder: of the data, laid out as VOC's."""
-    train = partial(crop_data, crop=(side, side), batch=16, scale=(0.5, 2.0), mean=PSP_MEAN)
-    val = partial(padded_data, padded=(side, side), mean=PSP_MEAN)
+    def sides(size: tuple[int, int] | None) -> tuple[int, int]:
+        """Those of the net for images of this size; larger ones than its own it does not take."""
+        return min(SIZED.sides(size or (side, side)), (side, side), key=max)
+
+    def train(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:
+        return crop_data(voc_dir, split, crop=sides(size), batch=16, scale=(0.5, 2.0),
+                         mean=PSP_MEAN)
+
+    def val(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:
+        return padded_data(voc_dir, split, padded=sides(size), mean=PSP_MEAN)
+
     recipe = Recipe(1e-2, momentum=0.9, max_iter=max_iter, snapshot=10000, normalize=None,
                     weight_decay=1e-4, policy='poly')
     return Model(net, {'blocks': BLOCKS[layers], 'shape': (1, 3, side, side), **settings},
                  train(folder, 'train'), val(folder, 'val'), val_images, (recipe,), train,
-                 origin=AUTHORS, phased=True, val_data=val)
+                 origin=AUTHORS, phased=True, val_data=val,
+                 sized=lambda size: {'shape': (1, 3, *sides(size))})
 
 
 @dataclass(frozen=True)
