@@ -206,6 +206,7 @@ def test_goldens_without_their_photographs_are_left_out(gpu_check):
     ['dense', '--size', '64x64', '--stride', 16, '--runs', 1],
     ['patchwise', '--size', '260x260', '--runs', 1],
     ['crf', '--runs', 1],
+    ['export', '--nets', 'mini-fcn8s', '--size', '64x80', '--runs', 1],
     ['evaluation', '--nets', 'own-fcn16s', '--size', '64x80', '--images', 2, '--runs', 1]],
     ids=lambda words: words[0])
 def test_each_runs(tmp_path, words):

@@ -3,7 +3,6 @@
 import json
 import re
 import struct
-import time
 from pathlib import Path
 
 import pytest
@@ -263,8 +262,7 @@ def test_torch_export_has_the_same_bits(net, inputs, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', [name for name in NETS if name.startswith('voc-')])
 def test_full_width(name, tmp_path):
-    """Scores, bits and speed of the nets of the release: onnxruntime takes at most 1.2 times as
-    long as the module in channels-last, in one thread."""
+    """Scores and bits of the nets of the release."""
     net, given = filled(text_of(name)), {'data': image(250, 333)}
     path, _ = export(net, 'python', tmp_path / 'net.py')
     module = imported(path).load()
@@ -274,25 +272,3 @@ def test_full_width(name, tmp_path):
     package('onnx')
     run = session(export(net, 'onnx', tmp_path / 'net.onnx')[0])
     assert_scores(run_session(run, given)['score'], wanted)
-    ratio, times = speed(module, run, given['data'])
-    assert ratio <= 1.2, times
-
-
-def speed(module, run, x, rounds=3):
-    """(time of onnxruntime over that of the module, all times): the least of a few, in turns."""
-    module = module.to(memory_format=torch.channels_last)
-    last, times = x.contiguous(memory_format=torch.channels_last), []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for _ in range(rounds):
-            start = time.perf_counter()
-            with torch.no_grad():
-                module(last)
-            middle = time.perf_counter()
-            run_session(run, {'data': x})
-            times.append((middle - start, time.perf_counter() - middle))
-    finally:
-        torch.set_num_threads(threads)
-    eager, runtime = map(min, zip(*times, strict=True))
-    return runtime / eager, times
