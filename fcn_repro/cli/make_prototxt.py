@@ -5,11 +5,13 @@
 """
 
 import argparse
+import math
 import os
 from pathlib import Path
 
 from ..errors import FcnError
 from ..recipe.models import MODELS
+from .arguments import as_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,11 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--voc-dir', help='folder with JPEGImages, SegmentationClass, ImageSets')
     parser.add_argument('--splits', nargs=2, default=('train', 'val'), metavar=('TRAIN', 'VAL'))
     parser.add_argument('--val-images', type=int, help='number of val images (test_iter)')
-    parser.add_argument('--pixels', type=int, help='per image; sets the rate of a summed loss')
+    parser.add_argument('--size', metavar='HxW', help='of the images, the largest sides: crops, '
+                        'and nets for images of one size, are made for it, and the rate of a '
+                        'summed loss')
 
 
 def run(args: argparse.Namespace) -> None:
-    own = (args.classes, args.voc_dir, args.splits, args.val_images, args.pixels)
+    size = as_size(args.size) if args.size else None
+    own = (args.classes, args.voc_dir, args.splits, args.val_images, size and math.prod(size), size)
     if args.model is None and any(v is not None for v in (*own[:2], *own[3:])):
         raise FcnError('settings for your own data need --model', do=f"One of {', '.join(MODELS)}.")
     folders = {args.out: MODELS[args.model].on_data(*own)} if args.model else {

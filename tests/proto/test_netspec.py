@@ -148,7 +148,7 @@ def test_the_folder_is_what_the_generator_writes(tmp_path):
 def test_generate_for_another_data_set(tmp_path):
     out = str(tmp_path / 'mine')
     args = ('--model', 'voc-fcn32s', '--classes', '11', '--voc-dir', 'data/mine', '--val-images',
-            '50', '--pixels', '46875', '--out', out)
+            '50', '--size', '125x375', '--out', out)
     assert generate(*args).returncode == 0
     net = read_net(f'{out}/train.prototxt').message
     assert net.layer[0].python_param.layer == 'VOCSegDataLayer'
@@ -158,6 +158,13 @@ def test_generate_for_another_data_set(tmp_path):
     solver = read_solver(f'{out}/solver.prototxt').message
     assert solver.test_iter[:] == [50]
     assert solver.base_lr == pytest.approx(4e-10)               # a quarter of 375x500 pixels
+
+    args = ('--model', 'icnet-cityscapes', '--voc-dir', 'data/mine', '--size', '200x450',
+            '--out', out)
+    assert generate(*args).returncode == 0
+    params = read_net(f'{out}/train.prototxt').message.layer[0].python_param.param_str
+    assert "'crop': (225, 481)" in params
+    assert "'padded': (225, 481)" in Path(f'{out}/val.prototxt').read_text().replace('\\', '')
 
     refused = generate('--classes', '11', '--out', out)
     assert refused.returncode == 1
