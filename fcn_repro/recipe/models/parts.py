@@ -17,10 +17,9 @@ def python_data(module: str, layer: str, **params) -> dict[str, str]:
 
 
 def fitted(size: tuple[int, int] | None, largest: tuple[int, int]) -> tuple[int, int]:
-    """The sides of crops from images of this size, of which `largest` would be void beyond them:
-    those of `largest`, less as many times 32 pixels as leave room for the image. So a side that is
-    a multiple of 8, and 1, stays one. size: (height, width), None for images that `largest` suits.
-    """
+    """(height, width) of crops of images of this size: `largest`, each side less as many times 32
+    pixels as leave room for the image, since what lies beyond it is void. So a side that is a
+    multiple of 8, and 1, stays one. size: (height, width); None for images that `largest` suits."""
     if size is None:
         return largest
     height, width = (most - 32 * max(0, (most - side) // 32)
