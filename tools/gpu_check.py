@@ -50,10 +50,10 @@ GPU_TESTS = [*TESTS, '-n', '6', '--continue-on-collection-errors', '-k',
              'cuda or gpu or graphs or device']
 SANITISED = [*TESTS, '-n', '6', 'tests/ops', 'tests/solver/test_update.py', *ON_HOST, '-k',
              'cuda and (twin or golden or rules or border or pool or col2im or winograd or image '
-             'or unrolled or relu_backward)']
+             'or unrolled or relu_backward or double_sum)']
 # of the kernels whose threads share memory
 RACES = [*TESTS, '-n', '4', 'tests/ops/test_ops.py', 'tests/ops/test_ops_reduced.py',
-         'tests/ops/test_unrolled.py', '-k',
+         'tests/ops/test_interp.py', 'tests/ops/test_unrolled.py', '-k',
          'cuda and dtype0 and (twin or golden or image or relu_backward)']     # float32
 BENCH = [sys.executable, 'benchmarks/bench.py', '--device', 'cuda', '--compile', 'nets']
 CASES = r'\d+ cases, .*'
