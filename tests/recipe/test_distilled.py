@@ -293,7 +293,7 @@ LESS = layer('Pooling', 'less', 'features', 'less', 'pooling_param { kernel_size
 
 def test_a_teacher_whose_scores_have_another_size(here, capsys):
     small = written(here, HALF + LESS + conv('score', 'less'))
-    assert_error(call(capsys, *STUDENT, '--teacher', small), "the teacher's scores are 1x3x12x16",
+    assert_error(call(capsys, *STUDENT, '--teacher', small), "the teacher's scores are 1x3x12x18",
                  'Give --teacher a run whose scores have the size of the image.')
     assert call(capsys, *STUDENT, *BY).status == 0
 
