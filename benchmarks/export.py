@@ -41,8 +41,8 @@ def module_of(path):
     return made.load().to(memory_format=torch.channels_last)
 
 
-def session_of(path, threads):
-    """The onnxruntime session of a file."""
+def loaded(path, threads):
+    """What onnxruntime makes of a file."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
@@ -62,9 +62,9 @@ def compare(name, size, args):
         module = module_of(export(plain, 'python', Path(folder, 'net.py'))[0])
         ways = {OURS: lambda: fast(data=x)['score'], 'Python module': lambda: module(last)}
         if onnxruntime is not None:
-            session = session_of(export(plain, 'onnx', Path(folder, 'net.onnx'))[0], args.threads)
+            onnx = loaded(export(plain, 'onnx', Path(folder, 'net.onnx'))[0], args.threads)
             ways['onnxruntime'] = lambda: torch.from_numpy(
-                session.run(['score'], {'data': x.numpy()})[0])
+                onnx.run(['score'], {'data': x.numpy()})[0])
         with torch.no_grad():
             found = [way() for way in ways.values()]
         if any((each - found[0]).abs().max() > NEAR * found[0].abs().max() for each in found):

@@ -96,7 +96,7 @@ def head(to: Normed, bottom, name: str, width: int, classes: int):
 def net(data: dict | None = None, *, classes: int = 19, body: str = 'resnet18',
         body_settings: dict | None = None, paths: tuple[int, ...] = (64, 64, 64, 128),
         width: int = 128, last: int = 64, auxiliary: int = 256, rate: int = TENFOLD,
-        norm: dict | None = None, normalize: bool = True, mined: tuple[float, int] | None = None,
+        norm: dict | None = None, normalize: bool = True, mined: tuple[float, float] | None = None,
         shape: tuple[int, ...] = (1, 3, CROP, 2 * CROP), training: bool = False):
     """BiSeNet, a NetParameter: data (N,3,H,W) of any H and W to score (N,classes,H,W).
 

@@ -15,7 +15,7 @@ from typing import Any
 from ...errors import FcnError
 from ...proto.netspec import L, NetSpec, P
 from ..stage import Entry, Stage
-from .deeplabs import crop_data, padded_data
+from .deeplabs import crop_data
 from .model import Model, Recipe
 from .parts import fitted, softmax_loss, start
 from .pspnet import BINS, DIALECT, DILATIONS, MSRA, PSP_MEAN, Normed, Sized, window
@@ -152,10 +152,7 @@ def cityscapes() -> Model:
     """The net at the authors' size; for images of one's own at theirs, with crops of at most
     CROP."""
     train: Callable = partial(crop_data, crop=CROP, batch=16, scale=(0.5, 2.0), mean=PSP_MEAN)
-
-    def val(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:
-        return padded_data(voc_dir, split, padded=SIZED.sides(size or FULL), mean=PSP_MEAN)
-
+    val: Callable = partial(Sized(STRIDE, FULL).images, mean=PSP_MEAN)
     recipe = Recipe(1e-2, momentum=0.9, max_iter=30000, snapshot=10000, normalize=None,
                     weight_decay=1e-4, policy='poly')
     folder = '../data/cityscapes'

@@ -124,7 +124,7 @@ def dropped(n: NetSpec, bottom, name: str, ratio: float, in_place: bool = True):
 
 
 def loss(n: NetSpec, normalize: bool, scores: str = 'score', name: str = 'loss',
-         weight: float = 1, mined: tuple[float, int] | None = None) -> None:
+         weight: float = 1, mined: tuple[float, float] | None = None) -> None:
     """The loss of `scores`, as NAME, over the pixels that are not void; mined: (ohem_thresh,
     ohem_min_ratio), of these over the hardest alone."""
     further: dict[str, Any] = {} if weight == 1 else {'loss_weight': weight}

@@ -9,6 +9,7 @@ block (arXiv 1612.01105).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ...data.scenes import FOLDER
@@ -17,7 +18,7 @@ from ...proto.netspec import L, NetSpec, P
 from ..stage import Entry, Stage
 from .deeplabs import crop_data, padded_data
 from .mini import SCENE
-from .model import Model, Recipe
+from .model import MEAN, Model, Recipe
 from .parts import softmax_loss, start
 from .vgg import scaled
 
@@ -180,61 +181,57 @@ AUTHORS = ("the net that scores is the authors' (hszhao/PSPNet); the one that le
            'did not publish, has the auxiliary loss and the solver of the paper (arXiv 1612.01105)')
 
 
-def full(layers: int, folder: str, side: int, val_images: int, max_iter: int, **settings) -> Model:
-    """A net at the authors' size. folder: of the data, laid out as VOC's."""
-    def sides(size: tuple[int, int] | None) -> tuple[int, int]:
-        """Those of the net for images of this size; larger ones than its own it does not take."""
-        return min(SIZED.sides(size or (side, side)), (side, side), key=max)
-
-    def train(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:
-        return crop_data(voc_dir, split, crop=sides(size), batch=16, scale=(0.5, 2.0),
-                         mean=PSP_MEAN)
-
-    def val(voc_dir: str, split: str, size: tuple[int, int] | None = None) -> dict[str, str]:
-        return padded_data(voc_dir, split, padded=sides(size), mean=PSP_MEAN)
-
-    recipe = Recipe(1e-2, momentum=0.9, max_iter=max_iter, snapshot=10000, normalize=None,
-                    weight_decay=1e-4, policy='poly')
-    return Model(net, {'blocks': BLOCKS[layers], 'shape': (1, 3, side, side), **settings},
-                 train(folder, 'train'), val(folder, 'val'), val_images, (recipe,), train,
-                 origin=AUTHORS, phased=True, val_data=val,
-                 sized=lambda size: {'shape': (1, 3, *sides(size))})
-
-
 @dataclass(frozen=True)
 class Sized:
     """Data and settings of nets that take images of one size, whose sides are a multiple of `step`,
-    and 1."""
+    and 1. usual: (height, width) of the images, where no others are given. bounded: larger ones
+    than these get no larger net."""
     step: int
+    usual: tuple[int, int] = SCENE
+    bounded: bool = False
 
-    def sides(self, size: tuple[int, int]) -> tuple[int, int]:
+    def sides(self, size: tuple[int, int] | None = None) -> tuple[int, int]:
         """The next sides that such a net takes."""
-        height, width = (-(-(side - 1) // self.step) * self.step + 1 for side in size)
-        return height, width
+        height, width = (-(-(side - 1) // self.step) * self.step + 1 for side in size or self.usual)
+        return self.usual if self.bounded and max(height, width) > max(self.usual) else \
+            (height, width)
 
-    def settings(self, size: tuple[int, int]) -> dict[str, Any]:
+    def settings(self, size: tuple[int, int] | None = None) -> dict[str, Any]:
         """The settings of a net for images of this size."""
         return {'shape': (1, 3, *self.sides(size))}
 
-    def crops(self, voc_dir: str, split: str,
-              size: tuple[int, int] | None = None) -> dict[str, str]:
-        """Data settings of crops as large as the net's images: those of scenes, or of `size`."""
-        return crop_data(voc_dir, split, crop=self.sides(size or SCENE), batch=4,
-                         scale=(0.8, 1.25), mirror=False)
+    def crops(self, voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
+              batch: int = 4, scale: tuple[float, float] = (0.8, 1.25), mirror: bool = False,
+              mean: tuple[float, float, float] = MEAN) -> dict[str, str]:
+        """Data settings of crops as large as the net's images (Model.train_data)."""
+        return crop_data(voc_dir, split, crop=self.sides(size), batch=batch, scale=scale,
+                         mean=mean, mirror=mirror)
 
-    def images(self, voc_dir: str, split: str,
-               size: tuple[int, int] | None = None) -> dict[str, str]:
-        """Data settings of whole images, padded to the size of the net's."""
-        return padded_data(voc_dir, split, padded=self.sides(size or SCENE))
+    def images(self, voc_dir: str, split: str, size: tuple[int, int] | None = None, *,
+               mean: tuple[float, float, float] = MEAN) -> dict[str, str]:
+        """Data settings of whole images, padded to the size of the net's (Model.val_data)."""
+        return padded_data(voc_dir, split, padded=self.sides(size), mean=mean)
 
     def mini(self, name: str, net: Callable, max_iter: int, snapshot: int, **settings) -> Model:
         """A narrow net on the scenes of digits."""
         recipe = Recipe(1e-3, momentum=0.9, max_iter=max_iter, snapshot=snapshot, normalize=None,
                         weight_decay=1e-4, policy='poly', type='Adam', prefix=f'runs/{name}/train')
-        return Model(net, {'classes': 11, **self.settings(SCENE), 'input_scale': 0.01,
+        return Model(net, {'classes': 11, **self.settings(), 'input_scale': 0.01,
                            'frozen': False, **settings}, self.crops(str(FOLDER), 'train'),
                      self.images(str(FOLDER), 'val'), 100, (recipe,), self.crops, phased=True,
                      val_data=self.images, sized=self.settings)
+
+
+def full(layers: int, folder: str, side: int, val_images: int, max_iter: int, **settings) -> Model:
+    """A net at the authors' size. folder: of the data, laid out as VOC's."""
+    sized = Sized(8, (side, side), bounded=True)
+    train = partial(sized.crops, batch=16, scale=(0.5, 2.0), mirror=True, mean=PSP_MEAN)
+    val = partial(sized.images, mean=PSP_MEAN)
+    recipe = Recipe(1e-2, momentum=0.9, max_iter=max_iter, snapshot=10000, normalize=None,
+                    weight_decay=1e-4, policy='poly')
+    return Model(net, {'blocks': BLOCKS[layers], **sized.settings(), **settings},
+                 train(folder, 'train'), val(folder, 'val'), val_images, (recipe,), train,
+                 origin=AUTHORS, phased=True, val_data=val, sized=sized.settings)
 
 
 SIZED = Sized(8)
