@@ -12,8 +12,9 @@ State dicts of PyTorch (.pth, .safetensors): torchvision's VGG16, ResNets with b
 DeepLab v3; DeepLab v3, v3+ and RefineNet of the releases in docs/torch-nets.md. Beside the weights
 of such a segmentation net its deploy prototxt is written.
 
-OUT becomes a caffemodel (V2, float32) if its name ends in .caffemodel, HDF5 otherwise. The SHA-256
-of an array is taken over its values in memory, so it does not depend on the format of the file.
+OUT becomes a caffemodel (V2, float32) if its name ends in .caffemodel, HDF5 otherwise; what this
+project records beside weights (mean, stage, classes, ...) goes with them. The SHA-256 of an array
+is taken over its values in memory, so it does not depend on the format of the file.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from ..formats import torchnets, torchvision
 from ..formats.atomic import write_text
 from ..formats.caffemodel import write_caffemodel
 from ..formats.weights import (
+    BATCH_STATISTICS,
     Weights,
     kind_of,
     modern,
@@ -39,8 +41,9 @@ from ..formats.weights import (
     read_weights,
     write_hdf5,
 )
+from ..net.bn_statistics import learning_in
 from ..proto import LayerParameter
-from ..proto.dialects import dialects, of_dialects
+from ..proto.dialects import dialects, find_dialect, of_dialects
 from ..proto.netspec import net_text
 from ..proto.upgrade import v1_types
 from ..recipe.models.converted import STRIDES, net_of
@@ -82,11 +85,24 @@ def run(args: argparse.Namespace) -> None:
     if args.inspect:
         print('SHA-256', digest_of(args.input, 'a file of weights'))
     elif args.output.endswith('.caffemodel'):
-        write_caffemodel(args.output, '', binary_layers(layers))
+        write_caffemodel(args.output, '', binary_layers(layers), recorded(layers, args.dialect))
         print(f'wrote {args.output}')
     else:
-        write_hdf5(args.output, layers.pairs())
+        write_hdf5(args.output, layers.pairs(), recorded(layers, args.dialect))
         print(f'wrote {args.output}')
+
+
+def recorded(weights: Weights, dialect: str | None) -> dict[str, Any] | None:
+    """What this project writes beside weights, of the file that they are from: what it records
+    itself, and the BNs without statistics, which a caffemodel's messages tell; None: nothing."""
+    extra = {name: value.tolist() if isinstance(value, np.ndarray) else value
+             for name, value in weights.extra.items()}
+    if weights.format == 'binary' and weights.file and 'BN' in weights.types.values():
+        learned = learning_in(weights.file, find_dialect(dialect or 'segnet'))
+        pairs = {name for name, blobs in weights.items() if len(blobs) == 2}
+        if names := sorted(learned & pairs):
+            extra[BATCH_STATISTICS] = '\n'.join(names)
+    return extra or None
 
 
 def check_numbers(weights: Weights, dialect: str | None) -> None:

@@ -35,6 +35,7 @@ __all__ = ['LayerBlobs', 'LayerCopy', 'SolverState', 'Weights', 'copy_weights', 
 
 CHUNK = 1 << 22                 # numbers copied at a time, so that no large layer is held twice
 COPIED, CAST, FILLER, IGNORED = 'copied', 'cast', 'left at filler', 'ignored'
+BATCH_STATISTICS = 'batch_statistics'   # extra of HDF5: layers that keep none (Net.save_hdf5)
 REMEDY = ('Use the net definition that the weights belong to, or rename the layer to start it from '
           'its filler.')
 Pair = tuple[torch.Tensor, np.ndarray]

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 
 from ..errors import FcnError
-from ..formats.hdf5_read import is_hdf5
+from ..formats.hdf5_read import is_hdf5, read_extra
+from ..formats.weights import BATCH_STATISTICS
 from ..formats.wire import read_layer_params
 from ..layers import layer_class
 from ..layers.segnet.bn import BN, EPS
 from ..proto import TRAIN, dialect_of
+from ..proto.dialects import Dialect
 from ..proto.prototxt import NetText, filter_net
 from .net import Net
 
@@ -262,17 +264,24 @@ def unfolded(layer: str, file: str | None, line: int | None = None) -> FcnError:
 
 
 def check_weights_folded(net: Net, file: str | PathLike[str]) -> None:
-    """FcnError for a net with a folded BN and a caffemodel of a net that still learned. Its layers'
-    messages say so: Caffe's snapshots have bn_mode: LEARN; what the scripts wrote has tops for mean
-    and variance, or bn_mode: INFERENCE. HDF5 says nothing."""
+    """FcnError for a net with a folded BN whose weights are of a net that still learned."""
     folded = [node.name for node in net.graph.nodes if is_bn(node.param) and not learns(node.param)]
-    if not folded or is_hdf5(file):
-        return
-    messages = read_layer_params(file, net.graph.dialect)
+    learned = learning_in(file, net.graph.dialect) if folded else set()
     for name in folded:
-        layer = messages.get(name)
-        if layer is not None and is_bn(layer) and len(layer.top) == 1 and learns(layer):
+        if name in learned:
             raise unfolded(name, str(file))
+
+
+def learning_in(file: str | PathLike[str], dialect: Dialect) -> set[str]:
+    """Names of the BNs that took the statistics of their batch in the net that wrote a file of
+    weights. A caffemodel's messages say so: Caffe's snapshots have bn_mode: LEARN; what the scripts
+    wrote has tops for mean and variance, or bn_mode: INFERENCE. Of HDF5, Caffe's own says nothing,
+    and Net.save_hdf5 records them."""
+    recorded = set(filter(None, str(read_extra(file).get(BATCH_STATISTICS, '')).split('\n')))
+    if is_hdf5(file):
+        return recorded
+    return recorded | {name for name, layer in read_layer_params(file, dialect).items()
+                       if is_bn(layer) and len(layer.top) == 1 and learns(layer)}
 
 
 def passes_of(net: Net) -> int | None:

@@ -379,9 +379,14 @@ class Net(nn.Module):
 
     def save_hdf5(self, path: str | PathLike, extra: dict | None = None) -> None:
         """Write the parameters in Caffe's HDF5 layout: a shared one under its owner alone.
-        extra: {name: value} for a further group that Caffe ignores. FcnError as check_saves_hdf5
-        says."""
+        extra: {name: value} for a further group that Caffe ignores; the layers that normalise by
+        the statistics of their batch in TEST too are named there, as the format holds no messages.
+        FcnError as check_saves_hdf5 says."""
         self.check_saves_hdf5()
+        named = '\n'.join(node.name for node in self.graph.nodes
+                          if self.layer(node).batch_statistics)
+        if named:
+            extra = {**(extra or {}), weights.BATCH_STATISTICS: named}
         owned: dict[str, list] = {node.name: [] for node in self.graph.nodes}
         for (name, _), blobs in self.layer_params.items():
             owned[name] = [blob.data if blob.owner is None else None for blob in blobs]

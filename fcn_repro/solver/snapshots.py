@@ -28,6 +28,7 @@ from ..errors import FcnError
 from ..formats.atomic import make_folder
 from ..formats.solverstate import SolverState, write_binary
 from ..formats.weights import (
+    BATCH_STATISTICS,
     Weights,
     check_finite,
     read_solverstate,
@@ -50,7 +51,8 @@ IDLE = ('net', 'net_param', 'train_net', 'train_net_param', 'test_net', 'test_ne
         'display', 'average_loss', 'max_iter', 'snapshot', 'snapshot_prefix', 'snapshot_diff',
         'snapshot_format', 'snapshot_after_train', 'solver_mode', 'device_id', 'debug_info',
         'weights', 'layer_wise_reduce')
-RESERVED = ('seed', 'iteration', 'loss', 'position', 'losses', 'threads', 'torch')
+RESERVED = ('seed', 'iteration', 'loss', 'position', 'losses', 'threads', 'torch',
+            BATCH_STATISTICS)
 DIFF_LINES = 40                 # of a difference, at most
 
 

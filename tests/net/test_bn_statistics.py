@@ -11,7 +11,7 @@ from texts import FILE, conv, image, inputs, layer
 
 from fcn_repro.cli.main import main
 from fcn_repro.errors import FcnError
-from fcn_repro.formats.weights import Weights
+from fcn_repro.formats.weights import Weights, read_extra
 from fcn_repro.net import Net
 from fcn_repro.net.bn_statistics import (
     absorb,
@@ -284,3 +284,35 @@ def test_nets_that_are_used_without_statistics(trained, capsys, tmp_path):
     net.copy_from('t.caffemodel')
     net.save_hdf5('t.h5')
     check_weights_folded(net, 't.h5')
+
+
+def test_hdf5_says_that_statistics_were_never_made(trained, capsys):
+    """A run's own weights, and those that convert made of a snapshot of either format and back."""
+    command('bn-statistics --net train.prototxt --weights w.caffemodel --out t')
+    net = Net.read('train.prototxt', 'TRAIN')
+    net.copy_from('w.caffemodel')
+    net.save_hdf5('run.caffemodel.h5', {'mean': [1., 2., 3.], 'stage': 'a'})
+    command('convert w.caffemodel forks.h5')
+    command('convert run.caffemodel.h5 back.caffemodel')
+    command('convert back.caffemodel again.h5')
+    folded = Net.read('t.prototxt', 'TEST')
+    for file in ('run.caffemodel.h5', 'forks.h5', 'back.caffemodel', 'again.h5'):
+        capsys.readouterr()
+        assert 'no statistics yet' in refused(capsys, 'infer', 'i0.png', '--net', 't.prototxt',
+                                              '--weights', file)
+        with pytest.raises(FcnError, match='no statistics yet'):
+            check_weights_folded(folded, file)
+        check_weights_folded(net, file)
+    assert read_extra('again.h5')['stage'] == 'a'
+    np.testing.assert_array_equal(read_extra('again.h5')['mean'], [1, 2, 3])
+
+    command('convert t.caffemodel t.h5')
+    command('convert t.h5 u.caffemodel')
+    net = Net.of(statistics_text(read_net('train.prototxt')), 'TEST')
+    net.copy_from('w.caffemodel')
+    net.save_hdf5('script.h5')
+    net.save('script.caffemodel')
+    command('convert script.caffemodel too.h5')
+    for file in ('t.h5', 'u.caffemodel', 'script.h5', 'too.h5'):
+        check_weights_folded(folded, file)
+        assert 'batch_statistics' not in read_extra(file)

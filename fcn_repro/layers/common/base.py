@@ -67,6 +67,7 @@ class Layer:
     passes_values = False           # the top's values are some or all of the first bottom's
     aligned = False                 # a Crop without crop_param aligns its bottoms (net/crops.py)
     balanced = False                # a loss that weighs targets by their shares (net/lookalikes.py)
+    batch_statistics = False        # normalises by those of its batch in TEST too, and keeps none
     unsupervised = False            # a loss of predictions and images, without targets
     decision = None                 # of a one-channel top: the value above which it means yes
     keeps_ranking = False           # TEST: ranks the classes of a position as its bottom does

@@ -33,6 +33,8 @@ class BN(Layer):
 
     def setup(self):
         self.folded = is_inference(self.param)
+        # compute_bn_statistics.py gives its net, whose scale and shift hold them, three tops
+        self.batch_statistics = not self.folded and len(self.node.tops) == 1
         if self.folded and len(self.node.tops) > 1:
             raise self.error(f'{len(self.node.tops)} tops with bn_mode: INFERENCE, which takes no '
                              'statistics', 'Remove the further tops, or use bn_mode: LEARN.')
