@@ -5,7 +5,7 @@ from small_runs import assert_error
 from small_runs import call as call_main
 
 from fcn_repro.cli.main import run_command
-from fcn_repro.formats.weights import read_weights
+from fcn_repro.formats.weights import read_extra, read_weights
 from fcn_repro.net import Net
 from fcn_repro.proto import TEST
 from fcn_repro.proto.netspec import net_text
@@ -16,6 +16,7 @@ NETS = {'alexnet': alexnet.classifier(classes=7, **SMALL, weight_filler={'type':
         'googlenet': googlenet.classifier(classes=7, width=0.05),
         'vgg16': vgg.classifier(classes=7, size=64, widths=(4, 4, 4, 4, 4), fc=8,
                                 weight_filler={'type': 'msra'})}
+RECORD = {'mean': [1., 2., 3.], 'stage': 'a'}
 
 
 def call(capsys, *args):
@@ -27,8 +28,8 @@ def classifier(request, tmp_path):
     path = tmp_path / f'{request.param}.prototxt'
     path.write_text(net_text(NETS[request.param]))
     net = Net.read(path, TEST)
-    net.save(tmp_path / 'weights.caffemodel')
-    net.save_hdf5(tmp_path / 'weights.caffemodel.h5')
+    net.save(tmp_path / 'weights.caffemodel', RECORD)
+    net.save_hdf5(tmp_path / 'weights.caffemodel.h5', RECORD)
     return path
 
 
@@ -43,6 +44,9 @@ def test_prototxt_and_weights(classifier, ending, tmp_path, capsys):
     rows = net.copy_from(tmp_path / f'new/fcn{ending}')
     assert {row.action for row in rows} == {'copied'}
     assert net.shapes[net.graph.first('data')][0] == 1
+    record = read_extra(tmp_path / f'new/fcn{ending}')
+    assert record['parent'] == str(weights) and record['parent_stage'] == 'a'
+    assert list(record['mean']) == RECORD['mean'] and 'stage' not in record
     assert sorted(path.name for path in (tmp_path / 'new').iterdir()) == [
         f'fcn{ending}', 'fcn.prototxt']
 

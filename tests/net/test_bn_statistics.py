@@ -213,6 +213,7 @@ def refused(capsys, *words):
 def test_from_a_snapshot_to_the_final_net(trained, capsys):
     command('bn-statistics --net train.prototxt --weights w.caffemodel --out a/test')
     assert 'statistics of 2 BNs over 3 passes' in capsys.readouterr().out
+    assert read_extra('a/test.caffemodel')['parent'] == 'w.caffemodel'
     test = Net.read('a/test.prototxt', 'TEST')
     assert test.graph.inputs == ('data',) and test.graph.outputs == ('prob',)
     assert [node.type for node in test.graph.nodes if node.name == 'd2'] == ['Power']
@@ -221,6 +222,7 @@ def test_from_a_snapshot_to_the_final_net(trained, capsys):
     command('bn-absorb --net a/test.prototxt --weights a/test.caffemodel --out a/final')
     said = capsys.readouterr().out
     assert 'absorbed 3 layers; the scores' in said
+    assert read_extra('a/final.caffemodel')['parent'] == 'a/test.caffemodel'
     final = Net.read('a/final.prototxt', 'TEST', dialect='segnet')
     assert not {node.type for node in final.graph.nodes} & {'BN', 'Power'}
     final.copy_from('a/final.caffemodel')
