@@ -7,6 +7,8 @@ which names Python parameters. Another command is written in backticks with its 
 out in an installed package. A test compares codes, facts, commands and options with the package.
 """
 
+UNFOLDED = ('Make them with `fcn-repro bn-statistics --net --weights --out` of the train net, and '
+            'give the net and the weights that it writes.')
 REMEDIES: dict[str, str | tuple[str, ...]] = {
     'no-folder': 'Give another --out, or fix its permissions or the free space.',
     'folder-in-use': ('Wait until it ends or stop it, or give another --out.',
@@ -26,8 +28,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     # forks
     'which-dialect': 'Give --dialect NAME, one of {dialects}.',
     'undefined': 'Give each of them as --define {name}=VALUE.',
-    'bn-unfolded': 'Make them with `fcn-repro bn-statistics --net --weights --out` of the train '
-                   'net, and give the net and the weights that it writes.',
+    'bn-unfolded': UNFOLDED,
     # user code
     'user-code-off': 'If you trust it, leave out --no-user-code.',
     # data
@@ -105,6 +106,7 @@ REMEDIES: dict[str, str | tuple[str, ...]] = {
     'no-state': 'Give a .solverstate or .solverstate.h5; weights alone start a new run, given as '
                 'weights.',
     # doctor
+    'doctor-bn-unfolded': UNFOLDED,
     'nothing-to-examine': 'Give the folder of a run, or --solver, or --net and --weights.',
     'doctor-pytorch-file': 'Convert it first: `fcn-repro convert {file} vgg16.caffemodel`.',
     # predict: the CRF

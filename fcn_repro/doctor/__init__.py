@@ -22,15 +22,15 @@ STATIC: tuple[Check, ...] = (
     labels.label_ids, labels.label_values, labels.labelled, labels.folder, labels.before_the_loss,
     inputs.mean_pixel, inputs.mean_of_weights, inputs.subtracted, inputs.constant_images,
     copying.dead_fillers, copying.renamed, copying.share_copied, copying.stages_in_order,
-    copying.untrained_scores, copying.no_statistics,
+    copying.untrained_scores, copying.no_statistics, copying.unfolded,
     alignment.interpolation, alignment.crop_offsets,
     rates.step_size, rates.scaled_rate, rates.fading, rates.learning_layers,
     outputs.one_class, outputs.channel_order)
 
-
+# without sense where the weights were not copied
 OF_WEIGHTS = (copying.dead_fillers, copying.renamed, copying.share_copied, copying.stages_in_order,
-              copying.untrained_scores, copying.no_statistics, alignment.interpolation,
-              rates.step_size)      # without sense where the weights were not copied
+              copying.untrained_scores, copying.no_statistics, copying.unfolded,
+              alignment.interpolation, rates.step_size)
 
 
 @dataclass(frozen=True)

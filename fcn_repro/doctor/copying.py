@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from math import prod
 
+from ..errors import FcnError
+from ..net.bn_statistics import check_weights_folded
 from ..net.graph import Node
 from ..recipe.stages import STAGES
 from .anatomy import params
@@ -186,3 +188,14 @@ def no_statistics(subject: Subject) -> Iterator[Finding]:
             return
 
 
+def unfolded(subject: Subject) -> Iterator[Finding]:
+    """SegNet's BN with bn_mode: INFERENCE, and weights that know no statistics yet."""
+    if subject.sources.weights is None:
+        return
+    try:
+        check_weights_folded(subject.net, subject.sources.weights)
+    except FcnError as error:
+        if error.code != 'bn-unfolded':
+            raise
+        yield Finding(FAULT, error.code, error.what, 'the net has bn_mode: INFERENCE', error.do,
+                      f"layer '{error.layer}'")

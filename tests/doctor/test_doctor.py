@@ -254,6 +254,22 @@ def test_batchnorm_without_statistics(tmp_path):
     assert codes(doctor.of_files(net=net, weights=none)) == ['no-statistics']
 
 
+def test_bn_without_statistics(tmp_path):
+    """SegNet's, in HDF5 of a net that still learned; folded ones pass."""
+    net, _ = by_colour(tmp_path)
+    edit(net, ('layer { name: "relu"', 'layer { name: "bn" type: "BN" bottom: "conv" top: '
+               '"conv" bn_param { bn_mode: LEARN } }\nlayer { name: "relu"'))
+    learned, folded = tmp_path / 'learned.h5', tmp_path / 'folded.h5'
+    for mode, file in (('LEARN', learned), ('INFERENCE', folded)):
+        edit(net, ('LEARN', mode))
+        made = Net.read(net, 'TEST')
+        made.copy_from(tmp_path / 'colours.caffemodel.h5')
+        made.params['bn'][0].data.fill_(1)
+        made.save_hdf5(file)
+    assert codes(doctor.of_files(net=net, weights=learned)) == ['bn-unfolded']
+    assert codes(doctor.of_files(net=net, weights=folded)) == []
+
+
 LOG = 'I0101 00:00:{:02d}.000000 1 solver.cpp:239] Iteration {}, loss = {}\n'
 
 
