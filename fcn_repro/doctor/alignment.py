@@ -100,7 +100,7 @@ def maps_to(net: Net, top: int) -> dict[int, tuple]:
 
 def interpolation(subject: Subject) -> Iterator[Finding]:
     """Upsampling of scores that is zero, mixes classes, is of another factor than its stride, or
-    starts from anything but bilinear interpolation."""
+    starts from anything but bilinear interpolation; repeated scores pass."""
     for node in subject.anatomy.up_layers:
         weight, *_ = params(subject.net, node)
         found = of_upsampling(subject, node, weight.data, bool(weight.lr_mult))
@@ -130,6 +130,8 @@ def of_upsampling(subject: Subject, node: Node, weight: torch.Tensor,
     if own is None or own.shape[-1] != own.shape[-2] or own.shape[-1] == 1:
         return None
     kernel, stride = own.shape[-1], (list(p.stride) or [p.stride_h or 1])[0]
+    if kernel == stride and bool((own == 1).all()):
+        return None             # each score for a square of pixels, as ENet's encoder has it
     taps = bilinear_taps(kernel)
     ideal = torch.outer(taps, taps).to(own)
     if float((own - ideal).abs().max()) > NEAR * float(ideal.max()):

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..layers.batchnorm import BatchNorm
 from .finding import DOUBT, FAULT, Finding
 from .subject import CAFFE_MEAN, Subject, mean_of
 
 NEAR = 2.5          # grey levels: means of ImageNet by different hands differ by less
 IMAGENET = (103.53, 116.28, 123.675)    # torchvision's mean, BGR, of 0 to 255
+STRAIGHT = 'Concat', 'Convolution', 'LRN', 'Pooling', 'Split'     # LRN keeps the mean's share
 RAW = 60            # mean of samples from which on no mean was subtracted, if no value is < 0
 
 
@@ -56,11 +58,26 @@ def subtracted(subject: Subject) -> Iterator[Finding]:
         return
     least = min(float(image.min()) for image in images)
     mean = sum(float(image.mean()) for image in images) / len(images)
-    if least >= 0 and mean > RAW:
+    if least >= 0 and mean > RAW and not recentred(subject):
         yield Finding(DOUBT, 'no-mean', 'no mean is subtracted from the images', f'values from '
                       f'{least:g}, mean {mean:.0f}; with it the mean is near 0',
                       f'Set transform_param {{ mean_value: {CAFFE_MEAN[0]} mean_value: '
                       f'{CAFFE_MEAN[1]} mean_value: {CAFFE_MEAN[2]} }}.', 'the data layer')
+
+
+def recentred(subject: Subject) -> bool:
+    """Whether all ways from the images meet a normalisation by the statistics of the batch before
+    anything that is not linear: then a mean is subtracted there (ENet, SegNet)."""
+    net, raw = subject.net, {subject.anatomy.data}
+    for node in net.graph.nodes:
+        layer = net.layer(node)
+        if raw.isdisjoint(node.bottoms[:layer.content_bottoms]) or layer.batch_statistics or \
+                (isinstance(layer, BatchNorm) and not layer.stored):
+            continue
+        if node.type not in STRAIGHT:
+            return False
+        raw.update(node.tops)
+    return True
 
 
 def constant_images(subject: Subject) -> Iterator[Finding]:

@@ -254,6 +254,27 @@ def test_batchnorm_without_statistics(tmp_path):
     assert codes(doctor.of_files(net=net, weights=none)) == ['no-statistics']
 
 
+def test_enets_encoder(tmp_path, voc):
+    """It subtracts no mean, which its first BN does, and repeats its scores; with a ReLU before
+    that BN, and with another kernel, both are doubtful."""
+    for name in 'solver', 'train', 'deploy':
+        shutil.copy(PROTOTXT / f'enet-encoder/{name}.prototxt', tmp_path)
+    train, deploy = tmp_path / 'train.prototxt', tmp_path / 'deploy.prototxt'
+    edit(train, ('data/digits/VOC', str(voc)))
+    Net.read(deploy, 'TEST').save(tmp_path / 'w.caffemodel')
+    deployed = {'net': deploy, 'weights': tmp_path / 'w.caffemodel'}
+    solver = {'solver': tmp_path / 'solver.prototxt'}
+    healthy = codes(doctor.of_files(**solver)), codes(doctor.of_files(**deployed))
+    assert 'no-mean' not in healthy[0] and 'unusable' not in healthy[0]
+    assert 'upsampling-not-bilinear' not in healthy[1]
+    edit(train, ('layer {\n  name: "bn0_1"', 'layer { name: "r" type: "ReLU" bottom: "concat0_1" '
+                 'top: "concat0_1" }\nlayer {\n  name: "bn0_1"'))
+    edit(deploy, ('kernel_size: 8\n', 'kernel_size: 10\n    pad: 1\n'))
+    Net.read(deploy, 'TEST').save(tmp_path / 'w.caffemodel')
+    assert 'no-mean' in codes(doctor.of_files(**solver))
+    assert 'upsampling-not-bilinear' in codes(doctor.of_files(**deployed))
+
+
 def test_bn_without_statistics(tmp_path):
     """SegNet's, in HDF5 of a net that still learned; folded ones pass."""
     net, _ = by_colour(tmp_path)
