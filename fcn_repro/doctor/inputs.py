@@ -10,7 +10,8 @@ from .subject import CAFFE_MEAN, Subject, mean_of
 
 NEAR = 2.5          # grey levels: means of ImageNet by different hands differ by less
 IMAGENET = (103.53, 116.28, 123.675)    # torchvision's mean, BGR, of 0 to 255
-STRAIGHT = 'Concat', 'Convolution', 'LRN', 'Pooling', 'Split'     # LRN keeps the mean's share
+# Layers of which what the mean adds is the same at (nearly, of LRN) every place
+STRAIGHT = 'Concat', 'Convolution', 'LRN', 'Pooling', 'Split'
 RAW = 60            # mean of samples from which on no mean was subtracted, if no value is < 0
 
 
@@ -67,7 +68,7 @@ def subtracted(subject: Subject) -> Iterator[Finding]:
 
 def recentred(subject: Subject) -> bool:
     """Whether all ways from the images meet a normalisation by the statistics of the batch before
-    anything that is not linear: then a mean is subtracted there (ENet, SegNet)."""
+    anything but STRAIGHT: it takes away what the mean has added (ENet, SegNet)."""
     net, raw = subject.net, {subject.anatomy.data}
     for node in net.graph.nodes:
         layer = net.layer(node)
