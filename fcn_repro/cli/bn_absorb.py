@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from ..errors import FcnError
-from ..export.caffe import use_of
 from ..formats.atomic import make_folder, write_text
 from ..formats.weights import FILLER, Weights, blob_counts
 from ..memory import keep_freed_memory
@@ -26,7 +25,7 @@ from ..predict.labels import read_deploy
 from ..proto import TEST
 from ..proto.netspec import net_text
 from ..proto.prototxt import filter_net, read_net
-from ..recipe.provenance import parentage
+from ..recipe.provenance import made_from
 from .arguments import add_dialect, dialect_of_args
 
 LIMIT = 1e-4        # of the difference of the scores, to the largest of them
@@ -65,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
                        do='Keep the BNs: their scales are too large or too small.')
     out = Path(args.out)
     make_folder(out.absolute().parent)
-    final.save(f'{out}.caffemodel', {**use_of(args.weights), **parentage(args.weights)})
+    final.save(f'{out}.caffemodel', made_from(args.weights))
     write_text(net_text(made.text.message, f'made by fcn-repro bn-absorb from '
                         f'{Path(args.net).name}'), f'{out}.prototxt')
     stay = f'; {len(made.left)} stay ({", ".join(made.left)})' if made.left else ''

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from ..errors import FcnError
-from ..export.caffe import use_of
 from ..formats.atomic import make_folder, write_text
 from ..formats.weights import FILLER, blob_counts
 from ..memory import keep_freed_memory
@@ -34,7 +33,7 @@ from ..net.placement import place
 from ..proto import TEST
 from ..proto.netspec import net_text
 from ..proto.prototxt import read_net
-from ..recipe.provenance import parentage
+from ..recipe.provenance import made_from
 from .arguments import add_dialect, add_placement, dialect_of_args
 
 SHOWN = 50          # passes between two lines of progress
@@ -86,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
                 blob.data[...] = torch.from_numpy(value)
     out = Path(args.out)
     make_folder(out.absolute().parent)
-    folded.save(f'{out}.caffemodel', {**use_of(args.weights), **parentage(args.weights)})
+    folded.save(f'{out}.caffemodel', made_from(args.weights))
     write_text(net_text(deploy.message, f'made by fcn-repro bn-statistics from '
                         f'{Path(args.net).name}'), f'{out}.prototxt')
     print(f'statistics of {len(made)} BNs over {passes} passes: wrote {out}.prototxt and '

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from ..errors import FcnError
-from ..export.caffe import use_of
 from ..formats.atomic import make_folder, write_text
 from ..formats.hdf5_read import is_hdf5
 from ..formats.weights import FILLER, Weights, format_rows, read_weights
@@ -26,7 +25,7 @@ from ..net.net import Net
 from ..predict.labels import read_deploy
 from ..proto import TEST
 from ..proto.netspec import net_text
-from ..recipe.provenance import parentage
+from ..recipe.provenance import made_from
 from ..sizes import dims
 from .arguments import add_dialect, as_size, dialect_of_args, say_dialect
 
@@ -63,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     make_folder(out.absolute().parent)
     ending, save = ('.caffemodel.h5', net.save_hdf5) if is_hdf5(args.weights) else (
         '.caffemodel', net.save)
-    save(f'{out}{ending}', {**use_of(args.weights), **parentage(args.weights)})
+    save(f'{out}{ending}', made_from(args.weights))
     set_size(text.message, size)
     write_text(net_text(text.message, f'cast by fcn-repro cast from {Path(args.net).name}'),
                f'{out}.prototxt')

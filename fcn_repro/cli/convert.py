@@ -95,9 +95,8 @@ def run(args: argparse.Namespace) -> None:
 def recorded(weights: Weights, dialect: str | None) -> dict[str, Any] | None:
     """What this project writes beside weights, of the file that they are from: what it records
     itself, and the BNs without statistics, which a caffemodel's messages tell; None: nothing."""
-    extra = {name: value.tolist() if isinstance(value, np.ndarray) else value
-             for name, value in weights.extra.items()}
-    if weights.format == 'binary' and weights.file and 'BN' in weights.types.values():
+    extra = dict(weights.extra)
+    if weights.file and 'BN' in weights.types.values():
         learned = learning_in(weights.file, find_dialect(dialect or 'segnet'))
         pairs = {name for name, blobs in weights.items() if len(blobs) == 2}
         if names := sorted(learned & pairs):

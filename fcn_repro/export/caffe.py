@@ -47,8 +47,7 @@ class Exported(NamedTuple):
 def use_of(weights: str | PathLike[str]) -> dict[str, Any]:
     """What a file of weights records of its use, for one that is made from it: the mean pixel that
     convert wrote, and what Exported reads."""
-    return {name: value.tolist() if isinstance(value, np.ndarray) else value
-            for name, value in read_extra(weights).items()
+    return {name: value for name, value in read_extra(weights).items()
             if name == 'mean' or name.startswith(PREFIX)}
 
 

@@ -30,7 +30,7 @@ def write_caffemodel(path: FilePath, name: str, layers: Iterable[tuple[Any, Sequ
     """Write a net's weights, whole or not at all (Net::ToProto).
 
     layers: (LayerParameter, its blobs) in net order, a shared parameter under each of its layers;
-    blobs are tensors or arrays, written as float32. extra: {name: number, text or list of numbers}.
+    blobs are tensors or arrays, written as float32. extra: {name: number, text, list or array}.
     FcnError where the file would be too long for Caffe, or cannot be written.
     """
     text = name.encode()
@@ -86,7 +86,7 @@ def write_parts(path: FilePath, parts: list[Part], extra: Mapping[str, Any] | No
                 texts: Mapping[str, str] | None = None) -> None:
     """Write parts, and the project's own data where extra is given; atomic."""
     if extra is not None:
-        own = json.dumps({'extra': extra, 'texts': texts or {}}).encode()
+        own = json.dumps({'extra': extra, 'texts': texts or {}}, default=np.ndarray.tolist).encode()
         parts = [*parts, field_head(PRIVATE, len(own)), own]
     total = sum(map(byte_count, parts))
     if total > LONGEST:

@@ -14,7 +14,7 @@ from ..formats.hdf5_read import is_hdf5, read_extra
 from ..formats.weights import BATCH_STATISTICS
 from ..formats.wire import read_layer_params
 from ..layers import layer_class
-from ..layers.segnet.bn import BN, EPS
+from ..layers.segnet.bn import BN, EPS, is_inference
 from ..proto import TRAIN, dialect_of
 from ..proto.dialects import Dialect
 from ..proto.prototxt import NetText, filter_net
@@ -33,15 +33,9 @@ def is_bn(layer: Any) -> bool:
     return layer_class(layer.type, dialect_of(layer)) is BN
 
 
-def modes(layer: Any) -> Mapping[str, int]:
-    """{name: number} of the bn_mode of a BN's message."""
-    values = layer.bn_param.DESCRIPTOR.enum_types_by_name['BNMode'].values_by_name
-    return {name: value.number for name, value in values.items()}
-
-
 def learns(layer: Any) -> bool:
     """Whether a BN's message takes the statistics of its batch."""
-    return layer.bn_param.bn_mode == modes(layer)['LEARN']
+    return not is_inference(layer.bn_param)
 
 
 # ---- statistics ----------------------------------------------------------------------------------
@@ -138,7 +132,7 @@ def inference_text(text: NetText, net: Net) -> NetText:
             made = message.layer.add()
             made.CopyFrom(layer)
             if is_bn(made):
-                made.bn_param.bn_mode = modes(made)['INFERENCE']
+                made.bn_param.bn_mode = made.bn_param.INFERENCE
                 del made.top[1:]
             elif spatial(made):
                 ratio = made.dropout_param.dropout_ratio

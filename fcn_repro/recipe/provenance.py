@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FcnError
+from ..export.caffe import use_of
 from ..files import digest_of
 from ..formats.weights import read_extra
 from ..layers.python import make_reader
@@ -89,6 +90,12 @@ def parentage(weights: Source | None) -> dict[str, str]:
     extra = read_extra(weights)
     return {'parent': str(weights), 'parent_sha256': digest_of(weights, 'a file of weights'),
             **{f'parent_{key}': str(extra.get(key, '')) for key in ('stage', 'commit')}}
+
+
+def made_from(weights: str | Path) -> dict[str, Any]:
+    """What a file of weights records that was made of another one without training: how that is
+    used, and that it is the parent."""
+    return {**use_of(weights), **parentage(weights)}
 
 
 def parentage_now(run: Run) -> dict[str, str]:

@@ -100,8 +100,7 @@ class BN(Layer):
 
 def is_inference(param):
     """Whether a bn_param has bn_mode: INFERENCE."""
-    modes = param.DESCRIPTOR.enum_types_by_name['BNMode'].values_by_name
-    return param.bn_mode == modes['INFERENCE'].number
+    return param.bn_mode == param.INFERENCE
 
 
 class ScaleTop(torch.autograd.Function):
