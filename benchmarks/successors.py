@@ -26,7 +26,7 @@ from timing import OURS, arguments, by_processor, measure, prepare, products, wr
 from fcn_repro.cli.reporting import report_errors
 from fcn_repro.errors import FcnError
 from fcn_repro.net import Net, placement
-from fcn_repro.net.bn_statistics import is_bn, modes
+from fcn_repro.net.bn_statistics import is_bn
 from fcn_repro.passes import DEFAULT, fuse_norm
 from fcn_repro.proto import TEST
 from fcn_repro.proto.netspec import net_text
@@ -59,7 +59,7 @@ def deploy_text(file, size=None):
         if size and layer.type == 'Input':
             layer.input_param.shape[0].dim[2:] = size
         if is_bn(layer):
-            layer.bn_param.bn_mode = modes(layer)['INFERENCE']
+            layer.bn_param.bn_mode = layer.bn_param.INFERENCE
     return net_text(text.message)
 
 

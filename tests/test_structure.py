@@ -1,7 +1,11 @@
-"""The shape of the package: imports run one way."""
+"""The shape of the package: imports run one way, and what is imported of it exists."""
 
 import ast
+import importlib
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 PACKAGE = 'fcn_repro'
 ROOT = Path(__file__).parents[1] / PACKAGE
@@ -78,3 +82,34 @@ def test_wrong_imports_are_found(tmp_path):
         path.write_text(text)
     assert wrong(tmp_path) == ['net/net.py imports passes', 'predict/a.py imports solver',
                                'solver/a.py imports new']
+
+
+# ---- what is imported of the package exists ------------------------------------------------------
+def missing(folder):
+    """What files below `folder` import of PACKAGE, anywhere in them, that is not there."""
+    for path in sorted(folder.rglob('*.py')):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                module = node.module
+                if module.split('.')[0] == PACKAGE:
+                    yield from (f'{path.relative_to(folder)}:{node.lineno} {module}.{alias.name}'
+                                for alias in node.names if not exists(module, alias.name))
+
+
+def exists(module, name):
+    """Whether a module of PACKAGE has that name, or that module inside it."""
+    found = importlib.import_module(module)
+    return hasattr(found, name) or (hasattr(found, '__path__')
+                                    and find_spec(f'{module}.{name}') is not None)
+
+
+@pytest.mark.parametrize('folder', ['tests', 'benchmarks', 'tools'])
+def test_imported_names_exist(folder):
+    assert not list(missing(ROOT.parent / folder))
+
+
+def test_missing_names_are_found(tmp_path):
+    """The test above can fail: on a name that is gone, also inside a function."""
+    (tmp_path / 'a.py').write_text('from fcn_repro.net import bn_statistics\n\n\n'
+                                   'def f():\n    from fcn_repro.net.bn_statistics import modes\n')
+    assert list(missing(tmp_path)) == ['a.py:5 fcn_repro.net.bn_statistics.modes']

@@ -9,7 +9,7 @@ from texts import conv, graph, inputs, layer
 
 from fcn_repro.layers.segnet.bn import BN as BatchBN
 from fcn_repro.net import Net
-from fcn_repro.net.bn_statistics import is_bn, learns, modes
+from fcn_repro.net.bn_statistics import is_bn, learns
 from fcn_repro.net.graph import build
 from fcn_repro.net.placement import place
 from fcn_repro.passes import DEFAULT, fold_norm, fuse_norm
@@ -139,7 +139,7 @@ def normed(net):
 def test_sites_in_each_net_with_folded_statistics(name):
     text = read_net(PROTOTXT / name / 'deploy.prototxt')
     for each in filter(is_bn, text.message.layer):
-        each.bn_param.bn_mode = modes(each)['INFERENCE']
+        each.bn_param.bn_mode = each.bn_param.INFERENCE
     assert len(folded(build(text, 'TEST'))) == INFERENCE[name] == normed(text.message)
 
 
@@ -286,7 +286,7 @@ def test_a_segnet_with_and_without():
     for passes in (), (fold_norm,):
         text = read_net(PROTOTXT / 'mini-segnet/deploy.prototxt')
         for each in filter(is_bn, text.message.layer):
-            each.bn_param.bn_mode = modes(each)['INFERENCE']
+            each.bn_param.bn_mode = each.bn_param.INFERENCE
         net = Net.of(text, 'TEST', passes=passes, seed=5)
         generator = torch.Generator().manual_seed(3)
         for each in filter(is_bn, text.message.layer):

@@ -8,7 +8,7 @@ from test_fold_norm import RESNETS, difference, random_params
 from texts import conv, graph, inputs, layer
 
 from fcn_repro.net import Net
-from fcn_repro.net.bn_statistics import is_bn, modes
+from fcn_repro.net.bn_statistics import is_bn
 from fcn_repro.net.graph import build
 from fcn_repro.net.placement import place
 from fcn_repro.net.plan import bottoms_of
@@ -81,7 +81,7 @@ def fused(found, keep=frozenset()):
 def test_sites_in_each_shipped_net(name):
     text = read_net(PROTOTXT / name / 'deploy.prototxt')
     for each in filter(is_bn, text.message.layer):      # as scale and shift
-        each.bn_param.bn_mode = modes(each)['INFERENCE']
+        each.bn_param.bn_mode = each.bn_param.INFERENCE
     assert len(fused(build(text, 'TEST'))) == SITES.get(name, 0)
     for path in (PROTOTXT / name).glob('train*.prototxt'):
         assert not fused(build(read_net(path), 'TRAIN'))
