@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from host_kernels import ROOT, SANITIZE, SANITIZED, SHIM, compile_kernels, load
+from host_kernels import ROOT, SANITIZED, SHIM, compile_kernels, load
 from small_runs import tool
 
 TINY = {SHIM / 'tiny_kernels.cu': ['-Werror']}
-NONE, NO_BARRIER, PART_OF_BLOCK, RETURNED, BEYOND_INPUT, BEYOND_SHARED, SHUFFLE = range(7)
+(NONE, NO_BARRIER, PART_OF_BLOCK, RETURNED, BEYOND_INPUT, BEYOND_SHARED, SHUFFLE,
+ SAME_ELEMENT) = range(8)
 COUNT = 256
 
 
@@ -53,7 +54,7 @@ def test_shuffle(reverse, tiny):
 
 
 @pytest.mark.parametrize('kernel, fault, message', [
-    ('rotate', PART_OF_BLOCK, rb':15 for its block, but thread \(128, 0, 0\) .* waits at .*:16'),
+    ('rotate', PART_OF_BLOCK, rb':17 for its block, but thread \(128, 0, 0\) .* waits at .*:18'),
     ('rotate', RETURNED, rb' for its block, but thread \(255, 0, 0\) .* has returned'),
     ('sum', SHUFFLE, rb' for lanes of its warp, but thread \(5, 0, 0\) .* has returned')])
 def test_barriers_that_some_do_not_reach(kernel, fault, message, tiny):
@@ -76,43 +77,74 @@ def test_launches_that_cuda_refuses(blocks, rows, threads, shared, tiny):
     assert tiny.refused(blocks, rows, threads, ctypes.c_size_t(shared)) == 9
 
 
-def sanitizer(reports):
-    """The environment of a child process in which sanitised libraries run."""
+# ---- under sanitizers ----------------------------------------------------------------------------
+def environment(sanitizer, reports):
+    """The environment of a child process in which libraries with a sanitizer run; its reports go
+    into a folder."""
     sanitize = tool('sanitize')
+    runtime = {'address': 'libasan.so', 'thread': 'libtsan.so'}[sanitizer]
     options = {name: value.format(reports) for name, value in sanitize.OPTIONS.items()}
     return {**os.environ, **options,
-            'LD_PRELOAD': f'{sanitize.runtime("libasan.so")} {sanitize.runtime("libstdc++.so")}',
+            'TSAN_OPTIONS': f'ignore_noninstrumented_modules=1:exitcode=0:log_path={reports}/tsan',
+            'LD_PRELOAD': f'{sanitize.runtime(runtime)} {sanitize.runtime("libstdc++.so")}',
             'PYTHONPATH': os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')]),
-            SANITIZED: '1'}
+            SANITIZED: sanitizer}
+
+
+def reports_in(folder):
+    return ''.join(path.read_text() for path in folder.glob('?san.*'))
 
 
 CHILD = """
 import ctypes, sys
-library = ctypes.CDLL(sys.argv[1])
+library, kernel, fault = ctypes.CDLL(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 data, result = (ctypes.c_float * 256)(*range(256)), (ctypes.c_float * 256)()
-assert library.rotate(data, result, 256, int(sys.argv[2])) == 0
-assert list(result) == [*range(1, 256), 0]
+assert getattr(library, kernel)(data, result, 256, fault) == 0
+if fault == 0:
+    whole = {'rotate': 256, 'rotate_warp': 32, 'rotate_halves': 128}[kernel]
+    assert list(result) == [i // whole * whole + (i + 1) % whole for i in range(256)]
 """
+
+
+def reported(sanitizer, kernel, fault, folder):
+    """What a sanitizer reports of a tiny kernel."""
+    library = folder / 'tiny.so'
+    compile_kernels(TINY, library, sanitizer)
+    done = subprocess.run([sys.executable, '-c', CHILD, library, kernel, str(fault)], text=True,
+                          capture_output=True, env=environment(sanitizer, folder))
+    reports = reports_in(folder)
+    assert (done.returncode == 0) == (not reports or sanitizer == 'thread'), done.stderr
+    return reports
 
 
 @pytest.mark.parametrize('fault, found', [
     (NONE, None), (BEYOND_INPUT, 'READ of size 4'), (BEYOND_SHARED, 'WRITE of size 4')])
 def test_out_of_bounds_by_one(fault, found, tmp_path):
     """AddressSanitizer knows the fibers' stacks and the exact size of the shared memory."""
-    library = tmp_path / 'tiny.so'
-    compile_kernels(TINY, library, SANITIZE)
-    done = subprocess.run([sys.executable, '-c', CHILD, library, str(fault)], text=True,
-                          capture_output=True, env=sanitizer(tmp_path))
-    reports = ''.join(path.read_text() for path in tmp_path.glob('asan.*'))
-    assert (done.returncode == 0) == (fault == NONE), done.stderr
+    reports = reported('address', 'rotate', fault, tmp_path)
     assert reports == '' if fault == NONE else found in reports and 'rotate_kernel' in reports
 
 
+@pytest.mark.parametrize('kernel, fault', [
+    ('rotate', NONE), ('rotate', NO_BARRIER), ('rotate_warp', NONE), ('rotate_warp', NO_BARRIER),
+    ('rotate_warp', SHUFFLE), ('rotate_halves', NONE),
+    ('rotate_halves', SAME_ELEMENT)])
+def test_races(kernel, fault, tmp_path):
+    """ThreadSanitizer takes a block's threads for threads, which only barriers order, and blocks
+    for unordered; a race is one whatever the values are."""
+    reports = reported('thread', kernel, fault, tmp_path)
+    assert reports == '' if fault == NONE else \
+        'data race' in reports and f'{kernel}_kernel' in reports
+
+
 @pytest.mark.slow
-def test_kernels_under_sanitizers(tmp_path):
-    """The ops' tests of test_cuda_kernels.py, compiled with AddressSanitizer and UBSan."""
+@pytest.mark.parametrize('sanitizer', ['address', 'thread'])
+def test_kernels_under_sanitizers(sanitizer, tmp_path):
+    """The ops' tests of test_cuda_kernels.py, compiled with AddressSanitizer and UBSan, or with
+    ThreadSanitizer."""
     tests = Path(__file__).with_name('test_cuda_kernels.py')
     done = subprocess.run([sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider', '-s', tests],
-                          cwd=ROOT, text=True, capture_output=True, env=sanitizer(tmp_path))
-    reports = ''.join(path.read_text() for path in tmp_path.glob('asan.*'))
+                          cwd=ROOT, text=True, capture_output=True,
+                          env=environment(sanitizer, tmp_path))
+    reports = reports_in(tmp_path)
     assert done.returncode == 0 and not reports, done.stdout + done.stderr + reports

@@ -22,8 +22,11 @@ CUDA = ROOT / 'csrc/cuda'
 # As nvcc compiles the kernels for torch, but without contraction: the update's bits are exact.
 FLAGS = ['-std=c++20', '-O1', '-g1', '-ffp-contract=off', '-fPIC', '-Wall', '-Wextra',
          '-Wno-unknown-pragmas', f'-I{SHIM}']
-SANITIZE = ['-fsanitize=address,undefined', '-fno-sanitize=vptr',
-            '-fno-sanitize-recover=undefined', '-fno-omit-frame-pointer']
+SANITIZE = {'address': ['-fsanitize=address,undefined', '-fno-sanitize=vptr',
+                        '-fno-sanitize-recover=undefined', '-fno-omit-frame-pointer'],
+            'thread': ['-fsanitize=thread', '-fno-omit-frame-pointer']}
+# of the scheduler, which decides what is a race and must not be looked at itself
+SCHEDULER = {'thread': ['-fno-sanitize=thread', '-DCUDA_SHIM_RACES']}
 SANITIZED = 'FCN_REPRO_TEST_SANITIZE'       # environment variable of the test's child process
 OPS = ('upcrop', 'upcrop_backward', 'upcrop_add', 'upcrop_argmax', 'upcrop_softmax_loss',
        'fused_update', 'repeat_border', 'repeat_border_backward', 'max_pool', 'max_pool_backward',
@@ -38,13 +41,15 @@ REGISTER = """#include <torch/library.h>
 CUDA_KERNELS = torch._C.DispatchKeySet(torch._C.DispatchKey.PrivateUse3)
 
 
-def compile_kernels(sources, library, flags=(), link=()):
+def compile_kernels(sources, library, sanitizer=None, link=()):
     """Compile CUDA sources, and the shim, to a shared library; several at a time.
 
-    sources: {path: further flags}. Raises CalledProcessError where one does not compile.
+    sources: {path: further flags}; sanitizer: of SANITIZE. Raises CalledProcessError where one does
+    not compile.
     """
     compiler = shlex.split(os.environ.get('CXX', 'c++'))
-    flags = [*FLAGS, *flags]
+    flags = [*FLAGS, *SANITIZE.get(sanitizer, ())]
+    sources = {**sources, SHIM / 'scheduler.cpp': SCHEDULER.get(sanitizer, ())}
 
     def compile_one(item):
         source, more = item
@@ -53,7 +58,7 @@ def compile_kernels(sources, library, flags=(), link=()):
                        check=True)
         return done
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(compile_one, {**sources, SHIM / 'scheduler.cpp': ()}.items()))
+        objects = list(pool.map(compile_one, sources.items()))
     subprocess.run([*compiler, *flags, '-shared', '-Wl,-Bsymbolic', *objects, *link, '-o', library],
                    check=True)
 
@@ -75,7 +80,7 @@ def compile_backend(folder):
             ops, = (path for path in map(Path, torch.ops.loaded_libraries)
                     if path.name.startswith('_C.'))         # which has the checks of arguments
             building = folder / 'building.so'
-            compile_kernels(sources, building, SANITIZE if SANITIZED in os.environ else (),
+            compile_kernels(sources, building, os.environ.get(SANITIZED),
                             [ops, f'-L{torch_folder}/lib', '-lc10', '-ltorch_cpu'])
             building.rename(library)
     return library

@@ -83,8 +83,9 @@ cudaError_t run(const cudaLaunchConfig_t& config, const std::function<void()>& t
 // Wait for all threads of the block
 void wait_block(const Site& site);
 
-// Wait for the lanes in `mask` of the warp; returns `value` of lane `from`
-uint64_t exchange(unsigned mask, uint64_t value, int from, const Site& site);
+// Wait for the lanes in `mask` of the warp; returns `value` of lane `from`. fence: what they did to
+// memory before comes before what they do after, which a shuffle does not promise.
+uint64_t exchange(unsigned mask, uint64_t value, int from, bool fence, const Site& site);
 
 inline int lane() { return static_cast<int>(threadIdx.x % 32); }
 
@@ -93,7 +94,7 @@ T shuffle(unsigned mask, T value, int from, const Site& site) {
   static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= sizeof(uint64_t));
   uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof value);
-  bits = exchange(mask, bits, from, site);
+  bits = exchange(mask, bits, from, false, site);
   std::memcpy(&value, &bits, sizeof value);
   return value;
 }
@@ -113,7 +114,7 @@ inline void __syncthreads(const cuda_shim::Site site = cuda_shim::Site::current(
 
 inline void __syncwarp(unsigned mask = ~0u,
                        const cuda_shim::Site site = cuda_shim::Site::current()) {
-  cuda_shim::exchange(mask, 0, cuda_shim::lane(), site);
+  cuda_shim::exchange(mask, 0, cuda_shim::lane(), true, site);
 }
 
 template <typename T>

@@ -3,10 +3,16 @@
 // A block's threads run in the order of their indices, or in the reverse order, each until it
 // waits or returns. A missing barrier therefore leaves values unwritten, which start as NaN in
 // shared memory, or gives other results in the other order.
+//
+// With CUDA_SHIM_RACES, ThreadSanitizer takes each thread of each block for a thread of a program,
+// which only barriers and the ends of launches order: it then reports two accesses, to shared or to
+// global memory, that a GPU may make in either order. Blocks share two sets of such threads, so of
+// two blocks that race the half of the pairs is seen. This file must not be instrumented itself.
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <bit>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -23,6 +29,10 @@
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
+#endif
+
+#if defined(CUDA_SHIM_RACES)
+#include <sanitizer/tsan_interface.h>
 #endif
 
 uint3 threadIdx, blockIdx;
@@ -59,6 +69,12 @@ cuda_shim_switch:
 namespace cuda_shim {
 namespace {
 
+#if defined(CUDA_SHIM_RACES)
+constexpr bool kRaces = true;
+#else
+constexpr bool kRaces = false;
+#endif
+
 constexpr size_t kStack = 256 * 1024, kGuard = 64 * 1024;  // bytes of a fiber
 constexpr size_t kMostShared = 48 * 1024;                  // without an attribute of the kernel
 constexpr unsigned kMostThreads = 1024, kMostRows = 65535, kWarp = 32;
@@ -72,6 +88,7 @@ struct Thread {
   unsigned mask;
   uint64_t value, result;
   int from;
+  bool fence;  // the lanes' barrier orders memory
 };
 
 // A place to run on: the scheduler's own, or a fiber's
@@ -83,6 +100,7 @@ struct Context {
 #endif
   char* stack = nullptr;
   size_t bytes = 0;
+  void* sanitized = nullptr;  // ThreadSanitizer's side of it
 };
 
 // A fiber that runs one thread after another; it is abandoned if a thread never returns
@@ -90,12 +108,18 @@ struct Fiber {
   Context context;
 
   Fiber();
-  ~Fiber() { munmap(context.stack - kGuard, kStack + kGuard); }
+  ~Fiber();
   Fiber(const Fiber&) = delete;
 };
 
+struct Delete {
+  void operator()(void* p) const { ::operator delete(p, std::align_val_t(16)); }
+};
+
 Context scheduler;
-std::vector<std::unique_ptr<Fiber>> fibers;
+std::vector<std::unique_ptr<void, Delete>> memories;  // of blocks; shared is the last one
+std::vector<std::unique_ptr<Fiber>> fibers[2];  // one set of them, or two with CUDA_SHIM_RACES
+bool second = false;                            // the set of the running block
 std::vector<Thread> threads;
 size_t running;
 const std::function<void()>* body;
@@ -117,7 +141,67 @@ void arrive(void* fake, const Context& here) {
 }
 #endif
 
+Context& context(size_t thread) { return fibers[second][thread]->context; }
+
+#if defined(CUDA_SHIM_RACES)
+std::deque<uint64_t> meetings;  // an address for each barrier of a launch
+uint64_t started, ended;
+
+void be(const Context& one) {
+  __tsan_switch_to_fiber(one.sanitized, __tsan_switch_to_fiber_no_sync);
+}
+
+// What threads `from` to `end` whose bit of `mask` is set have done comes before all that these do
+// from now on
+void meet(size_t from, size_t end, uint32_t mask) {
+  meetings.push_back(0);
+  for (const auto sync : {__tsan_release, __tsan_acquire})
+    for (size_t i = from; i < end; ++i)
+      if (mask >> (i - from) % 32 & 1) {
+        be(context(i));
+        sync(&meetings.back());
+      }
+  be(scheduler);
+}
+
+// The running block comes after what the scheduler has done, but not after other blocks
+void start_block() {
+  scheduler.sanitized = __tsan_get_current_fiber();
+  __tsan_release(&started);
+  for (size_t i = 0; i < threads.size(); ++i) {
+    if (!context(i).sanitized) context(i).sanitized = __tsan_create_fiber(0);
+    be(context(i));
+    __tsan_acquire(&started);
+  }
+  be(scheduler);
+}
+
+void end_launch() {
+  for (const auto& set : fibers)
+    for (const auto& fiber : set)
+      if (fiber->context.sanitized) {
+        be(fiber->context);
+        __tsan_release(&ended);
+      }
+  be(scheduler);
+  __tsan_acquire(&ended);
+  meetings.clear();
+}
+
+void end_fiber(void* sanitized) {
+  if (sanitized) __tsan_destroy_fiber(sanitized);
+}
+#else
+void meet(size_t, size_t, uint32_t) {}
+void start_block() {}
+void end_launch() {}
+void end_fiber(void*) {}
+#endif
+
 void switch_to(Context& from, Context& to) {
+#if defined(CUDA_SHIM_RACES)
+  be(to);
+#endif
 #if defined(__SANITIZE_ADDRESS__)
   void* fake = nullptr;
   __sanitizer_start_switch_fiber(&fake, to.stack, to.bytes);
@@ -133,11 +217,11 @@ void switch_to(Context& from, Context& to) {
 }
 
 // Run the scheduler until it resumes this thread
-void give_way() { switch_to(fibers[running]->context, scheduler); }
+void give_way() { switch_to(context(running), scheduler); }
 
 void fiber_main() {
 #if defined(__SANITIZE_ADDRESS__)
-  arrive(nullptr, fibers[running]->context);
+  arrive(nullptr, context(running));
 #endif
   for (;;) {
     (*body)();
@@ -167,6 +251,11 @@ Fiber::Fiber() {
   context.state.uc_stack.ss_size = kStack;
   makecontext(&context.state, fiber_main, 0);
 #endif
+}
+
+Fiber::~Fiber() {
+  end_fiber(context.sanitized);
+  munmap(context.stack - kGuard, kStack + kGuard);
 }
 
 std::string describe(const Thread& thread) {
@@ -204,6 +293,7 @@ bool release_warp(size_t i) {
   const size_t end = warp + 32 - std::countl_zero(thread.mask);
   if (end > threads.size() || absent(thread, warp, end)) return false;
   const unsigned mask = thread.mask;
+  if (thread.fence) meet(warp, end, mask);
   for (unsigned lane = 0; lane < kWarp; ++lane)
     if (mask >> lane & 1) {
       Thread& one = threads[warp + lane];
@@ -226,6 +316,7 @@ bool release() {
     const Thread* other = absent(thread, block ? 0 : warp,
                                  block ? threads.size() : std::min(warp + kWarp, threads.size()));
     if (block && !other) {
+      meet(0, threads.size(), ~0u);
       for (Thread& one : threads) one.state = State::kReady;
       return true;
     }
@@ -242,24 +333,25 @@ bool release() {
 
 bool run_block(const cudaLaunchConfig_t& config) {
   const size_t bytes = config.dynamicSmemBytes;
-  std::unique_ptr<void, void (*)(void*)> memory(
-      bytes ? ::operator new(bytes, std::align_val_t(16)) : nullptr,
-      [](void* p) { ::operator delete(p, std::align_val_t(16)); });
-  shared = memory.get();
+  memories.emplace_back(bytes ? ::operator new(bytes, std::align_val_t(16)) : nullptr);
+  shared = memories.back().get();
   if (bytes) std::memset(shared, 0xff, bytes);  // NaN, or -1
   size_t at = 0;
   for (unsigned z = 0; z < blockDim.z; ++z)
     for (unsigned y = 0; y < blockDim.y; ++y)
       for (unsigned x = 0; x < blockDim.x; ++x)
         threads[at++] = Thread{.index = {x, y, z}, .state = State::kReady, .site = {}, .mask = 0,
-                               .value = 0, .result = 0, .from = 0};
+                               .value = 0, .result = 0, .from = 0, .fence = false};
+  auto& set = fibers[second];
+  while (set.size() < threads.size()) set.push_back(std::make_unique<Fiber>());
+  start_block();
   for (;;) {
     bool ran = false;
     for (size_t i = 0; i < threads.size(); ++i) {
       running = reverse ? threads.size() - 1 - i : i;
       if (threads[running].state != State::kReady) continue;
       threadIdx = threads[running].index;
-      switch_to(scheduler, fibers[running]->context);
+      switch_to(scheduler, context(running));
       if (threads[running].state == State::kFailed) return false;
       ran = true;
     }
@@ -289,7 +381,7 @@ void wait_block(const Site& site) {
   give_way();
 }
 
-uint64_t exchange(unsigned mask, uint64_t value, int from, const Site& site) {
+uint64_t exchange(unsigned mask, uint64_t value, int from, bool fence, const Site& site) {
   Thread& thread = threads[running];
   if (!(mask >> from & 1) || !(mask >> (running % kWarp) & 1)) {
     failure = describe(thread) + " exchanges a value at " + describe(site) +
@@ -302,6 +394,7 @@ uint64_t exchange(unsigned mask, uint64_t value, int from, const Site& site) {
   thread.mask = mask;
   thread.value = value;
   thread.from = from;
+  thread.fence = fence;
   give_way();
   return threads[running].result;
 }
@@ -317,16 +410,21 @@ cudaError_t run(const cudaLaunchConfig_t& config, const std::function<void()>& t
   blockDim = config.blockDim;
   body = &thread;
   threads.resize(size_t(blockDim.x) * blockDim.y * blockDim.z);
-  while (fibers.size() < threads.size()) fibers.push_back(std::make_unique<Fiber>());
-  for (unsigned z = 0; z < gridDim.z; ++z)
-    for (unsigned y = 0; y < gridDim.y; ++y)
-      for (unsigned x = 0; x < gridDim.x; ++x) {
+  bool ran = true;
+  uint64_t blocks = 0;
+  for (unsigned z = 0; z < gridDim.z && ran; ++z)
+    for (unsigned y = 0; y < gridDim.y && ran; ++y)
+      for (unsigned x = 0; x < gridDim.x && ran; ++x) {
         blockIdx = {x, y, z};
-        if (run_block(config)) continue;
-        fibers.clear();  // they wait in the middle of their threads
-        return cudaErrorLaunchFailure;
+        second = kRaces && std::popcount(blocks++) % 2;  // in no step with a row of the grid
+        ran = run_block(config);
+        if (!kRaces) memories.clear();
       }
-  return cudaSuccess;
+  end_launch();
+  memories.clear();
+  if (ran) return cudaSuccess;
+  for (auto& set : fibers) set.clear();  // they wait in the middle of their threads
+  return cudaErrorLaunchFailure;
 }
 
 }  // namespace cuda_shim

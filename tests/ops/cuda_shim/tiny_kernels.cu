@@ -4,7 +4,9 @@
 namespace fcn {
 namespace {
 
-enum Fault { kNone, kNoBarrier, kPartOfBlock, kReturned, kBeyondInput, kBeyondShared, kShuffle };
+enum Fault {
+  kNone, kNoBarrier, kPartOfBlock, kReturned, kBeyondInput, kBeyondShared, kShuffle, kSameElement
+};
 
 // out[i] = in[i + 1], and the last one in[0]
 __global__ void rotate_kernel(const float* in, float* out, int fault) {
@@ -15,6 +17,26 @@ __global__ void rotate_kernel(const float* in, float* out, int fault) {
   if (fault == kPartOfBlock && i < n / 2) __syncthreads();
   if (fault != kNoBarrier) __syncthreads();
   out[i] = shared[(i + 1) % n];
+}
+
+// The same within a warp, whose lanes wait for each other alone; a shuffle orders no memory
+__global__ void rotate_warp_kernel(const float* in, float* out, int fault) {
+  float* shared = shared_memory<float>() + threadIdx.x / 32 * 32;
+  const unsigned lane = threadIdx.x % 32;
+  shared[lane] = in[threadIdx.x];
+  if (fault == kShuffle) __shfl_xor_sync(~0u, lane, 1);
+  if (fault == kNone) __syncwarp();
+  out[threadIdx.x] = shared[(lane + 1) % 32];
+}
+
+// The same for each half of the elements, by a block of its own; or both blocks do the first half
+__global__ void rotate_halves_kernel(const float* in, float* out, int fault) {
+  float* shared = shared_memory<float>();
+  const unsigned i = threadIdx.x, n = blockDim.x;
+  const unsigned first = fault == kSameElement ? 0 : blockIdx.x * n;
+  shared[i] = in[first + i];
+  __syncthreads();
+  out[first + i] = shared[(i + 1) % n];
 }
 
 // out[warp] = the sum of in over a warp
@@ -30,6 +52,16 @@ __global__ void sum_kernel(const float* in, float* out, int fault) {
 
 extern "C" int rotate(const float* in, float* out, int n, int fault) {
   return fcn::launch(fcn::rotate_kernel, dim3(1), n, n * sizeof(float), nullptr, in, out, fault);
+}
+
+extern "C" int rotate_warp(const float* in, float* out, int n, int fault) {
+  return fcn::launch(fcn::rotate_warp_kernel, dim3(1), n, n * sizeof(float), nullptr, in, out,
+                     fault);
+}
+
+extern "C" int rotate_halves(const float* in, float* out, int n, int fault) {
+  return fcn::launch(fcn::rotate_halves_kernel, dim3(2), n / 2, n / 2 * sizeof(float), nullptr, in,
+                     out, fault);
 }
 
 extern "C" int sum(const float* in, float* out, int n, int fault) {
