@@ -146,8 +146,8 @@ def deconvolution(layer, param, params):
 def batch_norm(layer, param, params):
     """PSPNet's BN, or with two blobs SegNet's, as torch's own."""
     slope, bias, *stored = (param.reshape(-1) for param in params)
-    mean, variance = stored or (torch.zeros_like(bias), torch.ones_like(bias))
-    eps = layer.param.eps if stored else 0
+    eps = layer.param.eps if stored else 1e-5       # torch 2.11 takes no 0
+    mean, variance = stored or (torch.zeros_like(bias), torch.full_like(bias, 1 - eps))
     return lambda x: F.batch_norm(x, mean, variance, slope, bias, False, 0, eps)
 
 

@@ -13,7 +13,8 @@ from fcn_repro.cli.main import main
 
 PAGE = (ROOT / 'docs/tutorial.md').read_text()
 BLOCKS = re.findall(r'```(sh|text|python)\n(.*?)```', PAGE, re.S)
-MEASURED = re.compile(r'[\d.]+(?: threads?)?')     # numbers of this machine, this run
+# numbers of this machine, this run, and its torch
+MEASURED = re.compile(r'(?:torch )?[\d.]+(?:\+\w+)?(?: threads?)?')
 TRAINED = 'train own', 'eval', 'infer'      # commands whose numbers depend on them
 
 

@@ -2,8 +2,11 @@
 
 import importlib.util
 import json
+import operator
 import struct
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +70,24 @@ def exported_program(source: Source) -> torch.export.ExportedProgram:
     dynamic = tuple({i: torch.export.Dim.DYNAMIC for i, size in enumerate(source.dims[v])
                      if size is None and (i == 0 or not fixed)} for v in source.inputs)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), divisions_without_conditions():
             return torch.export.export(module, examples, dynamic_shapes=dynamic)
     except (RuntimeError, ValueError) as error:
         raise FcnError('torch.export does not take this net: ' + str(error).strip().split('\n')[0],
                        file=source.net.graph.file, do='Export it for one size, or as Python.') \
             from error
+
+
+@contextmanager
+def divisions_without_conditions() -> Iterator[None]:
+    """torch 2.11 divides a pooling's size with a case that Python's // never has, and so bounds the
+    program to sizes with the example's remainder; later ones divide as here."""
+    whole = torch._meta_registrations.div_rtn
+    torch._meta_registrations.div_rtn = operator.floordiv
+    try:
+        yield
+    finally:
+        torch._meta_registrations.div_rtn = whole
 
 
 def module_of(source: Source) -> torch.nn.Module:

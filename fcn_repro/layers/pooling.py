@@ -239,7 +239,8 @@ class Pooling(Layer):
                              'Leave out the second top.')
         after = self.pads_after()
         windows = {'kernel_shape': self.kernel, 'strides': self.stride}
-        if any(a >= k for a, k in zip(after, self.kernel, strict=True)):     # stride over kernel
+        beyond = any(a >= k for a, k in zip(after, self.kernel, strict=True))  # stride over kernel
+        if beyond:
             if mask:
                 raise self.error('a mask with a stride over the kernel cannot be exported as ONNX',
                                  'Leave out the second top.')
@@ -252,8 +253,15 @@ class Pooling(Layer):
             return self.masked(nodes, x, pads=pads, **windows)
         if self.max:
             return [nodes.op('MaxPool', x, pads=pads, **windows)]
-        y = nodes.op('AveragePool', x, pads=pads, count_include_pad=1, **windows)
-        return [nodes.op('Div', y, self.shares(nodes, after)) if after != self.pad else y]
+        if after == self.pad:
+            return [nodes.op('AveragePool', x, pads=pads, count_include_pad=1, **windows)]
+        # onnxruntime 1.30 would merge a Pad of a whole window into AveragePool, which then refuses
+        # it: what stands between them leaves the quotient as it is
+        x, shares = (nodes.op('Neg', each) if beyond else each
+                     for each in (x, self.shares(nodes, after)))
+        y, divisor = (nodes.op('AveragePool', each, pads=each_pads, count_include_pad=1, **windows)
+                      for each, each_pads in ((x, pads), (shares, [0] * 4)))
+        return [nodes.op('Div', y, divisor)]
 
     def averages(self, nodes, axis):
         """The matrix (m, n) that takes the means of output_size along an axis: 1 over their number
@@ -282,15 +290,15 @@ class Pooling(Layer):
                      for p, s, k in zip(self.pad, self.stride, self.kernel, strict=True))
 
     def shares(self, nodes, after):
-        """The part of each window that Caffe's AVE divides by: up to H + pad, (1, 1, h, w)."""
+        """1 where Caffe's AVE counts a cell, up to H + pad, and 0 beyond: (1, 1, H, W), of a map
+        with all its padding."""
         twice = [2 * p for p in self.pad]
         sides = nodes.extents(0, 2, 4)
         sides = nodes.op('Add', sides, nodes.ints(twice)) if any(twice) else sides
         ones = nodes.op('Expand', nodes.floats(np.ones((1, 1, 1, 1))),
                         nodes.op('Concat', nodes.ints([1, 1]), sides, axis=0))
         rest = [a - p for a, p in zip(after, self.pad, strict=True)]
-        ones = nodes.op('Pad', ones, nodes.ints([0] * 6 + rest))
-        return nodes.op('AveragePool', ones, kernel_shape=self.kernel, strides=self.stride)
+        return nodes.op('Pad', ones, nodes.ints([0] * 6 + rest))
 
     def masked(self, nodes, x, **windows):
         """The two tops of a MAX pooling with a mask."""

@@ -81,8 +81,12 @@ def line(values, size):
         weights = [triangle(narrow * (centre - c)) for c in cells]
         inside = [(c if c < len(values) else 2 * len(values) - 1 - c) for c in
                   (c % (2 * len(values)) for c in cells)]
-        whole = sum(weights)
-        out.append(sum(w / whole * values[c] for w, c in zip(weights, inside, strict=True)))
+        whole, value = 0., 0.           # not sum(): from Python 3.12 on it rounds otherwise
+        for w in weights:
+            whole += w
+        for w, c in zip(weights, inside, strict=True):
+            value += w / whole * values[c]
+        out.append(value)
     return out
 
 
