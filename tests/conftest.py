@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,8 +28,11 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 
 def pytest_configure():
-    """Give each worker of pytest-xdist, and what it starts, one thread: the workers are as many as
-    the cores. Both settings are needed: torch has read the variable already."""
+    """Processes that tests start find the package from any folder, also where it is not installed.
+    Each worker of pytest-xdist, and what it starts, gets one thread: the workers are as many as the
+    cores. Both settings are needed: torch has read the variable already."""
+    os.environ['PYTHONPATH'] = os.pathsep.join(
+        filter(None, [str(Path(__file__).parents[1]), os.environ.get('PYTHONPATH')]))
     if 'PYTEST_XDIST_WORKER' in os.environ and 'OMP_NUM_THREADS' not in os.environ:
         os.environ['OMP_NUM_THREADS'] = '1'
         torch.set_num_threads(1)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from holders import holder, kill, no_locks
+from packages import required
 
 from fcn_repro import glog, processes, temporary
 from fcn_repro.errors import FcnError
@@ -137,6 +138,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_killed_converter_leaves_nothing_behind_the_next(tmp_path):
+    required('lmdb')
     root = Path(__file__).parents[1]
     subprocess.run([sys.executable, '-c', CONVERTER, tmp_path / 'db'],
                    env={**os.environ, 'PYTHONPATH': str(root)})

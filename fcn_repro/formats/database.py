@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from .. import temporary
 from ..errors import FcnError
@@ -171,6 +172,16 @@ def leveldb(path: str | PathLike) -> FcnError:
            'w.close()')
 
 
+def import_lmdb() -> Any:
+    """The module lmdb, which is imported when a database is written; reading needs none."""
+    try:
+        import lmdb
+    except ImportError:
+        raise FcnError('writing an LMDB needs the Python package lmdb',
+                       do='Install it: pip install lmdb.') from None
+    return lmdb
+
+
 class Writer:
     """A new LMDB: put(key, value) in any order, then close(), which gives it its name: nobody sees
     a part of it. As a context manager it removes what it wrote where an error ends the block.
@@ -179,8 +190,7 @@ class Writer:
     """
 
     def __init__(self, path: str | PathLike):
-        import lmdb
-
+        lmdb = import_lmdb()
         self.path = Path(path)
         if os.path.lexists(self.path):
             raise FcnError('exists already, and a converter writes a new database',
@@ -210,8 +220,7 @@ class Writer:
 
     def commit(self) -> None:
         """Write what was put; the map doubles as often as it is too small."""
-        import lmdb
-
+        lmdb = import_lmdb()
         while self._pending:
             try:
                 with self._env.begin(write=True) as transaction:

@@ -5,6 +5,7 @@ import argparse
 import h5py
 import numpy as np
 import pytest
+from packages import required
 from small_runs import SOLVER, assert_error, small_stage
 from small_runs import call as call_tool
 from texts import FILE, conv, inputs, layer
@@ -152,6 +153,7 @@ def test_caffes_actions(here, capsys):
     unnamed = call(capsys, 'caffe', 'time', '--model=t.prototxt', *FLAGS[:3])
     assert unnamed.status == 1 and 'Give --dialect NAME, one of bvlc' in unnamed.err
     assert 'c_a' in read_weights('s_a_iter_1.caffemodel')
+    required('lmdb')
     features = 'extract_features', 's_a_iter_1.caffemodel', 't.prototxt', 'y', 'out', '1', 'lmdb'
     assert_undefined(call(capsys, 'caffe', *features))
     assert call(capsys, 'caffe', *features, *FLAGS).status == 0

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from packages import required
 from small_runs import ROOT, contents, small_voc, write_stage
 
 from fcn_repro.cli.reporting import report_errors
@@ -56,6 +57,7 @@ def test_scoring(folder, number):
 
 @pytest.mark.parametrize('number', NUMBERS)
 def test_a_converter(folder, number):
+    required('lmdb')
     before = set(contents(folder))
     words = ['caffe', 'convert_imageset', 'voc/JPEGImages/', 'list.txt', 'db',
              '--resize_height=300', '--resize_width=300', '--backend=lmdb']

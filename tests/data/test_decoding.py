@@ -11,6 +11,7 @@ import zlib
 import numpy as np
 import pytest
 from data_folders import message
+from packages import required
 from PIL import Image, ImageDraw
 from small_runs import ROOT, assert_error, call
 from tiny_nets import own
@@ -198,6 +199,7 @@ def test_the_option_of_infer(tmp_path, capsys, restored):
 
 
 def test_the_flag_of_caffes_tools(tmp_path, capsys, restored):
+    required('lmdb')
     with Writer(tmp_path / 'db') as writer:
         writer.put(b'0', datum.encode_file(png(8193, 8192), 0))
     words = 'caffe', 'compute_image_mean', str(tmp_path / 'db')

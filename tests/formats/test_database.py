@@ -10,15 +10,16 @@ import sys
 import time
 import types
 
-import lmdb
 import numpy as np
 import pytest
 from lmdb_pages import database
+from packages import required
 from texts import message
 
 from fcn_repro.errors import FcnError
 from fcn_repro.formats.database import Reader, Writer, open_database
 
+lmdb = required('lmdb')
 RECORDS = {b'%05d' % i: bytes([i % 251]) * (i % 7 * 700 + 1) for i in range(3000)}
 ORDERED = sorted(RECORDS.items())
 
@@ -389,3 +390,12 @@ def test_a_leveldb_is_converted_by_what_its_error_advises(tmp_path, monkeypatch)
 def test_values_are_plain_bytes(whole):
     (key, value), = open_database(whole).records(0, 1)
     assert type(key) is bytes and type(value) is bytes and np.frombuffer(value, np.uint8).size == 1
+
+
+def test_lmdb_is_imported_when_a_database_is_written(whole, tmp_path, monkeypatch):
+    """Its lack is said with what to install; reading needs none."""
+    monkeypatch.setitem(sys.modules, 'lmdb', None)
+    assert list(open_database(whole).records(0, 3000)) == ORDERED
+    with pytest.raises(FcnError, match='pip install lmdb'):
+        Writer(tmp_path / 'db')
+    assert os.listdir(tmp_path) == []

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from hypothesis import given, settings
 from layer_case import Case, make_node
 from layer_cases import CASES
+from packages import required
 from PIL import Image
 
 from fcn_repro.formats.database import Writer
@@ -108,6 +109,7 @@ def test_a_type_reads_what_it_declares(type):
 
 @pytest.fixture
 def files(tmp_path):
+    required('lmdb')
     Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(tmp_path / 'a.png')
     (tmp_path / 'list.txt').write_text('a.png 0\n')
     (tmp_path / 'rows.txt').write_text('rows.h5\n')

@@ -3,9 +3,9 @@
 import builtins
 import stat
 
-import pydot
 import pytest
 from google.protobuf import text_format
+from packages import required
 from small_runs import ROOT, call
 from texts import layer
 
@@ -15,6 +15,7 @@ from fcn_repro.proto.prototxt import read_net
 from fcn_repro.pycaffe import TEST, TRAIN, draw
 from fcn_repro.pycaffe.proto.caffe_pb2 import LayerParameter, NetParameter
 
+pydot = required('pydot')
 NET = 'name: "a-b" ' + layer(
     'Data', 'd', '', 'data label', 'include { phase: TRAIN } data_param { batch_size: 7 }'
 ) + layer('Input', 'i', '', 'data', 'exclude { phase: TRAIN } input_param { shape { dim: 1 } }') \

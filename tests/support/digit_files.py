@@ -4,11 +4,13 @@ shares code with the package's converters."""
 import struct
 from pathlib import Path
 
-import lmdb
 import numpy as np
+from packages import required
 from PIL import Image
 
 from fcn_repro.data.digits import MNIST_FILES, load_digits
+
+lmdb = required('lmdb')
 
 
 def idx(array):
