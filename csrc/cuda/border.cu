@@ -79,7 +79,7 @@ cudaError_t launch_packs(Kernel* packs, Kernel* single, const T* source, Border 
   if (planes == 0 || lines == 0 || cells * inner == 0) return cudaSuccess;
   constexpr int vec = 16 / sizeof(T);
   const bool whole = inner % vec == 0 && is_aligned_to(source, 16) && is_aligned_to(result, 16);
-  const dim3 grid(blocks_for(cells * inner, kThreads * (whole ? vec : 1), int64_t(1) << 30),
+  const dim3 grid(blocks_for(cells * inner, kThreads * (whole ? vec : 1)),
                   blocks_for(lines, 1, kMostRows), blocks_for(planes, 1, kMostRows));
   return launch(whole ? packs : single, grid, kThreads, 0, stream, source, rows, columns, planes,
                 inner, result);

@@ -84,7 +84,19 @@ inline bool is_aligned_to(const void* at, size_t bytes) {
   return reinterpret_cast<uintptr_t>(at) % bytes == 0;
 }
 
+// Blocks for n things, each of which does `each` of them. CUDA refuses a launch of more than it has.
+inline unsigned blocks_for(int64_t n, int64_t each) {
+  constexpr int64_t refused = int64_t(1) << 31;
+  const int64_t blocks = (n + each - 1) / each;
+  return static_cast<unsigned>(blocks < refused ? blocks : refused);
+}
+
+// The same for a kernel whose blocks take the things in turns: `most` at most. Tests set
+// FCN_MOST_BLOCKS, so that a few things take several turns.
 inline unsigned blocks_for(int64_t n, int64_t each, int64_t most) {
+#if defined(FCN_MOST_BLOCKS)
+  if (most > FCN_MOST_BLOCKS) most = FCN_MOST_BLOCKS;
+#endif
   const int64_t blocks = (n + each - 1) / each;
   return static_cast<unsigned>(blocks < most ? blocks : most);
 }

@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // The grid for `rows` rows of `width` values in packs of `vec`
 dim3 grid_of(int64_t width, int vec, int64_t rows, int64_t planes) {
-  return dim3(blocks_for(width, kThreads * vec, int64_t(1) << 30), blocks_for(rows, 1, kMostRows),
+  return dim3(blocks_for(width, kThreads * vec), blocks_for(rows, 1, kMostRows),
               blocks_for(planes, 1, kMostRows));
 }
 

@@ -75,8 +75,7 @@ cudaError_t launch_sums(const T* grad, const T* top, Pixels size, int most_lanes
 
 int64_t partial_rows(Pixels size) {
   const int64_t rows = kThreads / lanes_of(size.channels);
-  const int64_t blocks = (size.pixels + rows * kRowsOfThread - 1) / (rows * kRowsOfThread);
-  return blocks < 1 ? 1 : blocks < kBlocks ? blocks : kBlocks;
+  return size.pixels == 0 ? 1 : blocks_for(size.pixels, rows * kRowsOfThread, kBlocks);
 }
 
 template <typename T, typename Acc>

@@ -162,7 +162,7 @@ cudaError_t launch_pairs(const T* source, const Acc* taps_y, const Acc* taps_x, 
                          cudaStream_t stream) {
   const int64_t pieces = planes * ((y.out + kRows - 1) / kRows);
   if (pieces == 0) return cudaSuccess;
-  const dim3 grid(blocks_for(x.out * inner, kThreads * vec, kMostBlocks * 16),
+  const dim3 grid(blocks_for(x.out * inner, kThreads * vec),
                   blocks_for(pieces, 1, kMostRows));
   return launch(pairs_kernel<vec, T, Acc>, grid, kThreads, 0, stream, source, taps_y, taps_x, y, x,
                 planes, static_cast<int>(inner), added, result);

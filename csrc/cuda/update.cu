@@ -1,6 +1,7 @@
 // The solver update on the GPU: one launch walks a table of parameters, a block takes a chunk.
 #include "update.h"
 
+#include "device.h"
 #include "launch.h"
 
 namespace fcn {
@@ -8,7 +9,6 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int64_t kChunk = 16 * kThreads;    // elements per block
-constexpr int64_t kMostBlocks = 1 << 30;     // gridDim.x
 
 template <Rule rule, Decay kind, typename T>
 __global__ void __launch_bounds__(kThreads)
@@ -46,7 +46,7 @@ cudaError_t launch_update(Table<T>& table, int count, Rule rule, Decay kind, Rat
   for (int i = 0; i < count; ++i)
     table.chunks[i] = chunks += (table.sizes[i] + kChunk - 1) / kChunk;
   if (chunks == 0) return cudaSuccess;
-  const auto blocks = static_cast<unsigned>(chunks < kMostBlocks ? chunks : kMostBlocks);
+  const unsigned blocks = blocks_for(chunks, 1, kMostBlocks);
   cudaError_t error = cudaSuccess;
   with_rule(rule, kind, [&]<Rule r, Decay k>() {
     error = launch(update_kernel<r, k, T>, dim3(blocks), kThreads, 0, stream, table, chunks, p);

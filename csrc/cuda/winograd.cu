@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // A thread for 4 columns of a row. As many as fill the grid would write 158 TB of points.
 dim3 blocks(int64_t rows, int64_t cols) {
-  return dim3(blocks_for(rows * (cols / kChannels), kThreads, int64_t(0x7fffffff)));
+  return dim3(blocks_for(rows * (cols / kChannels), kThreads));
 }
 
 }  // namespace

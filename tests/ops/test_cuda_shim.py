@@ -140,10 +140,10 @@ def test_races(kernel, fault, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('sanitizer', ['address', 'thread'])
 def test_kernels_under_sanitizers(sanitizer, tmp_path):
-    """The ops' tests of test_cuda_kernels.py, compiled with AddressSanitizer and UBSan, or with
-    ThreadSanitizer."""
-    tests = Path(__file__).with_name('test_cuda_kernels.py')
-    done = subprocess.run([sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider', '-s', tests],
+    """The tests of the ops, whose kernels are compiled with AddressSanitizer and UBSan, or with
+    ThreadSanitizer, and run in few blocks."""
+    tests = [Path(__file__).with_name(f'test_cuda_{name}.py') for name in ('kernels', 'winograd')]
+    done = subprocess.run([sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider', '-s', *tests],
                           cwd=ROOT, text=True, capture_output=True,
                           env=environment(sanitizer, tmp_path))
     reports = reports_in(tmp_path)

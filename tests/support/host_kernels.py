@@ -25,6 +25,7 @@ FLAGS = ['-std=c++20', '-O1', '-g1', '-ffp-contract=off', '-fPIC', '-Wall', '-We
 SANITIZE = {'address': ['-fsanitize=address,undefined', '-fno-sanitize=vptr',
                         '-fno-sanitize-recover=undefined', '-fno-omit-frame-pointer'],
             'thread': ['-fsanitize=thread', '-fno-omit-frame-pointer']}
+FEW_BLOCKS = '-DFCN_MOST_BLOCKS=3'          # which take several turns of a kernel's loops
 # of the scheduler, which decides what is a race and must not be looked at itself
 SCHEDULER = {'thread': ['-fno-sanitize=thread', '-DCUDA_SHIM_RACES']}
 SANITIZED = 'FCN_REPRO_TEST_SANITIZE'       # environment variable of the test's child process
@@ -48,7 +49,7 @@ def compile_kernels(sources, library, sanitizer=None, link=()):
     not compile.
     """
     compiler = shlex.split(os.environ.get('CXX', 'c++'))
-    flags = [*FLAGS, *SANITIZE.get(sanitizer, ())]
+    flags = [*FLAGS, *([*SANITIZE[sanitizer], FEW_BLOCKS] if sanitizer else [])]
     sources = {**sources, SHIM / 'scheduler.cpp': SCHEDULER.get(sanitizer, ())}
 
     def compile_one(item):
