@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from ..errors import FcnError
 from ..formats.solverstate import write_binary
 from ..formats.weights import modern, read_solverstate, read_weights, write_solverstate
@@ -45,9 +47,11 @@ class FedNet(Net):
         super().__init__(*args, **options)
         self.fed: list[dict] = []
 
-    def forward(self, *args, **inputs):
+    def forward_backward(self):
         batch = self.fed[self.state.position % len(self.fed)] if self.fed else {}
-        return super().forward(*args, **{**batch, **inputs})
+        for name, array in batch.items():       # the inputs of a recorded pass, too
+            self.blobs[name].keep(torch.as_tensor(array), None)
+        return super().forward_backward()
 
 
 def check_solver(comparison: Comparison, folder: Path, limits: Limits,
