@@ -159,7 +159,8 @@ def run(func, args, kwargs):
     device = kwargs.get('device')
     goes = isinstance(args[0], There) if func is aten.copy_.default else \
         torch.device(device).type == 'cuda' if device is not None else bool(there)
-    waits = func in WAITS or (func in COPIES and not goes and not kwargs.get('non_blocking'))
+    waits = func in WAITS or (func in COPIES and not goes and not kwargs.get('non_blocking')) \
+        or (func._schema.name == 'aten::index' and any(x.dtype == torch.bool for x in tensors[1:]))
     if there and waits and (Recorded.now is not None or sync.mode == 'error'):
         raise RuntimeError(f'called a synchronizing CUDA operation: {func}')
     kwargs.pop('pin_memory', None)
