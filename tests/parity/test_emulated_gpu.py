@@ -39,15 +39,18 @@ def emulated(tmp_path_factory):
 
 FAULTS = '''
 import torch
+import fcn_repro.ops
 
 def fails(do):
     try:
         do()
-    except RuntimeError as error:
+    except RuntimeError as error:       # NotImplementedError is one
         print(type(error).__name__, error)
 
 x, graph = torch.ones(3, device='cuda'), torch.cuda.CUDAGraph()
 fails(lambda: x + torch.ones(3))
+one = torch.ones(1, 1, 1, 1, device='cuda')
+fails(lambda: torch.ops.fcn_repro.conv1x1(one, one, None))
 x[torch.tensor([0, 2])] = torch.tensor(5.)
 with torch.cuda.graph(graph):
     doubled = (2 * x).add_(1)
@@ -69,10 +72,12 @@ def test_what_the_emulation_finds(emulated, tmp_path):
     (tmp_path / 'faults.py').write_text(FAULTS)
     done = emulated('faults', cwd=tmp_path)
     lines = [line.split(':')[0] for line in done.output.splitlines()]
+    waits = 'RuntimeError called a synchronizing CUDA operation'
     assert done.status == 0 and lines == [
-        'RuntimeError aten.add.Tensor', *['RuntimeError called a synchronizing CUDA operation'],
-        '[9.0, 9.0, 9.0] True False', *['RuntimeError called a synchronizing CUDA operation'] * 2,
-        '[6.0] cuda', '1 replays of CUDA graphs'], done.output
+        'RuntimeError aten.add.Tensor',
+        'NotImplementedError fcn_repro.conv1x1.default has no CUDA kernel', waits,
+        '[9.0, 9.0, 9.0] True False', waits, waits, '[6.0] cuda', '1 replays of CUDA graphs'], \
+        done.output
 
 
 def test_goldens(emulated):

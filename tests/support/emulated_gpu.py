@@ -3,14 +3,15 @@
 
     python emulated_gpu.py LIBRARY MODULE [ARGUMENT …]     like python -m MODULE
 
-LIBRARY is emulated_gpu.cpp, compiled (see `library`). The CPU computes; ops of this project run the
-kernels that are registered for it. What is emulated is what a program can do wrong around them:
+LIBRARY is emulated_gpu.cpp, compiled (see `library`). The CPU computes, by its own kernels. What is
+emulated is what a program can do wrong around them:
 
+- an op of this project that has no CUDA kernel is an error
 - an op with tensors of two devices is an error, but for numbers and indices, as CUDA has it
 - a CUDA graph repeats the ops that were recorded, on the memory that they had
 - waiting for the GPU in a recording, or where synchronisation is an error, is an error
 
-It does not show the rounding of a GPU, the order of streams, or speed.
+It does not show the kernels of CUDA and cuDNN, the order of streams, or speed.
 """
 
 import ctypes
@@ -28,6 +29,7 @@ if __name__ == '__main__':
     ctypes.CDLL(sys.argv[1], ctypes.RTLD_GLOBAL)        # before torch looks for CUDA's hooks
 
 import torch
+from host_kernels import OPS
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -156,6 +158,9 @@ def run(func, args, kwargs):
             x.dim() for x in tensors if not isinstance(x, There)):
         raise RuntimeError(f'{func}: expected all tensors to be on the same device, but found '
                            'cuda:0 and cpu')
+    space, name = func._schema.name.split('::')
+    if there and space == 'fcn_repro' and name not in OPS:
+        raise NotImplementedError(f'{func} has no CUDA kernel')
     device = kwargs.get('device')
     goes = isinstance(args[0], There) if func is aten.copy_.default else \
         torch.device(device).type == 'cuda' if device is not None else bool(there)
