@@ -39,7 +39,7 @@ def runtime(name):
     path = Path(subprocess.run([compiler, f'-print-file-name={name}'], capture_output=True,
                                text=True, check=True).stdout.strip())
     if not path.is_absolute() or not path.exists():
-        raise FcnError(f"{compiler} has no {name}, AddressSanitizer's runtime or what it needs",
+        raise FcnError(f"{compiler} has no {name}, a sanitizer's runtime or what it needs",
                        do='Install it (Debian, Ubuntu: libgcc-12-dev, or that of your g++).')
     return str(path)
 
