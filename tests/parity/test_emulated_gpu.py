@@ -93,6 +93,15 @@ def test_layers(emulated):
 
 
 @pytest.mark.slow
+def test_goldens_by_the_kernels_of_cuda(emulated, tmp_path):
+    """With csrc/cuda's kernels, on the host."""
+    done = emulated('on_cuda_kernels', tmp_path, 'check-goldens', '--device', 'cuda', '--bad',
+                    *FOLDERS)
+    assert done.status == 0 and ' 0 depart, 0 not supported' in done.output, done.output
+    assert int(re.search(r'(\d+) launches', done.output)[1]) > 5000
+
+
+@pytest.mark.slow
 @needs(SHARED)
 def test_all_goldens(emulated):
     done = emulated('fcn_repro', 'check-goldens', '--device', 'cuda', '--bad', SHARED)
