@@ -29,7 +29,7 @@ def passes(case, phase, device):
 
 
 @pytest.mark.parametrize('type', sorted(set(CASES) - PLACED))
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(st.data(), st.sampled_from([TRAIN, TEST]))
 def test_a_layer_on_a_gpu(type, data, phase):
     case = data.draw(CASES[type])

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -109,10 +110,19 @@ if fault == 0:
 """
 
 
-def reported(sanitizer, kernel, fault, folder):
+@pytest.fixture(scope='module')
+def sanitised(tmp_path_factory):
+    """sanitizer -> the path of the tiny kernels with it."""
+    @cache
+    def library(sanitizer):
+        path = tmp_path_factory.mktemp(sanitizer) / 'tiny.so'
+        compile_kernels(TINY, path, sanitizer)
+        return path
+    return library
+
+
+def reported(sanitizer, library, kernel, fault, folder):
     """What a sanitizer reports of a tiny kernel."""
-    library = folder / 'tiny.so'
-    compile_kernels(TINY, library, sanitizer)
     done = subprocess.run([sys.executable, '-c', CHILD, library, kernel, str(fault)], text=True,
                           capture_output=True, env=environment(sanitizer, folder))
     reports = reports_in(folder)
@@ -122,9 +132,9 @@ def reported(sanitizer, kernel, fault, folder):
 
 @pytest.mark.parametrize('fault, found', [
     (NONE, None), (BEYOND_INPUT, 'READ of size 4'), (BEYOND_SHARED, 'WRITE of size 4')])
-def test_out_of_bounds_by_one(fault, found, tmp_path):
+def test_out_of_bounds_by_one(fault, found, sanitised, tmp_path):
     """AddressSanitizer knows the fibers' stacks and the exact size of the shared memory."""
-    reports = reported('address', 'rotate', fault, tmp_path)
+    reports = reported('address', sanitised('address'), 'rotate', fault, tmp_path)
     assert reports == '' if fault == NONE else found in reports and 'rotate_kernel' in reports
 
 
@@ -132,10 +142,10 @@ def test_out_of_bounds_by_one(fault, found, tmp_path):
     ('rotate', NONE), ('rotate', NO_BARRIER), ('rotate_warp', NONE), ('rotate_warp', NO_BARRIER),
     ('rotate_warp', SHUFFLE), ('rotate_halves', NONE),
     ('rotate_halves', SAME_ELEMENT)])
-def test_races(kernel, fault, tmp_path):
+def test_races(kernel, fault, sanitised, tmp_path):
     """ThreadSanitizer takes a block's threads for threads, which only barriers order, and blocks
     for unordered; a race is one whatever the values are."""
-    reports = reported('thread', kernel, fault, tmp_path)
+    reports = reported('thread', sanitised('thread'), kernel, fault, tmp_path)
     assert reports == '' if fault == NONE else \
         'data race' in reports and f'{kernel}_kernel' in reports
 
