@@ -15,7 +15,7 @@ from fcn_repro.proto.prototxt import _parse_any
 from fcn_repro.proto.scan import check_utf8, scan
 
 ROOT = Path(__file__).parents[2]
-LONG = 12_000       # bytes of a text that takes its time in all dialects
+LONG = 8_000        # bytes of a text that takes its time in all dialects
 TEXTS = sorted([*(ROOT / 'prototxt').rglob('*.prototxt'), *(ROOT / 'tests').rglob('*.prototxt')])
 KINDS = ('NetParameter', 'SolverParameter')
 PIECES = ['{', '}', '[', ']', ':', ';', ',', '#', '"', "'", '\n', ' ', '\\', '-', '.', '<', '>',
