@@ -80,7 +80,7 @@ def exported_program(source: Source) -> torch.export.ExportedProgram:
 
 @contextmanager
 def divisions_without_conditions() -> Iterator[None]:
-    """torch 2.11 divides a pooling's size with a case that Python's // never has, and so bounds the
+    """torch 2.11 divides a pooling's size with a case that Python's // never has, and so binds the
     program to sizes with the example's remainder; later ones divide as here."""
     whole = torch._meta_registrations.div_rtn
     torch._meta_registrations.div_rtn = operator.floordiv

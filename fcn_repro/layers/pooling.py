@@ -253,15 +253,17 @@ class Pooling(Layer):
             return self.masked(nodes, x, pads=pads, **windows)
         if self.max:
             return [nodes.op('MaxPool', x, pads=pads, **windows)]
+        return [self.average(nodes, x, pads, after, beyond, windows)]
+
+    def average(self, nodes, x, pads, after, beyond, windows):
+        """Sums of windows, divided as Caffe's AVE does."""
         if after == self.pad:
-            return [nodes.op('AveragePool', x, pads=pads, count_include_pad=1, **windows)]
-        # onnxruntime 1.30 would merge a Pad of a whole window into AveragePool, which then refuses
-        # it: what stands between them leaves the quotient as it is
-        x, shares = (nodes.op('Neg', each) if beyond else each
-                     for each in (x, self.shares(nodes, after)))
-        y, divisor = (nodes.op('AveragePool', each, pads=each_pads, count_include_pad=1, **windows)
-                      for each, each_pads in ((x, pads), (shares, [0] * 4)))
-        return [nodes.op('Div', y, divisor)]
+            return nodes.op('AveragePool', x, pads=pads, count_include_pad=1, **windows)
+        shares = self.shares(nodes, after)
+        if beyond:      # onnxruntime 1.30 would merge the Pads into AveragePool, which refuses them
+            x, shares = nodes.op('Neg', x), nodes.op('Neg', shares)
+        y = nodes.op('AveragePool', x, pads=pads, count_include_pad=1, **windows)
+        return nodes.op('Div', y, nodes.op('AveragePool', shares, **windows))
 
     def averages(self, nodes, axis):
         """The matrix (m, n) that takes the means of output_size along an axis: 1 over their number
